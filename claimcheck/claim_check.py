@@ -1,0 +1,464 @@
+"""Sealing and opening: the claim check itself, for any queue that carries text.
+
+    seal    up to threshold ─────────────────────────> inline       as it is
+            compressed, if the queue takes that ─────> compressed   the ticket carries it
+            else ────────────────────────────────────> stored       the ticket has its key
+
+    open    takes the claim, so that it is gone for everyone else, and gives the body
+            ├── purge      the work is done: the claim is removed
+            ├── put_back   the work failed: the claim is there again
+            └── neither    a crash: the lease runs out, and the next delivery takes it
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Literal, Self, TypeAlias
+
+from claimcheck import ticket as tickets
+from claimcheck.compression import decode, encode
+from claimcheck.errors import (
+    BodyInvalid,
+    BodyTooLarge,
+    ClaimAlreadyProcessed,
+    ClaimCheckError,
+    ClaimCorrupted,
+    ClaimExpired,
+    ClaimInProgress,
+    ClaimLost,
+    SettingsInvalid,
+    TicketInvalid,
+)
+from claimcheck.hold import Hold, LeasedHold, NoHold, PurgedHold, settle
+from claimcheck.stores.base import PART_BYTES, Claim, ClaimHead, ClaimStore, Held, Lease
+from claimcheck.ticket import CarriedTicket, SealedMessage, StoredTicket
+
+Route: TypeAlias = Literal["inline", "compressed", "stored"]
+"""Which way a message goes."""
+
+Purge: TypeAlias = Literal["after", "before", "never"]
+"""When a claim's bytes are removed: after the handler, before it, or when they expire."""
+
+DEFAULT_THRESHOLD = 250_000
+"""Bytes up to which a message travels untouched; under the 262,144 that every SQS queue takes."""
+
+DEFAULT_MAX_SIZE = 64 * 1024 * 1024
+DEFAULT_LEASE_SECONDS = 120
+
+ANY_QUEUE_BYTES = 262_144
+"""What to assume of a queue that does not say: SQS's limit before August 2025."""
+
+EXPIRY_SECONDS = 15 * 24 * 3600
+"""Longer than SQS keeps any message (14 days), counted from its delivery."""
+
+_CLAIM_ID_BYTES = 18  # 144 bits, 24 characters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sealed:
+    """A body, ready to travel.
+
+    Attributes:
+        body: What goes on the queue, as UTF-8.
+        route: Which way it goes.
+        size: Bytes of the body as given.
+        claim_id: The claim in the store; None unless stored.
+        parts: Parts in the store.
+        stored: Bytes in the store.
+    """
+
+    body: bytes = field(repr=False)
+    route: Route
+    size: int
+    claim_id: str | None = None
+    parts: int = 0
+    stored: int = 0
+
+
+class Opened:
+    """A body as it was given to `seal`, and the hold on its claim.
+
+    As a context manager it purges the claim when the block ends and puts it back when the block
+    raises. There a refusal of the store is logged, not raised: the claim's lease and expiry settle
+    it.
+
+    Attributes:
+        body: The body.
+        route: Which way it came.
+        claim_id: The claim it was in, if it was stored.
+    """
+
+    def __init__(
+        self, body: str, route: Route, *, claim_id: str | None = None, hold: Hold | None = None
+    ) -> None:
+        self.body = body
+        self.route = route
+        self.claim_id = claim_id
+        self._hold = hold or NoHold()
+
+    def extend(self, until: float) -> bool:
+        """Hold the claim until then (seconds since 1970); False if another delivery has it."""
+        return self._hold.extend(until)
+
+    def purge(self) -> bool:
+        """The work is done: remove the claim. False if another delivery has it by now."""
+        return self._hold.purge()
+
+    def put_back(self) -> bool:
+        """The work failed: have the claim there again. False if another delivery has it by now."""
+        return self._hold.put_back()
+
+    def __enter__(self) -> Self:
+        """Nothing more: the claim is held already."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Purge, or put back where the block raised."""
+        settle(self._hold, self.claim_id, succeeded=kind is None)
+
+
+class ClaimCheck:
+    """Seals bodies and opens them again. Safe to share between threads."""
+
+    def __init__(
+        self,
+        store: ClaimStore,
+        *,
+        threshold: int = DEFAULT_THRESHOLD,
+        inline_limit: int | None = None,
+        max_size: int = DEFAULT_MAX_SIZE,
+        purge: Purge = "after",
+        lease_seconds: float = DEFAULT_LEASE_SECONDS,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Make a claim check.
+
+        Args:
+            store: Where claims are kept.
+            threshold: Bytes of body and attributes up to which a message travels untouched.
+            inline_limit: Bytes that the queue accepts, instead of asking it.
+            max_size: Bytes that a body may have, sealed or opened.
+            purge: When a claim's bytes are removed. `before`: a handler that fails puts them back,
+                a process that is killed loses them. `never`: they expire; for several consumers.
+            lease_seconds: How long a claim is held where the delivery does not say.
+            clock: Seconds since 1970.
+
+        Raises:
+            SettingsInvalid: A number is not positive, or `purge` is not known.
+        """
+        numbers = {"threshold": threshold, "max_size": max_size, "lease_seconds": lease_seconds}
+        for name, value in {**numbers, "inline_limit": inline_limit or 1}.items():
+            if value <= 0:
+                raise SettingsInvalid(f"{name}={value}: give a number above 0.")
+        if purge not in {"after", "before", "never"}:
+            raise SettingsInvalid(f"purge={purge!r}: give 'after', 'before' or 'never'.")
+        self.store = store
+        self._threshold = threshold
+        self._inline_limit = inline_limit
+        self._max_size = max_size
+        self._purge = purge
+        self._lease_seconds = lease_seconds
+        self._clock = clock
+
+    def seal(
+        self,
+        body: str | bytes,
+        *,
+        type: str | None = None,  # noqa: A002 - the wire's own word
+        attributes_size: int = 0,
+        queue_limit: Callable[[], int | None] | None = None,
+        delay_seconds: float = 0,
+    ) -> Sealed:
+        """Make a body small enough for the queue.
+
+        Args:
+            body: Any text; bytes are taken as UTF-8.
+            type: The message's type, left readable; read from the body if not given.
+            attributes_size: Bytes of the message attributes, which count as well.
+            queue_limit: Asks the queue how many bytes it accepts (None: it will not say); called
+                only where that decides.
+            delay_seconds: Seconds until the message can be received; its claim lives longer by so
+                much.
+
+        Raises:
+            BodyInvalid: Empty, or not text.
+            BodyTooLarge: Over `max_size`.
+            ClaimStoreError: The claim could not be written; nothing is left of it.
+        """
+        data = _to_bytes(body)
+        if len(data) > self._max_size:
+            raise BodyTooLarge(
+                f"message of type {type!r} is {len(data):,} bytes; max_size allows "
+                f"{self._max_size:,}. Raise max_size on both sides, or send less.",
+                size=len(data),
+                limit=self._max_size,
+            )
+        size = len(data)
+        # What already looks sealed is sealed again: opening gives back exactly what was given.
+        if size + attributes_size <= self._threshold and not tickets.looks_sealed(data):
+            return Sealed(body=data, route="inline", size=size)
+        if type is None:
+            type = tickets.type_in(data)
+        encoding, encoded = encode(data)
+        sha256 = hashlib.sha256(encoded).hexdigest()
+        limit = self._limit(queue_limit) - attributes_size
+        if _base64_size(len(encoded)) <= limit:
+            carried = tickets.write(
+                type,
+                CarriedTicket(
+                    encoding=encoding,
+                    size=size,
+                    sha256=sha256,
+                    data=b64encode(encoded).decode(),
+                ),
+            )
+            if len(carried) <= limit:
+                return Sealed(body=carried, route="compressed", size=size)
+        now = int(self._clock())
+        parts = _split(encoded)
+        head = ClaimHead(
+            id=secrets.token_urlsafe(_CLAIM_ID_BYTES),
+            parts=len(parts),
+            stored=len(encoded),
+            size=size,
+            sha256=sha256,
+            encoding=encoding,
+            type=type,
+            created_at=now,
+            expires_at=now + int(delay_seconds) + EXPIRY_SECONDS,
+        )
+        self.store.write(head, parts)
+        return Sealed(
+            body=tickets.write(type, _ticket_of(head)),
+            route="stored",
+            size=size,
+            claim_id=head.id,
+            parts=head.parts,
+            stored=head.stored,
+        )
+
+    def discard(self, sealed: Sealed) -> None:
+        """Remove what sealing stored, for a body that was not sent.
+
+        Raises:
+            ClaimStoreError: It could not be removed; it expires.
+        """
+        if sealed.claim_id is not None:
+            self.store.discard(sealed.claim_id, sealed.parts)
+
+    def open(
+        self,
+        body: str,
+        *,
+        message_id: str | None = None,
+        lease_until: float | None = None,
+        receive_count: int = 1,
+        purge: Purge | None = None,
+    ) -> Opened:
+        """Give back the body that was sealed, and take its claim.
+
+        Args:
+            body: What came from the queue, sealed or not.
+            message_id: The message's id, for errors.
+            lease_until: When the message can be received again (seconds since 1970); its claim is
+                held as long. By default `lease_seconds` from now.
+            receive_count: How often the message has been received, this time included.
+            purge: In place of the claim check's own.
+
+        Raises:
+            TicketInvalid: It is sealed, but its ticket is malformed or describes another claim.
+            ClaimInProgress: Another delivery holds the claim.
+            ClaimAlreadyProcessed: The message was handled; this is a duplicate.
+            ClaimExpired: Nobody fetched the claim in time.
+            ClaimLost: The claim is gone, and whether the message was handled cannot be told.
+            ClaimCorrupted: What is there is not what was sealed; the claim is put back.
+            ClaimStoreError: The claim could not be read.
+        """
+        try:
+            sealed = tickets.read(body, max_size=self._max_size)
+        except TicketInvalid as error:
+            raise type(error)(f"message {message_id or '(no id)'}: {error}.") from None
+        if sealed is None:
+            return Opened(body, "inline")
+        what = f"message {message_id or '(no id)'} of type {sealed.type!r}"
+        if isinstance(sealed.ticket, CarriedTicket):
+            return Opened(_unpack_carried(what, sealed, sealed.ticket), "compressed")
+        what = f"{what} (claim {sealed.ticket.id})"
+        return self._open_stored(
+            what, sealed, sealed.ticket, lease_until, receive_count, purge or self._purge
+        )
+
+    def _open_stored(
+        self,
+        what: str,
+        sealed: SealedMessage,
+        ticket: StoredTicket,
+        lease_until: float | None,
+        receive_count: int,
+        purge: Purge,
+    ) -> Opened:
+        now = self._clock()
+        lease = Lease(
+            secrets.token_urlsafe(_CLAIM_ID_BYTES),
+            now + self._lease_seconds if lease_until is None else lease_until,
+        )
+        if purge == "never":
+            found = self.store.read(ticket.id, ticket.parts, now=now)
+        else:
+            found = self.store.take(ticket.id, ticket.parts, lease, now=now)
+        if isinstance(found, Held):
+            raise _in_progress(what, found.until - now)
+        if found is None:
+            raise _gone(what, ticket, now, receive_count, purge)
+        hold: Hold = NoHold() if purge == "never" else LeasedHold(self.store, found.head, lease)
+        try:
+            parts = _whole(what, ticket, sealed.type, found, now)
+            text = _unpack(what, sealed, b"".join(parts))
+            if purge == "before":
+                if not hold.purge():
+                    raise _in_progress(what, 0.0)
+                hold = PurgedHold(self.store, found.head, parts)
+        except BaseException:
+            settle(hold, ticket.id, succeeded=False)
+            raise
+        return Opened(text, "stored", claim_id=ticket.id, hold=hold)
+
+    def _limit(self, queue_limit: Callable[[], int | None] | None) -> int:
+        if self._inline_limit is not None:
+            return self._inline_limit
+        return (queue_limit() if queue_limit else None) or ANY_QUEUE_BYTES
+
+
+def _to_bytes(body: str | bytes) -> bytes:
+    if not body:
+        raise BodyInvalid("the body is empty: there is nothing to send, and SQS refuses it.")
+    try:
+        if isinstance(body, str):
+            return body.encode()
+        body.decode()
+    except UnicodeError:
+        raise BodyInvalid("the body is not text: it cannot be written as UTF-8.") from None
+    return body
+
+
+def _base64_size(size: int) -> int:
+    return (size + 2) // 3 * 4
+
+
+def _split(encoded: bytes) -> Sequence[memoryview]:
+    view = memoryview(encoded)
+    return [view[start : start + PART_BYTES] for start in range(0, len(encoded), PART_BYTES)]
+
+
+def _ticket_of(head: ClaimHead) -> StoredTicket:
+    return StoredTicket(
+        encoding=head.encoding,
+        size=head.size,
+        sha256=head.sha256,
+        id=head.id,
+        parts=head.parts,
+        stored=head.stored,
+        expires=head.expires_at,
+    )
+
+
+def _in_progress(what: str, seconds: float) -> ClaimInProgress:
+    return ClaimInProgress(
+        f"{what} is being handled by another delivery. It is tried again when that one's lease "
+        "ends.",
+        retry_after=max(seconds, 0.0),
+    )
+
+
+def _gone(
+    what: str, ticket: StoredTicket, now: float, receive_count: int, purge: Purge
+) -> ClaimCheckError:
+    """What it means that the store has no such claim."""
+    if now >= ticket.expires:
+        return ClaimExpired(
+            f"{what}: its claim has expired before anybody fetched it. The queue kept the message "
+            "longer than the claim was meant to live; it cannot be handled any more."
+        )
+    if purge == "never":
+        return ClaimLost(
+            f"{what}: its claim is gone before its time. With purge='never' no consumer removes "
+            "it: check that every consumer of this queue has that setting."
+        )
+    if purge == "before" and receive_count > 1:
+        return ClaimLost(
+            f"{what}: its claim was removed before an earlier delivery ran the handler (it was "
+            f"received {receive_count} times, purge='before'). Whether that handler finished "
+            "cannot be told; check, and enqueue the work again if it did not."
+        )
+    return ClaimAlreadyProcessed(
+        f"{what} was handled before: its claim is gone. This delivery is a duplicate."
+    )
+
+
+def _whole(
+    what: str, ticket: StoredTicket, message_type: str | None, claim: Claim, now: float
+) -> list[bytes]:
+    """The parts of a claim, all there and as sealed."""
+    head = claim.head
+    if _ticket_of(head) != ticket.model_copy(update={"expires": head.expires_at}):
+        raise TicketInvalid(f"{what}: its ticket does not describe the claim it names.")
+    _check_type(what, message_type, head.type)
+    parts = [part for part in claim.parts if part is not None]
+    if len(parts) != head.parts:
+        missing = f"{head.parts - len(parts)} of {head.parts} parts"
+        if now >= head.expires_at:
+            raise ClaimExpired(f"{what}: {missing} of its claim have expired.")
+        raise ClaimCorrupted(
+            f"{what}: {missing} are missing. The claim was put back for inspection."
+        )
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    if digest.hexdigest() != head.sha256:
+        raise ClaimCorrupted(
+            f"{what}: what is stored is not what was sealed (its SHA-256 differs). The claim was "
+            "put back for inspection."
+        )
+    return parts
+
+
+def _unpack_carried(what: str, sealed: SealedMessage, ticket: CarriedTicket) -> str:
+    try:
+        data = b64decode(ticket.data, validate=True)
+    except ValueError:
+        raise TicketInvalid(f"{what}: the data in its ticket is not base64.") from None
+    if hashlib.sha256(data).hexdigest() != ticket.sha256:
+        raise ClaimCorrupted(
+            f"{what}: the data in its ticket is not what was sealed (its SHA-256 differs)."
+        )
+    return _unpack(what, sealed, data)
+
+
+def _unpack(what: str, sealed: SealedMessage, data: bytes) -> str:
+    try:
+        body = decode(sealed.ticket.encoding, data, sealed.ticket.size)
+        text = body.decode()
+    except ClaimCorrupted as error:
+        raise ClaimCorrupted(f"{what}: {error}.") from None
+    except UnicodeDecodeError:
+        raise ClaimCorrupted(f"{what}: what was sealed is not text.") from None
+    _check_type(what, sealed.type, tickets.type_in(body))
+    return text
+
+
+def _check_type(what: str, outside: str | None, inside: str | None) -> None:
+    if outside != inside:
+        raise TicketInvalid(
+            f"{what}: another type was sealed than the message says it has. It was not handled."
+        )

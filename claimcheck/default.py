@@ -1,0 +1,42 @@
+"""The claim check that the settings describe, for whichever queue a message is on."""
+
+from __future__ import annotations
+
+import functools
+import threading
+
+from claimcheck.claim_check import ClaimCheck
+from claimcheck.settings import ClaimCheckSettings
+from claimcheck.stores import open_store
+from claimcheck.stores.base import ClaimStore
+from letsgo_queue.settings import QueueSettings
+
+_opening = threading.Lock()
+
+
+def claim_check_for(queue_url: str, settings: ClaimCheckSettings | None = None) -> ClaimCheck:
+    """A claim check for a queue.
+
+    Args:
+        queue_url: The queue; where its claims are kept may follow from it.
+        settings: By default those of the environment.
+
+    Raises:
+        SettingsInvalid: A setting cannot be used.
+    """
+    settings = settings or ClaimCheckSettings.from_environment()
+    return ClaimCheck(
+        _shared_store(settings.store_for(queue_url), QueueSettings.from_environment().region),
+        **settings.model_dump(exclude={"store"}),
+    )
+
+
+def _shared_store(url: str, region: str) -> ClaimStore:
+    """One store for each URL in a process: the two ends of a memory queue meet in it."""
+    with _opening:  # a cache alone may open two for two threads
+        return _open(url, region)
+
+
+@functools.cache
+def _open(url: str, region: str) -> ClaimStore:
+    return open_store(url, region=region)

@@ -1,0 +1,63 @@
+"""The transparent enqueue: messages of any size, through the default client."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Unpack, cast
+
+from claimcheck.middleware import ClaimCheckMiddleware, EnqueueResult
+from letsgo_queue.client import Client, EnqueueOptions, default_client
+
+if TYPE_CHECKING:
+    from claimcheck.claim_check import ClaimCheck
+    from letsgo_queue.message import AnyMessage
+
+
+def enqueue(message: AnyMessage, **options: Unpack[EnqueueOptions]) -> EnqueueResult:
+    """Put a message of any size on the queue.
+
+    One that fits travels untouched; a larger one is compressed, or stored with only its key on the
+    queue. The worker's handler needs `@unwrap_claim_check`.
+
+    Args:
+        message: A `letsgo_queue.Message`, or a mapping with `type` and `payload`.
+        **options: Those of `letsgo_queue.Client.enqueue`: `delay_seconds`, `group_id`,
+            `deduplication_id`, `attributes`, `queue`.
+
+    Raises:
+        LetsGoQueueError: As `letsgo_queue.Client.enqueue` has it.
+        BodyTooLarge: Over `max_size`; nothing was sent or stored.
+        ClaimStoreError: The claim could not be stored; nothing was sent.
+    """
+    # Its claim check middleware is the outermost to see the result, which is therefore its own.
+    return cast("EnqueueResult", _client().enqueue(message, **options))
+
+
+async def aenqueue(message: AnyMessage, **options: Unpack[EnqueueOptions]) -> EnqueueResult:
+    """`enqueue` for asyncio: the same, on a thread, so that the event loop stays free."""
+    return cast("EnqueueResult", await _client().aenqueue(message, **options))
+
+
+def install(claim_check: ClaimCheck | None = None, *, client: Client | None = None) -> None:
+    """Give a client the claim check, for code that already calls `letsgo_queue.enqueue`.
+
+    Safe to repeat: the last one counts.
+
+    Args:
+        claim_check: By default the one that the environment describes.
+        client: By default the default client.
+    """
+    middleware = _default_middleware() if claim_check is None else ClaimCheckMiddleware(claim_check)
+    (client or default_client()).add_middleware(middleware)
+
+
+def _client() -> Client:
+    client = default_client()
+    if any(isinstance(middleware, ClaimCheckMiddleware) for middleware in client.middleware):
+        return client
+    return client.using(_default_middleware())
+
+
+@functools.cache
+def _default_middleware() -> ClaimCheckMiddleware:
+    return ClaimCheckMiddleware()

@@ -1,0 +1,109 @@
+"""Errors of the claim check.
+
+Every error derives from `ClaimCheckError`, says what was wrong, with which message, and what to do,
+and carries `retryable`: whether the same delivery or call may succeed later without a change.
+Payload content never appears in an error.
+
+    ClaimCheckError
+    ├── SettingsInvalid              a setting cannot be used
+    ├── BodyInvalid                  there is nothing to seal, or it is not text
+    │   └── BodyTooLarge             over max_size
+    ├── TicketInvalid                what came from the queue is no ticket, or describes another claim
+    │   └── TicketUnsupported        made by a newer version
+    ├── ClaimInProgress              another delivery of the message is being handled
+    ├── ClaimAlreadyProcessed        the message was handled; this delivery is a duplicate
+    ├── ClaimExpired                 nobody fetched the claim in time
+    ├── ClaimLost                    the claim is gone, and nobody can tell whether it was handled
+    ├── ClaimCorrupted               a part is missing, or the content is not what was sealed
+    └── ClaimStoreError              the store refused
+        ├── ClaimStoreUnavailable    the store did not answer, or asked to slow down
+        └── ClaimTableMissing        the DynamoDB table does not exist
+"""
+
+from __future__ import annotations
+
+
+class ClaimCheckError(Exception):
+    """Base of every error raised by `claimcheck`.
+
+    Attributes:
+        retryable: Whether the same delivery or call, unchanged, may succeed later.
+    """
+
+    retryable: bool = False
+
+
+class SettingsInvalid(ClaimCheckError):
+    """A setting from the environment, or one given in code, cannot be used."""
+
+
+class BodyInvalid(ClaimCheckError):
+    """The body cannot be sealed: it is empty or not text."""
+
+
+class BodyTooLarge(BodyInvalid):
+    """The body is over `max_size`.
+
+    Attributes:
+        size: Bytes of the body.
+        limit: Bytes that `max_size` allows.
+    """
+
+    def __init__(self, text: str, *, size: int, limit: int) -> None:
+        super().__init__(text)
+        self.size = size
+        self.limit = limit
+
+
+class TicketInvalid(ClaimCheckError):
+    """A message looks sealed, but its ticket is malformed or describes another claim."""
+
+
+class TicketUnsupported(TicketInvalid):
+    """The ticket has a version or an encoding that this version does not know."""
+
+
+class ClaimInProgress(ClaimCheckError):
+    """Another delivery of the same message holds the claim.
+
+    Attributes:
+        retry_after: Seconds until its lease ends.
+    """
+
+    retryable = True
+
+    def __init__(self, text: str, *, retry_after: float) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after
+
+
+class ClaimAlreadyProcessed(ClaimCheckError):
+    """The claim is gone before its time: the message was handled, this delivery is a duplicate."""
+
+
+class ClaimExpired(ClaimCheckError):
+    """The claim is gone because its time has passed."""
+
+
+class ClaimLost(ClaimCheckError):
+    """The claim is gone, and whether its message was handled cannot be told."""
+
+
+class ClaimCorrupted(ClaimCheckError):
+    """The claim, or the data in the message, is not what was sealed."""
+
+
+class ClaimStoreError(ClaimCheckError):
+    """The store refused an operation."""
+
+
+class ClaimStoreUnavailable(ClaimStoreError):
+    """The store did not answer, or asked to slow down."""
+
+    retryable = True
+
+
+class ClaimTableMissing(ClaimStoreError):
+    """The DynamoDB table does not exist."""
+
+    retryable = True

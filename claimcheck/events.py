@@ -1,0 +1,61 @@
+"""What the claim check tells listeners, beside the queue's own events. Sizes, never content."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from claimcheck.claim_check import Route
+from letsgo_queue.events import Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageSealed(Event):
+    """A message was sealed, or left as it is, before it was sent.
+
+    Attributes:
+        route: Which way it goes.
+        size: Bytes of the body as given.
+        sent_size: Bytes that go on the queue, body and attributes.
+        stored_size: Bytes in the store.
+        claim_id: Its claim, if it was stored.
+        duration: Seconds it took.
+    """
+
+    route: Route
+    size: int
+    sent_size: int
+    stored_size: int
+    claim_id: str | None
+    duration: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageOpened(Event):
+    """A message was opened before its handler ran.
+
+    Attributes:
+        message_id: The message's id.
+        route: Which way it came.
+        size: Bytes of the body as it was given to `enqueue`.
+        claim_id: Its claim, if it was stored.
+        duration: Seconds it took.
+    """
+
+    message_id: str
+    route: Route
+    size: int
+    claim_id: str | None
+    duration: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DuplicateSuppressed(Event):
+    """A message was delivered again after it had been handled; its handler was not run.
+
+    Attributes:
+        message_id: The message's id.
+        receive_count: How often it has been received.
+    """
+
+    message_id: str
+    receive_count: int

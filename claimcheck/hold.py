@@ -1,0 +1,113 @@
+"""The hold that a delivery has on its claim while the handler runs, and the ways it ends."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from claimcheck.errors import ClaimStoreError
+from claimcheck.stores.base import ClaimHead, ClaimStore, Lease
+
+logger = logging.getLogger(__name__)
+
+
+class Hold(Protocol):
+    """A hold on a claim. Each method is False where another delivery has the claim by now."""
+
+    def extend(self, until: float) -> bool:
+        """Keep the claim until then (seconds since 1970)."""
+        ...
+
+    def purge(self) -> bool:
+        """The work is done: remove the claim."""
+        ...
+
+    def put_back(self) -> bool:
+        """The work failed: have the claim there again."""
+        ...
+
+
+class NoHold:
+    """For a message that has no claim, or whose claim is left to expire."""
+
+    def extend(self, until: float) -> bool:
+        """Nothing to keep."""
+        del until
+        return True
+
+    def purge(self) -> bool:
+        """Nothing to remove."""
+        return True
+
+    def put_back(self) -> bool:
+        """Nothing was taken."""
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class LeasedHold:
+    """For a claim that is taken, and whose bytes are there until the work is done."""
+
+    store: ClaimStore
+    head: ClaimHead
+    lease: Lease
+
+    def extend(self, until: float) -> bool:
+        """Have the lease end later."""
+        return self.store.extend(self.head.id, Lease(self.lease.id, until))
+
+    def purge(self) -> bool:
+        """Remove head and parts."""
+        return self.store.purge(self.head.id, self.head.parts, self.lease)
+
+    def put_back(self) -> bool:
+        """Remove the delete marker."""
+        return self.store.put_back(self.head.id, self.lease)
+
+
+@dataclass(frozen=True, slots=True)
+class PurgedHold:
+    """For a claim whose bytes were removed before the handler, and are kept here until it ends."""
+
+    store: ClaimStore
+    head: ClaimHead
+    parts: Sequence[bytes] = field(repr=False)
+
+    def extend(self, until: float) -> bool:
+        """Nobody else can take what is gone."""
+        del until
+        return True
+
+    def purge(self) -> bool:
+        """Done already."""
+        return True
+
+    def put_back(self) -> bool:
+        """Write the claim again."""
+        self.store.write(self.head, self.parts)
+        return True
+
+
+def settle(hold: Hold, claim_id: str | None, *, succeeded: bool) -> None:
+    """Purge a claim or put it back, come what may.
+
+    A refusal of the store is logged, not raised: the work itself is done or has failed already, and
+    the claim's lease and expiry settle the rest.
+    """
+    try:
+        still_ours = hold.purge() if succeeded else hold.put_back()
+    except ClaimStoreError as error:
+        logger.warning(
+            "claim %s could not be %s; its lease and expiry settle it: %s",
+            claim_id,
+            "purged" if succeeded else "put back",
+            error,
+        )
+        return
+    if not still_ours:
+        logger.warning(
+            "claim %s: the lease ran out and another delivery took it; nothing was changed",
+            claim_id,
+        )

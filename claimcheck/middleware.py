@@ -1,0 +1,214 @@
+"""The claim check as middleware: seals on the way out, opens around the handler."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from claimcheck.claim_check import ClaimCheck, Opened, Purge, Route, Sealed
+from claimcheck.default import claim_check_for
+from claimcheck.errors import ClaimAlreadyProcessed, ClaimInProgress, ClaimStoreError, SettingsInvalid
+from claimcheck.events import DuplicateSuppressed, MessageOpened, MessageSealed
+from letsgo_queue import client as queue_client
+from letsgo_queue.attributes import attributes_size
+from letsgo_queue.delivery import Delivery
+from letsgo_queue.errors import LetsGoQueueError, SendUncertain
+from letsgo_queue.middleware import Handle, Middleware, SendContext
+from letsgo_queue.transports.base import OutgoingMessage
+
+logger = logging.getLogger(__name__)
+
+OnDuplicate: TypeAlias = Literal["acknowledge", "raise"]
+"""What becomes of a delivery of a message that was handled before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnqueueResult(queue_client.EnqueueResult):
+    """What became of a message, and which way it went.
+
+    Attributes:
+        route: `inline`, `compressed` or `stored`.
+        size: Bytes of the body as given.
+        sent_size: Bytes that went on the queue, body and attributes.
+        stored_size: Bytes that went to the store.
+        claim_id: Its claim, if it was stored.
+    """
+
+    route: Route
+    size: int
+    sent_size: int
+    stored_size: int
+    claim_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _SealedMessage(OutgoingMessage):
+    sealed: Sealed
+    claim_check: ClaimCheck
+
+
+class ClaimCheckMiddleware(Middleware):
+    """Gives a client or a worker the claim check.
+
+        client = Client(middleware=[ClaimCheckMiddleware()])
+        worker = Worker(middleware=[ClaimCheckMiddleware()])
+    """
+
+    def __init__(
+        self,
+        claim_check: ClaimCheck | None = None,
+        *,
+        purge: Purge | None = None,
+        on_duplicate: OnDuplicate = "acknowledge",
+    ) -> None:
+        """Make the middleware.
+
+        Args:
+            claim_check: By default the one that the environment describes, made on first use.
+            purge: When a claim's bytes are removed, in place of the claim check's own setting.
+            on_duplicate: `acknowledge` a delivery of a message that was handled before, without
+                running the handler, or `raise` `ClaimAlreadyProcessed`.
+
+        Raises:
+            SettingsInvalid: `purge` or `on_duplicate` is not known.
+        """
+        if purge not in {None, "after", "before", "never"}:
+            raise SettingsInvalid(f"purge={purge!r}: give 'after', 'before' or 'never'.")
+        if on_duplicate not in {"acknowledge", "raise"}:
+            raise SettingsInvalid(f"on_duplicate={on_duplicate!r}: give 'acknowledge' or 'raise'.")
+        self._claim_check = claim_check
+        self._purge = purge
+        self._on_duplicate = on_duplicate
+        self._by_queue: dict[str, ClaimCheck] = {}
+
+    def before_send(self, message: OutgoingMessage, context: SendContext) -> OutgoingMessage:
+        """Seal the message, where it is too large for the queue."""
+        started = time.perf_counter()
+        claim_check = self._claim_check_for(context.transport.url)
+        sealed = claim_check.seal(
+            message.body,
+            type=message.type,
+            attributes_size=attributes_size(message.attributes),
+            queue_limit=context.transport.max_message_bytes,
+            delay_seconds=message.delay_seconds,
+        )
+        outgoing = _SealedMessage(
+            type=message.type,
+            body=sealed.body,
+            attributes=message.attributes,
+            delay_seconds=message.delay_seconds,
+            group_id=message.group_id,
+            deduplication_id=message.deduplication_id,
+            sealed=sealed,
+            claim_check=claim_check,
+        )
+        context.emit(
+            MessageSealed(
+                type=message.type,
+                queue=context.transport.url,
+                route=sealed.route,
+                size=sealed.size,
+                sent_size=outgoing.size,
+                stored_size=sealed.stored,
+                claim_id=sealed.claim_id,
+                duration=time.perf_counter() - started,
+            )
+        )
+        return outgoing
+
+    def after_send(
+        self, message: OutgoingMessage, result: queue_client.EnqueueResult
+    ) -> EnqueueResult:
+        """Say which way the message went."""
+        assert isinstance(message, _SealedMessage)
+        return EnqueueResult(
+            message_id=result.message_id,
+            queue=result.queue,
+            route=message.sealed.route,
+            size=message.sealed.size,
+            sent_size=message.size,
+            stored_size=message.sealed.stored,
+            claim_id=message.sealed.claim_id,
+        )
+
+    def send_failed(self, message: OutgoingMessage, error: Exception) -> None:
+        """Remove the claim of a message that is not on the queue; keep it where nobody knows."""
+        assert isinstance(message, _SealedMessage)
+        if isinstance(error, SendUncertain):
+            return
+        try:
+            message.claim_check.discard(message.sealed)
+        except ClaimStoreError as failure:
+            logger.warning(
+                "claim %s, of a message that was not sent, could not be removed and expires: %s",
+                message.sealed.claim_id,
+                failure,
+            )
+
+    def handle(self, delivery: Delivery, call_next: Handle) -> None:
+        """Open the message; settle its claim by how the handler ends."""
+        started = time.perf_counter()
+        try:
+            opened = self._claim_check_for(delivery.queue).open(
+                delivery.body,
+                message_id=delivery.message_id,
+                lease_until=delivery.visibility.until,
+                receive_count=delivery.receive_count,
+                purge=self._purge,
+            )
+        except ClaimInProgress as error:
+            _come_back(delivery, error.retry_after)
+            raise
+        except ClaimAlreadyProcessed as error:
+            if self._on_duplicate == "raise":
+                raise
+            logger.info("%s It is acknowledged.", error)
+            delivery.emit(
+                DuplicateSuppressed(
+                    type=delivery.type,
+                    queue=delivery.queue,
+                    message_id=delivery.message_id,
+                    receive_count=delivery.receive_count,
+                )
+            )
+            return
+        delivery.emit(
+            MessageOpened(
+                type=delivery.type,
+                queue=delivery.queue,
+                message_id=delivery.message_id,
+                route=opened.route,
+                size=len(opened.body.encode()),
+                claim_id=opened.claim_id,
+                duration=time.perf_counter() - started,
+            )
+        )
+        with opened:
+            delivery.visibility.follow(lambda until: _extend(opened, until))
+            call_next(delivery.with_body(opened.body))
+
+    def _claim_check_for(self, queue_url: str) -> ClaimCheck:
+        if self._claim_check is not None:
+            return self._claim_check
+        if queue_url not in self._by_queue:
+            self._by_queue[queue_url] = claim_check_for(queue_url)
+        return self._by_queue[queue_url]
+
+
+def _come_back(delivery: Delivery, seconds: float) -> None:
+    """Have the message delivered again when the other delivery's lease ends."""
+    try:
+        delivery.extend(seconds)
+    except LetsGoQueueError as error:
+        logger.info("message %s keeps its own visibility timeout: %s", delivery.message_id, error)
+
+
+def _extend(opened: Opened, until: float) -> None:
+    """Extend the lease with the visibility; where that fails it may only end too early."""
+    try:
+        if not opened.extend(until):
+            logger.warning("claim %s: another delivery has taken it", opened.claim_id)
+    except ClaimStoreError as error:
+        logger.warning("claim %s: its lease was not extended: %s", opened.claim_id, error)

@@ -1,0 +1,387 @@
+"""Claims in a DynamoDB table, through pynamodb.
+
+A claim is one head item and its parts, each an item with a key of its own (`<claim id>/<n>`), so
+that a large claim spreads over partitions: one takes 1,000 write units a second, and a full part is
+about 390. Items go over the wire in parallel.
+
+The table is made by `claimcheck table create`, never here.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from botocore.exceptions import BotoCoreError, ClientError
+from pynamodb.attributes import BinaryAttribute, NumberAttribute, UnicodeAttribute
+from pynamodb.exceptions import DoesNotExist, PynamoDBException
+from pynamodb.models import Model
+
+from claimcheck.errors import ClaimStoreError, ClaimStoreUnavailable, ClaimTableMissing
+from claimcheck.stores.base import Claim, ClaimHead, Held, Lease
+
+if TYPE_CHECKING:
+    from claimcheck.compression import Encoding
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_PARALLELISM = 16
+"""Items on the wire at once, of one store: 64 MiB are 173 parts."""
+
+MAX_RETRIES = 4
+CONNECT_TIMEOUT_SECONDS = 5
+READ_TIMEOUT_SECONDS = 15
+
+_T = TypeVar("_T")
+
+_CONDITION_FAILED = "ConditionalCheckFailedException"
+_NO_TABLE = "ResourceNotFoundException"
+_TRY_AGAIN = {
+    "InternalServerError",
+    "LimitExceededException",
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "ServiceUnavailable",
+    "ThrottlingException",
+    "ExpiredTokenException",
+}
+_SERVER_ERROR = 500
+
+
+class _HeadItem(Model):
+    """The head of a claim. `deleted_at`, `lease_id` and `lease_until` are there while it is out."""
+
+    id = UnicodeAttribute(hash_key=True)
+    parts = NumberAttribute()
+    stored = NumberAttribute()
+    size = NumberAttribute()
+    sha256 = UnicodeAttribute()
+    encoding = UnicodeAttribute()
+    type = UnicodeAttribute(null=True)
+    created_at = NumberAttribute()
+    expires_at = NumberAttribute()
+    deleted_at = NumberAttribute(null=True)
+    lease_id = UnicodeAttribute(null=True)
+    lease_until = NumberAttribute(null=True)
+
+
+class _PartItem(Model):
+    """A part of a claim."""
+
+    id = UnicodeAttribute(hash_key=True)
+    data = BinaryAttribute(legacy_encoding=False)
+    expires_at = NumberAttribute()
+
+
+class DynamoDBClaimStore:
+    """A claim store in a DynamoDB table."""
+
+    def __init__(
+        self,
+        table: str,
+        *,
+        region: str | None = None,
+        endpoint_url: str | None = None,
+        parallelism: int = DEFAULT_PARALLELISM,
+    ) -> None:
+        """Name the table; nothing is asked of it yet.
+
+        Args:
+            table: The table's name.
+            region: Its region.
+            endpoint_url: Another server than AWS's own.
+            parallelism: Items on the wire at once.
+        """
+        self.url = f"dynamodb://{table}"
+        self.table = table
+        self.region = region
+        self.endpoint_url = endpoint_url
+        self._parallelism = parallelism
+        self._heads, self._parts = _models(table, region, endpoint_url, parallelism)
+        self._opening = threading.Lock()
+        self._opened: ThreadPoolExecutor | None = None
+
+    def write(self, head: ClaimHead, parts: Sequence[bytes | memoryview]) -> None:
+        """Write head and parts, all at once; see `ClaimStore.write`."""
+        writes: list[Callable[[], object]] = [
+            self._parts(_part_id(head.id, n), data=bytes(part), expires_at=head.expires_at).save
+            for n, part in enumerate(parts)
+        ]
+        writes.append(self._head_item(head).save)
+        try:
+            with self._errors(f"claim {head.id} was not stored"):
+                self._all(writes)
+        except ClaimStoreError:
+            self._discard_quietly(head)
+            raise
+
+    def take(self, claim_id: str, parts: int, lease: Lease, *, now: float) -> Claim | Held | None:
+        """Take a claim, reading its parts meanwhile; see `ClaimStore.take`."""
+        with self._errors(f"claim {claim_id} could not be taken"):
+            reading = self._start_reading(claim_id, parts)
+            item = self._heads(claim_id)
+            try:
+                item.update(
+                    actions=[
+                        self._heads.deleted_at.set(now),
+                        self._heads.lease_id.set(lease.id),
+                        self._heads.lease_until.set(lease.until),
+                    ],
+                    # A retry of a write that took effect finds its own lease.
+                    condition=self._heads.id.exists()
+                    & (
+                        self._heads.lease_until.does_not_exist()
+                        | (self._heads.lease_until <= now)
+                        | (self._heads.lease_id == lease.id)
+                    ),
+                )
+            except PynamoDBException as error:
+                _cancel(reading)
+                if error.cause_response_code != _CONDITION_FAILED:
+                    raise
+                return self._held(claim_id)
+            except BaseException:
+                _cancel(reading)
+                raise
+            return self._claim(item, reading)
+
+    def read(self, claim_id: str, parts: int, *, now: float) -> Claim | Held | None:
+        """Read a claim and leave it as it is; see `ClaimStore.read`."""
+        with self._errors(f"claim {claim_id} could not be read"):
+            reading = self._start_reading(claim_id, parts)
+            item = self._get_head(claim_id)
+            if item is None or _is_held(item, now):
+                _cancel(reading)
+                return None if item is None else Held(item.lease_until)
+            return self._claim(item, reading)
+
+    def extend(self, claim_id: str, lease: Lease) -> bool:
+        """Extend a lease; see `ClaimStore.extend`."""
+        return self._update_ours(claim_id, lease, [self._heads.lease_until.set(lease.until)])
+
+    def put_back(self, claim_id: str, lease: Lease) -> bool:
+        """Put a claim back; see `ClaimStore.put_back`."""
+        return self._update_ours(
+            claim_id,
+            lease,
+            [
+                self._heads.deleted_at.remove(),
+                self._heads.lease_id.remove(),
+                self._heads.lease_until.remove(),
+            ],
+        )
+
+    def purge(self, claim_id: str, parts: int, lease: Lease) -> bool:
+        """Remove a claim we hold, its head first; see `ClaimStore.purge`."""
+        with self._errors(f"claim {claim_id} could not be purged"):
+            try:
+                self._heads(claim_id).delete(
+                    # A retry of a delete that took effect finds nothing.
+                    condition=self._heads.id.does_not_exist() | (self._heads.lease_id == lease.id)
+                )
+            except PynamoDBException as error:
+                if error.cause_response_code == _CONDITION_FAILED:
+                    return False
+                raise
+            self._all(self._part_deletes(claim_id, parts))
+            return True
+
+    def discard(self, claim_id: str, parts: int) -> None:
+        """Remove a claim that nobody was told of."""
+        with self._errors(f"claim {claim_id} could not be removed"):
+            self._all([self._heads(claim_id).delete, *self._part_deletes(claim_id, parts)])
+
+    def look_up(self, claim_id: str, *, now: float) -> ClaimHead | None:
+        """What a reader of the key finds; see `ClaimStore.look_up`."""
+        with self._errors(f"claim {claim_id} could not be looked up"):
+            item = self._get_head(claim_id)
+            return None if item is None or _is_held(item, now) else _head_of(item)
+
+    def count_rows(self, claim_id: str, parts: int) -> int:
+        """How many rows of a claim are there."""
+        keys = [claim_id, *(_part_id(claim_id, n) for n in range(parts))]
+        with self._errors(f"claim {claim_id} could not be counted"):
+            # Only keys are asked for, so the two kinds of item need not be told apart.
+            found = self._heads.batch_get(keys, consistent_read=True, attributes_to_get=["id"])
+            return sum(1 for _ in found)
+
+    def close(self) -> None:
+        """End the store's threads."""
+        with self._opening:
+            if self._opened is not None:
+                self._opened.shutdown()
+                self._opened = None
+
+    def _all(self, calls: Sequence[Callable[[], object]]) -> None:
+        """Make calls in parallel, wait for every one, and raise the first error."""
+        # The last one runs here: a claim of one part needs one more thread, not two.
+        futures = [self._pool().submit(call) for call in calls[:-1]]
+        try:
+            if calls:
+                calls[-1]()
+        finally:
+            wait(futures)
+        for future in futures:
+            future.result()
+
+    def _start_reading(self, claim_id: str, parts: int) -> list[Future[bytes | None]]:
+        return [self._pool().submit(self._get_part, claim_id, n) for n in range(parts)]
+
+    def _get_part(self, claim_id: str, number: int) -> bytes | None:
+        """A part; None if it is missing.
+
+        Parts never change, so the read that costs half is right if it finds anything at all. One
+        that does not find a part written a moment ago asks again, consistently.
+        """
+        for consistent in (False, True):
+            try:
+                item = self._parts.get(_part_id(claim_id, number), consistent_read=consistent)
+            except DoesNotExist:
+                continue
+            return cast("bytes", item.data)
+        return None
+
+    def _get_head(self, claim_id: str) -> Any | None:
+        try:
+            return self._heads.get(claim_id, consistent_read=True)
+        except DoesNotExist:
+            return None
+
+    def _held(self, claim_id: str) -> Held | None:
+        """Why a claim could not be taken."""
+        item = self._get_head(claim_id)
+        if item is None:
+            return None
+        # One that was put back in between is free by now: held until this moment.
+        return Held(item.lease_until or 0.0)
+
+    def _claim(self, item: Any, reading: Sequence[Future[bytes | None]]) -> Claim:
+        return Claim(_head_of(item), [future.result() for future in reading])
+
+    def _update_ours(self, claim_id: str, lease: Lease, actions: list[Any]) -> bool:
+        with self._errors(f"claim {claim_id} could not be changed"):
+            try:
+                self._heads(claim_id).update(
+                    actions=actions, condition=self._heads.lease_id == lease.id
+                )
+            except PynamoDBException as error:
+                if error.cause_response_code == _CONDITION_FAILED:
+                    return False
+                raise
+            return True
+
+    def _part_deletes(self, claim_id: str, parts: int) -> Iterable[Callable[[], object]]:
+        return [self._parts(_part_id(claim_id, n)).delete for n in range(parts)]
+
+    def _head_item(self, head: ClaimHead) -> Any:
+        return self._heads(
+            head.id,
+            parts=head.parts,
+            stored=head.stored,
+            size=head.size,
+            sha256=head.sha256,
+            encoding=head.encoding,
+            type=head.type,
+            created_at=head.created_at,
+            expires_at=head.expires_at,
+        )
+
+    def _discard_quietly(self, head: ClaimHead) -> None:
+        try:
+            self.discard(head.id, head.parts)
+        except ClaimStoreError as error:
+            logger.warning("what was written of claim %s is left to expire: %s", head.id, error)
+
+    def _pool(self) -> ThreadPoolExecutor:
+        with self._opening:
+            if self._opened is None:
+                self._opened = ThreadPoolExecutor(
+                    self._parallelism, thread_name_prefix="claimcheck-dynamodb"
+                )
+                # pynamodb makes its client on first use, which is not safe on several threads.
+                for model in (self._heads, self._parts):
+                    _ = model._get_connection().connection.client
+            return self._opened
+
+    @contextmanager
+    def _errors(self, consequence: str) -> Iterator[None]:
+        """Turn what pynamodb and botocore raise into errors of our own."""
+        try:
+            yield
+        except (PynamoDBException, ClientError, BotoCoreError) as error:
+            raise self._store_error(consequence, error) from error
+
+    def _store_error(
+        self, consequence: str, error: PynamoDBException | ClientError | BotoCoreError
+    ) -> ClaimStoreError:
+        where = f"claim store {self.url}"
+        response = _response(error)
+        if not response:
+            return ClaimStoreUnavailable(f"{where}: {consequence}: {error}.")
+        code = response.get("Error", {}).get("Code", "")
+        said = f"{code}: {response.get('Error', {}).get('Message', '')}".rstrip(". ")
+        if code == _NO_TABLE:
+            return ClaimTableMissing(
+                f"{where}: {consequence}: the table does not exist in region {self.region}. Make "
+                "it with `claimcheck table create`, or set CLAIMCHECK_STORE."
+            )
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if code in _TRY_AGAIN or status >= _SERVER_ERROR:
+            return ClaimStoreUnavailable(f"{where}: {consequence}: {said}.")
+        return ClaimStoreError(f"{where}: {consequence}: {said}.")
+
+
+def _models(
+    table: str, region: str | None, endpoint_url: str | None, parallelism: int
+) -> tuple[type[_HeadItem], type[_PartItem]]:
+    """The two models, bound to a table: pynamodb keeps that in the class."""
+
+    class Meta:
+        table_name = table
+        host = endpoint_url
+        max_pool_connections = parallelism + 10
+        max_retry_attempts = MAX_RETRIES
+        connect_timeout_seconds = CONNECT_TIMEOUT_SECONDS
+        read_timeout_seconds = READ_TIMEOUT_SECONDS
+
+    Meta.region = region  # type: ignore[attr-defined]  # a class body cannot say region = region
+    heads = type("HeadItem", (_HeadItem,), {"Meta": Meta})
+    parts = type("PartItem", (_PartItem,), {"Meta": Meta})
+    return cast("type[_HeadItem]", heads), cast("type[_PartItem]", parts)
+
+
+def _part_id(claim_id: str, number: int) -> str:
+    return f"{claim_id}/{number}"
+
+
+def _is_held(item: Any, now: float) -> bool:
+    return item.lease_until is not None and item.lease_until > now
+
+
+def _head_of(item: Any) -> ClaimHead:
+    return ClaimHead(
+        id=item.id,
+        parts=int(item.parts),
+        stored=int(item.stored),
+        size=int(item.size),
+        sha256=item.sha256,
+        encoding=cast("Encoding", item.encoding),
+        type=item.type,
+        created_at=int(item.created_at),
+        expires_at=int(item.expires_at),
+    )
+
+
+def _cancel(reading: Sequence[Future[bytes | None]]) -> None:
+    for future in reading:
+        future.cancel()
+
+
+def _response(error: PynamoDBException | ClientError | BotoCoreError) -> dict[str, Any]:
+    cause = error.cause if isinstance(error, PynamoDBException) else error
+    response: dict[str, Any] = getattr(cause, "response", {})
+    return response

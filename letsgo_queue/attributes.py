@@ -1,0 +1,109 @@
+"""Message attributes: what SQS takes beside the body, and how much of its size limit they use.
+
+The rules are those of SQS, checked here because emulators let more pass:
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-message-metadata.html
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from letsgo_queue.errors import MessageInvalid
+
+MAX_ATTRIBUTES = 10
+"""Attributes that SQS takes with one message."""
+
+MAX_NAME_LENGTH = 256
+
+AttributeValue: TypeAlias = "str | int | float | bytes | MessageAttribute"
+"""What `enqueue(attributes=...)` takes as a value: text, a number, bytes, or the pair spelled out."""
+
+_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+
+# Everything outside #x9 | #xA | #xD | #x20-#xD7FF | #xE000-#xFFFD | #x10000-#x10FFFF, as SendMessage has it.
+_REFUSED_BY_SQS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+
+
+@dataclass(frozen=True, slots=True)
+class MessageAttribute:
+    """One message attribute.
+
+    Attributes:
+        data_type: `String`, `Number` or `Binary`.
+        value: Text for `String` and `Number`, bytes for `Binary`.
+    """
+
+    data_type: Literal["String", "Number", "Binary"]
+    value: str | bytes
+
+    def size(self, name: str) -> int:
+        """Bytes that SQS counts for this attribute under `name`: name, data type and value."""
+        value = self.value.encode() if isinstance(self.value, str) else self.value
+        return len(name.encode()) + len(self.data_type) + len(value)
+
+
+def attributes_size(attributes: Mapping[str, MessageAttribute]) -> int:
+    """Bytes that `attributes` use of the message's size limit."""
+    return sum(attribute.size(name) for name, attribute in attributes.items())
+
+
+def check_attributes(
+    attributes: Mapping[str, AttributeValue] | None,
+) -> dict[str, MessageAttribute]:
+    """Turn what the caller gave into attributes that SQS takes.
+
+    Raises:
+        MessageInvalid: Too many, or a name or value that SQS refuses.
+    """
+    if not attributes:
+        return {}
+    if len(attributes) > MAX_ATTRIBUTES:
+        raise MessageInvalid(
+            f"{len(attributes)} attributes: SQS takes at most {MAX_ATTRIBUTES} with a message. "
+            "Move some into the payload."
+        )
+    return {_name(name): _attribute(name, value) for name, value in attributes.items()}
+
+
+def refused_characters(text: str) -> Iterable[str]:
+    """The characters of `text` that SQS refuses, as `U+0000`, each once."""
+    return sorted({f"U+{ord(character):04X}" for character in _REFUSED_BY_SQS.findall(text)})
+
+
+def _name(name: str) -> str:
+    reserved = name.lower().startswith(("aws.", "amazon."))
+    if reserved or len(name) > MAX_NAME_LENGTH or not _NAME.fullmatch(name):
+        raise MessageInvalid(
+            f"attribute name {name[:64]!r}: SQS takes letters, digits, '_', '-' and single inner "
+            f"'.', up to {MAX_NAME_LENGTH} characters, not starting with 'AWS.' or 'Amazon.'."
+        )
+    return name
+
+
+def _attribute(name: str, value: AttributeValue) -> MessageAttribute:
+    match value:
+        case MessageAttribute():
+            attribute = value
+        case str():
+            attribute = MessageAttribute("String", value)
+        case bytes():
+            attribute = MessageAttribute("Binary", value)
+        case bool():
+            raise MessageInvalid(f"attribute {name!r}: SQS has no booleans; give 0, 1 or text.")
+        case int() | float() if math.isfinite(value):
+            attribute = MessageAttribute("Number", repr(value))
+        case _:
+            raise MessageInvalid(
+                f"attribute {name!r}: {type(value).__name__} is not text, a finite number or bytes."
+            )
+    if not attribute.value:
+        raise MessageInvalid(f"attribute {name!r} is empty: SQS refuses that. Leave it out.")
+    if isinstance(attribute.value, str) and (refused := refused_characters(attribute.value)):
+        raise MessageInvalid(
+            f"attribute {name!r} has characters that SQS refuses: {', '.join(refused)}."
+        )
+    return attribute

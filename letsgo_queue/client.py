@@ -1,0 +1,276 @@
+"""The client: checks a message, runs the middleware, and hands it to the queue."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import math
+import re
+import threading
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypedDict, Unpack
+
+from letsgo_queue.attributes import AttributeValue, check_attributes
+from letsgo_queue.errors import MessageInvalid
+from letsgo_queue.events import Listener, MessageSent
+from letsgo_queue.listeners import Listeners
+from letsgo_queue.message import AnyMessage, encode
+from letsgo_queue.middleware import Middleware, SendContext, merge
+from letsgo_queue.settings import QueueSettings
+from letsgo_queue.transports import open_transport
+from letsgo_queue.transports.base import MAX_DELAY_SECONDS, OutgoingMessage, Transport
+
+# SQS: alphanumeric characters and punctuation, up to 128, for group and deduplication ids.
+_FIFO_ID = re.compile(r"[A-Za-z0-9!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~]{1,128}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnqueueResult:
+    """What became of a message.
+
+    Attributes:
+        message_id: The id that the queue gave it.
+        queue: URL of the queue it is on.
+    """
+
+    message_id: str
+    queue: str
+
+
+class EnqueueOptions(TypedDict, total=False):
+    """The options of `Client.enqueue`, which says what each means."""
+
+    delay_seconds: float
+    group_id: str | None
+    deduplication_id: str | None
+    attributes: Mapping[str, AttributeValue] | None
+    queue: str | None
+
+
+class Client:
+    """Sends messages to a queue.
+
+        client = Client("sqlite:///work.db")
+        client.enqueue({"type": "order:new", "payload": {"order_id": "42"}})
+
+    A client opens each queue once, when it is first used, and may be shared by threads.
+    """
+
+    def __init__(
+        self,
+        queue: str | Transport | None = None,
+        *,
+        settings: QueueSettings | None = None,
+        middleware: Sequence[Middleware] = (),
+    ) -> None:
+        """Make a client; nothing is opened yet.
+
+        Args:
+            queue: Where messages go: a URL, or a transport made in code. By default what the
+                settings say.
+            settings: Where to look without a `queue`; by default the environment.
+            middleware: Runs for every message, the first outermost.
+        """
+        self._queue = queue
+        self._settings = settings
+        self._middleware = tuple(middleware)
+        self._listeners = Listeners()
+        self._transports: dict[str | None, Transport] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def middleware(self) -> tuple[Middleware, ...]:
+        """The middleware that runs for every message, the first outermost."""
+        return self._middleware
+
+    def add_listener(self, listener: Listener) -> None:
+        """Call `listener` with an event for every message sent from now on."""
+        self._listeners.add(listener)
+
+    def add_middleware(self, middleware: Middleware) -> None:
+        """Add middleware inside what is there; it replaces middleware of its own class."""
+        self._middleware = merge(self._middleware, (middleware,))
+
+    def transport(self, queue: str | None = None) -> Transport:
+        """The queue that `queue` names, or the client's own; opened on first use and kept.
+
+        Raises:
+            SettingsInvalid: It names no queue.
+        """
+        if queue is None and not isinstance(self._queue, str | None):
+            return self._queue
+        url = queue or self._queue
+        with self._lock:
+            if url not in self._transports:
+                settings = self._settings or QueueSettings.from_environment()
+                self._transports[url] = open_transport(url, settings)
+            return self._transports[url]
+
+    def enqueue(
+        self,
+        message: AnyMessage,
+        *,
+        delay_seconds: float = 0,
+        group_id: str | None = None,
+        deduplication_id: str | None = None,
+        attributes: Mapping[str, AttributeValue] | None = None,
+        queue: str | None = None,
+    ) -> EnqueueResult:
+        """Put a message on the queue.
+
+        Args:
+            message: A `Message`, or a mapping with `type` and `payload`.
+            delay_seconds: Seconds until a worker can receive it, 0 to 900, rounded up.
+            group_id: Message group; a FIFO queue needs one.
+            deduplication_id: A FIFO queue drops a second message with the same id for 5 minutes.
+                By default the SHA-256 of the body where the queue deduplicates by content, else a
+                new one.
+            attributes: Up to 10 message attributes: text, numbers or bytes.
+            queue: URL of another queue than the client's own.
+
+        Raises:
+            MessageInvalid: The message or an option breaks a rule; nothing was sent.
+            MessageTooLarge: Over what the queue accepts; nothing was sent.
+            SendFailed: The queue refused it or could not be reached; nothing is on the queue.
+            SendUncertain: The answer was lost; it may be on the queue.
+            SettingsInvalid: No queue, or none that can be used.
+        """
+        started = time.perf_counter()
+        transport = self.transport(queue)
+        message_type, body = encode(message)
+        outgoing = OutgoingMessage(
+            type=message_type,
+            body=body,
+            attributes=check_attributes(attributes),
+            delay_seconds=_check_delay(delay_seconds, transport),
+            group_id=_check_group(group_id, transport),
+            deduplication_id=_deduplication_id(deduplication_id, body, transport),
+        )
+        context = SendContext(transport, self._listeners.emit)
+        prepared: list[tuple[Middleware, OutgoingMessage]] = []
+        try:
+            for middleware in self._middleware:
+                outgoing = middleware.before_send(outgoing, context)
+                prepared.append((middleware, outgoing))
+            message_id = transport.send(outgoing)
+        except Exception as error:
+            for middleware, its_message in reversed(prepared):
+                middleware.send_failed(its_message, error)
+            raise
+        result = EnqueueResult(message_id=message_id, queue=transport.url)
+        for middleware, its_message in reversed(prepared):
+            result = middleware.after_send(its_message, result)
+        self._listeners.emit(
+            MessageSent(
+                type=message_type,
+                queue=transport.url,
+                message_id=message_id,
+                size=outgoing.size,
+                duration=time.perf_counter() - started,
+            )
+        )
+        return result
+
+    async def aenqueue(
+        self, message: AnyMessage, **options: Unpack[EnqueueOptions]
+    ) -> EnqueueResult:
+        """`enqueue` for asyncio: the same, on a thread, so that the event loop stays free."""
+        import asyncio
+
+        return await asyncio.to_thread(self.enqueue, message, **options)
+
+    def using(self, *middleware: Middleware) -> Client:
+        """A client on the same queues and listeners, with `middleware` added."""
+        client = copy.copy(self)
+        for each in middleware:
+            client.add_middleware(each)
+        return client
+
+    def close(self) -> None:
+        """Close the queues that this client opened."""
+        with self._lock:
+            for transport in self._transports.values():
+                transport.close()
+            self._transports.clear()
+
+
+def _check_delay(delay_seconds: float, transport: Transport) -> int:
+    if not 0 <= delay_seconds <= MAX_DELAY_SECONDS:
+        raise MessageInvalid(
+            f"delay_seconds={delay_seconds}: a queue takes 0 to {MAX_DELAY_SECONDS} seconds."
+        )
+    if delay_seconds and transport.fifo:
+        raise MessageInvalid(
+            f"delay_seconds={delay_seconds}: SQS has no delay per message on a FIFO queue. Set "
+            f"DelaySeconds on the queue {transport.url}, or use a standard queue."
+        )
+    return math.ceil(delay_seconds)
+
+
+def _check_group(group_id: str | None, transport: Transport) -> str | None:
+    if group_id is None:
+        if transport.fifo:
+            raise MessageInvalid(
+                f"the queue {transport.url} is FIFO: say which messages keep their order among "
+                "each other with group_id=."
+            )
+        return None
+    return _check_fifo_id("group_id", group_id)
+
+
+def _deduplication_id(given: str | None, body: bytes, transport: Transport) -> str | None:
+    """The id a FIFO queue deduplicates by, settled before a middleware changes the body."""
+    if not transport.fifo:
+        if given is not None:
+            raise MessageInvalid(
+                f"deduplication_id={given[:64]!r}: the queue {transport.url} is not FIFO, and "
+                "only FIFO queues deduplicate. Leave it out."
+            )
+        return None
+    if given is not None:
+        return _check_fifo_id("deduplication_id", given)
+    if transport.content_based_deduplication():
+        return hashlib.sha256(body).hexdigest()
+    return uuid.uuid4().hex
+
+
+def _check_fifo_id(name: str, value: str) -> str:
+    if not _FIFO_ID.fullmatch(value):
+        raise MessageInvalid(
+            f"{name}={value[:128]!r}: SQS takes 1 to 128 letters, digits and punctuation marks."
+        )
+    return value
+
+
+class _Default:
+    """Holds the one default client; everything else is passed around."""
+
+    client: Client | None = None
+    lock = threading.Lock()
+
+
+def default_client() -> Client:
+    """The client that `letsgo_queue.enqueue` uses: made from the environment on first use."""
+    with _Default.lock:
+        if _Default.client is None:
+            _Default.client = Client()
+        return _Default.client
+
+
+def set_default_client(client: Client | None) -> None:
+    """Make `client` the default; None has a new one made from the environment on next use."""
+    with _Default.lock:
+        _Default.client = client
+
+
+def enqueue(message: AnyMessage, **options: Unpack[EnqueueOptions]) -> EnqueueResult:
+    """Put a message on the default client's queue; see `Client.enqueue`."""
+    return default_client().enqueue(message, **options)
+
+
+async def aenqueue(message: AnyMessage, **options: Unpack[EnqueueOptions]) -> EnqueueResult:
+    """`enqueue` for asyncio; see `Client.aenqueue`."""
+    return await default_client().aenqueue(message, **options)

@@ -1,0 +1,85 @@
+"""Errors of the queue, its client and its worker.
+
+Every error derives from `LetsGoQueueError`, says what was wrong, with which message, and what to
+do, and carries `retryable`: whether the same call may succeed later without a change. Payload
+content never appears in an error.
+
+    LetsGoQueueError
+    ├── SettingsInvalid          a setting or an argument that names a queue is wrong
+    │   └── QueueNotFound        no queue of that name, or no single one to choose
+    ├── MessageInvalid           refused before anything was sent, or undecodable on arrival
+    │   └── MessageTooLarge      over what the queue accepts
+    ├── SendFailed               the queue refused the message: it is not on the queue
+    ├── SendUncertain            no answer came: the message may be on the queue
+    ├── QueueUnavailable         receiving, acknowledging or extending failed
+    └── HandlerMissing           no handler is registered for the message's type
+"""
+
+from __future__ import annotations
+
+
+class LetsGoQueueError(Exception):
+    """Base of every error raised by `letsgo_queue`.
+
+    Attributes:
+        retryable: Whether the same call, unchanged, may succeed later.
+    """
+
+    retryable: bool = False
+
+
+class SettingsInvalid(LetsGoQueueError):
+    """A setting from the environment, or one given in code, cannot be used."""
+
+
+class QueueNotFound(SettingsInvalid):
+    """The queue does not exist, or the LetsGo deployment does not have exactly one."""
+
+
+class MessageInvalid(LetsGoQueueError):
+    """The message or one of its options breaks a rule of LetsGo or of SQS."""
+
+
+class MessageTooLarge(MessageInvalid):
+    """The message is larger than the queue accepts.
+
+    Attributes:
+        size: Bytes of the body and the attributes.
+        limit: Bytes that the queue accepts.
+    """
+
+    def __init__(self, text: str, *, size: int, limit: int) -> None:
+        super().__init__(text)
+        self.size = size
+        self.limit = limit
+
+
+class SendFailed(LetsGoQueueError):
+    """The queue refused the message, or was never reached: nothing is on the queue."""
+
+    def __init__(self, text: str, *, retryable: bool = False) -> None:
+        super().__init__(text)
+        self.retryable = retryable
+
+
+class SendUncertain(LetsGoQueueError):
+    """The answer to a send was lost: the message may or may not be on the queue.
+
+    Sending again may deliver it twice.
+    """
+
+    retryable = True
+
+
+class QueueUnavailable(LetsGoQueueError):
+    """The queue could not be asked for messages, or a delivery could not be changed."""
+
+    def __init__(self, text: str, *, retryable: bool = True) -> None:
+        super().__init__(text)
+        self.retryable = retryable
+
+
+class HandlerMissing(LetsGoQueueError):
+    """A message arrived whose type has no handler; it is left to the queue's retries."""
+
+    retryable = True

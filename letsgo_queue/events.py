@@ -1,0 +1,75 @@
+"""What listeners get: one frozen event per message, sizes and durations but never content."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Base of every event.
+
+    Attributes:
+        type: The message's type; None where it could not be read.
+        queue: URL of the queue.
+    """
+
+    type: str | None
+    queue: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageSent(Event):
+    """A message was accepted by the queue.
+
+    Attributes:
+        message_id: The id that the queue gave it.
+        size: Bytes on the queue, body and attributes.
+        duration: Seconds from `enqueue` to the queue's answer.
+    """
+
+    message_id: str
+    size: int
+    duration: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryEvent(Event):
+    """Base of the events of a delivery.
+
+    Attributes:
+        message_id: The message's id.
+        receive_count: How often the message has been received, this time included.
+        duration: Seconds from its arrival at the worker.
+    """
+
+    message_id: str
+    receive_count: int
+    duration: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageHandled(DeliveryEvent):
+    """A handler returned, and the message was acknowledged."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageSkipped(DeliveryEvent):
+    """A middleware settled the message without its handler; it was acknowledged."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageFailed(DeliveryEvent):
+    """A message was not handled and is left to the queue's retries.
+
+    Attributes:
+        error: What was raised.
+    """
+
+    error: BaseException
+
+
+Listener: TypeAlias = Callable[[Event], None]
+"""Called with each event, on the thread where it happened. What it raises is logged and dropped."""

@@ -1,0 +1,141 @@
+"""Messages, and how they look on the queue.
+
+A message is `{"type": ..., "payload": ...}`, as LetsGo has it. On the queue it is compact JSON in
+UTF-8, non-ASCII not escaped, with no field added, so that any other consumer reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from pydantic import BaseModel
+from pydantic_core import PydanticSerializationError, from_json, to_json
+
+from letsgo_queue.errors import MessageInvalid
+
+PayloadT = TypeVar("PayloadT")
+
+_RESERVED_PREFIX = "letsgo:"
+_NON_CHARACTERS = (b"\xef\xbf\xbe", b"\xef\xbf\xbf")  # U+FFFE and U+FFFF in UTF-8
+_NON_FINITE = (b"NaN", b"Infinity")
+
+
+class LetsGoMessageType(StrEnum):
+    """The message types that LetsGo itself sends; other types may not start with `letsgo:`."""
+
+    CONTACT = "letsgo:contact"
+    STRIPE = "letsgo:stripe"
+    TENANT_NEW = "letsgo:tenant:new"
+    TENANT_DELETED = "letsgo:tenant:deleted"
+
+
+class Message(BaseModel, Generic[PayloadT], frozen=True, ser_json_inf_nan="constants"):
+    """A message with a typed payload.
+
+        class OrderNew(Message[Order]):
+            type: Literal["order:new"] = "order:new"
+
+    Attributes:
+        type: What kind of message this is; the worker finds the handler by it.
+        payload: The content, anything that pydantic writes as JSON.
+    """
+
+    type: str
+    payload: PayloadT
+
+
+AnyMessage: TypeAlias = BaseModel | Mapping[str, Any]
+"""What `enqueue` takes: a `Message`, another pydantic model with a `type`, or a mapping."""
+
+
+def encode(message: AnyMessage) -> tuple[str, bytes]:
+    """Check a message and write it as it travels.
+
+    Returns:
+        The message's type, and its body as UTF-8.
+
+    Raises:
+        MessageInvalid: No usable `type`, content that is not JSON, or characters SQS refuses.
+    """
+    message_type = _type_of(message)
+    try:
+        if isinstance(message, BaseModel):
+            body = message.model_dump_json(by_alias=True).encode()
+        else:
+            body = to_json(message, by_alias=True)
+    except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:
+        # The serialiser's own text may quote the payload.
+        raise MessageInvalid(
+            f"message of type {message_type!r} cannot be written as JSON "
+            f"({type(error).__name__}): it holds a value that is not JSON, text that is not "
+            "Unicode, or a reference to itself."
+        ) from None
+    _check_numbers(message_type, body)
+    if any(character in body for character in _NON_CHARACTERS):
+        raise MessageInvalid(
+            f"message of type {message_type!r} contains U+FFFE or U+FFFF, which SQS refuses. "
+            "Remove them, or send the text base64 encoded."
+        )
+    return message_type, body
+
+
+def check_type(message_type: object) -> str:
+    """Check a message's type.
+
+    Raises:
+        MessageInvalid: Not a non-empty string, or `letsgo:...` that is not LetsGo's own.
+    """
+    if not isinstance(message_type, str) or not message_type:
+        raise MessageInvalid(
+            f"a message needs a non-empty string `type`, not {type(message_type).__name__}: "
+            '{"type": "order:new", "payload": ...}.'
+        )
+    if message_type.startswith(_RESERVED_PREFIX) and message_type not in set(LetsGoMessageType):
+        raise MessageInvalid(
+            f"message type {message_type!r}: the prefix {_RESERVED_PREFIX!r} is reserved for "
+            f"LetsGo's own types ({', '.join(LetsGoMessageType)}). Choose another."
+        )
+    return message_type
+
+
+def peek(body: str) -> Mapping[str, Any]:
+    """The fields of a body from the queue, without checking more than that it is a JSON object.
+
+    Raises:
+        MessageInvalid: The body is not a JSON object with a string `type`.
+    """
+    try:
+        fields = from_json(body)
+    except ValueError:
+        raise MessageInvalid(
+            'the body is not JSON. This worker reads {"type": ..., "payload": ...}.'
+        ) from None
+    if not isinstance(fields, dict) or not isinstance(fields.get("type"), str):
+        raise MessageInvalid(
+            'the body has no string `type`. This worker reads {"type": ..., "payload": ...}.'
+        )
+    return fields
+
+
+def _type_of(message: AnyMessage) -> str:
+    if isinstance(message, BaseModel):
+        return check_type(getattr(message, "type", None))
+    if isinstance(message, Mapping):
+        return check_type(message.get("type"))
+    raise MessageInvalid(
+        f"a message is a letsgo_queue.Message or a mapping with `type` and `payload`, "
+        f"not {type(message).__name__}."
+    )
+
+
+def _check_numbers(message_type: str, body: bytes) -> None:
+    if any(constant in body for constant in _NON_FINITE):
+        try:
+            from_json(body, allow_inf_nan=False)
+        except ValueError:
+            raise MessageInvalid(
+                f"message of type {message_type!r} contains NaN or Infinity, which JSON does not "
+                "have. Send null or text instead."
+            ) from None

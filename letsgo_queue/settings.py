@@ -1,0 +1,40 @@
+"""Settings of the queue, from the environment or from code."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from pydantic import BaseModel
+
+DEFAULT_DEPLOYMENT = "main"
+DEFAULT_REGION = "us-west-2"
+"""LetsGo's own default."""
+
+
+class QueueSettings(BaseModel, frozen=True, extra="forbid"):
+    """Where messages go when `queue=` does not say.
+
+    Attributes:
+        queue_url: `LETSGO_QUEUE_URL`: an SQS queue URL, `sqlite:///path` or `memory://`.
+        local_queue_url: `LETSGO_LOCAL_QUEUE_URL`: the address of LetsGo's local HTTP worker.
+        deployment: `LETSGO_DEPLOYMENT`: whose queue to look for when no URL is given.
+        region: `AWS_REGION`, else `AWS_DEFAULT_REGION`.
+    """
+
+    queue_url: str | None = None
+    local_queue_url: str | None = None
+    deployment: str = DEFAULT_DEPLOYMENT
+    region: str = DEFAULT_REGION
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> QueueSettings:
+        """Read the environment; an empty variable counts as unset."""
+        return cls(
+            queue_url=environ.get("LETSGO_QUEUE_URL") or None,
+            local_queue_url=environ.get("LETSGO_LOCAL_QUEUE_URL") or None,
+            deployment=environ.get("LETSGO_DEPLOYMENT") or DEFAULT_DEPLOYMENT,
+            region=environ.get("AWS_REGION")
+            or environ.get("AWS_DEFAULT_REGION")
+            or DEFAULT_REGION,
+        )

@@ -1,0 +1,158 @@
+"""What a queue is to the client and the worker: the contract that every transport keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from letsgo_queue.attributes import MessageAttribute, attributes_size
+from letsgo_queue.errors import MessageTooLarge
+
+MAX_MESSAGE_BYTES = 1_048_576
+"""The most that SQS takes in one message, body and attributes (1 MiB since August 2025).
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html"""
+
+ANY_QUEUE_BYTES = 262_144
+"""What a queue made before August 2025 takes, and so what is safe to assume of any."""
+
+MAX_DELAY_SECONDS = 900
+"""The longest delay of one send (same source)."""
+
+MAX_VISIBILITY_SECONDS = 43_200
+"""The longest that a message stays invisible: 12 hours (same source)."""
+
+MAX_RECEIVE = 10
+"""The most messages that one receive gives (same source)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutgoingMessage:
+    """A message on its way to the queue.
+
+    Attributes:
+        type: The message's type.
+        body: What travels, as UTF-8.
+        attributes: Message attributes.
+        delay_seconds: Seconds until it can be received.
+        group_id: Message group (FIFO order, or SQS fair queues).
+        deduplication_id: FIFO deduplication id.
+    """
+
+    type: str
+    body: bytes
+    attributes: Mapping[str, MessageAttribute] = field(default_factory=dict)
+    delay_seconds: int = 0
+    group_id: str | None = None
+    deduplication_id: str | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes that count towards the queue's limit: body and attributes."""
+        return len(self.body) + attributes_size(self.attributes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceivedMessage:
+    """A message as the queue delivered it.
+
+    Attributes:
+        message_id: The queue's id for the message.
+        receipt_handle: What acknowledges this delivery.
+        body: The body as it travelled.
+        attributes: Message attributes.
+        receive_count: How often it has been received, this time included.
+        sent_at: When it was sent (seconds since 1970).
+        invisible_until: When it can be received again (seconds since 1970); None if unknown.
+        group_id: Message group, if it has one.
+    """
+
+    message_id: str
+    receipt_handle: str
+    body: str
+    attributes: Mapping[str, MessageAttribute]
+    receive_count: int
+    sent_at: float
+    invisible_until: float | None = None
+    group_id: str | None = None
+
+
+class Transport(Protocol):
+    """A queue. Safe to use from several threads."""
+
+    @property
+    def url(self) -> str:
+        """The URL that names the queue, for events and errors."""
+        ...
+
+    @property
+    def fifo(self) -> bool:
+        """Whether the queue is FIFO; known without asking it."""
+        ...
+
+    def content_based_deduplication(self) -> bool:
+        """Whether a FIFO queue deduplicates by content; asked for once and kept."""
+        ...
+
+    def max_message_bytes(self) -> int | None:
+        """The bytes that the queue accepts, asked for once and kept; None if it will not say."""
+        ...
+
+    def send(self, message: OutgoingMessage) -> str:
+        """Put a message on the queue.
+
+        Returns:
+            The message's id.
+
+        Raises:
+            MessageTooLarge: Over what the queue accepts; nothing was sent.
+            SendFailed: Refused or not reached; nothing is on the queue.
+            SendUncertain: The answer was lost; the message may be on the queue.
+        """
+        ...
+
+    def receive(
+        self, *, max_messages: int, wait_seconds: float, visibility_timeout: int | None
+    ) -> Sequence[ReceivedMessage]:
+        """Take messages, which stay invisible to others for the visibility timeout.
+
+        Args:
+            max_messages: At most this many, 1 to 10.
+            wait_seconds: How long to wait for the first one; a transport may wait less.
+            visibility_timeout: Seconds; None for the queue's own.
+
+        Raises:
+            QueueUnavailable: The queue could not be asked.
+        """
+        ...
+
+    def delete(self, message: ReceivedMessage) -> None:
+        """Acknowledge a delivery. One that was received again meanwhile is left alone.
+
+        Raises:
+            QueueUnavailable: The queue could not be told; the message will come again.
+        """
+        ...
+
+    def change_visibility(self, message: ReceivedMessage, seconds: int) -> None:
+        """Keep a delivery invisible for `seconds` from now; 0 makes it visible at once.
+
+        Raises:
+            QueueUnavailable: The queue could not be told, or the delivery is no longer ours.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release connections. The transport may not be used afterwards."""
+        ...
+
+
+def too_large(message: OutgoingMessage, limit: int) -> MessageTooLarge:
+    """The error for a message over `limit` bytes."""
+    return MessageTooLarge(
+        f"message of type {message.type!r} is {message.size:,} bytes with its attributes; the "
+        f"queue accepts {limit:,}. Send it with claimcheck.enqueue, or call claimcheck.install() "
+        "once, and large messages are compressed or stored for you.",
+        size=message.size,
+        limit=limit,
+    )

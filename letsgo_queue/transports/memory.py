@@ -1,0 +1,139 @@
+"""A queue in memory, for tests and for work within one process: gone when the client is."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from letsgo_queue.errors import QueueUnavailable
+from letsgo_queue.transports.base import (
+    MAX_MESSAGE_BYTES,
+    OutgoingMessage,
+    ReceivedMessage,
+    too_large,
+)
+
+DEFAULT_VISIBILITY_TIMEOUT = 30
+"""Seconds, as SQS has it for a new queue."""
+
+
+@dataclass(slots=True)
+class _Stored:
+    message: OutgoingMessage
+    sent_at: float
+    visible_at: float
+    receive_count: int = 0
+    receipt_handle: str = ""
+
+
+class MemoryTransport:
+    """A queue in the memory of one process."""
+
+    fifo = False
+
+    def __init__(
+        self,
+        url: str = "memory://",
+        *,
+        visibility_timeout: int = DEFAULT_VISIBILITY_TIMEOUT,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Make an empty queue.
+
+        Args:
+            url: What events and errors call it.
+            visibility_timeout: Seconds that a received message stays invisible.
+            max_message_bytes: The largest message it takes, body and attributes.
+            clock: Seconds since 1970.
+        """
+        self.url = url
+        self._visibility_timeout = visibility_timeout
+        self._max_message_bytes = max_message_bytes
+        self._clock = clock
+        self._messages: dict[str, _Stored] = {}
+        self._changed = threading.Condition()
+
+    def content_based_deduplication(self) -> bool:
+        """No: this queue is not FIFO."""
+        return False
+
+    def max_message_bytes(self) -> int:
+        """The largest message it takes."""
+        return self._max_message_bytes
+
+    def send(self, message: OutgoingMessage) -> str:
+        """Put a message on the queue; see `Transport.send`."""
+        if message.size > self._max_message_bytes:
+            raise too_large(message, self._max_message_bytes)
+        message_id = str(uuid.uuid4())
+        now = self._clock()
+        with self._changed:
+            self._messages[message_id] = _Stored(message, now, now + message.delay_seconds)
+            self._changed.notify()
+        return message_id
+
+    def receive(
+        self, *, max_messages: int, wait_seconds: float, visibility_timeout: int | None
+    ) -> Sequence[ReceivedMessage]:
+        """Take messages; waits at most a second, so that a worker can stop."""
+        timeout = self._visibility_timeout if visibility_timeout is None else visibility_timeout
+        deadline = time.monotonic() + min(wait_seconds, 1.0)
+        with self._changed:
+            while not (visible := self._visible(max_messages)):
+                remaining = deadline - time.monotonic()
+                if remaining <= 0:
+                    return []
+                # Short, because a delay or a visibility timeout may end without a notification.
+                self._changed.wait(min(remaining, 0.05))
+            return [self._take(message_id, timeout) for message_id in visible]
+
+    def delete(self, message: ReceivedMessage) -> None:
+        """Acknowledge a delivery; see `Transport.delete`."""
+        with self._changed:
+            if self._is_current(message):
+                del self._messages[message.message_id]
+
+    def change_visibility(self, message: ReceivedMessage, seconds: int) -> None:
+        """Keep a delivery invisible for `seconds` from now; see `Transport`."""
+        with self._changed:
+            if not self._is_current(message):
+                raise QueueUnavailable(
+                    f"message {message.message_id}: this delivery has ended; the message was "
+                    "acknowledged or received again.",
+                    retryable=False,
+                )
+            self._messages[message.message_id].visible_at = self._clock() + seconds
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+    def _visible(self, limit: int) -> list[str]:
+        now = self._clock()
+        return [
+            message_id for message_id, stored in self._messages.items() if stored.visible_at <= now
+        ][:limit]
+
+    def _take(self, message_id: str, visibility_timeout: int) -> ReceivedMessage:
+        stored = self._messages[message_id]
+        stored.receive_count += 1
+        stored.receipt_handle = uuid.uuid4().hex
+        stored.visible_at = self._clock() + visibility_timeout
+        return ReceivedMessage(
+            message_id=message_id,
+            receipt_handle=stored.receipt_handle,
+            body=stored.message.body.decode(),
+            attributes=stored.message.attributes,
+            receive_count=stored.receive_count,
+            sent_at=stored.sent_at,
+            invisible_until=stored.visible_at,
+            group_id=stored.message.group_id,
+        )
+
+    def _is_current(self, message: ReceivedMessage) -> bool:
+        stored = self._messages.get(message.message_id)
+        return stored is not None and stored.receipt_handle == message.receipt_handle

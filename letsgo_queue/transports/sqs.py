@@ -1,0 +1,358 @@
+"""Amazon SQS, through boto3. The only module here that loads it."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, cast
+from urllib.parse import urlsplit
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,
+    HTTPClientError,
+)
+
+from letsgo_queue.attributes import MessageAttribute
+from letsgo_queue.errors import QueueNotFound, QueueUnavailable, SendFailed, SendUncertain
+from letsgo_queue.transports.base import (
+    ANY_QUEUE_BYTES,
+    MAX_MESSAGE_BYTES,
+    OutgoingMessage,
+    ReceivedMessage,
+    too_large,
+)
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.literals import QueueAttributeNameType
+    from mypy_boto3_sqs.type_defs import MessageAttributeValueTypeDef, MessageTypeDef
+
+LETSGO_PREFIX = "letsgo-"
+LETSGO_TAG = "LetsGoDeployment"
+
+MAX_POOL_CONNECTIONS = 50
+CONNECT_TIMEOUT_SECONDS = 5
+READ_TIMEOUT_SECONDS = 30
+"""Over the 20 seconds of a long poll."""
+
+MAX_WAIT_SECONDS = 20
+"""The longest long poll that SQS allows."""
+
+_REGION = re.compile(r"\b[a-z]{2}(?:-[a-z]+)+-\d\b")
+_DEFAULT_ENDPOINT = re.compile(r"(sqs\.[a-z0-9-]+|[a-z0-9-]+\.queue)\.amazonaws\.com(\.cn)?")
+
+_NO_SUCH_QUEUE = {
+    "AWS.SimpleQueueService.NonExistentQueue",
+    "QueueDoesNotExist",
+    "InvalidAddress",
+}
+_DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError"}
+_RETRYABLE_STATUS = 500
+
+
+class SqsTransport:
+    """An SQS queue."""
+
+    def __init__(
+        self, url: str, *, region: str | None = None, client: SQSClient | None = None
+    ) -> None:
+        """Name a queue; nothing is asked of it yet.
+
+        Args:
+            url: The queue's URL. The region in it wins over `region`; a URL of another server
+                than AWS's own (a VPC endpoint, an emulator) is also where requests go.
+            region: The region for URLs that do not say.
+            client: A boto3 SQS client to use instead of a new one.
+        """
+        self.url = url
+        self._client = client or _make_client(url, region)
+        self._attributes: Mapping[str, str] | None = None
+        self._asking = threading.Lock()
+
+    @classmethod
+    def of_deployment(
+        cls, deployment: str, *, region: str, client: SQSClient | None = None
+    ) -> SqsTransport:
+        """Find the queue of a LetsGo deployment, as LetsGo does: by name prefix and tag.
+
+        Raises:
+            QueueNotFound: There is not exactly one; the text lists what was found.
+        """
+        client = client or _make_client(None, region)
+        try:
+            queues = _letsgo_queues(client)
+        except (ClientError, BotoCoreError) as error:
+            raise QueueNotFound(
+                f"no queue is set, and looking for that of LetsGo deployment {deployment!r} in "
+                f"{region} failed: {_explain(error)}. Set LETSGO_QUEUE_URL."
+            ) from error
+        matching = [url for url, tag in queues.items() if tag == deployment]
+        if len(matching) == 1:
+            return cls(matching[0], region=region, client=client)
+        found = ", ".join(f"{url} ({LETSGO_TAG}={tag})" for url, tag in queues.items()) or "none"
+        raise QueueNotFound(
+            f"no queue is set, and LetsGo deployment {deployment!r} in {region} has "
+            f"{len(matching)} queues named {LETSGO_PREFIX}* instead of one. Found: {found}. "
+            "Set LETSGO_QUEUE_URL or LETSGO_DEPLOYMENT."
+        )
+
+    @property
+    def fifo(self) -> bool:
+        """Whether the name says FIFO, as SQS requires of them."""
+        return self.url.endswith(".fifo")
+
+    def content_based_deduplication(self) -> bool:
+        """Whether the queue deduplicates by content; see `Transport`."""
+        return self._queue_attributes().get("ContentBasedDeduplication") == "true"
+
+    def max_message_bytes(self) -> int | None:
+        """The queue's MaximumMessageSize; None where reading it is not permitted."""
+        limit = self._queue_attributes().get("MaximumMessageSize")
+        return None if limit is None else int(limit)
+
+    def send(self, message: OutgoingMessage) -> str:
+        """SendMessage; see `Transport.send`."""
+        self._check_size(message)
+        request: dict[str, object] = {}
+        # SQS refuses DelaySeconds on FIFO queues, and 0 would override a queue's own delay.
+        if message.delay_seconds:
+            request["DelaySeconds"] = message.delay_seconds
+        if message.attributes:
+            request["MessageAttributes"] = _to_sqs(message.attributes)
+        if message.group_id is not None:
+            request["MessageGroupId"] = message.group_id
+        if message.deduplication_id is not None:
+            request["MessageDeduplicationId"] = message.deduplication_id
+        try:
+            answer = self._client.send_message(
+                QueueUrl=self.url,
+                MessageBody=message.body.decode(),
+                **request,  # type: ignore[arg-type]  # the stubs want each option's own type
+            )
+        except (ClientError, BotoCoreError) as error:
+            raise self._send_error(message, error) from error
+        return answer["MessageId"]
+
+    def receive(
+        self, *, max_messages: int, wait_seconds: float, visibility_timeout: int | None
+    ) -> Sequence[ReceivedMessage]:
+        """ReceiveMessage with long polling; see `Transport.receive`."""
+        if visibility_timeout is None:
+            own = self._queue_attributes().get("VisibilityTimeout")
+            visibility_timeout = None if own is None else int(own)
+        request = {} if visibility_timeout is None else {"VisibilityTimeout": visibility_timeout}
+        try:
+            answer = self._client.receive_message(
+                QueueUrl=self.url,
+                MaxNumberOfMessages=max_messages,
+                WaitTimeSeconds=min(int(wait_seconds), MAX_WAIT_SECONDS),
+                MessageAttributeNames=["All"],
+                MessageSystemAttributeNames=[
+                    "ApproximateReceiveCount",
+                    "SentTimestamp",
+                    "MessageGroupId",
+                ],
+                **request,
+            )
+        except (ClientError, BotoCoreError) as error:
+            raise self._unavailable("no message could be received", error) from error
+        invisible_until = None
+        if visibility_timeout is not None:
+            # Counted from the answer: long polling hands out a message when it arrives.
+            invisible_until = time.time() + visibility_timeout
+        return [_from_sqs(message, invisible_until) for message in answer.get("Messages", [])]
+
+    def delete(self, message: ReceivedMessage) -> None:
+        """DeleteMessage; see `Transport.delete`."""
+        try:
+            self._client.delete_message(QueueUrl=self.url, ReceiptHandle=message.receipt_handle)
+        except (ClientError, BotoCoreError) as error:
+            raise self._unavailable(
+                f"message {message.message_id} was not acknowledged", error
+            ) from error
+
+    def change_visibility(self, message: ReceivedMessage, seconds: int) -> None:
+        """ChangeMessageVisibility; see `Transport.change_visibility`."""
+        try:
+            self._client.change_message_visibility(
+                QueueUrl=self.url,
+                ReceiptHandle=message.receipt_handle,
+                VisibilityTimeout=seconds,
+            )
+        except (ClientError, BotoCoreError) as error:
+            raise self._unavailable(
+                f"message {message.message_id} was not extended", error
+            ) from error
+
+    def close(self) -> None:
+        """Close the client's connections."""
+        self._client.close()
+
+    def _check_size(self, message: OutgoingMessage) -> None:
+        """Refuse what cannot fit; the queue is asked only about sizes that some queues take."""
+        if message.size > ANY_QUEUE_BYTES:
+            limit = MAX_MESSAGE_BYTES
+            if message.size <= MAX_MESSAGE_BYTES:
+                limit = self.max_message_bytes() or MAX_MESSAGE_BYTES
+            if message.size > limit:
+                raise too_large(message, limit)
+
+    def _queue_attributes(self) -> Mapping[str, str]:
+        """What the queue says of itself, asked once; nothing where that is not permitted."""
+        with self._asking:
+            if self._attributes is None:
+                names: list[QueueAttributeNameType] = ["MaximumMessageSize", "VisibilityTimeout"]
+                if self.fifo:
+                    names.append("ContentBasedDeduplication")
+                try:
+                    answer = self._client.get_queue_attributes(
+                        QueueUrl=self.url, AttributeNames=names
+                    )
+                    self._attributes = cast("Mapping[str, str]", answer.get("Attributes", {}))
+                except ClientError as error:
+                    if _code(error) not in _DENIED:
+                        raise self._unavailable("its attributes could not be read", error) from error
+                    self._attributes = {}
+                except BotoCoreError as error:
+                    raise self._unavailable("its attributes could not be read", error) from error
+            return self._attributes
+
+    def _send_error(
+        self, message: OutgoingMessage, error: ClientError | BotoCoreError
+    ) -> SendFailed | SendUncertain | QueueNotFound:
+        what = f"message of type {message.type!r} to {self.url}"
+        if isinstance(error, ClientError):
+            if _code(error) in _NO_SUCH_QUEUE:
+                return QueueNotFound(f"{what} was not sent: the queue does not exist.")
+            attempts = 1 + error.response.get("ResponseMetadata", {}).get("RetryAttempts", 0)
+            if attempts == 1 and _status(error) < _RETRYABLE_STATUS:
+                return SendFailed(
+                    f"{what} was refused: {_explain(error)}.", retryable=_is_retryable(error)
+                )
+            return SendUncertain(
+                f"{what} may or may not be on the queue: after {attempts} attempts SQS said "
+                f"{_explain(error)}. Sending it again may deliver it twice."
+            )
+        if _took_effect_possibly(error):
+            return SendUncertain(
+                f"{what} may or may not be on the queue: {_explain(error)}. "
+                "Sending it again may deliver it twice."
+            )
+        return SendFailed(f"{what} was not sent: {_explain(error)}.", retryable=True)
+
+    def _unavailable(
+        self, consequence: str, error: ClientError | BotoCoreError
+    ) -> QueueUnavailable | QueueNotFound:
+        if isinstance(error, ClientError) and _code(error) in _NO_SUCH_QUEUE:
+            return QueueNotFound(f"queue {self.url} does not exist; {consequence}.")
+        return QueueUnavailable(
+            f"queue {self.url}: {consequence}: {_explain(error)}.", retryable=_is_retryable(error)
+        )
+
+
+def _make_client(url: str | None, region: str | None) -> SQSClient:
+    endpoint = None
+    if url is not None:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        if named := _REGION.search(host):
+            region = named[0]
+        if not _DEFAULT_ENDPOINT.fullmatch(host):
+            endpoint = f"{parts.scheme}://{parts.netloc}"
+    # A session of our own: boto3's default one is not safe to make clients on several threads.
+    return boto3.session.Session().client(
+        "sqs",
+        region_name=region,
+        endpoint_url=endpoint,
+        config=Config(
+            connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            read_timeout=READ_TIMEOUT_SECONDS,
+            max_pool_connections=MAX_POOL_CONNECTIONS,
+            retries={"mode": "standard", "total_max_attempts": 4},
+        ),
+    )
+
+
+def _letsgo_queues(client: SQSClient) -> dict[str, str]:
+    """The queues that LetsGo made, by URL, with their deployment."""
+    queues: dict[str, str] = {}
+    for page in client.get_paginator("list_queues").paginate(QueueNamePrefix=LETSGO_PREFIX):
+        for url in page.get("QueueUrls", []):
+            try:
+                tags = client.list_queue_tags(QueueUrl=url).get("Tags", {})
+            except ClientError as error:
+                if _code(error) in _NO_SUCH_QUEUE:  # deleted since it was listed
+                    continue
+                raise
+            if deployment := tags.get(LETSGO_TAG):
+                queues[url] = deployment
+    return queues
+
+
+def _to_sqs(
+    attributes: Mapping[str, MessageAttribute],
+) -> dict[str, MessageAttributeValueTypeDef]:
+    return {
+        name: (
+            {"DataType": attribute.data_type, "BinaryValue": attribute.value}
+            if isinstance(attribute.value, bytes)
+            else {"DataType": attribute.data_type, "StringValue": attribute.value}
+        )
+        for name, attribute in attributes.items()
+    }
+
+
+def _from_sqs(message: MessageTypeDef, invisible_until: float | None) -> ReceivedMessage:
+    system = message.get("Attributes", {})
+    return ReceivedMessage(
+        message_id=message["MessageId"],
+        receipt_handle=message["ReceiptHandle"],
+        body=message["Body"],
+        attributes={
+            name: _attribute(value)
+            for name, value in message.get("MessageAttributes", {}).items()
+        },
+        receive_count=int(system.get("ApproximateReceiveCount", "1")),
+        sent_at=int(system.get("SentTimestamp", "0")) / 1000,
+        invisible_until=invisible_until,
+        group_id=system.get("MessageGroupId"),
+    )
+
+
+def _attribute(value: MessageAttributeValueTypeDef) -> MessageAttribute:
+    # A custom type is a label on one of the three: "Number.int".
+    data_type = cast("Literal['String', 'Number', 'Binary']", value["DataType"].partition(".")[0])
+    if data_type == "Binary":
+        return MessageAttribute("Binary", bytes(cast("bytes", value["BinaryValue"])))
+    return MessageAttribute(data_type, value["StringValue"])
+
+
+def _code(error: ClientError) -> str:
+    return error.response.get("Error", {}).get("Code", "")
+
+
+def _status(error: ClientError) -> int:
+    return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+
+
+def _is_retryable(error: ClientError | BotoCoreError) -> bool:
+    if isinstance(error, ClientError):
+        return _status(error) >= _RETRYABLE_STATUS or "Throttl" in _code(error)
+    return isinstance(error, HTTPClientError | ConnectionError)
+
+
+def _took_effect_possibly(error: BotoCoreError) -> bool:
+    """Whether the request may have reached SQS: not where no connection was made."""
+    return isinstance(error, HTTPClientError)
+
+
+def _explain(error: ClientError | BotoCoreError) -> str:
+    if isinstance(error, ClientError):
+        return f"{_code(error)}: {error.response.get('Error', {}).get('Message', '')}".rstrip(". ")
+    return str(error).rstrip(".")

@@ -1,0 +1,175 @@
+"""The handlers of a worker: which function takes which type, and how it is called."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Coroutine, Iterator
+from functools import cached_property
+from typing import Any, TypeAlias, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from letsgo_queue.delivery import Delivery
+from letsgo_queue.errors import HandlerMissing, MessageInvalid, SettingsInvalid
+from letsgo_queue.message import Message, peek
+from letsgo_queue.middleware import Middleware, middleware_of
+
+HandlerFunction: TypeAlias = Callable[..., None] | Callable[..., Coroutine[Any, Any, None]]
+"""`(message)` or `(message, delivery)`, sync or async."""
+
+HandlerT = TypeVar("HandlerT", bound=HandlerFunction)
+
+_MESSAGE_ONLY = 1
+_MESSAGE_AND_DELIVERY = 2
+
+
+class Handler:
+    """A function that handles messages, and what its signature asks for."""
+
+    def __init__(self, function: HandlerFunction) -> None:
+        """Look at the signature.
+
+        Raises:
+            SettingsInvalid: It takes neither `(message)` nor `(message, delivery)`.
+        """
+        parameters = [
+            parameter
+            for parameter in inspect.signature(function).parameters.values()
+            if parameter.kind in {parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD}
+        ]
+        if len(parameters) not in {_MESSAGE_ONLY, _MESSAGE_AND_DELIVERY}:
+            raise SettingsInvalid(
+                f"handler {_name(function)} takes {len(parameters)} arguments: a handler takes "
+                "(message) or (message, delivery)."
+            )
+        self.function = function
+        self._takes_delivery = len(parameters) == _MESSAGE_AND_DELIVERY
+        self._message_parameter = parameters[0].name
+
+    @property
+    def middleware(self) -> tuple[Middleware, ...]:
+        """Middleware that decorates the function."""
+        return middleware_of(self.function)
+
+    def arguments(self, delivery: Delivery) -> tuple[object, ...]:
+        """What to call the function with: the validated message, and the delivery if it asks.
+
+        Raises:
+            MessageInvalid: The body does not fit the function's annotation.
+        """
+        message = self._decode(delivery)
+        return (message, delivery) if self._takes_delivery else (message,)
+
+    @cached_property
+    def adapter(self) -> TypeAdapter[Any]:
+        """Validates a body against the annotation of the function's first parameter."""
+        signature = inspect.signature(self.function, eval_str=True)
+        annotation = signature.parameters[self._message_parameter].annotation
+        bare = annotation in {inspect.Parameter.empty, Message}
+        return TypeAdapter(Message[Any] if bare else annotation)
+
+    def _decode(self, delivery: Delivery) -> object:
+        try:
+            message = self.adapter.validate_json(delivery.body)
+        except ValidationError as error:
+            raise self._does_not_fit(delivery, error) from None  # its text quotes the payload
+        inner = message.get("type") if isinstance(message, dict) else getattr(message, "type", None)
+        if inner is not None and inner != delivery.type:
+            raise MessageInvalid(
+                f"message {delivery.message_id} was routed as {delivery.type!r} but has another "
+                "type inside. It was not handled."
+            )
+        return message
+
+    def _does_not_fit(self, delivery: Delivery, error: ValidationError) -> MessageInvalid:
+        what = f"message {delivery.message_id} of type {delivery.type!r}"
+        fields = peek(delivery.body)
+        if "claimCheck" in fields and "payload" not in fields:
+            return MessageInvalid(
+                f"{what} is a claim check, and nothing opened it before the handler "
+                f"{_name(self.function)}. Decorate the handler with "
+                "@claimcheck.unwrap_claim_check, or give the worker "
+                "middleware=[claimcheck.ClaimCheckMiddleware()]."
+            )
+        return MessageInvalid(
+            f"{what} does not fit the handler {_name(self.function)}: {self._problems(error)}."
+        )
+
+    def _problems(self, error: ValidationError) -> str:
+        """Where and how, in the schema's words only: keys of the payload are content too."""
+        known = set(_property_names(self.adapter.json_schema()))
+        return "; ".join(
+            f"{'.'.join(str(p) if isinstance(p, int) or p in known else '*' for p in e['loc'])}"
+            f" ({e['type']})".lstrip()
+            for e in error.errors(include_url=False, include_input=False, include_context=False)
+        )
+
+
+class Registry:
+    """The handlers of a worker, by message type."""
+
+    def __init__(self) -> None:
+        self._handlers: dict[str, Handler] = {}
+        self._default: Handler | None = None
+
+    def add(self, message_type: str, function: HandlerFunction) -> None:
+        """Register `function` for a type.
+
+        Raises:
+            SettingsInvalid: The type has a handler already, or the signature does not fit.
+        """
+        if message_type in self._handlers:
+            raise SettingsInvalid(
+                f"type {message_type!r} has the handler "
+                f"{_name(self._handlers[message_type].function)} already; a type has one."
+            )
+        self._handlers[message_type] = Handler(function)
+
+    def set_default(self, function: HandlerFunction) -> None:
+        """Register `function` for all types without a handler.
+
+        Raises:
+            SettingsInvalid: There is a default already, or the signature does not fit.
+        """
+        if self._default is not None:
+            raise SettingsInvalid(
+                f"the default handler is {_name(self._default.function)} already; there is one."
+            )
+        self._default = Handler(function)
+
+    def find(self, message_id: str, message_type: str) -> Handler:
+        """The handler for a message.
+
+        Raises:
+            HandlerMissing: No handler for its type, and no default.
+        """
+        handler = self._handlers.get(message_type, self._default)
+        if handler is None:
+            known = ", ".join(map(repr, sorted(self._handlers))) or "none"
+            raise HandlerMissing(
+                f"message {message_id} has type {message_type!r}, for which this worker has no "
+                f"handler (it has: {known}). It is left to the queue's retries; register one with "
+                "@worker.handler or @worker.default."
+            )
+        return handler
+
+    def prepare(self) -> None:
+        """Resolve every annotation now, so that a mistake shows before the first message."""
+        for handler in (*self._handlers.values(), *([self._default] if self._default else [])):
+            _ = handler.adapter
+
+
+def _name(function: HandlerFunction) -> str:
+    return f"{function.__module__}.{getattr(function, '__qualname__', repr(function))}"
+
+
+def _property_names(schema: object) -> Iterator[str]:
+    if isinstance(schema, dict):
+        properties = schema.get("properties")
+        if isinstance(properties, dict):
+            yield from properties
+        for value in schema.values():
+            yield from _property_names(value)
+    elif isinstance(schema, list):
+        for value in schema:
+            yield from _property_names(value)
