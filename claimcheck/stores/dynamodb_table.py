@@ -1,0 +1,171 @@
+"""The DynamoDB table of a claim store: made on request, and checked.
+
+Key `id` (string), nothing else; on-demand billing; TTL on `expires_at`, which removes what nobody
+fetched at no cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError, WaiterError
+
+from claimcheck.errors import ClaimStoreError, ClaimStoreUnavailable
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import TableDescriptionTypeDef
+
+KEY = "id"
+TTL_ATTRIBUTE = "expires_at"
+
+_ON = {"ENABLED", "ENABLING"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        subject: What was looked at.
+        ok: Whether it is as it should be.
+        detail: What was found.
+        remedy: What to do where it is not.
+    """
+
+    subject: str
+    ok: bool
+    detail: str
+    remedy: str = ""
+
+
+class ClaimTable:
+    """The table named in the settings."""
+
+    def __init__(
+        self, name: str, *, region: str | None = None, endpoint_url: str | None = None
+    ) -> None:
+        """Name the table; nothing is asked of it yet.
+
+        Args:
+            name: The table's name.
+            region: Its region.
+            endpoint_url: Another server than AWS's own.
+        """
+        self.name = name
+        self.region = region
+        self._client: DynamoDBClient = boto3.session.Session().client(
+            "dynamodb", region_name=region, endpoint_url=endpoint_url
+        )
+
+    def create(self) -> bool:
+        """Make the table if it is not there, wait until it is active, and switch its TTL on.
+
+        Safe to repeat: what is there already is left as it is.
+
+        Returns:
+            Whether a table was made.
+
+        Raises:
+            ClaimStoreError: DynamoDB refused, or the table did not become active.
+        """
+        with self._errors("could not be made"):
+            created = self._describe() is None
+            if created:
+                self._create()
+            self._client.get_waiter("table_exists").wait(
+                TableName=self.name, WaiterConfig={"Delay": 1, "MaxAttempts": 120}
+            )
+            if self._ttl() == "":
+                self._client.update_time_to_live(
+                    TableName=self.name,
+                    TimeToLiveSpecification={"Enabled": True, "AttributeName": TTL_ATTRIBUTE},
+                )
+            return created
+
+    def check(self) -> list[Finding]:
+        """Compare the table with what a claim store needs.
+
+        Raises:
+            ClaimStoreError: DynamoDB refused to say.
+        """
+        with self._errors("could not be checked"):
+            table = self._describe()
+            if table is None:
+                return [
+                    Finding(
+                        "table",
+                        ok=False,
+                        detail=f"{self.name} does not exist in region {self.region}",
+                        remedy="run `claimcheck table create`, or set CLAIMCHECK_STORE",
+                    )
+                ]
+            return [self._check_state(table), self._check_key(table), self._check_ttl()]
+
+    def _describe(self) -> TableDescriptionTypeDef | None:
+        try:
+            return self._client.describe_table(TableName=self.name)["Table"]
+        except self._client.exceptions.ResourceNotFoundException:
+            return None
+
+    def _create(self) -> None:
+        try:
+            self._client.create_table(
+                TableName=self.name,
+                KeySchema=[{"AttributeName": KEY, "KeyType": "HASH"}],
+                AttributeDefinitions=[{"AttributeName": KEY, "AttributeType": "S"}],
+                BillingMode="PAY_PER_REQUEST",
+            )
+        except self._client.exceptions.ResourceInUseException:
+            pass  # somebody else is making it at this moment
+
+    def _ttl(self) -> str:
+        """The attribute that TTL is on; empty where it is off."""
+        ttl = self._client.describe_time_to_live(TableName=self.name)["TimeToLiveDescription"]
+        return ttl.get("AttributeName", "") if ttl.get("TimeToLiveStatus") in _ON else ""
+
+    def _check_state(self, table: TableDescriptionTypeDef) -> Finding:
+        status = table.get("TableStatus", "UNKNOWN")
+        usable = status in {"ACTIVE", "UPDATING"}
+        return Finding("table", usable, f"{self.name} is {status}", "" if usable else "wait, or see its status in AWS")
+
+    def _check_key(self, table: TableDescriptionTypeDef) -> Finding:
+        types = {a["AttributeName"]: a["AttributeType"] for a in table["AttributeDefinitions"]}
+        key = [(k["AttributeName"], types[k["AttributeName"]], k["KeyType"]) for k in table["KeySchema"]]
+        shown = ", ".join(f"{name} ({kind}, {role})" for name, kind, role in key)
+        right = key == [(KEY, "S", "HASH")]
+        remedy = f"a key cannot be changed: make another table with the one key {KEY} (S, HASH)"
+        return Finding("key schema", right, shown, "" if right else remedy)
+
+    def _check_ttl(self) -> Finding:
+        attribute = self._ttl()
+        if attribute == TTL_ATTRIBUTE:
+            return Finding("TTL", ok=True, detail=f"on {attribute}")
+        if not attribute:
+            return Finding(
+                "TTL",
+                ok=False,
+                detail="off: claims that nobody fetches stay for good",
+                remedy="run `claimcheck table create`, which switches it on",
+            )
+        return Finding(
+            "TTL",
+            ok=False,
+            detail=f"on {attribute}, not on {TTL_ATTRIBUTE}",
+            remedy=f"switch it off and, an hour later, on for {TTL_ATTRIBUTE}",
+        )
+
+    @contextmanager
+    def _errors(self, consequence: str) -> Iterator[None]:
+        try:
+            yield
+        except (ClientError, WaiterError) as error:
+            raise ClaimStoreError(f"table {self.name} in {self.region} {consequence}: {error}") from error
+        except BotoCoreError as error:
+            raise ClaimStoreUnavailable(
+                f"table {self.name} in {self.region} {consequence}: {error}"
+            ) from error
