@@ -1,13 +1,13 @@
 """Sealing and opening: the claim check itself, for any queue that carries text.
 
-    seal    up to threshold ─────────────────────────> inline       as it is
-            compressed, if the queue takes that ─────> compressed   the ticket carries it
-            else ────────────────────────────────────> stored       the ticket has its key
+seal    up to threshold ─────────────────────────> inline       as it is
+        compressed, if the queue takes that ─────> compressed   the ticket carries it
+        else ────────────────────────────────────> stored       the ticket has its key
 
-    open    takes the claim, so that it is gone for everyone else, and gives the body
-            ├── purge      the work is done: the claim is removed
-            ├── put_back   the work failed: the claim is there again
-            └── neither    a crash: the lease runs out, and the next delivery takes it
+open    takes the claim, so that it is gone for everyone else, and gives the body
+        ├── purge      the work is done: the claim is removed
+        ├── put_back   the work failed: the claim is there again
+        └── neither    a crash: the lease runs out, and the next delivery takes it
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ class ClaimCheck:
         self,
         body: str | bytes,
         *,
-        type: str | None = None,  # noqa: A002 - the wire's own word
+        type: str | None = None,
         attributes_size: int = 0,
         queue_limit: Callable[[], int | None] | None = None,
         delay_seconds: float = 0,
@@ -296,7 +296,12 @@ class ClaimCheck:
             return Opened(_unpack_carried(what, sealed, sealed.ticket), "compressed")
         what = f"{what} (claim {sealed.ticket.id})"
         return self._open_stored(
-            what, sealed, sealed.ticket, lease_until, receive_count, purge or self._purge
+            what,
+            sealed,
+            sealed.ticket,
+            lease_until=lease_until,
+            receive_count=receive_count,
+            purge=purge or self._purge,
         )
 
     def _open_stored(
@@ -304,6 +309,7 @@ class ClaimCheck:
         what: str,
         sealed: SealedMessage,
         ticket: StoredTicket,
+        *,
         lease_until: float | None,
         receive_count: int,
         purge: Purge,

@@ -44,7 +44,9 @@ def decode(encoding: Encoding, data: bytes, size: int) -> bytes:
     try:
         stated = zstandard.get_frame_parameters(data).content_size
         if stated != size:
-            raise ClaimCorrupted(f"the zstd frame does not state the {size:,} bytes that were sealed")
+            raise ClaimCorrupted(
+                f"the zstd frame does not state the {size:,} bytes that were sealed"
+            )
         return zstandard.ZstdDecompressor().decompress(
             data, max_output_size=size, allow_extra_data=False
         )

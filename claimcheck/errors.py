@@ -8,7 +8,7 @@ Payload content never appears in an error.
     ├── SettingsInvalid              a setting cannot be used
     ├── BodyInvalid                  there is nothing to seal, or it is not text
     │   └── BodyTooLarge             over max_size
-    ├── TicketInvalid                what came from the queue is no ticket, or describes another claim
+    ├── TicketInvalid                malformed, or it describes another claim
     │   └── TicketUnsupported        made by a newer version
     ├── ClaimInProgress              another delivery of the message is being handled
     ├── ClaimAlreadyProcessed        the message was handled; this delivery is a duplicate

@@ -9,7 +9,12 @@ from typing import Literal, TypeAlias
 
 from claimcheck.claim_check import ClaimCheck, Opened, Purge, Route, Sealed
 from claimcheck.default import claim_check_for
-from claimcheck.errors import ClaimAlreadyProcessed, ClaimInProgress, ClaimStoreError, SettingsInvalid
+from claimcheck.errors import (
+    ClaimAlreadyProcessed,
+    ClaimInProgress,
+    ClaimStoreError,
+    SettingsInvalid,
+)
 from claimcheck.events import DuplicateSuppressed, MessageOpened, MessageSealed
 from letsgo_queue import client as queue_client
 from letsgo_queue.attributes import attributes_size
@@ -52,8 +57,8 @@ class _SealedMessage(OutgoingMessage):
 class ClaimCheckMiddleware(Middleware):
     """Gives a client or a worker the claim check.
 
-        client = Client(middleware=[ClaimCheckMiddleware()])
-        worker = Worker(middleware=[ClaimCheckMiddleware()])
+    client = Client(middleware=[ClaimCheckMiddleware()])
+    worker = Worker(middleware=[ClaimCheckMiddleware()])
     """
 
     def __init__(

@@ -23,7 +23,7 @@ from pydantic_core import from_json, to_json
 from claimcheck.compression import Encoding
 from claimcheck.errors import TicketInvalid, TicketUnsupported
 
-VERSION = 1
+VERSION: Literal[1] = 1
 ENCODINGS: frozenset[Encoding] = frozenset({"zstd", "identity"})
 
 MIN_PART_BYTES = 65_536
@@ -126,9 +126,8 @@ def type_in(body: bytes) -> str | None:
     """
     try:
         if leading := _LEADING_TYPE.match(body):
-            fields = {"type": from_json(leading[1])}
-        else:
-            fields = from_json(body)
+            return str(from_json(leading[1]))
+        fields: object = from_json(body)
     except ValueError:
         return None
     message_type = fields.get("type") if isinstance(fields, dict) else None
@@ -137,10 +136,10 @@ def type_in(body: bytes) -> str | None:
 
 def _sealed_fields(body: str | bytes) -> dict[str, Any] | None:
     """The fields of a body that has the shape of a sealed message."""
-    if (_MARKER if isinstance(body, str) else _MARKER.encode()) not in body:  # type: ignore[operator]  # one of each
+    if not (_MARKER in body if isinstance(body, str) else _MARKER.encode() in body):
         return None
     try:
-        fields = from_json(body)
+        fields: object = from_json(body)
     except ValueError:
         return None
     if isinstance(fields, dict) and _FIELD in fields and fields.keys() <= {"type", _FIELD}:
@@ -164,7 +163,10 @@ def _check(fields: object, max_size: int) -> Ticket:
         ticket = model.model_validate(fields)
     except ValidationError as error:
         known = model.model_fields.keys()
-        wrong = {str(e["loc"][0]) if e["loc"] and e["loc"][0] in known else "another field" for e in error.errors()}
+        wrong = {
+            str(e["loc"][0]) if e["loc"] and e["loc"][0] in known else "another field"
+            for e in error.errors()
+        }
         raise TicketInvalid(f"its ticket is malformed ({', '.join(sorted(wrong))})") from None
     _check_sizes(ticket, max_size)
     return ticket
@@ -173,8 +175,8 @@ def _check(fields: object, max_size: int) -> Ticket:
 def _check_sizes(ticket: Ticket, max_size: int) -> None:
     if ticket.size > max_size:
         raise TicketInvalid(
-            f"its ticket claims {ticket.size:,} bytes, over max_size ({max_size:,}). Raise max_size "
-            "if messages may be that large"
+            f"its ticket claims {ticket.size:,} bytes, over max_size ({max_size:,}). Raise "
+            "max_size if messages may be that large"
         )
     if isinstance(ticket, StoredTicket):
         most_parts = -(-ticket.stored // MIN_PART_BYTES)

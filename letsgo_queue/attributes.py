@@ -20,11 +20,11 @@ MAX_ATTRIBUTES = 10
 MAX_NAME_LENGTH = 256
 
 AttributeValue: TypeAlias = "str | int | float | bytes | MessageAttribute"
-"""What `enqueue(attributes=...)` takes as a value: text, a number, bytes, or the pair spelled out."""
+"""What `enqueue(attributes=...)` takes: text, a number, bytes, or the pair spelled out."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 
-# Everything outside #x9 | #xA | #xD | #x20-#xD7FF | #xE000-#xFFFD | #x10000-#x10FFFF, as SendMessage has it.
+# SendMessage takes #x9 | #xA | #xD | #x20-#xD7FF | #xE000-#xFFFD | #x10000-#x10FFFF: not these.
 _REFUSED_BY_SQS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 

@@ -74,7 +74,8 @@ class Client:
             settings: Where to look without a `queue`; by default the environment.
             middleware: Runs for every message, the first outermost.
         """
-        self._queue = queue
+        self._url = queue if isinstance(queue, str) else None
+        self._given = None if isinstance(queue, str) else queue
         self._settings = settings
         self._middleware = tuple(middleware)
         self._listeners = Listeners()
@@ -100,9 +101,9 @@ class Client:
         Raises:
             SettingsInvalid: It names no queue.
         """
-        if queue is None and not isinstance(self._queue, str | None):
-            return self._queue
-        url = queue or self._queue
+        if queue is None and self._given is not None:
+            return self._given
+        url = queue or self._url
         with self._lock:
             if url not in self._transports:
                 settings = self._settings or QueueSettings.from_environment()

@@ -24,5 +24,5 @@ class Listeners:
         for listener in self._listeners:
             try:
                 listener(event)
-            except Exception:  # noqa: BLE001 - somebody else's code; the message must go on
+            except Exception:  # somebody else's code; the message must go on
                 logger.exception("listener %r failed on %s", listener, type(event).__name__)

@@ -89,9 +89,7 @@ def middleware_of(function: Callable[..., object]) -> tuple[Middleware, ...]:
     return found
 
 
-def merge(
-    outer: tuple[Middleware, ...], inner: tuple[Middleware, ...]
-) -> tuple[Middleware, ...]:
+def merge(outer: tuple[Middleware, ...], inner: tuple[Middleware, ...]) -> tuple[Middleware, ...]:
     """`outer`, less what `inner` has of the same class, then `inner`."""
     replaced = {type(middleware) for middleware in inner}
     return (*(m for m in outer if type(m) not in replaced), *inner)

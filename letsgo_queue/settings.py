@@ -34,7 +34,5 @@ class QueueSettings(BaseModel, frozen=True, extra="forbid"):
             queue_url=environ.get("LETSGO_QUEUE_URL") or None,
             local_queue_url=environ.get("LETSGO_LOCAL_QUEUE_URL") or None,
             deployment=environ.get("LETSGO_DEPLOYMENT") or DEFAULT_DEPLOYMENT,
-            region=environ.get("AWS_REGION")
-            or environ.get("AWS_DEFAULT_REGION")
-            or DEFAULT_REGION,
+            region=environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or DEFAULT_REGION,
         )

@@ -36,7 +36,12 @@ def open_store(url: str, *, region: str | None = None) -> ClaimStore:
         from claimcheck.stores.sqlite import SqliteClaimStore
 
         return SqliteClaimStore(path)
-    if parts.scheme == "dynamodb" and parts.netloc and not path and options.keys() <= _DYNAMODB_OPTIONS:
+    if (
+        parts.scheme == "dynamodb"
+        and parts.netloc
+        and not path
+        and options.keys() <= _DYNAMODB_OPTIONS
+    ):
         from claimcheck.stores.dynamodb import DynamoDBClaimStore
 
         return DynamoDBClaimStore(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -242,7 +242,7 @@ class DynamoDBClaimStore:
                 item = self._parts.get(_part_id(claim_id, number), consistent_read=consistent)
             except DoesNotExist:
                 continue
-            return cast("bytes", item.data)
+            return item.data
         return None
 
     def _get_head(self, claim_id: str) -> Any | None:
@@ -274,7 +274,7 @@ class DynamoDBClaimStore:
                 raise
             return True
 
-    def _part_deletes(self, claim_id: str, parts: int) -> Iterable[Callable[[], object]]:
+    def _part_deletes(self, claim_id: str, parts: int) -> list[Callable[[], object]]:
         return [self._parts(_part_id(claim_id, n)).delete for n in range(parts)]
 
     def _head_item(self, head: ClaimHead) -> Any:

@@ -7,7 +7,7 @@ fetched at no cost.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -113,15 +113,14 @@ class ClaimTable:
             return None
 
     def _create(self) -> None:
-        try:
+        # In use: somebody else is making it at this moment.
+        with suppress(self._client.exceptions.ResourceInUseException):
             self._client.create_table(
                 TableName=self.name,
                 KeySchema=[{"AttributeName": KEY, "KeyType": "HASH"}],
                 AttributeDefinitions=[{"AttributeName": KEY, "AttributeType": "S"}],
                 BillingMode="PAY_PER_REQUEST",
             )
-        except self._client.exceptions.ResourceInUseException:
-            pass  # somebody else is making it at this moment
 
     def _ttl(self) -> str:
         """The attribute that TTL is on; empty where it is off."""
@@ -131,11 +130,19 @@ class ClaimTable:
     def _check_state(self, table: TableDescriptionTypeDef) -> Finding:
         status = table.get("TableStatus", "UNKNOWN")
         usable = status in {"ACTIVE", "UPDATING"}
-        return Finding("table", usable, f"{self.name} is {status}", "" if usable else "wait, or see its status in AWS")
+        return Finding(
+            "table",
+            usable,
+            f"{self.name} is {status}",
+            "" if usable else "wait, or see its status in AWS",
+        )
 
     def _check_key(self, table: TableDescriptionTypeDef) -> Finding:
         types = {a["AttributeName"]: a["AttributeType"] for a in table["AttributeDefinitions"]}
-        key = [(k["AttributeName"], types[k["AttributeName"]], k["KeyType"]) for k in table["KeySchema"]]
+        key = [
+            (k["AttributeName"], types[k["AttributeName"]], k["KeyType"])
+            for k in table["KeySchema"]
+        ]
         shown = ", ".join(f"{name} ({kind}, {role})" for name, kind, role in key)
         right = key == [(KEY, "S", "HASH")]
         remedy = f"a key cannot be changed: make another table with the one key {KEY} (S, HASH)"
@@ -164,7 +171,9 @@ class ClaimTable:
         try:
             yield
         except (ClientError, WaiterError) as error:
-            raise ClaimStoreError(f"table {self.name} in {self.region} {consequence}: {error}") from error
+            raise ClaimStoreError(
+                f"table {self.name} in {self.region} {consequence}: {error}"
+            ) from error
         except BotoCoreError as error:
             raise ClaimStoreUnavailable(
                 f"table {self.name} in {self.region} {consequence}: {error}"

@@ -191,7 +191,9 @@ class SqliteClaimStore:
         )
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")  # what was acknowledged survives a power cut
+        connection.execute(
+            "PRAGMA synchronous = FULL"
+        )  # what was acknowledged survives a power cut
         connection.executescript(_SCHEMA.format(version=SCHEMA_VERSION))
         version = connection.execute("SELECT version FROM claims_schema").fetchone()["version"]
         if version != SCHEMA_VERSION:

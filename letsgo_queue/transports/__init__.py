@@ -47,6 +47,6 @@ def open_transport(url: str | None, settings: QueueSettings) -> Transport:
 
         return SqsTransport(url, region=settings.region)
     raise SettingsInvalid(
-        f"queue {url!r}: expected an SQS queue URL (https://sqs.REGION.amazonaws.com/ACCOUNT/NAME), "
-        "sqlite:///path/to/file.db or memory://."
+        f"queue {url!r}: expected an SQS queue URL (https://sqs.REGION.amazonaws.com/ACCOUNT/"
+        "NAME), sqlite:///path/to/file.db or memory://."
     )

@@ -108,7 +108,9 @@ class SqliteTransport:
         try:
             self._options = SqliteOptions.model_validate(dict(parse_qsl(parts.query)))
         except ValidationError as error:
-            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            problems = "; ".join(
+                f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()
+            )
             raise SettingsInvalid(f"queue {url!r}: {problems}") from None
         self.url = url
         self._path = Path(path)
@@ -187,7 +189,8 @@ class SqliteTransport:
             self._transaction() as connection,
         ):
             changed = connection.execute(
-                "UPDATE queue_messages SET visible_at = ? WHERE message_id = ? AND receipt_handle = ?",
+                "UPDATE queue_messages SET visible_at = ?"
+                " WHERE message_id = ? AND receipt_handle = ?",
                 (self._clock() + seconds, message.message_id, message.receipt_handle),
             )
         if not changed.rowcount:
@@ -242,7 +245,8 @@ class SqliteTransport:
     def _move_dead_letters(self, connection: sqlite3.Connection, now: float) -> None:
         dead = "visible_at <= ? AND receive_count >= ?"
         connection.execute(
-            "INSERT INTO queue_dead_letters SELECT sequence, message_id, body, attributes, group_id,"
+            "INSERT INTO queue_dead_letters"
+            " SELECT sequence, message_id, body, attributes, group_id,"
             f" sent_at, receive_count, ? FROM queue_messages WHERE {dead}",
             (now, now, self._options.max_receive_count),
         )
@@ -278,7 +282,9 @@ class SqliteTransport:
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")  # an acknowledged send survives a power cut
-        connection.executescript("BEGIN IMMEDIATE;" + _SCHEMA.format(version=SCHEMA_VERSION) + "COMMIT;")
+        connection.executescript(
+            "BEGIN IMMEDIATE;" + _SCHEMA.format(version=SCHEMA_VERSION) + "COMMIT;"
+        )
         (version,) = connection.execute("SELECT version FROM queue_schema").fetchone()
         if version != SCHEMA_VERSION:
             connection.close()

@@ -14,9 +14,9 @@ from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
-    ConnectionError,
     HTTPClientError,
 )
+from botocore.exceptions import ConnectionError as BotocoreConnectionError
 
 from letsgo_queue.attributes import MessageAttribute
 from letsgo_queue.errors import QueueNotFound, QueueUnavailable, SendFailed, SendUncertain
@@ -31,7 +31,13 @@ from letsgo_queue.transports.base import (
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.literals import QueueAttributeNameType
-    from mypy_boto3_sqs.type_defs import MessageAttributeValueTypeDef, MessageTypeDef
+    from mypy_boto3_sqs.type_defs import (
+        MessageAttributeValueOutputTypeDef,
+        MessageAttributeValueTypeDef,
+        MessageTypeDef,
+        ReceiveMessageRequestTypeDef,
+        SendMessageRequestTypeDef,
+    )
 
 LETSGO_PREFIX = "letsgo-"
 LETSGO_TAG = "LetsGoDeployment"
@@ -119,7 +125,10 @@ class SqsTransport:
     def send(self, message: OutgoingMessage) -> str:
         """SendMessage; see `Transport.send`."""
         self._check_size(message)
-        request: dict[str, object] = {}
+        request: SendMessageRequestTypeDef = {
+            "QueueUrl": self.url,
+            "MessageBody": message.body.decode(),
+        }
         # SQS refuses DelaySeconds on FIFO queues, and 0 would override a queue's own delay.
         if message.delay_seconds:
             request["DelaySeconds"] = message.delay_seconds
@@ -130,11 +139,7 @@ class SqsTransport:
         if message.deduplication_id is not None:
             request["MessageDeduplicationId"] = message.deduplication_id
         try:
-            answer = self._client.send_message(
-                QueueUrl=self.url,
-                MessageBody=message.body.decode(),
-                **request,  # type: ignore[arg-type]  # the stubs want each option's own type
-            )
+            answer = self._client.send_message(**request)
         except (ClientError, BotoCoreError) as error:
             raise self._send_error(message, error) from error
         return answer["MessageId"]
@@ -146,20 +151,21 @@ class SqsTransport:
         if visibility_timeout is None:
             own = self._queue_attributes().get("VisibilityTimeout")
             visibility_timeout = None if own is None else int(own)
-        request = {} if visibility_timeout is None else {"VisibilityTimeout": visibility_timeout}
+        request: ReceiveMessageRequestTypeDef = {
+            "QueueUrl": self.url,
+            "MaxNumberOfMessages": max_messages,
+            "WaitTimeSeconds": min(int(wait_seconds), MAX_WAIT_SECONDS),
+            "MessageAttributeNames": ["All"],
+            "MessageSystemAttributeNames": [
+                "ApproximateReceiveCount",
+                "SentTimestamp",
+                "MessageGroupId",
+            ],
+        }
+        if visibility_timeout is not None:
+            request["VisibilityTimeout"] = visibility_timeout
         try:
-            answer = self._client.receive_message(
-                QueueUrl=self.url,
-                MaxNumberOfMessages=max_messages,
-                WaitTimeSeconds=min(int(wait_seconds), MAX_WAIT_SECONDS),
-                MessageAttributeNames=["All"],
-                MessageSystemAttributeNames=[
-                    "ApproximateReceiveCount",
-                    "SentTimestamp",
-                    "MessageGroupId",
-                ],
-                **request,
-            )
+            answer = self._client.receive_message(**request)
         except (ClientError, BotoCoreError) as error:
             raise self._unavailable("no message could be received", error) from error
         invisible_until = None
@@ -217,7 +223,9 @@ class SqsTransport:
                     self._attributes = cast("Mapping[str, str]", answer.get("Attributes", {}))
                 except ClientError as error:
                     if _code(error) not in _DENIED:
-                        raise self._unavailable("its attributes could not be read", error) from error
+                        raise self._unavailable(
+                            "its attributes could not be read", error
+                        ) from error
                     self._attributes = {}
                 except BotoCoreError as error:
                     raise self._unavailable("its attributes could not be read", error) from error
@@ -315,8 +323,7 @@ def _from_sqs(message: MessageTypeDef, invisible_until: float | None) -> Receive
         receipt_handle=message["ReceiptHandle"],
         body=message["Body"],
         attributes={
-            name: _attribute(value)
-            for name, value in message.get("MessageAttributes", {}).items()
+            name: _attribute(value) for name, value in message.get("MessageAttributes", {}).items()
         },
         receive_count=int(system.get("ApproximateReceiveCount", "1")),
         sent_at=int(system.get("SentTimestamp", "0")) / 1000,
@@ -325,11 +332,11 @@ def _from_sqs(message: MessageTypeDef, invisible_until: float | None) -> Receive
     )
 
 
-def _attribute(value: MessageAttributeValueTypeDef) -> MessageAttribute:
+def _attribute(value: MessageAttributeValueOutputTypeDef) -> MessageAttribute:
     # A custom type is a label on one of the three: "Number.int".
     data_type = cast("Literal['String', 'Number', 'Binary']", value["DataType"].partition(".")[0])
     if data_type == "Binary":
-        return MessageAttribute("Binary", bytes(cast("bytes", value["BinaryValue"])))
+        return MessageAttribute("Binary", value["BinaryValue"])
     return MessageAttribute(data_type, value["StringValue"])
 
 
@@ -344,7 +351,7 @@ def _status(error: ClientError) -> int:
 def _is_retryable(error: ClientError | BotoCoreError) -> bool:
     if isinstance(error, ClientError):
         return _status(error) >= _RETRYABLE_STATUS or "Throttl" in _code(error)
-    return isinstance(error, HTTPClientError | ConnectionError)
+    return isinstance(error, HTTPClientError | BotocoreConnectionError)
 
 
 def _took_effect_possibly(error: BotoCoreError) -> bool:

@@ -43,12 +43,12 @@ MAX_PAUSE_SECONDS = 30.0
 class Worker:
     """Runs handlers for the messages of a queue.
 
-        worker = Worker()
+    worker = Worker()
 
-        @worker.handler("order:new")
-        def on_order(message: OrderNew) -> None: ...
+    @worker.handler("order:new")
+    def on_order(message: OrderNew) -> None: ...
 
-        worker.run()
+    worker.run()
     """
 
     def __init__(
@@ -273,7 +273,7 @@ class _Attempt:
             self._transport.delete(self._received)
         except LetsGoQueueError as error:
             # The work is done; only its acknowledgement is not. It will come again.
-            logger.error("%s Its handler has returned: expect it a second time.", error)
+            logger.warning("%s Its handler has returned: expect it a second time.", error)
         event = MessageHandled if self.handler_started else MessageSkipped
         self._emit(
             event(

@@ -1,0 +1,139 @@
+"""The `claimcheck` command."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+try:
+    import typer
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.table import Table
+except ModuleNotFoundError as missing:
+    raise SystemExit(
+        f"the command line needs {missing.name}: pip install 'letsgo-claimcheck[cli]'"
+    ) from None
+
+from claimcheck.errors import ClaimCheckError, SettingsInvalid
+from claimcheck.settings import DEFAULT_STORE, ClaimCheckSettings
+from claimcheck.stores import open_store
+from letsgo_queue.errors import LetsGoQueueError
+from letsgo_queue.settings import QueueSettings
+
+if TYPE_CHECKING:
+    from claimcheck.stores.dynamodb_table import ClaimTable
+
+app = typer.Typer(help="Messages of any size on Amazon SQS.", no_args_is_help=True)
+table_app = typer.Typer(help="The DynamoDB table that claims are kept in.", no_args_is_help=True)
+app.add_typer(table_app, name="table")
+
+console = Console()
+errors = Console(stderr=True)
+
+
+def main() -> None:
+    """Run the command; an error of ours is a line on stderr and exit code 1."""
+    try:
+        app()
+    except (ClaimCheckError, LetsGoQueueError) as error:
+        errors.print(f"[red]error:[/] {error}", highlight=False, soft_wrap=True)
+        sys.exit(1)
+
+
+@app.command()
+def demo(
+    files: Annotated[list[Path] | None, typer.Argument(help="JSON files to send as well.")] = None,
+    aws: Annotated[
+        bool,
+        typer.Option("--aws", help="Use the queue and table that the environment names."),
+    ] = False,
+) -> None:
+    """Send real messages of every size to a worker, and check what became of them.
+
+    By default the queue and the claims are in a SQLite file in a temporary folder. With --aws use a
+    queue that nobody else works on. Exit code 0 only if every check held.
+    """
+    from claimcheck.demo.messages import demo_messages
+    from claimcheck.demo.run import DemoFailed, RoundTrip, local_settings, run_demo
+
+    table = Table("message type", box=None, pad_edge=False, header_style="bold")
+    for column in ("size", "route", "on the queue", "stored", "round trip"):
+        table.add_column(column, justify="left" if column == "route" else "right")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with tempfile.TemporaryDirectory() as name, Progress(*columns, console=console) as bar:
+        task = bar.add_task("reading payloads", total=None)
+        messages = demo_messages(files or [])
+        bar.update(task, total=len(messages), description="starting the worker")
+
+        def show(trip: RoundTrip) -> None:
+            result = trip.result
+            table.add_row(
+                trip.type,
+                f"{result.size:,}",
+                result.route,
+                f"{result.sent_size:,}",
+                f"{result.stored_size:,}",
+                f"{trip.seconds * 1000:.0f} ms",
+            )
+            bar.update(task, advance=1, description=trip.type)
+
+        settings = None if aws else local_settings(Path(name))
+        try:
+            checks = run_demo(messages, Path(name), settings, show)
+        except DemoFailed as failure:
+            errors.print(f"[red]error:[/] {failure}", highlight=False)
+            raise typer.Exit(1) from None
+        bar.update(task, description="done")
+    console.print()
+    console.print(table)
+    console.print("\nsizes in bytes\n", style="dim")
+    for check in checks:
+        console.print("[green]✓[/]" if check.held else "[red]✗[/]", check.promise, highlight=False)
+    raise typer.Exit(0 if all(check.held for check in checks) else 1)
+
+
+@table_app.command("create")
+def table_create() -> None:
+    """Make the table that the settings name, with on-demand billing and TTL; safe to repeat."""
+    table = _table()
+    with console.status(f"making table {table.name} in {table.region}"):
+        made = table.create()
+    state = "made" if made else "was there already"
+    console.print(f"table {table.name} in {table.region}: {state}", highlight=False)
+    _show_findings(table)
+
+
+@table_app.command("check")
+def table_check() -> None:
+    """Compare the table with what claims need; exit code 1 where something is wrong."""
+    _show_findings(_table())
+
+
+def _table() -> ClaimTable:
+    """The table that the settings name."""
+    from claimcheck.stores.dynamodb import DynamoDBClaimStore
+    from claimcheck.stores.dynamodb_table import ClaimTable
+
+    url = ClaimCheckSettings.from_environment().store or DEFAULT_STORE
+    store = open_store(url, region=QueueSettings.from_environment().region)
+    if not isinstance(store, DynamoDBClaimStore):
+        raise SettingsInvalid(f"CLAIMCHECK_STORE={url!r} is not a DynamoDB table.")
+    return ClaimTable(store.table, region=store.region, endpoint_url=store.endpoint_url)
+
+
+def _show_findings(table: ClaimTable) -> None:
+    findings = table.check()
+    for finding in findings:
+        mark = "[green]✓[/]" if finding.ok else "[red]✗[/]"
+        console.print(mark, f"{finding.subject}: {finding.detail}", highlight=False)
+        if finding.remedy:
+            console.print(f"  {finding.remedy}", highlight=False)
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    main()

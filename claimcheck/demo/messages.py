@@ -1,0 +1,61 @@
+"""What the demo sends.
+
+Two small messages, JSON API models that botocore ships, one payload that does not compress, and any
+JSON files.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import random
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from claimcheck.errors import BodyInvalid
+
+DemoMessage: TypeAlias = dict[str, Any]
+
+MODELS = ("sqs", "lambda", "dynamodb", "s3", "ec2")
+"""Services whose API models are sent: from 0.1 to 4 MB of JSON."""
+
+INCOMPRESSIBLE_BYTES = 1_500_000
+
+
+def demo_messages(paths: Sequence[Path]) -> list[DemoMessage]:
+    """The messages of the demo, smallest first, those from `paths` last.
+
+    Raises:
+        BodyInvalid: A file cannot be read, or is not JSON.
+    """
+    return [
+        {"type": "demo:hello", "payload": {"text": "Grüße aus der Warteschlange 🎈"}},
+        {"type": "demo:order", "payload": {"order_id": "42", "lines": [{"sku": "A-7"}] * 50}},
+        *({"type": f"model:{name}", "payload": _model(name)} for name in MODELS),
+        {"type": "demo:noise", "payload": _noise()},
+        *({"type": f"file:{path.name}", "payload": _read(path)} for path in paths),
+    ]
+
+
+def _model(service: str) -> Any:
+    """The newest API model of a service, as botocore ships it."""
+    versions = sorted(p.name for p in (files("botocore") / "data" / service).iterdir())
+    packed = files("botocore") / "data" / service / versions[-1] / "service-2.json.gz"
+    return json.loads(gzip.decompress(packed.read_bytes()))
+
+
+def _noise() -> str:
+    seeded = random.Random(7)  # the same noise each time
+    return base64.b64encode(seeded.randbytes(INCOMPRESSIBLE_BYTES)).decode()
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise BodyInvalid(f"{path}: {error.strerror}.") from error
+    except ValueError:
+        raise BodyInvalid(f"{path} is not JSON: the demo sends JSON files.") from None
