@@ -137,15 +137,17 @@ class Client:
             MessageTooLarge: Over what the queue accepts; nothing was sent.
             SendFailed: The queue refused it or could not be reached; nothing is on the queue.
             SendUncertain: The answer was lost; it may be on the queue.
+            QueueUnavailable: It could not be asked what it accepts; nothing was sent.
             SettingsInvalid: No queue, or none that can be used.
         """
         started = time.perf_counter()
-        transport = self.transport(queue)
         message_type, body = encode(message)
+        checked_attributes = check_attributes(attributes)
+        transport = self.transport(queue)
         outgoing = OutgoingMessage(
             type=message_type,
             body=body,
-            attributes=check_attributes(attributes),
+            attributes=checked_attributes,
             delay_seconds=_check_delay(delay_seconds, transport),
             group_id=_check_group(group_id, transport),
             deduplication_id=_deduplication_id(deduplication_id, body, transport),

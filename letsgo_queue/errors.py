@@ -11,7 +11,7 @@ content never appears in an error.
     │   └── MessageTooLarge      over what the queue accepts
     ├── SendFailed               the queue refused the message: it is not on the queue
     ├── SendUncertain            no answer came: the message may be on the queue
-    ├── QueueUnavailable         receiving, acknowledging or extending failed
+    ├── QueueUnavailable         asking the queue, acknowledging or extending failed
     └── HandlerMissing           no handler is registered for the message's type
 """
 
@@ -72,7 +72,7 @@ class SendUncertain(LetsGoQueueError):
 
 
 class QueueUnavailable(LetsGoQueueError):
-    """The queue could not be asked for messages, or a delivery could not be changed."""
+    """The queue could not be asked (for messages, or what it accepts), or told of a delivery."""
 
     def __init__(self, text: str, *, retryable: bool = True) -> None:
         super().__init__(text)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from itertools import accumulate
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from pydantic import BaseModel
@@ -20,6 +21,11 @@ PayloadT = TypeVar("PayloadT")
 _RESERVED_PREFIX = "letsgo:"
 _NON_CHARACTERS = (b"\xef\xbf\xbe", b"\xef\xbf\xbf")  # U+FFFE and U+FFFF in UTF-8
 _NON_FINITE = (b"NaN", b"Infinity")
+
+MAX_DEPTH = 200
+"""How deep arrays and objects may nest: what the worker's JSON parser reads."""
+_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # +1 and -1, as signed bytes
+_NOT_STEPS = bytes(set(range(256)) - set(b"[{]}"))
 
 
 class LetsGoMessageType(StrEnum):
@@ -62,7 +68,7 @@ def encode(message: AnyMessage) -> tuple[str, bytes]:
     message_type = _type_of(message)
     try:
         if isinstance(message, BaseModel):
-            body = message.model_dump_json(by_alias=True).encode()
+            body = message.model_dump_json(by_alias=True, warnings=False).encode()
         else:
             body = to_json(message, by_alias=True)
     except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:
@@ -70,9 +76,10 @@ def encode(message: AnyMessage) -> tuple[str, bytes]:
         raise MessageInvalid(
             f"message of type {message_type!r} cannot be written as JSON "
             f"({type(error).__name__}): it holds a value that is not JSON, text that is not "
-            "Unicode, or a reference to itself."
+            "Unicode, a reference to itself, or far too many levels."
         ) from None
     _check_numbers(message_type, body)
+    _check_depth(message_type, body)
     if any(character in body for character in _NON_CHARACTERS):
         raise MessageInvalid(
             f"message of type {message_type!r} contains U+FFFE or U+FFFF, which SQS refuses. "
@@ -138,4 +145,17 @@ def _check_numbers(message_type: str, body: bytes) -> None:
             raise MessageInvalid(
                 f"message of type {message_type!r} contains NaN or Infinity, which JSON does not "
                 "have. Send null or text instead."
+            ) from None
+
+
+def _check_depth(message_type: str, body: bytes) -> None:
+    """Refuse what would be sent but never read; counts brackets, and parses only if in doubt."""
+    steps = memoryview(body.translate(_STEPS, _NOT_STEPS)).cast("b")
+    if max(accumulate(steps), default=0) > MAX_DEPTH:
+        try:
+            from_json(body)
+        except ValueError:
+            raise MessageInvalid(
+                f"message of type {message_type!r} nests over {MAX_DEPTH} levels deep, which a "
+                "worker cannot read. Flatten it, or send the deep part as text."
             ) from None

@@ -33,7 +33,10 @@ def open_transport(url: str | None, settings: QueueSettings) -> Transport:
         from letsgo_queue.transports.sqs import SqsTransport
 
         return SqsTransport.of_deployment(settings.deployment, region=settings.region)
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise SettingsInvalid(f"queue {url!r}: not a URL ({error}).") from None
     if parts.scheme == "memory":
         from letsgo_queue.transports.memory import MemoryTransport
 

@@ -108,6 +108,7 @@ class Transport(Protocol):
             MessageTooLarge: Over what the queue accepts; nothing was sent.
             SendFailed: Refused or not reached; nothing is on the queue.
             SendUncertain: The answer was lost; the message may be on the queue.
+            QueueUnavailable: It could not be asked what it accepts; nothing was sent.
         """
         ...
 

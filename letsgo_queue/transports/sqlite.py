@@ -106,7 +106,8 @@ class SqliteTransport:
                 "sqlite:////absolute/path.db."
             )
         try:
-            self._options = SqliteOptions.model_validate(dict(parse_qsl(parts.query)))
+            options = dict(parse_qsl(parts.query, keep_blank_values=True))
+            self._options = SqliteOptions.model_validate(options)
         except ValidationError as error:
             problems = "; ".join(
                 f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()
@@ -261,10 +262,10 @@ class SqliteTransport:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
+                connection.commit()
             except BaseException:
                 connection.rollback()
                 raise
-            connection.commit()
 
     def _connection(self) -> sqlite3.Connection:
         """The connection of this process: one made before a fork must not be used after it."""
@@ -280,6 +281,14 @@ class SqliteTransport:
             check_same_thread=False,
         )
         connection.row_factory = sqlite3.Row
+        try:
+            self._prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")  # an acknowledged send survives a power cut
         connection.executescript(
@@ -287,12 +296,10 @@ class SqliteTransport:
         )
         (version,) = connection.execute("SELECT version FROM queue_schema").fetchone()
         if version != SCHEMA_VERSION:
-            connection.close()
             raise SettingsInvalid(
                 f"queue {self.url}: the file has schema {version}, this version reads "
                 f"{SCHEMA_VERSION}. Upgrade letsgo-claimcheck, or use another file."
             )
-        return connection
 
     @contextmanager
     def _available(self, consequence: str) -> Iterator[None]:

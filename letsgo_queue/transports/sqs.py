@@ -29,6 +29,7 @@ from letsgo_queue.transports.base import (
 )
 
 if TYPE_CHECKING:
+    from botocore.awsrequest import AWSResponse
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.literals import QueueAttributeNameType
     from mypy_boto3_sqs.type_defs import (
@@ -62,6 +63,12 @@ _DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError"}
 _RETRYABLE_STATUS = 500
 
 
+class _Send(threading.local):
+    """The send in progress on this thread, over all its attempts."""
+
+    may_have_arrived = False
+
+
 class SqsTransport:
     """An SQS queue."""
 
@@ -80,6 +87,8 @@ class SqsTransport:
         self._client = client or _make_client(url, region)
         self._attributes: Mapping[str, str] | None = None
         self._asking = threading.Lock()
+        self._send = _Send()
+        self._client.meta.events.register("needs-retry.sqs.SendMessage", self._after_attempt)
 
     @classmethod
     def of_deployment(
@@ -139,10 +148,13 @@ class SqsTransport:
         if message.deduplication_id is not None:
             request["MessageDeduplicationId"] = message.deduplication_id
         try:
+            self._send.may_have_arrived = False
             answer = self._client.send_message(**request)
+            return answer["MessageId"]
         except (ClientError, BotoCoreError) as error:
             raise self._send_error(message, error) from error
-        return answer["MessageId"]
+        except KeyError:
+            raise self._uncertain(message, "the answer was not that of SQS") from None
 
     def receive(
         self, *, max_messages: int, wait_seconds: float, visibility_timeout: int | None
@@ -235,24 +247,35 @@ class SqsTransport:
         self, message: OutgoingMessage, error: ClientError | BotoCoreError
     ) -> SendFailed | SendUncertain | QueueNotFound:
         what = f"message of type {message.type!r} to {self.url}"
-        if isinstance(error, ClientError):
-            if _code(error) in _NO_SUCH_QUEUE:
-                return QueueNotFound(f"{what} was not sent: the queue does not exist.")
-            attempts = 1 + error.response.get("ResponseMetadata", {}).get("RetryAttempts", 0)
-            if attempts == 1 and _status(error) < _RETRYABLE_STATUS:
-                return SendFailed(
-                    f"{what} was refused: {_explain(error)}.", retryable=_is_retryable(error)
-                )
-            return SendUncertain(
-                f"{what} may or may not be on the queue: after {attempts} attempts SQS said "
-                f"{_explain(error)}. Sending it again may deliver it twice."
-            )
-        if _took_effect_possibly(error):
-            return SendUncertain(
-                f"{what} may or may not be on the queue: {_explain(error)}. "
-                "Sending it again may deliver it twice."
-            )
-        return SendFailed(f"{what} was not sent: {_explain(error)}.", retryable=True)
+        if isinstance(error, ClientError) and _code(error) in _NO_SUCH_QUEUE:
+            return QueueNotFound(f"{what} was not sent: the queue does not exist.")
+        if self._send.may_have_arrived:
+            return self._uncertain(message, _explain(error))
+        return SendFailed(
+            f"{what} was not sent: {_explain(error)}.", retryable=_is_retryable(error)
+        )
+
+    def _uncertain(self, message: OutgoingMessage, reason: str) -> SendUncertain:
+        return SendUncertain(
+            f"message of type {message.type!r} to {self.url} may or may not be on the queue: "
+            f"{reason}. Sending it again may deliver it twice."
+        )
+
+    def _after_attempt(
+        self,
+        response: tuple[AWSResponse, Mapping[str, object]] | None,
+        caught_exception: Exception | None,
+        **_: object,
+    ) -> None:
+        """Note an attempt that may have put the message on the queue; botocore may try again.
+
+        An answer of SQS below 500 says what it did, and without a connection it did nothing.
+        """
+        if response is None:
+            unanswered = isinstance(caught_exception, HTTPClientError)
+        else:
+            unanswered = response[0].status_code >= _RETRYABLE_STATUS
+        self._send.may_have_arrived |= unanswered
 
     def _unavailable(
         self, consequence: str, error: ClientError | BotoCoreError
@@ -354,12 +377,7 @@ def _is_retryable(error: ClientError | BotoCoreError) -> bool:
     return isinstance(error, HTTPClientError | BotocoreConnectionError)
 
 
-def _took_effect_possibly(error: BotoCoreError) -> bool:
-    """Whether the request may have reached SQS: not where no connection was made."""
-    return isinstance(error, HTTPClientError)
-
-
 def _explain(error: ClientError | BotoCoreError) -> str:
     if isinstance(error, ClientError):
-        return f"{_code(error)}: {error.response.get('Error', {}).get('Message', '')}".rstrip(". ")
+        return f"{_code(error)}: {error.response.get('Error', {}).get('Message', '')}".rstrip(".: ")
     return str(error).rstrip(".")

@@ -22,7 +22,9 @@ class EventLoopThread:
         """Run a coroutine to its end, raising what it raises. Call from another thread."""
         import asyncio
 
-        asyncio.run_coroutine_threadsafe(coroutine, self._started()).result()
+        stopped = asyncio.run_coroutine_threadsafe(_contained(coroutine), self._started()).result()
+        if stopped is not None:
+            raise stopped
 
     def stop(self) -> None:
         """Stop the loop, if it was started."""
@@ -44,3 +46,12 @@ class EventLoopThread:
                 )
                 self._thread.start()
             return self._loop
+
+
+async def _contained(coroutine: Coroutine[Any, Any, None]) -> SystemExit | KeyboardInterrupt | None:
+    """Keep from the event loop what would end it, and all that runs on it."""
+    try:
+        await coroutine
+    except (SystemExit, KeyboardInterrupt) as stopped:
+        return stopped
+    return None

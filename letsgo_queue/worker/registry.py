@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from functools import cached_property
 from typing import Any, TypeAlias, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from letsgo_queue.delivery import Delivery
 from letsgo_queue.errors import HandlerMissing, MessageInvalid, SettingsInvalid
@@ -32,9 +32,10 @@ class Handler:
         Raises:
             SettingsInvalid: It takes neither `(message)` nor `(message, delivery)`.
         """
+        everything = inspect.signature(function).parameters.values()
         parameters = [
             parameter
-            for parameter in inspect.signature(function).parameters.values()
+            for parameter in everything
             if parameter.kind in {parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD}
         ]
         if len(parameters) not in {_MESSAGE_ONLY, _MESSAGE_AND_DELIVERY}:
@@ -42,6 +43,12 @@ class Handler:
                 f"handler {_name(function)} takes {len(parameters)} arguments: a handler takes "
                 "(message) or (message, delivery)."
             )
+        for parameter in everything:
+            if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty:
+                raise SettingsInvalid(
+                    f"handler {_name(function)} needs {parameter.name}=, which nobody gives: a "
+                    "handler takes (message) or (message, delivery)."
+                )
         self.function = function
         self._takes_delivery = len(parameters) == _MESSAGE_AND_DELIVERY
         self._message_parameter = parameters[0].name
@@ -62,11 +69,22 @@ class Handler:
 
     @cached_property
     def adapter(self) -> TypeAdapter[Any]:
-        """Validates a body against the annotation of the function's first parameter."""
-        signature = inspect.signature(self.function, eval_str=True)
-        annotation = signature.parameters[self._message_parameter].annotation
-        bare = annotation in {inspect.Parameter.empty, Message}
-        return TypeAdapter(Message[Any] if bare else annotation)
+        """Validates a body against the annotation of the function's first parameter.
+
+        Raises:
+            SettingsInvalid: The annotation names what is not there, or cannot be validated.
+        """
+        try:
+            signature = inspect.signature(self.function, eval_str=True)
+            annotation = signature.parameters[self._message_parameter].annotation
+            bare = annotation in {inspect.Parameter.empty, Message}
+            return TypeAdapter(Message[Any] if bare else annotation)
+        except (NameError, PydanticUserError) as error:
+            raise SettingsInvalid(
+                f"handler {_name(self.function)}: its annotations cannot be used: {error} What "
+                "they name must be there when the worker runs (not only under TYPE_CHECKING), and "
+                "be something that pydantic validates."
+            ) from error
 
     def _decode(self, delivery: Delivery) -> object:
         try:

@@ -164,12 +164,13 @@ class Worker:
             slots = self._take_slots()
             messages: Sequence[ReceivedMessage] = []
             try:
-                messages = transport.receive(
-                    max_messages=slots,
-                    wait_seconds=wait_seconds,
-                    visibility_timeout=self._visibility_timeout,
-                )
-                reached, failures = True, 0
+                if not self._stopping.is_set():
+                    messages = transport.receive(
+                        max_messages=slots,
+                        wait_seconds=wait_seconds,
+                        visibility_timeout=self._visibility_timeout,
+                    )
+                    reached, failures = True, 0
             except QueueUnavailable as error:
                 if not (reached or error.retryable):
                     raise
@@ -286,7 +287,9 @@ class _Attempt:
         )
 
     def failed(self, error: BaseException) -> None:
-        logger.error(
+        # What is retryable (a claim that is out, a missing handler) is no defect of the handler.
+        logger.log(
+            logging.WARNING if getattr(error, "retryable", False) else logging.ERROR,
             "message %s of type %r failed, received %d times: %s",
             self._received.message_id,
             self._type,

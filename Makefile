@@ -1,0 +1,81 @@
+# Everything here makes what it needs first, so each target works on a fresh clone.
+# Options for the command behind a target go into ARGS:  make demo ARGS=big.json
+
+VENV := .venv
+BIN := $(VENV)/bin
+MINISTACK := .venv-ministack
+# One version, since the tests rely on what it refuses.
+MINISTACK_VERSION := 1.5.33
+ARGS ?=
+
+# A shell's own settings must not leak into these environments.
+unexport PYTHONHOME PYTHONPATH PIP_USER
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types imports pytest format clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.cli ## send large messages through a queue, a store and a worker, all local
+	$(BIN)/claimcheck demo $(ARGS)
+
+test: lint types imports pytest ## everything that CI runs
+
+lint: $(VENV)/.dev ## ruff: rules and format
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(VENV)/.dev ## mypy, strict
+	$(BIN)/mypy
+
+imports: $(VENV)/.dev ## import-linter: who may import whom
+	$(BIN)/lint-imports
+
+pytest: $(VENV)/.dev $(MINISTACK)/.installed-$(MINISTACK_VERSION) ## the tests, with coverage
+	$(BIN)/pytest -n 2 --cov $(ARGS)
+
+format: $(VENV)/.dev ## let ruff fix and format
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean: ## remove the environments and all that was made
+	rm -rf $(VENV) $(MINISTACK) build dist htmlcov .coverage .coverage.*
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp file says that an environment is complete.
+
+$(VENV)/.cli: pyproject.toml | $(VENV)/.made
+	@echo "Installing letsgo-claimcheck into $(VENV)"
+	$(BIN)/python -m pip install --quiet --editable '.[cli]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/.made
+	@echo "Installing letsgo-claimcheck and its development tools into $(VENV)"
+	$(BIN)/python -m pip install --quiet --editable '.[cli]' --group dev
+	@touch $(VENV)/.cli $@
+
+# MiniStack needs one exact botocore, so it lives apart.
+$(MINISTACK)/.installed-$(MINISTACK_VERSION): | $(MINISTACK)/.made
+	@echo "Installing MiniStack, an AWS server for the tests, into $(MINISTACK)"
+	$(MINISTACK)/bin/python -m pip install --quiet 'ministack==$(MINISTACK_VERSION)'
+	@touch $@
+
+# pip learned --group in 25.1, and many Pythons bring an older one.
+%/.made:
+	@python=$$($(FIND_PYTHON)) && "$$python" -m venv --clear $*
+	$*/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@touch $@
+
+# Prints the first Python that is new enough, as the installation itself and not as an active
+# virtual environment's or a version manager's stand-in for it.
+define FIND_PYTHON
+for python in python3 python3.13 python3.12 python3.11 python3.14; do \
+	"$$python" -c 'import sys, ensurepip; sys.version_info >= (3, 11) or sys.exit(1); print(sys._base_executable)' \
+		2>/dev/null && exit; \
+done; \
+echo 'No Python 3.11 or newer found (tried python3, python3.11 to python3.14; it must have its venv' \
+	'module: on Debian and Ubuntu, "apt install python3-venv").' >&2; exit 1
+endef

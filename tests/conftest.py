@@ -1,0 +1,103 @@
+"""What every test stands on: a clean environment, and AWS servers for those that ask for one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import boto3
+import pytest
+
+from tests.servers import AwsServer, run_ministack, run_moto
+
+REGION = "us-west-2"
+
+CALLERS_AWS = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+"""What the environment says of AWS, which only tests on AWS itself see."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--aws",
+        action="store_true",
+        help="run the integration tests on AWS too, as the environment says; "
+        "what they make there has random names and is removed",
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "aws" in metafunc.fixturenames:
+        real = ["aws"] if metafunc.config.getoption("--aws") else []
+        metafunc.parametrize("aws", ["ministack", "moto", *real], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Hide the caller's settings; without credentials nothing reaches AWS by accident."""
+    hide(monkeypatch, "AWS_", "CLAIMCHECK_", "LETSGO_")
+    nowhere = str(tmp_path_factory.getbasetemp() / "no-such-file")
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "BOTO_CONFIG"):
+        monkeypatch.setenv(name, nowhere)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    # boto3 keeps the credentials that it found first.
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+
+
+@pytest.fixture(scope="session")
+def ministack_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with run_ministack(tmp_path_factory.mktemp("ministack")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def moto_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with run_moto(tmp_path_factory.mktemp("moto")) as url:
+        yield url
+
+
+@pytest.fixture
+def aws(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsServer]:
+    """SQS and DynamoDB: the test runs on every server that speaks them."""
+    name: str = request.param
+    if name == "aws":
+        server = use_aws(monkeypatch)
+    else:
+        server = use_emulator(monkeypatch, name, request.getfixturevalue(f"{name}_url"))
+    yield server
+    server.remove_all()
+
+
+@pytest.fixture
+def ministack(ministack_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsServer]:
+    """MiniStack alone, for what needs only one server or the strictest."""
+    server = use_emulator(monkeypatch, "ministack", ministack_url)
+    yield server
+    server.remove_all()
+
+
+def use_emulator(monkeypatch: pytest.MonkeyPatch, name: str, url: str) -> AwsServer:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_REGION", REGION)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    return AwsServer(name, url, REGION)
+
+
+def use_aws(monkeypatch: pytest.MonkeyPatch) -> AwsServer:
+    hide(monkeypatch, "AWS_")
+    for name, value in CALLERS_AWS.items():
+        if not name.startswith("AWS_ENDPOINT_URL"):
+            monkeypatch.setenv(name, value)
+    region = CALLERS_AWS.get("AWS_REGION") or CALLERS_AWS.get("AWS_DEFAULT_REGION") or REGION
+    monkeypatch.setenv("AWS_REGION", region)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", region)
+    return AwsServer("aws", None, region)
+
+
+def hide(monkeypatch: pytest.MonkeyPatch, *prefixes: str) -> None:
+    for name in list(os.environ):
+        if name.startswith(prefixes):
+            monkeypatch.delenv(name)
