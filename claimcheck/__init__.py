@@ -20,6 +20,7 @@ from claimcheck.errors import (
     ClaimStoreUnavailable,
     ClaimTableMissing,
     SettingsInvalid,
+    TicketForged,
     TicketInvalid,
     TicketUnsupported,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "Route",
     "Sealed",
     "SettingsInvalid",
+    "TicketForged",
     "TicketInvalid",
     "TicketUnsupported",
     "aenqueue",

@@ -13,6 +13,7 @@ open    takes the claim, so that it is gone for everyone else, and gives the bod
 from __future__ import annotations
 
 import hashlib
+import logging
 import secrets
 import time
 from base64 import b64decode, b64encode
@@ -32,12 +33,17 @@ from claimcheck.errors import (
     ClaimExpired,
     ClaimInProgress,
     ClaimLost,
+    ClaimStoreError,
     SettingsInvalid,
+    TicketForged,
     TicketInvalid,
 )
 from claimcheck.hold import Hold, LeasedHold, NoHold, PurgedHold, settle
+from claimcheck.signing import Signer
 from claimcheck.stores.base import PART_BYTES, Claim, ClaimHead, ClaimStore, Held, Lease
-from claimcheck.ticket import CarriedTicket, SealedMessage, StoredTicket
+from claimcheck.ticket import CarriedTicket, SealedMessage, StoredTicket, Ticket
+
+logger = logging.getLogger(__name__)
 
 Route: TypeAlias = Literal["inline", "compressed", "stored"]
 """Which way a message goes."""
@@ -140,6 +146,7 @@ class ClaimCheck:
         max_size: int = DEFAULT_MAX_SIZE,
         purge: Purge = "after",
         lease_seconds: float = DEFAULT_LEASE_SECONDS,
+        signing_key: str | Sequence[str] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Make a claim check.
@@ -152,10 +159,12 @@ class ClaimCheck:
             purge: When a claim's bytes are removed. `before`: a handler that fails puts them back,
                 a process that is killed loses them. `never`: they expire; for several consumers.
             lease_seconds: How long a claim is held where the delivery does not say.
+            signing_key: Signs tickets, and refuses those that are not signed: one key, or several
+                of which the first signs and all are accepted. At least 16 bytes each.
             clock: Seconds since 1970.
 
         Raises:
-            SettingsInvalid: A number is not positive, or `purge` is not known.
+            SettingsInvalid: A number is not positive, `purge` is not known, or a key is too short.
         """
         numbers = {"threshold": threshold, "max_size": max_size, "lease_seconds": lease_seconds}
         for name, value in {**numbers, "inline_limit": inline_limit or 1}.items():
@@ -169,6 +178,8 @@ class ClaimCheck:
         self._max_size = max_size
         self._purge = purge
         self._lease_seconds = lease_seconds
+        keys = [signing_key] if isinstance(signing_key, str) else signing_key
+        self._signer = Signer(keys) if keys else None
         self._clock = clock
 
     def seal(
@@ -214,7 +225,7 @@ class ClaimCheck:
         sha256 = hashlib.sha256(encoded).hexdigest()
         limit = self._limit(queue_limit) - attributes_size
         if _base64_size(len(encoded)) <= limit:
-            carried = tickets.write(
+            carried = self._write(
                 type,
                 CarriedTicket(
                     encoding=encoding,
@@ -240,7 +251,7 @@ class ClaimCheck:
         )
         self.store.write(head, parts)
         return Sealed(
-            body=tickets.write(type, _ticket_of(head)),
+            body=self._write(type, _ticket_of(head)),
             route="stored",
             size=size,
             claim_id=head.id,
@@ -262,6 +273,7 @@ class ClaimCheck:
         body: str,
         *,
         message_id: str | None = None,
+        lease_id: str | None = None,
         lease_until: float | None = None,
         receive_count: int = 1,
         purge: Purge | None = None,
@@ -271,6 +283,8 @@ class ClaimCheck:
         Args:
             body: What came from the queue, sealed or not.
             message_id: The message's id, for errors.
+            lease_id: What this delivery holds the claim with, the same for each try of one
+                delivery; by default a new one. At least 128 random bits.
             lease_until: When the message can be received again (seconds since 1970); its claim is
                 held as long. By default `lease_seconds` from now.
             receive_count: How often the message has been received, this time included.
@@ -292,14 +306,24 @@ class ClaimCheck:
         if sealed is None:
             return Opened(body, "inline")
         what = f"message {message_id or '(no id)'} of type {sealed.type!r}"
+        if self._signer is not None and not self._signer.accepts(sealed.type, sealed.ticket):
+            raise TicketForged(
+                f"{what}: its ticket is not signed with a key that this worker has. Where the "
+                "sender is one of yours, give both the same signing_key."
+            )
         if isinstance(sealed.ticket, CarriedTicket):
             return Opened(_unpack_carried(what, sealed, sealed.ticket), "compressed")
         what = f"{what} (claim {sealed.ticket.id})"
+        now = self._clock()
         return self._open_stored(
             what,
             sealed,
             sealed.ticket,
-            lease_until=lease_until,
+            lease=Lease(
+                lease_id or secrets.token_urlsafe(_CLAIM_ID_BYTES),
+                now + self._lease_seconds if lease_until is None else lease_until,
+            ),
+            now=now,
             receive_count=receive_count,
             purge=purge or self._purge,
         )
@@ -310,15 +334,11 @@ class ClaimCheck:
         sealed: SealedMessage,
         ticket: StoredTicket,
         *,
-        lease_until: float | None,
+        lease: Lease,
+        now: float,
         receive_count: int,
         purge: Purge,
     ) -> Opened:
-        now = self._clock()
-        lease = Lease(
-            secrets.token_urlsafe(_CLAIM_ID_BYTES),
-            now + self._lease_seconds if lease_until is None else lease_until,
-        )
         if purge == "never":
             found = self.store.read(ticket.id, ticket.parts, now=now)
         else:
@@ -332,18 +352,38 @@ class ClaimCheck:
             parts = _whole(what, ticket, sealed.type, found, now)
             text = _unpack(what, sealed, b"".join(parts))
             if purge == "before":
-                if not hold.purge():
-                    raise _in_progress(what, 0.0)
-                hold = PurgedHold(self.store, found.head, parts)
+                hold = _purge_before(what, self.store, found.head, parts, lease)
         except BaseException:
             settle(hold, ticket.id, succeeded=False)
             raise
         return Opened(text, "stored", claim_id=ticket.id, hold=hold)
 
+    def _write(self, message_type: str | None, ticket: Ticket) -> bytes:
+        if self._signer is not None:
+            signature = self._signer.sign(message_type, ticket)
+            ticket = ticket.model_copy(update={"sig": signature})
+        return tickets.write(message_type, ticket)
+
     def _limit(self, queue_limit: Callable[[], int | None] | None) -> int:
         if self._inline_limit is not None:
             return self._inline_limit
         return (queue_limit() if queue_limit else None) or ANY_QUEUE_BYTES
+
+
+def _purge_before(
+    what: str, store: ClaimStore, head: ClaimHead, parts: Sequence[bytes], lease: Lease
+) -> Hold:
+    """Remove a claim whose bytes are at hand, and keep them for putting it back."""
+    try:
+        removed = store.purge(head.id, head.parts, lease)
+    except ClaimStoreError as error:
+        # Whether it was removed nobody can tell, and the bytes may be here only: so the handler
+        # runs, and its end settles what is left.
+        logger.warning("%s could not be purged before its handler: %s", what, error)
+        return PurgedHold(store, head, parts, lease, removed=False)
+    if not removed:
+        raise _in_progress(what, 0.0)
+    return PurgedHold(store, head, parts, lease, removed=True)
 
 
 def _to_bytes(body: str | bytes) -> bytes:
@@ -417,7 +457,7 @@ def _whole(
 ) -> list[bytes]:
     """The parts of a claim, all there and as sealed."""
     head = claim.head
-    if _ticket_of(head) != ticket.model_copy(update={"expires": head.expires_at}):
+    if _ticket_of(head) != ticket.model_copy(update={"expires": head.expires_at, "sig": None}):
         raise TicketInvalid(f"{what}: its ticket does not describe the claim it names.")
     _check_type(what, message_type, head.type)
     parts = [part for part in claim.parts if part is not None]

@@ -9,7 +9,8 @@ Payload content never appears in an error.
     ├── BodyInvalid                  there is nothing to seal, or it is not text
     │   └── BodyTooLarge             over max_size
     ├── TicketInvalid                malformed, or it describes another claim
-    │   └── TicketUnsupported        made by a newer version
+    │   ├── TicketUnsupported        made by a newer version
+    │   └── TicketForged             not signed, or not with a key that is known here
     ├── ClaimInProgress              another delivery of the message is being handled
     ├── ClaimAlreadyProcessed        the message was handled; this delivery is a duplicate
     ├── ClaimExpired                 nobody fetched the claim in time
@@ -61,6 +62,10 @@ class TicketInvalid(ClaimCheckError):
 
 class TicketUnsupported(TicketInvalid):
     """The ticket has a version or an encoding that this version does not know."""
+
+
+class TicketForged(TicketInvalid):
+    """The ticket is not signed, or not with a key that is known here."""
 
 
 class ClaimInProgress(ClaimCheckError):

@@ -74,6 +74,8 @@ class PurgedHold:
     store: ClaimStore
     head: ClaimHead
     parts: Sequence[bytes] = field(repr=False)
+    lease: Lease
+    removed: bool
 
     def extend(self, until: float) -> bool:
         """Nobody else can take what is gone."""
@@ -81,8 +83,8 @@ class PurgedHold:
         return True
 
     def purge(self) -> bool:
-        """Done already."""
-        return True
+        """Done already, unless the store did not say so."""
+        return self.removed or self.store.purge(self.head.id, self.head.parts, self.lease)
 
     def put_back(self) -> bool:
         """Write the claim again."""

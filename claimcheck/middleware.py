@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import time
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -24,6 +25,12 @@ from letsgo_queue.middleware import Handle, Middleware, SendContext
 from letsgo_queue.transports.base import OutgoingMessage
 
 logger = logging.getLogger(__name__)
+
+PATIENCE_SECONDS = 900.0
+"""How long a delivery waits for a store that does not answer, before it goes back to the queue."""
+
+FIRST_PAUSE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 30.0
 
 OnDuplicate: TypeAlias = Literal["acknowledge", "raise"]
 """What becomes of a delivery of a message that was handled before."""
@@ -156,13 +163,7 @@ class ClaimCheckMiddleware(Middleware):
         """Open the message; settle its claim by how the handler ends."""
         started = time.perf_counter()
         try:
-            opened = self._claim_check_for(delivery.queue).open(
-                delivery.body,
-                message_id=delivery.message_id,
-                lease_until=delivery.visibility.until,
-                receive_count=delivery.receive_count,
-                purge=self._purge,
-            )
+            opened = self._open_patiently(delivery)
         except ClaimInProgress as error:
             _come_back(delivery, error.retry_after)
             raise
@@ -193,6 +194,40 @@ class ClaimCheckMiddleware(Middleware):
         with opened:
             delivery.visibility.follow(lambda until: _extend(opened, until))
             call_next(delivery.with_body(opened.body))
+
+    def _open_patiently(self, delivery: Delivery) -> Opened:
+        """Open a message, waiting for a store that is down.
+
+        Handing the message back would use up its receives while nothing can be done with it, and
+        the worker would fetch the next one for the same end. So it is kept, invisible, and what the
+        worker has in hand bounds what waits.
+        """
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        pause = FIRST_PAUSE_SECONDS
+        # One for all tries: a take whose answer was lost has taken the claim for this delivery.
+        lease_id = secrets.token_urlsafe()
+        while True:
+            try:
+                return self._open(delivery, lease_id)
+            except ClaimStoreError as error:
+                if time.monotonic() + pause > deadline:
+                    raise
+                logger.warning(
+                    "message %s waits %.1f s for the store: %s", delivery.message_id, pause, error
+                )
+                if not delivery.pause(pause):
+                    raise
+                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    def _open(self, delivery: Delivery, lease_id: str) -> Opened:
+        return self._claim_check_for(delivery.queue).open(
+            delivery.body,
+            message_id=delivery.message_id,
+            lease_id=lease_id,
+            lease_until=delivery.visibility.until,
+            receive_count=delivery.receive_count,
+            purge=self._purge,
+        )
 
     def _claim_check_for(self, queue_url: str) -> ClaimCheck:
         if self._claim_check is not None:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from claimcheck.claim_check import (
     DEFAULT_LEASE_SECONDS,
@@ -30,6 +30,8 @@ class ClaimCheckSettings(BaseModel, frozen=True, extra="forbid"):
         inline_limit: `CLAIMCHECK_INLINE_LIMIT`: bytes that the queue accepts, instead of asking.
         max_size: `CLAIMCHECK_MAX_SIZE`: bytes that a body may have, sealed or opened.
         purge: `CLAIMCHECK_PURGE`: `after`, `before` or `never`.
+        signing_key: `CLAIMCHECK_SIGNING_KEY`: signs tickets and refuses others; several, separated
+            by commas, for rotation: the first signs, all are accepted.
         lease_seconds: `CLAIMCHECK_LEASE_SECONDS`: how long a claim is held where the delivery does
             not say.
     """
@@ -40,6 +42,12 @@ class ClaimCheckSettings(BaseModel, frozen=True, extra="forbid"):
     max_size: int = Field(default=DEFAULT_MAX_SIZE, gt=0)
     purge: Purge = "after"
     lease_seconds: float = Field(default=DEFAULT_LEASE_SECONDS, gt=0)
+    signing_key: tuple[str, ...] = Field(default=(), repr=False)
+
+    @field_validator("signing_key", mode="before")
+    @classmethod
+    def _split_keys(cls, value: object) -> object:
+        return tuple(value.split(",")) if isinstance(value, str) else value
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> ClaimCheckSettings:

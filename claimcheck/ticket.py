@@ -32,6 +32,7 @@ MIN_PART_BYTES = 65_536
 _FIELD = "claimCheck"
 _MARKER = f'"{_FIELD}"'
 _LEADING_TYPE = re.compile(rb'\{"type":("(?:[^"\\]|\\.)*")[,}]')
+_SHA256 = r"^[0-9a-f]{64}$"
 _LATEST = 2**53 - 1
 
 
@@ -41,7 +42,8 @@ class _Ticket(BaseModel):
     v: Literal[1] = VERSION
     encoding: Encoding
     size: int = Field(ge=1)
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    sha256: str = Field(pattern=_SHA256)
+    sig: str | None = Field(default=None, pattern=_SHA256)
 
 
 class CarriedTicket(_Ticket):
@@ -89,7 +91,7 @@ class SealedMessage:
 def write(message_type: str | None, ticket: Ticket) -> bytes:
     """The body that travels."""
     fields = {} if message_type is None else {"type": message_type}
-    return to_json({**fields, _FIELD: ticket})
+    return to_json({**fields, _FIELD: ticket}, exclude_none=True)
 
 
 def looks_sealed(body: bytes) -> bool:

@@ -45,6 +45,8 @@ class Delivery:
         received: The message as it was on the queue.
         queue: URL of the queue it came from.
         emit: Hands an event to the worker's listeners.
+        pause: Waits so many seconds, the message kept invisible; False, at once, where the worker
+            is stopping.
         visibility: Until when it is invisible to other workers.
     """
 
@@ -53,6 +55,7 @@ class Delivery:
     received: ReceivedMessage
     queue: str
     emit: Callable[[Event], None] = field(repr=False)
+    pause: Callable[[float], bool] = field(repr=False)
     visibility: Visibility = field(repr=False)
 
     @property

@@ -97,7 +97,10 @@ class ClaimStore(Protocol):
         ...
 
     def write(self, head: ClaimHead, parts: Sequence[bytes | memoryview]) -> None:
-        """Write a claim. Where it fails, what was written is removed, or left to expire."""
+        """Write a claim, or write it again, not taken.
+
+        Where it fails, what was written is removed, or left to expire.
+        """
         ...
 
     def take(self, claim_id: str, parts: int, lease: Lease, *, now: float) -> Claim | Held | None:

@@ -75,9 +75,11 @@ class SqliteClaimStore:
         )
         with self._transaction() as connection:
             _remove_expired(connection, head.created_at)
-            connection.execute(f"INSERT INTO claims ({_HEAD}) VALUES (?,?,?,?,?,?,?,?,?)", values)
+            connection.execute(
+                f"INSERT OR REPLACE INTO claims ({_HEAD}) VALUES (?,?,?,?,?,?,?,?,?)", values
+            )
             connection.executemany(
-                "INSERT INTO claim_parts (claim_id, part, data) VALUES (?, ?, ?)",
+                "INSERT OR REPLACE INTO claim_parts (claim_id, part, data) VALUES (?, ?, ?)",
                 ((head.id, number, part) for number, part in enumerate(parts)),
             )
 

@@ -1,8 +1,8 @@
 """The worker: takes messages from the queue, and runs their handlers.
 
-A message is acknowledged after its handler returned. One whose handler raised is left alone: it
-becomes visible again when its visibility timeout ends, and the queue's own redrive policy decides
-how often.
+A message is acknowledged after its handler returned, and kept invisible to other workers as long
+as it runs. One whose handler raised is left alone: it becomes visible again when its visibility
+timeout ends, and the queue's own redrive policy decides how often.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from letsgo_queue.transports.base import (
     Transport,
 )
 from letsgo_queue.worker.event_loop import EventLoopThread
+from letsgo_queue.worker.heartbeat import Heartbeat
 from letsgo_queue.worker.registry import Handler, HandlerT, Registry
 from letsgo_queue.worker.signals import stop_on_signals
 
@@ -69,8 +70,8 @@ class Worker:
             client: Whose queue it is; by default the default client.
             middleware: Runs around every handler, the first outermost.
             concurrency: Messages handled at once, each on a thread.
-            visibility_timeout: Seconds that a message stays invisible to other workers while it
-                is handled, 0 to 43,200; None for the queue's own.
+            visibility_timeout: Seconds that a message stays invisible to other workers, 0 to
+                43,200; None for the queue's own. It is extended while the handler runs.
             wait_seconds: Seconds that one long poll waits, 0 to 20.
 
         Raises:
@@ -89,6 +90,7 @@ class Worker:
         self._registry = Registry()
         self._listeners = Listeners()
         self._loop = EventLoopThread()
+        self._heartbeat = Heartbeat()
         self._stopping = threading.Event()
         self._free = threading.Semaphore(concurrency)
 
@@ -145,6 +147,7 @@ class Worker:
             finally:
                 pool.shutdown(wait=True)
                 self._loop.stop()
+                self._heartbeat.stop()
         logger.info("worker stopped")
 
     def stop(self) -> None:
@@ -215,13 +218,14 @@ class Worker:
                 logger.warning("message %s comes again later: %s", message.message_id, error)
 
     def _process(self, transport: Transport, received: ReceivedMessage) -> None:
-        attempt = _Attempt(transport, received, self._listeners.emit)
+        attempt = _Attempt(transport, received, self._listeners.emit, self._pause)
         try:
             try:
                 delivery = attempt.delivery()
                 handler = self._registry.find(received.message_id, delivery.type)
                 middleware = merge(self._middleware, handler.middleware)
-                _chain(middleware, self._ending_in(handler, attempt))(delivery)
+                with self._heartbeat.holding(delivery):
+                    _chain(middleware, self._ending_in(handler, attempt))(delivery)
             except BaseException as error:  # noqa: BLE001
                 # On a thread of the pool there is nobody above: whatever a handler raises,
                 # SystemExit and a cancelled task included, is the failure of its message.
@@ -230,6 +234,9 @@ class Worker:
                 attempt.succeeded()
         finally:
             self._free.release()
+
+    def _pause(self, seconds: float) -> bool:
+        return not self._stopping.wait(seconds)
 
     def _ending_in(self, handler: Handler, attempt: _Attempt) -> Handle:
         def handle(delivery: Delivery) -> None:
@@ -246,11 +253,16 @@ class _Attempt:
     """One delivery on its way through the worker: what has happened, and how it is told."""
 
     def __init__(
-        self, transport: Transport, received: ReceivedMessage, emit: Callable[[Event], None]
+        self,
+        transport: Transport,
+        received: ReceivedMessage,
+        emit: Callable[[Event], None],
+        pause: Callable[[float], bool],
     ) -> None:
         self._transport = transport
         self._received = received
         self._emit = emit
+        self._pause = pause
         self._started = time.perf_counter()
         self._type: str | None = None
         self.handler_started = False
@@ -266,6 +278,7 @@ class _Attempt:
             received=self._received,
             queue=self._transport.url,
             emit=self._emit,
+            pause=self._pause,
             visibility=Visibility(self._transport, self._received),
         )
 
