@@ -17,7 +17,7 @@ from claimcheck.errors import (
     SettingsInvalid,
 )
 from claimcheck.events import DuplicateSuppressed, MessageOpened, MessageSealed
-from letsgo_queue import client as queue_client
+from letsgo_queue import result as queue_result
 from letsgo_queue.attributes import attributes_size
 from letsgo_queue.delivery import Delivery
 from letsgo_queue.errors import LetsGoQueueError, SendUncertain
@@ -37,7 +37,7 @@ OnDuplicate: TypeAlias = Literal["acknowledge", "raise"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EnqueueResult(queue_client.EnqueueResult):
+class EnqueueResult(queue_result.EnqueueResult):
     """What became of a message, and which way it went.
 
     Attributes:
@@ -131,7 +131,7 @@ class ClaimCheckMiddleware(Middleware):
         return outgoing
 
     def after_send(
-        self, message: OutgoingMessage, result: queue_client.EnqueueResult
+        self, message: OutgoingMessage, result: queue_result.EnqueueResult
     ) -> EnqueueResult:
         """Say which way the message went."""
         assert isinstance(message, _SealedMessage)

@@ -9,7 +9,6 @@ from letsgo_queue.attributes import MessageAttribute
 from letsgo_queue.client import (
     Client,
     EnqueueOptions,
-    EnqueueResult,
     aenqueue,
     default_client,
     enqueue,
@@ -37,6 +36,7 @@ from letsgo_queue.events import (
 )
 from letsgo_queue.message import LetsGoMessageType, Message
 from letsgo_queue.middleware import Handle, Middleware, SendContext, use_middleware
+from letsgo_queue.result import EnqueueResult
 from letsgo_queue.settings import QueueSettings
 from letsgo_queue.worker import Worker
 

@@ -10,7 +10,6 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypedDict, Unpack
 
 from letsgo_queue.attributes import AttributeValue, check_attributes
@@ -19,25 +18,13 @@ from letsgo_queue.events import Listener, MessageSent
 from letsgo_queue.listeners import Listeners
 from letsgo_queue.message import AnyMessage, encode
 from letsgo_queue.middleware import Middleware, SendContext, merge
+from letsgo_queue.result import EnqueueResult
 from letsgo_queue.settings import QueueSettings
 from letsgo_queue.transports import open_transport
 from letsgo_queue.transports.base import MAX_DELAY_SECONDS, OutgoingMessage, Transport
 
 # SQS: alphanumeric characters and punctuation, up to 128, for group and deduplication ids.
 _FIFO_ID = re.compile(r"[A-Za-z0-9!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~]{1,128}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EnqueueResult:
-    """What became of a message.
-
-    Attributes:
-        message_id: The id that the queue gave it.
-        queue: URL of the queue it is on.
-    """
-
-    message_id: str
-    queue: str
 
 
 class EnqueueOptions(TypedDict, total=False):

@@ -12,14 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 from letsgo_queue.delivery import Delivery
 from letsgo_queue.events import Event
+from letsgo_queue.result import EnqueueResult
 from letsgo_queue.transports.base import OutgoingMessage, Transport
-
-if TYPE_CHECKING:
-    from letsgo_queue.client import EnqueueResult
 
 Handle: TypeAlias = Callable[[Delivery], None]
 """The rest of the way to the handler, and the handler."""
