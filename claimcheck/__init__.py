@@ -5,7 +5,7 @@
 Everything public is here; the modules below are how it is made.
 """
 
-from claimcheck.claim_check import ClaimCheck, Opened, Purge, Route, Sealed
+from claimcheck.claim_check import ClaimCheck, Opened, Route, Sealed
 from claimcheck.enqueue import aenqueue, enqueue, install
 from claimcheck.errors import (
     BodyInvalid,
@@ -25,6 +25,7 @@ from claimcheck.errors import (
     TicketUnsupported,
 )
 from claimcheck.events import DuplicateSuppressed, MessageOpened, MessageSealed
+from claimcheck.hold import Purge
 from claimcheck.middleware import ClaimCheckMiddleware, EnqueueResult
 from claimcheck.settings import ClaimCheckSettings
 from claimcheck.stores import open_store

@@ -13,43 +13,31 @@ open    takes the claim, so that it is gone for everyone else, and gives the bod
 from __future__ import annotations
 
 import hashlib
-import logging
 import secrets
 import time
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal, Self, TypeAlias
 
 from claimcheck import ticket as tickets
-from claimcheck.compression import decode, encode
+from claimcheck.compression import encode
 from claimcheck.errors import (
     BodyInvalid,
     BodyTooLarge,
-    ClaimAlreadyProcessed,
-    ClaimCheckError,
-    ClaimCorrupted,
-    ClaimExpired,
-    ClaimInProgress,
-    ClaimLost,
-    ClaimStoreError,
     SettingsInvalid,
     TicketForged,
     TicketInvalid,
 )
-from claimcheck.hold import Hold, LeasedHold, NoHold, PurgedHold, settle
+from claimcheck.hold import Hold, LeasedHold, NoHold, Purge, purge_before, settle
 from claimcheck.signing import Signer
-from claimcheck.stores.base import PART_BYTES, Claim, ClaimHead, ClaimStore, Held, Lease
+from claimcheck.stores.base import PART_BYTES, ClaimHead, ClaimStore, Held, Lease
 from claimcheck.ticket import CarriedTicket, SealedMessage, StoredTicket, Ticket
-
-logger = logging.getLogger(__name__)
+from claimcheck.verify import gone, in_progress, ticket_of, unpack, unpack_carried, whole_parts
 
 Route: TypeAlias = Literal["inline", "compressed", "stored"]
 """Which way a message goes."""
-
-Purge: TypeAlias = Literal["after", "before", "never"]
-"""When a claim's bytes are removed: after the handler, before it, or when they expire."""
 
 DEFAULT_THRESHOLD = 250_000
 """Bytes up to which a message travels untouched; under the 262,144 that every SQS queue takes."""
@@ -107,6 +95,11 @@ class Opened:
         self.route = route
         self.claim_id = claim_id
         self._hold = hold or NoHold()
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body."""
+        return len(self.body) if self.body.isascii() else len(self.body.encode())
 
     def extend(self, until: float) -> bool:
         """Hold the claim until then (seconds since 1970); False if another delivery has it."""
@@ -251,7 +244,7 @@ class ClaimCheck:
         )
         self.store.write(head, parts)
         return Sealed(
-            body=self._write(type, _ticket_of(head)),
+            body=self._write(type, ticket_of(head)),
             route="stored",
             size=size,
             claim_id=head.id,
@@ -312,7 +305,7 @@ class ClaimCheck:
                 "sender is one of yours, give both the same signing_key."
             )
         if isinstance(sealed.ticket, CarriedTicket):
-            return Opened(_unpack_carried(what, sealed, sealed.ticket), "compressed")
+            return Opened(unpack_carried(what, sealed, sealed.ticket), "compressed")
         what = f"{what} (claim {sealed.ticket.id})"
         now = self._clock()
         return self._open_stored(
@@ -344,15 +337,18 @@ class ClaimCheck:
         else:
             found = self.store.take(ticket.id, ticket.parts, lease, now=now)
         if isinstance(found, Held):
-            raise _in_progress(what, found.until - now)
+            raise in_progress(what, found.until - now)
         if found is None:
-            raise _gone(what, ticket, now, receive_count, purge)
+            raise gone(what, ticket, now, receive_count, purge)
         hold: Hold = NoHold() if purge == "never" else LeasedHold(self.store, found.head, lease)
         try:
-            parts = _whole(what, ticket, sealed.type, found, now)
-            text = _unpack(what, sealed, b"".join(parts))
+            parts = whole_parts(what, ticket, sealed.type, found, now)
+            text = unpack(what, sealed, b"".join(parts))
             if purge == "before":
-                hold = _purge_before(what, self.store, found.head, parts, lease)
+                purged = purge_before(what, self.store, found.head, parts, lease)
+                if purged is None:
+                    raise in_progress(what, 0.0)
+                hold = purged
         except BaseException:
             settle(hold, ticket.id, succeeded=False)
             raise
@@ -368,22 +364,6 @@ class ClaimCheck:
         if self._inline_limit is not None:
             return self._inline_limit
         return (queue_limit() if queue_limit else None) or ANY_QUEUE_BYTES
-
-
-def _purge_before(
-    what: str, store: ClaimStore, head: ClaimHead, parts: Sequence[bytes], lease: Lease
-) -> Hold:
-    """Remove a claim whose bytes are at hand, and keep them for putting it back."""
-    try:
-        removed = store.purge(head.id, head.parts, lease)
-    except ClaimStoreError as error:
-        # Whether it was removed nobody can tell, and the bytes may be here only: so the handler
-        # runs, and its end settles what is left.
-        logger.warning("%s could not be purged before its handler: %s", what, error)
-        return PurgedHold(store, head, parts, lease, removed=False)
-    if not removed:
-        raise _in_progress(what, 0.0)
-    return PurgedHold(store, head, parts, lease, removed=True)
 
 
 def _to_bytes(body: str | bytes) -> bytes:
@@ -405,106 +385,3 @@ def _base64_size(size: int) -> int:
 def _split(encoded: bytes) -> Sequence[memoryview]:
     view = memoryview(encoded)
     return [view[start : start + PART_BYTES] for start in range(0, len(encoded), PART_BYTES)]
-
-
-def _ticket_of(head: ClaimHead) -> StoredTicket:
-    return StoredTicket(
-        encoding=head.encoding,
-        size=head.size,
-        sha256=head.sha256,
-        id=head.id,
-        parts=head.parts,
-        stored=head.stored,
-        expires=head.expires_at,
-    )
-
-
-def _in_progress(what: str, seconds: float) -> ClaimInProgress:
-    return ClaimInProgress(
-        f"{what} is being handled by another delivery. It is tried again when that one's lease "
-        "ends.",
-        retry_after=max(seconds, 0.0),
-    )
-
-
-def _gone(
-    what: str, ticket: StoredTicket, now: float, receive_count: int, purge: Purge
-) -> ClaimCheckError:
-    """What it means that the store has no such claim."""
-    if now >= ticket.expires:
-        return ClaimExpired(
-            f"{what}: its claim has expired before anybody fetched it. The queue kept the message "
-            "longer than the claim was meant to live; it cannot be handled any more."
-        )
-    if purge == "never":
-        return ClaimLost(
-            f"{what}: its claim is gone before its time. With purge='never' no consumer removes "
-            "it: check that every consumer of this queue has that setting."
-        )
-    if purge == "before" and receive_count > 1:
-        return ClaimLost(
-            f"{what}: its claim was removed before an earlier delivery ran the handler (it was "
-            f"received {receive_count} times, purge='before'). Whether that handler finished "
-            "cannot be told; check, and enqueue the work again if it did not."
-        )
-    return ClaimAlreadyProcessed(
-        f"{what} was handled before: its claim is gone. This delivery is a duplicate."
-    )
-
-
-def _whole(
-    what: str, ticket: StoredTicket, message_type: str | None, claim: Claim, now: float
-) -> list[bytes]:
-    """The parts of a claim, all there and as sealed."""
-    head = claim.head
-    if _ticket_of(head) != ticket.model_copy(update={"expires": head.expires_at, "sig": None}):
-        raise TicketInvalid(f"{what}: its ticket does not describe the claim it names.")
-    _check_type(what, message_type, head.type)
-    parts = [part for part in claim.parts if part is not None]
-    if len(parts) != head.parts:
-        missing = f"{head.parts - len(parts)} of {head.parts} parts"
-        if now >= head.expires_at:
-            raise ClaimExpired(f"{what}: {missing} of its claim have expired.")
-        raise ClaimCorrupted(
-            f"{what}: {missing} are missing. The claim was put back for inspection."
-        )
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part)
-    if digest.hexdigest() != head.sha256:
-        raise ClaimCorrupted(
-            f"{what}: what is stored is not what was sealed (its SHA-256 differs). The claim was "
-            "put back for inspection."
-        )
-    return parts
-
-
-def _unpack_carried(what: str, sealed: SealedMessage, ticket: CarriedTicket) -> str:
-    try:
-        data = b64decode(ticket.data, validate=True)
-    except ValueError:
-        raise TicketInvalid(f"{what}: the data in its ticket is not base64.") from None
-    if hashlib.sha256(data).hexdigest() != ticket.sha256:
-        raise ClaimCorrupted(
-            f"{what}: the data in its ticket is not what was sealed (its SHA-256 differs)."
-        )
-    return _unpack(what, sealed, data)
-
-
-def _unpack(what: str, sealed: SealedMessage, data: bytes) -> str:
-    try:
-        body = decode(sealed.ticket.encoding, data, sealed.ticket.size)
-        text = body.decode()
-    except ClaimCorrupted as error:
-        raise ClaimCorrupted(f"{what}: {error}.") from None
-    except UnicodeDecodeError:
-        raise ClaimCorrupted(f"{what}: what was sealed is not text.") from None
-    _check_type(what, sealed.type, tickets.type_in(body))
-    return text
-
-
-def _check_type(what: str, outside: str | None, inside: str | None) -> None:
-    if outside != inside:
-        raise TicketInvalid(
-            f"{what}: another type was sealed than the message says it has. It was not handled."
-        )

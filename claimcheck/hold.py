@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
 from claimcheck.errors import ClaimStoreError
 from claimcheck.stores.base import ClaimHead, ClaimStore, Lease
 
 logger = logging.getLogger(__name__)
+
+Purge: TypeAlias = Literal["after", "before", "never"]
+"""When a claim's bytes are removed: after the handler, before it, or when they expire."""
 
 
 class Hold(Protocol):
@@ -90,6 +93,24 @@ class PurgedHold:
         """Write the claim again."""
         self.store.write(self.head, self.parts)
         return True
+
+
+def purge_before(
+    what: str, store: ClaimStore, head: ClaimHead, parts: Sequence[bytes], lease: Lease
+) -> PurgedHold | None:
+    """Remove a claim whose bytes are at hand, and keep them for putting it back.
+
+    Returns:
+        The hold; None, with nothing changed, if the lease is no longer ours.
+    """
+    try:
+        removed = store.purge(head.id, head.parts, lease)
+    except ClaimStoreError as error:
+        # Whether it was removed nobody can tell, and the bytes may be here only: so the handler
+        # runs, and its end settles what is left.
+        logger.warning("%s could not be purged before its handler: %s", what, error)
+        return PurgedHold(store, head, parts, lease, removed=False)
+    return PurgedHold(store, head, parts, lease, removed=True) if removed else None
 
 
 def settle(hold: Hold, claim_id: str | None, *, succeeded: bool) -> None:

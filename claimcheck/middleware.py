@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from claimcheck.claim_check import ClaimCheck, Opened, Purge, Route, Sealed
+from claimcheck.claim_check import ClaimCheck, Opened, Route, Sealed
 from claimcheck.default import claim_check_for
 from claimcheck.errors import (
     ClaimAlreadyProcessed,
@@ -17,6 +17,7 @@ from claimcheck.errors import (
     SettingsInvalid,
 )
 from claimcheck.events import DuplicateSuppressed, MessageOpened, MessageSealed
+from claimcheck.hold import Purge
 from letsgo_queue import result as queue_result
 from letsgo_queue.attributes import attributes_size
 from letsgo_queue.delivery import Delivery
@@ -186,7 +187,7 @@ class ClaimCheckMiddleware(Middleware):
                 queue=delivery.queue,
                 message_id=delivery.message_id,
                 route=opened.route,
-                size=len(opened.body.encode()),
+                size=opened.size,
                 claim_id=opened.claim_id,
                 duration=time.perf_counter() - started,
             )

@@ -12,9 +12,9 @@ from claimcheck.claim_check import (
     DEFAULT_LEASE_SECONDS,
     DEFAULT_MAX_SIZE,
     DEFAULT_THRESHOLD,
-    Purge,
 )
 from claimcheck.errors import SettingsInvalid
+from claimcheck.hold import Purge
 
 DEFAULT_STORE = "dynamodb://letsgo-claims"
 _PREFIX = "CLAIMCHECK_"

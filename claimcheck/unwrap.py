@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import overload
 
-from claimcheck.claim_check import ClaimCheck, Purge
+from claimcheck.claim_check import ClaimCheck
+from claimcheck.hold import Purge
 from claimcheck.middleware import ClaimCheckMiddleware, OnDuplicate
 from letsgo_queue.middleware import FunctionT, use_middleware
 

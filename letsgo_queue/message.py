@@ -126,6 +126,14 @@ def peek(body: str) -> Mapping[str, Any]:
     return fields
 
 
+def is_claim_check(body: str) -> bool:
+    """Whether a body has a claim check in place of its payload: a handler cannot use that."""
+    if '"claimCheck"' not in body:
+        return False
+    fields = peek(body)
+    return "claimCheck" in fields and "payload" not in fields
+
+
 def _type_of(message: AnyMessage) -> str:
     if isinstance(message, BaseModel):
         return check_type(getattr(message, "type", None))

@@ -10,10 +10,12 @@ The table is made by `claimcheck table create`, never here.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -77,6 +79,14 @@ class _PartItem(Model):
     expires_at = NumberAttribute()
 
 
+@dataclass(frozen=True, slots=True)
+class _Connection:
+    pid: int
+    heads: type[_HeadItem]
+    parts: type[_PartItem]
+    pool: ThreadPoolExecutor
+
+
 class DynamoDBClaimStore:
     """A claim store in a DynamoDB table."""
 
@@ -101,9 +111,8 @@ class DynamoDBClaimStore:
         self.region = region
         self.endpoint_url = endpoint_url
         self._parallelism = parallelism
-        self._heads, self._parts = _models(table, region, endpoint_url, parallelism)
-        self._opening = threading.Lock()
-        self._opened: ThreadPoolExecutor | None = None
+        self._connecting = threading.Lock()
+        self._connected: _Connection | None = None
 
     def write(self, head: ClaimHead, parts: Sequence[bytes | memoryview]) -> None:
         """Write head and parts, all at once; see `ClaimStore.write`."""
@@ -211,10 +220,37 @@ class DynamoDBClaimStore:
 
     def close(self) -> None:
         """End the store's threads."""
-        with self._opening:
-            if self._opened is not None:
-                self._opened.shutdown()
-                self._opened = None
+        with self._connecting:
+            if self._connected is not None:
+                self._connected.pool.shutdown()
+                self._connected = None
+
+    @property
+    def _heads(self) -> type[_HeadItem]:
+        return self._connection().heads
+
+    @property
+    def _parts(self) -> type[_PartItem]:
+        return self._connection().parts
+
+    def _pool(self) -> ThreadPoolExecutor:
+        return self._connection().pool
+
+    def _connection(self) -> _Connection:
+        """That of this process: neither threads nor sockets can be shared after a fork."""
+        with self._connecting:
+            if self._connected is None or self._connected.pid != os.getpid():
+                with self._errors("no client could be made"):
+                    self._connected = self._connect()
+            return self._connected
+
+    def _connect(self) -> _Connection:
+        heads, parts = _models(self.table, self.region, self.endpoint_url, self._parallelism)
+        # pynamodb makes its client on first use, which is not safe on several threads.
+        for model in (heads, parts):
+            _ = model._get_connection().connection.client
+        pool = ThreadPoolExecutor(self._parallelism, thread_name_prefix="claimcheck-dynamodb")
+        return _Connection(os.getpid(), heads, parts, pool)
 
     def _all(self, calls: Sequence[Callable[[], object]]) -> None:
         """Make calls in parallel, wait for every one, and raise the first error."""
@@ -295,17 +331,6 @@ class DynamoDBClaimStore:
             self.discard(head.id, head.parts)
         except ClaimStoreError as error:
             logger.warning("what was written of claim %s is left to expire: %s", head.id, error)
-
-    def _pool(self) -> ThreadPoolExecutor:
-        with self._opening:
-            if self._opened is None:
-                self._opened = ThreadPoolExecutor(
-                    self._parallelism, thread_name_prefix="claimcheck-dynamodb"
-                )
-                # pynamodb makes its client on first use, which is not safe on several threads.
-                for model in (self._heads, self._parts):
-                    _ = model._get_connection().connection.client
-            return self._opened
 
     @contextmanager
     def _errors(self, consequence: str) -> Iterator[None]:

@@ -11,7 +11,7 @@ from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from letsgo_queue.delivery import Delivery
 from letsgo_queue.errors import HandlerMissing, MessageInvalid, SettingsInvalid
-from letsgo_queue.message import Message, peek
+from letsgo_queue.message import Message, is_claim_check
 from letsgo_queue.middleware import Middleware, middleware_of
 
 HandlerFunction: TypeAlias = Callable[..., None] | Callable[..., Coroutine[Any, Any, None]]
@@ -87,10 +87,21 @@ class Handler:
             ) from error
 
     def _decode(self, delivery: Delivery) -> object:
+        unopened = delivery.body is delivery.received.body
+        if unopened and is_claim_check(delivery.body):
+            raise MessageInvalid(
+                f"message {delivery.message_id} of type {delivery.type!r} is a claim check, and "
+                f"nothing opened it before the handler {_name(self.function)}. Decorate the "
+                "handler with @claimcheck.unwrap_claim_check, or give the worker "
+                "middleware=[claimcheck.ClaimCheckMiddleware()]."
+            )
         try:
             message = self.adapter.validate_json(delivery.body)
         except ValidationError as error:
-            raise self._does_not_fit(delivery, error) from None  # its text quotes the payload
+            raise MessageInvalid(
+                f"message {delivery.message_id} of type {delivery.type!r} does not fit the handler "
+                f"{_name(self.function)}: {self._problems(error)}."
+            ) from None  # the text of a ValidationError quotes the payload
         inner = message.get("type") if isinstance(message, dict) else getattr(message, "type", None)
         if inner is not None and inner != delivery.type:
             raise MessageInvalid(
@@ -98,20 +109,6 @@ class Handler:
                 "type inside. It was not handled."
             )
         return message
-
-    def _does_not_fit(self, delivery: Delivery, error: ValidationError) -> MessageInvalid:
-        what = f"message {delivery.message_id} of type {delivery.type!r}"
-        fields = peek(delivery.body)
-        if "claimCheck" in fields and "payload" not in fields:
-            return MessageInvalid(
-                f"{what} is a claim check, and nothing opened it before the handler "
-                f"{_name(self.function)}. Decorate the handler with "
-                "@claimcheck.unwrap_claim_check, or give the worker "
-                "middleware=[claimcheck.ClaimCheckMiddleware()]."
-            )
-        return MessageInvalid(
-            f"{what} does not fit the handler {_name(self.function)}: {self._problems(error)}."
-        )
 
     def _problems(self, error: ValidationError) -> str:
         """Where and how, in the schema's words only: keys of the payload are content too."""

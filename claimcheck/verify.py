@@ -1,0 +1,148 @@
+"""What a claim and its ticket must be before a handler sees what they hold.
+
+A ticket comes from whoever can write to the queue, and a store can be damaged: nothing is handed on
+that is not, byte for byte, what was sealed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b64decode
+
+from claimcheck import ticket as tickets
+from claimcheck.compression import decode
+from claimcheck.errors import (
+    ClaimAlreadyProcessed,
+    ClaimCheckError,
+    ClaimCorrupted,
+    ClaimExpired,
+    ClaimInProgress,
+    ClaimLost,
+    TicketInvalid,
+)
+from claimcheck.hold import Purge
+from claimcheck.stores.base import Claim, ClaimHead
+from claimcheck.ticket import CarriedTicket, SealedMessage, StoredTicket
+
+
+def ticket_of(head: ClaimHead) -> StoredTicket:
+    """The ticket for a claim."""
+    return StoredTicket(
+        encoding=head.encoding,
+        size=head.size,
+        sha256=head.sha256,
+        id=head.id,
+        parts=head.parts,
+        stored=head.stored,
+        expires=head.expires_at,
+    )
+
+
+def in_progress(what: str, seconds: float) -> ClaimInProgress:
+    """The error for a claim whose lease runs so many seconds yet."""
+    return ClaimInProgress(
+        f"{what} is being handled by another delivery. It is tried again when that one's lease "
+        "ends.",
+        retry_after=max(seconds, 0.0),
+    )
+
+
+def gone(
+    what: str, ticket: StoredTicket, now: float, receive_count: int, purge: Purge
+) -> ClaimCheckError:
+    """What it means that the store has no such claim."""
+    if now >= ticket.expires:
+        return ClaimExpired(
+            f"{what}: its claim has expired before anybody fetched it. The queue kept the message "
+            "longer than the claim was meant to live; it cannot be handled any more."
+        )
+    if purge == "never":
+        return ClaimLost(
+            f"{what}: its claim is gone before its time. With purge='never' no consumer removes "
+            "it: check that every consumer of this queue has that setting."
+        )
+    if purge == "before" and receive_count > 1:
+        return ClaimLost(
+            f"{what}: its claim was removed before an earlier delivery ran the handler (it was "
+            f"received {receive_count} times, purge='before'). Whether that handler finished "
+            "cannot be told; check, and enqueue the work again if it did not."
+        )
+    return ClaimAlreadyProcessed(
+        f"{what} was handled before: its claim is gone. This delivery is a duplicate."
+    )
+
+
+def whole_parts(
+    what: str, ticket: StoredTicket, message_type: str | None, claim: Claim, now: float
+) -> list[bytes]:
+    """The parts of a claim, all there and as sealed.
+
+    Raises:
+        TicketInvalid: The ticket describes another claim.
+        ClaimExpired: Some have expired.
+        ClaimCorrupted: Some are missing, or they are not what was sealed.
+    """
+    head = claim.head
+    if ticket_of(head) != ticket.model_copy(update={"expires": head.expires_at, "sig": None}):
+        raise TicketInvalid(f"{what}: its ticket does not describe the claim it names.")
+    _check_type(what, message_type, head.type)
+    parts = [part for part in claim.parts if part is not None]
+    if len(parts) != head.parts:
+        missing = f"{head.parts - len(parts)} of {head.parts} parts"
+        if now >= head.expires_at:
+            raise ClaimExpired(f"{what}: {missing} of its claim have expired.")
+        raise ClaimCorrupted(
+            f"{what}: {missing} are missing. The claim was put back for inspection."
+        )
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    if digest.hexdigest() != head.sha256:
+        raise ClaimCorrupted(
+            f"{what}: what is stored is not what was sealed (its SHA-256 differs). The claim was "
+            "put back for inspection."
+        )
+    return parts
+
+
+def unpack_carried(what: str, sealed: SealedMessage, ticket: CarriedTicket) -> str:
+    """The body in a ticket that carries it.
+
+    Raises:
+        TicketInvalid: The data is not base64, or the type inside is another.
+        ClaimCorrupted: It is not what was sealed.
+    """
+    try:
+        data = b64decode(ticket.data, validate=True)
+    except ValueError:
+        raise TicketInvalid(f"{what}: the data in its ticket is not base64.") from None
+    if hashlib.sha256(data).hexdigest() != ticket.sha256:
+        raise ClaimCorrupted(
+            f"{what}: the data in its ticket is not what was sealed (its SHA-256 differs)."
+        )
+    return unpack(what, sealed, data)
+
+
+def unpack(what: str, sealed: SealedMessage, data: bytes) -> str:
+    """The body in the encoded bytes.
+
+    Raises:
+        TicketInvalid: The type inside is not the one outside.
+        ClaimCorrupted: The bytes do not decode to what was sealed.
+    """
+    try:
+        body = decode(sealed.ticket.encoding, data, sealed.ticket.size)
+        text = body.decode()
+    except ClaimCorrupted as error:
+        raise ClaimCorrupted(f"{what}: {error}.") from None
+    except UnicodeDecodeError:
+        raise ClaimCorrupted(f"{what}: what was sealed is not text.") from None
+    _check_type(what, sealed.type, tickets.type_in(body))
+    return text
+
+
+def _check_type(what: str, outside: str | None, inside: str | None) -> None:
+    if outside != inside:
+        raise TicketInvalid(
+            f"{what}: another type was sealed than the message says it has. It was not handled."
+        )
