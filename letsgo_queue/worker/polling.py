@@ -15,7 +15,8 @@ logger = logging.getLogger(__name__)
 MAX_PAUSE_SECONDS = 30.0
 """The longest pause between two attempts to reach a queue that does not answer."""
 
-_MOMENT_SECONDS = 0.05
+EMPTY_PAUSE_SECONDS = 0.05
+"""The pause, while handlers run, before an empty queue is asked again."""
 
 
 class Poller:
@@ -62,14 +63,18 @@ class Poller:
         """
         with ThreadPoolExecutor(self._concurrency, "letsgo-worker") as pool:
             while not self._stopping.is_set():
+                # Asked before the queue is: a handler that ends now may just have sent a message.
+                idle = until_empty and self._is_idle()
                 messages = self._receive()
                 if self._stopping.is_set():
                     self._give_back(messages)
                     return
                 for message in messages:
                     pool.submit(self._run_one, message)
-                if until_empty and not messages and self._is_idle():
-                    return
+                if until_empty and not messages:
+                    if idle:
+                        return
+                    self._stopping.wait(EMPTY_PAUSE_SECONDS)
 
     def _receive(self) -> Sequence[ReceivedMessage]:
         """What the queue has for the threads that are free; waits for the first of them."""
@@ -110,9 +115,9 @@ class Poller:
             self._free.release()
 
     def _is_idle(self) -> bool:
-        """Whether nothing is in process; waits a moment for what is."""
+        """Whether nothing is in process."""
         taken = 0
-        while taken < self._concurrency and self._free.acquire(timeout=_MOMENT_SECONDS):
+        while taken < self._concurrency and self._free.acquire(blocking=False):
             taken += 1
         if taken:
             self._free.release(taken)
