@@ -13,6 +13,7 @@ open    takes the claim, so that it is gone for everyone else, and gives the bod
 from __future__ import annotations
 
 import hashlib
+import math
 import secrets
 import time
 from base64 import b64decode, b64encode
@@ -35,7 +36,7 @@ from claimcheck.errors import (
     SettingsInvalid,
     TicketInvalid,
 )
-from claimcheck.hold import Hold, LeasedHold, NoHold, PurgedHold, settle
+from claimcheck.hold import Hold, LeasedHold, NoHold, PurgedHold, PurgingHold, settle
 from claimcheck.stores.base import PART_BYTES, Claim, ClaimHead, ClaimStore, Held, Lease
 from claimcheck.ticket import CarriedTicket, SealedMessage, StoredTicket
 
@@ -158,8 +159,10 @@ class ClaimCheck:
             SettingsInvalid: A number is not positive, or `purge` is not known.
         """
         numbers = {"threshold": threshold, "max_size": max_size, "lease_seconds": lease_seconds}
-        for name, value in {**numbers, "inline_limit": inline_limit or 1}.items():
-            if value <= 0:
+        if inline_limit is not None:
+            numbers["inline_limit"] = inline_limit
+        for name, value in numbers.items():
+            if not 0 < value < math.inf:
                 raise SettingsInvalid(f"{name}={value}: give a number above 0.")
         if purge not in {"after", "before", "never"}:
             raise SettingsInvalid(f"purge={purge!r}: give 'after', 'before' or 'never'.")
@@ -184,7 +187,7 @@ class ClaimCheck:
 
         Args:
             body: Any text; bytes are taken as UTF-8.
-            type: The message's type, left readable; read from the body if not given.
+            type: The message's type, for errors; what travels is the one in the body.
             attributes_size: Bytes of the message attributes, which count as well.
             queue_limit: Asks the queue how many bytes it accepts (None: it will not say); called
                 only where that decides.
@@ -192,7 +195,7 @@ class ClaimCheck:
                 much.
 
         Raises:
-            BodyInvalid: Empty, or not text.
+            BodyInvalid: Empty, not text, or of another type than given.
             BodyTooLarge: Over `max_size`.
             ClaimStoreError: The claim could not be written; nothing is left of it.
         """
@@ -208,15 +211,20 @@ class ClaimCheck:
         # What already looks sealed is sealed again: opening gives back exactly what was given.
         if size + attributes_size <= self._threshold and not tickets.looks_sealed(data):
             return Sealed(body=data, route="inline", size=size)
-        if type is None:
-            type = tickets.type_in(data)
+        inside = tickets.type_in(data)
+        if type not in {None, inside}:
+            raise BodyInvalid(
+                f"the body is to be sealed as a message of type {type!r} but says {inside!r}: "
+                "whoever opens it would refuse it. Leave the type out."
+            )
         encoding, encoded = encode(data)
         sha256 = hashlib.sha256(encoded).hexdigest()
         limit = self._limit(queue_limit) - attributes_size
         if _base64_size(len(encoded)) <= limit:
             carried = tickets.write(
-                type,
+                inside,
                 CarriedTicket(
+                    v=tickets.VERSION,
                     encoding=encoding,
                     size=size,
                     sha256=sha256,
@@ -234,13 +242,13 @@ class ClaimCheck:
             size=size,
             sha256=sha256,
             encoding=encoding,
-            type=type,
+            type=inside,
             created_at=now,
             expires_at=now + int(delay_seconds) + EXPIRY_SECONDS,
         )
         self.store.write(head, parts)
         return Sealed(
-            body=tickets.write(type, _ticket_of(head)),
+            body=tickets.write(inside, _ticket_of(head)),
             route="stored",
             size=size,
             claim_id=head.id,
@@ -332,7 +340,9 @@ class ClaimCheck:
             parts = _whole(what, ticket, sealed.type, found, now)
             text = _unpack(what, sealed, b"".join(parts))
             if purge == "before":
-                if not hold.purge():
+                leased, hold = hold, PurgingHold(self.store, found.head, parts, lease)
+                if not leased.purge():
+                    hold = leased
                     raise _in_progress(what, 0.0)
                 hold = PurgedHold(self.store, found.head, parts)
         except BaseException:
@@ -369,6 +379,7 @@ def _split(encoded: bytes) -> Sequence[memoryview]:
 
 def _ticket_of(head: ClaimHead) -> StoredTicket:
     return StoredTicket(
+        v=tickets.VERSION,
         encoding=head.encoding,
         size=head.size,
         sha256=head.sha256,

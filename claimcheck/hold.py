@@ -90,6 +90,20 @@ class PurgedHold:
         return True
 
 
+@dataclass(frozen=True, slots=True)
+class PurgingHold(PurgedHold):
+    """For a claim whose removal the store broke off: its head may be there or gone."""
+
+    lease: Lease
+
+    def put_back(self) -> bool:
+        """Remove the delete marker, or write the claim again."""
+        if self.store.put_back(self.head.id, self.lease):
+            return True
+        self.store.write(self.head, self.parts)
+        return True
+
+
 def settle(hold: Hold, claim_id: str | None, *, succeeded: bool) -> None:
     """Purge a claim or put it back, come what may.
 

@@ -10,7 +10,9 @@ The table is made by `claimcheck table create`, never here.
 from __future__ import annotations
 
 import logging
+import os
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -101,7 +103,14 @@ class DynamoDBClaimStore:
         self.region = region
         self.endpoint_url = endpoint_url
         self._parallelism = parallelism
-        self._heads, self._parts = _models(table, region, endpoint_url, parallelism)
+        self._start()
+        _stores.add(self)
+
+    def _start(self) -> None:
+        """Begin without threads and connections."""
+        self._heads, self._parts = _models(
+            self.table, self.region, self.endpoint_url, self._parallelism
+        )
         self._opening = threading.Lock()
         self._opened: ThreadPoolExecutor | None = None
 
@@ -385,3 +394,16 @@ def _response(error: PynamoDBException | ClientError | BotoCoreError) -> dict[st
     cause = error.cause if isinstance(error, PynamoDBException) else error
     response: dict[str, Any] = getattr(cause, "response", {})
     return response
+
+
+_stores: weakref.WeakSet[DynamoDBClaimStore] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """A child has none of its parent's threads, and must not talk over its connections."""
+    for store in _stores:
+        store._start()
+
+
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(after_in_child=_after_fork)

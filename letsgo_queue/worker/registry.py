@@ -87,6 +87,7 @@ class Handler:
             ) from error
 
     def _decode(self, delivery: Delivery) -> object:
+        self._check_opened(delivery)
         try:
             message = self.adapter.validate_json(delivery.body)
         except ValidationError as error:
@@ -99,18 +100,23 @@ class Handler:
             )
         return message
 
-    def _does_not_fit(self, delivery: Delivery, error: ValidationError) -> MessageInvalid:
-        what = f"message {delivery.message_id} of type {delivery.type!r}"
+    def _check_opened(self, delivery: Delivery) -> None:
+        """Refuse a sealed message as it travelled: a handler that takes any dict would run."""
+        if delivery.body != delivery.received.body or '"claimCheck"' not in delivery.body:
+            return
         fields = peek(delivery.body)
         if "claimCheck" in fields and "payload" not in fields:
-            return MessageInvalid(
-                f"{what} is a claim check, and nothing opened it before the handler "
-                f"{_name(self.function)}. Decorate the handler with "
-                "@claimcheck.unwrap_claim_check, or give the worker "
+            raise MessageInvalid(
+                f"message {delivery.message_id} of type {delivery.type!r} is a claim check, and "
+                f"nothing opened it before the handler {_name(self.function)}. Decorate the "
+                "handler with @claimcheck.unwrap_claim_check, or give the worker "
                 "middleware=[claimcheck.ClaimCheckMiddleware()]."
             )
+
+    def _does_not_fit(self, delivery: Delivery, error: ValidationError) -> MessageInvalid:
         return MessageInvalid(
-            f"{what} does not fit the handler {_name(self.function)}: {self._problems(error)}."
+            f"message {delivery.message_id} of type {delivery.type!r} does not fit the handler "
+            f"{_name(self.function)}: {self._problems(error)}."
         )
 
     def _problems(self, error: ValidationError) -> str:

@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 DEFAULT_CONCURRENCY = 10
 MAX_WAIT_SECONDS = 20
 """The longest long poll that SQS allows."""
+BURST_PAUSE_SECONDS = 0.05
+"""The pause, while handlers run, before an empty queue is asked again."""
 MAX_PAUSE_SECONDS = 30.0
 """The longest pause between two attempts to reach a queue that does not answer."""
 
@@ -161,6 +163,8 @@ class Worker:
         reached = False
         failures = 0
         while not self._stopping.is_set():
+            # Asked before the queue is: a handler that ends now may just have sent a message.
+            idle = burst and self._is_idle()
             slots = self._take_slots()
             messages: Sequence[ReceivedMessage] = []
             try:
@@ -186,8 +190,10 @@ class Worker:
                 return
             for message in messages:
                 pool.submit(self._process, transport, message)
-            if burst and not messages and self._is_idle():
-                return
+            if burst and not messages:
+                if idle:
+                    return
+                self._stopping.wait(BURST_PAUSE_SECONDS)
 
     def _take_slots(self) -> int:
         """Wait for a free thread, and take up to ten: nothing is received that has to wait."""
@@ -198,9 +204,9 @@ class Worker:
         return slots
 
     def _is_idle(self) -> bool:
-        """Whether no handler runs; waits a moment for those that do."""
+        """Whether no handler runs."""
         taken = 0
-        while taken < self._concurrency and self._free.acquire(timeout=0.05):
+        while taken < self._concurrency and self._free.acquire(blocking=False):
             taken += 1
         if taken:
             self._free.release(taken)
