@@ -13,6 +13,7 @@ open    takes the claim, so that it is gone for everyone else, and gives the bod
 from __future__ import annotations
 
 import hashlib
+import math
 import secrets
 import time
 from base64 import b64encode
@@ -160,8 +161,10 @@ class ClaimCheck:
             SettingsInvalid: A number is not positive, `purge` is not known, or a key is too short.
         """
         numbers = {"threshold": threshold, "max_size": max_size, "lease_seconds": lease_seconds}
-        for name, value in {**numbers, "inline_limit": inline_limit or 1}.items():
-            if value <= 0:
+        if inline_limit is not None:
+            numbers["inline_limit"] = inline_limit
+        for name, value in numbers.items():
+            if not 0 < value < math.inf:
                 raise SettingsInvalid(f"{name}={value}: give a number above 0.")
         if purge not in {"after", "before", "never"}:
             raise SettingsInvalid(f"purge={purge!r}: give 'after', 'before' or 'never'.")
@@ -188,7 +191,7 @@ class ClaimCheck:
 
         Args:
             body: Any text; bytes are taken as UTF-8.
-            type: The message's type, left readable; read from the body if not given.
+            type: The message's type, for errors; what travels is the one in the body.
             attributes_size: Bytes of the message attributes, which count as well.
             queue_limit: Asks the queue how many bytes it accepts (None: it will not say); called
                 only where that decides.
@@ -196,7 +199,7 @@ class ClaimCheck:
                 much.
 
         Raises:
-            BodyInvalid: Empty, or not text.
+            BodyInvalid: Empty, not text, or of another type than given.
             BodyTooLarge: Over `max_size`.
             ClaimStoreError: The claim could not be written; nothing is left of it.
         """
@@ -212,15 +215,20 @@ class ClaimCheck:
         # What already looks sealed is sealed again: opening gives back exactly what was given.
         if size + attributes_size <= self._threshold and not tickets.looks_sealed(data):
             return Sealed(body=data, route="inline", size=size)
-        if type is None:
-            type = tickets.type_in(data)
+        inside = tickets.type_in(data)
+        if type not in {None, inside}:
+            raise BodyInvalid(
+                f"the body is to be sealed as a message of type {type!r} but says {inside!r}: "
+                "whoever opens it would refuse it. Leave the type out."
+            )
         encoding, encoded = encode(data)
         sha256 = hashlib.sha256(encoded).hexdigest()
         limit = self._limit(queue_limit) - attributes_size
         if _base64_size(len(encoded)) <= limit:
             carried = self._write(
-                type,
+                inside,
                 CarriedTicket(
+                    v=tickets.VERSION,
                     encoding=encoding,
                     size=size,
                     sha256=sha256,
@@ -238,13 +246,13 @@ class ClaimCheck:
             size=size,
             sha256=sha256,
             encoding=encoding,
-            type=type,
+            type=inside,
             created_at=now,
             expires_at=now + int(delay_seconds) + EXPIRY_SECONDS,
         )
         self.store.write(head, parts)
         return Sealed(
-            body=self._write(type, ticket_of(head)),
+            body=self._write(inside, ticket_of(head)),
             route="stored",
             size=size,
             claim_id=head.id,

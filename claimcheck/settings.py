@@ -41,7 +41,7 @@ class ClaimCheckSettings(BaseModel, frozen=True, extra="forbid"):
     inline_limit: int | None = Field(default=None, gt=0)
     max_size: int = Field(default=DEFAULT_MAX_SIZE, gt=0)
     purge: Purge = "after"
-    lease_seconds: float = Field(default=DEFAULT_LEASE_SECONDS, gt=0)
+    lease_seconds: float = Field(default=DEFAULT_LEASE_SECONDS, gt=0, allow_inf_nan=False)
     signing_key: tuple[str, ...] = Field(default=(), repr=False)
 
     @field_validator("signing_key", mode="before")

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json, to_json
@@ -23,7 +23,7 @@ from pydantic_core import from_json, to_json
 from claimcheck.compression import Encoding
 from claimcheck.errors import TicketInvalid, TicketUnsupported
 
-VERSION: Literal[1] = 1
+VERSION = 1
 ENCODINGS: frozenset[Encoding] = frozenset({"zstd", "identity"})
 
 MIN_PART_BYTES = 65_536
@@ -39,7 +39,7 @@ _LATEST = 2**53 - 1
 class _Ticket(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    v: Literal[1] = VERSION
+    v: int = Field(ge=VERSION, le=VERSION)  # a Literal[1] would take true for 1
     encoding: Encoding
     size: int = Field(ge=1)
     sha256: str = Field(pattern=_SHA256)

@@ -28,6 +28,7 @@ from claimcheck.ticket import CarriedTicket, SealedMessage, StoredTicket
 def ticket_of(head: ClaimHead) -> StoredTicket:
     """The ticket for a claim."""
     return StoredTicket(
+        v=tickets.VERSION,
         encoding=head.encoding,
         size=head.size,
         sha256=head.sha256,

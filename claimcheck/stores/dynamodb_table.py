@@ -7,7 +7,7 @@ fetched at no cost.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -74,17 +74,12 @@ class ClaimTable:
             ClaimStoreError: DynamoDB refused, or the table did not become active.
         """
         with self._errors("could not be made"):
-            created = self._describe() is None
-            if created:
-                self._create()
+            created = self._describe() is None and self._create()
             self._client.get_waiter("table_exists").wait(
                 TableName=self.name, WaiterConfig={"Delay": 1, "MaxAttempts": 120}
             )
-            if self._ttl() == "":
-                self._client.update_time_to_live(
-                    TableName=self.name,
-                    TimeToLiveSpecification={"Enabled": True, "AttributeName": TTL_ATTRIBUTE},
-                )
+            if not self._ttl():
+                self._switch_ttl_on()
             return created
 
     def check(self) -> list[Finding]:
@@ -112,15 +107,27 @@ class ClaimTable:
         except self._client.exceptions.ResourceNotFoundException:
             return None
 
-    def _create(self) -> None:
-        # In use: somebody else is making it at this moment.
-        with suppress(self._client.exceptions.ResourceInUseException):
+    def _create(self) -> bool:
+        try:
             self._client.create_table(
                 TableName=self.name,
                 KeySchema=[{"AttributeName": KEY, "KeyType": "HASH"}],
                 AttributeDefinitions=[{"AttributeName": KEY, "AttributeType": "S"}],
                 BillingMode="PAY_PER_REQUEST",
             )
+        except self._client.exceptions.ResourceInUseException:
+            return False  # somebody else is making it at this moment
+        return True
+
+    def _switch_ttl_on(self) -> None:
+        try:
+            self._client.update_time_to_live(
+                TableName=self.name,
+                TimeToLiveSpecification={"Enabled": True, "AttributeName": TTL_ATTRIBUTE},
+            )
+        except ClientError:
+            if not self._ttl():  # else somebody else switched it on at this moment
+                raise
 
     def _ttl(self) -> str:
         """The attribute that TTL is on; empty where it is off."""

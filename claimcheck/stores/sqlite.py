@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,7 +59,8 @@ class SqliteClaimStore:
         self.url = f"sqlite:///{path}"
         self._path = Path(path)
         self._lock = threading.Lock()
-        self._opened: tuple[int, sqlite3.Connection] | None = None
+        self._opened: sqlite3.Connection | None = None
+        _stores.add(self)
 
     def write(self, head: ClaimHead, parts: Sequence[bytes | memoryview]) -> None:
         """Write a claim, and remove those that expired before it was made."""
@@ -156,9 +158,7 @@ class SqliteClaimStore:
     def close(self) -> None:
         """Close the file."""
         with self._lock:
-            if self._opened is not None:
-                self._opened[1].close()
-                self._opened = None
+            self._disconnect()
 
     @contextmanager
     def _transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[sqlite3.Connection]:
@@ -179,10 +179,14 @@ class SqliteClaimStore:
                 ) from error
 
     def _connection(self) -> sqlite3.Connection:
-        """The connection of this process: one made before a fork must not be used after it."""
-        if self._opened is None or self._opened[0] != os.getpid():
-            self._opened = (os.getpid(), self._open())
-        return self._opened[1]
+        if self._opened is None:
+            self._opened = self._open()
+        return self._opened
+
+    def _disconnect(self) -> None:
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
 
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -191,20 +195,25 @@ class SqliteClaimStore:
             isolation_level=None,
             check_same_thread=False,
         )
+        try:
+            self._prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(
-            "PRAGMA synchronous = FULL"
-        )  # what was acknowledged survives a power cut
+        # What was acknowledged survives a power cut.
+        connection.execute("PRAGMA synchronous = FULL")
         connection.executescript(_SCHEMA.format(version=SCHEMA_VERSION))
         version = connection.execute("SELECT version FROM claims_schema").fetchone()["version"]
         if version != SCHEMA_VERSION:
-            connection.close()
             raise SettingsInvalid(
                 f"claim store {self.url}: the file has schema {version}, this version reads "
                 f"{SCHEMA_VERSION}. Upgrade letsgo-claimcheck, or use another file."
             )
-        return connection
 
 
 def _find(connection: sqlite3.Connection, claim_id: str, now: float) -> sqlite3.Row | None:
@@ -236,3 +245,33 @@ def _remove_expired(connection: sqlite3.Connection, now: float) -> None:
         (now,),
     )
     connection.execute("DELETE FROM claims WHERE expires_at <= ?", (now,))
+
+
+_stores: weakref.WeakSet[SqliteClaimStore] = weakref.WeakSet()
+_paused: list[SqliteClaimStore] = []
+_forking = threading.Lock()
+
+
+def _before_fork() -> None:
+    """Close every file: SQLite loses what is written over a connection that crossed a fork.
+
+    https://www.sqlite.org/howtocorrupt.html#_carrying_an_open_database_connection_across_a_fork_
+    """
+    _forking.acquire()
+    _paused.extend(_stores)
+    for store in _paused:
+        store._lock.acquire()
+        store._disconnect()
+
+
+def _after_fork() -> None:
+    for store in _paused:
+        store._lock.release()
+    _paused.clear()
+    _forking.release()
+
+
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork
+    )

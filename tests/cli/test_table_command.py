@@ -64,7 +64,7 @@ def test_without_the_extra_the_command_says_what_to_install(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
 
     for command in ("claimcheck", "letsgo-queue"):
-        asked = run(command, "--help", cwd=tmp_path)  # type: ignore[arg-type]  # both are commands
+        asked = run(command, "--help", cwd=tmp_path)
         assert asked.returncode == 1
         assert "letsgo-claimcheck[cli]" in asked.stderr
         assert "Traceback" not in asked.stderr

@@ -1,0 +1,48 @@
+"""Fixtures of the claim check's tests."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import pytest
+from botocore.loaders import JSONFileLoader
+
+from claimcheck.stores.memory import MemoryClaimStore
+from letsgo_queue import set_default_client
+from tests.claims.support import Clock
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store() -> MemoryClaimStore:
+    return MemoryClaimStore()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have botocore try again at once."""
+    clock = SimpleNamespace(time=time.time, sleep=lambda _: None)
+    monkeypatch.setattr("botocore.endpoint.time", clock)
+
+
+@pytest.fixture(autouse=True)
+def own_default_client() -> Iterator[None]:
+    set_default_client(None)
+    yield
+    set_default_client(None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def aws_models_are_read_once() -> Iterator[None]:
+    """Each client reads a megabyte of JSON, and these tests make hundreds."""
+    read = functools.cache(JSONFileLoader().load_file)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JSONFileLoader, "load_file", lambda _, path: read(path))
+        yield

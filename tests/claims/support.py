@@ -1,0 +1,132 @@
+"""What the tests of the claim check share: a clock, bodies of a known size, and forged tickets."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from typing import Any, TypeVar
+
+from hypothesis import strategies as st
+
+from claimcheck import ClaimCheck, ClaimStore
+from claimcheck.stores.base import Claim, ClaimHead
+
+SECRET = "hunter2-never-in-an-error"
+"""Payload content that a test can look for where it must not be."""
+
+DAY = 24 * 3600
+
+_T = TypeVar("_T")
+
+
+class Clock:
+    """A clock that only moves when told."""
+
+    def __init__(self) -> None:
+        self.now = float(int(time.time()))
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def wait_for(condition: Callable[[], _T], what: str, seconds: float = 20) -> _T:
+    """Wait until `condition` gives something true, and return that."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
+        time.sleep(0.01)
+    return value
+
+
+def any_json() -> st.SearchStrategy[object]:
+    return st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+        max_leaves=5,
+    )
+
+
+def body_of(size: int, message_type: str = "order:new", fill: str = "x") -> str:
+    """A LetsGo message of exactly `size` bytes."""
+    frame = message_body(message_type, "")
+    count, rest = divmod(size - len(frame), len(fill.encode()))
+    body = message_body(message_type, fill * count + "x" * rest)
+    assert len(body.encode()) == size
+    return body
+
+
+def message_body(message_type: str, payload: object) -> str:
+    return json.dumps(
+        {"type": message_type, "payload": payload}, separators=(",", ":"), ensure_ascii=False
+    )
+
+
+def noise(size: int, seed: int = 1) -> str:
+    """Text of `size` bytes that compresses to about half, and no further."""
+    return random.Random(seed).randbytes(size // 2).hex()
+
+
+def noisy_body(size: int, message_type: str = "order:new", seed: int = 1) -> str:
+    return message_body(message_type, noise(size, seed))
+
+
+def ticket_in(body: str | bytes) -> dict[str, Any]:
+    """The fields of the ticket in a sealed body."""
+    fields: dict[str, Any] = json.loads(body)["claimCheck"]
+    return fields
+
+
+def forge(body: str | bytes, *without: str, **fields: object) -> str:
+    """A sealed body with other fields in its ticket."""
+    message = json.loads(body)
+    ticket = {**message["claimCheck"], **fields}
+    for name in without:
+        del ticket[name]
+    return json.dumps({**message, "claimCheck": ticket})
+
+
+def carry(data: bytes, *, size: int, message_type: str | None = None, **fields: object) -> str:
+    """A sealed body that carries `data`, whatever that is."""
+    ticket = {
+        "v": 1,
+        "encoding": "zstd",
+        "size": size,
+        "sha256": sha256(data).hexdigest(),
+        "data": b64encode(data).decode(),
+        **fields,
+    }
+    outside = {} if message_type is None else {"type": message_type}
+    return json.dumps({**outside, "claimCheck": ticket})
+
+
+def claim_of(store: ClaimStore, sealed_body: str | bytes) -> Claim:
+    """The claim that a sealed body names, as it is in the store."""
+    ticket = ticket_in(sealed_body)
+    # Infinitely late no lease is running.
+    claim = store.read(ticket["id"], ticket["parts"], now=float("inf"))
+    assert isinstance(claim, Claim)
+    return claim
+
+
+def rewrite(store: ClaimStore, head: ClaimHead, parts: Sequence[bytes]) -> None:
+    """Have other data, or other facts, in a claim that is there."""
+    store.discard(head.id, head.parts)
+    store.write(head, parts)
+
+
+def rows_of(store: ClaimStore, sealed_body: str | bytes) -> int:
+    """How many rows a sealed body has in the store."""
+    ticket = ticket_in(sealed_body)
+    return store.count_rows(ticket["id"], ticket["parts"])
+
+
+def small_claim_check(store: ClaimStore, **options: Any) -> ClaimCheck:
+    """A claim check that stores everything over 1,000 bytes that does not compress to that."""
+    return ClaimCheck(store, **{"threshold": 1_000, "inline_limit": 1_000, **options})

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import struct
+import tracemalloc
+
+import pytest
+import zstandard
+
+from claimcheck import ClaimCorrupted
+from claimcheck.claim_check import DEFAULT_MAX_SIZE
+from claimcheck.compression import decode, encode
+from tests.claims.support import noise
+
+TEXT = b"an order, and another order, and another order. " * 100
+FRAME = zstandard.ZstdCompressor(write_checksum=True).compress(TEXT)
+
+
+def frame(data: bytes, *, write_content_size: bool = True) -> bytes:
+    return zstandard.ZstdCompressor(write_content_size=write_content_size).compress(data)
+
+
+def claiming(size: int) -> bytes:
+    """A frame that inflates to 4,000,000 bytes and states another size."""
+    real = 4_000_000
+    honest = frame(b"\0" * real)
+    assert honest.count(struct.pack("<I", real)) == 1
+    return honest.replace(struct.pack("<I", real), struct.pack("<I", size))
+
+
+def test_text_gets_smaller() -> None:
+    encoding, data = encode(TEXT)
+
+    assert encoding == "zstd"
+    assert len(data) < len(TEXT) / 10
+    assert decode(encoding, data, len(TEXT)) == TEXT
+
+
+@pytest.mark.parametrize("body", [b"x", b"short", b"\xf0\x9f\x90\x98"])
+def test_what_does_not_get_smaller_stays_as_it_is(body: bytes) -> None:
+    assert encode(body) == ("identity", body)
+    assert decode("identity", body, len(body)) == body
+
+
+def test_every_frame_states_its_size_and_has_a_checksum() -> None:
+    parameters = zstandard.get_frame_parameters(encode(TEXT)[1])
+
+    assert parameters.content_size == len(TEXT)
+    assert parameters.has_checksum
+
+
+@pytest.mark.parametrize(
+    ("data", "size"),
+    [
+        pytest.param(b"", 5, id="nothing"),
+        pytest.param(b"no frame", 5, id="no frame"),
+        pytest.param(FRAME[:3], len(TEXT), id="half a header"),
+        pytest.param(FRAME[:-1], len(TEXT), id="truncated"),
+        pytest.param(FRAME[:-1] + bytes([FRAME[-1] ^ 1]), len(TEXT), id="checksum"),
+        pytest.param(FRAME, len(TEXT) - 1, id="larger than promised"),
+        pytest.param(FRAME, len(TEXT) + 1, id="smaller than promised"),
+        pytest.param(frame(TEXT, write_content_size=False), len(TEXT), id="no size in the frame"),
+        pytest.param(FRAME + FRAME, len(TEXT), id="second frame"),
+        pytest.param(FRAME + b"x", len(TEXT), id="trailing byte"),
+        pytest.param(b"\x50\x2a\x4d\x18\x04\0\0\0skip" + FRAME, len(TEXT), id="skippable frame"),
+        pytest.param(frame(b""), 1, id="empty frame"),
+        pytest.param(claiming(3_999_999), 3_999_999, id="inflates past what it states"),
+        pytest.param(claiming(4_000_001), 4_000_001, id="states more than it inflates to"),
+        pytest.param(claiming(300_000), 4_000_000, id="states less than promised"),
+    ],
+)
+def test_refuses_a_frame_that_is_not_what_was_sealed(data: bytes, size: int) -> None:
+    with pytest.raises(ClaimCorrupted, match="frame"):
+        decode("zstd", data, size)
+
+
+def test_refuses_a_frame_that_needs_a_dictionary() -> None:
+    dictionary = zstandard.train_dictionary(
+        2_000, [f"order {n}: {noise(200, n)}".encode() for n in range(200)]
+    )
+    data = zstandard.ZstdCompressor(dict_data=dictionary).compress(TEXT)
+
+    with pytest.raises(ClaimCorrupted, match="frame is damaged"):
+        decode("zstd", data, len(TEXT))
+
+
+@pytest.mark.parametrize("size", [4, 6])
+def test_refuses_plain_bytes_of_another_size(size: int) -> None:
+    with pytest.raises(ClaimCorrupted, match=f"5 bytes are there, {size} were sealed"):
+        decode("identity", b"plain", size)
+
+
+@pytest.mark.parametrize("stated", [2**31 - 1, 5_000_000, 100])
+def test_spends_no_memory_on_a_frame_that_lies(stated: int) -> None:
+    bomb = claiming(stated)
+
+    tracemalloc.start()
+    try:
+        with pytest.raises(ClaimCorrupted):
+            decode("zstd", bomb, 100)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 100_000
+
+
+def test_spends_no_more_memory_than_was_promised() -> None:
+    endless = frame(b"\0" * DEFAULT_MAX_SIZE * 2, write_content_size=False)
+    assert len(endless) < 20_000
+
+    tracemalloc.start()
+    try:
+        with pytest.raises(ClaimCorrupted):
+            decode("zstd", endless, DEFAULT_MAX_SIZE)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < DEFAULT_MAX_SIZE

@@ -1,0 +1,25 @@
+"""A worker in a process of its own, for the tests that stop and kill it.
+
+It prints "begun" when a handler begins, and the handler ends when a line comes in.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from letsgo_queue import Worker
+
+worker = Worker(sys.argv[1], concurrency=1, wait_seconds=1)
+
+
+@worker.default
+def wait_for_a_line(message: dict[str, Any]) -> None:
+    print("begun", flush=True)
+    sys.stdin.readline()
+    print("ended", flush=True)
+
+
+print("ready", flush=True)
+worker.run()
+print("stopped", flush=True)

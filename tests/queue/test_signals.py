@@ -1,0 +1,176 @@
+"""Stopping and killing a worker: a real process, on a real file."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from letsgo_queue import Client, Worker
+from letsgo_queue.transports.base import ReceivedMessage
+from letsgo_queue.transports.memory import MemoryTransport
+from letsgo_queue.transports.sqlite import SqliteTransport
+from letsgo_queue.worker.signals import STOP_SIGNALS, stop_on_signals
+from tests.queue.support import DEADLINE_SECONDS, order, receive, running
+
+SCRIPT = Path(__file__).with_name("signalled_worker.py")
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/queue.db"
+
+
+def all_messages(url: str) -> list[ReceivedMessage]:
+    """What is on the queue, invisible messages too: as it would be in an hour."""
+    transport = SqliteTransport(url, clock=lambda: time.time() + 3600)
+    messages = receive(transport)
+    transport.close()
+    return messages
+
+
+class WorkerProcess:
+    """`signalled_worker.py` at work."""
+
+    def __init__(self, url: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, str(SCRIPT), url],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def expect(self, line: str) -> None:
+        assert self.process.stdout
+        assert self.process.stdout.readline().strip() == line
+
+    def let_handler_end(self) -> None:
+        assert self.process.stdin
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+
+    def exit_code(self) -> int:
+        return self.process.wait(DEADLINE_SECONDS)
+
+
+@contextmanager
+def worker_process(url: str) -> Iterator[WorkerProcess]:
+    worker = WorkerProcess(url)
+    with worker.process:
+        try:
+            yield worker
+        finally:
+            worker.process.kill()
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_finishes_the_handler_in_hand(url: str, number: signal.Signals) -> None:
+    client = Client(url)
+    client.enqueue(order(number=1))
+    second = client.enqueue(order(number=2))
+    with worker_process(url) as worker:
+        worker.expect("ready")
+        worker.expect("begun")
+
+        worker.process.send_signal(number)
+        worker.let_handler_end()
+
+        worker.expect("ended")
+        worker.expect("stopped")
+        assert worker.exit_code() == 0
+
+    (left,) = all_messages(url)
+    assert left.message_id == second.message_id
+    assert left.receive_count == 1, "the worker took a message that it had no time for"
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_stops_while_it_waits_for_messages(url: str, number: signal.Signals) -> None:
+    client = Client(url)
+    client.enqueue(order())
+    with worker_process(url) as worker:
+        worker.expect("ready")
+        worker.expect("begun")
+        worker.let_handler_end()
+        worker.expect("ended")
+
+        worker.process.send_signal(number)
+
+        worker.expect("stopped")
+        assert worker.exit_code() == 0
+
+    assert all_messages(url) == []
+
+
+def test_second_signal_ends_it_at_once_and_the_message_comes_again(url: str) -> None:
+    sent = Client(url).enqueue(order())
+    with worker_process(url) as worker:
+        worker.expect("ready")
+        worker.expect("begun")
+
+        # The same signal twice may arrive as one: this waits until the first was taken.
+        while worker.process.poll() is None:
+            worker.process.send_signal(signal.SIGTERM)
+            time.sleep(0.05)
+
+        assert worker.exit_code() == -signal.SIGTERM
+
+    (again,) = all_messages(url)
+    assert (again.message_id, again.receive_count) == (sent.message_id, 2)
+
+
+def test_message_of_a_killed_worker_comes_again(url: str) -> None:
+    url += "?visibility_timeout=1"
+    sent = Client(url).enqueue(order())
+    with worker_process(url) as worker:
+        worker.expect("ready")
+        worker.expect("begun")
+        worker.process.kill()
+        assert worker.exit_code() == -signal.SIGKILL
+
+    with worker_process(url) as other:
+        other.expect("ready")
+        other.expect("begun")
+        other.let_handler_end()
+        other.expect("ended")
+        other.process.terminate()
+        assert other.exit_code() == 0
+
+    assert all_messages(url) == []
+    assert sent.queue == url
+
+
+def test_signal_handlers_are_put_back() -> None:
+    before = [signal.getsignal(number) for number in STOP_SIGNALS]
+    stopped = threading.Event()
+
+    with stop_on_signals(stopped.set):
+        assert [signal.getsignal(number) for number in STOP_SIGNALS] != before
+        signal.raise_signal(signal.SIGTERM)
+        assert stopped.is_set()
+        assert [signal.getsignal(number) for number in STOP_SIGNALS] == before
+
+    assert [signal.getsignal(number) for number in STOP_SIGNALS] == before
+
+
+def test_worker_on_another_thread_leaves_signals_alone() -> None:
+    before = [signal.getsignal(number) for number in STOP_SIGNALS]
+    begun = threading.Event()
+
+    class Tells(MemoryTransport):
+        def receive(
+            self, *, max_messages: int, wait_seconds: float, visibility_timeout: int | None
+        ) -> list[ReceivedMessage]:
+            begun.set()
+            return []
+
+    with running(Worker(Tells())):
+        assert begun.wait(DEADLINE_SECONDS)
+        assert [signal.getsignal(number) for number in STOP_SIGNALS] == before
