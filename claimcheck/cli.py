@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 try:
     import typer
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.table import Table
 except ModuleNotFoundError as missing:
@@ -21,7 +22,7 @@ from claimcheck.errors import ClaimCheckError, SettingsInvalid
 from claimcheck.settings import DEFAULT_STORE, ClaimCheckSettings
 from claimcheck.stores import open_store
 from letsgo_queue.errors import LetsGoQueueError
-from letsgo_queue.settings import QueueSettings
+from letsgo_queue.settings import QueueSettings, region_in
 
 if TYPE_CHECKING:
     from claimcheck.stores.dynamodb_table import ClaimTable
@@ -39,7 +40,7 @@ def main() -> None:
     try:
         app()
     except (ClaimCheckError, LetsGoQueueError) as error:
-        errors.print(f"[red]error:[/] {error}", highlight=False, soft_wrap=True)
+        errors.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(1)
 
 
@@ -71,14 +72,14 @@ def demo(
         def show(trip: RoundTrip) -> None:
             result = trip.result
             table.add_row(
-                trip.type,
+                escape(trip.type),
                 f"{result.size:,}",
                 result.route,
                 f"{result.sent_size:,}",
                 f"{result.stored_size:,}",
                 f"{trip.seconds * 1000:.0f} ms",
             )
-            bar.update(task, advance=1, description=trip.type)
+            bar.update(task, advance=1, description=escape(trip.type))
 
         settings = None if aws else local_settings(Path(name))
         try:
@@ -118,7 +119,8 @@ def _table() -> ClaimTable:
     from claimcheck.stores.dynamodb_table import ClaimTable
 
     url = ClaimCheckSettings.from_environment().store or DEFAULT_STORE
-    store = open_store(url, region=QueueSettings.from_environment().region)
+    queue = QueueSettings.from_environment()
+    store = open_store(url, region=region_in(queue.queue_url or "") or queue.region)
     if not isinstance(store, DynamoDBClaimStore):
         raise SettingsInvalid(f"CLAIMCHECK_STORE={url!r} is not a DynamoDB table.")
     return ClaimTable(store.table, region=store.region, endpoint_url=store.endpoint_url)

@@ -9,7 +9,7 @@ from claimcheck.claim_check import ClaimCheck
 from claimcheck.settings import ClaimCheckSettings
 from claimcheck.stores import open_store
 from claimcheck.stores.base import ClaimStore
-from letsgo_queue.settings import QueueSettings
+from letsgo_queue.settings import QueueSettings, region_in
 
 _opening = threading.Lock()
 
@@ -18,15 +18,16 @@ def claim_check_for(queue_url: str, settings: ClaimCheckSettings | None = None) 
     """A claim check for a queue.
 
     Args:
-        queue_url: The queue; where its claims are kept may follow from it.
+        queue_url: The queue; where its claims are kept, and in which region, may follow from it.
         settings: By default those of the environment.
 
     Raises:
         SettingsInvalid: A setting cannot be used.
     """
     settings = settings or ClaimCheckSettings.from_environment()
+    region = region_in(queue_url) or QueueSettings.from_environment().region
     return ClaimCheck(
-        _shared_store(settings.store_for(queue_url), QueueSettings.from_environment().region),
+        _shared_store(settings.store_for(queue_url), region),
         **settings.model_dump(exclude={"store"}),
     )
 

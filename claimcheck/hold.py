@@ -77,8 +77,6 @@ class PurgedHold:
     store: ClaimStore
     head: ClaimHead
     parts: Sequence[bytes] = field(repr=False)
-    lease: Lease
-    removed: bool
 
     def extend(self, until: float) -> bool:
         """Nobody else can take what is gone."""
@@ -86,8 +84,8 @@ class PurgedHold:
         return True
 
     def purge(self) -> bool:
-        """Done already, unless the store did not say so."""
-        return self.removed or self.store.purge(self.head.id, self.head.parts, self.lease)
+        """Done already."""
+        return True
 
     def put_back(self) -> bool:
         """Write the claim again."""
@@ -95,9 +93,25 @@ class PurgedHold:
         return True
 
 
+@dataclass(frozen=True, slots=True)
+class PurgingHold(LeasedHold):
+    """For a claim whose removal before the handler the store did not confirm."""
+
+    parts: Sequence[bytes] = field(repr=False)
+
+    def put_back(self) -> bool:
+        """Remove the delete marker, or write again what is gone."""
+        if self.store.put_back(self.head.id, self.lease):
+            return True
+        if self.store.count_rows(self.head.id, 0):
+            return False
+        self.store.write(self.head, self.parts)
+        return True
+
+
 def purge_before(
     what: str, store: ClaimStore, head: ClaimHead, parts: Sequence[bytes], lease: Lease
-) -> PurgedHold | None:
+) -> Hold | None:
     """Remove a claim whose bytes are at hand, and keep them for putting it back.
 
     Returns:
@@ -109,8 +123,8 @@ def purge_before(
         # Whether it was removed nobody can tell, and the bytes may be here only: so the handler
         # runs, and its end settles what is left.
         logger.warning("%s could not be purged before its handler: %s", what, error)
-        return PurgedHold(store, head, parts, lease, removed=False)
-    return PurgedHold(store, head, parts, lease, removed=True) if removed else None
+        return PurgingHold(store, head, lease, parts)
+    return PurgedHold(store, head, parts) if removed else None
 
 
 def settle(hold: Hold, claim_id: str | None, *, succeeded: bool) -> None:

@@ -96,6 +96,10 @@ class ClaimCheckMiddleware(Middleware):
         self._on_duplicate = on_duplicate
         self._by_queue: dict[str, ClaimCheck] = {}
 
+    def prepare(self, queue: str) -> None:
+        """Make the claim check now, so that a wrong setting shows before the first message."""
+        self._claim_check_for(queue)
+
     def before_send(self, message: OutgoingMessage, context: SendContext) -> OutgoingMessage:
         """Seal the message, where it is too large for the queue."""
         started = time.perf_counter()
@@ -171,7 +175,7 @@ class ClaimCheckMiddleware(Middleware):
         except ClaimAlreadyProcessed as error:
             if self._on_duplicate == "raise":
                 raise
-            logger.info("%s It is acknowledged.", error)
+            logger.warning("%s It is acknowledged.", error)
             delivery.emit(
                 DuplicateSuppressed(
                     type=delivery.type,

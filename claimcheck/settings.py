@@ -47,7 +47,9 @@ class ClaimCheckSettings(BaseModel, frozen=True, extra="forbid"):
     @field_validator("signing_key", mode="before")
     @classmethod
     def _split_keys(cls, value: object) -> object:
-        return tuple(value.split(",")) if isinstance(value, str) else value
+        if isinstance(value, str):
+            return tuple(key.strip() for key in value.split(","))
+        return value
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> ClaimCheckSettings:

@@ -26,9 +26,12 @@ class Signer:
         """Take the keys.
 
         Raises:
-            SettingsInvalid: There is none, or one is shorter than 16 bytes.
+            SettingsInvalid: There is none, or one is shorter than 16 bytes or not Unicode.
         """
-        self._keys = [key.encode() for key in keys]
+        try:
+            self._keys = [key.encode() for key in keys]
+        except UnicodeEncodeError:  # it has the key in it
+            raise SettingsInvalid("signing_key: a key is not text; write it as hex.") from None
         if not self._keys or min(map(len, self._keys)) < MIN_KEY_BYTES:
             raise SettingsInvalid(
                 f"signing_key: give one or several keys of at least {MIN_KEY_BYTES} bytes each."

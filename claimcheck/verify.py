@@ -69,7 +69,8 @@ def gone(
             "cannot be told; check, and enqueue the work again if it did not."
         )
     return ClaimAlreadyProcessed(
-        f"{what} was handled before: its claim is gone. This delivery is a duplicate."
+        f"{what} was handled before: its claim is gone, so this delivery is a duplicate. (If it "
+        "was never handled, this worker's CLAIMCHECK_STORE is not that of the sender.)"
     )
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 try:
     import typer
     from rich.console import Console
+    from rich.markup import escape
 except ModuleNotFoundError as missing:
     raise SystemExit(
         f"the command line needs {missing.name}: pip install 'letsgo-claimcheck[cli]'"
@@ -34,7 +35,7 @@ def main() -> None:
     try:
         app()
     except LetsGoQueueError as error:
-        errors.print(f"[red]error:[/] {error}", highlight=False, soft_wrap=True)
+        errors.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(1)
 
 

@@ -131,7 +131,7 @@ def is_claim_check(body: str) -> bool:
     if '"claimCheck"' not in body:
         return False
     fields = peek(body)
-    return "claimCheck" in fields and "payload" not in fields
+    return "claimCheck" in fields and fields.keys() <= {"type", "claimCheck"}
 
 
 def _type_of(message: AnyMessage) -> str:

@@ -46,6 +46,9 @@ class Middleware:
     One instance may serve several clients and workers, on several threads.
     """
 
+    def prepare(self, queue: str) -> None:
+        """Called when a worker starts on the queue of that URL. What it raises stops the worker."""
+
     def before_send(self, message: OutgoingMessage, context: SendContext) -> OutgoingMessage:
         """The message to send in place of `message`. What it raises refuses the message."""
         del context

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
 DEFAULT_DEPLOYMENT = "main"
 DEFAULT_REGION = "us-west-2"
 """LetsGo's own default."""
+
+
+_REGION = re.compile(r"\b[a-z]{2}(?:-[a-z]+)+-\d\b")
+
+
+def region_in(queue_url: str) -> str | None:
+    """The AWS region in the host of a queue URL; None if there is none."""
+    parts = urlsplit(queue_url)
+    if parts.scheme not in {"http", "https"}:
+        return None
+    found = _REGION.search(parts.hostname or "")
+    return found[0] if found else None
 
 
 class QueueSettings(BaseModel, frozen=True, extra="forbid"):

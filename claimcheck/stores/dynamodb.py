@@ -150,7 +150,7 @@ class DynamoDBClaimStore:
                 )
             except PynamoDBException as error:
                 _cancel(reading)
-                if error.cause_response_code != _CONDITION_FAILED:
+                if _code(error) != _CONDITION_FAILED:
                     raise
                 return self._held(claim_id)
             except BaseException:
@@ -193,7 +193,7 @@ class DynamoDBClaimStore:
                     condition=self._heads.id.does_not_exist() | (self._heads.lease_id == lease.id)
                 )
             except PynamoDBException as error:
-                if error.cause_response_code == _CONDITION_FAILED:
+                if _code(error) == _CONDITION_FAILED:
                     return False
                 raise
             self._all(self._part_deletes(claim_id, parts))
@@ -305,7 +305,7 @@ class DynamoDBClaimStore:
                     actions=actions, condition=self._heads.lease_id == lease.id
                 )
             except PynamoDBException as error:
-                if error.cause_response_code == _CONDITION_FAILED:
+                if _code(error) == _CONDITION_FAILED:
                     return False
                 raise
             return True
@@ -347,7 +347,7 @@ class DynamoDBClaimStore:
         response = _response(error)
         if not response:
             return ClaimStoreUnavailable(f"{where}: {consequence}: {error}.")
-        code = response.get("Error", {}).get("Code", "")
+        code = _code(error)
         said = f"{code}: {response.get('Error', {}).get('Message', '')}".rstrip(". ")
         if code == _NO_TABLE:
             return ClaimTableMissing(
@@ -406,7 +406,17 @@ def _cancel(reading: Sequence[Future[bytes | None]]) -> None:
         future.cancel()
 
 
+def _code(error: PynamoDBException | ClientError | BotoCoreError) -> str:
+    """DynamoDB's name for the error; empty where it did not answer."""
+    return str(_response(error).get("Error", {}).get("Code", ""))
+
+
 def _response(error: PynamoDBException | ClientError | BotoCoreError) -> dict[str, Any]:
+    """What DynamoDB answered; nothing where it did not."""
     cause = error.cause if isinstance(error, PynamoDBException) else error
-    response: dict[str, Any] = getattr(cause, "response", {})
-    return response
+    # pynamodb wraps botocore's error in one of its own, which leaves out the status.
+    if isinstance(cause, ClientError) and isinstance(cause.__cause__, ClientError):
+        cause = cause.__cause__
+    # An error of the connection has None for a response: pynamodb's own reading trips on it.
+    response: dict[str, Any] | None = getattr(cause, "response", None)
+    return response or {}

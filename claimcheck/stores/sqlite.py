@@ -168,10 +168,10 @@ class SqliteClaimStore:
                 connection.execute(begin)
                 try:
                     yield connection
+                    connection.commit()
                 except BaseException:
                     connection.rollback()
                     raise
-                connection.commit()
             except sqlite3.Error as error:
                 raise ClaimStoreUnavailable(
                     f"claim store {self.url}: SQLite says {error}. Check that the file can be "
@@ -204,12 +204,20 @@ class SqliteClaimStore:
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         connection.row_factory = sqlite3.Row
+        # Before anything is changed: a newer schema may have other columns.
+        self._check_version(connection)
         connection.execute("PRAGMA journal_mode = WAL")
         # What was acknowledged survives a power cut.
         connection.execute("PRAGMA synchronous = FULL")
         connection.executescript(_SCHEMA.format(version=SCHEMA_VERSION))
-        version = connection.execute("SELECT version FROM claims_schema").fetchone()["version"]
-        if version != SCHEMA_VERSION:
+        self._check_version(connection)
+
+    def _check_version(self, connection: sqlite3.Connection) -> None:
+        tables = "SELECT 1 FROM sqlite_master WHERE name = 'claims_schema'"
+        if connection.execute(tables).fetchone() is None:
+            return
+        (version,) = connection.execute("SELECT max(version) FROM claims_schema").fetchone()
+        if version not in {None, SCHEMA_VERSION}:
             raise SettingsInvalid(
                 f"claim store {self.url}: the file has schema {version}, this version reads "
                 f"{SCHEMA_VERSION}. Upgrade letsgo-claimcheck, or use another file."

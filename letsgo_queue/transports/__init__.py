@@ -49,6 +49,11 @@ def open_transport(url: str | None, settings: QueueSettings) -> Transport:
         from letsgo_queue.transports.sqs import SqsTransport
 
         return SqsTransport(url, region=settings.region)
+    if url == settings.local_queue_url:
+        raise SettingsInvalid(
+            f"LETSGO_LOCAL_QUEUE_URL={url!r}: LetsGo's local HTTP mode is not spoken here. Unset "
+            "it, and use LETSGO_QUEUE_URL=sqlite:///work.db for work on one machine."
+        )
     raise SettingsInvalid(
         f"queue {url!r}: expected an SQS queue URL (https://sqs.REGION.amazonaws.com/ACCOUNT/"
         "NAME), sqlite:///path/to/file.db or memory://."

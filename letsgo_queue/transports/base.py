@@ -153,7 +153,8 @@ def too_large(message: OutgoingMessage, limit: int) -> MessageTooLarge:
     return MessageTooLarge(
         f"message of type {message.type!r} is {message.size:,} bytes with its attributes; the "
         f"queue accepts {limit:,}. Send it with claimcheck.enqueue, or call claimcheck.install() "
-        "once, and large messages are compressed or stored for you.",
+        "once, and what is over CLAIMCHECK_THRESHOLD is compressed or stored for you; that may not "
+        "be above what the queue accepts.",
         size=message.size,
         limit=limit,
     )

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import os
 import sqlite3
 import threading
 import time
 import uuid
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,8 +36,11 @@ from letsgo_queue.transports.base import (
     too_large,
 )
 
+logger = logging.getLogger(__name__)
+
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT_SECONDS = 30
+_UNUSABLE = ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_NOTADB", "SQLITE_CORRUPT")
 POLL_SECONDS = 0.05
 """How often a waiting receive looks: a file cannot notify another process."""
 
@@ -117,7 +122,8 @@ class SqliteTransport:
         self._path = Path(path)
         self._clock = clock
         self._lock = threading.Lock()
-        self._opened: tuple[int, sqlite3.Connection] | None = None
+        self._opened: sqlite3.Connection | None = None
+        _transports.add(self)
 
     def content_based_deduplication(self) -> bool:
         """No: this queue is not FIFO."""
@@ -151,7 +157,7 @@ class SqliteTransport:
         except sqlite3.Error as error:
             raise SendFailed(
                 f"message of type {message.type!r} was not enqueued: {self._explain(error)}",
-                retryable=isinstance(error, sqlite3.OperationalError),
+                retryable=_is_retryable(error),
             ) from error
         return message_id
 
@@ -204,9 +210,7 @@ class SqliteTransport:
     def close(self) -> None:
         """Close the file."""
         with self._lock:
-            if self._opened is not None:
-                self._opened[1].close()
-                self._opened = None
+            self._disconnect()
 
     def _anything_visible(self) -> bool:
         """Whether taking is worth a write lock."""
@@ -251,9 +255,17 @@ class SqliteTransport:
             f" sent_at, receive_count, ? FROM queue_messages WHERE {dead}",
             (now, now, self._options.max_receive_count),
         )
-        connection.execute(
-            f"DELETE FROM queue_messages WHERE {dead}", (now, self._options.max_receive_count)
-        )
+        moved = connection.execute(
+            f"DELETE FROM queue_messages WHERE {dead} RETURNING message_id",
+            (now, self._options.max_receive_count),
+        ).fetchall()
+        for row in moved:
+            logger.warning(
+                "message %s was received %d times and is in the dead-letter table of %s",
+                row["message_id"],
+                self._options.max_receive_count,
+                self.url,
+            )
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -268,10 +280,14 @@ class SqliteTransport:
                 raise
 
     def _connection(self) -> sqlite3.Connection:
-        """The connection of this process: one made before a fork must not be used after it."""
-        if self._opened is None or self._opened[0] != os.getpid():
-            self._opened = (os.getpid(), self._open())
-        return self._opened[1]
+        if self._opened is None:
+            self._opened = self._open()
+        return self._opened
+
+    def _disconnect(self) -> None:
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
 
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -289,13 +305,21 @@ class SqliteTransport:
         return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
+        # Before anything is changed: a newer schema may have other columns.
+        self._check_version(connection)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")  # an acknowledged send survives a power cut
         connection.executescript(
             "BEGIN IMMEDIATE;" + _SCHEMA.format(version=SCHEMA_VERSION) + "COMMIT;"
         )
-        (version,) = connection.execute("SELECT version FROM queue_schema").fetchone()
-        if version != SCHEMA_VERSION:
+        self._check_version(connection)
+
+    def _check_version(self, connection: sqlite3.Connection) -> None:
+        tables = "SELECT 1 FROM sqlite_master WHERE name = 'queue_schema'"
+        if connection.execute(tables).fetchone() is None:
+            return
+        (version,) = connection.execute("SELECT max(version) FROM queue_schema").fetchone()
+        if version not in {None, SCHEMA_VERSION}:
             raise SettingsInvalid(
                 f"queue {self.url}: the file has schema {version}, this version reads "
                 f"{SCHEMA_VERSION}. Upgrade letsgo-claimcheck, or use another file."
@@ -306,10 +330,20 @@ class SqliteTransport:
         try:
             yield
         except sqlite3.Error as error:
-            raise QueueUnavailable(f"{consequence}: {self._explain(error)}") from error
+            raise QueueUnavailable(
+                f"{consequence}: {self._explain(error)}", retryable=_is_retryable(error)
+            ) from error
 
     def _explain(self, error: sqlite3.Error) -> str:
+        if not self._path.parent.is_dir():
+            return f"the folder of {self._path} does not exist."
         return f"SQLite says {error} ({self._path}). Check that the file can be written."
+
+
+def _is_retryable(error: sqlite3.Error) -> bool:
+    """Whether it may pass by itself (a lock, a full disk); a file that cannot be used does not."""
+    name: str = getattr(error, "sqlite_errorname", "")
+    return not name.startswith(_UNUSABLE)
 
 
 def _attributes_to_json(message: OutgoingMessage) -> str:
@@ -332,3 +366,33 @@ def _attributes_from_json(text: str) -> dict[str, MessageAttribute]:
 
 def _to_text(value: str | bytes) -> str:
     return base64.b64encode(value).decode() if isinstance(value, bytes) else value
+
+
+_transports: weakref.WeakSet[SqliteTransport] = weakref.WeakSet()
+_paused: list[SqliteTransport] = []
+_forking = threading.Lock()
+
+
+def _before_fork() -> None:
+    """Close every file: SQLite loses what is written over a connection that crossed a fork.
+
+    https://www.sqlite.org/howtocorrupt.html#_carrying_an_open_database_connection_across_a_fork_
+    """
+    _forking.acquire()
+    _paused.extend(_transports)
+    for transport in _paused:
+        transport._lock.acquire()
+        transport._disconnect()
+
+
+def _after_fork() -> None:
+    for transport in _paused:
+        transport._lock.release()
+    _paused.clear()
+    _forking.release()
+
+
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork
+    )

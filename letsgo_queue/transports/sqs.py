@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 import time
@@ -20,6 +21,7 @@ from botocore.exceptions import ConnectionError as BotocoreConnectionError
 
 from letsgo_queue.attributes import MessageAttribute
 from letsgo_queue.errors import QueueNotFound, QueueUnavailable, SendFailed, SendUncertain
+from letsgo_queue.settings import region_in
 from letsgo_queue.transports.base import (
     ANY_QUEUE_BYTES,
     MAX_MESSAGE_BYTES,
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
         SendMessageRequestTypeDef,
     )
 
+logger = logging.getLogger(__name__)
+
 LETSGO_PREFIX = "letsgo-"
 LETSGO_TAG = "LetsGoDeployment"
 
@@ -48,10 +52,12 @@ CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 30
 """Over the 20 seconds of a long poll."""
 
+DEFAULT_VISIBILITY_TIMEOUT = 30
+"""Seconds to ask for where the queue's own may not be read; SQS's default for a new queue."""
+
 MAX_WAIT_SECONDS = 20
 """The longest long poll that SQS allows."""
 
-_REGION = re.compile(r"\b[a-z]{2}(?:-[a-z]+)+-\d\b")
 _DEFAULT_ENDPOINT = re.compile(r"(sqs\.[a-z0-9-]+|[a-z0-9-]+\.queue)\.amazonaws\.com(\.cn)?")
 
 _NO_SUCH_QUEUE = {
@@ -162,7 +168,7 @@ class SqsTransport:
         """ReceiveMessage with long polling; see `Transport.receive`."""
         if visibility_timeout is None:
             own = self._queue_attributes().get("VisibilityTimeout")
-            visibility_timeout = None if own is None else int(own)
+            visibility_timeout = DEFAULT_VISIBILITY_TIMEOUT if own is None else int(own)
         request: ReceiveMessageRequestTypeDef = {
             "QueueUrl": self.url,
             "MaxNumberOfMessages": max_messages,
@@ -173,17 +179,14 @@ class SqsTransport:
                 "SentTimestamp",
                 "MessageGroupId",
             ],
+            "VisibilityTimeout": visibility_timeout,
         }
-        if visibility_timeout is not None:
-            request["VisibilityTimeout"] = visibility_timeout
         try:
             answer = self._client.receive_message(**request)
         except (ClientError, BotoCoreError) as error:
             raise self._unavailable("no message could be received", error) from error
-        invisible_until = None
-        if visibility_timeout is not None:
-            # Counted from the answer: long polling hands out a message when it arrives.
-            invisible_until = time.time() + visibility_timeout
+        # Counted from the answer: long polling hands out a message when it arrives.
+        invisible_until = time.time() + visibility_timeout
         return [_from_sqs(message, invisible_until) for message in answer.get("Messages", [])]
 
     def delete(self, message: ReceivedMessage) -> None:
@@ -238,6 +241,14 @@ class SqsTransport:
                         raise self._unavailable(
                             "its attributes could not be read", error
                         ) from error
+                    logger.warning(
+                        "queue %s: sqs:GetQueueAttributes is not permitted. Assuming that it takes "
+                        "%d bytes, does not deduplicate by content, and a visibility timeout of "
+                        "%d s.",
+                        self.url,
+                        ANY_QUEUE_BYTES,
+                        DEFAULT_VISIBILITY_TIMEOUT,
+                    )
                     self._attributes = {}
                 except BotoCoreError as error:
                     raise self._unavailable("its attributes could not be read", error) from error
@@ -291,10 +302,8 @@ def _make_client(url: str | None, region: str | None) -> SQSClient:
     endpoint = None
     if url is not None:
         parts = urlsplit(url)
-        host = parts.hostname or ""
-        if named := _REGION.search(host):
-            region = named[0]
-        if not _DEFAULT_ENDPOINT.fullmatch(host):
+        region = region_in(url) or region
+        if not _DEFAULT_ENDPOINT.fullmatch(parts.hostname or ""):
             endpoint = f"{parts.scheme}://{parts.netloc}"
     # A session of our own: boto3's default one is not safe to make clients on several threads.
     return boto3.session.Session().client(
@@ -339,7 +348,7 @@ def _to_sqs(
     }
 
 
-def _from_sqs(message: MessageTypeDef, invisible_until: float | None) -> ReceivedMessage:
+def _from_sqs(message: MessageTypeDef, invisible_until: float) -> ReceivedMessage:
     system = message.get("Attributes", {})
     return ReceivedMessage(
         message_id=message["MessageId"],

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import asyncio
@@ -18,18 +18,21 @@ class EventLoopThread:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
-    def run(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run a coroutine to its end, raising what it raises. Call from another thread."""
+    def run(self, outcome: Awaitable[None]) -> None:
+        """Await what an async handler returned, raising what it raises. Call on another thread."""
         import asyncio
 
-        stopped = asyncio.run_coroutine_threadsafe(_contained(coroutine), self._started()).result()
+        stopped = asyncio.run_coroutine_threadsafe(_contained(outcome), self._started()).result()
         if stopped is not None:
             raise stopped
 
     def stop(self) -> None:
-        """Stop the loop, if it was started."""
+        """Stop the loop, if it was started; what still runs on it is cancelled."""
+        import asyncio
+
         with self._lock:
             if self._loop is not None and self._thread is not None:
+                asyncio.run_coroutine_threadsafe(_cancel_others(), self._loop).result()
                 self._loop.call_soon_threadsafe(self._loop.stop)
                 self._thread.join()
                 self._loop.close()
@@ -48,10 +51,19 @@ class EventLoopThread:
             return self._loop
 
 
-async def _contained(coroutine: Coroutine[Any, Any, None]) -> SystemExit | KeyboardInterrupt | None:
+async def _cancel_others() -> None:
+    import asyncio
+
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+
+
+async def _contained(outcome: Awaitable[None]) -> SystemExit | KeyboardInterrupt | None:
     """Keep from the event loop what would end it, and all that runs on it."""
     try:
-        await coroutine
+        await outcome
     except (SystemExit, KeyboardInterrupt) as stopped:
         return stopped
     return None

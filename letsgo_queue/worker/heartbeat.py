@@ -1,7 +1,7 @@
 """The heartbeat: keeps messages invisible for as long as their handlers run.
 
-A delivery is extended by its own visibility timeout whenever half of it has passed, and what hangs
-on it (the lease of a claim) with it. SQS ends that after 12 hours.
+Whenever half of its visibility timeout has passed, a delivery is extended by as much again; the
+lease of its claim follows. SQS allows 12 hours in all.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import math
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -24,7 +25,7 @@ RETRY_SECONDS = 1.0
 
 
 @dataclass(slots=True, eq=False)
-class _Held:
+class _Beat:
     delivery: Delivery
     timeout: float
     due: float
@@ -33,10 +34,20 @@ class _Held:
 
 
 class Heartbeat:
-    """Extends the deliveries that are held, on one thread that is started when first needed."""
+    """Extends the deliveries that are held.
 
-    def __init__(self) -> None:
-        self._held: set[_Held] = set()
+    One thread watches for those that are due, and others extend them, so that a slow answer (of the
+    store, to one delivery) makes no other delivery wait. All are started when first needed.
+    """
+
+    def __init__(self, concurrency: int) -> None:
+        """Make a heartbeat.
+
+        Args:
+            concurrency: Deliveries held at once.
+        """
+        self._concurrency = concurrency
+        self._held: set[_Beat] = set()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._wakes_at = math.inf
@@ -52,7 +63,7 @@ class Heartbeat:
         if timeout <= 0:
             yield
             return
-        held = _Held(delivery, timeout, due=time.time() + timeout / 2)
+        held = _Beat(delivery, timeout, due=time.time() + timeout / 2)
         with self._changed:
             self._held.add(held)
             if self._thread is None:
@@ -81,42 +92,47 @@ class Heartbeat:
             thread.join()
 
     def _run(self) -> None:
-        while due := self._wait_for_due():
-            for held in due:
-                self._extend(held)
+        with ThreadPoolExecutor(self._concurrency, "letsgo-worker-heartbeat") as pool:
+            while due := self._wait_for_due():
+                for held in due:
+                    pool.submit(self._extend, held)
 
-    def _wait_for_due(self) -> list[_Held]:
+    def _wait_for_due(self) -> list[_Beat]:
         """The deliveries whose time has come; none at the end."""
         with self._changed:
             while self._thread is not None:
                 now = time.time()
                 if due := [held for held in self._held if held.due <= now]:
+                    for held in due:
+                        held.due = math.inf  # until it has been extended
                     return due
                 self._wakes_at = min((held.due for held in self._held), default=math.inf)
                 self._changed.wait(None if self._wakes_at == math.inf else self._wakes_at - now)
             return []
 
-    def _extend(self, held: _Held) -> None:
+    def _extend(self, held: _Beat) -> None:
         with held.lock:
             if held.over:
                 return
-            visibility = held.delivery.visibility
-            if visibility.until is not None and visibility.until - held.timeout / 2 > time.time():
-                # The handler has extended it further by itself.
-                held.due = visibility.until - held.timeout / 2
-                return
-            try:
-                held.delivery.extend(held.timeout)
-                held.due = time.time() + held.timeout / 2
-            except LetsGoQueueError as error:
-                held.over = not error.retryable
-                held.due = time.time() + RETRY_SECONDS
-                logger.warning(
-                    "message %s could not be kept invisible while its handler runs: %s%s",
-                    held.delivery.message_id,
-                    error,
-                    " It may be delivered to another worker." if held.over else "",
-                )
-        if held.over:
-            with self._changed:
-                self._held.discard(held)
+            until = held.delivery.visibility.until or 0.0
+            if until - held.timeout / 2 > time.time():
+                due = until - held.timeout / 2  # the handler has extended it further by itself
+            else:
+                due = self._extend_now(held)
+        with self._changed:
+            held.due = due
+            self._changed.notify()
+
+    def _extend_now(self, held: _Beat) -> float:
+        """Extend a delivery; when it is due again."""
+        try:
+            held.delivery.extend(held.timeout)
+        except LetsGoQueueError as error:
+            logger.warning(
+                "message %s could not be kept invisible while its handler runs, and may be "
+                "delivered to another worker: %s",
+                held.delivery.message_id,
+                error,
+            )
+            return time.time() + RETRY_SECONDS if error.retryable else math.inf
+        return time.time() + held.timeout / 2

@@ -25,7 +25,7 @@ class Poller:
     def __init__(
         self,
         transport: Transport,
-        process: Callable[[Transport, ReceivedMessage], object],
+        process: Callable[[Transport, ReceivedMessage], bool],
         *,
         concurrency: int,
         wait_seconds: float,
@@ -36,7 +36,8 @@ class Poller:
 
         Args:
             transport: The queue.
-            process: Called with each message, on a thread; must not raise.
+            process: Called with each message, on a thread; says whether it was settled, and must
+                not raise.
             concurrency: Messages in process at once.
             wait_seconds: Seconds that one long poll waits.
             visibility_timeout: Seconds; None for the queue's own.
@@ -69,8 +70,8 @@ class Poller:
                 if self._stopping.is_set():
                     self._give_back(messages)
                     return
-                for message in messages:
-                    pool.submit(self._run_one, message)
+                for job in self._jobs(messages):
+                    pool.submit(self._run_in_order, job)
                 if until_empty and not messages:
                     if idle:
                         return
@@ -108,11 +109,26 @@ class Poller:
             slots += 1
         return slots
 
-    def _run_one(self, message: ReceivedMessage) -> None:
-        try:
-            self._process(self._transport, message)
-        finally:
+    def _jobs(self, messages: Sequence[ReceivedMessage]) -> Sequence[Sequence[ReceivedMessage]]:
+        """What can be handled at once: single messages, on a FIFO queue the groups."""
+        if not self._transport.fifo:
+            return [[message] for message in messages]
+        groups: dict[str | None, list[ReceivedMessage]] = {}
+        for message in messages:
+            groups.setdefault(message.group_id, []).append(message)
+        return list(groups.values())
+
+    def _run_in_order(self, messages: Sequence[ReceivedMessage]) -> None:
+        """Handle messages one after the other; after a failure the rest has to wait for it."""
+        for position, message in enumerate(messages):
+            settled = self._process(self._transport, message)
             self._free.release()
+            if not settled:
+                rest = messages[position + 1 :]
+                self._give_back(rest)
+                if rest:
+                    self._free.release(len(rest))
+                return
 
     def _is_idle(self) -> bool:
         """Whether nothing is in process."""

@@ -61,6 +61,7 @@ class Processor:
         *,
         middleware: tuple[Middleware, ...],
         emit: Callable[[Event], None],
+        concurrency: int,
         stopping: threading.Event,
     ) -> None:
         """Make a processor.
@@ -69,6 +70,7 @@ class Processor:
             registry: The handlers.
             middleware: Runs around every handler, the first outermost.
             emit: Gets the events.
+            concurrency: Deliveries in process at once.
             stopping: Set when nothing should wait any longer.
         """
         self._registry = registry
@@ -76,7 +78,7 @@ class Processor:
         self._emit = emit
         self._stopping = stopping
         self._loop = EventLoopThread()
-        self._heartbeat = Heartbeat()
+        self._heartbeat = Heartbeat(concurrency)
 
     def process(self, transport: Transport, received: ReceivedMessage) -> bool:
         """Handle a delivery, and acknowledge it.
@@ -128,7 +130,7 @@ class Processor:
             arguments = handler.arguments(delivery)
             attempt.handler_started = True
             outcome = handler.function(*arguments)
-            if inspect.iscoroutine(outcome):
+            if inspect.isawaitable(outcome):
                 self._loop.run(outcome)
 
         return handle
@@ -143,7 +145,8 @@ class Processor:
         self._emit(event(**attempt.facts()))
 
     def _failed(self, attempt: _Attempt, error: BaseException) -> None:
-        # What is retryable (a claim that is out, a missing handler) is no defect of the handler.
+        # An error of our own says all there is to say; what a handler raises needs its traceback.
+        expected = hasattr(error, "retryable") and not attempt.handler_started
         level = logging.WARNING if getattr(error, "retryable", False) else logging.ERROR
         logger.log(
             level,
@@ -151,8 +154,8 @@ class Processor:
             attempt.received.message_id,
             attempt.type,
             attempt.received.receive_count,
-            type(error).__name__ if attempt.handler_started else error,
-            exc_info=error if attempt.handler_started else None,
+            error if expected else type(error).__name__,
+            exc_info=None if expected else error,
         )
         self._emit(MessageFailed(**attempt.facts(), error=error))
 

@@ -49,6 +49,12 @@ class Handler:
                     f"handler {_name(function)} needs {parameter.name}=, which nobody gives: a "
                     "handler takes (message) or (message, delivery)."
                 )
+        is_generator = inspect.isgeneratorfunction(function)
+        if is_generator or inspect.isasyncgenfunction(function):
+            raise SettingsInvalid(
+                f"handler {_name(function)} is a generator: calling it would run nothing. Remove "
+                "its `yield`."
+            )
         self.function = function
         self._takes_delivery = len(parameters) == _MESSAGE_AND_DELIVERY
         self._message_parameter = parameters[0].name
@@ -168,10 +174,17 @@ class Registry:
             )
         return handler
 
+    def middleware(self) -> list[Middleware]:
+        """The middleware of all handlers."""
+        return [each for handler in self._all() for each in handler.middleware]
+
     def prepare(self) -> None:
         """Resolve every annotation now, so that a mistake shows before the first message."""
-        for handler in (*self._handlers.values(), *([self._default] if self._default else [])):
+        for handler in self._all():
             _ = handler.adapter
+
+    def _all(self) -> list[Handler]:
+        return [*self._handlers.values(), *([self._default] if self._default else [])]
 
 
 def _name(function: HandlerFunction) -> str:

@@ -88,6 +88,8 @@ class Worker:
         Raises:
             SettingsInvalid: The type has a handler already, or the signature does not fit.
         """
+        if not isinstance(message_type, str):
+            raise SettingsInvalid('say which messages: @worker.handler("order:new").')
 
         def register(function: HandlerT) -> HandlerT:
             self._registry.add(message_type, function)
@@ -123,11 +125,13 @@ class Worker:
         """
         self._registry.prepare()
         transport = self._transport()
-        self._stopping.clear()
+        for middleware in (*self._middleware, *self._registry.middleware()):
+            middleware.prepare(transport.url)
         processor = Processor(
             self._registry,
             middleware=self._middleware,
             emit=self._listeners.emit,
+            concurrency=self._concurrency,
             stopping=self._stopping,
         )
         poller = Poller(
@@ -144,10 +148,14 @@ class Worker:
                 poller.run(until_empty=burst)
             finally:
                 processor.close()
+                self._stopping.clear()
         logger.info("worker stopped")
 
     def stop(self) -> None:
-        """Have `run` return once what is in hand is finished. Safe from any thread."""
+        """Have `run` return once what is in hand is finished, also one that is about to start.
+
+        Safe from any thread. On SQS the long poll that is under way ends first (`wait_seconds`).
+        """
         self._stopping.set()
 
     def _transport(self) -> Transport:

@@ -49,13 +49,23 @@ def test_settings_in_code_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert in_code.seal("x" * 11).route == "inline"
 
 
-def test_claims_of_an_sqs_queue_are_in_dynamodb(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("queue", "region"),
+    [
+        # Both ends know the queue's URL: its region is where they meet.
+        ("https://sqs.eu-west-1.amazonaws.com/123456789012/orders", "eu-west-1"),
+        ("http://127.0.0.1:4566/000000000000/orders", "eu-north-1"),
+    ],
+)
+def test_claims_of_an_sqs_queue_are_in_dynamodb(
+    monkeypatch: pytest.MonkeyPatch, queue: str, region: str
+) -> None:
     monkeypatch.setenv("AWS_REGION", "eu-north-1")
 
-    store = claim_check_for(SQS).store
+    store = claim_check_for(queue).store
 
     assert isinstance(store, DynamoDBClaimStore)
-    assert (store.table, store.region) == ("letsgo-claims", "eu-north-1")
+    assert (store.table, store.region) == ("letsgo-claims", region)
 
 
 def test_a_store_that_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

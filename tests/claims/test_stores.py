@@ -771,6 +771,7 @@ def fork_and_share(url: str) -> None:
         os.read(parent_has_closed[0], 1)
         store.write(childs.head, [part or b"" for part in childs.parts])
         os._exit(0 if taken == claim else 1)
+    os.close(child_has_begun[1])  # so that reading ends with the child, too
     os.read(child_has_begun[0], 1)
     store.close()
     os.write(parent_has_closed[1], b".")

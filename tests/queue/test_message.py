@@ -14,7 +14,7 @@ from typing import Any, Literal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_serializer
 
 from letsgo_queue import LetsGoMessageType, Message, MessageInvalid
 from letsgo_queue.message import MAX_DEPTH, AnyMessage, encode, peek
@@ -66,6 +66,16 @@ def test_travels_as_compact_json(message: AnyMessage, body: str) -> None:
     assert message_type == json.loads(body)["type"]
 
 
+class Indiscreet(BaseModel):
+    """Its serializer quotes what it fails on."""
+
+    text: str = SECRET
+
+    @field_serializer("text")
+    def write(self, text: str) -> str:
+        raise ValueError(text)
+
+
 def circular() -> list[Any]:
     ring: list[Any] = [SECRET]
     ring.append(ring)
@@ -88,6 +98,7 @@ NOT_JSON = "holds a value that is not JSON, text that is not Unicode, a referenc
         ({SECRET: object()}, NOT_JSON),
         ([SECRET, b"\xff"], NOT_JSON),
         (circular(), NOT_JSON),
+        (Indiscreet(), NOT_JSON),
         (SECRET + "\ud800", NOT_JSON),
         ({SECRET + "\ud800": 1}, NOT_JSON),
         (nested(100_000), "far too many levels"),
@@ -99,7 +110,7 @@ NOT_JSON = "holds a value that is not JSON, text that is not Unicode, a referenc
         ({SECRET + "\uffff": 1}, "contains U+FFFE or U+FFFF"),
     ],
     ids=[
-        "object", "bytes", "circular", "surrogate", "surrogate-key", "abyss", "deep",
+        "object", "bytes", "circular", "serializer", "surrogate", "surrogate-key", "abyss", "deep",
         "nan", "infinity", "minus-infinity", "U+FFFE", "U+FFFF-key",
     ],
 )  # fmt: skip

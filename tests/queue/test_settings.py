@@ -117,6 +117,13 @@ def test_finds_the_queue_in_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert Client("memory://").transport("memory://other").url == "memory://other"
 
 
+def test_local_mode_over_http_says_what_to_use_instead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LETSGO_LOCAL_QUEUE_URL", "http://localhost:3002")
+
+    with pytest.raises(SettingsInvalid, match=r"LETSGO_LOCAL_QUEUE_URL='http://localhost:3002'"):
+        Client().enqueue(order())
+
+
 class Deployment:
     """A LetsGo deployment of its own, so that others on the server do not matter."""
 

@@ -66,29 +66,45 @@ def bodies_left(url: str) -> list[str]:
     return left
 
 
-FORKING = """
-import os, sys
+OTHER = """
+import sys
 from letsgo_queue import Client
-from letsgo_queue.transports.base import ReceivedMessage
+
+client = Client(sys.argv[1])
+client.enqueue({"type": "other"})
+client.close()
+"""
+
+FORKING = """
+import os, subprocess, sys
+from letsgo_queue import Client
 
 client = Client(sys.argv[1])
 client.enqueue({"type": "before"})
-if child := os.fork():
-    _, status = os.waitpid(child, 0)
+parent = os.getpid()
+if os.fork():
     client.enqueue({"type": "parent"})
-    sys.exit(os.waitstatus_to_exitcode(status))
+    os._exit(0)
+while os.getppid() == parent:
+    pass
 client.enqueue({"type": "child"})
+# Another process is the only one, as far as locks tell, and clears away when it is done.
+subprocess.run([sys.executable, "-c", sys.argv[2], sys.argv[1]], check=True)
+client.enqueue({"type": "child again"})
+print("done")
 """
 
 
-def test_connection_is_not_shared_with_a_forked_process(url: str) -> None:
-    subprocess.run([sys.executable, "-c", FORKING, url], check=True, timeout=60)
+def test_loses_nothing_when_its_process_forks(url: str) -> None:
+    """A parent that leaves its child behind, as a daemon's does."""
+    script = [sys.executable, "-c", FORKING, url, OTHER]
+    # The output ends when the child does.
+    done = subprocess.run(script, check=True, timeout=60, capture_output=True, text=True)
 
+    assert done.stdout == "done\n", done.stderr
     transport = SqliteTransport(url)
-    assert bodies(transport) == ['{"type":"before"}', '{"type":"child"}', '{"type":"parent"}']
-    with sqlite3.connect(file_of(url)) as connection:
-        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    connection.close()
+    types = ["before", "parent", "child", "other", "child again"]
+    assert bodies(transport) == [f'{{"type":"{type}"}}' for type in types]
     transport.close()
 
 
@@ -192,7 +208,10 @@ def make_folder(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("spoil", "text"),
-    [(corrupt, "file is not a database"), (make_folder, "unable to open database file")],
+    [
+        (corrupt, r"not a database .*Check that the file can be written"),
+        (make_folder, "unable to open database file"),
+    ],
 )
 def test_says_what_is_wrong_with_the_file(url: str, spoil: object, text: str) -> None:
     assert callable(spoil)
@@ -202,7 +221,7 @@ def test_says_what_is_wrong_with_the_file(url: str, spoil: object, text: str) ->
 
 
 def test_says_that_the_folder_is_missing(tmp_path: Path) -> None:
-    assert_unusable(f"sqlite:///{tmp_path}/missing/queue.db", "unable to open database file")
+    assert_unusable(f"sqlite:///{tmp_path}/missing/queue.db", "folder of .* does not exist")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes to what is read-only")
@@ -224,7 +243,7 @@ def assert_unusable(url: str, text: str) -> None:
 
     for error in (not_sent.value, not_received.value):
         assert str(file_of(url)) in str(error)
-        assert "Check that the file can be written" in str(error)
+        assert not error.retryable
         assert SECRET not in str(error)
 
 
@@ -269,3 +288,15 @@ def test_waits_for_another_writer(url: str) -> None:
     assert time.monotonic() - started > 0.2
     release.join()
     other.close()
+
+
+def test_send_that_breaks_off_holds_nobody_up(
+    transport: SqliteTransport, url: str, clock: Clock
+) -> None:
+    """A middleware that makes a body that is no text, for instance."""
+    with pytest.raises(UnicodeDecodeError):
+        transport.send(outgoing(b"\xff"))
+
+    SqliteTransport(url, clock=clock).send(outgoing("other"))
+    transport.send(outgoing("next"))
+    assert bodies(transport) == ["other", "next"]

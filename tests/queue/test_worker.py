@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -241,6 +241,27 @@ def test_refuses_a_handler_that_cannot_be_called(
         worker.handler("order:new")(function)
 
     assert "takes (message) or (message, delivery)" in str(refused.value)
+
+
+def generator(message: object) -> Iterator[None]:
+    yield
+
+
+async def async_generator(message: object) -> AsyncIterator[None]:
+    yield
+
+
+@pytest.mark.parametrize("function", [generator, async_generator])
+def test_refuses_a_generator(worker: Worker, function: Any) -> None:
+    with pytest.raises(SettingsInvalid, match="is a generator: calling it would run nothing"):
+        worker.handler("order:new")(function)
+
+
+def test_refuses_a_handler_without_a_type(worker: Worker) -> None:
+    decorator: Any = worker.handler
+
+    with pytest.raises(SettingsInvalid, match="say which messages"):
+        decorator(nothing)
 
 
 class NotForPydantic:
@@ -874,21 +895,20 @@ def test_says_that_a_handled_message_will_come_again(
 
 @pytest.mark.parametrize(("seconds", "kept"), [(0, 0), (59.2, 60), (43_200, 43_200)])
 def test_delivery_can_be_extended(
-    *,
     client: Client,
     queue: MemoryTransport,
-    worker: Worker,
     clock: Clock,
     seconds: float,
     kept: int,
 ) -> None:
+    worker = Worker(queue, concurrency=1)
     untils: list[float] = []
 
     @worker.handler("order:new")
     def on_order(message: OrderNew, delivery: Delivery) -> None:
+        worker.stop()
         delivery.visibility.follow(untils.append)
         delivery.extend(seconds)
-        worker.stop()
         raise RuntimeError("so that it stays on the queue")
 
     client.enqueue(ORDER_42)
@@ -1070,6 +1090,29 @@ def test_works_on_sqs(aws: AwsServer) -> None:
     attributes = aws.sqs().get_queue_attributes(QueueUrl=failed.queue, AttributeNames=["All"])
     assert attributes["Attributes"]["ApproximateNumberOfMessages"] == "0"
     assert attributes["Attributes"]["ApproximateNumberOfMessagesNotVisible"] == "0"
+
+
+def test_keeps_the_order_of_a_group_though_a_message_fails(aws: AwsServer) -> None:
+    client = Client(aws.make_queue(FifoQueue="true", VisibilityTimeout="1"))
+    worker = Worker(client=client, wait_seconds=1)
+    handled: list[str] = []
+
+    @worker.default
+    def on_any(message: Message[str], delivery: Delivery) -> None:
+        handled.append(message.payload)
+        if message.payload == "g-2" and handled.count("g-2") == 1:
+            raise RuntimeError("once")
+
+    for number in range(1, 5):
+        for group in ("g", "h"):
+            client.enqueue({"type": "a", "payload": f"{group}-{number}"}, group_id=group)
+    with running(worker):
+        wait_for(lambda: len(handled) == 9, "all to be handled")
+
+    of_g = [payload for payload in handled if payload.startswith("g")]
+    of_h = [payload for payload in handled if payload.startswith("h")]
+    assert of_g == ["g-1", "g-2", "g-2", "g-3", "g-4"]
+    assert of_h == ["h-1", "h-2", "h-3", "h-4"]
 
 
 def test_says_that_the_queue_does_not_exist(aws: AwsServer) -> None:
