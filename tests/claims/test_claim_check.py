@@ -26,7 +26,6 @@ from claimcheck import (
     ClaimInProgress,
     ClaimLost,
     ClaimStore,
-    ClaimStoreError,
     ClaimStoreUnavailable,
     SettingsInvalid,
     TicketInvalid,
@@ -805,9 +804,13 @@ class TestAStoreThatFails:
             )
 
             # Nobody can tell what is left of it: the handler gets the body, and its end settles it.
-            with pytest.raises(InterruptedError), check.open(body.decode()) as opened:
-                assert opened.body == noisy_body(2 * PART_BYTES + 1_000)
-                raise InterruptedError
+            def handle() -> None:
+                with check.open(body.decode()) as opened:
+                    assert opened.body == noisy_body(2 * PART_BYTES + 1_000)
+                    raise InterruptedError
+
+            with pytest.raises(InterruptedError):
+                handle()
 
             assert claim_of(store, body) == before
             server.faults.clear()

@@ -1,0 +1,37 @@
+"""FIFO queues: order within a group, through `run()`."""
+
+from __future__ import annotations
+
+import threading
+
+from letsgo_queue import Client, Message, Worker
+from tests.queue.support import running
+from tests.servers import AwsServer
+
+
+def test_a_group_is_handled_in_order_and_waits_for_one_that_failed(aws: AwsServer) -> None:
+    url = aws.make_queue(FifoQueue="true", ContentBasedDeduplication="true", VisibilityTimeout="1")
+    client = Client(url)
+    for number in range(4):
+        client.enqueue({"type": "step", "payload": number}, group_id="one")
+    handled: list[int] = []
+    lock = threading.Lock()
+    done = threading.Event()
+    failed = threading.Event()
+    worker = Worker(url, client=client, wait_seconds=1)
+
+    @worker.handler("step")
+    def step(message: Message[int]) -> None:
+        number = message.payload
+        if number == 1 and not failed.is_set():
+            failed.set()
+            raise ConnectionError
+        with lock:
+            handled.append(number)
+        if number == 3:
+            done.set()
+
+    with running(worker):
+        assert done.wait(30)
+
+    assert handled == [0, 1, 2, 3]
