@@ -37,6 +37,7 @@ def test_every_python_block_is_a_file_and_is_run_here(project: Path) -> None:
         "send.py",
         "work.py",
         "watch.py",
+        "configured.py",
     }
     assert blocks == len(list(project.iterdir()))
 
@@ -77,6 +78,19 @@ def test_the_worker_command_runs_the_same_worker(
         check=True,
     )
     assert "order 42 has 10000 lines" in worker.stdout
+
+
+def test_what_is_configured_in_code_works(project: Path, environment: Mapping[str, str]) -> None:
+    configured = subprocess.run(
+        [sys.executable, "configured.py"],
+        cwd=project,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert configured.stdout.split() == ["150000"]
+    assert [path.name for path in project.glob("*.db")] == ["queue.db"]
 
 
 def test_a_listener_sees_the_route(project: Path, environment: Mapping[str, str]) -> None:
