@@ -13,7 +13,7 @@ unexport PYTHONHOME PYTHONPATH PIP_USER
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types imports pytest format clean
+.PHONY: help demo test lint types imports pytest faults fuzz soak format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,15 @@ imports: $(VENV)/.dev ## import-linter: who may import whom
 
 pytest: $(VENV)/.dev $(MINISTACK)/.installed-$(MINISTACK_VERSION) ## the tests, with coverage
 	$(BIN)/pytest -n 2 --cov $(ARGS)
+
+faults: $(VENV)/.dev $(MINISTACK)/.installed-$(MINISTACK_VERSION) ## kill a process at each step of a message's life, and print a table
+	$(BIN)/python -m tests.faults.matrix
+
+soak: $(VENV)/.dev $(MINISTACK)/.installed-$(MINISTACK_VERSION) ## 10,000 messages, workers killed, duplicates; fewer with ARGS='--messages 500'
+	$(BIN)/python -m tests.faults.soak $(ARGS)
+
+fuzz: $(VENV)/.dev ## feed 100,000 messages, most of them broken, to all that reads one; more with ARGS='--inputs N'
+	$(BIN)/python -m tests.fuzz.fuzz $(ARGS)
 
 format: $(VENV)/.dev ## let ruff fix and format
 	$(BIN)/ruff check --fix

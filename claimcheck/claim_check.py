@@ -100,7 +100,8 @@ class Opened:
     @property
     def size(self) -> int:
         """Bytes of the body."""
-        return len(self.body) if self.body.isascii() else len(self.body.encode())
+        # What came inline need not be Unicode; what was sealed is.
+        return len(self.body if self.body.isascii() else self.body.encode(errors="replace"))
 
     def extend(self, until: float) -> bool:
         """Hold the claim until then (seconds since 1970); False if another delivery has it."""

@@ -142,7 +142,7 @@ def _sealed_fields(body: str | bytes) -> dict[str, Any] | None:
         return None
     try:
         fields: object = from_json(body)
-    except ValueError:
+    except (ValueError, TypeError):  # TypeError: a str that is not Unicode
         return None
     if isinstance(fields, dict) and _FIELD in fields and fields.keys() <= {"type", _FIELD}:
         return fields

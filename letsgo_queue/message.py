@@ -115,7 +115,7 @@ def peek(body: str) -> Mapping[str, Any]:
     """
     try:
         fields = from_json(body)
-    except ValueError:
+    except (ValueError, TypeError):  # TypeError: a str that is not Unicode
         raise MessageInvalid(
             'the body is not JSON. This worker reads {"type": ..., "payload": ...}.'
         ) from None

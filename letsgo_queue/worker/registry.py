@@ -116,9 +116,13 @@ class Handler:
             )
         return message
 
+    @cached_property
+    def _known_names(self) -> frozenset[str]:
+        return frozenset(_property_names(self.adapter.json_schema()))
+
     def _problems(self, error: ValidationError) -> str:
         """Where and how, in the schema's words only: keys of the payload are content too."""
-        known = set(_property_names(self.adapter.json_schema()))
+        known = self._known_names
         return "; ".join(
             f"{'.'.join(str(p) if isinstance(p, int) or p in known else '*' for p in e['loc'])}"
             f" ({e['type']})".lstrip()

@@ -1,0 +1,246 @@
+"""The processes that send and handle messages, and die: `python -m tests.faults.actors ORDERS`.
+
+They use the product as anybody does. What is done to them comes from outside, or from the wire that
+they are watched at.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import resource
+import sys
+import time
+from base64 import b64encode
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import BaseModel, Field, TypeAdapter
+
+from claimcheck import (
+    ClaimCheck,
+    ClaimCheckMiddleware,
+    ClaimInProgress,
+    DuplicateSuppressed,
+    EnqueueResult,
+    unwrap_claim_check,
+)
+from claimcheck.ticket import StoredTicket, read
+from letsgo_queue import Client, Delivery, Message, MessageFailed, MessageHandled, Worker
+from letsgo_queue import EnqueueResult as SendResult
+from letsgo_queue.events import Event
+from letsgo_queue.message import encode
+from letsgo_queue.middleware import Middleware, SendContext
+from letsgo_queue.transports.base import OutgoingMessage, Transport
+from tests.faults.journal import Entry, Journal, wait_until
+from tests.faults.wire import Call, Kill, Wire
+
+THREE_PARTS = 1_200_000
+"""Bytes of a message whose claim has as many parts as the wire expects."""
+
+MAX_SIZE = 64 * 1024 * 1024
+MOST_UNHANDLED = 100
+"""Messages that a producer has on the queue at once."""
+
+
+class Job(BaseModel):
+    number: int
+    text: str
+
+
+class JobMessage(Message[Job]):
+    type: Literal["fault:job"] = "fault:job"
+
+
+class Produce(BaseModel, frozen=True):
+    """Enqueue messages, one after the other.
+
+    Attributes:
+        first: The number of the first one.
+        count: How many.
+        sizes: The smallest and the largest (bytes); sizes between them are drawn by number.
+        twice: The share of stored messages that are sent twice.
+        kill: When to die, while the last one is enqueued.
+    """
+
+    role: Literal["produce"] = "produce"
+    journal: Path
+    first: int = 1
+    count: int = 1
+    sizes: tuple[int, int] = (THREE_PARTS, THREE_PARTS)
+    twice: float = 0
+    kill: Kill | None = None
+
+
+class Work(BaseModel, frozen=True):
+    """Handle messages until a signal comes.
+
+    Attributes:
+        concurrency: How many at once.
+        visibility_timeout: Seconds.
+        work: What a handler does: nothing, for some milliseconds; fail; or wait until other
+            deliveries of its message were refused.
+        refusals: How many it waits for.
+        kill: When to die.
+    """
+
+    role: Literal["work"] = "work"
+    journal: Path
+    concurrency: int = 1
+    visibility_timeout: int = 1
+    work: Literal["nothing", "some", "fail", "wait"] = "nothing"
+    refusals: int = 0
+    kill: Kill | None = None
+
+
+Orders: TypeAlias = Annotated[Produce | Work, Field(discriminator="role")]
+
+
+def job(number: int, size: int = THREE_PARTS) -> JobMessage:
+    """The message of that number, always the same: every third one compresses to half."""
+    count = size * 3 // 4
+    noise = random.Random(number).randbytes(count)
+    text = noise[: size // 2].hex() if number % 3 == 0 and size < THREE_PARTS else _base64(noise)
+    return JobMessage(payload=Job(number=number, text=text))
+
+
+def sha256_of(text: str | bytes) -> str:
+    return hashlib.sha256(text.encode() if isinstance(text, str) else text).hexdigest()
+
+
+def produce(
+    orders: Produce, transport: Transport | None = None, claim_check: ClaimCheck | None = None
+) -> None:
+    """Follow the orders, here; by default with the queue and the store of the environment."""
+    journal = Journal(orders.journal)
+    middleware = [ClaimCheckMiddleware(claim_check), _SendTwice(journal, orders.twice)]
+    client = Client(transport, middleware=middleware)
+    wire = _wire(orders.kill)
+    last = orders.first + orders.count - 1
+    for number in range(orders.first, last + 1):
+        message = job(number, _size(number, *orders.sizes))
+        sha256 = sha256_of(encode(message)[1])
+        wait_until(lambda: _unhandled(journal) < MOST_UNHANDLED, "the workers to keep up")
+        journal.write(Entry(what="sending", number=number, sha256=sha256))
+        if number == last and wire is not None:
+            wire.arm()
+        result = client.enqueue(message)
+        assert isinstance(result, EnqueueResult)
+        journal.write(
+            Entry(what="enqueued", number=number, message_id=result.message_id, route=result.route)
+        )
+    journal.close()
+
+
+def work(orders: Work) -> None:
+    journal = Journal(orders.journal)
+    wire = _wire(orders.kill)
+    worker = Worker(
+        concurrency=orders.concurrency,
+        visibility_timeout=orders.visibility_timeout,
+        wait_seconds=1,
+    )
+
+    @worker.handler("fault:job")
+    @unwrap_claim_check
+    def handle(message: JobMessage, delivery: Delivery) -> None:
+        entry = Entry(
+            what="started",
+            number=message.payload.number,
+            message_id=delivery.message_id,
+            sha256=sha256_of(delivery.body),
+        )
+        journal.write(entry)
+        if wire is not None:
+            wire.begin(Call.HANDLE)
+        _do(orders, journal)
+        journal.write(entry.model_copy(update={"what": "returned"}))
+
+    worker.add_listener(_follow(journal))
+    if wire is not None:
+        wire.arm()
+    journal.write(Entry(what="ready"))
+    worker.run()
+
+
+def _wire(kill: Kill | None) -> Wire | None:
+    if kill is None:
+        return None
+    wire = Wire(kill)
+    wire.watch()
+    return wire
+
+
+def _do(orders: Work, journal: Journal) -> None:
+    if orders.work == "some":
+        time.sleep(random.uniform(0, 0.05))
+    elif orders.work == "fail":
+        raise RuntimeError("the test says so")
+    elif orders.work == "wait":
+        wait_until(lambda: journal.count("in progress") >= orders.refusals, "the refusals")
+
+
+def _follow(journal: Journal) -> Callable[[Event], None]:
+    def follow(event: Event) -> None:
+        match event:
+            case MessageHandled(message_id=message_id):
+                journal.write(Entry(what="settled", message_id=message_id, peak=_peak()))
+            case MessageFailed(message_id=message_id, error=ClaimInProgress()):
+                journal.write(Entry(what="in progress", message_id=message_id))
+            case DuplicateSuppressed(message_id=message_id):
+                journal.write(Entry(what="suppressed", message_id=message_id))
+
+    return follow
+
+
+class _SendTwice(Middleware):
+    """Sends some of the stored messages a second time, as they are."""
+
+    def __init__(self, journal: Journal, share: float) -> None:
+        self._journal = journal
+        self._share = share
+        self._context: SendContext | None = None
+
+    def before_send(self, message: OutgoingMessage, context: SendContext) -> OutgoingMessage:
+        self._context = context
+        return message
+
+    def after_send(self, message: OutgoingMessage, result: SendResult) -> SendResult:
+        sealed = read(message.body.decode(), max_size=MAX_SIZE)
+        is_stored = sealed is not None and isinstance(sealed.ticket, StoredTicket)
+        if is_stored and random.random() < self._share and self._context is not None:
+            message_id = self._context.transport.send(message)
+            self._journal.write(Entry(what="sent again", message_id=message_id))
+        return result
+
+
+def _unhandled(journal: Journal) -> int:
+    return journal.count("enqueued") - len(set(journal.numbers("returned")))
+
+
+def _size(number: int, smallest: int, largest: int) -> int:
+    """A size whose logarithm is anything between, so that most are small and some are large."""
+    place = random.Random(-number).random()
+    return int(smallest * (largest / smallest) ** place)
+
+
+def _base64(data: bytes) -> str:
+    return b64encode(data).decode()
+
+
+def _peak() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def main() -> None:
+    orders = TypeAdapter[Produce | Work](Orders).validate_json(sys.argv[1])
+    if isinstance(orders, Produce):
+        produce(orders)
+    else:
+        work(orders)
+
+
+if __name__ == "__main__":
+    main()

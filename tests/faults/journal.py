@@ -1,0 +1,97 @@
+"""What the processes of a test leave behind: one line in one file for each thing that happened.
+
+A line is appended by one system call, so that the lines of several processes stay whole and in
+order, and what a killed process had written is there.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, TypeAlias, TypeVar
+
+from pydantic import BaseModel
+
+What: TypeAlias = Literal[
+    "sending",  # a message, by a producer
+    "enqueued",  # the same: enqueue has returned, from here on it must not be lost
+    "sent again",  # the same body, as a second message
+    "ready",  # a worker
+    "started",  # a handler
+    "returned",  # the same
+    "in progress",  # a delivery was refused, as another one has the claim
+    "suppressed",  # a delivery was acknowledged unhandled, as a duplicate
+    "settled",  # a message was handled, its claim purged, its delivery acknowledged
+]
+
+DEADLINE_SECONDS = 20.0
+POLL_SECONDS = 0.02
+_BLOCK = 1 << 20
+
+_T = TypeVar("_T")
+
+
+class Entry(BaseModel, frozen=True):
+    """One thing that happened.
+
+    Attributes:
+        number: Which message, as the test counts them.
+        message_id: Which message, as the queue does.
+        sha256: Hex digest of its body, as it was before `enqueue` or as the handler got it.
+        route: Which way it went.
+        peak: The most memory that the process has had (bytes).
+    """
+
+    what: What
+    number: int | None = None
+    message_id: str | None = None
+    sha256: str | None = None
+    route: str | None = None
+    peak: int | None = None
+
+
+class Journal:
+    """The file, for those who write it and for those who follow it."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+        self._entries: list[Entry] = []
+        self._by_what: defaultdict[What, list[Entry]] = defaultdict(list)
+        self._read = 0
+
+    def write(self, entry: Entry) -> None:
+        os.write(self._file, entry.model_dump_json(exclude_none=True).encode() + b"\n")
+
+    def entries(self, what: What | None = None) -> list[Entry]:
+        """What has happened so far, or what of a kind."""
+        while lines := os.pread(self._file, _BLOCK, self._read):
+            whole = lines[: lines.rfind(b"\n") + 1]
+            self._read += len(whole)
+            for line in whole.splitlines():
+                entry = Entry.model_validate_json(line)
+                self._entries.append(entry)
+                self._by_what[entry.what].append(entry)
+        return self._entries if what is None else self._by_what[what]
+
+    def numbers(self, what: What) -> list[int]:
+        """The messages that this happened to, each as often as it did."""
+        return [entry.number for entry in self.entries(what) if entry.number is not None]
+
+    def count(self, what: What) -> int:
+        return len(self.entries(what))
+
+    def close(self) -> None:
+        os.close(self._file)
+
+
+def wait_until(condition: Callable[[], _T], what: str, seconds: float = DEADLINE_SECONDS) -> _T:
+    """Wait until `condition` gives something true, and return that."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {seconds:.0f} s for {what}")
+        time.sleep(POLL_SECONDS)
+    return value

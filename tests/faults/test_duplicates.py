@@ -1,0 +1,153 @@
+"""The same message on the queue several times: one handler runs, and the queue ends empty."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.exceptions import ReadTimeoutError
+from botocore.httpsession import URLLib3Session
+
+from claimcheck import ClaimAlreadyProcessed, ClaimCheckMiddleware, ClaimInProgress, Opened
+from letsgo_queue import Client, SendUncertain
+from letsgo_queue.message import encode
+from letsgo_queue.transports.base import OutgoingMessage
+from tests.faults.actors import JobMessage, Work, job, sha256_of
+from tests.faults.backends import (
+    AwsBackend,
+    Backend,
+    claim_check_of,
+    transport_of,
+)
+from tests.faults.crew import Crew
+from tests.faults.journal import wait_until
+from tests.servers import AwsServer
+
+ROUNDS = 5
+
+
+@pytest.fixture
+def crew(backend: Backend, tmp_path: Path) -> Iterator[Crew]:
+    with Crew(backend, tmp_path) as crew:
+        yield crew
+
+
+@pytest.mark.parametrize(
+    ("processes", "threads"),
+    [(1, 8), (2, 1), (4, 2)],
+    ids=["8 threads", "2 processes", "4 processes of 2 threads"],
+)
+def test_copies_at_once_run_one_handler(
+    backend: Backend, crew: Crew, processes: int, threads: int
+) -> None:
+    copies = processes * threads
+    workers = Work(
+        journal=crew.journal_path,
+        concurrency=threads,
+        visibility_timeout=2,
+        work="wait",  # so all the others are refused while the one handler runs
+        refusals=copies - 1,
+    )
+    for _ in range(processes):
+        crew.start(workers)
+    wait_until(lambda: crew.journal.count("ready") == processes, "the workers")
+
+    body = _send(backend, copies)
+
+    wait_until(lambda: backend.depth() == 0, "the queue to be empty")
+    wait_until(lambda: crew.journal.count("suppressed") == copies - 1, "the duplicates")
+    (started,) = crew.journal.entries("started")
+    assert started.sha256 == sha256_of(body)
+    assert crew.journal.count("returned") == 1
+    assert crew.journal.count("in progress") >= copies - 1
+    assert backend.rows() == []
+
+
+def test_a_copy_after_success_is_acknowledged_and_not_run(backend: Backend, crew: Crew) -> None:
+    message = _sealed(backend, job(1))
+    transport_of(backend).send(message)
+    crew.start(Work(journal=crew.journal_path))
+    wait_until(lambda: crew.journal.count("settled") == 1, "the first delivery")
+
+    transport_of(backend).send(message)
+
+    wait_until(lambda: crew.journal.count("suppressed") == 1, "the second delivery")
+    wait_until(lambda: backend.depth() == 0, "the queue to be empty")
+    assert crew.journal.count("started") == 1
+
+
+def test_of_those_who_open_a_claim_at_one_moment_one_gets_it(backend: Backend) -> None:
+    claim_check = claim_check_of(backend)
+    everybody = 8
+    for number in range(ROUNDS):
+        body = _sealed(backend, job(number)).body.decode()
+        at_once = threading.Barrier(everybody)
+
+        def try_to_open(body: str = body, at_once: threading.Barrier = at_once) -> Opened | None:
+            at_once.wait()
+            try:
+                return claim_check.open(body)
+            except ClaimInProgress:
+                return None
+
+        with ThreadPoolExecutor(everybody) as pool:
+            tries = [pool.submit(try_to_open) for _ in range(everybody)]
+            (opened,) = filter(None, [each.result() for each in tries])
+        assert opened.body.encode() == encode(job(number))[1]
+        assert opened.purge()
+        with pytest.raises(ClaimAlreadyProcessed):
+            claim_check.open(body)
+    assert backend.rows() == []
+
+
+def test_copies_from_a_send_whose_answers_were_lost_run_one_handler(
+    ministack: AwsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The claim of a message that may be on the queue stays; here it is on it four times."""
+    backend = AwsBackend(ministack)
+    client = Client(
+        transport_of(backend), middleware=[ClaimCheckMiddleware(claim_check_of(backend))]
+    )
+    send = URLLib3Session.send
+
+    def lose_answer(session: URLLib3Session, request: AWSPreparedRequest) -> AWSResponse:
+        answer = send(session, request)
+        if b"SendMessage" in request.headers["X-Amz-Target"]:
+            raise ReadTimeoutError(endpoint_url=request.url)
+        return answer
+
+    with monkeypatch.context() as patch:
+        patch.setattr(URLLib3Session, "send", lose_answer)
+        with pytest.raises(SendUncertain):
+            client.enqueue(job(1))
+    copies = backend.depth()
+
+    with Crew(backend, tmp_path) as crew:
+        crew.start(Work(journal=crew.journal_path, concurrency=2))
+        wait_until(lambda: backend.depth() == 0, "the queue to be empty")
+        wait_until(lambda: crew.journal.count("suppressed") == copies - 1, "the duplicates")
+
+        assert copies > 1
+        assert crew.journal.count("returned") == 1
+    assert backend.rows() == []
+
+
+def _sealed(backend: Backend, message: JobMessage) -> OutgoingMessage:
+    """A message as it travels once its claim is stored."""
+    _, body = encode(message)
+    sealed = claim_check_of(backend).seal(body, type=message.type)
+    assert sealed.route == "stored"
+    return OutgoingMessage(type=message.type, body=sealed.body)
+
+
+def _send(backend: Backend, copies: int) -> bytes:
+    message = job(1)
+    sealed = _sealed(backend, message)
+    transport = transport_of(backend)
+    with ThreadPoolExecutor(copies) as pool:
+        list(pool.map(transport.send, [sealed] * copies))
+    return encode(message)[1]

@@ -1,0 +1,306 @@
+"""A sender who may write to the queue, and to nothing else, gets nowhere and stops nobody."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from base64 import b64encode
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import zstandard
+
+from claimcheck import (
+    ClaimAlreadyProcessed,
+    ClaimCheck,
+    ClaimCheckMiddleware,
+    TicketInvalid,
+)
+from claimcheck.stores.memory import MemoryClaimStore
+from letsgo_queue import Client, Message, Worker
+from letsgo_queue.events import Event, MessageFailed, MessageHandled
+from letsgo_queue.transports.base import OutgoingMessage
+from letsgo_queue.transports.memory import MemoryTransport
+from tests.claims.support import (
+    body_of,
+    carry,
+    forge,
+    message_body,
+    noisy_body,
+    rows_of,
+    small_claim_check,
+    ticket_in,
+)
+from tests.faults.conftest import MakeRig
+from tests.faults.rig import TYPE, digest_of, make_payload, wait_until
+from tests.queue.support import outgoing
+
+MEGABYTE = 1024 * 1024
+VICTIM = noisy_body(6_000, "payslip")
+
+
+@pytest.fixture
+def store() -> MemoryClaimStore:
+    return MemoryClaimStore()
+
+
+@pytest.fixture
+def check(store: MemoryClaimStore) -> ClaimCheck:
+    return small_claim_check(store, max_size=200_000)
+
+
+def sealed_victim(check: ClaimCheck) -> str:
+    return check.seal(VICTIM).body.decode()
+
+
+DESCRIBED_OTHERWISE: dict[str, Callable[[dict[str, Any]], object]] = {
+    "encoding": lambda _: "identity",
+    "size": lambda ticket: ticket["size"] + 1,
+    "sha256": lambda _: "0" * 64,
+    "stored": lambda ticket: ticket["stored"] + 1,
+}
+
+
+class TestAnothersClaim:
+    """Its id alone opens nothing; that costs the claim nothing either."""
+
+    @pytest.mark.parametrize("purge", ["after", "before", "never"])
+    @pytest.mark.parametrize("field", DESCRIBED_OTHERWISE)
+    def test_a_ticket_with_other_fields_is_refused(
+        self, check: ClaimCheck, store: MemoryClaimStore, field: str, purge: Any
+    ) -> None:
+        sealed = sealed_victim(check)
+        forged = forge(sealed, **{field: DESCRIBED_OTHERWISE[field](ticket_in(sealed))})
+
+        for _ in range(3):
+            with pytest.raises(TicketInvalid, match="does not describe the claim it names"):
+                check.open(forged, purge=purge)
+
+        assert rows_of(store, sealed) == 2
+        with check.open(sealed) as opened:
+            assert opened.body == VICTIM
+        assert rows_of(store, sealed) == 0
+
+    def test_a_ticket_of_another_type_is_refused(
+        self, check: ClaimCheck, store: MemoryClaimStore
+    ) -> None:
+        """Else a claim could be handed to a handler of the sender's choice."""
+        sealed = sealed_victim(check)
+        forged = json.dumps({**json.loads(sealed), "type": "publish"})
+
+        with pytest.raises(TicketInvalid, match="another type was sealed"):
+            check.open(forged)
+
+        assert check.open(sealed).body == VICTIM
+
+    def test_a_ticket_that_says_a_claim_has_expired_removes_nothing(
+        self, check: ClaimCheck, store: MemoryClaimStore
+    ) -> None:
+        sealed = sealed_victim(check)
+
+        assert check.open(forge(sealed, expires=0)).body == VICTIM
+
+        assert rows_of(store, sealed) == 2
+
+    def test_no_part_is_taken_for_a_claim(self, check: ClaimCheck) -> None:
+        sealed = sealed_victim(check)
+
+        with pytest.raises(TicketInvalid, match=r"malformed \(id\)"):
+            check.open(forge(sealed, id=f"{ticket_in(sealed)['id']}/0"))
+
+    def test_ids_are_not_guessed(self, check: ClaimCheck) -> None:
+        """144 random bits: neither order nor time is in them."""
+        ids = [ticket_in(sealed_victim(check))["id"] for _ in range(100)]
+
+        assert len({claim_id[:4] for claim_id in ids}) > 90
+        assert all(len(claim_id) == 24 for claim_id in ids)
+        assert ids != sorted(ids)
+
+    def test_a_ticket_made_by_hand_names_nothing(self, check: ClaimCheck) -> None:
+        with pytest.raises(ClaimAlreadyProcessed):
+            check.open(forge(sealed_victim(check), id="A" * 24))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("table", "users"),
+        ("region", "eu-west-1"),
+        ("store", "sqlite:////etc/passwd"),
+        ("url", "http://169.254.169.254/"),
+        ("bucket", "others"),
+        ("path", "/etc/passwd"),
+        ("endpoint_url", "http://localhost"),
+        ("lease_id", "mine"),
+        ("", 1),
+    ],
+)
+@pytest.mark.parametrize("body", [VICTIM, body_of(6_000)], ids=["stored", "carried"])
+def test_a_field_that_says_where_to_look_is_refused(
+    check: ClaimCheck, body: str, name: str, value: object
+) -> None:
+    sealed = check.seal(body).body.decode()
+
+    with pytest.raises(TicketInvalid, match=r"malformed \(another field\)"):
+        check.open(forge(sealed, **{name: value}))
+
+    assert check.open(sealed).body == body
+
+
+def test_no_ticket_makes_the_worker_touch_another_table_or_queue(make_rig: MakeRig) -> None:
+    rig = make_rig()
+    sealed = rig.claim_check.seal(message_body(TYPE, make_payload(5000, seed=1))).body.decode()
+    others = rig.table + "-of-others"
+    for forged in (
+        forge(sealed, table=others),
+        forge(sealed, id=f"../{others}/aaaaaaaaaaaaaaaa"),
+        forge(sealed, id="A" * 24),
+        forge(sealed, sha256="0" * 64),
+    ):
+        rig.transport.send(OutgoingMessage(type=TYPE, body=forged.encode()))
+    rig.transport.send(OutgoingMessage(type=TYPE, body=sealed.encode()))
+
+    with rig.working() as worker:
+        del worker
+        wait_until(lambda: rig.runs, "the good one is handled")
+
+    assert rig.handled() == {digest_of(make_payload(5000, seed=1)): 1}
+    assert {name for name in rig.proxy.touched if not name.endswith(rig.queue)} <= {
+        rig.table,
+        rig.transport.url,
+    }
+
+
+BOMBS = """
+import json, resource, sys
+from claimcheck import ClaimCheck, ClaimCheckError
+from claimcheck.stores.memory import MemoryClaimStore
+
+MEGABYTE = 1024 * 1024
+check = ClaimCheck(MemoryClaimStore(), max_size=8 * MEGABYTE)
+refused = []
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for line in sys.stdin:
+    try:
+        check.open(json.loads(line))
+    except ClaimCheckError as error:
+        refused.append(type(error).__name__)
+spent = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+print(json.dumps([refused, spent // 1024]))
+"""
+
+
+def bombs() -> list[str]:
+    """Frames of some KB that inflate to 1 GiB, with sizes that tell of it, and that do not."""
+    zeros = b"\0" * (64 * MEGABYTE)
+    compressor = zstandard.ZstdCompressor(level=3)
+    stating = compressor.compress(zeros)
+    streaming = compressor.compressobj()
+    unstated = b"".join(streaming.compress(zeros) for _ in range(16)) + streaming.flush()
+    lying = zstandard.ZstdCompressor(level=3).compress(b"\0" * 1000)
+    return [
+        carry(stating, size=64 * MEGABYTE),  # over max_size
+        carry(stating, size=8 * MEGABYTE),  # the frame states more than the ticket
+        carry(unstated, size=8 * MEGABYTE),  # the frame states nothing
+        carry(unstated, size=1),
+        carry(stating * 2, size=8 * MEGABYTE),
+        carry(lying + stating, size=1000),  # a second frame behind the first
+        carry(stating, size=8 * MEGABYTE, encoding="identity"),
+        carry(b"", size=8 * MEGABYTE),
+    ]
+
+
+def test_bombs_cost_no_memory() -> None:
+    made = bombs()
+    process = subprocess.run(
+        [sys.executable, "-c", BOMBS],
+        input="\n".join(json.dumps(bomb) for bomb in made),
+        check=True,
+        timeout=60,
+        capture_output=True,
+        text=True,
+    )
+    refused, megabytes = json.loads(process.stdout)
+
+    assert len(refused) == len(made)
+    assert megabytes < 8, "max_size bounds what one message costs"
+
+
+def nested(depth: int) -> str:
+    return '{"type":"order:new","payload":' + "[" * depth + "]" * depth + "}"
+
+
+def hostile_bodies(check: ClaimCheck) -> list[str]:
+    sealed = check.seal(noisy_body(6_000)).body.decode()
+    data = b64encode(b"x").decode()
+    return [
+        "",
+        "no JSON",
+        "null",
+        "[]",
+        '"text"',
+        "{}",
+        '{"type":null}',
+        '{"type":["order:new"]}',
+        '{"type":"order:new"',
+        '{"type":"order:new"}',
+        '{"type":"order:new","payload":1e999}',
+        '{"type":"order:new","payload":' + "9" * 5000 + "}",
+        '{"type":"order:new","payload":"\\ud800"}',
+        '{"type":"\\ud800","payload":1}',
+        '{"type":"nobody handles this","payload":1}',
+        '{"type":"order:new","type":"payslip","payload":{}}',
+        nested(199),
+        nested(5_000),
+        nested(100_000),
+        '{"type":"order:new","claimCheck":null}',
+        '{"type":"order:new","claimCheck":{}}',
+        '{"type":"order:new","claimCheck":{"v":2}}',
+        '{"type":"order:new","claimCheck":' + "[" * 5_000,
+        forge(sealed, size=10**30),
+        forge(sealed, parts=10**9, stored=10**15, size=10**15),
+        forge(sealed, parts=0),
+        forge(sealed, id="x' OR 1=1 --" + "x" * 20),
+        forge(sealed, expires=2**53 - 1, id="A" * 24, sha256="0" * 64),
+        forge(sealed, sha256="0" * 64),
+        forge(sealed, data=data),
+        carry(b"\0" * 100, size=1000, message_type="order:new"),
+        carry(b'{"type":"payslip"}', size=18, message_type="order:new", encoding="identity"),
+        carry(b"\xff\xfe", size=2, message_type="order:new", encoding="identity"),
+        *bombs(),
+    ]
+
+
+def test_hostile_messages_do_not_stop_the_worker(
+    check: ClaimCheck, store: MemoryClaimStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    transport = MemoryTransport(max_message_bytes=10**7)
+    middleware = ClaimCheckMiddleware(check)
+    hostile = hostile_bodies(check)
+    random.Random(1).shuffle(hostile)
+    good = [noisy_body(5_000, seed=seed) for seed in range(3)]
+    for number, body in enumerate(hostile):
+        transport.send(outgoing(body))
+        if number % 15 == 10:
+            Client(transport, middleware=[middleware]).enqueue(json.loads(good[number // 15]))
+    worker = Worker(transport, middleware=[middleware], concurrency=4, visibility_timeout=600)
+    handled: list[object] = []
+    events: list[Event] = []
+    worker.add_listener(events.append)
+
+    @worker.handler("order:new")
+    def on_order(message: Message[str]) -> None:
+        handled.append(message.payload)
+
+    worker.run(burst=True)
+
+    expected = [json.loads(body)["payload"] for body in good]
+    assert sorted(map(str, handled)) == sorted(expected)
+    assert sum(isinstance(event, MessageHandled) for event in events) == len(good)
+    failed = [event for event in events if isinstance(event, MessageFailed)]
+    # A ticket for a claim that is gone is a duplicate to all appearance, and skipped.
+    assert len(failed) == len(hostile) - 1
+    assert not any("hunter2" in record.getMessage() for record in caplog.records)

@@ -1,0 +1,28 @@
+"""The soak run in short: sixty messages, and processes killed at random moments."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.faults.backends import AwsBackend, Backend, SqliteBackend
+from tests.faults.soak import LARGEST_MESSAGE, Plan, soak
+from tests.servers import AwsServer
+
+SHORT = Plan(messages=60, kill_every=(0.4, 1.2), kills_producer=True)
+
+
+def test_on_sqlite(tmp_path: Path) -> None:
+    check(SqliteBackend(tmp_path, largest_message=LARGEST_MESSAGE), tmp_path)
+
+
+def test_on_sqs_and_dynamodb(ministack: AwsServer, tmp_path: Path) -> None:
+    check(AwsBackend(ministack, largest_message=LARGEST_MESSAGE), tmp_path)
+
+
+def check(backend: Backend, folder: Path) -> None:
+    outcome = soak(SHORT, backend, folder)
+
+    assert outcome.problems() == [], outcome.report()
+    assert outcome.handled == outcome.enqueued == SHORT.messages
+    assert outcome.routes.keys() == {"inline", "compressed", "stored"}
+    assert outcome.kills > 0

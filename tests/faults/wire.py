@@ -1,0 +1,196 @@
+"""What a process says to its queue and its store, and the moment at which it is killed.
+
+The product is watched from outside: at sqlite3's connections for the embedded queue and store, at
+botocore's HTTP requests for SQS and DynamoDB. Nothing in it knows that it is being watched.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from functools import partial
+from typing import Any, Literal, cast
+from unittest.mock import patch
+
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.httpsession import URLLib3Session
+from pydantic import BaseModel
+
+PARTS = 3
+"""Parts of each claim in these tests."""
+
+
+class Call(StrEnum):
+    """A step in a message's life, as a queue and a store see it."""
+
+    WRITE_PART = "write a part"
+    WRITE_HEAD = "write the head"
+    SEND = "send"
+    TAKE = "take"
+    READ_PART = "read a part"
+    HANDLE = "handle"
+    PUT_BACK = "put back"
+    PURGE_HEAD = "purge the head"
+    PURGE_PART = "purge a part"
+    ACKNOWLEDGE = "acknowledge"
+
+
+class Kill(BaseModel, frozen=True):
+    """When a process dies: before or after its nth call of a kind."""
+
+    moment: Literal["before", "after"]
+    call: Call
+    nth: int = 1
+
+
+class Wire:
+    """Sees every call of this process, and kills it at one of them.
+
+    What the product says to DynamoDB all at once is let through one by one, parts before their head
+    and a take before the reads beside it, so that "between two parts" is a moment. What it says one
+    by one is let through in its own order.
+    """
+
+    def __init__(self, kill: Kill) -> None:
+        self._kill = kill
+        self._armed = False
+        self._changed = threading.Condition()
+        self._begun: Counter[Call] = Counter()
+        self._done: Counter[Call] = Counter()
+
+    def watch(self) -> None:
+        """See the calls of connections that are made from now on."""
+        send = URLLib3Session.send
+
+        def watched_send(session: URLLib3Session, request: AWSPreparedRequest) -> AWSResponse:
+            call = _call_in_request(request)
+            if call is None or not self._armed:
+                return send(session, request)
+            with self._one_by_one(call):
+                return send(session, request)
+
+        patch.object(URLLib3Session, "send", watched_send).start()
+        connect = partial(sqlite3.connect, factory=partial(_Connection, self))
+        patch.object(sqlite3, "connect", connect).start()
+
+    def arm(self) -> None:
+        """Count calls, and kill, from now on."""
+        self._armed = True
+
+    def begin(self, call: Call) -> None:
+        if self._armed:
+            with self._changed:
+                self._begin(call)
+
+    def end(self, call: Call) -> None:
+        if self._armed:
+            with self._changed:
+                self._done[call] += 1
+                self._die_at(Kill(moment="after", call=call, nth=self._done[call]))
+                self._changed.notify_all()
+
+    @contextmanager
+    def _one_by_one(self, call: Call) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_next(call))
+            self._begin(call)
+        yield
+        self.end(call)
+
+    def _begin(self, call: Call) -> None:
+        self._begun[call] += 1
+        self._die_at(Kill(moment="before", call=call, nth=self._begun[call]))
+
+    def _is_next(self, call: Call) -> bool:
+        if call is Call.WRITE_HEAD:
+            return self._done[Call.WRITE_PART] == PARTS * (self._done[Call.WRITE_HEAD] + 1)
+        if call is Call.READ_PART and not self._done[Call.TAKE]:
+            return False
+        return self._begun[call] == self._done[call]
+
+    def _die_at(self, moment: Kill) -> None:
+        if moment == self._kill:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class _Connection(sqlite3.Connection):
+    """A connection that tells of its statements, and of their end once they are committed."""
+
+    def __init__(self, wire: Wire, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._wire = wire
+        self._in_transaction: list[Call] = []
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        call = _call_in_statement(sql)
+        if call is not None:
+            self._in_transaction.append(call)
+            if call is not Call.WRITE_HEAD:  # which is there for others from the commit on
+                self._wire.begin(call)
+        return super().execute(sql, parameters)
+
+    def executemany(self, sql: str, rows: Iterable[Any], /) -> sqlite3.Cursor:
+        call = _call_in_statement(sql)
+        return super().executemany(sql, rows if call is None else self._each(call, rows))
+
+    def commit(self) -> None:
+        if Call.WRITE_HEAD in self._in_transaction:
+            self._wire.begin(Call.WRITE_HEAD)
+        super().commit()
+        for call in self._in_transaction:
+            self._wire.end(call)
+        self._in_transaction.clear()
+
+    def rollback(self) -> None:
+        super().rollback()
+        self._in_transaction.clear()
+
+    def _each(self, call: Call, rows: Iterable[Any]) -> Iterator[Any]:
+        for row in rows:
+            self._wire.begin(call)
+            yield row
+
+
+_STATEMENTS = {
+    "INSERT OR REPLACE INTO claim_parts ": Call.WRITE_PART,
+    "INSERT OR REPLACE INTO claims ": Call.WRITE_HEAD,
+    "INSERT INTO queue_messages ": Call.SEND,
+    "UPDATE claims SET deleted_at = :now": Call.TAKE,
+    "SELECT part, data FROM claim_parts ": Call.READ_PART,
+    "UPDATE claims SET deleted_at = NULL": Call.PUT_BACK,
+    "DELETE FROM claims WHERE id = ? AND lease_id ": Call.PURGE_HEAD,
+    "DELETE FROM claim_parts WHERE claim_id = ?": Call.PURGE_PART,
+    "DELETE FROM queue_messages WHERE message_id ": Call.ACKNOWLEDGE,
+}
+
+
+def _call_in_statement(sql: str) -> Call | None:
+    return next((call for start, call in _STATEMENTS.items() if sql.startswith(start)), None)
+
+
+def _call_in_request(request: AWSPreparedRequest) -> Call | None:
+    operation = cast("bytes", request.headers["X-Amz-Target"]).rpartition(b".")[2].decode()
+    if operation == "SendMessage":
+        return Call.SEND
+    if operation == "DeleteMessage":
+        return Call.ACKNOWLEDGE
+    body = json.loads(cast("bytes", request.body))
+    is_part = "/" in (body.get("Item") or body.get("Key") or {}).get("id", {}).get("S", "")
+    if operation == "UpdateItem":
+        if "deleted_at" not in body["ExpressionAttributeNames"].values():
+            return None
+        return Call.TAKE if body["UpdateExpression"].startswith("SET") else Call.PUT_BACK
+    return {
+        ("PutItem", True): Call.WRITE_PART,
+        ("PutItem", False): Call.WRITE_HEAD,
+        ("GetItem", True): Call.READ_PART,
+        ("DeleteItem", True): Call.PURGE_PART,
+        ("DeleteItem", False): Call.PURGE_HEAD,
+    }.get((operation, is_part))

@@ -1,0 +1,230 @@
+"""What a fuzz run feeds to everything that reads a message, and how it calls it.
+
+Each input goes through every reader. A reader gives a result or raises an error of ours; anything
+else escapes `feed`, and hypothesis shrinks the input that did it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from random import Random
+from typing import Any
+
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from claimcheck import ClaimCheck, ClaimCheckError
+from claimcheck import ticket as tickets
+from claimcheck.stores.memory import MemoryClaimStore
+from letsgo_queue import LetsGoQueueError, Message
+from letsgo_queue.message import encode, is_claim_check, peek
+from letsgo_queue.worker.registry import Handler
+from tests.claims.support import body_of, message_body, noisy_body
+from tests.queue.support import delivery_of
+
+OUR_ERRORS = (ClaimCheckError, LetsGoQueueError)
+
+MAX_SIZE = 100_000
+_PIECES = ['"', "{", "}", ",", ":", "\\", "\\ud800", "\0", "\ud800", "0", "-1", "1e999", "NaN", "é"]
+KEY = "a-key-for-the-fuzz-run"
+
+
+class _Line(BaseModel):
+    name: str
+    count: int = 1
+
+
+class _Order(BaseModel):
+    id: str
+    lines: list[_Line] = []
+    note: str | None = None
+
+
+def _takes_order(message: Message[_Order]) -> None: ...
+
+
+def _takes_anything(message: Message[Any]) -> None: ...
+
+
+def _takes_dict(message: dict[str, object]) -> None: ...
+
+
+class Readers:
+    """Everything that reads what comes from a queue, or writes what goes there."""
+
+    def __init__(self) -> None:
+        self._store = MemoryClaimStore()
+        options: dict[str, Any] = {"threshold": 1000, "inline_limit": 1500, "max_size": MAX_SIZE}
+        # Never purged, so that the valid tickets among the inputs stay valid.
+        self._open = ClaimCheck(self._store, purge="never", **options)
+        self._taking = ClaimCheck(self._store, **options)
+        self._signed = ClaimCheck(self._store, purge="never", signing_key=KEY, **options)
+        self._handlers = [Handler(f) for f in (_takes_order, _takes_anything, _takes_dict)]
+        bodies = (noisy_body(3000), noisy_body(3000, "größe"), body_of(3000), "no message " * 200)
+        self.sealed = [
+            json.loads(check.seal(body).body)
+            for body in bodies
+            for check in (self._open, self._signed)
+        ]
+
+    def feed_body(self, body: str) -> None:
+        """Have a body read by everyone."""
+        check_ours(lambda: peek(body))
+        check_ours(lambda: is_claim_check(body))
+        check_ours(lambda: tickets.read(body, max_size=MAX_SIZE))
+        data = body.encode(errors="replace")
+        tickets.looks_sealed(data)
+        tickets.type_in(data)
+        for check in (self._open, self._signed):
+            check_ours(lambda check=check: check.open(body).body)  # type: ignore[misc]
+        check_ours(lambda: self._take_and_put_back(body))
+        check_ours(lambda: self._taking.discard(self._taking.seal(body)))
+        delivery = delivery_of(body)
+        handler = self._handlers[len(body) % len(self._handlers)]
+        check_ours(lambda: handler.arguments(delivery))
+
+    def feed_message(self, message: Any) -> None:
+        """Have a message written; what was written must be readable."""
+
+        def write_and_read() -> None:
+            message_type, body = encode(message)
+            assert peek(body.decode())["type"] == message_type
+            sealed = self._open.seal(body, type=message_type)
+            assert self._open.open(sealed.body.decode()).body == body.decode()
+            self._open.discard(sealed)
+
+        check_ours(write_and_read)
+
+    def _take_and_put_back(self, body: str) -> None:
+        self._taking.open(body).put_back()
+
+
+def check_ours(call: Callable[[], object]) -> None:
+    """Call it; an error of ours is as good as a result, if it can be shown."""
+    try:
+        call()
+    except OUR_ERRORS as error:
+        str(error).encode()
+
+
+def bodies(readers: Readers) -> st.SearchStrategy[str]:
+    """Bodies from a queue, from plain noise to tickets that are almost right."""
+    text = st.text(max_size=60)
+    surrogates = st.text(st.characters(), max_size=30)
+    return st.one_of(
+        text,
+        surrogates,
+        _json().map(lambda value: json.dumps(value, ensure_ascii=False)),
+        _json().map(json.dumps),
+        st.builds(message_body, text, _json()),
+        st.builds(_deep, st.sampled_from("[{"), st.integers(1, 3000)),
+        st.builds(_with_ticket, text | st.none(), _json()),
+        *[_mutated(readers)] * 3,
+        st.builds(
+            _spliced,
+            st.sampled_from(readers.sealed).map(json.dumps),
+            st.integers(0, 4000),
+            st.integers(0, 20),
+            text | st.sampled_from(['"', "}", "\\ud800", "\0", "[" * 300, "1e999", "NaN"]),
+        ),
+    )
+
+
+def variants(body: str, count: int, chance: int) -> Iterator[str]:
+    """A body with some characters cut out, doubled, exchanged or put in."""
+    random = Random(chance)
+    for _ in range(count):
+        changed = body
+        for _ in range(random.randint(1, 3)):
+            at, length = random.randint(0, len(changed)), random.choice([0, 0, 1, 1, 2, 8, 64])
+            cut = changed[at : at + length]
+            put = random.choice(["", "", 2 * cut, cut[::-1], *_PIECES])
+            changed = changed[:at] + put + changed[at + length :]
+        yield changed
+
+
+def messages() -> st.SearchStrategy[object]:
+    """What somebody may try to enqueue."""
+    odd = st.binary(max_size=5) | st.builds(object) | st.floats() | st.characters()
+    return st.one_of(
+        st.fixed_dictionaries({"type": st.text(max_size=20), "payload": _json() | odd}),
+        st.dictionaries(st.text(max_size=8) | st.integers(), _json() | odd, max_size=3),
+        st.builds(lambda type, payload: Message(type=type, payload=payload), _names(), odd),
+        _json(),
+    )
+
+
+def _names() -> st.SearchStrategy[str]:
+    return st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+
+
+def _json() -> st.SearchStrategy[Any]:
+    numbers = st.integers() | st.integers(-(2**70), 2**70) | st.floats()
+    return st.recursive(
+        st.none() | st.booleans() | numbers | st.text(max_size=20),
+        lambda inner: (
+            st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+        ),
+        max_leaves=4,
+    )
+
+
+_VALUES: dict[str, st.SearchStrategy[object]] = {
+    "v": st.sampled_from([0, 2, True, 1.0, "1", 10**400]),
+    "encoding": st.sampled_from(["identity", "zstd", "gzip", ""]),
+    "size": st.integers(-1, 2 * MAX_SIZE) | st.sampled_from([3000, 2**64, 1e3]),
+    "sha256": st.just(sha256(b"").hexdigest()) | st.text(max_size=64),
+    "sig": st.just("0" * 64) | st.text(max_size=64) | st.none(),
+    "data": st.from_regex(r"[A-Za-z0-9+/]{0,40}={0,2}", fullmatch=True) | st.text(max_size=20),
+    "id": st.from_regex(r"[A-Za-z0-9_-]{20,66}", fullmatch=True)
+    | st.sampled_from(["../../etc/passwd", "claims/1", "https://example.com/", "a" * 24 + "/0"]),
+    "parts": st.integers(-1, 40) | st.just(10**30),
+    "stored": st.integers(-1, MAX_SIZE) | st.just(10**30),
+    "expires": st.integers(0, 2**53) | st.sampled_from([-1, 10**30]),
+}
+
+
+def _mutated(readers: Readers) -> st.SearchStrategy[str]:
+    """Valid tickets with one to three fields that are other than they were."""
+    fields = st.sampled_from(sorted(_VALUES)).flatmap(
+        lambda name: st.tuples(st.just(name), _VALUES[name] | _json())
+    )
+    return st.builds(
+        _changed,
+        st.sampled_from(readers.sealed),
+        st.lists(fields, max_size=3),
+        st.lists(st.sampled_from([*sorted(_VALUES), "type"]), max_size=1),
+        st.sampled_from(["order:new", "größe", "\ud800", None, 1, []]) | st.just(...),
+    )
+
+
+def _changed(
+    sealed: dict[str, Any],
+    fields: list[tuple[str, object]],
+    without: list[str],
+    message_type: object,
+) -> str:
+    ticket = {**sealed["claimCheck"], **dict(fields)}
+    message: dict[str, object] = {**sealed, "claimCheck": ticket}
+    if message_type is not ...:
+        message["type"] = message_type
+    for name in without:
+        ticket.pop(name, None)
+        message.pop(name, None)
+    return json.dumps(message)
+
+
+def _with_ticket(message_type: str | None, ticket: object) -> str:
+    return json.dumps({"type": message_type, "claimCheck": ticket})
+
+
+def _spliced(body: str, at: int, cut: int, put: str) -> str:
+    at %= len(body)
+    return body[:at] + put + body[at + cut :]
+
+
+def _deep(bracket: str, depth: int) -> str:
+    opening, closing = ("[", "]") if bracket == "[" else ('{"a":', "}")
+    return '{"type":"order:new","payload":' + opening * depth + "1" + closing * depth + "}"
