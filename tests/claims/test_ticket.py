@@ -185,7 +185,9 @@ class TestHostileTickets:
         shown = name if name in known else "another field"
         assert f"malformed ({shown})" in str(error.value) or "claims" in str(error.value)
 
-    @pytest.mark.parametrize("name", StoredTicket.model_fields)
+    @pytest.mark.parametrize(
+        "name", [name for name, field in StoredTicket.model_fields.items() if field.is_required()]
+    )
     def test_a_missing_field_is_named(self, name: str) -> None:
         body = forge(BODIES["stored"], name)
 
