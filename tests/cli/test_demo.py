@@ -98,8 +98,9 @@ def test_a_payload_that_came_back_changed_fails_the_demo(
         "import sys\n"
         "if any('demo.worker' in argument for argument in sys.orig_argv):\n"
         "    from claimcheck import claim_check\n"
-        "    unpack = claim_check._unpack\n"
-        "    claim_check._unpack = lambda *a: unpack(*a) + ' '\n"
+        "    stored, carried = claim_check.unpack, claim_check.unpack_carried\n"
+        "    claim_check.unpack = lambda *a: stored(*a) + ' '\n"
+        "    claim_check.unpack_carried = lambda *a: carried(*a) + ' '\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
 
