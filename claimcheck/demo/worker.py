@@ -20,7 +20,7 @@ READY = "ready"
 def main(arguments: Sequence[str]) -> None:
     """Handle the demo's message types until a signal comes."""
     folder, types = Path(arguments[0]), arguments[1:]
-    worker = Worker()
+    worker = Worker(wait_seconds=1)  # a long poll would keep the demo from ending
 
     @unwrap_claim_check
     def keep(message: dict[str, object], delivery: Delivery) -> None:
