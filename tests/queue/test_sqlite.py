@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -47,8 +48,9 @@ def send_and_take(url: str, process: int) -> list[str]:
 
 
 def test_processes_share_one_file_without_loss_or_double_delivery(url: str) -> None:
-    with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
-        shares = pool.starmap(send_and_take, [(url, process) for process in range(PROCESSES)])
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(PROCESSES, mp_context=spawn) as pool:
+        shares = list(pool.map(send_and_take, [url] * PROCESSES, range(PROCESSES)))
 
     taken = [body for share in shares for body in share]
     # The others may be done before the last one has sent.
