@@ -74,6 +74,11 @@ def refused_characters(text: str) -> Iterable[str]:
     return sorted({f"U+{ord(character):04X}" for character in _REFUSED_BY_SQS.findall(text)})
 
 
+def without_refused_characters(text: str) -> str:
+    """`text` without the characters that SQS refuses."""
+    return _REFUSED_BY_SQS.sub("", text)
+
+
 def _name(name: str) -> str:
     reserved = name.lower().startswith(("aws.", "amazon."))
     if reserved or len(name) > MAX_NAME_LENGTH or not _NAME.fullmatch(name):

@@ -11,11 +11,20 @@ content never appears in an error.
     │   └── MessageTooLarge      over what the queue accepts
     ├── SendFailed               the queue refused the message: it is not on the queue
     ├── SendUncertain            no answer came: the message may be on the queue
+    ├── EnqueueManyError         of several messages some were not sent; it says which
     ├── QueueUnavailable         asking the queue, acknowledging or extending failed
-    └── HandlerMissing           no handler is registered for the message's type
+    ├── HandlerMissing           no handler is registered for the message's type
+    ├── Retry                    raised by a handler: deliver the message again later
+    └── Reject                   raised by a handler: this message will never succeed
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from letsgo_queue.result import EnqueueResult
 
 
 class LetsGoQueueError(Exception):
@@ -71,6 +80,36 @@ class SendUncertain(LetsGoQueueError):
     retryable = True
 
 
+class EnqueueManyError(LetsGoQueueError):
+    """Of the messages given to `enqueue_many` some were not sent.
+
+    Attributes:
+        results: What became of each message that was attempted, in order; None for one that was
+            not sent, or may have been (its error is `SendUncertain`). Empty where results were not
+            to be kept.
+        errors: Why, by the message's position.
+        sent: How many messages were sent.
+        attempted: How many messages were attempted. Fewer than were given where the queue could
+            not be reached: the rest was left alone.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        results: Sequence[EnqueueResult | None],
+        errors: Mapping[int, Exception],
+        sent: int,
+        attempted: int,
+    ) -> None:
+        super().__init__(text)
+        self.results = results
+        self.errors = errors
+        self.sent = sent
+        self.attempted = attempted
+        self.retryable = all(getattr(error, "retryable", False) for error in errors.values())
+
+
 class QueueUnavailable(LetsGoQueueError):
     """The queue could not be asked (for messages, or what it accepts), or told of a delivery."""
 
@@ -83,3 +122,29 @@ class HandlerMissing(LetsGoQueueError):
     """A message arrived whose type has no handler; it is left to the queue's retries."""
 
     retryable = True
+
+
+class Retry(LetsGoQueueError):
+    """Raise it in a handler to have the message delivered again later.
+
+    Attributes:
+        delay: Seconds until then, 0 to 43,200; None for what the retry policy says.
+    """
+
+    retryable = True
+
+    def __init__(self, reason: str = "", *, delay: float | None = None) -> None:
+        super().__init__(reason or "the handler asks for another delivery")
+        self.delay = delay
+
+
+class Reject(LetsGoQueueError):
+    """Raise it in a handler when a message will never succeed: it goes to the dead-letter queue.
+
+    Attributes:
+        reason: Why; it travels with the message as an attribute, so no payload content in it.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason

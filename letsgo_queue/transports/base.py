@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
-from letsgo_queue.attributes import MessageAttribute, attributes_size
-from letsgo_queue.errors import MessageTooLarge
+from letsgo_queue.attributes import (
+    MAX_ATTRIBUTES,
+    MessageAttribute,
+    attributes_size,
+    without_refused_characters,
+)
+from letsgo_queue.errors import (
+    LetsGoQueueError,
+    MessageTooLarge,
+    QueueNotFound,
+    QueueUnavailable,
+    SendFailed,
+    SendUncertain,
+)
 
 MAX_MESSAGE_BYTES = 1_048_576
 """The most that SQS takes in one message, body and attributes (1 MiB since August 2025).
@@ -22,8 +34,13 @@ MAX_DELAY_SECONDS = 900
 MAX_VISIBILITY_SECONDS = 43_200
 """The longest that a message stays invisible: 12 hours (same source)."""
 
-MAX_RECEIVE = 10
-"""The most messages that one receive gives (same source)."""
+MAX_BATCH = 10
+"""The most messages that one call receives, sends or deletes (same source)."""
+
+DEAD_LETTER_REASON = "LetsGoDeadLetterReason"
+"""The attribute of a dead letter that says why a worker gave it up."""
+
+MAX_REASON_LENGTH = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +94,12 @@ class ReceivedMessage:
     group_id: str | None = None
 
 
+Sent: TypeAlias = (
+    str | MessageTooLarge | SendFailed | SendUncertain | QueueNotFound | QueueUnavailable
+)
+"""What became of one message of a batch: its id, or why it was not sent."""
+
+
 class Transport(Protocol):
     """A queue. Safe to use from several threads."""
 
@@ -112,6 +135,14 @@ class Transport(Protocol):
         """
         ...
 
+    def send_batch(self, messages: Sequence[OutgoingMessage]) -> Sequence[Sent]:
+        """Put up to ten messages on the queue that fit it together.
+
+        Returns:
+            For each message its id, or why it was not sent: see `send`.
+        """
+        ...
+
     def receive(
         self, *, max_messages: int, wait_seconds: float, visibility_timeout: int | None
     ) -> Sequence[ReceivedMessage]:
@@ -132,6 +163,27 @@ class Transport(Protocol):
 
         Raises:
             QueueUnavailable: The queue could not be told; the message will come again.
+        """
+        ...
+
+    def delete_batch(
+        self, messages: Sequence[ReceivedMessage]
+    ) -> Sequence[LetsGoQueueError | None]:
+        """Acknowledge up to ten deliveries.
+
+        Returns:
+            For each one None, or why it was not acknowledged: see `delete`.
+        """
+        ...
+
+    def move_to_dead_letters(self, message: ReceivedMessage, reason: str) -> bool:
+        """Put a delivery on the dead-letter queue, with the reason as an attribute.
+
+        Returns:
+            False, with nothing changed, where the queue has no dead-letter queue.
+
+        Raises:
+            QueueUnavailable: It was not moved; the message will come again.
         """
         ...
 
@@ -158,3 +210,21 @@ def too_large(message: OutgoingMessage, limit: int) -> MessageTooLarge:
         size=message.size,
         limit=limit,
     )
+
+
+def with_reason(
+    message: ReceivedMessage, reason: str, limit: int = ANY_QUEUE_BYTES
+) -> Mapping[str, MessageAttribute]:
+    """The attributes of a message with the reason for giving it up, where there is room for it.
+
+    Args:
+        message: The message.
+        reason: Why; shortened, and without what SQS refuses.
+        limit: Bytes that the dead-letter queue accepts.
+    """
+    text = without_refused_characters(reason)[:MAX_REASON_LENGTH] or "no reason given"
+    attributes = {**message.attributes, DEAD_LETTER_REASON: MessageAttribute("String", text)}
+    size = len(message.body.encode(errors="replace")) + attributes_size(attributes)
+    if len(attributes) > MAX_ATTRIBUTES or size > limit:
+        return message.attributes
+    return attributes

@@ -6,14 +6,16 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from letsgo_queue.errors import QueueUnavailable
+from letsgo_queue.errors import LetsGoQueueError, MessageTooLarge, QueueUnavailable
 from letsgo_queue.transports.base import (
     MAX_MESSAGE_BYTES,
     OutgoingMessage,
     ReceivedMessage,
+    Sent,
     too_large,
+    with_reason,
 )
 
 DEFAULT_VISIBILITY_TIMEOUT = 30
@@ -56,6 +58,7 @@ class MemoryTransport:
         self._clock = clock
         self._messages: dict[str, _Stored] = {}
         self._changed = threading.Condition()
+        self.dead_letters: list[ReceivedMessage] = []
 
     def content_based_deduplication(self) -> bool:
         """No: this queue is not FIFO."""
@@ -75,6 +78,10 @@ class MemoryTransport:
             self._messages[message_id] = _Stored(message, now, now + message.delay_seconds)
             self._changed.notify()
         return message_id
+
+    def send_batch(self, messages: Sequence[OutgoingMessage]) -> Sequence[Sent]:
+        """Put messages on the queue; see `Transport.send_batch`."""
+        return [self._send_or_refuse(message) for message in messages]
 
     def receive(
         self, *, max_messages: int, wait_seconds: float, visibility_timeout: int | None
@@ -97,6 +104,23 @@ class MemoryTransport:
             if self._is_current(message):
                 del self._messages[message.message_id]
 
+    def delete_batch(
+        self, messages: Sequence[ReceivedMessage]
+    ) -> Sequence[LetsGoQueueError | None]:
+        """Acknowledge deliveries; see `Transport.delete_batch`."""
+        for message in messages:
+            self.delete(message)
+        return [None] * len(messages)
+
+    def move_to_dead_letters(self, message: ReceivedMessage, reason: str) -> bool:
+        """Keep a delivery in `dead_letters`; see `Transport.move_to_dead_letters`."""
+        dead = replace(message, attributes=with_reason(message, reason, self._max_message_bytes))
+        with self._changed:
+            if self._is_current(message):
+                del self._messages[message.message_id]
+                self.dead_letters.append(dead)
+        return True
+
     def change_visibility(self, message: ReceivedMessage, seconds: int) -> None:
         """Keep a delivery invisible for `seconds` from now; see `Transport`."""
         with self._changed:
@@ -111,6 +135,12 @@ class MemoryTransport:
 
     def close(self) -> None:
         """Nothing to release."""
+
+    def _send_or_refuse(self, message: OutgoingMessage) -> Sent:
+        try:
+            return self.send(message)
+        except MessageTooLarge as error:
+            return error
 
     def _visible(self, limit: int) -> list[str]:
         now = self._clock()

@@ -19,7 +19,7 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -27,13 +27,15 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from letsgo_queue.attributes import MessageAttribute
-from letsgo_queue.errors import QueueUnavailable, SendFailed, SettingsInvalid
+from letsgo_queue.errors import LetsGoQueueError, QueueUnavailable, SendFailed, SettingsInvalid
 from letsgo_queue.transports.base import (
     MAX_MESSAGE_BYTES,
     MAX_VISIBILITY_SECONDS,
     OutgoingMessage,
     ReceivedMessage,
+    Sent,
     too_large,
+    with_reason,
 )
 
 logger = logging.getLogger(__name__)
@@ -135,31 +137,45 @@ class SqliteTransport:
 
     def send(self, message: OutgoingMessage) -> str:
         """Put a message on the queue; see `Transport.send`."""
-        if message.size > self._options.max_message_bytes:
-            raise too_large(message, self._options.max_message_bytes)
-        message_id = str(uuid.uuid4())
+        (sent,) = self.send_batch([message])
+        if isinstance(sent, Exception):
+            raise sent
+        return sent
+
+    def send_batch(self, messages: Sequence[OutgoingMessage]) -> Sequence[Sent]:
+        """Put messages on the queue in one transaction; see `Transport.send_batch`."""
+        sent: list[Sent] = [
+            too_large(message, self._options.max_message_bytes)
+            if message.size > self._options.max_message_bytes
+            else str(uuid.uuid4())
+            for message in messages
+        ]
         now = self._clock()
         try:
             with self._transaction() as connection:
-                connection.execute(
+                connection.executemany(
                     "INSERT INTO queue_messages"
                     " (message_id, body, attributes, group_id, sent_at, visible_at)"
                     " VALUES (?, ?, ?, ?, ?, ?)",
-                    (
-                        message_id,
-                        message.body.decode(),
-                        _attributes_to_json(message),
-                        message.group_id,
-                        now,
-                        now + message.delay_seconds,
-                    ),
+                    [
+                        (
+                            message_id,
+                            message.body.decode(),
+                            _attributes_to_json(message.attributes),
+                            message.group_id,
+                            now,
+                            now + message.delay_seconds,
+                        )
+                        for message_id, message in zip(sent, messages, strict=True)
+                        if isinstance(message_id, str)
+                    ],
                 )
         except sqlite3.Error as error:
-            raise SendFailed(
-                f"message of type {message.type!r} was not enqueued: {self._explain(error)}",
-                retryable=_is_retryable(error),
-            ) from error
-        return message_id
+            return [
+                self._send_failed(message, error) if isinstance(outcome, str) else outcome
+                for outcome, message in zip(sent, messages, strict=True)
+            ]
+        return sent
 
     def receive(
         self, *, max_messages: int, wait_seconds: float, visibility_timeout: int | None
@@ -180,14 +196,45 @@ class SqliteTransport:
 
     def delete(self, message: ReceivedMessage) -> None:
         """Acknowledge a delivery; see `Transport.delete`."""
+        (refused,) = self.delete_batch([message])
+        if refused is not None:
+            raise refused
+
+    def delete_batch(
+        self, messages: Sequence[ReceivedMessage]
+    ) -> Sequence[LetsGoQueueError | None]:
+        """Acknowledge deliveries in one transaction; see `Transport.delete_batch`."""
+        try:
+            with self._transaction() as connection:
+                connection.executemany(
+                    "DELETE FROM queue_messages WHERE message_id = ? AND receipt_handle = ?",
+                    [(message.message_id, message.receipt_handle) for message in messages],
+                )
+        except sqlite3.Error as error:
+            return [
+                self._unavailable(f"message {message.message_id} was not acknowledged", error)
+                for message in messages
+            ]
+        return [None] * len(messages)
+
+    def move_to_dead_letters(self, message: ReceivedMessage, reason: str) -> bool:
+        """Move a delivery to the dead-letter table; see `Transport.move_to_dead_letters`."""
+        attributes = with_reason(message, reason, self._options.max_message_bytes)
+        ours = (message.message_id, message.receipt_handle)
         with (
-            self._available(f"message {message.message_id} was not acknowledged"),
+            self._available(f"message {message.message_id} was not moved to the dead letters"),
             self._transaction() as connection,
         ):
             connection.execute(
-                "DELETE FROM queue_messages WHERE message_id = ? AND receipt_handle = ?",
-                (message.message_id, message.receipt_handle),
+                "INSERT INTO queue_dead_letters"
+                " SELECT sequence, message_id, body, ?, group_id, sent_at, receive_count, ?"
+                " FROM queue_messages WHERE message_id = ? AND receipt_handle = ?",
+                (_attributes_to_json(attributes), self._clock(), *ours),
             )
+            connection.execute(
+                "DELETE FROM queue_messages WHERE message_id = ? AND receipt_handle = ?", ours
+            )
+        return True
 
     def change_visibility(self, message: ReceivedMessage, seconds: int) -> None:
         """Keep a delivery invisible for `seconds` from now; see `Transport`."""
@@ -330,9 +377,18 @@ class SqliteTransport:
         try:
             yield
         except sqlite3.Error as error:
-            raise QueueUnavailable(
-                f"{consequence}: {self._explain(error)}", retryable=_is_retryable(error)
-            ) from error
+            raise self._unavailable(consequence, error) from error
+
+    def _unavailable(self, consequence: str, error: sqlite3.Error) -> QueueUnavailable:
+        return QueueUnavailable(
+            f"{consequence}: {self._explain(error)}", retryable=_is_retryable(error)
+        )
+
+    def _send_failed(self, message: OutgoingMessage, error: sqlite3.Error) -> SendFailed:
+        return SendFailed(
+            f"message of type {message.type!r} was not enqueued: {self._explain(error)}",
+            retryable=_is_retryable(error),
+        )
 
     def _explain(self, error: sqlite3.Error) -> str:
         if not self._path.parent.is_dir():
@@ -346,11 +402,11 @@ def _is_retryable(error: sqlite3.Error) -> bool:
     return not name.startswith(_UNUSABLE)
 
 
-def _attributes_to_json(message: OutgoingMessage) -> str:
+def _attributes_to_json(attributes: Mapping[str, MessageAttribute]) -> str:
     return json.dumps(
         {
             name: [attribute.data_type, _to_text(attribute.value)]
-            for name, attribute in message.attributes.items()
+            for name, attribute in attributes.items()
         }
     )
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import random
 import re
 import threading
 import time
+import uuid
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal, NotRequired, TypedDict, cast
 from urllib.parse import urlsplit
 
 import boto3
@@ -20,14 +23,23 @@ from botocore.exceptions import (
 from botocore.exceptions import ConnectionError as BotocoreConnectionError
 
 from letsgo_queue.attributes import MessageAttribute
-from letsgo_queue.errors import QueueNotFound, QueueUnavailable, SendFailed, SendUncertain
+from letsgo_queue.errors import (
+    LetsGoQueueError,
+    MessageTooLarge,
+    QueueNotFound,
+    QueueUnavailable,
+    SendFailed,
+    SendUncertain,
+)
 from letsgo_queue.settings import region_in
 from letsgo_queue.transports.base import (
     ANY_QUEUE_BYTES,
     MAX_MESSAGE_BYTES,
     OutgoingMessage,
     ReceivedMessage,
+    Sent,
     too_large,
+    with_reason,
 )
 
 if TYPE_CHECKING:
@@ -35,11 +47,13 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.literals import QueueAttributeNameType
     from mypy_boto3_sqs.type_defs import (
+        BatchResultErrorEntryTypeDef,
+        DeleteMessageBatchRequestEntryTypeDef,
         MessageAttributeValueOutputTypeDef,
         MessageAttributeValueTypeDef,
         MessageTypeDef,
         ReceiveMessageRequestTypeDef,
-        SendMessageRequestTypeDef,
+        SendMessageBatchRequestEntryTypeDef,
     )
 
 logger = logging.getLogger(__name__)
@@ -55,6 +69,9 @@ READ_TIMEOUT_SECONDS = 30
 DEFAULT_VISIBILITY_TIMEOUT = 30
 """Seconds to ask for where the queue's own may not be read; SQS's default for a new queue."""
 
+BATCH_PAUSES_SECONDS = (0.2, 0.5, 1.5)
+"""About how long to wait before entries that SQS failed are sent again."""
+
 MAX_WAIT_SECONDS = 20
 """The longest long poll that SQS allows."""
 
@@ -67,6 +84,18 @@ _NO_SUCH_QUEUE = {
 }
 _DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError"}
 _RETRYABLE_STATUS = 500
+
+
+class _MessageRequest(TypedDict):
+    MessageBody: str
+    DelaySeconds: NotRequired[int]
+    MessageAttributes: NotRequired[dict[str, MessageAttributeValueTypeDef]]
+    MessageGroupId: NotRequired[str]
+    MessageDeduplicationId: NotRequired[str]
+
+
+class _EntryFailed(SendFailed):
+    """SQS refused one entry of a batch."""
 
 
 class _Send(threading.local):
@@ -92,9 +121,11 @@ class SqsTransport:
         self.url = url
         self._client = client or _make_client(url, region)
         self._attributes: Mapping[str, str] | None = None
+        self._dead_letters: SqsTransport | None = None
         self._asking = threading.Lock()
         self._send = _Send()
-        self._client.meta.events.register("needs-retry.sqs.SendMessage", self._after_attempt)
+        for operation in ("SendMessage", "SendMessageBatch"):
+            self._client.meta.events.register(f"needs-retry.sqs.{operation}", self._after_attempt)
 
     @classmethod
     def of_deployment(
@@ -140,27 +171,37 @@ class SqsTransport:
     def send(self, message: OutgoingMessage) -> str:
         """SendMessage; see `Transport.send`."""
         self._check_size(message)
-        request: SendMessageRequestTypeDef = {
-            "QueueUrl": self.url,
-            "MessageBody": message.body.decode(),
-        }
-        # SQS refuses DelaySeconds on FIFO queues, and 0 would override a queue's own delay.
-        if message.delay_seconds:
-            request["DelaySeconds"] = message.delay_seconds
-        if message.attributes:
-            request["MessageAttributes"] = _to_sqs(message.attributes)
-        if message.group_id is not None:
-            request["MessageGroupId"] = message.group_id
-        if message.deduplication_id is not None:
-            request["MessageDeduplicationId"] = message.deduplication_id
         try:
             self._send.may_have_arrived = False
-            answer = self._client.send_message(**request)
+            answer = self._client.send_message(QueueUrl=self.url, **_request(message))
             return answer["MessageId"]
         except (ClientError, BotoCoreError) as error:
             raise self._send_error(message, error) from error
         except KeyError:
             raise self._uncertain(message, "the answer was not that of SQS") from None
+
+    def send_batch(self, messages: Sequence[OutgoingMessage]) -> Sequence[Sent]:
+        """SendMessageBatch; see `Transport.send_batch`.
+
+        What SQS reports as failed for a reason of its own is sent again, up to four times in all:
+        botocore retries whole requests only.
+        """
+        sent: dict[int, Sent] = {}
+        waiting = []
+        for position, message in enumerate(messages):
+            try:
+                self._check_size(message)
+                waiting.append(position)
+            except (MessageTooLarge, QueueUnavailable) as error:
+                sent[position] = error
+        for pause in (*BATCH_PAUSES_SECONDS, None):
+            if waiting:
+                sent.update(self._send_entries({at: messages[at] for at in waiting}))
+                waiting = [at for at in waiting if _failed_at_sqs(sent[at])]
+            if not waiting or pause is None:
+                break
+            time.sleep(pause * random.uniform(0.5, 1.5))
+        return [sent[position] for position in range(len(messages))]
 
     def receive(
         self, *, max_messages: int, wait_seconds: float, visibility_timeout: int | None
@@ -194,9 +235,73 @@ class SqsTransport:
         try:
             self._client.delete_message(QueueUrl=self.url, ReceiptHandle=message.receipt_handle)
         except (ClientError, BotoCoreError) as error:
-            raise self._unavailable(
-                f"message {message.message_id} was not acknowledged", error
+            raise self._unavailable(_not_acknowledged(message), error) from error
+
+    def delete_batch(
+        self, messages: Sequence[ReceivedMessage]
+    ) -> Sequence[LetsGoQueueError | None]:
+        """DeleteMessageBatch; see `Transport.delete_batch`."""
+        entries: list[DeleteMessageBatchRequestEntryTypeDef] = [
+            {"Id": str(position), "ReceiptHandle": message.receipt_handle}
+            for position, message in enumerate(messages)
+        ]
+        try:
+            answer = self._client.delete_message_batch(QueueUrl=self.url, Entries=entries)
+        except (ClientError, BotoCoreError) as error:
+            return [self._unavailable(_not_acknowledged(message), error) for message in messages]
+        failed = {int(entry["Id"]): entry for entry in answer.get("Failed", [])}
+        return [
+            QueueUnavailable(
+                f"queue {self.url}: {_not_acknowledged(message)}: {_explain_entry(failed[at])}.",
+                retryable=not failed[at]["SenderFault"],
+            )
+            if at in failed
+            else None
+            for at, message in enumerate(messages)
+        ]
+
+    def move_to_dead_letters(self, message: ReceivedMessage, reason: str) -> bool:
+        """Send to the queue's dead-letter queue, then delete; see `Transport`.
+
+        A dead-letter queue is in the region and the account of its queue, so its URL follows:
+        https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-dead-letter-queues.html
+        """
+        url = self.dead_letter_url()
+        if url is None:
+            return False
+        limit = self.max_message_bytes() or ANY_QUEUE_BYTES
+        try:
+            self._dead_letter_queue(url).send(
+                OutgoingMessage(
+                    type="",
+                    body=message.body.encode(),
+                    attributes=with_reason(message, reason, limit),
+                    group_id=(message.group_id or message.message_id) if self.fifo else None,
+                    deduplication_id=uuid.uuid4().hex if self.fifo else None,
+                )
+            )
+        except LetsGoQueueError as error:
+            raise QueueUnavailable(
+                f"message {message.message_id} was not moved to the dead-letter queue {url} "
+                f"({type(error).__name__}): {error} It comes again.",
+                retryable=error.retryable,
             ) from error
+        self.delete(message)
+        return True
+
+    def _dead_letter_queue(self, url: str) -> SqsTransport:
+        with self._asking:
+            if self._dead_letters is None:
+                self._dead_letters = SqsTransport(url, client=self._client)
+            return self._dead_letters
+
+    def dead_letter_url(self) -> str | None:
+        """URL of the queue's dead-letter queue; None if it has none or will not say."""
+        policy = self._queue_attributes().get("RedrivePolicy")
+        if policy is None:
+            return None
+        name = str(json.loads(policy)["deadLetterTargetArn"]).rpartition(":")[2]
+        return f"{self.url.rpartition('/')[0]}/{name}"
 
     def change_visibility(self, message: ReceivedMessage, seconds: int) -> None:
         """ChangeMessageVisibility; see `Transport.change_visibility`."""
@@ -215,6 +320,32 @@ class SqsTransport:
         """Close the client's connections."""
         self._client.close()
 
+    def _send_entries(self, messages: Mapping[int, OutgoingMessage]) -> Mapping[int, Sent]:
+        """One SendMessageBatch; what became of each message, by its position."""
+        entries: list[SendMessageBatchRequestEntryTypeDef] = [
+            # The types of the stubs do not add up for an entry made of two.
+            cast("SendMessageBatchRequestEntryTypeDef", {"Id": str(at), **_request(message)})
+            for at, message in messages.items()
+        ]
+        try:
+            self._send.may_have_arrived = False
+            answer = self._client.send_message_batch(QueueUrl=self.url, Entries=entries)
+        except (ClientError, BotoCoreError) as error:
+            return {at: self._send_error(message, error) for at, message in messages.items()}
+        sent: dict[int, Sent] = {
+            int(entry["Id"]): entry["MessageId"] for entry in answer.get("Successful", [])
+        }
+        for entry in answer.get("Failed", []):
+            position = int(entry["Id"])
+            sent[position] = _EntryFailed(
+                f"message of type {messages[position].type!r} to {self.url} was not sent: "
+                f"{_explain_entry(entry)}.",
+                retryable=not entry["SenderFault"],
+            )
+        for position in messages.keys() - sent.keys():
+            sent[position] = self._uncertain(messages[position], "the answer does not name it")
+        return sent
+
     def _check_size(self, message: OutgoingMessage) -> None:
         """Refuse what cannot fit; the queue is asked only about sizes that some queues take."""
         if message.size > ANY_QUEUE_BYTES:
@@ -228,7 +359,11 @@ class SqsTransport:
         """What the queue says of itself, asked once; nothing where that is not permitted."""
         with self._asking:
             if self._attributes is None:
-                names: list[QueueAttributeNameType] = ["MaximumMessageSize", "VisibilityTimeout"]
+                names: list[QueueAttributeNameType] = [
+                    "MaximumMessageSize",
+                    "VisibilityTimeout",
+                    "RedrivePolicy",
+                ]
                 if self.fifo:
                     names.append("ContentBasedDeduplication")
                 try:
@@ -333,6 +468,34 @@ def _letsgo_queues(client: SQSClient) -> dict[str, str]:
             if deployment := tags.get(LETSGO_TAG):
                 queues[url] = deployment
     return queues
+
+
+def _request(message: OutgoingMessage) -> _MessageRequest:
+    """What SendMessage and an entry of SendMessageBatch have in common."""
+    request: _MessageRequest = {"MessageBody": message.body.decode()}
+    # SQS refuses DelaySeconds on FIFO queues, and 0 would override a queue's own delay.
+    if message.delay_seconds:
+        request["DelaySeconds"] = message.delay_seconds
+    if message.attributes:
+        request["MessageAttributes"] = _to_sqs(message.attributes)
+    if message.group_id is not None:
+        request["MessageGroupId"] = message.group_id
+    if message.deduplication_id is not None:
+        request["MessageDeduplicationId"] = message.deduplication_id
+    return request
+
+
+def _failed_at_sqs(sent: Sent) -> bool:
+    """Whether SQS refused one entry of a batch for a reason of its own."""
+    return isinstance(sent, _EntryFailed) and sent.retryable
+
+
+def _not_acknowledged(message: ReceivedMessage) -> str:
+    return f"message {message.message_id} was not acknowledged"
+
+
+def _explain_entry(entry: BatchResultErrorEntryTypeDef) -> str:
+    return f"{entry['Code']}: {entry.get('Message', '')}".rstrip(".: ")
 
 
 def _to_sqs(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from letsgo_queue.errors import LetsGoQueueError, QueueUnavailable
-from letsgo_queue.transports.base import MAX_RECEIVE, ReceivedMessage, Transport
+from letsgo_queue.transports.base import MAX_BATCH, ReceivedMessage, Transport
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ class Poller:
         """Wait for a free thread, and take up to ten: nothing is received that has to wait."""
         self._free.acquire()
         slots = 1
-        while slots < MAX_RECEIVE and self._free.acquire(blocking=False):
+        while slots < MAX_BATCH and self._free.acquire(blocking=False):
             slots += 1
         return slots
 
