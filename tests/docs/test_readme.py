@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -12,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-README = Path(__file__).parents[2] / "README.md"
-_BLOCK = re.compile(r"```python\n# (\w+\.py)\n(.*?)```", re.DOTALL)
+from tests.docs.support import write_blocks
+
+FILES = {"orders.py", "send.py", "work.py", "watch.py", "configured.py"}
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A folder with the README's files in it."""
-    for name, code in _BLOCK.findall(README.read_text(encoding="utf-8")):
-        (tmp_path / name).write_text(code, encoding="utf-8")
+    """A folder with the README's files in it; every one is run here."""
+    assert write_blocks("README.md", tmp_path) == FILES
     return tmp_path
 
 
@@ -28,18 +27,6 @@ def project(tmp_path: Path) -> Path:
 def environment(project: Path) -> Mapping[str, str]:
     """The README's setting for a laptop."""
     return {**os.environ, "LETSGO_QUEUE_URL": "sqlite:///work.db"}
-
-
-def test_every_python_block_is_a_file_and_is_run_here(project: Path) -> None:
-    blocks = README.read_text(encoding="utf-8").count("```python")
-    assert {path.name for path in project.iterdir()} == {
-        "orders.py",
-        "send.py",
-        "work.py",
-        "watch.py",
-        "configured.py",
-    }
-    assert blocks == len(list(project.iterdir()))
 
 
 def test_what_is_sent_is_received(project: Path, environment: Mapping[str, str]) -> None:
