@@ -57,10 +57,13 @@ def enqueue(
 def worker(
     target: Annotated[str, typer.Argument(help="Where the worker is: module:name.")],
     burst: Annotated[bool, typer.Option(help="Stop once the queue is empty.")] = False,
+    concurrency: Annotated[
+        int | None, typer.Option(help="Messages handled at once; by default as the worker says.")
+    ] = None,
 ) -> None:
     """Run a worker until SIGTERM or SIGINT."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    _load_worker(target).run(burst=burst)
+    _load_worker(target).run(burst=burst, concurrency=concurrency)
 
 
 def _read_payload(payload: str) -> Any:
