@@ -88,7 +88,7 @@ def _attribute(value: Mapping[str, Any]) -> MessageAttribute:
     kind = _text(value["dataType"]).partition(".")[0]
     data_type = cast("Literal['String', 'Number', 'Binary']", kind)
     if data_type == "Binary":
-        return MessageAttribute("Binary", b64decode(value["binaryValue"]))
+        return MessageAttribute("Binary", b64decode(value["binaryValue"], validate=True))
     return MessageAttribute(data_type, _text(value["stringValue"]))
 
 

@@ -220,8 +220,8 @@ class _Invocation:
         return time.time() + seconds + RESERVE_SECONDS < self.deadline
 
     def pause(self, seconds: float) -> bool:
-        """Wait, where there is time for it."""
-        if not self.has_time_for(seconds):
+        """Wait, where there is time for it and somebody knows."""
+        if self.deadline is None or not self.has_time_for(seconds):
             return False
         time.sleep(seconds)
         return True
