@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Unpack, cast
 
 from claimcheck.middleware import ClaimCheckMiddleware, EnqueueResult
 from letsgo_queue.client import Client, EnqueueManyOptions, EnqueueOptions, default_client
+from letsgo_queue.message import AnyMessage, MessageT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from claimcheck.claim_check import ClaimCheck
-    from letsgo_queue.message import AnyMessage
 
 
 def enqueue(message: AnyMessage, **options: Unpack[EnqueueOptions]) -> EnqueueResult:
@@ -41,7 +41,7 @@ async def aenqueue(message: AnyMessage, **options: Unpack[EnqueueOptions]) -> En
 
 
 def enqueue_many(
-    messages: Iterable[AnyMessage], **options: Unpack[EnqueueManyOptions]
+    messages: Iterable[MessageT], **options: Unpack[EnqueueManyOptions[MessageT]]
 ) -> list[EnqueueResult]:
     """Put many messages of any size on the queue, in batches.
 
@@ -61,7 +61,7 @@ def enqueue_many(
 
 
 async def aenqueue_many(
-    messages: Iterable[AnyMessage], **options: Unpack[EnqueueManyOptions]
+    messages: Iterable[MessageT], **options: Unpack[EnqueueManyOptions[MessageT]]
 ) -> list[EnqueueResult]:
     """`enqueue_many` for asyncio: the same, on a thread, so that the event loop stays free."""
     return cast("list[EnqueueResult]", await _client().aenqueue_many(messages, **options))

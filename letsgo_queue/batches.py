@@ -23,7 +23,7 @@ from letsgo_queue.errors import (
     MessageTooLarge,
     SendFailed,
 )
-from letsgo_queue.message import AnyMessage
+from letsgo_queue.message import MessageT
 from letsgo_queue.result import EnqueueResult
 from letsgo_queue.sending import Sending
 from letsgo_queue.transports.base import ANY_QUEUE_BYTES, MAX_BATCH, Sent, Transport
@@ -74,8 +74,8 @@ class _Outcome:
 
 
 def send_many(
-    messages: Iterable[AnyMessage],
-    start: Callable[[AnyMessage], Sending],
+    messages: Iterable[MessageT],
+    start: Callable[[MessageT], Sending],
     transport: Transport,
     *,
     progress: Progress | None,
@@ -113,8 +113,8 @@ def send_many(
 
 
 def _prepare(
-    window: Sequence[AnyMessage],
-    start: Callable[[AnyMessage], Sending],
+    window: Sequence[MessageT],
+    start: Callable[[MessageT], Sending],
     outcome: _Outcome,
     pool: ThreadPoolExecutor,
 ) -> list[_Item]:

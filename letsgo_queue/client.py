@@ -10,7 +10,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypedDict, Unpack
+from typing import Generic, TypedDict, Unpack
 
 from letsgo_queue.attributes import AttributeValue, MessageAttribute, check_attributes
 from letsgo_queue.batches import Progress, send_many
@@ -18,7 +18,7 @@ from letsgo_queue.delays import LONGEST_DELAY_SECONDS, with_due_time
 from letsgo_queue.errors import MessageInvalid
 from letsgo_queue.events import Listener
 from letsgo_queue.listeners import Listeners
-from letsgo_queue.message import AnyMessage, encode
+from letsgo_queue.message import AnyMessage, MessageT, encode
 from letsgo_queue.middleware import Middleware, merge
 from letsgo_queue.result import EnqueueResult
 from letsgo_queue.sending import Sending
@@ -40,12 +40,12 @@ class EnqueueOptions(TypedDict, total=False):
     queue: str | None
 
 
-class EnqueueManyOptions(TypedDict, total=False):
+class EnqueueManyOptions(TypedDict, Generic[MessageT], total=False):
     """The options of `Client.enqueue_many`, which says what each means."""
 
     delay_seconds: float
-    group_id: str | Callable[[AnyMessage], str] | None
-    deduplication_id: Callable[[AnyMessage], str] | None
+    group_id: str | Callable[[MessageT], str] | None
+    deduplication_id: Callable[[MessageT], str] | None
     attributes: Mapping[str, AttributeValue] | None
     queue: str | None
     progress: Progress | None
@@ -168,11 +168,11 @@ class Client:
 
     def enqueue_many(
         self,
-        messages: Iterable[AnyMessage],
+        messages: Iterable[MessageT],
         *,
         delay_seconds: float = 0,
-        group_id: str | Callable[[AnyMessage], str] | None = None,
-        deduplication_id: Callable[[AnyMessage], str] | None = None,
+        group_id: str | Callable[[MessageT], str] | None = None,
+        deduplication_id: Callable[[MessageT], str] | None = None,
         attributes: Mapping[str, AttributeValue] | None = None,
         queue: str | None = None,
         progress: Progress | None = None,
@@ -209,7 +209,7 @@ class Client:
         if not callable(group_id):
             _check_group(group_id, transport)
 
-        def start(message: AnyMessage) -> Sending:
+        def start(message: MessageT) -> Sending:
             message_type, body = encode(message)
             return self._start(
                 message_type,
@@ -253,12 +253,12 @@ class Client:
         return await asyncio.to_thread(self.enqueue, message, **options)
 
     async def aenqueue_many(
-        self, messages: Iterable[AnyMessage], **options: Unpack[EnqueueManyOptions]
+        self, messages: Iterable[MessageT], **options: Unpack[EnqueueManyOptions[MessageT]]
     ) -> list[EnqueueResult]:
         """`enqueue_many` for asyncio: the same, on a thread, so that the event loop stays free."""
         import asyncio
 
-        return await asyncio.to_thread(self.enqueue_many, messages, **options)
+        return await asyncio.to_thread(lambda: self.enqueue_many(messages, **options))
 
     def using(self, *middleware: Middleware) -> Client:
         """A client on the same queues and listeners, with `middleware` added."""
@@ -351,14 +351,14 @@ def enqueue(message: AnyMessage, **options: Unpack[EnqueueOptions]) -> EnqueueRe
 
 
 def enqueue_many(
-    messages: Iterable[AnyMessage], **options: Unpack[EnqueueManyOptions]
+    messages: Iterable[MessageT], **options: Unpack[EnqueueManyOptions[MessageT]]
 ) -> list[EnqueueResult]:
     """Put many messages on the default client's queue; see `Client.enqueue_many`."""
     return default_client().enqueue_many(messages, **options)
 
 
 async def aenqueue_many(
-    messages: Iterable[AnyMessage], **options: Unpack[EnqueueManyOptions]
+    messages: Iterable[MessageT], **options: Unpack[EnqueueManyOptions[MessageT]]
 ) -> list[EnqueueResult]:
     """`enqueue_many` for asyncio; see `Client.aenqueue_many`."""
     return await default_client().aenqueue_many(messages, **options)

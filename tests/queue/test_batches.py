@@ -302,10 +302,11 @@ class TestOnSqs:
 
     def test_groups_and_deduplication_ids_by_message(self, aws: AwsServer) -> None:
         client = Client(aws.make_queue(FifoQueue="true"))
+        messages: list[dict[str, Any]] = [{"type": f"g{n % 2}", "payload": n} for n in range(6)]
         client.enqueue_many(
-            [{"type": f"g{n % 2}", "payload": n} for n in range(6)],
-            group_id=lambda message: message["type"],  # type: ignore[index]  # they are mappings
-            deduplication_id=lambda message: f"d{message['payload'] // 2}",  # type: ignore[index]
+            messages,
+            group_id=lambda message: message["type"],
+            deduplication_id=lambda message: f"d{message['payload'] // 2}",
         )
         received: list[ReceivedMessage] = []
         while messages := receive(client.transport(), wait_seconds=0):
