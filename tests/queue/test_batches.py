@@ -302,9 +302,9 @@ class TestOnSqs:
 
     def test_groups_and_deduplication_ids_by_message(self, aws: AwsServer) -> None:
         client = Client(aws.make_queue(FifoQueue="true"))
-        messages: list[dict[str, Any]] = [{"type": f"g{n % 2}", "payload": n} for n in range(6)]
+        given: list[dict[str, Any]] = [{"type": f"g{n % 2}", "payload": n} for n in range(6)]
         client.enqueue_many(
-            messages,
+            given,
             group_id=lambda message: message["type"],
             deduplication_id=lambda message: f"d{message['payload'] // 2}",
         )
