@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -81,6 +83,15 @@ def unavailable(
     return QueueUnavailable(
         f"queue {queue_url}: {consequence}: {explain(error)}.", retryable=is_retryable(error)
     )
+
+
+@contextmanager
+def asking(queue_url: str, consequence: str) -> Iterator[None]:
+    """Raise what boto3 raises in the block as `unavailable` does."""
+    try:
+        yield
+    except (ClientError, BotoCoreError) as error:
+        raise unavailable(queue_url, consequence, error) from error
 
 
 def error_code(error: ClientError) -> str:
