@@ -13,6 +13,7 @@ content never appears in an error.
     ├── SendUncertain            no answer came: the message may be on the queue
     ├── EnqueueManyError         of several messages some were not sent; it says which
     ├── QueueUnavailable         asking the queue, acknowledging or extending failed
+    ├── RedriveIncomplete        of several dead letters some were not moved; it says which
     ├── HandlerMissing           no handler is registered for the message's type
     ├── Retry                    raised by a handler: deliver the message again later
     └── Reject                   raised by a handler: this message will never succeed
@@ -119,6 +120,22 @@ class QueueUnavailable(LetsGoQueueError):
     def __init__(self, text: str, *, retryable: bool = True) -> None:
         super().__init__(text)
         self.retryable = retryable
+
+
+class RedriveIncomplete(LetsGoQueueError):
+    """Of the dead letters to be redriven some were not; they are dead letters still.
+
+    Attributes:
+        moved: How many are back on the queue.
+        errors: Why the others are not, by message id. `SendUncertain`, and `QueueUnavailable` where
+            a letter could not be removed, mean that the message may be on the queue as well.
+    """
+
+    def __init__(self, text: str, *, moved: int, errors: Mapping[str, LetsGoQueueError]) -> None:
+        super().__init__(text)
+        self.moved = moved
+        self.errors = errors
+        self.retryable = all(error.retryable for error in errors.values())
 
 
 class HandlerMissing(LetsGoQueueError):
