@@ -28,6 +28,12 @@ DEFAULT_CONCURRENCY = 10
 MAX_WAIT_SECONDS = 20
 """The longest long poll that SQS allows."""
 
+LOCAL_HOST = "127.0.0.1"
+LOCAL_PORT = 3002
+"""Where LetsGo's local worker listens."""
+
+MAX_PORT = 65_535
+
 
 class Worker:
     """Runs handlers for the messages of a queue.
@@ -151,8 +157,56 @@ class Worker:
                 self._stopping.clear()
         logger.info("worker stopped")
 
+    def serve(
+        self,
+        *,
+        host: str = LOCAL_HOST,
+        port: int = LOCAL_PORT,
+        on_ready: Callable[[str], None] | None = None,
+    ) -> None:
+        """Handle the messages that are posted to this machine, until stopped: LetsGo's local mode.
+
+        Senders have `LETSGO_LOCAL_QUEUE_URL=http://localhost:3002`; this worker's own queue is left
+        alone. Messages are handled at once and never again: a delay is not observed, and one that
+        fails is logged and dropped. It stops as `run` does; what was accepted is handled first.
+
+        Args:
+            host: The name or address to listen on; whoever reaches it can have messages handled.
+            port: The port, 0 to 65,535; 0 for one that is free.
+            on_ready: Called with the address once messages are taken.
+
+        Raises:
+            SettingsInvalid: One cannot listen there, or waitress is not installed.
+        """
+        from letsgo_queue.worker.local_http import LocalHttpServer
+
+        _check_range("port", port, 0, MAX_PORT)
+        self._registry.prepare()
+        processor = Processor(
+            self._registry,
+            middleware=self._middleware,
+            emit=self._listeners.emit,
+            concurrency=self._concurrency,
+            stopping=self._stopping,
+        )
+        server = LocalHttpServer(
+            processor.process, host=host, port=port, concurrency=self._concurrency
+        )
+        try:
+            for middleware in (*self._middleware, *self._registry.middleware()):
+                middleware.prepare(server.url)
+            with stop_on_signals(self.stop):
+                if on_ready is not None:
+                    on_ready(server.url)
+                server.run(self._stopping)
+        finally:
+            server.close()
+            processor.close()
+            self._stopping.clear()
+        logger.info("worker stopped")
+
     def stop(self) -> None:
-        """Have `run` return once what is in hand is finished, also one that is about to start.
+        """Have `run` or `serve` return once what is in hand is finished, also if about to start.
 
         Safe from any thread. On SQS the long poll that is under way ends first (`wait_seconds`).
         """
