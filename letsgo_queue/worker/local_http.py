@@ -149,16 +149,19 @@ class LocalHttpServer:
             event = json.loads(request["wsgi.input"].read())
         except (ValueError, RecursionError):
             return _refuse(start_response, "Bad request. Body must be JSON.")
-        write = start_response("201 Created", [("Content-Length", "0")])
+        answered = threading.Event()
         try:
-            # Sends the answer now, where returning it would send it after the handlers have begun.
+            # Before the answer, so that what a sender posts next comes after it.
+            self._take(event, answered)
+            write = start_response("201 Created", [("Content-Length", "0")])
+            # Sends the answer now: it must not wait for a handler, which may end this process.
             write(b"")
         finally:
             # Also where the client has gone: it may think that the message was accepted.
-            self._take(event)
+            answered.set()
         return []
 
-    def _take(self, event: object) -> None:
+    def _take(self, event: object, answered: threading.Event) -> None:
         """Hand on what was posted: SQS records, or the event of a scheduler."""
         fields = event if isinstance(event, dict) else {}
         records = fields.get("Records")
@@ -166,19 +169,20 @@ class LocalHttpServer:
             self._take_scheduled(fields)
         elif isinstance(records, list):
             for record in records:
-                self._take_record(record)
+                self._take_record(record, answered)
         else:
             logger.warning("what was posted has no Records, and is dropped")
 
-    def _take_record(self, record: object) -> None:
+    def _take_record(self, record: object, answered: threading.Event) -> None:
         try:
             received = received_from(record if isinstance(record, dict) else {})
         except MessageInvalid as error:
             logger.warning("%s It is dropped.", error)
         else:
-            self._pool.submit(self._handle, received)
+            self._pool.submit(self._handle, received, answered)
 
-    def _handle(self, received: ReceivedMessage) -> None:
+    def _handle(self, received: ReceivedMessage, answered: threading.Event) -> None:
+        answered.wait()
         if not self._process(self._transport, received):
             logger.warning(
                 "message %s is dropped: LetsGo's local mode has no retries", received.message_id

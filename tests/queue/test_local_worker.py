@@ -339,6 +339,18 @@ def test_runs_up_to_its_concurrency_and_the_rest_in_order() -> None:
     assert begun[2] == 2
 
 
+def test_keeps_the_order_of_a_sender() -> None:
+    worker, handled = collecting(concurrency=1)
+
+    with serving(worker) as url:
+        client = Client(url)
+        for number in range(100):
+            client.enqueue(order(number=number))
+        wait_for(lambda: len(handled) == 100, "all messages")
+
+    assert [message["payload"]["number"] for message in handled] == list(range(100))
+
+
 def test_finishes_what_was_accepted_when_it_is_stopped() -> None:
     worker = Worker(concurrency=1)
     begun = threading.Event()
