@@ -51,6 +51,12 @@ def for_one_send(message: OutgoingMessage) -> OutgoingMessage:
     return replace(message, delay_seconds=MAX_DELAY_SECONDS)
 
 
+def without_due_time(message: OutgoingMessage) -> OutgoingMessage:
+    """The message as it goes where no delay is observed."""
+    others = {name: value for name, value in message.attributes.items() if name != DUE_AT}
+    return replace(message, attributes=others)
+
+
 def seconds_left(message: ReceivedMessage, now: float) -> int:
     """How long a message is not due yet, rounded up; 0 when it is.
 

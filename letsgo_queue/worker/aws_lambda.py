@@ -10,7 +10,6 @@ https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
 
 from __future__ import annotations
 
-import inspect
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,24 +17,20 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypedDict
 
 from letsgo_queue.errors import LetsGoQueueError, MessageInvalid, QueueUnavailable
-from letsgo_queue.records import Record, queue_url, received_from
+from letsgo_queue.records import Record, is_scheduled, queue_url, received_from
 from letsgo_queue.transports.base import (
     OutgoingMessage,
     ReceivedMessage,
     Sent,
     Transport,
 )
-from letsgo_queue.worker.event_loop import EventLoopThread
 from letsgo_queue.worker.ordering import lines_of
 from letsgo_queue.worker.processing import Processor
-from letsgo_queue.worker.registry import Registry
 
 logger = logging.getLogger(__name__)
 
 RESERVE_SECONDS = 1.0
 """No record is begun, and nothing waits, when so little of the invocation's time is left."""
-
-SCHEDULED_EVENT = "Scheduled Event"
 
 
 class ItemFailure(TypedDict):
@@ -117,35 +112,31 @@ class LambdaEvents:
 
     def __init__(
         self,
-        registry: Registry,
         *,
         make_processor: Callable[[Callable[[float], bool]], Processor],
         prepare: Callable[[str], None],
         open_queue: Callable[[str], Transport],
-        event_loop: EventLoopThread,
         concurrency: int,
     ) -> None:
         """Take what the worker has.
 
         Args:
-            registry: The handlers.
             make_processor: Makes the processor of an invocation, by how it may wait.
             prepare: Called with the URL of a queue before its first message is handled.
             open_queue: Opens a queue by its URL.
-            event_loop: Runs async handlers.
             concurrency: Records handled at once.
         """
-        self._registry = registry
         self._make_processor = make_processor
         self._prepare = prepare
         self._open_queue = open_queue
-        self._event_loop = event_loop
         self._concurrency = concurrency
 
     def handle(self, event: Mapping[str, Any], context: object) -> BatchResponse | None:
         """Handle an event; see `Worker.lambda_handler`."""
-        if event.get("detail-type") == SCHEDULED_EVENT:
-            self._run_scheduled(event)
+        invocation = _Invocation(_deadline(context))
+        processor = self._make_processor(invocation.pause)
+        if is_scheduled(event):
+            processor.run_scheduled(event)
             return None
         records = event.get("Records")
         if not isinstance(records, list) or not all(isinstance(r, Mapping) for r in records):
@@ -153,14 +144,11 @@ class LambdaEvents:
                 "the event is neither that of an SQS source (it has no Records) nor a scheduled "
                 "one. Check what triggers this function."
             )
-        return self._run_records(records, _Invocation(_deadline(context)))
+        return self._run_records(records, processor, invocation)
 
-    def _run_scheduled(self, event: Mapping[str, Any]) -> None:
-        outcome = self._registry.scheduled(event)
-        if inspect.isawaitable(outcome):
-            self._event_loop.run(outcome)
-
-    def _run_records(self, records: Sequence[Record], invocation: _Invocation) -> BatchResponse:
+    def _run_records(
+        self, records: Sequence[Record], processor: Processor, invocation: _Invocation
+    ) -> BatchResponse:
         if not records:
             return {"batchItemFailures": []}
         queue = self._queue_of(records[0])
@@ -175,7 +163,6 @@ class LambdaEvents:
                     raise  # nothing could name it in the answer
                 logger.warning("%s", error)
                 failed.add(record["messageId"])
-        processor = self._make_processor(invocation.pause)
         lines = lines_of(messages, fifo=queue.fifo)
         with ThreadPoolExecutor(min(self._concurrency, len(lines) or 1), "letsgo-lambda") as pool:
             for not_handled in pool.map(

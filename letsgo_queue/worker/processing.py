@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from letsgo_queue.delays import seconds_left, sent_on
 from letsgo_queue.delivery import Delivery, Visibility
@@ -120,6 +120,16 @@ class Processor:
             return self._failed(attempt, error)
         self._succeeded(attempt)
         return True
+
+    def run_scheduled(self, event: Mapping[str, Any]) -> None:
+        """Handle a scheduled event; what its handler raises is the caller's.
+
+        Raises:
+            HandlerMissing: There is no handler for it.
+        """
+        outcome = self._registry.scheduled(event)
+        if inspect.isawaitable(outcome):
+            self._event_loop.run(outcome)
 
     def _handle(self, attempt: _Attempt) -> None:
         delivery = self._delivery(attempt)

@@ -37,6 +37,12 @@ DEFAULT_CONCURRENCY = 10
 MAX_WAIT_SECONDS = 20
 """The longest long poll that SQS allows."""
 
+LOCAL_HOST = "127.0.0.1"
+LOCAL_PORT = 3002
+"""Where LetsGo's local worker listens."""
+
+MAX_PORT = 65_535
+
 
 class Worker:
     """Runs handlers for the messages of a queue.
@@ -216,8 +222,56 @@ class Worker:
         """
         return self._lambda_events.handle(event, context)
 
+    def serve(
+        self,
+        *,
+        host: str = LOCAL_HOST,
+        port: int = LOCAL_PORT,
+        concurrency: int | None = None,
+        on_ready: Callable[[str], None] | None = None,
+    ) -> None:
+        """Handle the messages that are posted to this machine, until stopped: LetsGo's local mode.
+
+        Senders have `LETSGO_LOCAL_QUEUE_URL=http://localhost:3002`; this worker's own queue is left
+        alone. Messages are handled at once and never again: a delay is not observed, and one that
+        fails is logged and dropped. It stops as `run` does; what was accepted is handled first.
+
+        Args:
+            host: The name or address to listen on; whoever reaches it can have messages handled.
+            port: The port, 0 to 65,535; 0 for one that is free.
+            concurrency: Messages handled at once, in place of the worker's own.
+            on_ready: Called with the address once messages are taken.
+
+        Raises:
+            SettingsInvalid: One cannot listen there, or waitress is not installed.
+        """
+        from letsgo_queue.worker.local_http import LocalHttpServer
+
+        _check_range("port", port, 0, MAX_PORT)
+        concurrency = self._concurrency if concurrency is None else concurrency
+        _check_range("concurrency", concurrency, 1, None)
+        processor = self._processor(lambda seconds: not self._stopping.wait(seconds))
+        server = LocalHttpServer(
+            processor.process,
+            processor.run_scheduled,
+            host=host,
+            port=port,
+            concurrency=concurrency,
+        )
+        try:
+            self._prepare(server.url)
+            with stop_on_signals(self.stop):
+                if on_ready is not None:
+                    on_ready(server.url)
+                server.run(self._stopping)
+        finally:
+            server.close()
+            self._event_loop.stop()
+            self._stopping.clear()
+        logger.info("worker stopped")
+
     def stop(self) -> None:
-        """Have `run` return once what is in hand is finished, also one that is about to start.
+        """Have `run` or `serve` return once what is in hand is finished, also if about to start.
 
         Safe from any thread. On SQS the long poll that is under way ends first (`wait_seconds`).
         """
@@ -227,11 +281,9 @@ class Worker:
     def _lambda_events(self) -> LambdaEvents:
         client = self._client or default_client()
         return LambdaEvents(
-            self._registry,
             make_processor=self._processor,
             prepare=functools.cache(self._prepare),
             open_queue=client.transport,
-            event_loop=self._event_loop,
             concurrency=self._concurrency,
         )
 

@@ -28,6 +28,8 @@ from letsgo_queue import (
     SettingsInvalid,
     Worker,
 )
+from letsgo_queue.admin.base import dead_letter
+from letsgo_queue.admin.sqlite import SqliteAdmin
 from letsgo_queue.middleware import Handle
 from letsgo_queue.transports.base import DEAD_LETTER_REASON, ReceivedMessage
 from letsgo_queue.transports.memory import MemoryTransport
@@ -168,16 +170,15 @@ def test_a_delay_that_sqs_refuses_is_refused_where_it_is_raised(delay: float) ->
         Retry(delay=delay)
 
 
-def dead_letters(transport: MemoryTransport | SqliteTransport) -> list[tuple[str, str]]:
+def dead_letters(transport: MemoryTransport | SqliteTransport) -> list[tuple[str, str | None]]:
     """Body and reason of each dead letter."""
     if isinstance(transport, MemoryTransport):
-        return [
-            (letter.body, str(letter.attributes[DEAD_LETTER_REASON].value))
-            for letter in transport.dead_letters
-        ]
-    with transport._transaction() as connection:
-        rows = connection.execute("SELECT body, attributes FROM queue_dead_letters").fetchall()
-    return [(row["body"], json.loads(row["attributes"])[DEAD_LETTER_REASON][1]) for row in rows]
+        letters = [dead_letter(message) for message in transport.dead_letters]
+    else:
+        admin = SqliteAdmin(transport.url)
+        letters = list(admin.dead_letters())
+        admin.close()
+    return [(letter.body, letter.reason) for letter in letters]
 
 
 def test_reject_moves_a_message_to_the_dead_letters_at_once(
