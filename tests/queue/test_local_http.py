@@ -17,7 +17,6 @@ import pytest
 from letsgo_queue import (
     Client,
     LetsGoQueueError,
-    MessageAttribute,
     MessageTooLarge,
     SendFailed,
     SendUncertain,
@@ -26,7 +25,7 @@ from letsgo_queue import (
 )
 from letsgo_queue.records import received_from
 from letsgo_queue.transports import local_http
-from letsgo_queue.transports.base import MAX_MESSAGE_BYTES, ReceivedMessage
+from letsgo_queue.transports.base import MAX_MESSAGE_BYTES, OutgoingMessage, ReceivedMessage
 from letsgo_queue.transports.local_http import LocalHttpTransport
 from tests.queue.letsgo import (
     NODE,
@@ -35,12 +34,7 @@ from tests.queue.letsgo import (
     letsgo_worker_on_node,
 )
 from tests.queue.support import SECRET, order, outgoing, printed, wait_for
-
-COMPLETE = {
-    "text": MessageAttribute("String", "Grüße 🎉"),
-    "number": MessageAttribute("Number", "-12.5"),
-    "binary": MessageAttribute("Binary", b"\x00\xff\xfe"),
-}
+from tests.queue.test_transports import COMPLETE, sized
 
 
 @pytest.fixture(
@@ -131,17 +125,28 @@ def test_a_batch_is_one_request(stand_in: LetsGoWorker) -> None:
     assert sent == [(first, "1"), (third, "3")]
 
 
-def test_takes_what_sqs_takes_and_not_a_byte_more(stand_in: LetsGoWorker) -> None:
+@pytest.mark.parametrize(
+    "make",
+    [
+        sized,
+        lambda size: sized(size, "€🎉"),
+        lambda size: sized(size, attributes=True),
+    ],
+    ids=["ascii", "multi-byte", "attributes"],
+)
+def test_takes_what_sqs_takes_and_not_a_byte_more(
+    stand_in: LetsGoWorker, make: Callable[[int], OutgoingMessage]
+) -> None:
     transport = LocalHttpTransport(stand_in.url)
     assert transport.max_message_bytes() == MAX_MESSAGE_BYTES
-    largest = outgoing("x" * MAX_MESSAGE_BYTES)
 
     with pytest.raises(MessageTooLarge, match=r"1,048,577 bytes.*accepts 1,048,576"):
-        transport.send(outgoing("x" * (MAX_MESSAGE_BYTES + 1)))
+        transport.send(make(MAX_MESSAGE_BYTES + 1))
     assert stand_in.events == []
 
-    transport.send(largest)
-    assert [record["body"] for record in stand_in.records()] == [largest.body.decode()]
+    transport.send(make(MAX_MESSAGE_BYTES))
+    (record,) = stand_in.records()
+    assert record["body"] == make(MAX_MESSAGE_BYTES).body.decode()
 
 
 def test_a_delay_is_warned_of_once(

@@ -34,7 +34,7 @@ from letsgo_queue import (
 from letsgo_queue.worker.signals import STOP_SIGNALS
 from tests.queue.letsgo import posted_by_letsgo
 from tests.queue.support import DEADLINE_SECONDS, SECRET, events_of, order, serving, wait_for
-from tests.queue.test_local_http import COMPLETE
+from tests.queue.test_transports import COMPLETE
 
 SCRIPT = Path(__file__).with_name("serving_worker.py")
 
