@@ -31,7 +31,7 @@ from claimcheck.errors import (
     TicketForged,
     TicketInvalid,
 )
-from claimcheck.hold import Hold, LeasedHold, NoHold, Purge, purge_before, settle
+from claimcheck.hold import Hold, LeasedHold, NoHold, Purge, check_purge, purge_before, settle
 from claimcheck.signing import Signer
 from claimcheck.stores.base import PART_BYTES, ClaimHead, ClaimStore, Held, Lease
 from claimcheck.ticket import CarriedTicket, SealedMessage, StoredTicket, Ticket
@@ -120,6 +120,10 @@ class Opened:
         """The work failed: have the claim there again. False if another delivery has it by now."""
         return self._hold.put_back()
 
+    def settle(self, *, succeeded: bool) -> None:
+        """The work is over: purge the claim or put it back; what the store refuses is logged."""
+        settle(self._hold, self.claim_id, succeeded=succeeded)
+
     def __enter__(self) -> Self:
         """Nothing more: the claim is held already."""
         return self
@@ -131,7 +135,7 @@ class Opened:
         traceback: TracebackType | None,
     ) -> None:
         """Purge, or put back where the block raised."""
-        settle(self._hold, self.claim_id, succeeded=kind is None)
+        self.settle(succeeded=kind is None)
 
 
 class ClaimCheck:
@@ -172,8 +176,7 @@ class ClaimCheck:
         for name, value in numbers.items():
             if not 0 < value < math.inf:
                 raise SettingsInvalid(f"{name}={value}: give a number above 0.")
-        if purge not in {"after", "before", "never"}:
-            raise SettingsInvalid(f"purge={purge!r}: give 'after', 'before' or 'never'.")
+        check_purge(purge)
         self.store = store
         self._threshold = threshold
         self._inline_limit = inline_limit

@@ -5,15 +5,25 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, get_args
 
-from claimcheck.errors import ClaimStoreError
+from claimcheck.errors import ClaimStoreError, SettingsInvalid
 from claimcheck.stores.base import ClaimHead, ClaimStore, Lease
 
 logger = logging.getLogger(__name__)
 
 Purge: TypeAlias = Literal["after", "before", "never"]
 """When a claim's bytes are removed: after the handler, before it, or when they expire."""
+
+
+def check_purge(purge: str) -> None:
+    """Refuse what is no `Purge`.
+
+    Raises:
+        SettingsInvalid: It is not known.
+    """
+    if purge not in get_args(Purge):
+        raise SettingsInvalid(f"purge={purge!r}: give 'after', 'before' or 'never'.")
 
 
 class Hold(Protocol):
