@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -149,9 +150,12 @@ def delete_handled(
 ) -> list[str]:
     """Delete what the answer does not name, as Lambda does; the ids that are left."""
     failed = {each["itemIdentifier"] for each in (answer or {})["batchItemFailures"]}
+    sqs = aws.sqs()
     for record in event["Records"]:
         if record["messageId"] not in failed:
-            aws.sqs().delete_message(QueueUrl=url, ReceiptHandle=record["receiptHandle"])
+            # A worker has deleted what it rejected.
+            with suppress(sqs.exceptions.ReceiptHandleIsInvalid):
+                sqs.delete_message(QueueUrl=url, ReceiptHandle=record["receiptHandle"])
     return sorted(failed)
 
 
