@@ -138,10 +138,18 @@ class LocalHttpServer:
             self.close()
 
     def close(self) -> None:
-        """Answer what is being asked, stop listening, and finish what was accepted."""
+        """Answer what is being asked, stop listening, and finish what was accepted.
+
+        A KeyboardInterrupt meanwhile drops what has not begun.
+        """
         self._server.task_dispatcher.shutdown()
         self._wasyncore.close_all(self._sockets)
-        self._pool.shutdown()
+        try:
+            self._pool.shutdown()
+        except KeyboardInterrupt:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            logger.warning("interrupted again: what was accepted and has not begun is dropped")
+            raise
 
     def _answer(self, request: WSGIEnvironment, start_response: StartResponse) -> Sequence[bytes]:
         if (request["REQUEST_METHOD"], _target(request)) != ("POST", "/"):

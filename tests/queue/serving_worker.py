@@ -5,12 +5,22 @@ It prints its address, and "begun" when a handler begins, which ends when a line
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Any
 
 from letsgo_queue import Worker
 
 worker = Worker(concurrency=1)
+
+
+class TellsOfDropping(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        if "has not begun" in record.getMessage():
+            print("dropping", flush=True)
+
+
+logging.getLogger().addHandler(TellsOfDropping())
 
 
 @worker.default

@@ -11,7 +11,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -32,7 +33,7 @@ from letsgo_queue import (
     Worker,
 )
 from letsgo_queue.worker.signals import STOP_SIGNALS
-from tests.queue.letsgo import posted_by_letsgo
+from tests.queue.letsgo import NODE, posted_by_letsgo
 from tests.queue.support import DEADLINE_SECONDS, SECRET, events_of, order, serving, wait_for
 from tests.queue.test_transports import COMPLETE
 
@@ -95,6 +96,25 @@ def test_handles_what_letsgos_own_client_posts() -> None:
     (handled,) = events
     assert isinstance(handled, MessageHandled)
     assert (handled.message_id, handled.queue) == ("k3j9x2m1pq0", url)
+
+
+@pytest.mark.skipif(NODE is None, reason="there is no Node")
+def test_letsgos_own_client_on_node_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = Worker()
+    seen: list[Delivery] = []
+
+    @worker.default
+    def collect(message: dict[str, Any], delivery: Delivery) -> None:
+        seen.append(delivery)
+
+    message = '{"type":"order:new","payload":"Grüße, 世界 🎉"}'
+    with serving(worker) as url:
+        monkeypatch.setenv("LETSGO_LOCAL_QUEUE_URL", url)
+        script = str(Path(__file__).with_name("letsgo_client.mjs"))
+        sent = subprocess.check_output([NODE or "", script, message], text=True)
+        wait_for(lambda: seen, "the message")
+
+    assert [(delivery.message_id, delivery.body) for delivery in seen] == [(sent.strip(), message)]
 
 
 def test_handles_what_our_client_posts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -496,24 +516,51 @@ def test_a_mistake_in_a_handler_shows_before_it_listens() -> None:
         worker.serve(port=0)
 
 
-@pytest.mark.parametrize("number", STOP_SIGNALS)
-def test_a_signal_finishes_what_was_accepted(number: signal.Signals) -> None:
+@contextmanager
+def serving_process() -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """`serving_worker.py` at work, and its address."""
     with subprocess.Popen(
         [sys.executable, str(SCRIPT)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
-        assert process.stdin
         assert process.stdout
         try:
-            url = process.stdout.readline().strip()
-            ask(url, posted_by_letsgo(order(number=1), order(number=2)))
-            assert process.stdout.readline() == "begun 1\n"
-
-            process.send_signal(number)
-            process.stdin.write("go\ngo\n")
-            process.stdin.flush()
-
-            rest = process.stdout.read()
-            assert process.wait(DEADLINE_SECONDS) == 0
+            yield process.stdout.readline().strip(), process
         finally:
             process.kill()
-    assert rest.split("\n") == ["ended 1", "begun 2", "ended 2", "stopped", ""]
+
+
+def let_handlers_end(process: subprocess.Popen[str]) -> list[str]:
+    """Let two handlers end; all that the process still prints."""
+    assert process.stdin
+    assert process.stdout
+    process.stdin.write("go\ngo\n")
+    process.stdin.flush()
+    return process.stdout.read().splitlines()
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_a_signal_finishes_what_was_accepted(number: signal.Signals) -> None:
+    with serving_process() as (url, process):
+        assert process.stdout
+        ask(url, posted_by_letsgo(order(number=1), order(number=2)))
+        assert process.stdout.readline() == "begun 1\n"
+
+        process.send_signal(number)
+
+        assert let_handlers_end(process) == ["ended 1", "begun 2", "ended 2", "stopped"]
+        assert process.wait(DEADLINE_SECONDS) == 0
+
+
+def test_a_second_interrupt_drops_what_has_not_begun() -> None:
+    with serving_process() as (url, process):
+        assert process.stdout
+        ask(url, posted_by_letsgo(order(number=1), order(number=2)))
+        assert process.stdout.readline() == "begun 1\n"
+
+        process.send_signal(signal.SIGINT)
+        wait_for(lambda: not listens(url), "it to stop listening")
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == "dropping\n"
+
+        assert let_handlers_end(process) == ["ended 1"]
+        assert process.wait(DEADLINE_SECONDS) != 0
