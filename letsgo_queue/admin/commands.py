@@ -208,11 +208,14 @@ def _as_json(letter: DeadLetter, *, bodies: bool) -> Mapping[str, Any]:
 
 
 def _print_letter(letter: DeadLetter, *, bodies: bool) -> None:
-    typer.echo(
-        f"{letter.message_id}  {printable(letter.type or 'no type')}  {counted(letter.size, 'byte')}  "
-        f"sent {letter.sent_at:%Y-%m-%d %H:%M:%S} UTC  "
-        f"received {counted(letter.receive_count, 'time')}"
+    facts = (
+        letter.message_id,
+        printable(letter.type or "no type"),
+        counted(letter.size, "byte"),
+        f"sent {letter.sent_at:%Y-%m-%d %H:%M:%S} UTC",
+        f"received {counted(letter.receive_count, 'time')}",
     )
+    typer.echo("  ".join(facts))
     typer.echo(f"    {printable(letter.reason or 'received too often')}")
     if bodies:
         for name, attribute in letter.attributes.items():
