@@ -31,7 +31,7 @@ from claimcheck.errors import (
     TicketForged,
     TicketInvalid,
 )
-from claimcheck.hold import Hold, LeasedHold, NoHold, Purge, purge_before, settle
+from claimcheck.hold import Hold, LeasedHold, NoHold, Purge, check_purge, purge_before, settle
 from claimcheck.signing import Signer
 from claimcheck.stores.base import PART_BYTES, ClaimHead, ClaimStore, Held, Lease
 from claimcheck.ticket import CarriedTicket, SealedMessage, StoredTicket, Ticket
@@ -51,6 +51,11 @@ ANY_QUEUE_BYTES = 262_144
 
 EXPIRY_SECONDS = 15 * 24 * 3600
 """Longer than SQS keeps any message (14 days), counted from its delivery."""
+
+RENEW_AFTER_SECONDS = 12 * 3600
+"""How old a claim is when a failure renews it: not with every retry, since that writes its parts
+again; and often enough that it outlives the message, for which a move to the dead-letter queue, or
+back, starts up to 14 days anew."""
 
 _CLAIM_ID_BYTES = 18  # 144 bits, 24 characters
 
@@ -115,6 +120,10 @@ class Opened:
         """The work failed: have the claim there again. False if another delivery has it by now."""
         return self._hold.put_back()
 
+    def settle(self, *, succeeded: bool) -> None:
+        """The work is over: purge the claim or put it back; what the store refuses is logged."""
+        settle(self._hold, self.claim_id, succeeded=succeeded)
+
     def __enter__(self) -> Self:
         """Nothing more: the claim is held already."""
         return self
@@ -126,7 +135,7 @@ class Opened:
         traceback: TracebackType | None,
     ) -> None:
         """Purge, or put back where the block raised."""
-        settle(self._hold, self.claim_id, succeeded=kind is None)
+        self.settle(succeeded=kind is None)
 
 
 class ClaimCheck:
@@ -167,8 +176,7 @@ class ClaimCheck:
         for name, value in numbers.items():
             if not 0 < value < math.inf:
                 raise SettingsInvalid(f"{name}={value}: give a number above 0.")
-        if purge not in {"after", "before", "never"}:
-            raise SettingsInvalid(f"purge={purge!r}: give 'after', 'before' or 'never'.")
+        check_purge(purge)
         self.store = store
         self._threshold = threshold
         self._inline_limit = inline_limit
@@ -349,12 +357,13 @@ class ClaimCheck:
             raise in_progress(what, found.until - now)
         if found is None:
             raise gone(what, ticket, now, receive_count, purge)
-        hold: Hold = NoHold() if purge == "never" else LeasedHold(self.store, found.head, lease)
+        leased = LeasedHold(self.store, found.head, lease, _renewed(found.head, now))
+        hold: Hold = NoHold() if purge == "never" else leased
         try:
             parts = whole_parts(what, ticket, sealed.type, found, now)
             text = unpack(what, sealed, b"".join(parts))
             if purge == "before":
-                purged = purge_before(what, self.store, found.head, parts, lease)
+                purged = purge_before(what, leased, parts)
                 if purged is None:
                     raise in_progress(what, 0.0)
                 hold = purged
@@ -373,6 +382,12 @@ class ClaimCheck:
         if self._inline_limit is not None:
             return self._inline_limit
         return (queue_limit() if queue_limit else None) or ANY_QUEUE_BYTES
+
+
+def _renewed(head: ClaimHead, now: float) -> int | None:
+    """When a claim is to expire if the work on it fails; None while it is young."""
+    expires_at = int(now) + EXPIRY_SECONDS
+    return expires_at if expires_at - head.expires_at >= RENEW_AFTER_SECONDS else None
 
 
 def _to_bytes(body: str | bytes) -> bytes:

@@ -16,6 +16,7 @@ Payload content never appears in an error.
     ├── ClaimExpired                 nobody fetched the claim in time
     ├── ClaimLost                    the claim is gone, and nobody can tell whether it was handled
     ├── ClaimCorrupted               a part is missing, or the content is not what was sealed
+    ├── RecordUnsupported            a record of a kind that cannot be given its original body
     └── ClaimStoreError              the store refused
         ├── ClaimStoreUnavailable    the store did not answer, or asked to slow down
         └── ClaimTableMissing        the DynamoDB table does not exist
@@ -96,6 +97,10 @@ class ClaimLost(ClaimCheckError):
 
 class ClaimCorrupted(ClaimCheckError):
     """The claim, or the data in the message, is not what was sealed."""
+
+
+class RecordUnsupported(ClaimCheckError):
+    """A record is of a kind that cannot be given its original body."""
 
 
 class ClaimStoreError(ClaimCheckError):

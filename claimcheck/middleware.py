@@ -5,19 +5,14 @@ from __future__ import annotations
 import logging
 import secrets
 import time
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
 from claimcheck.claim_check import ClaimCheck, Opened, Route, Sealed
-from claimcheck.default import claim_check_for
-from claimcheck.errors import (
-    ClaimAlreadyProcessed,
-    ClaimInProgress,
-    ClaimStoreError,
-    SettingsInvalid,
-)
+from claimcheck.errors import ClaimInProgress, ClaimStoreError
 from claimcheck.events import DuplicateSuppressed, MessageOpened, MessageSealed
 from claimcheck.hold import Purge
+from claimcheck.opening import OnDuplicate, Opener
 from letsgo_queue import result as queue_result
 from letsgo_queue.attributes import attributes_size
 from letsgo_queue.delivery import Delivery
@@ -33,8 +28,8 @@ PATIENCE_SECONDS = 900.0
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
 
-OnDuplicate: TypeAlias = Literal["acknowledge", "raise"]
-"""What becomes of a delivery of a message that was handled before."""
+_handling: ContextVar[tuple[ClaimCheckMiddleware, ...]] = ContextVar("handling", default=())
+"""Those whose message a handler is at work on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,23 +82,21 @@ class ClaimCheckMiddleware(Middleware):
         Raises:
             SettingsInvalid: `purge` or `on_duplicate` is not known.
         """
-        if purge not in {None, "after", "before", "never"}:
-            raise SettingsInvalid(f"purge={purge!r}: give 'after', 'before' or 'never'.")
-        if on_duplicate not in {"acknowledge", "raise"}:
-            raise SettingsInvalid(f"on_duplicate={on_duplicate!r}: give 'acknowledge' or 'raise'.")
-        self._claim_check = claim_check
-        self._purge = purge
-        self._on_duplicate = on_duplicate
-        self._by_queue: dict[str, ClaimCheck] = {}
+        self.opener = Opener(claim_check, purge=purge, on_duplicate=on_duplicate)
+
+    @property
+    def handling(self) -> bool:
+        """Whether a handler is being called, on this thread or task, with what this one opened."""
+        return self in _handling.get()
 
     def prepare(self, queue: str) -> None:
         """Make the claim check now, so that a wrong setting shows before the first message."""
-        self._claim_check_for(queue)
+        self.opener.claim_check_for(queue)
 
     def before_send(self, message: OutgoingMessage, context: SendContext) -> OutgoingMessage:
         """Seal the message, where it is too large for the queue."""
         started = time.perf_counter()
-        claim_check = self._claim_check_for(context.transport.url)
+        claim_check = self.opener.claim_check_for(context.transport.url)
         sealed = claim_check.seal(
             message.body,
             type=message.type,
@@ -172,10 +165,7 @@ class ClaimCheckMiddleware(Middleware):
         except ClaimInProgress as error:
             _come_back(delivery, error.retry_after)
             raise
-        except ClaimAlreadyProcessed as error:
-            if self._on_duplicate == "raise":
-                raise
-            logger.warning("%s It is acknowledged.", error)
+        if opened is None:
             delivery.emit(
                 DuplicateSuppressed(
                     type=delivery.type,
@@ -198,9 +188,13 @@ class ClaimCheckMiddleware(Middleware):
         )
         with opened:
             delivery.visibility.follow(lambda until: _extend(opened, until))
-            call_next(delivery.with_body(opened.body))
+            token = _handling.set((*_handling.get(), self))
+            try:
+                call_next(delivery.with_body(opened.body))
+            finally:
+                _handling.reset(token)
 
-    def _open_patiently(self, delivery: Delivery) -> Opened:
+    def _open_patiently(self, delivery: Delivery) -> Opened | None:
         """Open a message, waiting for a store that is down.
 
         Handing the message back would use up its receives while nothing can be done with it, and
@@ -224,22 +218,15 @@ class ClaimCheckMiddleware(Middleware):
                     raise
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
-    def _open(self, delivery: Delivery, lease_id: str) -> Opened:
-        return self._claim_check_for(delivery.queue).open(
+    def _open(self, delivery: Delivery, lease_id: str) -> Opened | None:
+        return self.opener.open(
             delivery.body,
+            queue=delivery.queue,
             message_id=delivery.message_id,
             lease_id=lease_id,
             lease_until=delivery.visibility.until,
             receive_count=delivery.receive_count,
-            purge=self._purge,
         )
-
-    def _claim_check_for(self, queue_url: str) -> ClaimCheck:
-        if self._claim_check is not None:
-            return self._claim_check
-        if queue_url not in self._by_queue:
-            self._by_queue[queue_url] = claim_check_for(queue_url)
-        return self._by_queue[queue_url]
 
 
 def _come_back(delivery: Delivery, seconds: float) -> None:

@@ -94,7 +94,7 @@ def write(message_type: str | None, ticket: Ticket) -> bytes:
     return to_json({**fields, _FIELD: ticket}, exclude_none=True)
 
 
-def looks_sealed(body: bytes) -> bool:
+def looks_sealed(body: str | bytes) -> bool:
     """Whether `read` would take `body` for a sealed message, well-formed or not."""
     return _sealed_fields(body) is not None
 

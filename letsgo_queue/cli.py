@@ -23,6 +23,7 @@ from letsgo_queue.admin.commands import dead_letter_app, queue_app
 from letsgo_queue.client import Client
 from letsgo_queue.errors import LetsGoQueueError, MessageInvalid, SettingsInvalid
 from letsgo_queue.worker import Worker
+from letsgo_queue.worker.worker import LOCAL_HOST, LOCAL_PORT
 
 app = typer.Typer(help="LetsGo's queue and worker, for Python.", no_args_is_help=True)
 app.add_typer(queue_app, name="queue")
@@ -79,11 +80,28 @@ def enqueue(
 @app.command()
 def worker(
     target: Annotated[str, typer.Argument(help="Where the worker is: module:name.")],
+    *,
     burst: Annotated[bool, typer.Option(help="Stop once the queue is empty.")] = False,
+    concurrency: Annotated[
+        int | None, typer.Option(help="Messages handled at once; by default as the worker says.")
+    ] = None,
+    local: Annotated[
+        bool, typer.Option(help="Take messages by HTTP instead: LetsGo's local mode.")
+    ] = False,
+    host: Annotated[str, typer.Option(help="With --local: where to listen.")] = LOCAL_HOST,
+    port: Annotated[
+        int, typer.Option(help="With --local: the port; 0 for one that is free.")
+    ] = LOCAL_PORT,
 ) -> None:
     """Run a worker until SIGTERM or SIGINT."""
+    if local and burst:
+        raise SettingsInvalid("--burst is for a queue that can be empty; --local has none.")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    _load_worker(target).run(burst=burst)
+    found = _load_worker(target)
+    if local:
+        found.serve(host=host, port=port, concurrency=concurrency)
+    else:
+        found.run(burst=burst, concurrency=concurrency)
 
 
 def _read_payload(payload: str) -> Any:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from letsgo_queue.result import EnqueueResult
 
 
+_LONGEST_RETRY_SECONDS = 43_200
+
+
 class LetsGoQueueError(Exception):
     """Base of every error raised by `letsgo_queue`.
 
@@ -145,12 +148,17 @@ class Retry(LetsGoQueueError):
     """Raise it in a handler to have the message delivered again later.
 
     Attributes:
-        delay: Seconds until then, 0 to 43,200; None for what the retry policy says.
+        delay: Seconds until then, 0 to 43,200 (SQS's longest visibility timeout), rounded up; None
+            for what the retry policy says.
     """
 
     retryable = True
 
     def __init__(self, reason: str = "", *, delay: float | None = None) -> None:
+        if delay is not None and not 0 <= delay <= _LONGEST_RETRY_SECONDS:
+            raise MessageInvalid(
+                f"Retry(delay={delay}): SQS takes 0 to {_LONGEST_RETRY_SECONDS:,} seconds."
+            )
         super().__init__(reason or "the handler asks for another delivery")
         self.delay = delay
 
