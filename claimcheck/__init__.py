@@ -6,7 +6,7 @@ Everything public is here; the modules below are how it is made.
 """
 
 from claimcheck.claim_check import ClaimCheck, Opened, Route, Sealed
-from claimcheck.enqueue import aenqueue, enqueue, install
+from claimcheck.enqueue import aenqueue, aenqueue_many, enqueue, enqueue_many, install
 from claimcheck.errors import (
     BodyInvalid,
     BodyTooLarge,
@@ -63,7 +63,9 @@ __all__ = [
     "TicketInvalid",
     "TicketUnsupported",
     "aenqueue",
+    "aenqueue_many",
     "enqueue",
+    "enqueue_many",
     "install",
     "open_store",
     "unwrap_claim_check",

@@ -52,6 +52,11 @@ ANY_QUEUE_BYTES = 262_144
 EXPIRY_SECONDS = 15 * 24 * 3600
 """Longer than SQS keeps any message (14 days), counted from its delivery."""
 
+RENEW_AFTER_SECONDS = 12 * 3600
+"""How old a claim is when a failure renews it: not with every retry, since that writes its parts
+again; and often enough that it outlives the message, for which a move to the dead-letter queue, or
+back, starts up to 14 days anew."""
+
 _CLAIM_ID_BYTES = 18  # 144 bits, 24 characters
 
 
@@ -352,12 +357,13 @@ class ClaimCheck:
             raise in_progress(what, found.until - now)
         if found is None:
             raise gone(what, ticket, now, receive_count, purge)
-        hold: Hold = NoHold() if purge == "never" else LeasedHold(self.store, found.head, lease)
+        leased = LeasedHold(self.store, found.head, lease, _renewed(found.head, now))
+        hold: Hold = NoHold() if purge == "never" else leased
         try:
             parts = whole_parts(what, ticket, sealed.type, found, now)
             text = unpack(what, sealed, b"".join(parts))
             if purge == "before":
-                purged = purge_before(what, self.store, found.head, parts, lease)
+                purged = purge_before(what, leased, parts)
                 if purged is None:
                     raise in_progress(what, 0.0)
                 hold = purged
@@ -376,6 +382,12 @@ class ClaimCheck:
         if self._inline_limit is not None:
             return self._inline_limit
         return (queue_limit() if queue_limit else None) or ANY_QUEUE_BYTES
+
+
+def _renewed(head: ClaimHead, now: float) -> int | None:
+    """When a claim is to expire if the work on it fails; None while it is young."""
+    expires_at = int(now) + EXPIRY_SECONDS
+    return expires_at if expires_at - head.expires_at >= RENEW_AFTER_SECONDS else None
 
 
 def _to_bytes(body: str | bytes) -> bytes:

@@ -18,7 +18,7 @@ except ModuleNotFoundError as missing:
         f"the command line needs {missing.name}: pip install 'letsgo-claimcheck[cli]'"
     ) from None
 
-from claimcheck.errors import ClaimCheckError, SettingsInvalid
+from claimcheck.errors import BodyInvalid, ClaimCheckError, SettingsInvalid
 from claimcheck.settings import DEFAULT_STORE, ClaimCheckSettings
 from claimcheck.stores import open_store
 from letsgo_queue.errors import LetsGoQueueError
@@ -96,6 +96,25 @@ def demo(
     raise typer.Exit(0 if all(check.held for check in checks) else 1)
 
 
+@app.command()
+def show(
+    queue: Annotated[
+        str | None,
+        typer.Option("--queue", help="Queue it came from; by default that of the environment."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Explain a message body from standard input: its route, its sizes, and where its claim is.
+
+    The claim is not taken, and no payload is shown. Exit code 1 where the message cannot be opened.
+    """
+    from claimcheck.show_command import print_report, report_on
+
+    report = report_on(_read_body(), queue)
+    print_report(report, as_json=as_json)
+    raise typer.Exit(0 if report.usable else 1)
+
+
 @table_app.command("create")
 def table_create() -> None:
     """Make the table that the settings name, with on-demand billing and TTL; safe to repeat."""
@@ -111,6 +130,18 @@ def table_create() -> None:
 def table_check() -> None:
     """Compare the table with what claims need; exit code 1 where something is wrong."""
     _show_findings(_table())
+
+
+def _read_body() -> str:
+    try:
+        body = sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError:
+        raise BodyInvalid("standard input is not UTF-8 text, so no message body.") from None
+    # The one that `echo` and `jq -r` put behind it.
+    body = body.removesuffix("\n")
+    if not body:
+        raise BodyInvalid("standard input is empty: pipe a message body into this command.")
+    return body
 
 
 def _table() -> ClaimTable:

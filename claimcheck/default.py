@@ -6,10 +6,11 @@ import functools
 import threading
 
 from claimcheck.claim_check import ClaimCheck
+from claimcheck.local_claims import make_local_folder
 from claimcheck.settings import ClaimCheckSettings
 from claimcheck.stores import open_store
 from claimcheck.stores.base import ClaimStore
-from letsgo_queue.settings import QueueSettings, region_in
+from letsgo_queue.settings import QueueSettings, is_local_http, region_in
 
 _opening = threading.Lock()
 
@@ -26,6 +27,8 @@ def claim_check_for(queue_url: str, settings: ClaimCheckSettings | None = None) 
     """
     settings = settings or ClaimCheckSettings.from_environment()
     region = region_in(queue_url) or QueueSettings.from_environment().region
+    if settings.store is None and is_local_http(queue_url):
+        make_local_folder()
     return ClaimCheck(
         _shared_store(settings.store_for(queue_url), region),
         **settings.model_dump(exclude={"store"}),

@@ -6,11 +6,13 @@ import functools
 from typing import TYPE_CHECKING, Unpack, cast
 
 from claimcheck.middleware import ClaimCheckMiddleware, EnqueueResult
-from letsgo_queue.client import Client, EnqueueOptions, default_client
+from letsgo_queue.client import Client, EnqueueManyOptions, EnqueueOptions, default_client
+from letsgo_queue.message import AnyMessage, MessageT
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from claimcheck.claim_check import ClaimCheck
-    from letsgo_queue.message import AnyMessage
 
 
 def enqueue(message: AnyMessage, **options: Unpack[EnqueueOptions]) -> EnqueueResult:
@@ -36,6 +38,33 @@ def enqueue(message: AnyMessage, **options: Unpack[EnqueueOptions]) -> EnqueueRe
 async def aenqueue(message: AnyMessage, **options: Unpack[EnqueueOptions]) -> EnqueueResult:
     """`enqueue` for asyncio: the same, on a thread, so that the event loop stays free."""
     return cast("EnqueueResult", await _client().aenqueue(message, **options))
+
+
+def enqueue_many(
+    messages: Iterable[MessageT], **options: Unpack[EnqueueManyOptions[MessageT]]
+) -> list[EnqueueResult]:
+    """Put many messages of any size on the queue, in batches.
+
+    Those that need it are sealed several at a time; only what is under way is in memory.
+
+    Args:
+        messages: The messages; a generator of any length will do.
+        **options: Those of `letsgo_queue.Client.enqueue_many`.
+
+    Returns:
+        One result per message, in order.
+
+    Raises:
+        EnqueueManyError: Some were not sent; it says which, and why.
+    """
+    return cast("list[EnqueueResult]", _client().enqueue_many(messages, **options))
+
+
+async def aenqueue_many(
+    messages: Iterable[MessageT], **options: Unpack[EnqueueManyOptions[MessageT]]
+) -> list[EnqueueResult]:
+    """`enqueue_many` for asyncio: the same, on a thread, so that the event loop stays free."""
+    return cast("list[EnqueueResult]", await _client().aenqueue_many(messages, **options))
 
 
 def install(claim_check: ClaimCheck | None = None, *, client: Client | None = None) -> None:

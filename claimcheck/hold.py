@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol, TypeAlias, get_args
 
 from claimcheck.errors import ClaimStoreError, SettingsInvalid
@@ -61,11 +61,19 @@ class NoHold:
 
 @dataclass(frozen=True, slots=True)
 class LeasedHold:
-    """For a claim that is taken, and whose bytes are there until the work is done."""
+    """For a claim that is taken, and whose bytes are there until the work is done.
+
+    Attributes:
+        store: Where it is.
+        head: What it is.
+        lease: What it is held with.
+        renewed: When it is to expire if the work fails (seconds since 1970); None to leave that.
+    """
 
     store: ClaimStore
     head: ClaimHead
     lease: Lease
+    renewed: int | None
 
     def extend(self, until: float) -> bool:
         """Have the lease end later."""
@@ -76,8 +84,16 @@ class LeasedHold:
         return self.store.purge(self.head.id, self.head.parts, self.lease)
 
     def put_back(self) -> bool:
-        """Remove the delete marker."""
+        """Remove the delete marker, and renew the claim where it has grown old."""
+        if self.renewed is not None:
+            self._renew(self.renewed)
         return self.store.put_back(self.head.id, self.lease)
+
+    def _renew(self, expires_at: int) -> None:
+        try:
+            self.store.renew(self.head.id, self.head.parts, self.lease, expires_at=expires_at)
+        except ClaimStoreError as error:
+            logger.warning("claim %s expires when it did before: %s", self.head.id, error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +127,7 @@ class PurgingHold(LeasedHold):
 
     def put_back(self) -> bool:
         """Remove the delete marker, or write again what is gone."""
-        if self.store.put_back(self.head.id, self.lease):
+        if LeasedHold.put_back(self):
             return True
         if self.store.count_rows(self.head.id, 0):
             return False
@@ -119,21 +135,22 @@ class PurgingHold(LeasedHold):
         return True
 
 
-def purge_before(
-    what: str, store: ClaimStore, head: ClaimHead, parts: Sequence[bytes], lease: Lease
-) -> Hold | None:
+def purge_before(what: str, hold: LeasedHold, parts: Sequence[bytes]) -> Hold | None:
     """Remove a claim whose bytes are at hand, and keep them for putting it back.
 
     Returns:
         The hold; None, with nothing changed, if the lease is no longer ours.
     """
+    store, head = hold.store, hold.head
+    if hold.renewed is not None:
+        head = replace(head, expires_at=hold.renewed)
     try:
-        removed = store.purge(head.id, head.parts, lease)
+        removed = hold.purge()
     except ClaimStoreError as error:
         # Whether it was removed nobody can tell, and the bytes may be here only: so the handler
         # runs, and its end settles what is left.
         logger.warning("%s could not be purged before its handler: %s", what, error)
-        return PurgingHold(store, head, lease, parts)
+        return PurgingHold(store, head, hold.lease, hold.renewed, parts)
     return PurgedHold(store, head, parts) if removed else None
 
 

@@ -15,6 +15,8 @@ from claimcheck.claim_check import (
 )
 from claimcheck.errors import SettingsInvalid
 from claimcheck.hold import Purge
+from claimcheck.local_claims import local_store_url
+from letsgo_queue.settings import is_local_http
 
 DEFAULT_STORE = "dynamodb://letsgo-claims"
 _PREFIX = "CLAIMCHECK_"
@@ -75,11 +77,14 @@ class ClaimCheckSettings(BaseModel, frozen=True, extra="forbid"):
     def store_for(self, queue_url: str) -> str:
         """The store for a queue: the one that is set, else the one that goes with the queue.
 
-        An embedded queue has its claims beside it (a SQLite queue in its own file), so that nothing
-        local needs AWS; SQS has them in DynamoDB.
+        An embedded queue has its claims beside it (a SQLite queue in its own file), and LetsGo's
+        local HTTP mode in one file of the user's, so that nothing local needs AWS; SQS has them in
+        DynamoDB.
         """
         if self.store is not None:
             return self.store
         if urlsplit(queue_url).scheme in {"sqlite", "memory"}:
             return queue_url.partition("?")[0]
+        if is_local_http(queue_url):
+            return local_store_url()
         return DEFAULT_STORE

@@ -39,6 +39,11 @@ def ticket_of(head: ClaimHead) -> StoredTicket:
     )
 
 
+def describes(ticket: StoredTicket, head: ClaimHead) -> bool:
+    """Whether a ticket is that of a claim; when it expires, and who signed it, is not compared."""
+    return ticket_of(head) == ticket.model_copy(update={"expires": head.expires_at, "sig": None})
+
+
 def in_progress(what: str, seconds: float) -> ClaimInProgress:
     """The error for a claim whose lease runs so many seconds yet."""
     return ClaimInProgress(
@@ -85,7 +90,7 @@ def whole_parts(
         ClaimCorrupted: Some are missing, or they are not what was sealed.
     """
     head = claim.head
-    if ticket_of(head) != ticket.model_copy(update={"expires": head.expires_at, "sig": None}):
+    if not describes(ticket, head):
         raise TicketInvalid(f"{what}: its ticket does not describe the claim it names.")
     _check_type(what, message_type, head.type)
     parts = [part for part in claim.parts if part is not None]

@@ -6,22 +6,29 @@ Everything public is here; the modules below are how it is made.
 """
 
 from letsgo_queue.attributes import MessageAttribute
+from letsgo_queue.batches import Progress
 from letsgo_queue.client import (
     Client,
+    EnqueueManyOptions,
     EnqueueOptions,
     aenqueue,
+    aenqueue_many,
     default_client,
     enqueue,
+    enqueue_many,
     set_default_client,
 )
 from letsgo_queue.delivery import Delivery
 from letsgo_queue.errors import (
+    EnqueueManyError,
     HandlerMissing,
     LetsGoQueueError,
     MessageInvalid,
     MessageTooLarge,
     QueueNotFound,
     QueueUnavailable,
+    Reject,
+    Retry,
     SendFailed,
     SendUncertain,
     SettingsInvalid,
@@ -29,20 +36,25 @@ from letsgo_queue.errors import (
 from letsgo_queue.events import (
     Event,
     Listener,
+    MessageDelayed,
     MessageFailed,
     MessageHandled,
+    MessageRejected,
     MessageSent,
     MessageSkipped,
 )
 from letsgo_queue.message import LetsGoMessageType, Message
 from letsgo_queue.middleware import Handle, Middleware, SendContext, use_middleware
 from letsgo_queue.result import EnqueueResult
+from letsgo_queue.retries import RetryPolicy
 from letsgo_queue.settings import QueueSettings
 from letsgo_queue.worker import Worker
 
 __all__ = [
     "Client",
     "Delivery",
+    "EnqueueManyError",
+    "EnqueueManyOptions",
     "EnqueueOptions",
     "EnqueueResult",
     "Event",
@@ -53,24 +65,32 @@ __all__ = [
     "Listener",
     "Message",
     "MessageAttribute",
+    "MessageDelayed",
     "MessageFailed",
     "MessageHandled",
     "MessageInvalid",
+    "MessageRejected",
     "MessageSent",
     "MessageSkipped",
     "MessageTooLarge",
     "Middleware",
+    "Progress",
     "QueueNotFound",
     "QueueSettings",
     "QueueUnavailable",
+    "Reject",
+    "Retry",
+    "RetryPolicy",
     "SendContext",
     "SendFailed",
     "SendUncertain",
     "SettingsInvalid",
     "Worker",
     "aenqueue",
+    "aenqueue_many",
     "default_client",
     "enqueue",
+    "enqueue_many",
     "set_default_client",
     "use_middleware",
 ]

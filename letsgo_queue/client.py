@@ -9,19 +9,22 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Mapping, Sequence
-from typing import TypedDict, Unpack
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Generic, TypedDict, Unpack
 
-from letsgo_queue.attributes import AttributeValue, check_attributes
+from letsgo_queue.attributes import AttributeValue, MessageAttribute, check_attributes
+from letsgo_queue.batches import Progress, send_many
+from letsgo_queue.delays import LONGEST_DELAY_SECONDS, with_due_time
 from letsgo_queue.errors import MessageInvalid
-from letsgo_queue.events import Listener, MessageSent
+from letsgo_queue.events import Listener
 from letsgo_queue.listeners import Listeners
-from letsgo_queue.message import AnyMessage, encode
-from letsgo_queue.middleware import Middleware, SendContext, merge
+from letsgo_queue.message import AnyMessage, MessageT, encode
+from letsgo_queue.middleware import Middleware, merge
 from letsgo_queue.result import EnqueueResult
+from letsgo_queue.sending import Sending
 from letsgo_queue.settings import QueueSettings
 from letsgo_queue.transports import open_transport
-from letsgo_queue.transports.base import MAX_DELAY_SECONDS, OutgoingMessage, Transport
+from letsgo_queue.transports.base import OutgoingMessage, Transport
 
 # SQS: alphanumeric characters and punctuation, up to 128, for group and deduplication ids.
 _FIFO_ID = re.compile(r"[A-Za-z0-9!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~]{1,128}")
@@ -35,6 +38,18 @@ class EnqueueOptions(TypedDict, total=False):
     deduplication_id: str | None
     attributes: Mapping[str, AttributeValue] | None
     queue: str | None
+
+
+class EnqueueManyOptions(TypedDict, Generic[MessageT], total=False):
+    """The options of `Client.enqueue_many`, which says what each means."""
+
+    delay_seconds: float
+    group_id: str | Callable[[MessageT], str] | None
+    deduplication_id: Callable[[MessageT], str] | None
+    attributes: Mapping[str, AttributeValue] | None
+    queue: str | None
+    progress: Progress | None
+    keep_results: bool
 
 
 class Client:
@@ -52,6 +67,7 @@ class Client:
         *,
         settings: QueueSettings | None = None,
         middleware: Sequence[Middleware] = (),
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """Make a client; nothing is opened yet.
 
@@ -60,7 +76,9 @@ class Client:
                 settings say.
             settings: Where to look without a `queue`; by default the environment.
             middleware: Runs for every message, the first outermost.
+            clock: Seconds since 1970.
         """
+        self._clock = clock
         self._url = queue if isinstance(queue, str) else None
         self._given = None if isinstance(queue, str) else queue
         self._settings = settings
@@ -111,7 +129,8 @@ class Client:
 
         Args:
             message: A `Message`, or a mapping with `type` and `payload`.
-            delay_seconds: Seconds until a worker can receive it, 0 to 900, rounded up.
+            delay_seconds: Seconds until a handler gets it, rounded up, to 1,209,600 (14 days).
+                Over 900, SQS's limit, the worker sends it on until it is due.
             group_id: Message group; a FIFO queue needs one.
             deduplication_id: A FIFO queue drops a second message with the same id for 5 minutes.
                 By default the SHA-256 of the body where the queue deduplicates by content, else a
@@ -127,42 +146,103 @@ class Client:
             QueueUnavailable: It could not be asked what it accepts; nothing was sent.
             SettingsInvalid: No queue, or none that can be used.
         """
-        started = time.perf_counter()
         message_type, body = encode(message)
-        checked_attributes = check_attributes(attributes)
+        checked = check_attributes(attributes)
         transport = self.transport(queue)
+        sending = self._start(
+            message_type,
+            body,
+            transport,
+            attributes=checked,
+            delay_seconds=_check_delay(delay_seconds, transport),
+            group_id=group_id,
+            deduplication_id=deduplication_id,
+        )
+        sending.prepare()
+        try:
+            message_id = transport.send(sending.outgoing)
+        except Exception as error:
+            sending.failed(error)
+            raise
+        return sending.sent(message_id)
+
+    def enqueue_many(
+        self,
+        messages: Iterable[MessageT],
+        *,
+        delay_seconds: float = 0,
+        group_id: str | Callable[[MessageT], str] | None = None,
+        deduplication_id: Callable[[MessageT], str] | None = None,
+        attributes: Mapping[str, AttributeValue] | None = None,
+        queue: str | None = None,
+        progress: Progress | None = None,
+        keep_results: bool = True,
+    ) -> list[EnqueueResult]:
+        """Put many messages on the queue, in batches as large as it accepts.
+
+        Only what is under way is in memory, so `messages` may be a generator of any length. A
+        message that is refused for what it is keeps no other back. Where the queue or a store
+        cannot be reached, the sending ends there.
+
+        Args:
+            messages: The messages; each as `enqueue` takes it.
+            delay_seconds: For every message, as in `enqueue`.
+            group_id: Message group of all, or a function that gives each message's.
+            deduplication_id: Gives each message's; by default as in `enqueue`.
+            attributes: For every message, as in `enqueue`.
+            queue: URL of another queue than the client's own.
+            progress: Called after each batch with how many messages were sent, and how many
+                failed, so far.
+            keep_results: False, for more messages than results should be kept of, returns none.
+
+        Returns:
+            One result per message, in order.
+
+        Raises:
+            EnqueueManyError: Some were not sent; it says which, and why.
+            MessageInvalid: An option for all breaks a rule; nothing was sent.
+            SettingsInvalid: No queue, or none that can be used.
+        """
+        checked = check_attributes(attributes)
+        transport = self.transport(queue)
+        delay = _check_delay(delay_seconds, transport)
+        if not callable(group_id):
+            _check_group(group_id, transport)
+
+        def start(message: MessageT) -> Sending:
+            message_type, body = encode(message)
+            return self._start(
+                message_type,
+                body,
+                transport,
+                attributes=checked,
+                delay_seconds=delay,
+                group_id=group_id(message) if callable(group_id) else group_id,
+                deduplication_id=deduplication_id(message) if deduplication_id else None,
+            )
+
+        return send_many(messages, start, transport, progress=progress, keep_results=keep_results)
+
+    def _start(
+        self,
+        message_type: str,
+        body: bytes,
+        transport: Transport,
+        *,
+        attributes: Mapping[str, MessageAttribute],
+        delay_seconds: int,
+        group_id: str | None,
+        deduplication_id: str | None,
+    ) -> Sending:
         outgoing = OutgoingMessage(
             type=message_type,
             body=body,
-            attributes=checked_attributes,
-            delay_seconds=_check_delay(delay_seconds, transport),
+            attributes=with_due_time(attributes, delay_seconds, self._clock()),
+            delay_seconds=delay_seconds,
             group_id=_check_group(group_id, transport),
             deduplication_id=_deduplication_id(deduplication_id, body, transport),
         )
-        context = SendContext(transport, self._listeners.emit)
-        prepared: list[tuple[Middleware, OutgoingMessage]] = []
-        try:
-            for middleware in self._middleware:
-                outgoing = middleware.before_send(outgoing, context)
-                prepared.append((middleware, outgoing))
-            message_id = transport.send(outgoing)
-        except Exception as error:
-            for middleware, its_message in reversed(prepared):
-                middleware.send_failed(its_message, error)
-            raise
-        result = EnqueueResult(message_id=message_id, queue=transport.url)
-        for middleware, its_message in reversed(prepared):
-            result = middleware.after_send(its_message, result)
-        self._listeners.emit(
-            MessageSent(
-                type=message_type,
-                queue=transport.url,
-                message_id=message_id,
-                size=outgoing.size,
-                duration=time.perf_counter() - started,
-            )
-        )
-        return result
+        return Sending(outgoing, transport, self._middleware, self._listeners.emit)
 
     async def aenqueue(
         self, message: AnyMessage, **options: Unpack[EnqueueOptions]
@@ -171,6 +251,14 @@ class Client:
         import asyncio
 
         return await asyncio.to_thread(self.enqueue, message, **options)
+
+    async def aenqueue_many(
+        self, messages: Iterable[MessageT], **options: Unpack[EnqueueManyOptions[MessageT]]
+    ) -> list[EnqueueResult]:
+        """`enqueue_many` for asyncio: the same, on a thread, so that the event loop stays free."""
+        import asyncio
+
+        return await asyncio.to_thread(lambda: self.enqueue_many(messages, **options))
 
     def using(self, *middleware: Middleware) -> Client:
         """A client on the same queues and listeners, with `middleware` added."""
@@ -188,9 +276,10 @@ class Client:
 
 
 def _check_delay(delay_seconds: float, transport: Transport) -> int:
-    if not 0 <= delay_seconds <= MAX_DELAY_SECONDS:
+    if not 0 <= delay_seconds <= LONGEST_DELAY_SECONDS:
         raise MessageInvalid(
-            f"delay_seconds={delay_seconds}: a queue takes 0 to {MAX_DELAY_SECONDS} seconds."
+            f"delay_seconds={delay_seconds}: a message can be delayed by 0 to "
+            f"{LONGEST_DELAY_SECONDS:,} seconds (14 days)."
         )
     if delay_seconds and transport.fifo:
         raise MessageInvalid(
@@ -259,6 +348,20 @@ def set_default_client(client: Client | None) -> None:
 def enqueue(message: AnyMessage, **options: Unpack[EnqueueOptions]) -> EnqueueResult:
     """Put a message on the default client's queue; see `Client.enqueue`."""
     return default_client().enqueue(message, **options)
+
+
+def enqueue_many(
+    messages: Iterable[MessageT], **options: Unpack[EnqueueManyOptions[MessageT]]
+) -> list[EnqueueResult]:
+    """Put many messages on the default client's queue; see `Client.enqueue_many`."""
+    return default_client().enqueue_many(messages, **options)
+
+
+async def aenqueue_many(
+    messages: Iterable[MessageT], **options: Unpack[EnqueueManyOptions[MessageT]]
+) -> list[EnqueueResult]:
+    """`enqueue_many` for asyncio; see `Client.aenqueue_many`."""
+    return await default_client().aenqueue_many(messages, **options)
 
 
 async def aenqueue(message: AnyMessage, **options: Unpack[EnqueueOptions]) -> EnqueueResult:

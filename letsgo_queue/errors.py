@@ -13,6 +13,7 @@ content never appears in an error.
     ├── SendUncertain            no answer came: the message may be on the queue
     ├── EnqueueManyError         of several messages some were not sent; it says which
     ├── QueueUnavailable         asking the queue, acknowledging or extending failed
+    ├── RedriveIncomplete        of several dead letters some were not moved; it says which
     ├── HandlerMissing           no handler is registered for the message's type
     ├── Retry                    raised by a handler: deliver the message again later
     └── Reject                   raised by a handler: this message will never succeed
@@ -25,6 +26,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from letsgo_queue.result import EnqueueResult
+
+
+_LONGEST_RETRY_SECONDS = 43_200
 
 
 class LetsGoQueueError(Exception):
@@ -118,6 +122,22 @@ class QueueUnavailable(LetsGoQueueError):
         self.retryable = retryable
 
 
+class RedriveIncomplete(LetsGoQueueError):
+    """Of the dead letters to be redriven some were not; they are dead letters still.
+
+    Attributes:
+        moved: How many are back on the queue.
+        errors: Why the others are not, by message id. `SendUncertain`, and `QueueUnavailable` where
+            a letter could not be removed, mean that the message may be on the queue as well.
+    """
+
+    def __init__(self, text: str, *, moved: int, errors: Mapping[str, LetsGoQueueError]) -> None:
+        super().__init__(text)
+        self.moved = moved
+        self.errors = errors
+        self.retryable = all(error.retryable for error in errors.values())
+
+
 class HandlerMissing(LetsGoQueueError):
     """A message arrived whose type has no handler; it is left to the queue's retries."""
 
@@ -128,12 +148,17 @@ class Retry(LetsGoQueueError):
     """Raise it in a handler to have the message delivered again later.
 
     Attributes:
-        delay: Seconds until then, 0 to 43,200; None for what the retry policy says.
+        delay: Seconds until then, 0 to 43,200 (SQS's longest visibility timeout), rounded up; None
+            for what the retry policy says.
     """
 
     retryable = True
 
     def __init__(self, reason: str = "", *, delay: float | None = None) -> None:
+        if delay is not None and not 0 <= delay <= _LONGEST_RETRY_SECONDS:
+            raise MessageInvalid(
+                f"Retry(delay={delay}): SQS takes 0 to {_LONGEST_RETRY_SECONDS:,} seconds."
+            )
         super().__init__(reason or "the handler asks for another delivery")
         self.delay = delay
 

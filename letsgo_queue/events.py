@@ -61,14 +61,40 @@ class MessageSkipped(DeliveryEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MessageDelayed(DeliveryEvent):
+    """A message with a long delay is not due yet, and was sent on.
+
+    Attributes:
+        seconds_left: Until it is due.
+    """
+
+    seconds_left: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MessageFailed(DeliveryEvent):
-    """A message was not handled and is left to the queue's retries.
+    """A message was not handled, and will be delivered again.
 
     Attributes:
         error: What was raised.
+        retry_delay: Seconds until then; None for what is left of its visibility timeout.
     """
 
     error: BaseException
+    retry_delay: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageRejected(DeliveryEvent):
+    """A message was not handled, and was moved to the dead-letter queue.
+
+    Attributes:
+        error: What was raised.
+        reason: Why it gets no other delivery.
+    """
+
+    error: BaseException
+    reason: str
 
 
 Listener: TypeAlias = Callable[[Event], None]

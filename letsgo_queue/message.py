@@ -55,6 +55,8 @@ class Message(BaseModel, Generic[PayloadT], frozen=True, ser_json_inf_nan="const
 AnyMessage: TypeAlias = BaseModel | Mapping[str, Any]
 """What `enqueue` takes: a `Message`, another pydantic model with a `type`, or a mapping."""
 
+MessageT = TypeVar("MessageT", bound=AnyMessage)
+
 
 def encode(message: AnyMessage) -> tuple[str, bytes]:
     """Check a message and write it as it travels.

@@ -12,13 +12,18 @@ from typing import Any, Literal, TypeAlias, cast
 
 from letsgo_queue.attributes import MessageAttribute
 from letsgo_queue.errors import MessageInvalid
-from letsgo_queue.transports.base import ReceivedMessage
+from letsgo_queue.transports.base import OutgoingMessage, ReceivedMessage
 
 Record: TypeAlias = Mapping[str, Any]
 """One entry of `Records`."""
 
 _ARN_PARTS = 6
 _DOMAINS = {"aws-cn": "amazonaws.com.cn"}
+
+
+def is_scheduled(event: Mapping[str, Any]) -> bool:
+    """Whether an event comes from a schedule of EventBridge, and has no records."""
+    return event.get("detail-type") == "Scheduled Event"
 
 
 def received_from(record: Record, *, invisible_until: float | None = None) -> ReceivedMessage:
@@ -52,6 +57,48 @@ def received_from(record: Record, *, invisible_until: float | None = None) -> Re
             f"message {message_id if isinstance(message_id, str) else '(no id)'}: its record is "
             "not one that SQS gives to Lambda (messageId, body, attributes)."
         ) from None
+
+
+def local_record(
+    message: OutgoingMessage,
+    *,
+    message_id: str,
+    receipt_handle: str,
+    sender: str,
+    region: str,
+    sent_at: float,
+) -> Record:
+    """A message as LetsGo's local mode posts it.
+
+    https://github.com/47chapters/letsgo/blob/main/packages/queue/src/index.ts has the original.
+
+    Args:
+        message: The message; its delay has no place in a record.
+        message_id: Its id.
+        receipt_handle: What names its delivery.
+        sender: Who sends it, `letsgo:local:USER`.
+        region: The AWS region that the record names.
+        sent_at: When it is sent (seconds since 1970).
+    """
+    body = message.body.decode()
+    timestamp = str(int(sent_at * 1000))
+    return {
+        "messageId": message_id,
+        "receiptHandle": receipt_handle,
+        "body": body,
+        "attributes": {
+            "ApproximateReceiveCount": "1",
+            "SentTimestamp": timestamp,
+            "SenderId": sender,
+            "ApproximateFirstReceiveTimestamp": timestamp,
+            **({"MessageGroupId": message.group_id} if message.group_id else {}),
+        },
+        "messageAttributes": attributes_for_record(message.attributes),
+        "md5OfBody": md5_of(body),
+        "eventSource": "letsgo:local",
+        "eventSourceARN": sender,
+        "awsRegion": region,
+    }
 
 
 def queue_url(record: Record) -> str | None:
@@ -88,7 +135,7 @@ def _attribute(value: Mapping[str, Any]) -> MessageAttribute:
     kind = _text(value["dataType"]).partition(".")[0]
     data_type = cast("Literal['String', 'Number', 'Binary']", kind)
     if data_type == "Binary":
-        return MessageAttribute("Binary", b64decode(value["binaryValue"]))
+        return MessageAttribute("Binary", b64decode(value["binaryValue"], validate=True))
     return MessageAttribute(data_type, _text(value["stringValue"]))
 
 

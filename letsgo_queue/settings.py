@@ -15,6 +15,8 @@ DEFAULT_REGION = "us-west-2"
 
 
 _REGION = re.compile(r"\b[a-z]{2}(?:-[a-z]+)+-\d\b")
+_SQS_PATH = re.compile(r"/\w+/[A-Za-z0-9_-]{1,80}(\.fifo)?")
+_AWS_HOST = re.compile(r"(.+\.)?amazonaws\.com(\.cn)?")
 
 
 def region_in(queue_url: str) -> str | None:
@@ -26,12 +28,34 @@ def region_in(queue_url: str) -> str | None:
     return found[0] if found else None
 
 
+def is_sqs(queue_url: str) -> bool:
+    """Whether a queue URL is that of an SQS queue: on AWS, or another server that speaks SQS."""
+    parts = urlsplit(queue_url)
+    return parts.scheme in {"http", "https"} and _SQS_PATH.fullmatch(parts.path) is not None
+
+
+def is_local_http(queue_url: str) -> bool:
+    """Whether a queue URL is the address of a worker in LetsGo's local HTTP mode.
+
+    Any HTTP address is, unless its path is that of an SQS queue, or its host is one of AWS: there
+    it is a mistake in the URL of an SQS queue.
+    """
+    parts = urlsplit(queue_url)
+    return (
+        parts.scheme in {"http", "https"}
+        and not is_sqs(queue_url)
+        and _AWS_HOST.fullmatch(parts.hostname or "") is None
+    )
+
+
 class QueueSettings(BaseModel, frozen=True, extra="forbid"):
     """Where messages go when `queue=` does not say.
 
     Attributes:
-        queue_url: `LETSGO_QUEUE_URL`: an SQS queue URL, `sqlite:///path` or `memory://`.
-        local_queue_url: `LETSGO_LOCAL_QUEUE_URL`: the address of LetsGo's local HTTP worker.
+        queue_url: `LETSGO_QUEUE_URL`: an SQS queue URL, `sqlite:///path`, `memory://`, or an HTTP
+            address as below.
+        local_queue_url: `LETSGO_LOCAL_QUEUE_URL`: the address of a worker in LetsGo's local HTTP
+            mode, `http://localhost:3002`. It wins over `queue_url`.
         deployment: `LETSGO_DEPLOYMENT`: whose queue to look for when no URL is given.
         region: `AWS_REGION`, else `AWS_DEFAULT_REGION`.
     """

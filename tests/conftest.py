@@ -37,6 +37,8 @@ def clean_environment(
 ) -> None:
     """Hide the caller's settings; without credentials nothing reaches AWS by accident."""
     hide(monkeypatch, "AWS_", "CLAIMCHECK_", "LETSGO_")
+    # Where the claims of LetsGo's local mode would go.
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / "state"))
     nowhere = str(tmp_path_factory.getbasetemp() / "no-such-file")
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "BOTO_CONFIG"):
         monkeypatch.setenv(name, nowhere)

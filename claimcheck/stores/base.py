@@ -125,6 +125,10 @@ class ClaimStore(Protocol):
         """Have the lease end at `lease.until`; False if it is no longer ours."""
         ...
 
+    def renew(self, claim_id: str, parts: int, lease: Lease, *, expires_at: int) -> bool:
+        """Have a claim we hold expire later; False if the lease is no longer ours."""
+        ...
+
     def put_back(self, claim_id: str, lease: Lease) -> bool:
         """Undo `take`; False, with nothing changed, if the lease is no longer ours."""
         ...

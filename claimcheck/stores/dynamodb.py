@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -172,6 +173,12 @@ class DynamoDBClaimStore:
         """Extend a lease; see `ClaimStore.extend`."""
         return self._update_ours(claim_id, lease, [self._heads.lease_until.set(lease.until)])
 
+    def renew(self, claim_id: str, parts: int, lease: Lease, *, expires_at: int) -> bool:
+        """Have a claim expire later, its head last; see `ClaimStore.renew`."""
+        with self._errors(f"claim {claim_id} could not be renewed"):
+            self._all([partial(self._renew_part, claim_id, n, expires_at) for n in range(parts)])
+        return self._update_ours(claim_id, lease, [self._heads.expires_at.set(expires_at)])
+
     def put_back(self, claim_id: str, lease: Lease) -> bool:
         """Put a claim back; see `ClaimStore.put_back`."""
         return self._update_ours(
@@ -297,6 +304,16 @@ class DynamoDBClaimStore:
 
     def _claim(self, item: Any, reading: Sequence[Future[bytes | None]]) -> Claim:
         return Claim(_head_of(item), [future.result() for future in reading])
+
+    def _renew_part(self, claim_id: str, number: int, expires_at: int) -> None:
+        try:
+            self._parts(_part_id(claim_id, number)).update(
+                actions=[self._parts.expires_at.set(expires_at)],
+                condition=self._parts.id.exists(),
+            )
+        except PynamoDBException as error:
+            if _code(error) != _CONDITION_FAILED:  # gone: whoever opens the claim will say so
+                raise
 
     def _update_ours(self, claim_id: str, lease: Lease, actions: list[Any]) -> bool:
         with self._errors(f"claim {claim_id} could not be changed"):

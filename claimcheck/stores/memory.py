@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from claimcheck.stores.base import Claim, ClaimHead, Held, Lease
 
@@ -55,6 +55,14 @@ class MemoryClaimStore:
         with self._lock:
             if stored := self._ours(claim_id, lease):
                 stored.lease = lease
+            return stored is not None
+
+    def renew(self, claim_id: str, parts: int, lease: Lease, *, expires_at: int) -> bool:
+        """Have a claim expire later; see `ClaimStore.renew`."""
+        with self._lock:
+            if stored := self._ours(claim_id, lease):
+                head = replace(stored.claim.head, expires_at=expires_at)
+                stored.claim = replace(stored.claim, head=head)
             return stored is not None
 
     def put_back(self, claim_id: str, lease: Lease) -> bool:

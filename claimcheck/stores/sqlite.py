@@ -112,6 +112,15 @@ class SqliteClaimStore:
             )
             return changed.rowcount > 0
 
+    def renew(self, claim_id: str, parts: int, lease: Lease, *, expires_at: int) -> bool:
+        """Have a claim expire later; see `ClaimStore.renew`."""
+        with self._transaction() as connection:
+            changed = connection.execute(
+                "UPDATE claims SET expires_at = ? WHERE id = ? AND lease_id = ?",
+                (expires_at, claim_id, lease.id),
+            )
+            return changed.rowcount > 0
+
     def put_back(self, claim_id: str, lease: Lease) -> bool:
         """Put a claim back; see `ClaimStore.put_back`."""
         with self._transaction() as connection:

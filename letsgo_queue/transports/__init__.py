@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from urllib.parse import urlsplit
 
 from letsgo_queue.errors import SettingsInvalid
-from letsgo_queue.settings import QueueSettings
+from letsgo_queue.settings import QueueSettings, is_local_http, is_sqs
 from letsgo_queue.transports.base import Transport
 
 __all__ = ["open_transport"]
-
-_SQS_PATH = re.compile(r"/\w+/[A-Za-z0-9_-]{1,80}(\.fifo)?")
 
 
 def open_transport(url: str | None, settings: QueueSettings) -> Transport:
@@ -21,7 +18,8 @@ def open_transport(url: str | None, settings: QueueSettings) -> Transport:
 
     Args:
         url: `https://sqs...` (or another server's `http://host/account/queue`),
-            `sqlite:///path/to/file.db`, or `memory://`.
+            `sqlite:///path/to/file.db`, `memory://`, or the address of a worker in LetsGo's local
+            mode (`http://localhost:3002`).
         settings: Where to look without a `url`.
 
     Raises:
@@ -45,16 +43,16 @@ def open_transport(url: str | None, settings: QueueSettings) -> Transport:
         from letsgo_queue.transports.sqlite import SqliteTransport
 
         return SqliteTransport(url)
-    if parts.scheme in {"http", "https"} and _SQS_PATH.fullmatch(parts.path):
+    if is_sqs(url):
         from letsgo_queue.transports.sqs import SqsTransport
 
         return SqsTransport(url, region=settings.region)
-    if url == settings.local_queue_url:
-        raise SettingsInvalid(
-            f"LETSGO_LOCAL_QUEUE_URL={url!r}: LetsGo's local HTTP mode is not spoken here. Unset "
-            "it, and use LETSGO_QUEUE_URL=sqlite:///work.db for work on one machine."
-        )
+    if is_local_http(url):
+        from letsgo_queue.transports.local_http import LocalHttpTransport
+
+        return LocalHttpTransport(url, region=settings.region)
     raise SettingsInvalid(
         f"queue {url!r}: expected an SQS queue URL (https://sqs.REGION.amazonaws.com/ACCOUNT/"
-        "NAME), sqlite:///path/to/file.db or memory://."
+        "NAME), sqlite:///path/to/file.db, memory://, or the address of a worker in LetsGo's local "
+        "mode (http://localhost:3002)."
     )

@@ -1,26 +1,21 @@
-"""Amazon SQS, through boto3. The only module here that loads it."""
+"""Amazon SQS, through boto3."""
 
 from __future__ import annotations
 
 import json
 import logging
 import random
-import re
 import threading
 import time
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, NotRequired, TypedDict, cast
-from urllib.parse import urlsplit
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     HTTPClientError,
 )
-from botocore.exceptions import ConnectionError as BotocoreConnectionError
 
 from letsgo_queue.attributes import MessageAttribute
 from letsgo_queue.errors import (
@@ -31,7 +26,6 @@ from letsgo_queue.errors import (
     SendFailed,
     SendUncertain,
 )
-from letsgo_queue.settings import region_in
 from letsgo_queue.transports.base import (
     ANY_QUEUE_BYTES,
     MAX_MESSAGE_BYTES,
@@ -40,6 +34,17 @@ from letsgo_queue.transports.base import (
     Sent,
     too_large,
     with_reason,
+)
+from letsgo_queue.transports.sqs_client import (
+    DENIED,
+    NO_SUCH_QUEUE,
+    RETRYABLE_STATUS,
+    error_code,
+    explain,
+    is_retryable,
+    make_client,
+    neighbour_url,
+    unavailable,
 )
 
 if TYPE_CHECKING:
@@ -61,11 +66,6 @@ logger = logging.getLogger(__name__)
 LETSGO_PREFIX = "letsgo-"
 LETSGO_TAG = "LetsGoDeployment"
 
-MAX_POOL_CONNECTIONS = 50
-CONNECT_TIMEOUT_SECONDS = 5
-READ_TIMEOUT_SECONDS = 30
-"""Over the 20 seconds of a long poll."""
-
 DEFAULT_VISIBILITY_TIMEOUT = 30
 """Seconds to ask for where the queue's own may not be read; SQS's default for a new queue."""
 
@@ -74,16 +74,6 @@ BATCH_PAUSES_SECONDS = (0.2, 0.5, 1.5)
 
 MAX_WAIT_SECONDS = 20
 """The longest long poll that SQS allows."""
-
-_DEFAULT_ENDPOINT = re.compile(r"(sqs\.[a-z0-9-]+|[a-z0-9-]+\.queue)\.amazonaws\.com(\.cn)?")
-
-_NO_SUCH_QUEUE = {
-    "AWS.SimpleQueueService.NonExistentQueue",
-    "QueueDoesNotExist",
-    "InvalidAddress",
-}
-_DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError"}
-_RETRYABLE_STATUS = 500
 
 
 class _MessageRequest(TypedDict):
@@ -119,7 +109,7 @@ class SqsTransport:
             client: A boto3 SQS client to use instead of a new one.
         """
         self.url = url
-        self._client = client or _make_client(url, region)
+        self._client = client or make_client(url, region)
         self._attributes: Mapping[str, str] | None = None
         self._dead_letters: SqsTransport | None = None
         self._asking = threading.Lock()
@@ -136,13 +126,13 @@ class SqsTransport:
         Raises:
             QueueNotFound: There is not exactly one; the text lists what was found.
         """
-        client = client or _make_client(None, region)
+        client = client or make_client(None, region)
         try:
             queues = _letsgo_queues(client)
         except (ClientError, BotoCoreError) as error:
             raise QueueNotFound(
                 f"no queue is set, and looking for that of LetsGo deployment {deployment!r} in "
-                f"{region} failed: {_explain(error)}. Set LETSGO_QUEUE_URL."
+                f"{region} failed: {explain(error)}. Set LETSGO_QUEUE_URL."
             ) from error
         matching = [url for url, tag in queues.items() if tag == deployment]
         if len(matching) == 1:
@@ -228,7 +218,7 @@ class SqsTransport:
             raise self._unavailable("no message could be received", error) from error
         # Counted from the answer: long polling hands out a message when it arrives.
         invisible_until = time.time() + visibility_timeout
-        return [_from_sqs(message, invisible_until) for message in answer.get("Messages", [])]
+        return [from_sqs(message, invisible_until) for message in answer.get("Messages", [])]
 
     def delete(self, message: ReceivedMessage) -> None:
         """DeleteMessage; see `Transport.delete`."""
@@ -300,8 +290,7 @@ class SqsTransport:
         policy = self._queue_attributes().get("RedrivePolicy")
         if policy is None:
             return None
-        name = str(json.loads(policy)["deadLetterTargetArn"]).rpartition(":")[2]
-        return f"{self.url.rpartition('/')[0]}/{name}"
+        return neighbour_url(self.url, str(json.loads(policy)["deadLetterTargetArn"]))
 
     def change_visibility(self, message: ReceivedMessage, seconds: int) -> None:
         """ChangeMessageVisibility; see `Transport.change_visibility`."""
@@ -372,7 +361,7 @@ class SqsTransport:
                     )
                     self._attributes = cast("Mapping[str, str]", answer.get("Attributes", {}))
                 except ClientError as error:
-                    if _code(error) not in _DENIED:
+                    if error_code(error) not in DENIED:
                         raise self._unavailable(
                             "its attributes could not be read", error
                         ) from error
@@ -393,13 +382,11 @@ class SqsTransport:
         self, message: OutgoingMessage, error: ClientError | BotoCoreError
     ) -> SendFailed | SendUncertain | QueueNotFound:
         what = f"message of type {message.type!r} to {self.url}"
-        if isinstance(error, ClientError) and _code(error) in _NO_SUCH_QUEUE:
+        if isinstance(error, ClientError) and error_code(error) in NO_SUCH_QUEUE:
             return QueueNotFound(f"{what} was not sent: the queue does not exist.")
         if self._send.may_have_arrived:
-            return self._uncertain(message, _explain(error))
-        return SendFailed(
-            f"{what} was not sent: {_explain(error)}.", retryable=_is_retryable(error)
-        )
+            return self._uncertain(message, explain(error))
+        return SendFailed(f"{what} was not sent: {explain(error)}.", retryable=is_retryable(error))
 
     def _uncertain(self, message: OutgoingMessage, reason: str) -> SendUncertain:
         return SendUncertain(
@@ -420,38 +407,13 @@ class SqsTransport:
         if response is None:
             unanswered = isinstance(caught_exception, HTTPClientError)
         else:
-            unanswered = response[0].status_code >= _RETRYABLE_STATUS
+            unanswered = response[0].status_code >= RETRYABLE_STATUS
         self._send.may_have_arrived |= unanswered
 
     def _unavailable(
         self, consequence: str, error: ClientError | BotoCoreError
     ) -> QueueUnavailable | QueueNotFound:
-        if isinstance(error, ClientError) and _code(error) in _NO_SUCH_QUEUE:
-            return QueueNotFound(f"queue {self.url} does not exist; {consequence}.")
-        return QueueUnavailable(
-            f"queue {self.url}: {consequence}: {_explain(error)}.", retryable=_is_retryable(error)
-        )
-
-
-def _make_client(url: str | None, region: str | None) -> SQSClient:
-    endpoint = None
-    if url is not None:
-        parts = urlsplit(url)
-        region = region_in(url) or region
-        if not _DEFAULT_ENDPOINT.fullmatch(parts.hostname or ""):
-            endpoint = f"{parts.scheme}://{parts.netloc}"
-    # A session of our own: boto3's default one is not safe to make clients on several threads.
-    return boto3.session.Session().client(
-        "sqs",
-        region_name=region,
-        endpoint_url=endpoint,
-        config=Config(
-            connect_timeout=CONNECT_TIMEOUT_SECONDS,
-            read_timeout=READ_TIMEOUT_SECONDS,
-            max_pool_connections=MAX_POOL_CONNECTIONS,
-            retries={"mode": "standard", "total_max_attempts": 4},
-        ),
-    )
+        return unavailable(self.url, consequence, error)
 
 
 def _letsgo_queues(client: SQSClient) -> dict[str, str]:
@@ -462,7 +424,7 @@ def _letsgo_queues(client: SQSClient) -> dict[str, str]:
             try:
                 tags = client.list_queue_tags(QueueUrl=url).get("Tags", {})
             except ClientError as error:
-                if _code(error) in _NO_SUCH_QUEUE:  # deleted since it was listed
+                if error_code(error) in NO_SUCH_QUEUE:  # deleted since it was listed
                     continue
                 raise
             if deployment := tags.get(LETSGO_TAG):
@@ -511,7 +473,13 @@ def _to_sqs(
     }
 
 
-def _from_sqs(message: MessageTypeDef, invisible_until: float) -> ReceivedMessage:
+def from_sqs(message: MessageTypeDef, invisible_until: float) -> ReceivedMessage:
+    """A message as SQS answers ReceiveMessage.
+
+    Args:
+        message: It, with its system attributes.
+        invisible_until: When it can be received again (seconds since 1970).
+    """
     system = message.get("Attributes", {})
     return ReceivedMessage(
         message_id=message["MessageId"],
@@ -533,23 +501,3 @@ def _attribute(value: MessageAttributeValueOutputTypeDef) -> MessageAttribute:
     if data_type == "Binary":
         return MessageAttribute("Binary", value["BinaryValue"])
     return MessageAttribute(data_type, value["StringValue"])
-
-
-def _code(error: ClientError) -> str:
-    return error.response.get("Error", {}).get("Code", "")
-
-
-def _status(error: ClientError) -> int:
-    return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-
-
-def _is_retryable(error: ClientError | BotoCoreError) -> bool:
-    if isinstance(error, ClientError):
-        return _status(error) >= _RETRYABLE_STATUS or "Throttl" in _code(error)
-    return isinstance(error, HTTPClientError | BotocoreConnectionError)
-
-
-def _explain(error: ClientError | BotoCoreError) -> str:
-    if isinstance(error, ClientError):
-        return f"{_code(error)}: {error.response.get('Error', {}).get('Message', '')}".rstrip(".: ")
-    return str(error).rstrip(".")

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from letsgo_queue.errors import LetsGoQueueError, QueueUnavailable
 from letsgo_queue.transports.base import MAX_BATCH, ReceivedMessage, Transport
+from letsgo_queue.worker.ordering import lines_of
 
 logger = logging.getLogger(__name__)
 
@@ -70,8 +71,8 @@ class Poller:
                 if self._stopping.is_set():
                     self._give_back(messages)
                     return
-                for job in self._jobs(messages):
-                    pool.submit(self._run_in_order, job)
+                for line in lines_of(messages, fifo=self._transport.fifo):
+                    pool.submit(self._run_in_order, line)
                 if until_empty and not messages:
                     if idle:
                         return
@@ -108,15 +109,6 @@ class Poller:
         while slots < MAX_BATCH and self._free.acquire(blocking=False):
             slots += 1
         return slots
-
-    def _jobs(self, messages: Sequence[ReceivedMessage]) -> Sequence[Sequence[ReceivedMessage]]:
-        """What can be handled at once: single messages, on a FIFO queue the groups."""
-        if not self._transport.fifo:
-            return [[message] for message in messages]
-        groups: dict[str | None, list[ReceivedMessage]] = {}
-        for message in messages:
-            groups.setdefault(message.group_id, []).append(message)
-        return list(groups.values())
 
     def _run_in_order(self, messages: Sequence[ReceivedMessage]) -> None:
         """Handle messages one after the other; after a failure the rest has to wait for it."""

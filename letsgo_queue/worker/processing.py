@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import inspect
 import logging
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import TypedDict
+from typing import Any, TypedDict
 
+from letsgo_queue.delays import seconds_left, sent_on
 from letsgo_queue.delivery import Delivery, Visibility
-from letsgo_queue.errors import LetsGoQueueError, MessageInvalid
-from letsgo_queue.events import Event, MessageFailed, MessageHandled, MessageSkipped
+from letsgo_queue.errors import LetsGoQueueError, MessageInvalid, Reject, Retry
+from letsgo_queue.events import (
+    Event,
+    MessageDelayed,
+    MessageFailed,
+    MessageHandled,
+    MessageRejected,
+    MessageSkipped,
+)
 from letsgo_queue.message import peek
 from letsgo_queue.middleware import Handle, Middleware, merge
+from letsgo_queue.retries import RetryPolicy
 from letsgo_queue.transports.base import ReceivedMessage, Transport
+from letsgo_queue.worker.acknowledging import Acknowledger
 from letsgo_queue.worker.event_loop import EventLoopThread
+from letsgo_queue.worker.failures import Failure, Rejected, Retried, settle
 from letsgo_queue.worker.heartbeat import Heartbeat
 from letsgo_queue.worker.registry import Handler, Registry
 
@@ -39,7 +50,9 @@ class _Attempt:
     received: ReceivedMessage
     started: float = field(default_factory=time.perf_counter)
     type: str | None = None
+    policy: RetryPolicy | None = None
     handler_started: bool = False
+    seconds_left: int = 0
 
     def facts(self) -> _Facts:
         """What every event of a delivery says."""
@@ -61,8 +74,12 @@ class Processor:
         *,
         middleware: tuple[Middleware, ...],
         emit: Callable[[Event], None],
-        concurrency: int,
-        stopping: threading.Event,
+        pause: Callable[[float], bool],
+        event_loop: EventLoopThread,
+        retry_policy: RetryPolicy | None = None,
+        heartbeat: Heartbeat | None = None,
+        acknowledger: Acknowledger | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """Make a processor.
 
@@ -70,15 +87,23 @@ class Processor:
             registry: The handlers.
             middleware: Runs around every handler, the first outermost.
             emit: Gets the events.
-            concurrency: Deliveries in process at once.
-            stopping: Set when nothing should wait any longer.
+            pause: Waits so many seconds; False, at once, where nothing should wait.
+            event_loop: Runs async handlers.
+            retry_policy: That of handlers that have none of their own.
+            heartbeat: Keeps messages invisible while they are handled.
+            acknowledger: Acknowledges in batches; without one each message is acknowledged before
+                `process` returns.
+            clock: Seconds since 1970.
         """
         self._registry = registry
         self._middleware = middleware
         self._emit = emit
-        self._stopping = stopping
-        self._loop = EventLoopThread()
-        self._heartbeat = Heartbeat(concurrency)
+        self._pause = pause
+        self._event_loop = event_loop
+        self._retry_policy = retry_policy
+        self._heartbeat = heartbeat
+        self._acknowledger = acknowledger
+        self._clock = clock
 
     def process(self, transport: Transport, received: ReceivedMessage) -> bool:
         """Handle a delivery, and acknowledge it.
@@ -86,27 +111,36 @@ class Processor:
         Returns:
             Whether it was settled; False leaves it to the queue's retries.
         """
-        attempt = _Attempt(transport, received)
+        attempt = _Attempt(transport, received, policy=self._retry_policy)
         try:
             self._handle(attempt)
         except BaseException as error:  # noqa: BLE001
             # On a thread of the pool there is nobody above: whatever a handler raises,
             # SystemExit and a cancelled task included, is the failure of its message.
-            self._failed(attempt, error)
-            return False
+            return self._failed(attempt, error)
         self._succeeded(attempt)
         return True
 
-    def close(self) -> None:
-        """End the threads, once nothing is in process."""
-        self._loop.stop()
-        self._heartbeat.stop()
+    def run_scheduled(self, event: Mapping[str, Any]) -> None:
+        """Handle a scheduled event; what its handler raises is the caller's.
+
+        Raises:
+            HandlerMissing: There is no handler for it.
+        """
+        outcome = self._registry.scheduled(event)
+        if inspect.isawaitable(outcome):
+            self._event_loop.run(outcome)
 
     def _handle(self, attempt: _Attempt) -> None:
         delivery = self._delivery(attempt)
+        if left := seconds_left(attempt.received, self._clock()):
+            attempt.transport.send(sent_on(attempt.received, delivery.type, left))
+            attempt.seconds_left = left
+            return
         handler = self._registry.find(delivery.message_id, delivery.type)
+        attempt.policy = handler.retry_policy or self._retry_policy
         middleware = merge(self._middleware, handler.middleware)
-        with self._heartbeat.holding(delivery):
+        with self._heartbeat.holding(delivery) if self._heartbeat else nullcontext():
             _chain(middleware, self._ending_in(handler, attempt))(delivery)
 
     def _delivery(self, attempt: _Attempt) -> Delivery:
@@ -121,7 +155,7 @@ class Processor:
             received=received,
             queue=attempt.transport.url,
             emit=self._emit,
-            pause=lambda seconds: not self._stopping.wait(seconds),
+            pause=self._pause,
             visibility=Visibility(attempt.transport, received),
         )
 
@@ -131,22 +165,38 @@ class Processor:
             attempt.handler_started = True
             outcome = handler.function(*arguments)
             if inspect.isawaitable(outcome):
-                self._loop.run(outcome)
+                self._event_loop.run(outcome)
 
         return handle
 
     def _succeeded(self, attempt: _Attempt) -> None:
+        if self._acknowledger is not None:
+            self._acknowledger.add(
+                attempt.received, lambda error: self._acknowledged(attempt, error)
+            )
+            return
         try:
             attempt.transport.delete(attempt.received)
         except LetsGoQueueError as error:
-            # The work is done; only its acknowledgement is not. It will come again.
-            logger.warning("%s Its handler has returned: expect it a second time.", error)
-        event = MessageHandled if attempt.handler_started else MessageSkipped
-        self._emit(event(**attempt.facts()))
+            self._acknowledged(attempt, error)
+        else:
+            self._acknowledged(attempt, None)
 
-    def _failed(self, attempt: _Attempt, error: BaseException) -> None:
+    def _acknowledged(self, attempt: _Attempt, error: LetsGoQueueError | None) -> None:
+        if error is not None:
+            # The work is done; only its acknowledgement is not.
+            logger.warning("%s It was handled: expect it a second time.", error)
+        if attempt.seconds_left:
+            self._emit(MessageDelayed(**attempt.facts(), seconds_left=attempt.seconds_left))
+        elif attempt.handler_started:
+            self._emit(MessageHandled(**attempt.facts()))
+        else:
+            self._emit(MessageSkipped(**attempt.facts()))
+
+    def _failed(self, attempt: _Attempt, error: BaseException) -> bool:
         # An error of our own says all there is to say; what a handler raises needs its traceback.
-        expected = hasattr(error, "retryable") and not attempt.handler_started
+        ours = isinstance(error, Retry | Reject) or not attempt.handler_started
+        expected = hasattr(error, "retryable") and ours
         level = logging.WARNING if getattr(error, "retryable", False) else logging.ERROR
         logger.log(
             level,
@@ -157,7 +207,21 @@ class Processor:
             error if expected else type(error).__name__,
             exc_info=None if expected else error,
         )
-        self._emit(MessageFailed(**attempt.facts(), error=error))
+        failure = Failure(
+            transport=attempt.transport,
+            received=attempt.received,
+            type=attempt.type,
+            error=error,
+            handler_started=attempt.handler_started,
+            seconds=time.perf_counter() - attempt.started,
+        )
+        match settle(failure, attempt.policy):
+            case Rejected(reason):
+                self._emit(MessageRejected(**attempt.facts(), error=error, reason=reason))
+                return True
+            case Retried(delay):
+                self._emit(MessageFailed(**attempt.facts(), error=error, retry_delay=delay))
+                return False
 
 
 def _chain(middleware: Sequence[Middleware], handle: Handle) -> Handle:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from functools import cached_property
 from typing import Any, TypeAlias, TypeVar
 
@@ -13,9 +13,17 @@ from letsgo_queue.delivery import Delivery
 from letsgo_queue.errors import HandlerMissing, MessageInvalid, SettingsInvalid
 from letsgo_queue.message import Message, is_claim_check
 from letsgo_queue.middleware import Middleware, middleware_of
+from letsgo_queue.retries import RetryPolicy
 
 HandlerFunction: TypeAlias = Callable[..., None] | Callable[..., Coroutine[Any, Any, None]]
 """`(message)` or `(message, delivery)`, sync or async."""
+
+ScheduledFunction: TypeAlias = (
+    Callable[[Mapping[str, Any]], None] | Callable[[Mapping[str, Any]], Coroutine[Any, Any, None]]
+)
+"""Takes the event that EventBridge made, sync or async."""
+
+ScheduledT = TypeVar("ScheduledT", bound=ScheduledFunction)
 
 HandlerT = TypeVar("HandlerT", bound=HandlerFunction)
 
@@ -26,7 +34,9 @@ _MESSAGE_AND_DELIVERY = 2
 class Handler:
     """A function that handles messages, and what its signature asks for."""
 
-    def __init__(self, function: HandlerFunction) -> None:
+    def __init__(
+        self, function: HandlerFunction, *, retry_policy: RetryPolicy | None = None
+    ) -> None:
         """Look at the signature.
 
         Raises:
@@ -56,6 +66,7 @@ class Handler:
                 "its `yield`."
             )
         self.function = function
+        self.retry_policy = retry_policy
         self._takes_delivery = len(parameters) == _MESSAGE_AND_DELIVERY
         self._message_parameter = parameters[0].name
 
@@ -136,8 +147,15 @@ class Registry:
     def __init__(self) -> None:
         self._handlers: dict[str, Handler] = {}
         self._default: Handler | None = None
+        self._scheduled: ScheduledFunction | None = None
 
-    def add(self, message_type: str, function: HandlerFunction) -> None:
+    def add(
+        self,
+        message_type: str,
+        function: HandlerFunction,
+        *,
+        retry_policy: RetryPolicy | None = None,
+    ) -> None:
         """Register `function` for a type.
 
         Raises:
@@ -148,7 +166,7 @@ class Registry:
                 f"type {message_type!r} has the handler "
                 f"{_name(self._handlers[message_type].function)} already; a type has one."
             )
-        self._handlers[message_type] = Handler(function)
+        self._handlers[message_type] = Handler(function, retry_policy=retry_policy)
 
     def set_default(self, function: HandlerFunction) -> None:
         """Register `function` for all types without a handler.
@@ -161,6 +179,39 @@ class Registry:
                 f"the default handler is {_name(self._default.function)} already; there is one."
             )
         self._default = Handler(function)
+
+    @property
+    def scheduled(self) -> ScheduledFunction:
+        """The handler of scheduled events.
+
+        Raises:
+            HandlerMissing: There is none.
+        """
+        if self._scheduled is None:
+            raise HandlerMissing(
+                "a scheduled event came, for which this worker has no handler. Register one with "
+                "@worker.scheduled, or remove the schedule."
+            )
+        return self._scheduled
+
+    def set_scheduled(self, function: ScheduledFunction) -> None:
+        """Register `function` for scheduled events.
+
+        Raises:
+            SettingsInvalid: There is one already, or it takes not `(event)`.
+        """
+        if self._scheduled is not None:
+            raise SettingsInvalid(
+                f"the handler of scheduled events is {_name(self._scheduled)} already; there is "
+                "one."
+            )
+        try:
+            inspect.signature(function).bind({})
+        except TypeError:
+            raise SettingsInvalid(
+                f"handler {_name(function)}: a handler of scheduled events takes (event)."
+            ) from None
+        self._scheduled = function
 
     def find(self, message_id: str, message_type: str) -> Handler:
         """The handler for a message.
@@ -191,7 +242,7 @@ class Registry:
         return [*self._handlers.values(), *([self._default] if self._default else [])]
 
 
-def _name(function: HandlerFunction) -> str:
+def _name(function: Callable[..., object]) -> str:
     return f"{function.__module__}.{getattr(function, '__qualname__', repr(function))}"
 
 

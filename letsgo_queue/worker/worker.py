@@ -1,25 +1,34 @@
-"""The worker: takes messages from the queue, and runs their handlers.
+"""The worker: takes messages from the queue, or from AWS Lambda, and runs their handlers.
 
 A message is acknowledged after its handler returned, and kept invisible to other workers as long
-as it runs. One whose handler raised is left alone: it becomes visible again when its visibility
-timeout ends, and the queue's own redrive policy decides how often.
+as it runs. One whose handler raised is delivered again, when and how often the retry policy says;
+without one, when its visibility timeout ends, and as often as the queue's redrive policy has it.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
 
 from letsgo_queue.client import Client, default_client
 from letsgo_queue.errors import SettingsInvalid
 from letsgo_queue.events import Listener
 from letsgo_queue.listeners import Listeners
 from letsgo_queue.middleware import Middleware
+from letsgo_queue.retries import RetryPolicy
 from letsgo_queue.transports.base import MAX_VISIBILITY_SECONDS, Transport
+from letsgo_queue.worker.acknowledging import Acknowledger
+from letsgo_queue.worker.aws_lambda import BatchResponse, LambdaEvents
+from letsgo_queue.worker.event_loop import EventLoopThread
+from letsgo_queue.worker.heartbeat import Heartbeat
 from letsgo_queue.worker.polling import Poller
 from letsgo_queue.worker.processing import Processor
-from letsgo_queue.worker.registry import HandlerT, Registry
+from letsgo_queue.worker.registry import HandlerT, Registry, ScheduledT
 from letsgo_queue.worker.signals import stop_on_signals
 
 logger = logging.getLogger(__name__)
@@ -27,6 +36,12 @@ logger = logging.getLogger(__name__)
 DEFAULT_CONCURRENCY = 10
 MAX_WAIT_SECONDS = 20
 """The longest long poll that SQS allows."""
+
+LOCAL_HOST = "127.0.0.1"
+LOCAL_PORT = 3002
+"""Where LetsGo's local worker listens."""
+
+MAX_PORT = 65_535
 
 
 class Worker:
@@ -49,6 +64,8 @@ class Worker:
         concurrency: int = DEFAULT_CONCURRENCY,
         visibility_timeout: int | None = None,
         wait_seconds: int = MAX_WAIT_SECONDS,
+        retry_policy: RetryPolicy | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """Make a worker; the queue is opened when it runs.
 
@@ -61,6 +78,9 @@ class Worker:
             visibility_timeout: Seconds that a message stays invisible to other workers, 0 to
                 43,200; None for the queue's own. It is extended while the handler runs.
             wait_seconds: Seconds that one long poll waits, 0 to 20.
+            retry_policy: When a message that failed is delivered again, and how often; by default
+                as the queue has it.
+            clock: Seconds since 1970.
 
         Raises:
             SettingsInvalid: A number is out of range.
@@ -75,15 +95,25 @@ class Worker:
         self._concurrency = concurrency
         self._visibility_timeout = visibility_timeout
         self._wait_seconds = wait_seconds
+        self._retry_policy = retry_policy
+        self._clock = clock
+        self._event_loop = EventLoopThread()
         self._registry = Registry()
         self._listeners = Listeners()
         self._stopping = threading.Event()
 
-    def handler(self, message_type: str) -> Callable[[HandlerT], HandlerT]:
+    def handler(
+        self, message_type: str, *, retry_policy: RetryPolicy | None = None
+    ) -> Callable[[HandlerT], HandlerT]:
         """Decorate the handler of a message type.
 
         It takes `(message)` or `(message, delivery)`, sync or async. The message is validated
-        against its annotation: a `Message` subclass, another pydantic model, or `dict`.
+        against its annotation: a `Message` subclass, another pydantic model, or `dict`. It may
+        raise `Retry` and `Reject`.
+
+        Args:
+            message_type: Which messages.
+            retry_policy: In place of the worker's own.
 
         Raises:
             SettingsInvalid: The type has a handler already, or the signature does not fit.
@@ -92,7 +122,7 @@ class Worker:
             raise SettingsInvalid('say which messages: @worker.handler("order:new").')
 
         def register(function: HandlerT) -> HandlerT:
-            self._registry.add(message_type, function)
+            self._registry.add(message_type, function, retry_policy=retry_policy)
             return function
 
         return register
@@ -106,11 +136,22 @@ class Worker:
         self._registry.set_default(function)
         return function
 
+    def scheduled(self, function: ScheduledT) -> ScheduledT:
+        """Decorate the handler of the events that an EventBridge schedule sends to Lambda.
+
+        It takes `(event)`, the event as EventBridge has it, sync or async.
+
+        Raises:
+            SettingsInvalid: There is one already, or the signature does not fit.
+        """
+        self._registry.set_scheduled(function)
+        return function
+
     def add_listener(self, listener: Listener) -> None:
         """Call `listener` with an event for every message handled, skipped or failed."""
         self._listeners.add(listener)
 
-    def run(self, *, burst: bool = False) -> None:
+    def run(self, *, burst: bool = False, concurrency: int | None = None) -> None:
         """Take and handle messages until stopped.
 
         On the main thread SIGTERM and SIGINT stop it: what is in hand is finished, what was
@@ -119,44 +160,157 @@ class Worker:
         Args:
             burst: Stop by itself once the queue has nothing more to receive and the handlers are
                 done; for tests and scheduled jobs.
+            concurrency: In place of the worker's own.
 
         Raises:
+            SettingsInvalid: `concurrency` is below 1.
             LetsGoQueueError: The queue cannot be used at all (it is missing, or access is denied).
         """
-        self._registry.prepare()
+        concurrency = self._concurrency if concurrency is None else concurrency
+        _check_range("concurrency", concurrency, 1, None)
         transport = self._transport()
-        for middleware in (*self._middleware, *self._registry.middleware()):
-            middleware.prepare(transport.url)
-        processor = Processor(
-            self._registry,
-            middleware=self._middleware,
-            emit=self._listeners.emit,
-            concurrency=self._concurrency,
-            stopping=self._stopping,
+        self._prepare(transport.url)
+        heartbeat = Heartbeat(concurrency)
+        # In a FIFO group the next message waits until the one before it is acknowledged.
+        acknowledger = None if transport.fifo else Acknowledger(transport)
+        processor = self._processor(
+            lambda seconds: not self._stopping.wait(seconds),
+            heartbeat=heartbeat,
+            acknowledger=acknowledger,
         )
         poller = Poller(
             transport,
             processor.process,
-            concurrency=self._concurrency,
+            concurrency=concurrency,
             wait_seconds=0 if burst else self._wait_seconds,
             visibility_timeout=self._visibility_timeout,
             stopping=self._stopping,
         )
-        logger.info("worker started on %s, %d at once", transport.url, self._concurrency)
+        logger.info("worker started on %s, %d at once", transport.url, concurrency)
         with stop_on_signals(self.stop):
             try:
                 poller.run(until_empty=burst)
             finally:
-                processor.close()
+                if acknowledger is not None:
+                    acknowledger.close()
+                self._event_loop.stop()
+                heartbeat.stop()
                 self._stopping.clear()
         logger.info("worker stopped")
 
+    def lambda_handler(self, event: Mapping[str, Any], context: object) -> BatchResponse | None:
+        """The function for AWS Lambda: `handler = worker.lambda_handler`.
+
+        The messages of an SQS event run at once, up to `concurrency`; on a FIFO queue those of a
+        group in order. A scheduled event of EventBridge goes to `@worker.scheduled`.
+
+        The event source mapping must report batch item failures: else Lambda ignores the answer,
+        and deletes what failed.
+
+        Args:
+            event: What Lambda was triggered with.
+            context: Lambda's context; the claims are held for the time it says remains.
+
+        Returns:
+            The messages to deliver again; on a FIFO queue also those after one in its group. None
+            for a scheduled event.
+
+        Raises:
+            MessageInvalid: The event is of another kind.
+            HandlerMissing: A scheduled event came, for which there is no handler.
+            SettingsInvalid: A handler or a setting is wrong; every message is delivered again.
+        """
+        return self._lambda_events.handle(event, context)
+
+    def serve(
+        self,
+        *,
+        host: str = LOCAL_HOST,
+        port: int = LOCAL_PORT,
+        concurrency: int | None = None,
+        on_ready: Callable[[str], None] | None = None,
+    ) -> None:
+        """Handle the messages that are posted to this machine, until stopped: LetsGo's local mode.
+
+        Senders have `LETSGO_LOCAL_QUEUE_URL=http://localhost:3002`; this worker's own queue is left
+        alone. Messages are handled at once and never again: a delay is not observed, and one that
+        fails is logged and dropped. It stops as `run` does; what was accepted is handled first.
+
+        Args:
+            host: The name or address to listen on; whoever reaches it can have messages handled.
+            port: The port, 0 to 65,535; 0 for one that is free.
+            concurrency: Messages handled at once, in place of the worker's own.
+            on_ready: Called with the address once messages are taken.
+
+        Raises:
+            SettingsInvalid: One cannot listen there, or waitress is not installed.
+        """
+        from letsgo_queue.worker.local_http import LocalHttpServer
+
+        _check_range("port", port, 0, MAX_PORT)
+        concurrency = self._concurrency if concurrency is None else concurrency
+        _check_range("concurrency", concurrency, 1, None)
+        processor = self._processor(lambda seconds: not self._stopping.wait(seconds))
+        server = LocalHttpServer(
+            processor.process,
+            processor.run_scheduled,
+            host=host,
+            port=port,
+            concurrency=concurrency,
+        )
+        try:
+            self._prepare(server.url)
+            with stop_on_signals(self.stop):
+                if on_ready is not None:
+                    on_ready(server.url)
+                server.run(self._stopping)
+        finally:
+            server.close()
+            self._event_loop.stop()
+            self._stopping.clear()
+        logger.info("worker stopped")
+
     def stop(self) -> None:
-        """Have `run` return once what is in hand is finished, also one that is about to start.
+        """Have `run` or `serve` return once what is in hand is finished, also if about to start.
 
         Safe from any thread. On SQS the long poll that is under way ends first (`wait_seconds`).
         """
         self._stopping.set()
+
+    @cached_property
+    def _lambda_events(self) -> LambdaEvents:
+        client = self._client or default_client()
+        return LambdaEvents(
+            make_processor=self._processor,
+            prepare=functools.cache(self._prepare),
+            open_queue=client.transport,
+            concurrency=self._concurrency,
+        )
+
+    def _prepare(self, queue: str) -> None:
+        """Have what is wrong with handlers and settings show before the first message."""
+        self._registry.prepare()
+        for middleware in (*self._middleware, *self._registry.middleware()):
+            middleware.prepare(queue)
+
+    def _processor(
+        self,
+        pause: Callable[[float], bool],
+        *,
+        heartbeat: Heartbeat | None = None,
+        acknowledger: Acknowledger | None = None,
+    ) -> Processor:
+        return Processor(
+            self._registry,
+            middleware=self._middleware,
+            emit=self._listeners.emit,
+            pause=pause,
+            event_loop=self._event_loop,
+            retry_policy=self._retry_policy,
+            heartbeat=heartbeat,
+            acknowledger=acknowledger,
+            clock=self._clock,
+        )
 
     def _transport(self) -> Transport:
         if self._queue is not None and not isinstance(self._queue, str):

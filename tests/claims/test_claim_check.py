@@ -27,6 +27,7 @@ from claimcheck import (
     ClaimLost,
     ClaimStore,
     ClaimStoreUnavailable,
+    Purge,
     SettingsInvalid,
     TicketInvalid,
     TicketUnsupported,
@@ -591,6 +592,23 @@ class Life:
 
         with pytest.raises(ClaimExpired, match="1 of 1 parts of its claim have expired"):
             check.open(body.decode())
+
+    @pytest.mark.parametrize("purge", ["after", "before"])
+    def test_a_failure_renews_what_has_grown_old(
+        self, store: ClaimStore, check: ClaimCheck, clock: Clock, purge: Purge
+    ) -> None:
+        """It opens as long as the message can be in a dead-letter queue, and be redriven."""
+        body = check.seal(STORED_BODY).body
+        made = int(clock.now)
+        for days, expires_in in ((0.4, 15), (10, 25), (10.2, 25), (24, 39)):
+            clock.now = made + days * DAY
+            with pytest.raises(ConnectionError), check.open(body.decode(), purge=purge):
+                raise ConnectionError
+            assert claim_of(store, body).head.expires_at == made + expires_in * DAY
+
+        clock.now = made + 38 * DAY
+        assert open_text(check, body) == STORED_BODY
+        assert rows_of(store, body) == 0
 
     def test_a_failure_puts_it_back_byte_for_byte(
         self, store: ClaimStore, check: ClaimCheck, clock: Clock

@@ -94,6 +94,6 @@ def test_a_store_goes_with_the_queue(queue: str, store: str) -> None:
     assert ClaimCheckSettings().store_for(queue) == store
 
 
-@pytest.mark.parametrize("queue", [SQS, "sqlite:///work.db", "memory://"])
+@pytest.mark.parametrize("queue", [SQS, "sqlite:///work.db", "memory://", "http://localhost:3002"])
 def test_a_store_that_is_set_wins(queue: str) -> None:
     assert ClaimCheckSettings(store="dynamodb://mine").store_for(queue) == "dynamodb://mine"

@@ -171,6 +171,25 @@ class Contract:
         assert take(store, claim, OTHERS, NOW + 500) == Held(NOW + 500.5)
         assert take(store, claim, OTHERS, NOW + 501) == claim
 
+    def test_renewing_has_head_and_parts_expire_later(self, store: ClaimStore) -> None:
+        claim = write(store)
+        take(store, claim, MINE)
+        later = claim.head.expires_at + 1000
+
+        assert not store.renew(claim.head.id, claim.head.parts, OTHERS, expires_at=later - 1)
+        assert store.renew(claim.head.id, claim.head.parts, MINE, expires_at=later)
+        store.put_back(claim.head.id, MINE)
+
+        assert read(store, claim) == replace(claim, head=replace(claim.head, expires_at=later))
+        assert expiries(store, claim) == {later}
+
+    def test_renewing_makes_nothing_that_is_gone(self, store: ClaimStore) -> None:
+        claim = Claim(*make_claim())
+
+        assert not store.renew(claim.head.id, claim.head.parts, MINE, expires_at=int(NOW) + 1000)
+
+        assert rows(store, claim) == 0
+
     def test_putting_back_undoes_taking(self, store: ClaimStore) -> None:
         claim = write(store)
         take(store, claim, MINE)
@@ -726,6 +745,16 @@ def change(path: Path, statement: str, *values: object) -> None:
     """Change a SQLite file behind the store's back."""
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(statement, values)
+
+
+def expiries(store: ClaimStore, claim: Claim) -> set[int]:
+    """When the items of a claim expire: a store in DynamoDB has its parts expire by themselves."""
+    head = store.look_up(claim.head.id, now=NOW)
+    assert head is not None
+    if not isinstance(store, DynamoDBClaimStore):
+        return {head.expires_at}
+    parts = [store._parts.get(f"{head.id}/{n}").expires_at for n in range(head.parts)]
+    return {head.expires_at, *map(int, parts)}
 
 
 def in_a_process_of_its_own(function: Callable[[str], None], argument: str) -> None:

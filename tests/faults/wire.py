@@ -154,6 +154,7 @@ class _Connection(sqlite3.Connection):
 
     def _each(self, call: Call, rows: Iterable[Any]) -> Iterator[Any]:
         for row in rows:
+            self._in_transaction.append(call)
             self._wire.begin(call)
             yield row
 
@@ -177,9 +178,9 @@ def _call_in_statement(sql: str) -> Call | None:
 
 def _call_in_request(request: AWSPreparedRequest) -> Call | None:
     operation = cast("bytes", request.headers["X-Amz-Target"]).rpartition(b".")[2].decode()
-    if operation == "SendMessage":
+    if operation in {"SendMessage", "SendMessageBatch"}:
         return Call.SEND
-    if operation == "DeleteMessage":
+    if operation in {"DeleteMessage", "DeleteMessageBatch"}:
         return Call.ACKNOWLEDGE
     body = json.loads(cast("bytes", request.body))
     is_part = "/" in (body.get("Item") or body.get("Key") or {}).get("id", {}).get("S", "")

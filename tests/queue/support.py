@@ -138,3 +138,36 @@ def running(worker: Worker) -> Iterator[None]:
 def order(**payload: object) -> Mapping[str, Any]:
     """A message of the type that most tests use."""
     return {"type": "order:new", "payload": payload}
+
+
+@contextmanager
+def serving(worker: Worker) -> Iterator[str]:
+    """Have a worker serve on a thread, and stop it in the end; gives its address."""
+    ready = threading.Event()
+    addresses: list[str] = []
+    errors: list[BaseException] = []
+
+    def on_ready(address: str) -> None:
+        addresses.append(address)
+        ready.set()
+
+    def serve() -> None:
+        try:
+            worker.serve(port=0, on_ready=on_ready)
+        except BaseException as error:  # noqa: BLE001  raised below, on the test's thread
+            errors.append(error)
+        finally:
+            ready.set()
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    assert ready.wait(DEADLINE_SECONDS), "the worker did not start"
+    try:
+        if addresses:
+            yield addresses[0]
+    finally:
+        worker.stop()
+        thread.join(DEADLINE_SECONDS)
+        assert not thread.is_alive(), "the worker did not stop"
+    for error in errors:
+        raise error

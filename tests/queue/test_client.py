@@ -24,7 +24,8 @@ from letsgo_queue import (
     SendContext,
     SendFailed,
 )
-from letsgo_queue.transports.base import MAX_DELAY_SECONDS, OutgoingMessage
+from letsgo_queue.delays import LONGEST_DELAY_SECONDS
+from letsgo_queue.transports.base import OutgoingMessage
 from letsgo_queue.transports.memory import MemoryTransport
 from tests.queue.support import SECRET, Clock, bodies, order, printed, receive, receive_one
 from tests.servers import AwsServer
@@ -76,11 +77,23 @@ def test_puts_a_message_on_the_queue(client: Client, queue: MemoryTransport) -> 
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"delay_seconds": -1}, "delay_seconds=-1: a queue takes 0 to 900"),
-        ({"delay_seconds": -0.1}, r"delay_seconds=-0\.1: a queue takes 0 to 900"),
-        ({"delay_seconds": float("nan")}, "delay_seconds=nan: a queue takes 0 to 900"),
-        ({"delay_seconds": float("inf")}, "delay_seconds=inf: a queue takes 0 to 900"),
-        ({"delay_seconds": MAX_DELAY_SECONDS + 0.5}, r"delay_seconds=900\.5: a queue takes 0 to"),
+        ({"delay_seconds": -1}, "delay_seconds=-1: a message can be delayed by 0 to 1"),
+        (
+            {"delay_seconds": -0.1},
+            r"delay_seconds=-0\.1: a message can be delayed by 0 to 1,209,600",
+        ),
+        (
+            {"delay_seconds": float("nan")},
+            "delay_seconds=nan: a message can be delayed by 0 to 1,209,600",
+        ),
+        (
+            {"delay_seconds": float("inf")},
+            "delay_seconds=inf: a message can be delayed by 0 to 1,209,600",
+        ),
+        (
+            {"delay_seconds": LONGEST_DELAY_SECONDS + 0.5},
+            r"delay_seconds=1209600\.5: a message can be delayed by 0 to",
+        ),
         ({"deduplication_id": "d"}, "deduplication_id='d': the queue memory:// is not FIFO"),
         ({"group_id": ""}, "group_id='': SQS takes 1 to 128"),
         ({"group_id": "a b"}, "group_id='a b': SQS takes 1 to 128"),

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from letsgo_queue import Client, QueueNotFound, QueueSettings, SettingsInvalid
 from letsgo_queue.transports import open_transport
+from letsgo_queue.transports.local_http import LocalHttpTransport
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.transports.sqlite import SqliteTransport
 from letsgo_queue.transports.sqs import SqsTransport
@@ -70,6 +71,10 @@ def test_refuses_a_setting_that_it_does_not_know() -> None:
         ("https://sqs.us-west-2.amazonaws.com/123456789012/orders", SqsTransport),
         ("https://sqs.us-west-2.amazonaws.com/123456789012/orders.fifo", SqsTransport),
         ("http://localhost:4566/000000000000/orders", SqsTransport),
+        ("http://localhost:3002", LocalHttpTransport),
+        ("http://localhost:3002/", LocalHttpTransport),
+        ("http://[::1]:3002", LocalHttpTransport),
+        ("https://worker.internal/jobs", LocalHttpTransport),
     ],
 )
 def test_url_chooses_the_kind_of_queue(url: str, kind: type) -> None:
@@ -85,7 +90,8 @@ def test_url_chooses_the_kind_of_queue(url: str, kind: type) -> None:
     [
         "orders",
         "amqp://localhost/orders",
-        "https://example.com",
+        "ftp://example.com",
+        "https://sqs.us-west-2.amazonaws.com",
         "https://sqs.us-west-2.amazonaws.com/123456789012",
         "https://sqs.us-west-2.amazonaws.com/123456789012/or ders",
         "http://[::1",
@@ -109,19 +115,12 @@ def test_finds_the_queue_in_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.setenv("LETSGO_QUEUE_URL", url)
     assert deployed.transport().url == url
 
-    local_url = f"sqlite:///{tmp_path}/local.db"
+    local_url = "http://localhost:3002"
     monkeypatch.setenv("LETSGO_LOCAL_QUEUE_URL", local_url)
     assert Client().transport().url == local_url
 
     assert Client("memory://").transport().url == "memory://"
     assert Client("memory://").transport("memory://other").url == "memory://other"
-
-
-def test_local_mode_over_http_says_what_to_use_instead(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LETSGO_LOCAL_QUEUE_URL", "http://localhost:3002")
-
-    with pytest.raises(SettingsInvalid, match=r"LETSGO_LOCAL_QUEUE_URL='http://localhost:3002'"):
-        Client().enqueue(order())
 
 
 class Deployment:

@@ -16,7 +16,8 @@ import pytest
 
 from letsgo_queue import Client, QueueUnavailable, SendFailed, SettingsInvalid
 from letsgo_queue.transports.base import MAX_MESSAGE_BYTES
-from letsgo_queue.transports.sqlite import SCHEMA_VERSION, SqliteTransport
+from letsgo_queue.transports.sqlite import SqliteTransport
+from letsgo_queue.transports.sqlite_file import SCHEMA_VERSION
 from tests.queue.support import SECRET, Clock, bodies, order, outgoing, receive, receive_one
 
 PROCESSES = 3

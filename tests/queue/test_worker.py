@@ -890,7 +890,7 @@ def test_says_that_a_handled_message_will_come_again(
 
     worker.run(burst=True)
 
-    assert "was not acknowledged. Its handler has returned: expect it a second time" in caplog.text
+    assert "was not acknowledged. It was handled: expect it a second time" in caplog.text
 
 
 @pytest.mark.parametrize(("seconds", "kept"), [(0, 0), (59.2, 60), (43_200, 43_200)])

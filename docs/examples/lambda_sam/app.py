@@ -1,0 +1,40 @@
+"""A worker on AWS Lambda: orders of any size, and a report every night."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from claimcheck import unwrap_claim_check
+from letsgo_queue import Message, Reject, RetryPolicy, Worker
+
+logging.getLogger().setLevel(logging.INFO)
+logger = logging.getLogger(__name__)
+
+
+class Order(BaseModel):
+    order_id: str
+    lines: list[dict[str, str]]
+
+
+worker = Worker(retry_policy=RetryPolicy(base=10, cap=900))
+
+
+@worker.handler("order:new")
+@unwrap_claim_check
+def on_order(message: Message[Order]) -> None:
+    order = message.payload
+    if not order.lines:
+        raise Reject("an order without lines")
+    logger.info("order %s has %d lines", order.order_id, len(order.lines))
+
+
+@worker.scheduled
+def nightly(event: Mapping[str, Any]) -> None:
+    logger.info("the report of %s", event["time"])
+
+
+handler = worker.lambda_handler

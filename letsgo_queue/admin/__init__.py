@@ -1,0 +1,99 @@
+"""Looking after a queue: making it, counting and purging its messages, and its dead letters.
+
+admin = open_admin("sqlite:///work.db", QueueSettings())
+for letter in admin.dead_letters():
+    print(letter.message_id, letter.type, letter.reason)
+admin.redrive()
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from letsgo_queue.admin.base import DeadLetter, QueueAdmin, QueueOptions, QueueStatus
+from letsgo_queue.errors import SettingsInvalid
+from letsgo_queue.settings import QueueSettings
+from letsgo_queue.transports import open_transport
+
+__all__ = [
+    "DeadLetter",
+    "QueueAdmin",
+    "QueueOptions",
+    "QueueStatus",
+    "create_queue",
+    "open_admin",
+]
+
+
+def open_admin(url: str | None, settings: QueueSettings) -> QueueAdmin:
+    """Open the queue that `url` names, or without one the queue that `settings` name.
+
+    The modules of SQS, which load boto3, are loaded only here, when it is used.
+
+    Args:
+        url: `https://sqs...` (or another server's), or `sqlite:///path/to/file.db`.
+        settings: Where to look without a `url`.
+
+    Raises:
+        SettingsInvalid: The URL names no queue that can be looked after from another process.
+        QueueNotFound: The LetsGo deployment has no queue, or several.
+    """
+    transport = open_transport(url, settings)
+    transport.close()
+    scheme = urlsplit(transport.url).scheme
+    if scheme == "sqlite":
+        from letsgo_queue.admin.sqlite import SqliteAdmin
+
+        return SqliteAdmin(transport.url)
+    if scheme in {"http", "https"}:
+        from letsgo_queue.transports.sqs import SqsTransport
+
+        if isinstance(transport, SqsTransport):
+            from letsgo_queue.admin.sqs import SqsAdmin
+
+            return SqsAdmin(transport.url, region=settings.region)
+    raise SettingsInvalid(
+        f"queue {transport.url!r} keeps nothing that another process could look after. Name an SQS "
+        "queue (https://sqs...) or a SQLite one (sqlite:///work.db)."
+    )
+
+
+def create_queue(
+    target: str | None, settings: QueueSettings, options: QueueOptions | None = None
+) -> str:
+    """Make a queue and its dead-letter queue; where they are there already, nothing changes.
+
+    Args:
+        target: The name of an SQS queue, an SQS queue's URL, or `sqlite:///path`; None for what
+            `LETSGO_QUEUE_URL` names.
+        settings: The region of an SQS queue, and where to look without a `target`.
+        options: What the queue is to be like.
+
+    Returns:
+        The queue's URL.
+
+    Raises:
+        SettingsInvalid: The target or an option cannot be used, or the queue is there and differs;
+            the text says in what.
+        QueueUnavailable: It could not be made, or not be asked.
+    """
+    options = options or QueueOptions()
+    target = target or settings.queue_url
+    if target is None:
+        raise SettingsInvalid(
+            "no queue is named: give the name of an SQS queue or sqlite:///path/to/file.db, or set "
+            "LETSGO_QUEUE_URL."
+        )
+    scheme = urlsplit(target).scheme if "://" in target else ""
+    if scheme == "sqlite":
+        from letsgo_queue.admin.sqlite import create_sqlite_queue
+
+        return create_sqlite_queue(target, options)
+    if scheme in {"http", "https", ""}:
+        from letsgo_queue.admin.sqs_create import create_sqs_queue
+
+        return create_sqs_queue(target, options, region=settings.region)
+    raise SettingsInvalid(
+        f"queue {target!r}: only SQS queues (a name, or a URL https://sqs...) and SQLite ones "
+        "(sqlite:///path/to/file.db) are made beforehand."
+    )

@@ -1,0 +1,207 @@
+"""A SQLite queue, looked after: everything here is one transaction on its file.
+
+The file must be there: a path with a typing error in it would otherwise be a new, empty queue.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from urllib.parse import urlencode
+
+from letsgo_queue.admin.base import (
+    DeadLetter,
+    QueueOptions,
+    QueueStatus,
+    dead_letter,
+    without_reason,
+)
+from letsgo_queue.errors import QueueNotFound, SettingsInvalid
+from letsgo_queue.transports.base import ReceivedMessage
+from letsgo_queue.transports.sqlite_file import (
+    QueueFile,
+    SqliteOptions,
+    attributes_from_json,
+    attributes_to_json,
+)
+
+
+class SqliteAdmin:
+    """A queue in a SQLite file."""
+
+    def __init__(self, url: str, *, clock: Callable[[], float] = time.time) -> None:
+        """Name the file; nothing is opened yet.
+
+        Args:
+            url: `sqlite:///path`, with options as a query.
+            clock: Seconds since 1970.
+
+        Raises:
+            SettingsInvalid: No path, or an option that is not known or out of range.
+        """
+        self._file = QueueFile(url)
+        self._clock = clock
+
+    @property
+    def url(self) -> str:
+        """The URL that names the queue."""
+        return self._file.url
+
+    def status(self) -> QueueStatus:
+        """How many messages it has; see `QueueAdmin.status`."""
+        with self._reading("it was not counted") as connection:
+            row = connection.execute(
+                "SELECT count(*) FILTER (WHERE visible_at <= :now) AS waiting,"
+                " count(*) FILTER (WHERE visible_at > :now AND receive_count > 0) AS in_flight,"
+                " count(*) FILTER (WHERE visible_at > :now AND receive_count = 0) AS delayed,"
+                " (SELECT count(*) FROM queue_dead_letters) AS dead"
+                " FROM queue_messages",
+                {"now": self._clock()},
+            ).fetchone()
+        return QueueStatus(**dict(row))
+
+    def purge(self) -> int:
+        """Remove every message but the dead letters; see `QueueAdmin.purge`."""
+        with self._transaction("it was not purged") as connection:
+            return connection.execute("DELETE FROM queue_messages").rowcount
+
+    def dead_letters(self, *, limit: int | None = None) -> Sequence[DeadLetter]:
+        """The dead letters, in the order they were sent; see `QueueAdmin.dead_letters`."""
+        with self._reading("its dead letters were not listed") as connection:
+            rows = connection.execute(
+                "SELECT message_id, body, attributes, group_id, sent_at, receive_count"
+                " FROM queue_dead_letters ORDER BY sequence LIMIT ?",
+                (_all_or(limit),),
+            ).fetchall()
+        return [
+            dead_letter(
+                ReceivedMessage(
+                    message_id=row["message_id"],
+                    receipt_handle="",
+                    body=row["body"],
+                    attributes=attributes_from_json(row["attributes"]),
+                    receive_count=row["receive_count"],
+                    sent_at=row["sent_at"],
+                    group_id=row["group_id"],
+                )
+            )
+            for row in rows
+        ]
+
+    def redrive(
+        self,
+        *,
+        message_ids: Collection[str] | None = None,
+        limit: int | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> int:
+        """Put dead letters back on the queue, all or none; see `QueueAdmin.redrive`.
+
+        They keep their ids and when they were sent.
+        """
+        with self._transaction("its dead letters were not moved") as connection:
+            found = connection.execute(
+                "SELECT sequence, message_id, attributes FROM queue_dead_letters ORDER BY sequence"
+            ).fetchall()
+            wanted = [
+                row for row in found if message_ids is None or row["message_id"] in message_ids
+            ]
+            moving = wanted[:limit]
+            for row in moving:
+                self._move(connection, row)
+        if progress is not None:
+            progress(len(moving))
+        return len(moving)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _move(self, connection: sqlite3.Connection, row: sqlite3.Row) -> None:
+        attributes = without_reason(attributes_from_json(row["attributes"]))
+        connection.execute(
+            "INSERT INTO queue_messages"
+            " (message_id, body, attributes, group_id, sent_at, visible_at)"
+            " SELECT message_id, body, ?, group_id, sent_at, ?"
+            " FROM queue_dead_letters WHERE sequence = ?",
+            (attributes_to_json(attributes), self._clock(), row["sequence"]),
+        )
+        connection.execute("DELETE FROM queue_dead_letters WHERE sequence = ?", (row["sequence"],))
+
+    @contextmanager
+    def _reading(self, consequence: str) -> Iterator[sqlite3.Connection]:
+        self._check_file()
+        with (
+            self._file.available(f"queue {self.url}: {consequence}"),
+            self._file.reading() as connection,
+        ):
+            yield connection
+
+    @contextmanager
+    def _transaction(self, consequence: str) -> Iterator[sqlite3.Connection]:
+        self._check_file()
+        with (
+            self._file.available(f"queue {self.url}: {consequence}"),
+            self._file.transaction() as connection,
+        ):
+            yield connection
+
+    def _check_file(self) -> None:
+        if not self._file.path.exists():
+            raise QueueNotFound(
+                f"queue {self.url}: there is no file {self._file.path}. Check the path; "
+                "`letsgo-queue queue create`, or the first message, makes it."
+            )
+
+
+def create_sqlite_queue(url: str, options: QueueOptions) -> str:
+    """Make the file of a queue; where it is there, nothing changes.
+
+    Args:
+        url: `sqlite:///path`, with options as a query.
+        options: What is given here goes into the URL, where a SQLite queue has its options.
+
+    Returns:
+        The URL to use.
+
+    Raises:
+        SettingsInvalid: The URL cannot be used, says otherwise than `options`, or they ask for what
+            only SQS has.
+        QueueUnavailable: The file could not be made.
+    """
+    if options.fifo or options.deployment is not None:
+        raise SettingsInvalid(
+            f"queue {url!r}: a SQLite queue is not FIFO and belongs to no deployment. Leave both "
+            "out; messages come in the order they were sent."
+        )
+    named = QueueFile(url).options
+    given = {
+        name: value
+        for name, value in (
+            ("visibility_timeout", options.visibility_timeout),
+            ("max_receive_count", options.max_receive_count),
+        )
+        if value is not None
+    }
+    for name in given.keys() & named.model_fields_set:
+        if getattr(named, name) != given[name]:
+            raise SettingsInvalid(
+                f"queue {url!r}: the URL says {name}={getattr(named, name)}, the option "
+                f"{given[name]}. Give one of them."
+            )
+    file = QueueFile(_with_options(url, named, given))
+    with file.available(f"queue {url} was not made"), file.transaction():
+        file_url = file.url
+    file.close()
+    return file_url
+
+
+def _with_options(url: str, named: SqliteOptions, given: dict[str, int]) -> str:
+    query = urlencode(named.model_dump(exclude_unset=True) | given)
+    return url.partition("?")[0] + (f"?{query}" if query else "")
+
+
+def _all_or(limit: int | None) -> int:
+    return -1 if limit is None else limit

@@ -1,0 +1,390 @@
+"""An SQS queue, looked after.
+
+SQS has no list of a queue's messages: dead letters are received, and made visible again at the end.
+Redriving sends each to the queue before it is deleted, so that a crash between may double a message
+but never loses one. SQS's own StartMessageMoveTask is not used: it refuses messages that were sent
+to the dead-letter queue, as a worker that gives a message up does.
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_StartMessageMoveTask.html
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import uuid
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, cast
+
+from letsgo_queue.admin.base import (
+    DeadLetter,
+    QueueStatus,
+    dead_letter,
+    type_of,
+    without_reason,
+)
+from letsgo_queue.attributes import attributes_size
+from letsgo_queue.errors import (
+    LetsGoQueueError,
+    QueueNotFound,
+    QueueUnavailable,
+    RedriveIncomplete,
+)
+from letsgo_queue.transports.base import (
+    ANY_QUEUE_BYTES,
+    MAX_BATCH,
+    OutgoingMessage,
+    ReceivedMessage,
+)
+from letsgo_queue.transports.sqs import SqsTransport, from_sqs
+from letsgo_queue.transports.sqs_client import asking, make_client, neighbour_url
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.literals import QueueAttributeNameType
+
+logger = logging.getLogger(__name__)
+
+LIST_VISIBILITY_SECONDS = 60
+"""How long dead letters that are listed stay invisible if the process is killed meanwhile."""
+
+REDRIVE_VISIBILITY_SECONDS = 120
+"""The same for those that are redriven; the time to send and delete ten, with retries."""
+
+WAIT_SECONDS = 1
+"""A long poll asks all of SQS's servers; without it, letters may be missed.
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html"""
+
+_COUNTS: list[QueueAttributeNameType] = [
+    "ApproximateNumberOfMessages",
+    "ApproximateNumberOfMessagesNotVisible",
+    "ApproximateNumberOfMessagesDelayed",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class _Described:
+    """What a queue says of itself.
+
+    Attributes:
+        attributes: By SQS's names.
+        at: The time by SQS's clock, rounded up (seconds since 1970).
+    """
+
+    attributes: Mapping[str, str]
+    at: float
+
+
+class SqsAdmin:
+    """An SQS queue and its dead-letter queue.
+
+    A dead-letter queue may serve several queues. Letters that SQS moved there from another queue
+    are left out; of those that a worker moved SQS does not say whose they were.
+    """
+
+    def __init__(
+        self, url: str, *, region: str | None = None, client: SQSClient | None = None
+    ) -> None:
+        """Name a queue; nothing is asked of it yet.
+
+        Args:
+            url: The queue's URL; see `SqsTransport`.
+            region: The region for URLs that do not say.
+            client: A boto3 SQS client to use instead of a new one.
+        """
+        self._client = client or make_client(url, region)
+        self._queue = SqsTransport(url, client=self._client)
+
+    @property
+    def url(self) -> str:
+        """The queue's URL."""
+        return self._queue.url
+
+    def status(self) -> QueueStatus:
+        """The approximate numbers of SQS; see `QueueAdmin.status`."""
+        attributes = self._describe(self.url, [*_COUNTS, "RedrivePolicy"]).attributes
+        waiting, in_flight, delayed = (int(attributes[name]) for name in _COUNTS)
+        dead = None
+        if (dead_letter_url := _dead_letter_url(self.url, attributes)) is not None:
+            counts = self._describe(dead_letter_url, _COUNTS).attributes
+            # Being looked at, or delayed by its queue, a letter is dead still.
+            dead = sum(int(counts[name]) for name in _COUNTS)
+        return QueueStatus(waiting, in_flight, delayed, dead)
+
+    def purge(self) -> None:
+        """PurgeQueue, which takes up to 60 seconds; see `QueueAdmin.purge`.
+
+        What is sent before it ends may be removed too.
+        https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_PurgeQueue.html
+
+        Raises:
+            QueueUnavailable: It was purged less than 60 seconds ago: SQS allows one at a time.
+        """
+        with asking(self.url, "it was not purged"):
+            try:
+                self._client.purge_queue(QueueUrl=self.url)
+            except self._client.exceptions.PurgeQueueInProgress as error:
+                raise QueueUnavailable(
+                    f"queue {self.url} is being purged: SQS takes one purge in 60 seconds. Wait "
+                    "until that one is over, and try again if messages are left."
+                ) from error
+
+    def dead_letters(self, *, limit: int | None = None) -> Sequence[DeadLetter]:
+        """The dead letters that SQS hands out now; see `QueueAdmin.dead_letters`.
+
+        Of each message group of a FIFO queue SQS hands out the first ten at most. Who lists or
+        redrives at the same time takes letters from this list.
+        """
+        letters: list[ReceivedMessage] = []
+        with self._visit(LIST_VISIBILITY_SECONDS) as visit:
+            for batch in visit.batches():
+                letters += batch
+                if limit is not None and len(letters) >= limit:
+                    break
+        return [dead_letter(letter) for letter in _oldest_first(letters[:limit])]
+
+    def redrive(
+        self,
+        *,
+        message_ids: Collection[str] | None = None,
+        limit: int | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> int:
+        """Send dead letters to the queue, then delete them; see `QueueAdmin.redrive`.
+
+        Each is a new message, with an id of its own. Order is kept within the message groups of a
+        FIFO queue, and otherwise as nearly as SQS hands letters out.
+        """
+        moved = 0
+        errors: dict[str, LetsGoQueueError] = {}
+        with self._visit(REDRIVE_VISIBILITY_SECONDS) as visit:
+            for letters in self._to_move(visit, message_ids, limit):
+                failed = self._move(letters, visit)
+                errors |= failed
+                moved += len(letters) - len(failed)
+                if progress is not None:
+                    progress(moved)
+                if any(self._ends_it(error) for error in failed.values()):
+                    break
+        if errors:
+            message_id, error = next(iter(errors.items()))
+            raise RedriveIncomplete(
+                f"{moved} dead letters were moved to {self.url}, {len(errors)} were not; the first "
+                f"is message {message_id} ({type(error).__name__}): {error} What was not moved is "
+                "a dead letter still. Redrive again when that is settled.",
+                moved=moved,
+                errors=errors,
+            )
+        return moved
+
+    def close(self) -> None:
+        """Close the client's connections."""
+        self._client.close()
+
+    def _to_move(
+        self, visit: _Visit, message_ids: Collection[str] | None, limit: int | None
+    ) -> Iterator[Sequence[ReceivedMessage]]:
+        """The letters that are asked for, as many at a time as one request takes."""
+        missing = None if message_ids is None else set(message_ids)
+        for batch in visit.batches():
+            letters = [
+                letter
+                # A FIFO queue hands them out in their order, whenever each was moved here.
+                for letter in (batch if self._queue.fifo else _oldest_first(batch))
+                # Those of after the start have died again.
+                if letter.sent_at <= visit.started
+                and (missing is None or letter.message_id in missing)
+            ][:limit]
+            # One that failed holds up the rest of its message group.
+            yield from _fitting(letters, 1 if self._queue.fifo else MAX_BATCH)
+            if limit is not None:
+                limit -= len(letters)
+            if missing is not None:
+                missing.difference_update(letter.message_id for letter in letters)
+            if limit == 0 or missing == set():
+                return
+
+    def _move(
+        self, letters: Sequence[ReceivedMessage], visit: _Visit
+    ) -> Mapping[str, LetsGoQueueError]:
+        """Send letters, and delete those that were sent; what went wrong, by message id."""
+        outcomes = self._queue.send_batch([self._outgoing(letter) for letter in letters])
+        errors: dict[str, LetsGoQueueError] = {
+            letter.message_id: outcome
+            for letter, outcome in zip(letters, outcomes, strict=True)
+            if isinstance(outcome, LetsGoQueueError)
+        }
+        sent = [letter for letter in letters if letter.message_id not in errors]
+        return {**errors, **visit.delete(sent)}
+
+    def _outgoing(self, letter: ReceivedMessage) -> OutgoingMessage:
+        return OutgoingMessage(
+            type=type_of(letter.body) or "",
+            body=letter.body.encode(),
+            attributes=without_reason(letter.attributes),
+            group_id=letter.group_id,
+            # With its old one, SQS would drop it for five minutes after it was first sent.
+            deduplication_id=uuid.uuid4().hex if self._queue.fifo else None,
+        )
+
+    def _ends_it(self, error: LetsGoQueueError) -> bool:
+        """Whether an error is not that of one letter alone."""
+        return self._queue.fifo or error.retryable or isinstance(error, QueueNotFound)
+
+    def _visit(self, visibility_timeout: int) -> _Visit:
+        described = self._describe(self.url, ["QueueArn", "RedrivePolicy"])
+        url = _dead_letter_url(self.url, described.attributes)
+        if url is None:
+            raise QueueNotFound(
+                f"queue {self.url} has no dead-letter queue. `letsgo-queue queue create` makes a "
+                "queue with one; for a queue that is there, set its RedrivePolicy."
+            )
+        return _Visit(
+            self._client,
+            url,
+            source=described.attributes["QueueArn"],
+            started=described.at,
+            visibility_timeout=visibility_timeout,
+        )
+
+    def _describe(self, url: str, names: Sequence[QueueAttributeNameType]) -> _Described:
+        with asking(url, "its attributes could not be read"):
+            answer = self._client.get_queue_attributes(QueueUrl=url, AttributeNames=names)
+        date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+        return _Described(
+            cast("Mapping[str, str]", answer.get("Attributes", {})),
+            # The header leaves out the fraction of the second.
+            (parsedate_to_datetime(date).timestamp() if date else time.time()) + 1,
+        )
+
+
+class _Visit:
+    """One walk over a dead-letter queue: each letter once, and those left visible in the end.
+
+    Attributes:
+        started: When it began, by SQS's clock (seconds since 1970).
+    """
+
+    def __init__(
+        self,
+        client: SQSClient,
+        url: str,
+        *,
+        source: str,
+        started: float,
+        visibility_timeout: int,
+    ) -> None:
+        self.started = started
+        self._client = client
+        self._letters = SqsTransport(url, client=client)
+        self._source = source
+        self._visibility_timeout = visibility_timeout
+        self._held: dict[str, ReceivedMessage] = {}
+
+    def batches(self) -> Iterator[Sequence[ReceivedMessage]]:
+        """The letters of our queue, up to ten at a time, until no new ones come."""
+        seen: set[str] = set()
+        while True:
+            ours = self._receive()
+            new = self._held.keys() - seen
+            if not new:
+                return
+            seen |= new
+            yield [letter for letter in ours if letter.message_id in new]
+
+    def delete(self, letters: Sequence[ReceivedMessage]) -> Mapping[str, LetsGoQueueError]:
+        """Remove letters; those that could not be, by message id."""
+        if not letters:
+            return {}
+        errors: dict[str, LetsGoQueueError] = {}
+        outcomes = self._letters.delete_batch(letters)
+        for letter, error in zip(letters, outcomes, strict=True):
+            if error is None:
+                del self._held[letter.message_id]
+            else:
+                errors[letter.message_id] = error
+        return errors
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Make visible what is left; where that fails, it becomes so by itself."""
+        held = list(self._held.values())
+        try:
+            for start in range(0, len(held), MAX_BATCH):
+                with asking(self._letters.url, "letters that were looked at are invisible still"):
+                    # An entry that fails was received by somebody else: nothing is to be done.
+                    self._client.change_message_visibility_batch(
+                        QueueUrl=self._letters.url,
+                        Entries=[
+                            {
+                                "Id": str(position),
+                                "ReceiptHandle": letter.receipt_handle,
+                                "VisibilityTimeout": 0,
+                            }
+                            for position, letter in enumerate(held[start : start + MAX_BATCH])
+                        ],
+                    )
+        except (QueueUnavailable, QueueNotFound) as refused:
+            logger.warning("%s That ends in %d s.", refused, self._visibility_timeout)
+
+    def _receive(self) -> Sequence[ReceivedMessage]:
+        """Up to ten letters, all of them held; without those of other queues."""
+        with asking(self._letters.url, "no dead letter could be received"):
+            answer = self._client.receive_message(
+                QueueUrl=self._letters.url,
+                MaxNumberOfMessages=MAX_BATCH,
+                WaitTimeSeconds=WAIT_SECONDS,
+                VisibilityTimeout=self._visibility_timeout,
+                MessageAttributeNames=["All"],
+                MessageSystemAttributeNames=[
+                    "ApproximateReceiveCount",
+                    "DeadLetterQueueSourceArn",
+                    "MessageGroupId",
+                    "SentTimestamp",
+                ],
+            )
+        until = time.time() + self._visibility_timeout
+        received = [(from_sqs(found, until), found) for found in answer.get("Messages", [])]
+        self._held.update((letter.message_id, letter) for letter, _ in received)
+        return [
+            letter
+            for letter, found in received
+            if found.get("Attributes", {}).get("DeadLetterQueueSourceArn", self._source)
+            == self._source
+        ]
+
+
+def _dead_letter_url(queue_url: str, attributes: Mapping[str, str]) -> str | None:
+    policy = attributes.get("RedrivePolicy")
+    if policy is None:
+        return None
+    return neighbour_url(queue_url, str(json.loads(policy)["deadLetterTargetArn"]))
+
+
+def _oldest_first(letters: Sequence[ReceivedMessage]) -> Sequence[ReceivedMessage]:
+    return sorted(letters, key=lambda letter: letter.sent_at)
+
+
+def _fitting(letters: Sequence[ReceivedMessage], most: int) -> Iterator[Sequence[ReceivedMessage]]:
+    """Split letters into runs that one request takes, whatever the queue's limit is."""
+    run: list[ReceivedMessage] = []
+    run_size = 0
+    for letter in letters:
+        size = len(letter.body.encode()) + attributes_size(letter.attributes)
+        if run and (len(run) == most or run_size + size > ANY_QUEUE_BYTES):
+            yield run
+            run, run_size = [], 0
+        run.append(letter)
+        run_size += size
+    if run:
+        yield run

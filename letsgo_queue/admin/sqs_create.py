@@ -1,0 +1,183 @@
+"""Making an SQS queue, with its dead-letter queue.
+
+    orders         ──received too often──> orders-dead-letters
+    orders.fifo    ──received too often──> orders-dead-letters.fifo
+
+A queue that is there is compared, never changed: changing it is for whatever made it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from letsgo_queue.admin.base import (
+    DEFAULT_MAX_RECEIVE_COUNT,
+    DEFAULT_VISIBILITY_TIMEOUT,
+    QueueOptions,
+)
+from letsgo_queue.errors import SettingsInvalid
+from letsgo_queue.transports.base import MAX_MESSAGE_BYTES
+from letsgo_queue.transports.sqs import LETSGO_PREFIX, LETSGO_TAG
+from letsgo_queue.transports.sqs_client import asking, make_client
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.literals import QueueAttributeNameType
+
+RETENTION_SECONDS = 1_209_600
+"""14 days, the longest that SQS keeps a message. A dead letter's time may count from when it was
+first sent, so the dead-letter queue keeps it no shorter than the queue:
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-dead-letter-queues.html"""
+
+MAX_NAME_LENGTH = 80
+"""Characters of a queue's name, suffix included.
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-queues.html"""
+
+DEAD_LETTERS_SUFFIX = "-dead-letters"
+FIFO_SUFFIX = ".fifo"
+
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class _Queue:
+    """A queue that is there."""
+
+    url: str
+    attributes: Mapping[str, str]
+    tags: Mapping[str, str]
+
+
+def create_sqs_queue(
+    target: str, options: QueueOptions, *, region: str, client: SQSClient | None = None
+) -> str:
+    """Make a queue and its dead-letter queue, which keep messages for 14 days.
+
+    Args:
+        target: The queue's name, or its URL, which says where to make it.
+        options: What it is to be like.
+        region: Where to make it if `target` does not say.
+        client: A boto3 SQS client to use instead of a new one.
+
+    Returns:
+        The queue's URL.
+
+    Raises:
+        SettingsInvalid: The name cannot be used, or one of the queues is there and differs.
+        QueueUnavailable: SQS refused, or was not reached.
+    """
+    named_by_url = "://" in target
+    stem, suffix = _name_parts(target.rpartition("/")[2] if named_by_url else target, options)
+    client = client or make_client(target if named_by_url else None, region)
+    name, dead_letters_name = stem + suffix, stem + DEAD_LETTERS_SUFFIX + suffix
+    queue, dead_letters = _find(client, name), _find(client, dead_letters_name)
+    wanted = {
+        "MaximumMessageSize": str(MAX_MESSAGE_BYTES),
+        "MessageRetentionPeriod": str(RETENTION_SECONDS),
+    }
+    wanted_here = wanted | {
+        "VisibilityTimeout": str(
+            _or_default(options.visibility_timeout, DEFAULT_VISIBILITY_TIMEOUT)
+        ),
+    }
+    max_receive_count = _or_default(options.max_receive_count, DEFAULT_MAX_RECEIVE_COUNT)
+    tags = {} if options.deployment is None else {LETSGO_TAG: options.deployment}
+    differences = []
+    if queue is not None:
+        policy = f"{max_receive_count} receives, then {dead_letters_name}"
+        differences += _differences(queue, wanted_here, tags)
+        if (has := _policy_of(queue)) != policy:
+            differences.append(f"{queue.url}: RedrivePolicy is {has}, not {policy}")
+    if dead_letters is not None:
+        differences += _differences(dead_letters, wanted, {})
+    if differences:
+        raise SettingsInvalid(
+            f"queue {name!r} is there and differs; nothing was changed. {'. '.join(differences)}. "
+            "Give the options that it has, or change it where it was made."
+        )
+    fifo = {"FifoQueue": "true"} if suffix else {}
+    if dead_letters is None:
+        dead_letters = _make(client, dead_letters_name, wanted | fifo, {})
+    if queue is None:
+        redrive_policy = {
+            "deadLetterTargetArn": dead_letters.attributes["QueueArn"],
+            "maxReceiveCount": max_receive_count,
+        }
+        attributes = wanted_here | fifo | {"RedrivePolicy": json.dumps(redrive_policy)}
+        queue = _make(client, name, attributes, tags)
+    return queue.url
+
+
+def _name_parts(name: str, options: QueueOptions) -> tuple[str, str]:
+    stem = name.removesuffix(FIFO_SUFFIX)
+    suffix = FIFO_SUFFIX if options.fifo or stem != name else ""
+    most = MAX_NAME_LENGTH - len(DEAD_LETTERS_SUFFIX) - len(suffix)
+    if not _NAME.fullmatch(stem) or len(stem) > most:
+        raise SettingsInvalid(
+            f"queue name {name!r}: SQS takes letters, digits, '_' and '-', and with "
+            f"{DEAD_LETTERS_SUFFIX + suffix!r} behind it there is room for {most}."
+        )
+    if options.deployment is not None and not stem.startswith(LETSGO_PREFIX):
+        raise SettingsInvalid(
+            f"queue name {name!r}: a deployment finds only queues whose name starts with "
+            f"{LETSGO_PREFIX!r}. Name it {LETSGO_PREFIX + name!r}, or leave the deployment out."
+        )
+    return stem, suffix
+
+
+def _find(client: SQSClient, name: str) -> _Queue | None:
+    with asking(name, "it was not made, as SQS could not be asked whether it is there"):
+        try:
+            url = client.get_queue_url(QueueName=name)["QueueUrl"]
+            return _describe(client, url)
+        except client.exceptions.QueueDoesNotExist:
+            return None
+
+
+def _make(
+    client: SQSClient, name: str, attributes: Mapping[str, str], tags: Mapping[str, str]
+) -> _Queue:
+    with asking(name, "it was not made"):
+        made = client.create_queue(
+            QueueName=name,
+            Attributes=cast("Mapping[QueueAttributeNameType, str]", attributes),
+            tags=tags,
+        )
+        return _describe(client, made["QueueUrl"])
+
+
+def _describe(client: SQSClient, url: str) -> _Queue:
+    attributes = client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
+    return _Queue(
+        url,
+        cast("Mapping[str, str]", attributes.get("Attributes", {})),
+        client.list_queue_tags(QueueUrl=url).get("Tags", {}),
+    )
+
+
+def _differences(
+    queue: _Queue, attributes: Mapping[str, str], tags: Mapping[str, str]
+) -> list[str]:
+    return [
+        f"{queue.url}: {name} is {there.get(name, 'not set')}, not {value}"
+        for there, wanted in ((queue.attributes, attributes), (queue.tags, tags))
+        for name, value in wanted.items()
+        if there.get(name) != value
+    ]
+
+
+def _policy_of(queue: _Queue) -> str:
+    policy = queue.attributes.get("RedrivePolicy")
+    if policy is None:
+        return "not set"
+    fields = json.loads(policy)
+    name = str(fields["deadLetterTargetArn"]).rpartition(":")[2]
+    return f"{fields['maxReceiveCount']} receives, then {name}"
+
+
+def _or_default(value: int | None, default: int) -> int:
+    return default if value is None else value

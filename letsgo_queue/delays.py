@@ -1,0 +1,91 @@
+"""Delays longer than SQS has: the message is sent on, unopened, with an ever smaller delay.
+
+    enqueue(delay_seconds=3600)   sent with 900 s, and with the time it is due as an attribute
+    a worker receives it early    sends it on: 900 s, or what is left; acknowledges the first one
+    it is due                     the handler runs
+
+Each sending on is one more message to SQS, with an id of its own, and starts its retention anew.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+from letsgo_queue.attributes import MAX_ATTRIBUTES, MessageAttribute
+from letsgo_queue.errors import MessageInvalid
+from letsgo_queue.transports.base import MAX_DELAY_SECONDS, OutgoingMessage, ReceivedMessage
+
+LONGEST_DELAY_SECONDS = 14 * 24 * 3600
+"""The longest delay of a message, over all its sends: as long as SQS keeps one at most."""
+
+DUE_AT = "LetsGoDueAt"
+"""The attribute that says when a message is due (seconds since 1970)."""
+
+
+def with_due_time(
+    attributes: Mapping[str, MessageAttribute], delay_seconds: int, now: float
+) -> Mapping[str, MessageAttribute]:
+    """The attributes of a message that is to be delayed; one more where one send does not do.
+
+    Raises:
+        MessageInvalid: No room is left for it.
+    """
+    if delay_seconds <= MAX_DELAY_SECONDS:
+        return attributes
+    if len(attributes) == MAX_ATTRIBUTES:
+        raise MessageInvalid(
+            f"delay_seconds={delay_seconds}: over {MAX_DELAY_SECONDS} s the time a message is due "
+            f"travels as one of its {MAX_ATTRIBUTES} attributes. Move one of yours into the "
+            "payload."
+        )
+    due_at = math.ceil(now + delay_seconds)
+    return {**attributes, DUE_AT: MessageAttribute("Number", str(due_at))}
+
+
+def for_one_send(message: OutgoingMessage) -> OutgoingMessage:
+    """The message with as much of its delay as one send takes."""
+    if message.delay_seconds <= MAX_DELAY_SECONDS:
+        return message
+    return replace(message, delay_seconds=MAX_DELAY_SECONDS)
+
+
+def without_due_time(message: OutgoingMessage) -> OutgoingMessage:
+    """The message as it goes where no delay is observed."""
+    others = {name: value for name, value in message.attributes.items() if name != DUE_AT}
+    return replace(message, attributes=others)
+
+
+def seconds_left(message: ReceivedMessage, now: float) -> int:
+    """How long a message is not due yet, rounded up; 0 when it is.
+
+    Raises:
+        MessageInvalid: What it says of the time it is due is no such time.
+    """
+    attribute = message.attributes.get(DUE_AT)
+    if attribute is None:
+        return 0
+    try:
+        left = math.ceil(float(attribute.value) - now)
+    except (ValueError, OverflowError):
+        left = None
+    if left is None or left > LONGEST_DELAY_SECONDS:
+        raise MessageInvalid(
+            f"message {message.message_id}: its attribute {DUE_AT} is not a time within "
+            f"{LONGEST_DELAY_SECONDS // (24 * 3600)} days. It was not handled."
+        )
+    return max(left, 0)
+
+
+def sent_on(message: ReceivedMessage, message_type: str, left: int) -> OutgoingMessage:
+    """The message, as it goes back on the queue for as long as is left."""
+    return for_one_send(
+        OutgoingMessage(
+            type=message_type,
+            body=message.body.encode(),
+            attributes=message.attributes,
+            delay_seconds=left,
+            group_id=message.group_id,
+        )
+    )

@@ -1,0 +1,51 @@
+"""What the commands share: how a queue is named, and how results are printed.
+
+Results go to stdout, all else to stderr, so that a program can read the one. Exit codes: 0 done, 1
+an error of ours, 2 wrong usage. Text that came with a message is printed without what a terminal
+would take for a command.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+errors = Console(stderr=True)
+
+QueueOption = Annotated[
+    str | None, typer.Option("--queue", help="Queue URL; by default that of the environment.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+def print_json(document: Any) -> None:
+    """Print a document for programs, in ASCII; times as ISO 8601."""
+    typer.echo(json.dumps(document, default=datetime.isoformat))
+
+
+def print_error(text: str) -> None:
+    """Print an error of ours as a line on stderr."""
+    errors.print(f"[red]error:[/] {escape(printable(text))}", highlight=False, soft_wrap=True)
+
+
+def printable(text: str) -> str:
+    r"""`text` with characters that are not printable as escapes, such as `\x1b`."""
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
+    )
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: `1 message`, `1,000 messages`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def is_interactive() -> bool:
+    """Whether somebody can be asked."""
+    return sys.stdin.isatty()

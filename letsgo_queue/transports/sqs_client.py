@@ -1,0 +1,118 @@
+"""The boto3 client for SQS, and what its errors mean: for the transport and the administration."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as BotocoreConnectionError
+
+from letsgo_queue.errors import QueueNotFound, QueueUnavailable
+from letsgo_queue.settings import region_in
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+MAX_POOL_CONNECTIONS = 50
+CONNECT_TIMEOUT_SECONDS = 5
+READ_TIMEOUT_SECONDS = 30
+"""Over the 20 seconds of a long poll."""
+
+_DEFAULT_ENDPOINT = re.compile(r"(sqs\.[a-z0-9-]+|[a-z0-9-]+\.queue)\.amazonaws\.com(\.cn)?")
+
+NO_SUCH_QUEUE = {
+    "AWS.SimpleQueueService.NonExistentQueue",
+    "QueueDoesNotExist",
+    "InvalidAddress",
+}
+DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError"}
+RETRYABLE_STATUS = 500
+
+
+def make_client(url: str | None, region: str | None) -> SQSClient:
+    """A client for the queue at `url`.
+
+    Args:
+        url: The region in it wins over `region`; where it is another server than AWS's own (a VPC
+            endpoint, an emulator), requests go there. None for where boto3 itself would go.
+        region: The region for URLs that do not say.
+    """
+    endpoint = None
+    if url is not None:
+        parts = urlsplit(url)
+        region = region_in(url) or region
+        if not _DEFAULT_ENDPOINT.fullmatch(parts.hostname or ""):
+            endpoint = f"{parts.scheme}://{parts.netloc}"
+    # A session of our own: boto3's default one is not safe to make clients on several threads.
+    return boto3.session.Session().client(
+        "sqs",
+        region_name=region,
+        endpoint_url=endpoint,
+        config=Config(
+            connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            read_timeout=READ_TIMEOUT_SECONDS,
+            max_pool_connections=MAX_POOL_CONNECTIONS,
+            retries={"mode": "standard", "total_max_attempts": 4},
+        ),
+    )
+
+
+def neighbour_url(queue_url: str, arn: str) -> str:
+    """URL of another queue in the region and the account of `queue_url`, by its ARN."""
+    return f"{queue_url.rpartition('/')[0]}/{arn.rpartition(':')[2]}"
+
+
+def unavailable(
+    queue_url: str, consequence: str, error: ClientError | BotoCoreError
+) -> QueueUnavailable | QueueNotFound:
+    """Our error for one of boto3's.
+
+    Args:
+        queue_url: Which queue was asked.
+        consequence: What did not happen.
+        error: Why.
+    """
+    if isinstance(error, ClientError) and error_code(error) in NO_SUCH_QUEUE:
+        return QueueNotFound(f"queue {queue_url} does not exist; {consequence}.")
+    return QueueUnavailable(
+        f"queue {queue_url}: {consequence}: {explain(error)}.", retryable=is_retryable(error)
+    )
+
+
+@contextmanager
+def asking(queue_url: str, consequence: str) -> Iterator[None]:
+    """Raise what boto3 raises in the block as `unavailable` does."""
+    try:
+        yield
+    except (ClientError, BotoCoreError) as error:
+        raise unavailable(queue_url, consequence, error) from error
+
+
+def error_code(error: ClientError) -> str:
+    """What SQS calls the error."""
+    return error.response.get("Error", {}).get("Code", "")
+
+
+def _status(error: ClientError) -> int:
+    return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+
+
+def is_retryable(error: ClientError | BotoCoreError) -> bool:
+    """Whether the same request may succeed later: no answer, throttled, or trouble at SQS."""
+    if isinstance(error, ClientError):
+        return _status(error) >= RETRYABLE_STATUS or "Throttl" in error_code(error)
+    return isinstance(error, HTTPClientError | BotocoreConnectionError)
+
+
+def explain(error: ClientError | BotoCoreError) -> str:
+    """What SQS or boto3 says, in one line."""
+    if isinstance(error, ClientError):
+        text = error.response.get("Error", {}).get("Message", "")
+        return f"{error_code(error)}: {text}".rstrip(".: ")
+    return str(error).rstrip(".")
