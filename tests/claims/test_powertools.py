@@ -27,9 +27,8 @@ from pydantic import BaseModel, Json
 
 from claimcheck import unwrap_claim_check
 from claimcheck.stores.sqlite import SqliteClaimStore
-from tests.claims.lambda_events import (
+from tests.claims.lambda_claims import (
     Claims,
-    Context,
     deleted_by_lambda,
     event_of,
     failed,
@@ -37,9 +36,10 @@ from tests.claims.lambda_events import (
     record_of,
 )
 from tests.claims.support import forge, message_body
+from tests.queue.lambda_events import Context
 
 SMALL = message_body("order:new", "small")
-CONTEXT = cast("LambdaContext", Context(30_000))
+CONTEXT = cast("LambdaContext", Context(3_600))
 
 Event = dict[str, Any]
 
@@ -97,7 +97,7 @@ class TestRecordHandlers:
             event_of(record_of(body, "a")), on_record, BatchProcessor(EventType.SQS), CONTEXT
         )
 
-        assert 20 < leases[0] <= 30
+        assert 3_000 < leases[0] <= 3_600
 
     def test_fifo_stops_at_what_cannot_be_opened(self, claims: Claims) -> None:
         first, held, after = (claims.sealed(seed) for seed in range(3))
@@ -189,27 +189,30 @@ class AnyRecord(SqsRecordModel):
 class TestModelsThatParseTheBody:
     """`BatchProcessor(model=...)` parses a record before its handler gets it."""
 
-    def process(self, claims: Claims, event: Event, model: type[SqsRecordModel]) -> object:
-        processor = BatchProcessor(EventType.SQS, model, raise_on_entire_batch_failure=False)
+    @pytest.mark.parametrize(
+        ("model", "error"),
+        [(OrderRecord, "ValidationError"), (AnyRecord, "RecordUnsupported")],
+        ids=["that it does not fit", "that takes anything"],
+    )
+    def test_a_sealed_message_is_reported_and_not_handled(
+        self, claims: Claims, model: type[SqsRecordModel], error: str
+    ) -> None:
+        body = claims.sealed()
+        processor = BatchProcessor(EventType.SQS, model)
+        handled: list[str] = []
 
         @unwrap_claim_check(claim_check=claims.check)
         def on_record(record: SqsRecordModel) -> None:
-            assert isinstance(record.body, OrderNew)
+            handled.append(record.messageId)
 
-        return process_partial_response(event, on_record, processor, CONTEXT)
-
-    def test_a_sealed_message_does_not_fit_and_is_reported(self, claims: Claims) -> None:
-        body = claims.sealed()
         event = event_of(record_of(body, "sealed"), record_of(SMALL, "small"))
+        answer = process_partial_response(event, on_record, processor, CONTEXT)
 
-        assert self.process(claims, event, OrderRecord) == failed("sealed")
+        assert answer == failed("sealed")
+        assert handled == ["small"]
         assert claims.state(body) == "back"
-
-    def test_where_it_fits_all_the_same_it_is_refused_and_reported(self, claims: Claims) -> None:
-        body = claims.sealed()
-
-        assert self.process(claims, event_of(record_of(body, "a")), AnyRecord) == failed("a")
-        assert claims.state(body) == "back"
+        kinds = [cast("type[Exception]", kind).__name__ for kind, *_ in processor.exceptions]
+        assert kinds == [error]
 
     def test_the_decorator_on_the_lambda_handler_comes_before_them(self, claims: Claims) -> None:
         good, bad, damaged = (claims.sealed(seed) for seed in range(3))

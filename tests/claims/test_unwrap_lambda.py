@@ -29,16 +29,14 @@ from claimcheck.stores.base import Claim, Held, Lease
 from claimcheck.stores.dynamodb_table import ClaimTable
 from claimcheck.stores.sqlite import SqliteClaimStore
 from letsgo_queue import default_client
-from tests.claims.lambda_events import (
+from tests.claims.lambda_claims import (
     Claims,
-    Context,
     State,
     deleted_by_lambda,
     event_of,
     failed,
     fifo_record_of,
     ids_in,
-    record_from_sqs,
     record_of,
 )
 from tests.claims.support import (
@@ -49,6 +47,7 @@ from tests.claims.support import (
     ticket_in,
     wait_for,
 )
+from tests.queue.lambda_events import Context, receive_event
 from tests.servers import AwsServer
 
 SMALL = message_body("order:new", "small")
@@ -137,7 +136,7 @@ class TestWhatTheFunctionSees:
             leases.append(claims.leased_for(bodies[0]))
 
         event = event_of(*(record_of(body, str(n)) for n, body in enumerate(bodies)))
-        handler(event, Context(30_000))
+        handler(event, Context(30))
 
         assert 20 < leases[0] <= 30
         assert claims.states(bodies) == ["gone"] * 3
@@ -155,7 +154,7 @@ class TestWhatTheFunctionSees:
 
         handler(event_of(record_of(body, "a")), context)
 
-        assert 110 < leases[0] <= 120
+        assert 100 < leases[0] <= 120
 
     def test_several_records_are_opened_at_a_time(self, tmp_path: Path) -> None:
         store = Meeting(str(tmp_path / "claims.db"))
@@ -753,19 +752,15 @@ class TestOnSqsAndDynamoDB:
         monkeypatch.setenv("CLAIMCHECK_INLINE_LIMIT", "1000")
         return table
 
-    def receive(self, server: AwsServer, queue: str, wanted: int) -> Event:
+    def receive(
+        self, server: AwsServer, queue: str, wanted: int, *, visibility_timeout: int = 600
+    ) -> Event:
         """The event of the next batch."""
         records: list[Mapping[str, Any]] = []
 
         def more() -> bool:
-            answer = server.sqs().receive_message(
-                QueueUrl=queue,
-                MaxNumberOfMessages=10,
-                WaitTimeSeconds=1,
-                MessageSystemAttributeNames=["All"],
-            )
-            messages = answer.get("Messages", [])
-            records.extend(record_from_sqs(m, queue, server.region) for m in messages)
+            event = receive_event(server, queue, visibility_timeout=visibility_timeout)
+            records.extend(event["Records"])
             return len(records) >= wanted
 
         wait_for(more, f"{wanted} messages")
@@ -783,7 +778,7 @@ class TestOnSqsAndDynamoDB:
     def test_what_fails_comes_again_and_in_the_end_nothing_is_left(
         self, ministack: AwsServer, table: str
     ) -> None:
-        queue = ministack.make_queue(VisibilityTimeout="2")
+        queue = ministack.make_queue()
         payloads = [noise(3_000, seed) for seed in range(3)]
         for payload in (*payloads, "small"):
             claimcheck.enqueue({"type": "order:new", "payload": payload}, queue=queue)
@@ -800,7 +795,7 @@ class TestOnSqsAndDynamoDB:
                     handled.append(payload)
             return failed(*failures)
 
-        event = self.receive(ministack, queue, 4)
+        event = self.receive(ministack, queue, 4, visibility_timeout=3)
         answer = handler(event, Context())
         assert isinstance(answer, dict)
         assert len(answer["batchItemFailures"]) == 1
@@ -815,9 +810,7 @@ class TestOnSqsAndDynamoDB:
         assert self.items(ministack, table) == 0
 
     def test_fifo_keeps_its_order(self, ministack: AwsServer, table: str) -> None:
-        queue = ministack.make_queue(
-            FifoQueue="true", ContentBasedDeduplication="true", VisibilityTimeout="30"
-        )
+        queue = ministack.make_queue(FifoQueue="true", ContentBasedDeduplication="true")
         payloads = [noise(3_000, seed) for seed in range(3)]
         for payload in payloads:
             claimcheck.enqueue({"type": "order:new", "payload": payload}, group_id="1", queue=queue)
@@ -842,7 +835,7 @@ class TestOnSqsAndDynamoDB:
     def test_a_message_that_is_handled_elsewhere_comes_when_that_lease_ends(
         self, ministack: AwsServer, table: str
     ) -> None:
-        queue = ministack.make_queue(VisibilityTimeout="600")
+        queue = ministack.make_queue()
         claimcheck.enqueue({"type": "order:new", "payload": noise(3_000)}, queue=queue)
         event = self.receive(ministack, queue, 1)
         claims = Claims(open_store(f"dynamodb://{table}", region=ministack.region))

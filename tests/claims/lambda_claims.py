@@ -1,8 +1,4 @@
-"""Events as Lambda makes them of SQS messages, and what Lambda makes of a function's answer.
-
-The records are those that AWS documents:
-https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html
-"""
+"""Events of sealed messages, what has become of their claims, and what Lambda does by an answer."""
 
 from __future__ import annotations
 
@@ -11,84 +7,34 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import md5
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from claimcheck import ClaimCheck, ClaimStore
 from claimcheck.stores.base import Held
 from tests.claims.support import noisy_body, rows_of, small_claim_check, ticket_in
-
-if TYPE_CHECKING:
-    from mypy_boto3_sqs.type_defs import MessageTypeDef
-
-STANDARD = "arn:aws:sqs:us-east-2:123456789012:my-queue"
-FIFO = "arn:aws:sqs:us-east-2:123456789012:fifo.fifo"
+from tests.queue.lambda_events import FIFO, STANDARD
 
 State = Literal["back", "taken", "gone"]
 
 
 def record_of(body: str, id: str, *, receive_count: int = 1) -> dict[str, Any]:
     """The record of a message on a standard queue."""
-    return {
-        "messageId": id,
-        "receiptHandle": "AQEBwJnKyrHigUMZj6rYigCgxlaS3SLy0a...",
-        "body": body,
-        "attributes": {
-            "ApproximateReceiveCount": str(receive_count),
-            "SentTimestamp": "1545082649183",
-            "SenderId": "AIDAIENQZJOLO23YVJ4VO",
-            "ApproximateFirstReceiveTimestamp": "1545082649185",
-        },
-        "messageAttributes": {
-            "myAttribute": {
-                "stringValue": "myValue",
-                "stringListValues": [],
-                "binaryListValues": [],
-                "dataType": "String",
-            }
-        },
-        "md5OfBody": md5(body.encode()).hexdigest(),
-        "eventSource": "aws:sqs",
-        "eventSourceARN": STANDARD,
-        "awsRegion": "us-east-2",
-    }
+    return _record(STANDARD, body, id, ApproximateReceiveCount=str(receive_count))
 
 
 def fifo_record_of(body: str, id: str, group: str) -> dict[str, Any]:
     """The record of a message on a FIFO queue."""
+    return _record(FIFO, body, id, MessageGroupId=group)
+
+
+def _record(event: Mapping[str, Any], body: str, id: str, **attributes: str) -> dict[str, Any]:
+    record = event["Records"][0]
     return {
+        **record,
         "messageId": id,
-        "receiptHandle": "AQEBBX8nesZEXmkhsmZeyIE8iQAMig7qw...",
         "body": body,
-        "attributes": {
-            "ApproximateReceiveCount": "1",
-            "SentTimestamp": "1573251510774",
-            "SequenceNumber": "18849496460467696128",
-            "MessageGroupId": group,
-            "SenderId": "AIDAIO23YVJENQZJOL4VO",
-            "MessageDeduplicationId": id,
-            "ApproximateFirstReceiveTimestamp": "1573251510774",
-        },
-        "messageAttributes": {},
+        "attributes": {**record["attributes"], **attributes},
         "md5OfBody": md5(body.encode()).hexdigest(),
-        "eventSource": "aws:sqs",
-        "eventSourceARN": FIFO,
-        "awsRegion": "us-east-2",
-    }
-
-
-def record_from_sqs(message: MessageTypeDef, queue_url: str, region: str) -> dict[str, Any]:
-    """The record of a message that boto3 received."""
-    account, name = queue_url.rsplit("/", 2)[1:]
-    return {
-        "messageId": message["MessageId"],
-        "receiptHandle": message["ReceiptHandle"],
-        "body": message["Body"],
-        "attributes": message.get("Attributes", {}),
-        "messageAttributes": {},
-        "md5OfBody": message["MD5OfBody"],
-        "eventSource": "aws:sqs",
-        "eventSourceARN": f"arn:aws:sqs:{region}:{account}:{name}",
-        "awsRegion": region,
     }
 
 
@@ -114,16 +60,6 @@ def deleted_by_lambda(event: Mapping[str, Any], answer: object) -> set[str]:
     items = (sent.get("batchItemFailures") if isinstance(sent, dict) else None) or []
     reported = {item.get("itemIdentifier") for item in items}
     return set() if reported - {*ids_in(event)} else {*ids_in(event)} - reported
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """Of Lambda's context, what says how long the function may run."""
-
-    milliseconds: int = 30_000
-
-    def get_remaining_time_in_millis(self) -> int:
-        return self.milliseconds
 
 
 @dataclass(slots=True)
