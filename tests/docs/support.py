@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import shlex
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+_CONSOLE = re.compile(r"```console\n(.*?)```", re.DOTALL)
 _BLOCK = re.compile(r"```python\n# ([\w/]+\.py)\n(.*?)```", re.DOTALL)
 
 
@@ -23,3 +26,19 @@ def write_blocks(page: str, folder: Path) -> set[str]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(code, encoding="utf-8")
     return {name for name, _ in blocks}
+
+
+def commands(page: str) -> list[str]:
+    """What a reader types into a shell, in the order of the page."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    lines = [line for block in _CONSOLE.findall(text) for line in block.splitlines()]
+    return [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
+
+
+def install_commands(folder: Path) -> None:
+    """Put `letsgo-queue` and `claimcheck` into `folder`, as pip would into a PATH."""
+    folder.mkdir()
+    for name, module in (("letsgo-queue", "letsgo_queue.cli"), ("claimcheck", "claimcheck.cli")):
+        script = folder / name
+        script.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m {module} "$@"\n')
+        script.chmod(0o755)
