@@ -12,12 +12,16 @@ from typing import Any
 
 import pytest
 
+from claimcheck import ClaimCheck
 from claimcheck.stores.sqlite import SqliteClaimStore
 from tests.claims.lambda_claims import Claims, event_of, failed, record_of
 from tests.claims.support import forge, message_body
 from tests.docs.support import write_blocks
+from tests.queue.lambda_events import SCHEDULED
 
 FUNCTIONS = {"handler.py", "each_record.py", "with_powertools.py", "with_a_model.py"}
+
+WORKER = "worker_on_lambda.py"
 
 CALL = """
 import importlib, json, sys
@@ -33,8 +37,8 @@ print(json.dumps(answer))
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A folder with the page's files in it."""
-    assert write_blocks("docs/how-to/lambda.md", tmp_path) >= FUNCTIONS
+    """A folder with the page's files in it; every one is run here."""
+    assert write_blocks("docs/how-to/lambda.md", tmp_path) == {*FUNCTIONS, WORKER}
     return tmp_path
 
 
@@ -83,3 +87,23 @@ def test_a_batch(file: str, project: Path, claims: Claims) -> None:
     assert answer.keys() == failed().keys()
     assert ids == ["damaged", "no payload"]
     assert claims.states([good, damaged]) == ["gone", "back"]
+
+
+def test_the_worker(project: Path, claims: Claims) -> None:
+    large = message_body("order:new", {"customer": "large", "text": "x" * 300_000})
+    event = event_of(
+        record_of(ClaimCheck(claims.store).seal(large).body.decode(), "large"),
+        record_of(message_body("order:new", {"customer": 1}), "unfit"),
+    )
+
+    lines, answer = call(WORKER, event, project)
+
+    assert lines == ["order of large"]
+    assert answer == failed("unfit")
+
+
+def test_a_schedule(project: Path) -> None:
+    lines, answer = call(WORKER, SCHEDULED, project)
+
+    assert lines == ["the report of 2015-10-08T16:53:06Z"]
+    assert answer is None
