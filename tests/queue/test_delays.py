@@ -136,7 +136,7 @@ def test_a_message_that_cannot_be_sent_on_is_not_lost(
     assert handled.after(70) == 1
 
 
-@pytest.mark.parametrize("value", ["soon", "1e400", "nan", str(time.time() + 20 * DAY)])
+@pytest.mark.parametrize("value", ["soon", "1e400", "nan", "9999999999"])
 def test_a_time_that_cannot_be_meant_is_a_failure_and_not_a_loop(
     transport: Transport, clock: Clock, value: str
 ) -> None:
