@@ -154,6 +154,22 @@ class TestRedrive:
         assert queue_at(one).admin.redrive() == 1
         assert bodies_of_letters(queue_at(other)) == ["theirs"]
 
+    def test_one_that_breaks_off_leaves_the_rest_visible(self, ministack: AwsServer) -> None:
+        """Ctrl-C, for instance."""
+        queue = queue_at(make_sqs_queue(ministack))
+        for number in range(5):
+            queue.kill(str(number))
+
+        def break_off(_: int) -> None:
+            raise KeyboardInterrupt
+
+        (first, *_) = queue.admin.dead_letters()
+        with pytest.raises(KeyboardInterrupt):
+            queue.admin.redrive(message_ids=[first.message_id], progress=break_off)
+
+        assert bodies_of_letters(queue) == ["1", "2", "3", "4"]
+        assert queue.admin.status().waiting == 1
+
     def test_fifo_keeps_order_and_group_and_is_not_deduplicated(self, aws: AwsServer) -> None:
         """Without a new deduplication id, SQS would take each for the message that it was."""
         queue = queue_at(make_sqs_queue(aws, FifoQueue="true", ContentBasedDeduplication="true"))
@@ -199,6 +215,19 @@ class TestErrors:
             SqsAdmin(ministack.make_queue(), client=sqs).purge()
 
         assert refused.value.retryable
+
+    def test_letters_that_cannot_be_made_visible_are_listed_all_the_same(
+        self, ministack: AwsServer, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        url = make_sqs_queue(ministack)
+        queue_at(url).kill("dead")
+        sqs = ministack.sqs()
+        refuse(sqs, "ChangeMessageVisibilityBatch")
+
+        assert bodies_of_letters(queue_at(url, sqs)) == ["dead"]
+
+        assert "no sqs:ChangeMessageVisibilityBatch" in caplog.text
+        assert "That ends in 60 s" in caplog.text
 
     def test_what_is_not_permitted_is_named(self, ministack: AwsServer) -> None:
         url = ministack.make_queue()
