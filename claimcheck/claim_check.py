@@ -35,7 +35,8 @@ from claimcheck.hold import Hold, LeasedHold, NoHold, Purge, check_purge, purge_
 from claimcheck.signing import Signer
 from claimcheck.stores.base import PART_BYTES, ClaimHead, ClaimStore, Held, Lease
 from claimcheck.ticket import CarriedTicket, SealedMessage, StoredTicket, Ticket
-from claimcheck.verify import gone, in_progress, ticket_of, unpack, unpack_carried, whole_parts
+from claimcheck.untaken import gone, in_progress
+from claimcheck.verify import ticket_of, unpack, unpack_carried, whole_parts
 
 Route: TypeAlias = Literal["inline", "compressed", "stored"]
 """Which way a message goes."""

@@ -11,16 +11,7 @@ from base64 import b64decode
 
 from claimcheck import ticket as tickets
 from claimcheck.compression import decode
-from claimcheck.errors import (
-    ClaimAlreadyProcessed,
-    ClaimCheckError,
-    ClaimCorrupted,
-    ClaimExpired,
-    ClaimInProgress,
-    ClaimLost,
-    TicketInvalid,
-)
-from claimcheck.hold import Purge
+from claimcheck.errors import ClaimCorrupted, ClaimExpired, TicketInvalid
 from claimcheck.stores.base import Claim, ClaimHead
 from claimcheck.ticket import CarriedTicket, SealedMessage, StoredTicket
 
@@ -42,41 +33,6 @@ def ticket_of(head: ClaimHead) -> StoredTicket:
 def describes(ticket: StoredTicket, head: ClaimHead) -> bool:
     """Whether a ticket is that of a claim; when it expires, and who signed it, is not compared."""
     return ticket_of(head) == ticket.model_copy(update={"expires": head.expires_at, "sig": None})
-
-
-def in_progress(what: str, seconds: float) -> ClaimInProgress:
-    """The error for a claim whose lease runs so many seconds yet."""
-    return ClaimInProgress(
-        f"{what} is being handled by another delivery. It is tried again when that one's lease "
-        "ends.",
-        retry_after=max(seconds, 0.0),
-    )
-
-
-def gone(
-    what: str, ticket: StoredTicket, now: float, receive_count: int, purge: Purge
-) -> ClaimCheckError:
-    """What it means that the store has no such claim."""
-    if now >= ticket.expires:
-        return ClaimExpired(
-            f"{what}: its claim has expired before anybody fetched it. The queue kept the message "
-            "longer than the claim was meant to live; it cannot be handled any more."
-        )
-    if purge == "never":
-        return ClaimLost(
-            f"{what}: its claim is gone before its time. With purge='never' no consumer removes "
-            "it: check that every consumer of this queue has that setting."
-        )
-    if purge == "before" and receive_count > 1:
-        return ClaimLost(
-            f"{what}: its claim was removed before an earlier delivery ran the handler (it was "
-            f"received {receive_count} times, purge='before'). Whether that handler finished "
-            "cannot be told; check, and enqueue the work again if it did not."
-        )
-    return ClaimAlreadyProcessed(
-        f"{what} was handled before: its claim is gone, so this delivery is a duplicate. (If it "
-        "was never handled, this worker's CLAIMCHECK_STORE is not that of the sender.)"
-    )
 
 
 def whole_parts(

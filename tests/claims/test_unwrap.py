@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 import pytest
+from pydantic import BaseModel
 
 import claimcheck
 from claimcheck import (
@@ -18,6 +22,7 @@ from claimcheck import (
     SettingsInvalid,
     unwrap_claim_check,
 )
+from claimcheck.default import claim_check_for
 from claimcheck.stores.memory import MemoryClaimStore
 from letsgo_queue import (
     Client,
@@ -31,7 +36,7 @@ from letsgo_queue import (
 )
 from letsgo_queue.transports.base import OutgoingMessage
 from letsgo_queue.transports.memory import MemoryTransport
-from tests.claims.support import noise, small_claim_check
+from tests.claims.support import noise, small_claim_check, ticket_in
 
 PAYLOAD = noise(6_000)
 LARGE = {"type": "order:new", "payload": PAYLOAD}
@@ -142,6 +147,39 @@ class TestDecorating:
 
         self.check(write_down)
 
+    def test_on_a_method(self) -> None:
+        def write_down(worker: Worker, got: list[object]) -> None:
+            class Orders:
+                @unwrap_claim_check
+                def on_order(self, message: OrderNew, delivery: Delivery) -> None:
+                    assert delivery.receive_count == 1
+                    got.append(message)
+
+            worker.handler("order:new")(Orders().on_order)
+
+        self.check(write_down)
+
+    def test_on_a_bound_method(self) -> None:
+        def write_down(worker: Worker, got: list[object]) -> None:
+            class Orders:
+                def on_order(self, message: OrderNew) -> None:
+                    got.append(message)
+
+            worker.handler("order:new")(unwrap_claim_check(Orders().on_order))
+
+        self.check(write_down)
+
+    @pytest.mark.parametrize("outside", [True, False])
+    def test_beside_another_decorator(self, outside: bool) -> None:
+        def write_down(worker: Worker, got: list[object]) -> None:
+            def on_order(message: OrderNew) -> None:
+                got.append(message)
+
+            decorate = (traced, unwrap_claim_check) if outside else (unwrap_claim_check, traced)
+            worker.handler("order:new")(decorate[0](decorate[1](on_order)))
+
+        self.check(write_down)
+
     def test_together_with_the_workers_middleware_it_opens_once(self) -> None:
         def write_down(worker: Worker, got: list[object]) -> None:
             @worker.handler("order:new")
@@ -150,6 +188,97 @@ class TestDecorating:
                 got.append(message)
 
         self.check(write_down, ClaimCheckMiddleware())
+
+
+def traced(function: Callable[[OrderNew], None]) -> Callable[[OrderNew], None]:
+    @functools.wraps(function)
+    def call(message: OrderNew) -> None:
+        function(message)
+
+    return call
+
+
+class Mail(BaseModel):
+    """A message of somebody who needs no `type` in it, and forwards other messages."""
+
+    body: str
+
+
+class TestMessagesThatLookLikeRecords:
+    """What a worker hands over is a message, opened already: it is never taken for a record."""
+
+    @pytest.fixture
+    def forwarded(self, queue: str) -> str:
+        """A message that is sealed, and whose claim is nobody's business here."""
+        sealed = claim_check_for(queue).seal(json.dumps(LARGE)).body.decode()
+        assert ticket_in(sealed)["id"]
+        return sealed
+
+    def check(
+        self, queue: str, forwarded: str, write_down: Callable[[Worker, list[object]], None]
+    ) -> None:
+        got: list[object] = []
+        worker = Worker()
+        write_down(worker, got)
+        claimcheck.enqueue({"type": "mail:new", "body": forwarded})
+        claimcheck.enqueue({"type": "mail:new", "body": forwarded, "padding": noise(6_000)})
+
+        heard = run(worker)
+
+        handled = [event for event in heard if isinstance(event, MessageHandled)]
+        assert len(handled) == 2
+        assert got == [forwarded] * 2
+        claim = ticket_in(forwarded)["id"]
+        assert claim_check_for(queue).store.look_up(claim, now=time.time()) is not None
+
+    def test_sync(self, queue: str, forwarded: str) -> None:
+        def write_down(worker: Worker, got: list[object]) -> None:
+            @worker.handler("mail:new")
+            @unwrap_claim_check
+            def on_mail(message: Mail, delivery: Delivery) -> None:
+                got.append(message.body)
+
+        self.check(queue, forwarded, write_down)
+
+    def test_async(self, queue: str, forwarded: str) -> None:
+        def write_down(worker: Worker, got: list[object]) -> None:
+            @worker.handler("mail:new")
+            @unwrap_claim_check
+            async def on_mail(message: Mail) -> None:
+                await asyncio.sleep(0)
+                got.append(message.body)
+
+        self.check(queue, forwarded, write_down)
+
+    def test_decorated_twice(self, queue: str, forwarded: str) -> None:
+        def write_down(worker: Worker, got: list[object]) -> None:
+            @worker.handler("mail:new")
+            @unwrap_claim_check
+            @unwrap_claim_check(on_duplicate="raise")
+            def on_mail(message: Mail) -> None:
+                got.append(message.body)
+
+        self.check(queue, forwarded, write_down)
+
+    def test_a_record_function_that_a_handler_calls_still_opens_what_it_gets(
+        self, queue: str, forwarded: str
+    ) -> None:
+        got: list[object] = []
+        worker = Worker()
+
+        @unwrap_claim_check
+        def on_record(record: dict[str, str]) -> None:
+            got.append(record["body"])
+
+        @worker.handler("mail:new")
+        @unwrap_claim_check
+        def on_mail(message: Mail) -> None:
+            on_record({"body": message.body})
+
+        claimcheck.enqueue({"type": "mail:new", "body": forwarded})
+        run(worker)
+
+        assert got == [json.dumps(LARGE)]
 
 
 class TestCalledDirectly:

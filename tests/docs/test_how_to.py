@@ -10,16 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from letsgo_queue import Client
+from letsgo_queue import Client, QueueSettings
+from letsgo_queue.admin import open_admin
 from tests.docs.support import ROOT, write_blocks
 
 
-def run(script: str, folder: Path) -> list[str]:
+def run(script: str, folder: Path, *, queue: str = "work.db") -> list[str]:
     """Run one of a page's files on a SQLite queue; the lines that it prints."""
     done = subprocess.run(
         [sys.executable, script],
         cwd=folder,
-        env={**os.environ, "LETSGO_QUEUE_URL": "sqlite:///work.db?visibility_timeout=1"},
+        env={**os.environ, "LETSGO_QUEUE_URL": f"sqlite:///{queue}?visibility_timeout=1"},
         capture_output=True,
         text=True,
         check=False,
@@ -32,10 +33,14 @@ def test_delays_and_retries(tmp_path: Path) -> None:
     names = write_blocks("docs/how-to/delays-and-retries.md", tmp_path)
     assert names == {"remind.py", "charge.py", "watch_failures.py"}
 
-    run("remind.py", tmp_path)
-    client = Client(f"sqlite:///{tmp_path}/work.db")
-    assert client.transport().receive(max_messages=10, wait_seconds=0, visibility_timeout=1) == []
+    run("remind.py", tmp_path, queue="reminders.db")
+    admin = open_admin(f"sqlite:///{tmp_path}/reminders.db", QueueSettings())
+    status = admin.status()
+    admin.close()
+    assert status.waiting + status.delayed == 2
+    assert status.delayed > 0
 
+    client = Client(f"sqlite:///{tmp_path}/work.db")
     said = []
     for customer in ("fine", "nobody", "busy"):  # alone, as two threads may share a line
         client.enqueue({"type": "order:charge", "payload": {"customer": customer}})
