@@ -6,7 +6,8 @@ import functools
 from typing import TYPE_CHECKING, Unpack, cast
 
 from claimcheck.middleware import ClaimCheckMiddleware, EnqueueResult
-from letsgo_queue.client import Client, EnqueueManyOptions, EnqueueOptions, default_client
+from letsgo_queue.client import Client, EnqueueManyOptions, EnqueueOptions
+from letsgo_queue.default import default_client
 from letsgo_queue.message import AnyMessage, MessageT
 
 if TYPE_CHECKING:

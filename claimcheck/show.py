@@ -42,7 +42,8 @@ class ClaimReport:
         state: What was found.
         detail: Why it is in that state; None where there is nothing to say.
         lease_until: When the delivery that took it loses it, in UTC; None unless taken.
-        expires_at: When it may be gone, in UTC, as the ticket says.
+        expires_at: When it may be gone, in UTC: as the claim says, since a failure may have renewed
+            it; else as the ticket says.
     """
 
     id: str
@@ -165,10 +166,13 @@ def _look_for(
     sealed: SealedMessage, ticket: StoredTicket, store: ClaimStore, now: float
 ) -> ClaimReport:
     lease_until = None
+    expires = ticket.expires
     try:
         found = _find(store, ticket, now)
         if isinstance(found, Held):
             lease_until = _moment(found.until)
+        elif found is not None:
+            expires = found.expires_at
         state, detail = _judge(found, sealed, ticket, store, now)
     except ClaimCheckError as error:
         state, detail = "unreadable", str(error)
@@ -178,7 +182,7 @@ def _look_for(
         state=state,
         detail=detail,
         lease_until=lease_until,
-        expires_at=_moment(ticket.expires),
+        expires_at=_moment(expires),
     )
 
 

@@ -7,10 +7,8 @@ Everything public is here; the modules below are how it is made.
 
 from letsgo_queue.attributes import MessageAttribute
 from letsgo_queue.batches import Progress
-from letsgo_queue.client import (
-    Client,
-    EnqueueManyOptions,
-    EnqueueOptions,
+from letsgo_queue.client import Client, EnqueueManyOptions, EnqueueOptions
+from letsgo_queue.default import (
     aenqueue,
     aenqueue_many,
     default_client,

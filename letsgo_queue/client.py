@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import math
-import re
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Generic, TypedDict, Unpack
 
 from letsgo_queue.attributes import AttributeValue, MessageAttribute, check_attributes
 from letsgo_queue.batches import Progress, send_many
-from letsgo_queue.delays import LONGEST_DELAY_SECONDS, with_due_time
-from letsgo_queue.errors import MessageInvalid
+from letsgo_queue.delays import with_due_time
 from letsgo_queue.events import Listener
 from letsgo_queue.listeners import Listeners
 from letsgo_queue.message import AnyMessage, MessageT, encode
 from letsgo_queue.middleware import Middleware, merge
+from letsgo_queue.options import check_delay, check_group, make_deduplication_id
 from letsgo_queue.result import EnqueueResult
 from letsgo_queue.sending import Sending
 from letsgo_queue.settings import QueueSettings
 from letsgo_queue.transports import open_transport
 from letsgo_queue.transports.base import OutgoingMessage, Transport
-
-# SQS: alphanumeric characters and punctuation, up to 128, for group and deduplication ids.
-_FIFO_ID = re.compile(r"[A-Za-z0-9!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~]{1,128}")
 
 
 class EnqueueOptions(TypedDict, total=False):
@@ -154,7 +147,7 @@ class Client:
             body,
             transport,
             attributes=checked,
-            delay_seconds=_check_delay(delay_seconds, transport),
+            delay_seconds=check_delay(delay_seconds, transport),
             group_id=group_id,
             deduplication_id=deduplication_id,
         )
@@ -205,9 +198,9 @@ class Client:
         """
         checked = check_attributes(attributes)
         transport = self.transport(queue)
-        delay = _check_delay(delay_seconds, transport)
+        delay = check_delay(delay_seconds, transport)
         if not callable(group_id):
-            _check_group(group_id, transport)
+            check_group(group_id, transport)
 
         def start(message: MessageT) -> Sending:
             message_type, body = encode(message)
@@ -239,8 +232,8 @@ class Client:
             body=body,
             attributes=with_due_time(attributes, delay_seconds, self._clock()),
             delay_seconds=delay_seconds,
-            group_id=_check_group(group_id, transport),
-            deduplication_id=_deduplication_id(deduplication_id, body, transport),
+            group_id=check_group(group_id, transport),
+            deduplication_id=make_deduplication_id(deduplication_id, body, transport),
         )
         return Sending(outgoing, transport, self._middleware, self._listeners.emit)
 
@@ -273,97 +266,3 @@ class Client:
             for transport in self._transports.values():
                 transport.close()
             self._transports.clear()
-
-
-def _check_delay(delay_seconds: float, transport: Transport) -> int:
-    if not 0 <= delay_seconds <= LONGEST_DELAY_SECONDS:
-        raise MessageInvalid(
-            f"delay_seconds={delay_seconds}: a message can be delayed by 0 to "
-            f"{LONGEST_DELAY_SECONDS:,} seconds (14 days)."
-        )
-    if delay_seconds and transport.fifo:
-        raise MessageInvalid(
-            f"delay_seconds={delay_seconds}: SQS has no delay per message on a FIFO queue. Set "
-            f"DelaySeconds on the queue {transport.url}, or use a standard queue."
-        )
-    return math.ceil(delay_seconds)
-
-
-def _check_group(group_id: str | None, transport: Transport) -> str | None:
-    if group_id is None:
-        if transport.fifo:
-            raise MessageInvalid(
-                f"the queue {transport.url} is FIFO: say which messages keep their order among "
-                "each other with group_id=."
-            )
-        return None
-    return _check_fifo_id("group_id", group_id)
-
-
-def _deduplication_id(given: str | None, body: bytes, transport: Transport) -> str | None:
-    """The id a FIFO queue deduplicates by, settled before a middleware changes the body."""
-    if not transport.fifo:
-        if given is not None:
-            raise MessageInvalid(
-                f"deduplication_id={given[:64]!r}: the queue {transport.url} is not FIFO, and "
-                "only FIFO queues deduplicate. Leave it out."
-            )
-        return None
-    if given is not None:
-        return _check_fifo_id("deduplication_id", given)
-    if transport.content_based_deduplication():
-        return hashlib.sha256(body).hexdigest()
-    return uuid.uuid4().hex
-
-
-def _check_fifo_id(name: str, value: str) -> str:
-    if not _FIFO_ID.fullmatch(value):
-        raise MessageInvalid(
-            f"{name}={value[:128]!r}: SQS takes 1 to 128 letters, digits and punctuation marks."
-        )
-    return value
-
-
-class _Default:
-    """Holds the one default client; everything else is passed around."""
-
-    client: Client | None = None
-    lock = threading.Lock()
-
-
-def default_client() -> Client:
-    """The client that `letsgo_queue.enqueue` uses: made from the environment on first use."""
-    with _Default.lock:
-        if _Default.client is None:
-            _Default.client = Client()
-        return _Default.client
-
-
-def set_default_client(client: Client | None) -> None:
-    """Make `client` the default; None has a new one made from the environment on next use."""
-    with _Default.lock:
-        _Default.client = client
-
-
-def enqueue(message: AnyMessage, **options: Unpack[EnqueueOptions]) -> EnqueueResult:
-    """Put a message on the default client's queue; see `Client.enqueue`."""
-    return default_client().enqueue(message, **options)
-
-
-def enqueue_many(
-    messages: Iterable[MessageT], **options: Unpack[EnqueueManyOptions[MessageT]]
-) -> list[EnqueueResult]:
-    """Put many messages on the default client's queue; see `Client.enqueue_many`."""
-    return default_client().enqueue_many(messages, **options)
-
-
-async def aenqueue_many(
-    messages: Iterable[MessageT], **options: Unpack[EnqueueManyOptions[MessageT]]
-) -> list[EnqueueResult]:
-    """`enqueue_many` for asyncio; see `Client.aenqueue_many`."""
-    return await default_client().aenqueue_many(messages, **options)
-
-
-async def aenqueue(message: AnyMessage, **options: Unpack[EnqueueOptions]) -> EnqueueResult:
-    """`enqueue` for asyncio; see `Client.aenqueue`."""
-    return await default_client().aenqueue(message, **options)

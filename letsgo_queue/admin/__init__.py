@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from letsgo_queue.admin.base import DeadLetter, QueueAdmin, QueueOptions, QueueStatus
 from letsgo_queue.errors import SettingsInvalid
-from letsgo_queue.settings import QueueSettings
+from letsgo_queue.settings import QueueSettings, is_sqs
 from letsgo_queue.transports import open_transport
 
 __all__ = [
@@ -40,18 +40,14 @@ def open_admin(url: str | None, settings: QueueSettings) -> QueueAdmin:
     """
     transport = open_transport(url, settings)
     transport.close()
-    scheme = urlsplit(transport.url).scheme
-    if scheme == "sqlite":
+    if urlsplit(transport.url).scheme == "sqlite":
         from letsgo_queue.admin.sqlite import SqliteAdmin
 
         return SqliteAdmin(transport.url)
-    if scheme in {"http", "https"}:
-        from letsgo_queue.transports.sqs import SqsTransport
+    if is_sqs(transport.url):
+        from letsgo_queue.admin.sqs import SqsAdmin
 
-        if isinstance(transport, SqsTransport):
-            from letsgo_queue.admin.sqs import SqsAdmin
-
-            return SqsAdmin(transport.url, region=settings.region)
+        return SqsAdmin(transport.url, region=settings.region)
     raise SettingsInvalid(
         f"queue {transport.url!r} keeps nothing that another process could look after. Name an SQS "
         "queue (https://sqs...) or a SQLite one (sqlite:///work.db)."
@@ -84,12 +80,11 @@ def create_queue(
             "no queue is named: give the name of an SQS queue or sqlite:///path/to/file.db, or set "
             "LETSGO_QUEUE_URL."
         )
-    scheme = urlsplit(target).scheme if "://" in target else ""
-    if scheme == "sqlite":
+    if urlsplit(target).scheme == "sqlite":
         from letsgo_queue.admin.sqlite import create_sqlite_queue
 
         return create_sqlite_queue(target, options)
-    if scheme in {"http", "https", ""}:
+    if is_sqs(target) or "://" not in target:
         from letsgo_queue.admin.sqs_create import create_sqs_queue
 
         return create_sqs_queue(target, options, region=settings.region)

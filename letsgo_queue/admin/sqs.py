@@ -2,9 +2,12 @@
 
 SQS has no list of a queue's messages: dead letters are received, and made visible again at the end.
 Redriving sends each to the queue before it is deleted, so that a crash between may double a message
-but never loses one. SQS's own StartMessageMoveTask is not used: it refuses messages that were sent
-to the dead-letter queue, as a worker that gives a message up does.
-https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_StartMessageMoveTask.html
+but never loses one.
+
+SQS's own StartMessageMoveTask is not used: it can be asked for no single message and no number of
+them, leaves the reason on, and stops at a message that a worker sent to the dead-letter queue
+(CouldNotDetermineMessageSource) unless it is told where to.
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/troubleshooting-dlq-redrive.html
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from letsgo_queue.client import Client, default_client
+from letsgo_queue.client import Client
+from letsgo_queue.default import default_client
 from letsgo_queue.errors import SettingsInvalid
 from letsgo_queue.events import Listener
 from letsgo_queue.listeners import Listeners

@@ -139,6 +139,7 @@ def test_create_makes_the_file_and_says_the_url(tmp_path: Path, url: str) -> Non
         ),
         ("sqlite://", QueueOptions(), "a SQLite queue is sqlite:///relative/path.db"),
         ("memory://", QueueOptions(), "memory://.*only SQS queues"),
+        ("http://localhost:3002", QueueOptions(), "localhost:3002.*only SQS queues"),
         (None, QueueOptions(), "no queue is named"),
     ],
 )
@@ -164,6 +165,7 @@ def test_options_out_of_range_are_refused() -> None:
         QueueOptions(max_receive_count=0)
 
 
-def test_a_queue_in_memory_cannot_be_looked_after() -> None:
-    with pytest.raises(SettingsInvalid, match=r"memory://.*keeps nothing"):
-        open_admin("memory://", QueueSettings())
+@pytest.mark.parametrize("url", ["memory://", "http://localhost:3002"])
+def test_what_keeps_no_messages_cannot_be_looked_after(url: str) -> None:
+    with pytest.raises(SettingsInvalid, match=f"{url}.*keeps nothing"):
+        open_admin(url, QueueSettings())

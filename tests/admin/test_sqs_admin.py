@@ -113,12 +113,12 @@ class TestRedrive:
         self, aws: AwsServer
     ) -> None:
         queue = queue_at(make_sqs_queue(aws, MaximumMessageSize="262144"))
-        for number in range(4):
+        for number in range(6):
             queue.kill(str(number) * 200_000)
 
-        assert queue.admin.redrive() == 4
+        assert queue.admin.redrive() == 6
 
-        assert sorted(message.body[0] for message in queue.take_all(4)) == list("0123")
+        assert sorted(message.body[0] for message in queue.take_all(6)) == list("012345")
 
     def test_those_that_die_again_meanwhile_are_left(self, ministack: AwsServer) -> None:
         queue = queue_at(make_sqs_queue(ministack))
@@ -154,11 +154,27 @@ class TestRedrive:
         assert queue_at(one).admin.redrive() == 1
         assert bodies_of_letters(queue_at(other)) == ["theirs"]
 
+    def test_one_that_breaks_off_leaves_the_rest_visible(self, ministack: AwsServer) -> None:
+        """Ctrl-C, for instance."""
+        queue = queue_at(make_sqs_queue(ministack))
+        for number in range(5):
+            queue.kill(str(number))
+
+        def break_off(_: int) -> None:
+            raise KeyboardInterrupt
+
+        (first, *_) = queue.admin.dead_letters()
+        with pytest.raises(KeyboardInterrupt):
+            queue.admin.redrive(message_ids=[first.message_id], progress=break_off)
+
+        assert bodies_of_letters(queue) == ["1", "2", "3", "4"]
+        assert queue.admin.status().waiting == 1
+
     def test_fifo_keeps_order_and_group_and_is_not_deduplicated(self, aws: AwsServer) -> None:
-        queue = queue_at(make_sqs_queue(aws, FifoQueue="true"))
-        ids = [uuid.uuid4().hex for _ in range(5)]
-        for number, deduplication_id in enumerate(ids):
-            queue.kill(str(number), group_id="group", deduplication_id=deduplication_id)
+        """Without a new deduplication id, SQS would take each for the message that it was."""
+        queue = queue_at(make_sqs_queue(aws, FifoQueue="true", ContentBasedDeduplication="true"))
+        for number in range(5):
+            queue.kill(str(number), group_id="group")
 
         assert queue.admin.redrive() == 5
 
@@ -199,6 +215,19 @@ class TestErrors:
             SqsAdmin(ministack.make_queue(), client=sqs).purge()
 
         assert refused.value.retryable
+
+    def test_letters_that_cannot_be_made_visible_are_listed_all_the_same(
+        self, ministack: AwsServer, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        url = make_sqs_queue(ministack)
+        queue_at(url).kill("dead")
+        sqs = ministack.sqs()
+        refuse(sqs, "ChangeMessageVisibilityBatch")
+
+        assert bodies_of_letters(queue_at(url, sqs)) == ["dead"]
+
+        assert "no sqs:ChangeMessageVisibilityBatch" in caplog.text
+        assert "That ends in 60 s" in caplog.text
 
     def test_what_is_not_permitted_is_named(self, ministack: AwsServer) -> None:
         url = ministack.make_queue()

@@ -136,6 +136,17 @@ class StoreContract:
         assert expired.claim is not None
         assert (expired.claim.state, expired.usable) == ("expired", False)
 
+    def test_a_claim_that_was_renewed(self, store: ClaimStore, clock: Clock) -> None:
+        claim_check = ClaimCheck(store, clock=clock)
+        body = claim_check.seal(BODY).body.decode()
+        clock.advance(14 * DAY)
+        claim_check.open(body).put_back()
+
+        report = look(body, store, clock)
+
+        assert report.claim is not None
+        assert report.claim.expires_at == datetime.fromtimestamp(clock() + 15 * DAY, UTC)
+
     def test_a_part_that_is_missing(self, store: ClaimStore, clock: Clock) -> None:
         body = ClaimCheck(store, clock=clock).seal(BODY).body.decode()
         claim = claim_of(store, body)
@@ -200,7 +211,7 @@ class TestSqlite(StoreContract):
     def test_a_ticket_that_outlives_the_calendar(self, store: ClaimStore, clock: Clock) -> None:
         body = ClaimCheck(store, clock=clock).seal(BODY).body.decode()
 
-        report = look(forge(body, expires=2**53 - 1), store, clock)
+        report = look(forge(body, expires=2**53 - 1, id="x" * 24), store, clock)
 
         assert report.claim is not None
         assert report.claim.expires_at.year == 9999
