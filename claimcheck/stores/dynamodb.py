@@ -228,8 +228,13 @@ class DynamoDBClaimStore:
     def close(self) -> None:
         """End the store's threads."""
         with self._connecting:
-            if self._connected is not None:
-                self._connected.pool.shutdown()
+            connected = self._connected
+        if connected is None:
+            return
+        # Not under the lock, which a read that is still under way asks for.
+        connected.pool.shutdown()
+        with self._connecting:
+            if self._connected is connected:
                 self._connected = None
 
     @property

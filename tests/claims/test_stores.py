@@ -469,6 +469,33 @@ class TestDynamoDB(Contract):
 
         assert read(store, claim) == claim
 
+    def test_closing_waits_for_reads_that_nobody_waits_for(
+        self, store: DynamoDBClaimStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A take that finds the claim gone leaves the reading of its parts behind."""
+        pool, closing_down = store._pool(), threading.Event()
+        get_part, shutdown = store._get_part, pool.shutdown
+        read: list[bytes | None] = []
+
+        def get_part_late(claim_id: str, number: int) -> None:
+            assert closing_down.wait(20)
+            read.append(get_part(claim_id, number))
+
+        def shut_down() -> None:
+            closing_down.set()
+            shutdown()
+
+        monkeypatch.setattr(store, "_get_part", get_part_late)
+        monkeypatch.setattr(pool, "shutdown", shut_down)
+        assert store.take("no-such-claim", 1, MINE, now=NOW) is None
+
+        closes = threading.Thread(target=store.close, daemon=True)
+        closes.start()
+        closes.join(20)
+
+        assert not closes.is_alive()
+        assert read == [None]
+
     def test_works_on_both_sides_of_a_fork(self, aws: AwsServer, table: str) -> None:
         in_a_process_of_its_own(fork_and_share, f"dynamodb://{table}?region={aws.region}")
 
