@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator
 
 import boto3
 import pytest
+from botocore.loaders import JSONFileLoader
 
 from tests.servers import AwsServer, run_ministack, run_moto
 
@@ -45,6 +47,15 @@ def clean_environment(
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     # boto3 keeps the credentials that it found first.
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def aws_models_are_read_once() -> Iterator[None]:
+    """Each client reads a megabyte of JSON, and these tests make hundreds."""
+    read = functools.cache(JSONFileLoader().load_file)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JSONFileLoader, "load_file", lambda _, path: read(path))
+        yield
 
 
 @pytest.fixture(scope="session")

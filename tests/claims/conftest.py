@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
-from botocore.loaders import JSONFileLoader
 
 from claimcheck.stores.memory import MemoryClaimStore
 from letsgo_queue import set_default_client
@@ -37,12 +35,3 @@ def own_default_client() -> Iterator[None]:
     set_default_client(None)
     yield
     set_default_client(None)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def aws_models_are_read_once() -> Iterator[None]:
-    """Each client reads a megabyte of JSON, and these tests make hundreds."""
-    read = functools.cache(JSONFileLoader().load_file)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(JSONFileLoader, "load_file", lambda _, path: read(path))
-        yield
