@@ -69,12 +69,13 @@ def test_orders_of_any_size_are_handled(
     url, dead_url, table = make(ministack, resources)
     monkeypatch.setenv("LETSGO_QUEUE_URL", url)
     monkeypatch.setenv("CLAIMCHECK_STORE", f"dynamodb://{table}")
-    monkeypatch.setenv("CLAIMCHECK_INLINE_LIMIT", "20000")  # so that a large order is stored
+    monkeypatch.setenv("CLAIMCHECK_INLINE_LIMIT", "1000")  # so that a large order is stored
     set_default_client(None)
     lines = [{"sku": f"A-{n}", "note": "gift"} for n in range(20_000)]
     for order_id, its_lines in (("42", lines), ("43", lines[:1]), ("44", [])):
         enqueue({"type": "order:new", "payload": {"order_id": order_id, "lines": its_lines}})
     set_default_client(None)
+    assert ministack.dynamodb().scan(TableName=table)["Count"] == 2  # a head and a part
 
     with caplog.at_level(logging.INFO, "lambda_sam_app"):
         event = receive_event(ministack, url)

@@ -8,7 +8,7 @@ from tests.faults.backends import AwsBackend, Backend, SqliteBackend
 from tests.faults.soak import LARGEST_MESSAGE, Plan, soak
 from tests.servers import AwsServer
 
-SHORT = Plan(messages=60, kill_every=(0.4, 1.2), kills_producer=True)
+SHORT = Plan(messages=40, kill_every=(0.4, 1.2), kills_producer=True)
 
 
 def test_on_sqlite(tmp_path: Path) -> None:

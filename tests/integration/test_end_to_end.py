@@ -41,7 +41,7 @@ from letsgo_queue.transports.base import OutgoingMessage
 from tests.servers import AwsServer
 
 WAIT_SECONDS = 40
-VISIBILITY_SECONDS = 8
+VISIBILITY_SECONDS = 6
 """Long enough to look around while a handler runs, short enough to wait for its end."""
 
 LIMITS: list[tuple[str, Route]] = [("1048576", "compressed"), ("262144", "stored")]
