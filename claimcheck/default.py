@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import threading
+from typing import cast
 
 from claimcheck.claim_check import ClaimCheck
 from claimcheck.local_claims import make_local_folder
 from claimcheck.settings import ClaimCheckSettings
-from claimcheck.stores import open_store
+from claimcheck.stores import store_opener
 from claimcheck.stores.base import ClaimStore
+from claimcheck.stores.lazy import LazyClaimStore
 from letsgo_queue.settings import QueueSettings, is_local_http, region_in
 
 _opening = threading.Lock()
@@ -37,10 +39,10 @@ def claim_check_for(queue_url: str, settings: ClaimCheckSettings | None = None) 
 
 def _shared_store(url: str, region: str) -> ClaimStore:
     """One store for each URL in a process: the two ends of a memory queue meet in it."""
-    with _opening:  # a cache alone may open two for two threads
-        return _open(url, region)
+    with _opening:  # a cache alone may make two for two threads
+        return _lazy_store(url, region)
 
 
 @functools.cache
-def _open(url: str, region: str) -> ClaimStore:
-    return open_store(url, region=region)
+def _lazy_store(url: str, region: str) -> ClaimStore:
+    return cast("ClaimStore", LazyClaimStore(store_opener(url, region=region)))

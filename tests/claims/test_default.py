@@ -5,13 +5,16 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from claimcheck import ClaimCheckSettings, SettingsInvalid
 from claimcheck.default import claim_check_for
-from claimcheck.stores.dynamodb import DynamoDBClaimStore
 from tests.claims.support import noisy_body, rows_of
+
+if TYPE_CHECKING:
+    from claimcheck.stores.dynamodb import DynamoDBClaimStore
 
 SQS = "https://sqs.us-west-2.amazonaws.com/123456789012/letsgo-main"
 
@@ -62,9 +65,8 @@ def test_claims_of_an_sqs_queue_are_in_dynamodb(
 ) -> None:
     monkeypatch.setenv("AWS_REGION", "eu-north-1")
 
-    store = claim_check_for(queue).store
+    store = cast("DynamoDBClaimStore", claim_check_for(queue).store)  # once it is used
 
-    assert isinstance(store, DynamoDBClaimStore)
     assert (store.table, store.region) == ("letsgo-claims", region)
 
 
@@ -75,9 +77,25 @@ def test_a_store_that_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
         claim_check_for(SQS)
 
 
+A_SMALL_MESSAGE_IN_LAMBDA = """
+import claimcheck, letsgo_queue
+
+worker = letsgo_queue.Worker()
+
+@worker.handler("order:new")
+@claimcheck.unwrap_claim_check
+def handle(message: letsgo_queue.Message[int]) -> None: ...
+
+record = {"messageId": "m", "receiptHandle": "r", "body": '{"type":"order:new","payload":1}',
+          "eventSourceARN": "arn:aws:sqs:us-east-2:123456789012:my-queue"}
+assert worker.lambda_handler({"Records": [record]}, None) == {"batchItemFailures": []}
+"""
+
+
 @pytest.mark.parametrize(
     "statement",
     [
+        A_SMALL_MESSAGE_IN_LAMBDA,
         "import claimcheck, letsgo_queue",
         "from claimcheck import *",
         "import claimcheck; claimcheck.install()",
