@@ -297,7 +297,7 @@ class ClaimCheck:
             lease_id: What this delivery holds the claim with, the same for each try of one
                 delivery; by default a new one. At least 128 random bits.
             lease_until: When the message can be received again (seconds since 1970); its claim is
-                held as long. By default `lease_seconds` from now.
+                held as long. By default, or where that has passed, `lease_seconds` from now.
             receive_count: How often the message has been received, this time included.
             purge: In place of the claim check's own.
 
@@ -326,14 +326,14 @@ class ClaimCheck:
             return Opened(unpack_carried(what, sealed, sealed.ticket), "compressed")
         what = f"{what} (claim {sealed.ticket.id})"
         now = self._clock()
+        if lease_until is None or lease_until <= now:
+            # A lease that has ended would hold the claim from nobody.
+            lease_until = now + self._lease_seconds
         return self._open_stored(
             what,
             sealed,
             sealed.ticket,
-            lease=Lease(
-                lease_id or secrets.token_urlsafe(_CLAIM_ID_BYTES),
-                now + self._lease_seconds if lease_until is None else lease_until,
-            ),
+            lease=Lease(lease_id or secrets.token_urlsafe(_CLAIM_ID_BYTES), lease_until),
             now=now,
             receive_count=receive_count,
             purge=purge or self._purge,

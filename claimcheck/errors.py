@@ -34,6 +34,19 @@ class ClaimCheckError(Exception):
 
     retryable: bool = False
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle as it is, for pools of processes: constructors differ."""
+        return _remade, (type(self), self.args, self.__dict__)
+
+
+def _remade(
+    kind: type[ClaimCheckError], args: tuple[object, ...], fields: dict[str, object]
+) -> ClaimCheckError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(fields)
+    return error
+
 
 class SettingsInvalid(ClaimCheckError):
     """A setting from the environment, or one given in code, cannot be used."""

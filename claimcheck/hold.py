@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol, TypeAlias, get_args
@@ -11,6 +12,9 @@ from claimcheck.errors import ClaimStoreError, SettingsInvalid
 from claimcheck.stores.base import ClaimHead, ClaimStore, Lease
 
 logger = logging.getLogger(__name__)
+
+WRITE_AGAIN_PAUSES_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
+"""How long to wait before a claim that was purged too early is written once more."""
 
 Purge: TypeAlias = Literal["after", "before", "never"]
 """When a claim's bytes are removed: after the handler, before it, or when they expire."""
@@ -115,7 +119,7 @@ class PurgedHold:
 
     def put_back(self) -> bool:
         """Write the claim again."""
-        self.store.write(self.head, self.parts)
+        _write_again(self.store, self.head, self.parts)
         return True
 
 
@@ -131,8 +135,26 @@ class PurgingHold(LeasedHold):
             return True
         if self.store.count_rows(self.head.id, 0):
             return False
-        self.store.write(self.head, self.parts)
+        _write_again(self.store, self.head, self.parts)
         return True
+
+
+def _write_again(store: ClaimStore, head: ClaimHead, parts: Sequence[bytes]) -> None:
+    """Write a claim whose bytes are nowhere else; worth some patience."""
+    for pause in (*WRITE_AGAIN_PAUSES_SECONDS, None):
+        try:
+            store.write(head, parts)
+        except ClaimStoreError:
+            if pause is None:
+                logger.error(  # noqa: TRY400  the error itself is logged where it arrives
+                    "claim %s was removed before its handler (purge='before') and could not be "
+                    "written back: its payload is lost. Enqueue the work again.",
+                    head.id,
+                )
+                raise
+            time.sleep(pause)
+        else:
+            return
 
 
 def purge_before(what: str, hold: LeasedHold, parts: Sequence[bytes]) -> Hold | None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeAlias
@@ -69,7 +70,7 @@ class _Outcome:
             self.results[position] = result
 
     def fail(self, position: int, error: Exception) -> None:
-        self.errors[position] = error
+        self.errors[position] = _without_frames(error)
         self.stopped |= bool(getattr(error, "retryable", False))
 
 
@@ -96,15 +97,16 @@ def send_many(
     try:
         with ThreadPoolExecutor(MAX_BATCH, "letsgo-enqueue") as pool:
             while window := list(islice(remaining, MAX_BATCH)):
-                ready += _prepare(window, start, outcome, pool)
+                _prepare(window, start, outcome, pool, ready)
                 # What is left over may share a batch with the next window.
                 _send_all(ready, transport, outcome, progress, only_full=True)
                 if outcome.stopped:
                     break
         _send_all(ready, transport, outcome, progress, only_full=False)
-    except BaseException:
+    except BaseException as error:
         # What cannot be iterated over, or an interruption: nothing more is sent.
         _give_up(ready, outcome)
+        error.add_note(f"{outcome.sent:,} messages to {transport.url} were sent before that.")
         raise
     _give_up(ready, outcome)
     if outcome.errors:
@@ -117,21 +119,21 @@ def _prepare(
     start: Callable[[MessageT], Sending],
     outcome: _Outcome,
     pool: ThreadPoolExecutor,
-) -> list[_Item]:
-    """Those of a window that can be sent, ready for it."""
+    ready: list[_Item],
+) -> None:
+    """Add those of a window that can be sent to what is ready for it."""
     items = []
     for message in window:
         position = outcome.add()
         try:
             items.append(_Item(position, start(message)))
-        except LetsGoQueueError as error:
+        except Exception as error:  # noqa: BLE001  ours, or of a function that gives ids
             outcome.fail(position, error)
     at_once = {
-        item.position: pool.submit(item.sending.prepare)
+        item.position: pool.submit(copy_context().run, item.sending.prepare)
         for item in items
         if item.sending.size > LARGE_BYTES
     }
-    ready = []
     for item in items:
         try:
             if preparing := at_once.get(item.position):
@@ -142,7 +144,6 @@ def _prepare(
             outcome.fail(item.position, error)
         else:
             ready.append(item)
-    return ready
 
 
 def _send_all(
@@ -178,10 +179,17 @@ def _count(ready: Sequence[_Item], transport: Transport) -> int:
         size += item.sending.size
         limit = ANY_QUEUE_BYTES
         if size > limit:
-            limit = transport.max_message_bytes() or limit
+            limit = _max_message_bytes(transport) or limit
         if size > limit and count:
             return count
     return min(len(ready), MAX_BATCH)
+
+
+def _max_message_bytes(transport: Transport) -> int | None:
+    try:
+        return transport.max_message_bytes()
+    except LetsGoQueueError:
+        return None  # sending will say more
 
 
 def _send(
@@ -195,8 +203,8 @@ def _send(
         else:
             item.sending.failed(answer)
             outcome.fail(item.position, answer)
-    if outcome.sent == sent_before and not _are_too_large(answers):
-        outcome.stopped = True
+    if outcome.sent == sent_before and len(batch) > 1 and not _are_too_large(answers):
+        outcome.stopped = True  # a queue that takes nothing, for whichever reason
     if progress is not None:
         progress(outcome.sent, len(outcome.errors))
 
@@ -215,9 +223,23 @@ def _give_up(ready: Sequence[_Item], outcome: _Outcome) -> None:
         outcome.fail(item.position, error)
 
 
+def _without_frames(error: Exception) -> Exception:
+    """The error without its tracebacks, which would keep the messages that were under way."""
+    link: BaseException | None = error
+    while link is not None and link.__traceback__ is not None:
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__
+    return error
+
+
+def _text(error: Exception) -> str:
+    """What is wrong; of somebody else's error only the name, as its text may quote a payload."""
+    return str(error).rstrip(".") if hasattr(error, "retryable") else type(error).__name__
+
+
 def _error(outcome: _Outcome, transport: Transport) -> EnqueueManyError:
     named = "; ".join(
-        f"number {position}: {str(error).rstrip('.')}"
+        f"number {position}: {_text(error)}"
         for position, error in sorted(outcome.errors.items())[:MAX_NAMED]
     )
     more = len(outcome.errors) - MAX_NAMED

@@ -101,10 +101,11 @@ class Client:
         """
         if queue is None and self._given is not None:
             return self._given
-        url = queue or self._url
         with self._lock:
+            settings = self._settings or QueueSettings.from_environment()
+            # One transport for a queue, also where one call names it and another does not.
+            url = queue or self._url or settings.local_queue_url or settings.queue_url
             if url not in self._transports:
-                settings = self._settings or QueueSettings.from_environment()
                 self._transports[url] = open_transport(url, settings)
             return self._transports[url]
 

@@ -40,6 +40,19 @@ class LetsGoQueueError(Exception):
 
     retryable: bool = False
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle as it is, for pools of processes: constructors differ."""
+        return _remade, (type(self), self.args, self.__dict__)
+
+
+def _remade(
+    kind: type[LetsGoQueueError], args: tuple[object, ...], fields: dict[str, object]
+) -> LetsGoQueueError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(fields)
+    return error
+
 
 class SettingsInvalid(LetsGoQueueError):
     """A setting from the environment, or one given in code, cannot be used."""
@@ -170,6 +183,6 @@ class Reject(LetsGoQueueError):
         reason: Why; it travels with the message as an attribute, so no payload content in it.
     """
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+    def __init__(self, reason: object = "no reason given") -> None:
+        super().__init__(str(reason))
+        self.reason = str(reason)

@@ -59,8 +59,8 @@ def make_deduplication_id(given: str | None, body: bytes, transport: Transport) 
     if not transport.fifo:
         if given is not None:
             raise MessageInvalid(
-                f"deduplication_id={given[:64]!r}: the queue {transport.url} is not FIFO, and "
-                "only FIFO queues deduplicate. Leave it out."
+                f"a deduplication_id is given: the queue {transport.url} is not FIFO, and only "
+                "FIFO queues deduplicate. Leave it out."
             )
         return None
     if given is not None:
@@ -70,9 +70,10 @@ def make_deduplication_id(given: str | None, body: bytes, transport: Transport) 
     return uuid.uuid4().hex
 
 
-def _check_fifo_id(name: str, value: str) -> str:
-    if not _FIFO_ID.fullmatch(value):
+def _check_fifo_id(name: str, value: object) -> str:
+    if not isinstance(value, str) or not _FIFO_ID.fullmatch(value):
+        what = f"{len(value)} characters" if isinstance(value, str) else type(value).__name__
         raise MessageInvalid(
-            f"{name}={value[:128]!r}: SQS takes 1 to 128 letters, digits and punctuation marks."
+            f"{name} ({what}): SQS takes text of 1 to 128 letters, digits and punctuation marks."
         )
     return value

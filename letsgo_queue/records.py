@@ -52,7 +52,7 @@ def received_from(record: Record, *, invisible_until: float | None = None) -> Re
             invisible_until=invisible_until,
             group_id=system.get("MessageGroupId"),
         )
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
         raise MessageInvalid(
             f"message {message_id if isinstance(message_id, str) else '(no id)'}: its record is "
             "not one that SQS gives to Lambda (messageId, body, attributes)."

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 
 from letsgo_queue.delays import for_one_send
+from letsgo_queue.errors import SendFailed
 from letsgo_queue.events import Event, MessageSent
 from letsgo_queue.middleware import Middleware, SendContext
 from letsgo_queue.result import EnqueueResult
 from letsgo_queue.transports.base import OutgoingMessage, Transport
+
+logger = logging.getLogger(__name__)
 
 
 class Sending:
@@ -46,15 +50,21 @@ class Sending:
             for middleware in self._middleware:
                 self._message = middleware.before_send(self._message, context)
                 self._prepared.append((middleware, self._message))
-        except Exception as error:
-            self.failed(error)
+        except BaseException as error:
+            self.failed(error if isinstance(error, Exception) else _interrupted())
             raise
 
     def sent(self, message_id: str) -> EnqueueResult:
-        """The queue has it under that id."""
+        """The queue has it under that id.
+
+        A middleware that raises now is logged: the caller must not take the message for refused.
+        """
         result = EnqueueResult(message_id=message_id, queue=self._transport.url)
         for middleware, its_message in reversed(self._prepared):
-            result = middleware.after_send(its_message, result)
+            try:
+                result = middleware.after_send(its_message, result)
+            except Exception:
+                logger.exception("message %s was sent; %r failed", message_id, middleware)
         self._emit(
             MessageSent(
                 type=self._message.type,
@@ -67,6 +77,13 @@ class Sending:
         return result
 
     def failed(self, error: Exception) -> None:
-        """It was not sent, or nobody knows."""
+        """It was not sent, or nobody knows. A middleware that raises now is logged."""
         for middleware, its_message in reversed(self._prepared):
-            middleware.send_failed(its_message, error)
+            try:
+                middleware.send_failed(its_message, error)
+            except Exception:
+                logger.exception("%r could not undo its part", middleware)
+
+
+def _interrupted() -> SendFailed:
+    return SendFailed("it was not sent: the sending was interrupted", retryable=True)

@@ -36,6 +36,8 @@ def open_transport(url: str | None, settings: QueueSettings) -> Transport:
     except ValueError as error:
         raise SettingsInvalid(f"queue {url!r}: not a URL ({error}).") from None
     if parts.scheme == "memory":
+        if parts.query:
+            raise SettingsInvalid(f"queue {url!r}: a memory:// queue takes no options in its URL.")
         from letsgo_queue.transports.memory import MemoryTransport
 
         return MemoryTransport(url)

@@ -143,6 +143,19 @@ class Transport(Protocol):
         """
         ...
 
+    def send_on(self, delivery: ReceivedMessage, message: OutgoingMessage) -> None:
+        """Put a message on the queue in place of a delivery: send the one, delete the other.
+
+        Where the one is sent and the other cannot be deleted, that is logged: both are there.
+
+        Raises:
+            MessageTooLarge: As `send`; nothing was changed. So are the others.
+            SendFailed: Not sent.
+            SendUncertain: It may have been sent; the delivery is as it was.
+            QueueUnavailable: The queue could not be asked.
+        """
+        ...
+
     def receive(
         self, *, max_messages: int, wait_seconds: float, visibility_timeout: int | None
     ) -> Sequence[ReceivedMessage]:

@@ -132,6 +132,10 @@ class LocalHttpTransport:
         self._warn_of_delay(posted.values())
         return sent
 
+    def send_on(self, delivery: ReceivedMessage, message: OutgoingMessage) -> None:
+        """Not possible at this end; see `receive`."""
+        self._refuse()
+
     def receive(
         self, *, max_messages: int, wait_seconds: float, visibility_timeout: int | None
     ) -> Sequence[ReceivedMessage]:

@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from letsgo_queue.errors import LetsGoQueueError, MessageTooLarge, QueueUnavailable
 from letsgo_queue.transports.base import (
@@ -83,6 +84,11 @@ class MemoryTransport:
         """Put messages on the queue; see `Transport.send_batch`."""
         return [self._send_or_refuse(message) for message in messages]
 
+    def send_on(self, delivery: ReceivedMessage, message: OutgoingMessage) -> None:
+        """Put a message in place of a delivery; see `Transport.send_on`."""
+        self.send(message)
+        self.delete(delivery)
+
     def receive(
         self, *, max_messages: int, wait_seconds: float, visibility_timeout: int | None
     ) -> Sequence[ReceivedMessage]:
@@ -144,9 +150,10 @@ class MemoryTransport:
 
     def _visible(self, limit: int) -> list[str]:
         now = self._clock()
-        return [
+        visible = (
             message_id for message_id, stored in self._messages.items() if stored.visible_at <= now
-        ][:limit]
+        )
+        return list(islice(visible, limit))
 
     def _take(self, message_id: str, visibility_timeout: int) -> ReceivedMessage:
         stored = self._messages[message_id]

@@ -110,6 +110,30 @@ class SqliteTransport:
             ]
         return sent
 
+    def send_on(self, delivery: ReceivedMessage, message: OutgoingMessage) -> None:
+        """Put a message in place of a delivery, at one go; see `Transport.send_on`."""
+        now = self._clock()
+        with (
+            self._file.available(f"message {delivery.message_id} was not sent on"),
+            self._file.transaction() as connection,
+        ):
+            changed = connection.execute(
+                "UPDATE queue_messages SET body = ?, attributes = ?, group_id = ?, sent_at = ?,"
+                " visible_at = ?, receive_count = 0, receipt_handle = NULL"
+                " WHERE message_id = ? AND receipt_handle = ?",
+                (
+                    message.body.decode(),
+                    attributes_to_json(message.attributes),
+                    message.group_id,
+                    now,
+                    now + message.delay_seconds,
+                    delivery.message_id,
+                    delivery.receipt_handle,
+                ),
+            )
+        if not changed.rowcount:
+            raise _ended(delivery)
+
     def receive(
         self, *, max_messages: int, wait_seconds: float, visibility_timeout: int | None
     ) -> Sequence[ReceivedMessage]:
@@ -181,11 +205,7 @@ class SqliteTransport:
                 (self._clock() + seconds, message.message_id, message.receipt_handle),
             )
         if not changed.rowcount:
-            raise QueueUnavailable(
-                f"message {message.message_id}: this delivery has ended; the message was "
-                "acknowledged or received again.",
-                retryable=False,
-            )
+            raise _ended(message)
 
     def close(self) -> None:
         """Close the file."""
@@ -251,3 +271,11 @@ class SqliteTransport:
             f"message of type {message.type!r} was not enqueued: {self._file.explain(error)}",
             retryable=is_retryable(error),
         )
+
+
+def _ended(message: ReceivedMessage) -> QueueUnavailable:
+    return QueueUnavailable(
+        f"message {message.message_id}: this delivery has ended; the message was acknowledged or "
+        "received again.",
+        retryable=False,
+    )

@@ -7,7 +7,6 @@ import logging
 import random
 import threading
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, NotRequired, TypedDict, cast
 
@@ -193,6 +192,11 @@ class SqsTransport:
             time.sleep(pause * random.uniform(0.5, 1.5))
         return [sent[position] for position in range(len(messages))]
 
+    def send_on(self, delivery: ReceivedMessage, message: OutgoingMessage) -> None:
+        """SendMessage, then DeleteMessage; see `Transport.send_on`."""
+        self.send(message)
+        self._delete_moved(delivery, "sent on")
+
     def receive(
         self, *, max_messages: int, wait_seconds: float, visibility_timeout: int | None
     ) -> Sequence[ReceivedMessage]:
@@ -266,8 +270,9 @@ class SqsTransport:
                     type="",
                     body=message.body.encode(),
                     attributes=with_reason(message, reason, limit),
-                    group_id=(message.group_id or message.message_id) if self.fifo else None,
-                    deduplication_id=uuid.uuid4().hex if self.fifo else None,
+                    group_id=message.group_id or (message.message_id if self.fifo else None),
+                    # Moved a second time, because it could not be deleted, it is still one letter.
+                    deduplication_id=message.message_id if self.fifo else None,
                 )
             )
         except LetsGoQueueError as error:
@@ -276,8 +281,16 @@ class SqsTransport:
                 f"({type(error).__name__}): {error} It comes again.",
                 retryable=error.retryable,
             ) from error
-        self.delete(message)
+        self._delete_moved(message, "moved to the dead-letter queue")
         return True
+
+    def _delete_moved(self, message: ReceivedMessage, how: str) -> None:
+        try:
+            self.delete(message)
+        except QueueUnavailable as error:
+            logger.warning(
+                "message %s was %s, and may come twice: %s", message.message_id, how, error
+            )
 
     def _dead_letter_queue(self, url: str) -> SqsTransport:
         with self._asking:

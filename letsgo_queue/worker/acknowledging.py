@@ -6,12 +6,15 @@ alone is acknowledged at once, and many share a request.
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from letsgo_queue.errors import LetsGoQueueError
+from letsgo_queue.errors import LetsGoQueueError, QueueUnavailable
 from letsgo_queue.transports.base import MAX_BATCH, ReceivedMessage, Transport
+
+logger = logging.getLogger(__name__)
 
 Acknowledged: TypeAlias = Callable[[LetsGoQueueError | None], None]
 """Called with None once a delivery is acknowledged, else with why it is not."""
@@ -31,8 +34,11 @@ class Acknowledger:
         self._closing = False
 
     def add(self, message: ReceivedMessage, done: Acknowledged) -> None:
-        """Acknowledge a delivery soon; `done` is called on another thread."""
+        """Acknowledge a delivery soon; `done` is called on another thread, at the end on this."""
         with self._changed:
+            if self._closing:  # a handler that a second signal did not wait for
+                done(self._acknowledge_alone(message))
+                return
             if self._thread is None:
                 self._thread = threading.Thread(
                     target=self._run, name="letsgo-worker-acknowledge", daemon=True
@@ -53,8 +59,11 @@ class Acknowledger:
     def _run(self) -> None:
         while batch := self._next_batch():
             messages = [message for message, _ in batch]
-            for (_, done), error in zip(batch, self._acknowledge(messages), strict=True):
-                done(error)
+            for (message, done), error in zip(batch, self._acknowledge(messages), strict=True):
+                try:
+                    done(error)
+                except BaseException:  # somebody's listener; without this thread all would wait
+                    logger.exception("message %s: a listener failed", message.message_id)
 
     def _next_batch(self) -> list[tuple[ReceivedMessage, Acknowledged]]:
         with self._changed:
@@ -67,16 +76,30 @@ class Acknowledger:
     def _acknowledge(self, messages: list[ReceivedMessage]) -> list[LetsGoQueueError | None]:
         if len(messages) == 1:
             return [self._acknowledge_alone(messages[0])]
-        errors = self._transport.delete_batch(messages)
+        errors = self._acknowledge_together(messages)
+        if all(errors):
+            return list(errors)  # a queue that does not answer, which has been retried already
         return [
             # The queue may fail entries of a batch one by one; alone, they are retried.
             self._acknowledge_alone(message) if error is not None and error.retryable else error
             for message, error in zip(messages, errors, strict=True)
         ]
 
+    def _acknowledge_together(
+        self, messages: list[ReceivedMessage]
+    ) -> Sequence[LetsGoQueueError | None]:
+        try:
+            return self._transport.delete_batch(messages)
+        except Exception as error:  # a defect of a transport; without this thread all would wait
+            logger.exception("%d messages were not acknowledged", len(messages))
+            return [QueueUnavailable(f"{type(error).__name__}.")] * len(messages)
+
     def _acknowledge_alone(self, message: ReceivedMessage) -> LetsGoQueueError | None:
         try:
             self._transport.delete(message)
         except LetsGoQueueError as error:
             return error
+        except Exception as error:  # as above
+            logger.exception("message %s was not acknowledged", message.message_id)
+            return QueueUnavailable(f"message {message.message_id}: {type(error).__name__}.")
         return None

@@ -24,7 +24,6 @@ from letsgo_queue.transports.base import (
     Sent,
     Transport,
 )
-from letsgo_queue.worker.ordering import lines_of
 from letsgo_queue.worker.processing import Processor
 
 logger = logging.getLogger(__name__)
@@ -78,6 +77,10 @@ class LambdaQueue:
     def send_batch(self, messages: Sequence[OutgoingMessage]) -> Sequence[Sent]:
         """See `Transport`."""
         return self._open().send_batch(messages)
+
+    def send_on(self, delivery: ReceivedMessage, message: OutgoingMessage) -> None:
+        """See `Transport`; the delivery is deleted now, as the invocation may yet be cut off."""
+        self._open().send_on(delivery, message)
 
     def receive(
         self, *, max_messages: int, wait_seconds: float, visibility_timeout: int | None
@@ -153,17 +156,8 @@ class LambdaEvents:
             return {"batchItemFailures": []}
         queue = self._queue_of(records[0])
         self._prepare(queue.url)
-        failed: set[str] = set()
-        messages = []
-        for record in records:
-            try:
-                messages.append(received_from(record, invisible_until=invocation.deadline))
-            except MessageInvalid as error:
-                if not isinstance(record.get("messageId"), str):
-                    raise  # nothing could name it in the answer
-                logger.warning("%s", error)
-                failed.add(record["messageId"])
-        lines = lines_of(messages, fifo=queue.fifo)
+        messages, failed = _read(records, invocation.deadline, fifo=queue.fifo)
+        lines = _lines_of(messages, fifo=queue.fifo)
         with ThreadPoolExecutor(min(self._concurrency, len(lines) or 1), "letsgo-lambda") as pool:
             for not_handled in pool.map(
                 lambda line: _run_in_order(processor, queue, line, invocation), lines
@@ -212,6 +206,56 @@ class _Invocation:
             return False
         time.sleep(seconds)
         return True
+
+
+def _read(
+    records: Sequence[Record], deadline: float | None, *, fifo: bool
+) -> tuple[list[ReceivedMessage], set[str]]:
+    """The messages in the records, and the ids of records that are none.
+
+    On a FIFO queue what comes behind such a record in its group is left out too.
+    """
+    messages: list[ReceivedMessage] = []
+    failed: set[str] = set()
+    broken_groups: set[object] = set()
+    for record in records:
+        group = _group_of(record) if fifo else None
+        try:
+            message = received_from(record, invisible_until=deadline)
+        except MessageInvalid as error:
+            if not isinstance(record.get("messageId"), str):
+                raise  # nothing could name it in the answer
+            logger.warning("%s", error)
+            failed.add(record["messageId"])
+            if fifo:
+                broken_groups.add(group)
+            continue
+        if fifo and group in broken_groups:
+            failed.add(message.message_id)
+        else:
+            messages.append(message)
+    return messages, failed
+
+
+def _group_of(record: Record) -> str | None:
+    system = record.get("attributes")
+    group = system.get("MessageGroupId") if isinstance(system, Mapping) else None
+    return group if isinstance(group, str) else None
+
+
+def _lines_of(messages: Sequence[ReceivedMessage], *, fifo: bool) -> list[list[ReceivedMessage]]:
+    """The messages in lines: within one they go one after the other, and lines go at once.
+
+    Args:
+        messages: What was received together.
+        fifo: Whether the queue is FIFO: then a line is a message group, else a single message.
+    """
+    if not fifo:
+        return [[message] for message in messages]
+    groups: dict[str | None, list[ReceivedMessage]] = {}
+    for message in messages:
+        groups.setdefault(message.group_id, []).append(message)
+    return list(groups.values())
 
 
 def _run_in_order(

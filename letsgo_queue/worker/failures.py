@@ -4,8 +4,9 @@
     Retry(delay), or a retry policy                   visible again after that delay
     else                                              visible again when its visibility timeout ends
 
-A message that its queue or a store kept from being handled has not failed by its own fault: that
-counts as no attempt, and it is never moved to the dead-letter queue for it.
+A message that its queue or a store kept from being handled has not failed by its own fault, and is
+never moved to the dead-letter queue for that. It has been received all the same, and receives are
+what attempts are counted by.
 """
 
 from __future__ import annotations
@@ -92,8 +93,9 @@ def _reason_to_reject(failure: Failure, policy: RetryPolicy | None) -> str | Non
         return failure.error.reason
     attempt = failure.received.receive_count
     if policy is not None and policy.is_last(attempt) and failure.by_its_own_fault:
-        # The error's own text may quote the payload.
-        return f"failed in delivery {attempt} of {policy.max_attempts}: {_name(failure.error)}"
+        # Its name only: the error's own text may quote the payload.
+        name = type(failure.error).__name__
+        return f"failed in delivery {attempt}, max_attempts={policy.max_attempts}: {name}"
     return None
 
 
@@ -108,7 +110,7 @@ def _reject(failure: Failure, reason: str) -> bool:
         logger.error(
             "message %s of type %r belongs on a dead-letter queue, and %s has none (or may not say "
             "so: sqs:GetQueueAttributes). It is left to the queue's retries; give the queue a "
-            "redrive policy.",
+            "redrive policy, and start the worker again.",
             message_id,
             failure.type,
             failure.transport.url,
@@ -126,7 +128,3 @@ def _delay(failure: Failure, policy: RetryPolicy | None) -> int | None:
         return None
     # SQS counts its 12 hours from when the message was received.
     return max(min(delay, MAX_VISIBILITY_SECONDS - math.ceil(failure.seconds)), 0)
-
-
-def _name(error: BaseException) -> str:
-    return type(error).__name__

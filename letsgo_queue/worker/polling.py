@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 from letsgo_queue.errors import LetsGoQueueError, QueueUnavailable
 from letsgo_queue.transports.base import MAX_BATCH, ReceivedMessage, Transport
-from letsgo_queue.worker.ordering import lines_of
 
 logger = logging.getLogger(__name__)
 
@@ -71,8 +70,8 @@ class Poller:
                 if self._stopping.is_set():
                     self._give_back(messages)
                     return
-                for line in lines_of(messages, fifo=self._transport.fifo):
-                    pool.submit(self._run_in_order, line)
+                for message in messages:
+                    pool.submit(self._run, message)
                 if until_empty and not messages:
                     if idle:
                         return
@@ -103,24 +102,25 @@ class Poller:
         return messages
 
     def _take_slots(self) -> int:
-        """Wait for a free thread, and take up to ten: nothing is received that has to wait."""
+        """Wait for a free thread, and take up to ten: nothing is received that has to wait.
+
+        Of a FIFO queue one message at a time: several could be of one group, and those behind the
+        first would wait for it while their visibility timeout runs, and use up receives with it.
+        """
+        most = 1 if self._transport.fifo else MAX_BATCH
         self._free.acquire()
         slots = 1
-        while slots < MAX_BATCH and self._free.acquire(blocking=False):
+        while slots < most and self._free.acquire(blocking=False):
             slots += 1
         return slots
 
-    def _run_in_order(self, messages: Sequence[ReceivedMessage]) -> None:
-        """Handle messages one after the other; after a failure the rest has to wait for it."""
-        for position, message in enumerate(messages):
-            settled = self._process(self._transport, message)
+    def _run(self, message: ReceivedMessage) -> None:
+        try:
+            self._process(self._transport, message)
+        except Exception:  # a defect, here or in a transport; no thread may be lost to it
+            logger.exception("message %s is left to its queue", message.message_id)
+        finally:
             self._free.release()
-            if not settled:
-                rest = messages[position + 1 :]
-                self._give_back(rest)
-                if rest:
-                    self._free.release(len(rest))
-                return
 
     def _is_idle(self) -> bool:
         """Whether nothing is in process."""

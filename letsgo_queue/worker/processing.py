@@ -118,7 +118,10 @@ class Processor:
             # On a thread of the pool there is nobody above: whatever a handler raises,
             # SystemExit and a cancelled task included, is the failure of its message.
             return self._failed(attempt, error)
-        self._succeeded(attempt)
+        if attempt.seconds_left:
+            self._emit(MessageDelayed(**attempt.facts(), seconds_left=attempt.seconds_left))
+        else:
+            self._succeeded(attempt)
         return True
 
     def run_scheduled(self, event: Mapping[str, Any]) -> None:
@@ -134,7 +137,9 @@ class Processor:
     def _handle(self, attempt: _Attempt) -> None:
         delivery = self._delivery(attempt)
         if left := seconds_left(attempt.received, self._clock()):
-            attempt.transport.send(sent_on(attempt.received, delivery.type, left))
+            attempt.transport.send_on(
+                attempt.received, sent_on(attempt.received, delivery.type, left)
+            )
             attempt.seconds_left = left
             return
         handler = self._registry.find(delivery.message_id, delivery.type)
@@ -186,9 +191,7 @@ class Processor:
         if error is not None:
             # The work is done; only its acknowledgement is not.
             logger.warning("%s It was handled: expect it a second time.", error)
-        if attempt.seconds_left:
-            self._emit(MessageDelayed(**attempt.facts(), seconds_left=attempt.seconds_left))
-        elif attempt.handler_started:
+        if attempt.handler_started:
             self._emit(MessageHandled(**attempt.facts()))
         else:
             self._emit(MessageSkipped(**attempt.facts()))
@@ -215,7 +218,12 @@ class Processor:
             handler_started=attempt.handler_started,
             seconds=time.perf_counter() - attempt.started,
         )
-        match settle(failure, attempt.policy):
+        try:
+            outcome = settle(failure, attempt.policy)
+        except Exception:  # somebody's retry policy or transport; the message must go on
+            logger.exception("message %s is left to its queue", attempt.received.message_id)
+            outcome = Retried(None)
+        match outcome:
             case Rejected(reason):
                 self._emit(MessageRejected(**attempt.facts(), error=error, reason=reason))
                 return True

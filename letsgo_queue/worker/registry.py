@@ -27,6 +27,7 @@ ScheduledT = TypeVar("ScheduledT", bound=ScheduledFunction)
 
 HandlerT = TypeVar("HandlerT", bound=HandlerFunction)
 
+_MAX_PROBLEMS = 10
 _MESSAGE_ONLY = 1
 _MESSAGE_AND_DELIVERY = 2
 
@@ -47,6 +48,8 @@ class Handler:
             parameter
             for parameter in everything
             if parameter.kind in {parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD}
+            # What has a default is the function's own business, and no place for the delivery.
+            and (parameter.default is parameter.empty or parameter.name in {"message", "delivery"})
         ]
         if len(parameters) not in {_MESSAGE_ONLY, _MESSAGE_AND_DELIVERY}:
             raise SettingsInvalid(
@@ -94,7 +97,7 @@ class Handler:
         try:
             signature = inspect.signature(self.function, eval_str=True)
             annotation = signature.parameters[self._message_parameter].annotation
-            bare = annotation in {inspect.Parameter.empty, Message}
+            bare = annotation is inspect.Parameter.empty or annotation is Message
             return TypeAdapter(Message[Any] if bare else annotation)
         except (NameError, PydanticUserError) as error:
             raise SettingsInvalid(
@@ -129,16 +132,22 @@ class Handler:
 
     @cached_property
     def _known_names(self) -> frozenset[str]:
-        return frozenset(_property_names(self.adapter.json_schema()))
+        try:
+            return frozenset(_property_names(self.adapter.json_schema()))
+        except PydanticUserError:  # not every type has a JSON schema
+            return frozenset()
 
     def _problems(self, error: ValidationError) -> str:
         """Where and how, in the schema's words only: keys of the payload are content too."""
         known = self._known_names
-        return "; ".join(
+        errors = error.errors(include_url=False, include_input=False, include_context=False)
+        named = [
             f"{'.'.join(str(p) if isinstance(p, int) or p in known else '*' for p in e['loc'])}"
             f" ({e['type']})".lstrip()
-            for e in error.errors(include_url=False, include_input=False, include_context=False)
-        )
+            for e in errors[:_MAX_PROBLEMS]
+        ]
+        more = len(errors) - len(named)
+        return "; ".join([*named, *([f"and {more:,} more"] if more else [])])
 
 
 class Registry:
@@ -168,7 +177,9 @@ class Registry:
             )
         self._handlers[message_type] = Handler(function, retry_policy=retry_policy)
 
-    def set_default(self, function: HandlerFunction) -> None:
+    def set_default(
+        self, function: HandlerFunction, *, retry_policy: RetryPolicy | None = None
+    ) -> None:
         """Register `function` for all types without a handler.
 
         Raises:
@@ -178,7 +189,7 @@ class Registry:
             raise SettingsInvalid(
                 f"the default handler is {_name(self._default.function)} already; there is one."
             )
-        self._default = Handler(function)
+        self._default = Handler(function, retry_policy=retry_policy)
 
     @property
     def scheduled(self) -> ScheduledFunction:

@@ -25,7 +25,8 @@ def stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
 
     def restore() -> None:
         for number, handler in previous.items():
-            signal.signal(number, handler)
+            if handler is not None:  # None: not set by Python, which cannot set it again
+                signal.signal(number, handler)
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
         restore()

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, overload
 
 from letsgo_queue.client import Client
 from letsgo_queue.default import default_client
@@ -76,7 +76,7 @@ class Worker:
             client: Whose queue it is; by default the default client.
             middleware: Runs around every handler, the first outermost.
             concurrency: Messages handled at once, each on a thread.
-            visibility_timeout: Seconds that a message stays invisible to other workers, 0 to
+            visibility_timeout: Seconds that a message stays invisible to other workers, 1 to
                 43,200; None for the queue's own. It is extended while the handler runs.
             wait_seconds: Seconds that one long poll waits, 0 to 20.
             retry_policy: When a message that failed is delivered again, and how often; by default
@@ -89,7 +89,7 @@ class Worker:
         _check_range("concurrency", concurrency, 1, None)
         _check_range("wait_seconds", wait_seconds, 0, MAX_WAIT_SECONDS)
         if visibility_timeout is not None:
-            _check_range("visibility_timeout", visibility_timeout, 0, MAX_VISIBILITY_SECONDS)
+            _check_range("visibility_timeout", visibility_timeout, 1, MAX_VISIBILITY_SECONDS)
         self._queue = queue
         self._client = client
         self._middleware = tuple(middleware)
@@ -128,14 +128,32 @@ class Worker:
 
         return register
 
-    def default(self, function: HandlerT) -> HandlerT:
+    @overload
+    def default(self, function: HandlerT, /) -> HandlerT: ...
+
+    @overload
+    def default(
+        self, function: None = None, /, *, retry_policy: RetryPolicy
+    ) -> Callable[[HandlerT], HandlerT]: ...
+
+    def default(
+        self, function: HandlerT | None = None, /, *, retry_policy: RetryPolicy | None = None
+    ) -> HandlerT | Callable[[HandlerT], HandlerT]:
         """Decorate the handler of all types that have none.
+
+        Args:
+            function: The handler.
+            retry_policy: In place of the worker's own: `@worker.default(retry_policy=...)`.
 
         Raises:
             SettingsInvalid: There is one already, or the signature does not fit.
         """
-        self._registry.set_default(function)
-        return function
+
+        def register(function: HandlerT) -> HandlerT:
+            self._registry.set_default(function, retry_policy=retry_policy)
+            return function
+
+        return register if function is None else register(function)
 
     def scheduled(self, function: ScheduledT) -> ScheduledT:
         """Decorate the handler of the events that an EventBridge schedule sends to Lambda.

@@ -7,6 +7,7 @@ import re
 import threading
 import tracemalloc
 from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
@@ -37,7 +38,7 @@ from letsgo_queue.transports.base import OutgoingMessage, ReceivedMessage, Sent
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.transports.sqlite import SqliteTransport
 from letsgo_queue.transports.sqs import SqsTransport
-from tests.queue.support import events_of, receive
+from tests.queue.support import SECRET, events_of, order, printed, receive
 from tests.servers import AwsServer
 
 if TYPE_CHECKING:
@@ -268,6 +269,95 @@ def test_the_default_client_takes_many(queue: MemoryTransport) -> None:
     set_default_client(Client(queue))
     assert len(enqueue_many(numbered(3))) == 3
     assert len(types_on(queue)) == 3
+
+
+def test_an_error_keeps_no_message_in_memory() -> None:
+    class Void(MemoryTransport):
+        def send_batch(self, messages: Sequence[OutgoingMessage]) -> Sequence[Sent]:
+            return ["id"] * len(messages)
+
+    def given() -> Iterator[dict[str, Any]]:
+        for n in range(2000):
+            payload = float("nan") if n % 10 == 0 else "x" * 10_000
+            yield {"type": "a", "payload": payload, "more": "x" * 10_000}
+
+    tracemalloc.start()
+    try:
+        with pytest.raises(EnqueueManyError):
+            Client(Void()).enqueue_many(given(), keep_results=False)
+        assert tracemalloc.get_traced_memory()[1] < 4 * MIB
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_a_function_of_the_caller_raises_is_that_messages_failure(
+    queue: MemoryTransport,
+) -> None:
+    messages: list[dict[str, Any]] = [{"type": "a", "payload": {"who": "x"}}, {"type": "b"}]
+    with pytest.raises(EnqueueManyError, match="number 1: KeyError") as caught:
+        Client(queue).enqueue_many(messages, group_id=lambda message: message["payload"]["who"])
+    assert caught.value.sent == 1
+
+
+def test_the_text_of_somebody_elses_error_is_not_quoted(queue: MemoryTransport) -> None:
+    class Quoting(Middleware):
+        def before_send(self, message: OutgoingMessage, context: SendContext) -> OutgoingMessage:
+            raise ValueError(message.body)
+
+    with pytest.raises(EnqueueManyError) as caught:
+        Client(queue, middleware=[Quoting()]).enqueue_many([order(secret=SECRET)])
+    assert "number 0: ValueError" in str(caught.value)
+    assert SECRET not in printed(caught.value)
+
+
+def test_one_that_is_refused_alone_in_its_batch_ends_nothing() -> None:
+    class Choosy(MemoryTransport):
+        def send_batch(self, messages: Sequence[OutgoingMessage]) -> Sequence[Sent]:
+            if messages[0].type == "n:0":
+                return [SendFailed("not this one")]
+            return super().send_batch(messages)
+
+    with pytest.raises(EnqueueManyError) as caught:
+        Client(Choosy()).enqueue_many(numbered(4, 900 * KB))
+    assert (caught.value.sent, list(caught.value.errors)) == (3, [0])
+
+
+@pytest.mark.parametrize("size", [10, 200 * KB])
+def test_middleware_sees_the_callers_context(queue: MemoryTransport, size: int) -> None:
+    span: ContextVar[str] = ContextVar("span", default="none")
+    seen: list[str] = []
+
+    class Tracing(Middleware):
+        def before_send(self, message: OutgoingMessage, context: SendContext) -> OutgoingMessage:
+            seen.append(span.get())
+            return message
+
+    span.set("mine")
+    Client(queue, middleware=[Tracing()]).enqueue_many(numbered(3, size))
+    assert seen == ["mine"] * 3
+
+
+def test_an_interruption_leaves_nothing_prepared(queue: MemoryTransport) -> None:
+    class Booking(Middleware):
+        open: set[str]
+
+        def __init__(self) -> None:
+            self.open = set()
+
+        def before_send(self, message: OutgoingMessage, context: SendContext) -> OutgoingMessage:
+            if message.type == "n:3":
+                raise KeyboardInterrupt
+            self.open.add(message.type)
+            return message
+
+        def send_failed(self, message: OutgoingMessage, error: Exception) -> None:
+            self.open.remove(message.type)
+
+    booking = Booking()
+    with pytest.raises(KeyboardInterrupt) as caught:
+        Client(queue, middleware=[booking]).enqueue_many(numbered(8))
+    assert booking.open == set()
+    assert caught.value.__notes__ == ["0 messages to memory:// were sent before that."]
 
 
 class TestOnSqs:

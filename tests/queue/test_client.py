@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import pickle
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,8 +13,10 @@ from typing import Any
 import pytest
 
 import letsgo_queue
+from claimcheck import BodyTooLarge, ClaimInProgress
 from letsgo_queue import (
     Client,
+    EnqueueManyError,
     EnqueueResult,
     Event,
     MessageInvalid,
@@ -21,6 +24,8 @@ from letsgo_queue import (
     MessageTooLarge,
     Middleware,
     QueueSettings,
+    Reject,
+    Retry,
     SendContext,
     SendFailed,
 )
@@ -94,11 +99,12 @@ def test_puts_a_message_on_the_queue(client: Client, queue: MemoryTransport) -> 
             {"delay_seconds": LONGEST_DELAY_SECONDS + 0.5},
             r"delay_seconds=1209600\.5: a message can be delayed by 0 to",
         ),
-        ({"deduplication_id": "d"}, "deduplication_id='d': the queue memory:// is not FIFO"),
-        ({"group_id": ""}, "group_id='': SQS takes 1 to 128"),
-        ({"group_id": "a b"}, "group_id='a b': SQS takes 1 to 128"),
-        ({"group_id": "ü"}, "group_id='ü': SQS takes 1 to 128"),
-        ({"group_id": "g" * 129}, "SQS takes 1 to 128"),
+        ({"deduplication_id": "d"}, "deduplication_id is given: the queue memory:// is not"),
+        ({"group_id": ""}, r"group_id \(0 characters\): SQS takes text of 1 to 128"),
+        ({"group_id": "a b"}, r"group_id \(3 characters\): SQS takes text of 1 to 128"),
+        ({"group_id": SECRET + "ü"}, r"group_id \(26 characters\): SQS takes text of 1 to 128"),
+        ({"group_id": "g" * 129}, r"group_id \(129 characters\): SQS takes text"),
+        ({"group_id": 42}, r"group_id \(int\): SQS takes text"),
         ({"attributes": {"a": True}}, "no booleans"),
     ],
 )
@@ -117,8 +123,8 @@ def test_refuses_a_wrong_option(
     [
         ({}, r"fifo is FIFO: say which messages keep their order .* group_id="),
         ({"group_id": "g", "delay_seconds": 1}, "no delay per message on a FIFO queue"),
-        ({"group_id": "g", "deduplication_id": ""}, "deduplication_id='': SQS takes 1 to 128"),
-        ({"group_id": "g", "deduplication_id": "ä"}, "deduplication_id='ä': SQS takes 1 to 128"),
+        ({"group_id": "g", "deduplication_id": ""}, "SQS takes text of 1 to 128"),
+        ({"group_id": "g", "deduplication_id": "ä"}, "SQS takes text of 1 to 128"),
     ],
 )
 def test_refuses_a_wrong_option_for_a_fifo_queue(
@@ -424,3 +430,37 @@ def test_deduplicates_with_those_who_send_without_a_client(ministack: AwsServer)
     client.enqueue({"type": "a"}, group_id="g")
 
     assert all_of_group(client) == [body]
+
+
+def test_a_queue_is_one_whether_it_is_named_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LETSGO_QUEUE_URL", "memory://")
+    client = Client()
+    client.enqueue(order())
+    assert len(bodies(client.transport("memory://"))) == 1
+
+
+def test_a_middleware_that_fails_after_the_send_does_not_hide_that_it_was_sent(
+    queue: MemoryTransport, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Late(Middleware):
+        def after_send(self, message: OutgoingMessage, result: EnqueueResult) -> EnqueueResult:
+            raise ConnectionError
+
+    assert Client(queue, middleware=[Late()]).enqueue(order()).message_id
+    assert "was sent; " in caplog.text
+    assert len(bodies(queue)) == 1
+
+
+def test_errors_can_be_sent_between_processes() -> None:
+    for error in (
+        MessageTooLarge("too large", size=2, limit=1),
+        EnqueueManyError("some", results=[], errors={1: ValueError()}, sent=1, attempted=2),
+        Retry("later", delay=3),
+        Reject(ValueError("why")),
+        BodyTooLarge("too large", size=2, limit=1),
+        ClaimInProgress("held", retry_after=5),
+    ):
+        copy = pickle.loads(pickle.dumps(error))
+        assert type(copy) is type(error)
+        assert str(copy) == str(error)
+        assert vars(copy).keys() == vars(error).keys()

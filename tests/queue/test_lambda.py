@@ -166,6 +166,19 @@ def test_a_fifo_batch_runs_in_order_and_stops_a_group_at_its_failure() -> None:
     assert [n for n in handled if groups[n] == "b"] == [1, 3, 5]
 
 
+def test_a_record_that_is_none_stops_its_fifo_group(worker: Worker) -> None:
+    event = event_of(*[body("ok")] * 4, fifo_groups=["a", "a", "a", "b"])
+    del event["Records"][1]["body"]
+    assert failed(worker.lambda_handler(event, Context())) == ["m1", "m2"]
+
+
+@pytest.mark.parametrize("time", ["9" * 400, float("inf"), "soon"])
+def test_a_time_that_is_none_is_one_records_failure(worker: Worker, time: object) -> None:
+    event = event_of(body("ok"), body("ok"))
+    event["Records"][0]["attributes"] = {"SentTimestamp": time}
+    assert failed(worker.lambda_handler(event, Context())) == ["m0"]
+
+
 def test_scheduled_events_go_to_their_handler(worker: Worker) -> None:
     with pytest.raises(HandlerMissing, match=r"Register one with @worker\.scheduled"):
         worker.lambda_handler(SCHEDULED, Context())
@@ -292,6 +305,27 @@ class TestOnSqs:
         wait_for(one_invocation, "the handler")
         assert handled[0] >= due_at
         assert [type(event) for event in events] == [MessageDelayed, MessageHandled]
+
+    def test_an_invocation_that_is_cut_off_doubles_no_delayed_message(self, aws: AwsServer) -> None:
+        url = aws.make_queue()
+        attributes = {DUE_AT: MessageAttribute("Number", str(int(time.time()) + 600))}
+        Client(url).enqueue(order(), attributes=attributes)
+        event = receive_event(aws, url, visibility_timeout=1)
+
+        Worker().lambda_handler(event, Context())  # and Lambda never learns of the answer
+
+        def messages() -> int:
+            answer = aws.sqs().get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
+            return sum(
+                int(answer["Attributes"][name])
+                for name in (
+                    "ApproximateNumberOfMessages",
+                    "ApproximateNumberOfMessagesNotVisible",
+                    "ApproximateNumberOfMessagesDelayed",
+                )
+            )
+
+        assert messages() == 1
 
     def test_a_queue_that_cannot_be_told_keeps_its_own_visibility_timeout(
         self, caplog: pytest.LogCaptureFixture

@@ -213,7 +213,7 @@ def test_the_last_attempt_moves_a_message_to_the_dead_letters(
     failing.run_for(100)
     assert [count for _, count in failing.deliveries] == [1, 2, 3]
     assert [reason for _, reason in dead_letters(transport)] == [
-        "failed in delivery 3 of 3: ValueError"
+        "failed in delivery 3, max_attempts=3: ValueError"
     ]
     assert [type(e) for e in failing.events] == [MessageFailed, MessageFailed, MessageRejected]
 
@@ -294,7 +294,10 @@ class TestOnSqs:
         )
         assert handled == 2
         dead = receive_one(Client(dead_url).transport())
-        assert dead.attributes[DEAD_LETTER_REASON].value == "failed in delivery 2 of 2: ValueError"
+        assert (
+            dead.attributes[DEAD_LETTER_REASON].value
+            == "failed in delivery 2, max_attempts=2: ValueError"
+        )
 
     def test_without_a_dead_letter_queue_it_stays_with_the_queues_retries(
         self, aws: AwsServer, caplog: pytest.LogCaptureFixture
@@ -369,3 +372,50 @@ def test_a_message_that_is_retried_is_handled_in_the_end(
     worker.run(burst=True)
     assert [type(event) for event in events] == [MessageFailed, MessageFailed, MessageHandled]
     assert printed(events[0].error).endswith("another delivery\n")  # type: ignore[attr-defined]
+
+
+def test_a_reason_may_be_an_error_or_missing(queue: MemoryTransport, clock: Clock) -> None:
+    for error in (Reject(ValueError("no such customer")), Reject()):
+        Client(queue).enqueue(order())
+        Failing(queue, clock, lambda error=error: error).run_for(5)  # type: ignore[misc]  # bound
+    assert [reason for _, reason in dead_letters(queue)] == [
+        "no such customer",
+        "no reason given",
+    ]
+
+
+def test_a_policy_or_a_queue_with_a_defect_stops_no_worker(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(MemoryTransport):
+        def change_visibility(self, message: ReceivedMessage, seconds: int) -> None:
+            raise ZeroDivisionError
+
+    queue = Broken(clock=clock)
+    Client(queue).enqueue_many([order(n=n) for n in range(5)])
+    worker = Worker(queue, clock=clock, concurrency=1)
+    handled: list[int] = []
+
+    @worker.handler("order:new")
+    def handle(message: Message[dict[str, int]]) -> None:
+        handled.append(message.payload["n"])
+        raise Retry(delay=1)
+
+    events = events_of(worker)
+    worker.run(burst=True)
+    assert handled == [0, 1, 2, 3, 4]
+    assert [type(event) for event in events] == [MessageFailed] * 5
+    assert "is left to its queue" in caplog.text
+
+
+def test_the_default_handler_may_have_a_policy(queue: MemoryTransport, clock: Clock) -> None:
+    Client(queue).enqueue(order())
+    worker = Worker(queue, clock=clock)
+
+    @worker.default(retry_policy=RetryPolicy(base=7, jitter=0))
+    def fail(message: dict[str, object]) -> None:
+        raise ValueError
+
+    events = events_of(worker)
+    worker.run(burst=True)
+    assert [e.retry_delay for e in events if isinstance(e, MessageFailed)] == [7]

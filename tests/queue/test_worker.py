@@ -961,8 +961,8 @@ def test_visibility_timeout_of_the_worker_wins(
         ({"concurrency": 0}, "concurrency=0: a worker takes at least 1"),
         ({"wait_seconds": -1}, "wait_seconds=-1: a worker takes 0 to 20"),
         ({"wait_seconds": 21}, "wait_seconds=21: a worker takes 0 to 20"),
-        ({"visibility_timeout": -1}, "visibility_timeout=-1: a worker takes 0 to 43,200"),
-        ({"visibility_timeout": 43_201}, "visibility_timeout=43201: a worker takes 0 to 43,200"),
+        ({"visibility_timeout": 0}, "visibility_timeout=0: a worker takes 1 to 43,200"),
+        ({"visibility_timeout": 43_201}, "visibility_timeout=43201: a worker takes 1 to 43,200"),
     ],
 )
 def test_refuses_numbers_out_of_range(options: dict[str, int], text: str) -> None:
