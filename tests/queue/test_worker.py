@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pytest
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field, PlainValidator, field_validator
 from typing_extensions import TypedDict
 
 from letsgo_queue import (
@@ -1123,3 +1123,51 @@ def test_says_that_the_queue_does_not_exist(aws: AwsServer) -> None:
 
     with pytest.raises(QueueNotFound, match=f"queue {url} does not exist"):
         worker.run()
+
+
+def test_a_parameter_with_a_default_is_the_functions_own(queue: MemoryTransport) -> None:
+    Client(queue).enqueue(order())
+    worker = Worker(queue)
+    got: list[object] = []
+
+    @worker.handler("order:new")
+    def handle(message: dict[str, Any], retries: int = 3) -> None:
+        got.append(retries)
+
+    worker.run(burst=True)
+    assert got == [3]
+
+
+def test_the_problems_of_a_message_are_told_in_short(
+    queue: MemoryTransport, caplog: pytest.LogCaptureFixture
+) -> None:
+    Client(queue).enqueue({"type": "order:new", "payload": [SECRET] * 5_000})
+    worker = Worker(queue)
+
+    @worker.handler("order:new")
+    def handle(message: Message[list[int]]) -> None: ...
+
+    worker.run(burst=True)
+    assert "payload.9 (int_parsing); and 4,990 more" in caplog.text
+    assert SECRET not in caplog.text
+    assert len(caplog.text) < 2_000
+
+
+class Odd(BaseModel):
+    type: str
+    payload: Annotated[object, PlainValidator(int)]
+    hook: Callable[[], None] | None = None
+
+
+def test_a_model_without_a_json_schema_tells_no_more(
+    queue: MemoryTransport, caplog: pytest.LogCaptureFixture
+) -> None:
+    Client(queue).enqueue({"type": "order:new", "payload": SECRET})
+    worker = Worker(queue)
+
+    @worker.handler("order:new")
+    def handle(message: Odd) -> None: ...
+
+    worker.run(burst=True)
+    assert "does not fit the handler" in caplog.text
+    assert SECRET not in caplog.text
