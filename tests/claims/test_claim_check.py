@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from claimcheck import (
     TicketInvalid,
     TicketUnsupported,
 )
-from claimcheck.stores.base import PART_BYTES, Lease
+from claimcheck.stores.base import PART_BYTES, ClaimHead, Lease
 from claimcheck.stores.dynamodb import DynamoDBClaimStore
 from claimcheck.stores.dynamodb_table import ClaimTable
 from claimcheck.stores.memory import MemoryClaimStore
@@ -593,6 +593,14 @@ class Life:
         with pytest.raises(ClaimExpired, match="1 of 1 parts of its claim have expired"):
             check.open(body.decode())
 
+    def test_a_lease_that_has_ended_already_holds_the_claim_all_the_same(
+        self, check: ClaimCheck, clock: Clock
+    ) -> None:
+        body = check.seal(STORED_BODY).body.decode()
+        with check.open(body, lease_until=clock.now - 1), pytest.raises(ClaimInProgress) as held:
+            check.open(body, lease_until=clock.now - 1)
+        assert held.value.retry_after == 120
+
     @pytest.mark.parametrize("purge", ["after", "before"])
     def test_a_failure_renews_what_has_grown_old(
         self, store: ClaimStore, check: ClaimCheck, clock: Clock, purge: Purge
@@ -881,3 +889,35 @@ class TestAStoreThatFails:
         assert "the test says so" in caplog.text
         clock.advance(120)
         assert store.look_up(str(sealed.claim_id), now=clock.now) is not None
+
+
+class TestPurgedBefore:
+    """The bytes are here only while the handler runs: putting them back is worth some patience."""
+
+    @pytest.fixture(autouse=True)
+    def hasty(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("claimcheck.hold.WRITE_AGAIN_PAUSES_SECONDS", (0.01, 0.01))
+
+    @pytest.mark.parametrize(("outages", "is_there"), [(2, True), (3, False)])
+    def test_a_store_that_is_down_for_a_moment_loses_nothing(
+        self, caplog: pytest.LogCaptureFixture, outages: int, is_there: bool
+    ) -> None:
+        class Down(MemoryClaimStore):
+            outages = 0
+
+            def write(self, head: ClaimHead, parts: Sequence[bytes | memoryview]) -> None:
+                if self.outages:
+                    self.outages -= 1
+                    raise ClaimStoreUnavailable("the store is down")
+                super().write(head, parts)
+
+        store = Down()
+        check = small_claim_check(store, purge="before")
+        sealed = check.seal(STORED_BODY)
+
+        with pytest.raises(ConnectionError), check.open(sealed.body.decode()):
+            store.outages = outages
+            raise ConnectionError
+
+        assert (store.look_up(str(sealed.claim_id), now=0) is not None) == is_there
+        assert ("its payload is lost" in caplog.text) != is_there
