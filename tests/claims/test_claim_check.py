@@ -915,8 +915,9 @@ class TestPurgedBefore:
         check = small_claim_check(store, purge="before")
         sealed = check.seal(STORED_BODY)
 
-        with pytest.raises(ConnectionError), check.open(sealed.body.decode()):
-            store.outages = outages
+        opened = check.open(sealed.body.decode())
+        store.outages = outages
+        with pytest.raises(ConnectionError), opened:
             raise ConnectionError
 
         assert (store.look_up(str(sealed.claim_id), now=0) is not None) == is_there
