@@ -121,11 +121,31 @@ class TransportContract(ABC):
             return [m.message_id for m in receive(queue.transport, visibility_timeout=60)]
 
         with ThreadPoolExecutor(4) as pool:
-            received = sorted(
-                message_id for some in pool.map(take, range(20)) for message_id in some
-            )
+            received = [message_id for some in pool.map(take, range(20)) for message_id in some]
 
-        assert received == sent
+        if queue.clock is None:  # SQS promises at least once, and moto's threads make use of it
+            received = list(set(received))
+        assert sorted(received) == sent
+
+    def test_a_message_takes_the_place_of_a_delivery(self, queue: Queue) -> None:
+        queue.transport.send(outgoing("first"))
+        delivery = receive_one(queue.transport)
+
+        queue.transport.send_on(delivery, outgoing("second"))
+
+        second = receive_one(queue.transport)
+        assert (second.body, second.receive_count) == ("second", 1)
+        queue.transport.delete(second)
+        assert receive(queue.transport, wait_seconds=0) == []
+
+    def test_a_batch_is_sent_and_acknowledged(self, queue: Queue) -> None:
+        sent = queue.transport.send_batch([outgoing("a"), outgoing("x" * (LIMIT + 1))])
+        assert isinstance(sent[1], MessageTooLarge)
+        message = receive_one(queue.transport)
+        assert (message.message_id, message.body) == (sent[0], "a")
+
+        assert queue.transport.delete_batch([message]) == [None]
+        assert bodies(queue.transport) == []
 
     def test_comes_again_when_its_visibility_timeout_ends(self, queue: Queue) -> None:
         queue.transport.send(outgoing())
