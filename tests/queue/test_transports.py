@@ -16,7 +16,7 @@ from letsgo_queue.transports.base import OutgoingMessage, ReceivedMessage, Trans
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.transports.sqlite import SqliteTransport
 from letsgo_queue.transports.sqs import SqsTransport
-from tests.queue.support import Clock, outgoing, receive, receive_one, wait_for
+from tests.queue.support import Clock, bodies, outgoing, receive, receive_one, wait_for
 from tests.servers import AwsServer
 
 VISIBILITY_TIMEOUT = 2
