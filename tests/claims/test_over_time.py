@@ -37,7 +37,7 @@ class Life:
     url: str
     clock: Clock
     error: Exception | None = None
-    handled: list[object] = field(default_factory=list)
+    handled: list[dict[str, Any]] = field(default_factory=list)
     heard: list[Event] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -117,8 +117,9 @@ def test_a_dead_letter_opens_when_it_is_redriven_days_later(
     # Two weeks, as long as SQS keeps a dead letter, is more than is left of the first 15 days.
     life.pass_days(13)
     life.error = None
+    life.client.enqueue({**LARGE, "more": 1})  # the store removes what has expired when it writes
     assert life.redrive() == 1
     life.pass_days(0.5)
 
-    assert life.handled == [LARGE]
+    assert sorted(map(len, life.handled)) == [2, 3]
     assert life.store.count_rows(str(result.claim_id), 3) == 0  # type: ignore[attr-defined]  # as above

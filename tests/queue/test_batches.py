@@ -345,17 +345,21 @@ def test_an_interruption_leaves_nothing_prepared(queue: MemoryTransport) -> None
             self.open = set()
 
         def before_send(self, message: OutgoingMessage, context: SendContext) -> OutgoingMessage:
-            if message.type == "n:3":
-                raise KeyboardInterrupt
             self.open.add(message.type)
             return message
 
         def send_failed(self, message: OutgoingMessage, error: Exception) -> None:
             self.open.remove(message.type)
 
+    class Interrupted(Middleware):
+        def before_send(self, message: OutgoingMessage, context: SendContext) -> OutgoingMessage:
+            if message.type == "n:3":
+                raise KeyboardInterrupt
+            return message
+
     booking = Booking()
     with pytest.raises(KeyboardInterrupt) as caught:
-        Client(queue, middleware=[booking]).enqueue_many(numbered(8))
+        Client(queue, middleware=[booking, Interrupted()]).enqueue_many(numbered(8))
     assert booking.open == set()
     assert caught.value.__notes__ == ["0 messages to memory:// were sent before that."]
 
