@@ -106,7 +106,9 @@ def _reject(failure: Failure, reason: str) -> bool:
     except LetsGoQueueError as error:
         logger.warning("%s", error)
         return False
-    if not moved:
+    if moved:
+        logger.warning("message %s is a dead letter now: %s", message_id, reason)
+    else:
         logger.error(
             "message %s of type %r belongs on a dead-letter queue, and %s has none (or may not say "
             "so: sqs:GetQueueAttributes). It is left to the queue's retries; give the queue a "
