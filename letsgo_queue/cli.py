@@ -81,7 +81,7 @@ def enqueue(
 def worker(
     target: Annotated[str, typer.Argument(help="Where the worker is: module:name.")],
     *,
-    burst: Annotated[bool, typer.Option(help="Stop once the queue is empty.")] = False,
+    burst: Annotated[bool, typer.Option(help="Stop once nothing can be received.")] = False,
     concurrency: Annotated[
         int | None, typer.Option(help="Messages handled at once; by default as the worker says.")
     ] = None,
@@ -97,6 +97,8 @@ def worker(
     if local and burst:
         raise SettingsInvalid("--burst is for a queue that can be empty; --local has none.")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    for library in ("botocore", "pynamodb"):  # which tell of every setting they find
+        logging.getLogger(library).setLevel(logging.WARNING)
     found = _load_worker(target)
     if local:
         found.serve(host=host, port=port, concurrency=concurrency)

@@ -8,9 +8,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Generic, TypedDict, Unpack
 
+from pydantic import BaseModel
+
 from letsgo_queue.attributes import AttributeValue, MessageAttribute, check_attributes
 from letsgo_queue.batches import Progress, send_many
 from letsgo_queue.delays import with_due_time
+from letsgo_queue.errors import MessageInvalid
 from letsgo_queue.events import Listener
 from letsgo_queue.listeners import Listeners
 from letsgo_queue.message import AnyMessage, MessageT, encode
@@ -197,6 +200,11 @@ class Client:
             MessageInvalid: An option for all breaks a rule; nothing was sent.
             SettingsInvalid: No queue, or none that can be used.
         """
+        if isinstance(messages, str | bytes | Mapping | BaseModel):
+            raise MessageInvalid(
+                f"enqueue_many takes an iterable of messages, not {type(messages).__name__}. A "
+                "single message is sent with enqueue."
+            )
         checked = check_attributes(attributes)
         transport = self.transport(queue)
         delay = check_delay(delay_seconds, transport)

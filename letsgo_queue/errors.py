@@ -168,6 +168,8 @@ class Retry(LetsGoQueueError):
     retryable = True
 
     def __init__(self, reason: str = "", *, delay: float | None = None) -> None:
+        if not isinstance(reason, str):
+            raise MessageInvalid(f"Retry({reason!r}): seconds are given as Retry(delay=...).")
         if delay is not None and not 0 <= delay <= _LONGEST_RETRY_SECONDS:
             raise MessageInvalid(
                 f"Retry(delay={delay}): SQS takes 0 to {_LONGEST_RETRY_SECONDS:,} seconds."

@@ -90,6 +90,10 @@ class Worker:
         _check_range("wait_seconds", wait_seconds, 0, MAX_WAIT_SECONDS)
         if visibility_timeout is not None:
             _check_range("visibility_timeout", visibility_timeout, 1, MAX_VISIBILITY_SECONDS)
+        if retry_policy is not None and not isinstance(retry_policy, RetryPolicy):
+            raise SettingsInvalid(
+                f"retry_policy is {type(retry_policy).__name__}: give a RetryPolicy(...)."
+            )
         self._queue = queue
         self._client = client
         self._middleware = tuple(middleware)

@@ -364,6 +364,12 @@ def test_an_interruption_leaves_nothing_prepared(queue: MemoryTransport) -> None
     assert caught.value.__notes__ == ["0 messages to memory:// were sent before that."]
 
 
+@pytest.mark.parametrize("messages", [{"type": "a"}, "text", Message(type="a", payload=1)])
+def test_one_message_is_no_iterable_of_them(queue: MemoryTransport, messages: Any) -> None:
+    with pytest.raises(MessageInvalid, match="takes an iterable of messages"):
+        Client(queue).enqueue_many(messages)
+
+
 class TestOnSqs:
     def test_sends_all_and_the_worker_acknowledges_all(self, aws: AwsServer) -> None:
         url = aws.make_queue()

@@ -419,3 +419,10 @@ def test_the_default_handler_may_have_a_policy(queue: MemoryTransport, clock: Cl
     events = events_of(worker)
     worker.run(burst=True)
     assert [e.retry_delay for e in events if isinstance(e, MessageFailed)] == [7]
+
+
+def test_what_is_no_policy_or_no_reason_is_refused_at_once() -> None:
+    with pytest.raises(SettingsInvalid, match="retry_policy is int"):
+        Worker(retry_policy=5)  # type: ignore[arg-type]  # wrong on purpose
+    with pytest.raises(MessageInvalid, match=r"Retry\(delay=\.\.\.\)"):
+        Retry(30)  # type: ignore[arg-type]  # wrong on purpose
