@@ -133,6 +133,45 @@ def test_refuses_nan_in_a_typed_payload() -> None:
         encode(Reading(payload=float("nan")))
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("place", [[1, 0, 2], [0, 1], [1, 0], {"a": 0, "b": 1}, {"b": [[0]]}, 0])
+def test_refuses_numbers_that_json_does_not_have_wherever_they_are(
+    number: float, place: object
+) -> None:
+    payload = json.loads(json.dumps(place).replace("0", json.dumps(number)))
+
+    with pytest.raises(MessageInvalid, match="NaN or Infinity"):
+        encode({"type": "a", "payload": payload})
+
+
+@pytest.mark.parametrize(
+    "text", ["NaN", "Infinity", "-Infinity", ":NaN,", "[NaN]", ",-Infinity}", "a NaN, an Infinity"]
+)
+def test_takes_text_that_speaks_of_such_numbers(text: str) -> None:
+    _, body = encode({"type": "a", "payload": [text, {text: 1}]})
+
+    assert peek(body.decode())["payload"] == [text, {text: 1}]
+
+
+@pytest.mark.parametrize("text", ["\uff0c", "\ufffd", "\ufeff", "\U0010fffd"])
+def test_takes_characters_next_to_those_that_sqs_refuses(text: str) -> None:
+    assert peek(encode({"type": "a", "payload": text})[1].decode())["payload"] == text
+
+
+@pytest.mark.parametrize("before", [0, 1, 49, 50, 51, 99, 100, 1_000])
+def test_refuses_depth_among_what_is_flat(before: int) -> None:
+    flat: list[object] = [[] for _ in range(before)]
+
+    with pytest.raises(MessageInvalid, match="levels deep"):
+        encode({"type": "a", "payload": [*flat, nested(MAX_DEPTH + 20), *flat]})
+
+
+def test_takes_what_is_long_and_not_deep() -> None:
+    payload = [nested(20) for _ in range(1_000)]
+
+    assert peek(encode({"type": "a", "payload": payload})[1].decode())["payload"] == payload
+
+
 def test_takes_every_depth_that_a_worker_reads() -> None:
     read = 0
     for levels in range(MAX_DEPTH - 10, MAX_DEPTH + 10):
