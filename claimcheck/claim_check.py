@@ -12,6 +12,7 @@ open    takes the claim, so that it is gone for everyone else, and gives the bod
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import math
 import secrets
@@ -23,7 +24,7 @@ from types import TracebackType
 from typing import Literal, Self, TypeAlias
 
 from claimcheck import ticket as tickets
-from claimcheck.compression import encode
+from claimcheck.compression import encode, size_of
 from claimcheck.errors import (
     BodyInvalid,
     BodyTooLarge,
@@ -59,6 +60,9 @@ again; and often enough that it outlives the message, for which a move to the de
 back, starts up to 14 days anew."""
 
 _CLAIM_ID_BYTES = 18  # 144 bits, 24 characters
+_CHECKED_AT_ONCE = 65_536
+_MOST_AROUND_DATA = 400
+"""Bytes of a ticket beside the data it carries, with a signature and a type of usual length."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,10 +235,14 @@ class ClaimCheck:
                 f"the body is to be sealed as a message of type {type!r} but says {inside!r}: "
                 "whoever opens it would refuse it. Leave the type out."
             )
-        encoding, encoded = encode(data)
-        sha256 = hashlib.sha256(encoded).hexdigest()
         limit = self._limit(queue_limit) - attributes_size
-        if _base64_size(len(encoded)) <= limit:
+        encoding, parts = encode(data, part_bytes=PART_BYTES, aim=_carried_bytes(limit))
+        stored = size_of(parts)
+        digest = hashlib.sha256()
+        for part in parts:
+            digest.update(part)
+        sha256 = digest.hexdigest()
+        if _base64_size(stored) <= limit:
             carried = self._write(
                 inside,
                 CarriedTicket(
@@ -242,17 +250,16 @@ class ClaimCheck:
                     encoding=encoding,
                     size=size,
                     sha256=sha256,
-                    data=b64encode(encoded).decode(),
+                    data=b64encode(b"".join(parts)).decode(),
                 ),
             )
             if len(carried) <= limit:
                 return Sealed(body=carried, route="compressed", size=size)
         now = int(self._clock())
-        parts = _split(encoded)
         head = ClaimHead(
             id=secrets.token_urlsafe(_CLAIM_ID_BYTES),
             parts=len(parts),
-            stored=len(encoded),
+            stored=stored,
             size=size,
             sha256=sha256,
             encoding=encoding,
@@ -397,16 +404,25 @@ def _to_bytes(body: str | bytes) -> bytes:
     try:
         if isinstance(body, str):
             return body.encode()
-        body.decode()
+        if not body.isascii():
+            _check_utf8(body)
     except UnicodeError:
         raise BodyInvalid("the body is not text: it cannot be written as UTF-8.") from None
     return body
+
+
+def _check_utf8(body: bytes) -> None:
+    """Decode it a piece at a time: as one text it may take four times the memory."""
+    decode = codecs.getincrementaldecoder("utf-8")().decode
+    for start in range(0, len(body), _CHECKED_AT_ONCE):
+        end = start + _CHECKED_AT_ONCE
+        decode(body[start:end], final=end >= len(body))
 
 
 def _base64_size(size: int) -> int:
     return (size + 2) // 3 * 4
 
 
-def _split(encoded: bytes) -> Sequence[memoryview]:
-    view = memoryview(encoded)
-    return [view[start : start + PART_BYTES] for start in range(0, len(encoded), PART_BYTES)]
+def _carried_bytes(limit: int) -> int:
+    """Encoded bytes that a ticket of `limit` bytes carries, with some room to spare."""
+    return (limit - _MOST_AROUND_DATA) // 4 * 3

@@ -118,8 +118,7 @@ class DynamoDBClaimStore:
     def write(self, head: ClaimHead, parts: Sequence[bytes | memoryview]) -> None:
         """Write head and parts, all at once; see `ClaimStore.write`."""
         writes: list[Callable[[], object]] = [
-            self._parts(_part_id(head.id, n), data=bytes(part), expires_at=head.expires_at).save
-            for n, part in enumerate(parts)
+            partial(self._write_part, head, n, part) for n, part in enumerate(parts)
         ]
         writes.append(self._head_item(head).save)
         try:
@@ -278,6 +277,11 @@ class DynamoDBClaimStore:
 
     def _start_reading(self, claim_id: str, parts: int) -> list[Future[bytes | None]]:
         return [self._pool().submit(self._get_part, claim_id, n) for n in range(parts)]
+
+    def _write_part(self, head: ClaimHead, number: int, part: bytes | memoryview) -> None:
+        # Made here, so that only those on the wire are in memory a second time.
+        item = self._parts(_part_id(head.id, number), expires_at=head.expires_at, data=bytes(part))
+        item.save()
 
     def _get_part(self, claim_id: str, number: int) -> bytes | None:
         """A part; None if it is missing.

@@ -116,6 +116,37 @@ class TestRoutes:
         assert len(sealed.body) + attributes_size <= limit
         assert open_text(check, sealed.body) == body
 
+    @pytest.mark.parametrize(("missing", "route"), [(0.1, "compressed"), (0.9, "stored")])
+    def test_what_misses_the_queue_by_little_is_compressed_harder(
+        self, store: MemoryClaimStore, missing: float, route: str
+    ) -> None:
+        body = message_body("order:new", [{"id": n, "at": n * 37 % 1009} for n in range(20_000)])
+        usual = len(ClaimCheck(store, inline_limit=1_000_000).seal(body).body)
+        check = ClaimCheck(store, inline_limit=int(usual * (1 - missing)))
+
+        sealed = check.seal(body)
+
+        assert sealed.route == route
+        assert open_text(check, sealed.body) == body
+
+    @pytest.mark.parametrize("text", ["é", "€", "𐐷", "xé€𐐷"])
+    @pytest.mark.parametrize("shift", range(4))
+    def test_takes_text_however_its_characters_lie(
+        self, store: MemoryClaimStore, text: str, shift: int
+    ) -> None:
+        body = message_body("order:new", "x" * shift + text * 50_000)
+        check = ClaimCheck(store, threshold=1_000)
+
+        assert open_text(check, check.seal(body.encode()).body) == body
+
+    @pytest.mark.parametrize("end", [b"\xe2\x82", b"\xff", b"\xed\xa0\x80"])
+    @pytest.mark.parametrize("size", [10, 65_535, 65_536, 200_000])
+    def test_refuses_bytes_that_end_as_no_text_does(
+        self, store: MemoryClaimStore, end: bytes, size: int
+    ) -> None:
+        with pytest.raises(BodyInvalid, match="not text"):
+            ClaimCheck(store).seal(b"x" * size + end)
+
     @pytest.mark.parametrize(("size", "route"), [(380_000, "compressed"), (420_000, "stored")])
     @pytest.mark.parametrize("queue_limit", [None, lambda: None])
     def test_a_queue_that_does_not_say_is_taken_for_an_old_one(

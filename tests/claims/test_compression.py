@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import struct
 import tracemalloc
 
@@ -8,10 +9,14 @@ import zstandard
 
 from claimcheck import ClaimCorrupted
 from claimcheck.claim_check import DEFAULT_MAX_SIZE
-from claimcheck.compression import decode, encode
+from claimcheck.compression import decode, encode, size_of
+from claimcheck.stores.base import PART_BYTES
 from tests.claims.support import noise
 
 TEXT = b"an order, and another order, and another order. " * 100
+RECORDS = json.dumps(
+    [{"id": n, "at": n * 37 % 1009, "what": f"order {n * n % 4099}"} for n in range(5_000)]
+).encode()
 FRAME = zstandard.ZstdCompressor(write_checksum=True).compress(TEXT)
 
 
@@ -28,7 +33,8 @@ def claiming(size: int) -> bytes:
 
 
 def test_text_gets_smaller() -> None:
-    encoding, data = encode(TEXT)
+    encoding, parts = encode(TEXT, part_bytes=100)
+    data = b"".join(parts)
 
     assert encoding == "zstd"
     assert len(data) < len(TEXT) / 10
@@ -37,12 +43,37 @@ def test_text_gets_smaller() -> None:
 
 @pytest.mark.parametrize("body", [b"x", b"short", b"\xf0\x9f\x90\x98"])
 def test_what_does_not_get_smaller_stays_as_it_is(body: bytes) -> None:
-    assert encode(body) == ("identity", body)
+    assert encode(body, part_bytes=100) == ("identity", [body])
     assert decode("identity", body, len(body)) == body
 
 
+def test_every_part_but_the_last_is_full() -> None:
+    body = noise(50_000).encode()
+
+    _, parts = encode(body, part_bytes=1_000)
+
+    assert {len(part) for part in parts[:-1]} == {1_000}
+    assert decode("zstd", b"".join(parts), len(body)) == body
+
+
+def test_plain_bytes_come_in_parts_too() -> None:
+    assert encode(b"0123456789", part_bytes=4) == ("identity", [b"0123", b"4567", b"89"])
+
+
+@pytest.mark.parametrize(
+    ("reach", "harder"), [(0, False), (0.5, False), (0.9, True), (0.99, True), (1, False)]
+)
+def test_compresses_harder_where_little_is_missing(reach: float, *, harder: bool) -> None:
+    usual = size_of(encode(RECORDS, part_bytes=PART_BYTES)[1])
+
+    _, parts = encode(RECORDS, part_bytes=PART_BYTES, aim=int(usual * reach))
+
+    assert (size_of(parts) < usual) is harder
+    assert decode("zstd", b"".join(parts), len(RECORDS)) == RECORDS
+
+
 def test_every_frame_states_its_size_and_has_a_checksum() -> None:
-    parameters = zstandard.get_frame_parameters(encode(TEXT)[1])
+    parameters = zstandard.get_frame_parameters(b"".join(encode(TEXT, part_bytes=100)[1]))
 
     assert parameters.content_size == len(TEXT)
     assert parameters.has_checksum
