@@ -100,16 +100,25 @@ class Opened:
     """
 
     def __init__(
-        self, body: str, route: Route, *, claim_id: str | None = None, hold: Hold | None = None
+        self,
+        body: str,
+        route: Route,
+        *,
+        size: int | None = None,
+        claim_id: str | None = None,
+        hold: Hold | None = None,
     ) -> None:
         self.body = body
         self.route = route
         self.claim_id = claim_id
+        self._size = size
         self._hold = hold or NoHold()
 
     @property
     def size(self) -> int:
         """Bytes of the body."""
+        if self._size is not None:
+            return self._size
         # What came inline need not be Unicode; what was sealed is.
         return len(self.body if self.body.isascii() else self.body.encode(errors="replace"))
 
@@ -330,7 +339,8 @@ class ClaimCheck:
                 "sender is one of yours, give both the same signing_key."
             )
         if isinstance(sealed.ticket, CarriedTicket):
-            return Opened(unpack_carried(what, sealed, sealed.ticket), "compressed")
+            text = unpack_carried(what, sealed, sealed.ticket)
+            return Opened(text, "compressed", size=sealed.ticket.size)
         what = f"{what} (claim {sealed.ticket.id})"
         now = self._clock()
         if lease_until is None or lease_until <= now:
@@ -369,16 +379,20 @@ class ClaimCheck:
         hold: Hold = NoHold() if purge == "never" else leased
         try:
             parts = whole_parts(what, ticket, sealed.type, found, now)
-            text = unpack(what, sealed, b"".join(parts))
+            data = b"".join(parts)
+            # Of no use beside the whole any more, unless they may have to be written again.
+            kept = parts if purge == "before" else []
+            del found, parts
+            text = unpack(what, sealed, data)
             if purge == "before":
-                purged = purge_before(what, leased, parts)
+                purged = purge_before(what, leased, kept)
                 if purged is None:
                     raise in_progress(what, 0.0)
                 hold = purged
         except BaseException:
             settle(hold, ticket.id, succeeded=False)
             raise
-        return Opened(text, "stored", claim_id=ticket.id, hold=hold)
+        return Opened(text, "stored", size=ticket.size, claim_id=ticket.id, hold=hold)
 
     def _write(self, message_type: str | None, ticket: Ticket) -> bytes:
         if self._signer is not None:

@@ -117,7 +117,7 @@ def explain(
     if sealed is None:
         return BodyReport(
             sealed=False,
-            type=tickets.type_in(body.encode()),
+            type=tickets.type_in(body),
             route="inline",
             size=sent_size,
             sent_size=sent_size,

@@ -31,7 +31,8 @@ MIN_PART_BYTES = 65_536
 
 _FIELD = "claimCheck"
 _MARKER = f'"{_FIELD}"'
-_LEADING_TYPE = re.compile(rb'\{"type":("(?:[^"\\]|\\.)*")[,}]')
+_LEADING_TYPE = re.compile(r'\{"type":("(?:[^"\\]|\\.)*")[,}]')
+_LEADING_TYPE_IN_BYTES = re.compile(_LEADING_TYPE.pattern.encode())
 _SHA256 = r"^[0-9a-f]{64}$"
 _LATEST = 2**53 - 1
 
@@ -121,13 +122,18 @@ def read(body: str, *, max_size: int) -> SealedMessage | None:
     return SealedMessage(message_type, _check(fields[_FIELD], max_size))
 
 
-def type_in(body: bytes) -> str | None:
+def type_in(body: str | bytes) -> str | None:
     """The type of a LetsGo message; None if `body` is something else.
 
     A body as LetsGo writes it starts with its type, which spares parsing the rest.
     """
     try:
-        if leading := _LEADING_TYPE.match(body):
+        leading = (
+            _LEADING_TYPE.match(body)
+            if isinstance(body, str)
+            else _LEADING_TYPE_IN_BYTES.match(body)
+        )
+        if leading:
             return str(from_json(leading[1]))
         fields: object = from_json(body)
     except ValueError:

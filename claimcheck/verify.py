@@ -94,13 +94,12 @@ def unpack(what: str, sealed: SealedMessage, data: bytes) -> str:
         ClaimCorrupted: The bytes do not decode to what was sealed.
     """
     try:
-        body = decode(sealed.ticket.encoding, data, sealed.ticket.size)
-        text = body.decode()
+        text = decode(sealed.ticket.encoding, data, sealed.ticket.size)
     except ClaimCorrupted as error:
         raise ClaimCorrupted(f"{what}: {error}.") from None
     except UnicodeDecodeError:
         raise ClaimCorrupted(f"{what}: what was sealed is not text.") from None
-    _check_type(what, sealed.type, tickets.type_in(body))
+    _check_type(what, sealed.type, tickets.type_in(text))
     return text
 
 

@@ -3,9 +3,12 @@ from __future__ import annotations
 import json
 import struct
 import tracemalloc
+from contextlib import suppress
 
 import pytest
 import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
 
 from claimcheck import ClaimCorrupted
 from claimcheck.claim_check import DEFAULT_MAX_SIZE
@@ -38,13 +41,13 @@ def test_text_gets_smaller() -> None:
 
     assert encoding == "zstd"
     assert len(data) < len(TEXT) / 10
-    assert decode(encoding, data, len(TEXT)) == TEXT
+    assert decode(encoding, data, len(TEXT)).encode() == TEXT
 
 
 @pytest.mark.parametrize("body", [b"x", b"short", b"\xf0\x9f\x90\x98"])
 def test_what_does_not_get_smaller_stays_as_it_is(body: bytes) -> None:
     assert encode(body, part_bytes=100) == ("identity", [body])
-    assert decode("identity", body, len(body)) == body
+    assert decode("identity", body, len(body)).encode() == body
 
 
 def test_every_part_but_the_last_is_full() -> None:
@@ -53,7 +56,7 @@ def test_every_part_but_the_last_is_full() -> None:
     _, parts = encode(body, part_bytes=1_000)
 
     assert {len(part) for part in parts[:-1]} == {1_000}
-    assert decode("zstd", b"".join(parts), len(body)) == body
+    assert decode("zstd", b"".join(parts), len(body)).encode() == body
 
 
 def test_plain_bytes_come_in_parts_too() -> None:
@@ -69,7 +72,7 @@ def test_compresses_harder_where_little_is_missing(reach: float, *, harder: bool
     _, parts = encode(RECORDS, part_bytes=PART_BYTES, aim=int(usual * reach))
 
     assert (size_of(parts) < usual) is harder
-    assert decode("zstd", b"".join(parts), len(RECORDS)) == RECORDS
+    assert decode("zstd", b"".join(parts), len(RECORDS)).encode() == RECORDS
 
 
 def test_every_frame_states_its_size_and_has_a_checksum() -> None:
@@ -93,6 +96,8 @@ def test_every_frame_states_its_size_and_has_a_checksum() -> None:
         pytest.param(FRAME + FRAME, len(TEXT), id="second frame"),
         pytest.param(FRAME + b"x", len(TEXT), id="trailing byte"),
         pytest.param(b"\x50\x2a\x4d\x18\x04\0\0\0skip" + FRAME, len(TEXT), id="skippable frame"),
+        pytest.param(FRAME + frame(b""), len(TEXT), id="second frame, empty"),
+        pytest.param(FRAME + b"\x50\x2a\x4d\x18\0\0\0\0", len(TEXT), id="skippable frame after"),
         pytest.param(frame(b""), 1, id="empty frame"),
         pytest.param(claiming(3_999_999), 3_999_999, id="inflates past what it states"),
         pytest.param(claiming(4_000_001), 4_000_001, id="states more than it inflates to"),
@@ -102,6 +107,47 @@ def test_every_frame_states_its_size_and_has_a_checksum() -> None:
 def test_refuses_a_frame_that_is_not_what_was_sealed(data: bytes, size: int) -> None:
     with pytest.raises(ClaimCorrupted, match="frame"):
         decode("zstd", data, size)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("x" * 1_000_000, id="runs"),
+        pytest.param(noise(500_000), id="noise"),
+        pytest.param("é€𐐷" * 60_000, id="wide characters at every border"),
+        pytest.param("x" * 200_000 + noise(200_000) + "€" * 100_000, id="blocks of every kind"),
+    ],
+)
+@pytest.mark.parametrize("level", [-5, 3, 19])
+def test_inflates_what_another_zstd_compressed(text: str, level: int) -> None:
+    body = text.encode()
+
+    data = zstandard.ZstdCompressor(level=level).compress(body)
+
+    assert decode("zstd", data, len(body)) == text
+    for damaged in (data[:-1], data + b"x", data + data, data[:-1] + b"x"):
+        with suppress(ClaimCorrupted):
+            # Without a checksum, another last byte may make another text.
+            assert len(decode("zstd", damaged, len(body)).encode()) == len(body)
+            assert len(damaged) == len(data)
+
+
+@given(st.data())
+def test_a_damaged_frame_gives_no_other_text(data: st.DataObject) -> None:
+    frame = encode(RECORDS[:60_000], part_bytes=PART_BYTES)[1][0]
+    at = data.draw(st.integers(0, len(frame) - 1))
+    middle = data.draw(st.binary(max_size=2))
+    damaged = bytes(frame[:at]) + middle + bytes(frame[at + data.draw(st.integers(0, 2)) :])
+
+    with suppress(ClaimCorrupted):
+        assert decode("zstd", damaged, 60_000).encode() == RECORDS[:60_000]
+
+
+def test_refuses_text_that_ends_within_a_character() -> None:
+    body = b"x" * 100_000 + b"\xe2\x82"
+
+    with pytest.raises(UnicodeDecodeError):
+        decode("zstd", frame(body), len(body))
 
 
 def test_refuses_a_frame_that_needs_a_dictionary() -> None:
