@@ -105,12 +105,14 @@ class Client:
         if queue is None and self._given is not None:
             return self._given
         with self._lock:
-            settings = self._settings or QueueSettings.from_environment()
-            # One transport for a queue, also where one call names it and another does not.
-            url = queue or self._url or settings.local_queue_url or settings.queue_url
-            if url not in self._transports:
-                self._transports[url] = open_transport(url, settings)
-            return self._transports[url]
+            if queue not in self._transports:
+                settings = self._settings or QueueSettings.from_environment()
+                # One transport for a queue, also where one call names it and another does not.
+                url = queue or self._url or settings.local_queue_url or settings.queue_url
+                if url not in self._transports:
+                    self._transports[url] = open_transport(url, settings)
+                self._transports[queue] = self._transports[url]
+            return self._transports[queue]
 
     def enqueue(
         self,
@@ -272,6 +274,6 @@ class Client:
     def close(self) -> None:
         """Close the queues that this client opened."""
         with self._lock:
-            for transport in self._transports.values():
+            for transport in set(self._transports.values()):
                 transport.close()
             self._transports.clear()

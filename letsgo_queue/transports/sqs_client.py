@@ -58,6 +58,8 @@ def make_client(url: str | None, region: str | None) -> SQSClient:
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
             read_timeout=READ_TIMEOUT_SECONDS,
             max_pool_connections=MAX_POOL_CONNECTIONS,
+            # What goes to SQS from here has been checked already.
+            parameter_validation=False,
             retries={"mode": "standard", "total_max_attempts": 4},
         ),
     )
