@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,6 +15,9 @@ logger = logging.getLogger(__name__)
 
 MAX_PAUSE_SECONDS = 30.0
 """The longest pause between two attempts to reach a queue that does not answer."""
+
+GATHER_SECONDS = 0.005
+"""How long a free thread waits for others to share a request with: about half of what one takes."""
 
 EMPTY_PAUSE_SECONDS = 0.05
 """The pause, while handlers run, before an empty queue is asked again."""
@@ -107,10 +111,11 @@ class Poller:
         Of a FIFO queue one message at a time: several could be of one group, and those behind the
         first would wait for it while their visibility timeout runs, and use up receives with it.
         """
-        most = 1 if self._transport.fifo else MAX_BATCH
+        most = 1 if self._transport.fifo else min(MAX_BATCH, self._concurrency)
         self._free.acquire()
         slots = 1
-        while slots < most and self._free.acquire(blocking=False):
+        deadline = time.monotonic() + GATHER_SECONDS
+        while slots < most and self._free.acquire(timeout=max(deadline - time.monotonic(), 0)):
             slots += 1
         return slots
 
