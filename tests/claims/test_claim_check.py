@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import logging
 import math
+import sys
+import tracemalloc
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -138,6 +141,30 @@ class TestRoutes:
         check = ClaimCheck(store, threshold=1_000)
 
         assert open_text(check, check.seal(body.encode()).body) == body
+
+    @pytest.mark.parametrize("rare", ["", "€", "🎉"])
+    def test_makes_no_second_copy_of_a_large_body(self, store: MemoryClaimStore, rare: str) -> None:
+        lines = [{"id": n, "at": n * 37 % 1009, "what": f"{n * n % 4099}"} for n in range(100_000)]
+        body = message_body("order:new", [*lines, rare, *lines]).encode()
+        check = ClaimCheck(store, inline_limit=1_000)
+        gc.collect()
+
+        tracemalloc.start()
+        try:
+            sealed = check.seal(body)
+            _, sealing = tracemalloc.get_traced_memory()
+            tracemalloc.reset_peak()
+            before, _ = tracemalloc.get_traced_memory()
+            opened = check.open(sealed.body.decode())
+            _, opening = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+
+        assert sealed.route == "stored"
+        assert sealing < len(body)
+        assert opening - before - sys.getsizeof(opened.body) < 1.5 * len(body)
+        assert opened.size == len(body)
+        assert opened.body == body.decode()
 
     @pytest.mark.parametrize("end", [b"\xe2\x82", b"\xff", b"\xed\xa0\x80"])
     @pytest.mark.parametrize("size", [10, 65_535, 65_536, 200_000])

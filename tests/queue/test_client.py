@@ -209,6 +209,19 @@ def test_settings_in_code_win_over_the_environment(monkeypatch: pytest.MonkeyPat
     assert Client().enqueue(order()).queue == "memory://environment"
 
 
+def test_a_client_keeps_the_queue_that_the_environment_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LETSGO_QUEUE_URL", "memory://environment")
+    client = Client()
+    client.enqueue(order())
+    monkeypatch.setenv("LETSGO_QUEUE_URL", "memory://another")
+
+    assert client.using(Middleware()).enqueue(order()).queue == "memory://environment"
+    assert client.enqueue(order(), queue="memory://environment").queue == "memory://environment"
+    assert len(bodies(client.transport())) == 3
+
+
 def test_default_client_is_made_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LETSGO_QUEUE_URL", "memory://environment")
 
