@@ -42,12 +42,12 @@ class SizeSketch:
             self._widen(smallest, largest)
 
     def quantile(self, share: float) -> int:
-        """The size that a share of all sizes does not exceed; 0 while nothing was counted."""
-        rank = share * (self.buckets.total() - 1)
+        """The smallest size that a share of all sizes does not exceed; 0 while there is none."""
+        rank = share * self.buckets.total()
         passed = 0
         for bucket in sorted(self.buckets):
             passed += self.buckets[bucket]
-            if passed > rank:
+            if passed >= rank:
                 middle = round(GROWTH**bucket * 2 / (GROWTH + 1))
                 return min(max(middle, self.smallest), self.largest)
         return 0

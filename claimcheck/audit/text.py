@@ -16,6 +16,7 @@ BAR_CELLS = 8
 MAX_TYPE_CHARACTERS = 32
 
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
+_ASCII = str.maketrans(f"{_EIGHTHS[1:]}·…", "---=====.~")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,11 @@ def printable(text: str) -> str:
     )
 
 
+def ascii_only(text: str) -> str:
+    """The text of a line for a terminal that has ASCII only."""
+    return text.translate(_ASCII)
+
+
 def _cells(report: TypeReport, limit: int) -> tuple[str, ...]:
     routes = report.routes
     return (
@@ -196,6 +202,8 @@ def _where(report: TypeReport) -> str:
 
 
 def _how_it_went(report: TypeReport) -> str:
+    if report.not_sent:
+        return f"; {report.not_sent:,} of its messages were not sent"
     sealed = [route for route in ("compressed", "stored") if route in report.routes]
     return f"; the claim check has it {' or '.join(sealed)}" if sealed else ""
 

@@ -1,0 +1,5 @@
+from claimcheck.audit.report import AuditReport
+
+
+def page(report: AuditReport) -> str:
+    return ""
