@@ -125,6 +125,11 @@ class Prices(BaseModel, frozen=True, extra="forbid"):
         )
 
 
+def sqs_requests(sent_size: int) -> int:
+    """Requests for sending, receiving and deleting a message of so many bytes on the queue."""
+    return 2 * _units(sent_size, SQS_UNIT_BYTES) + 1
+
+
 def units_of(sent_size: int, *, stored_size: int = 0, fifo: bool = False) -> Units:
     """What one message is billed.
 
@@ -133,7 +138,7 @@ def units_of(sent_size: int, *, stored_size: int = 0, fifo: bool = False) -> Uni
         stored_size: Bytes in DynamoDB.
         fifo: Whether the queue is FIFO.
     """
-    requests = 2 * _units(sent_size, SQS_UNIT_BYTES) + 1
+    requests = sqs_requests(sent_size)
     write_units, read_units = _claim_units(stored_size) if stored_size else (0, 0.0)
     return Units(
         sqs_requests=0 if fifo else requests,

@@ -233,7 +233,6 @@ class _Audit(_Weighing):
 
     def _write(self, report: AuditReport, *, passed: bool) -> Iterator[Line]:
         """Write the files that are asked for; a line for each."""
-        from claimcheck.audit.page import page
         from claimcheck.audit.report import write_text
         from claimcheck.audit.text import Line
         from claimcheck.errors import AuditInvalid
@@ -244,6 +243,8 @@ class _Audit(_Weighing):
                 report.save(options.json)
                 yield Line(f"JSON: {options.json}", "dim")
             if options.html is not None:
+                from claimcheck.audit.page import page
+
                 write_text(options.html, page(report))
                 yield Line(f"HTML: {options.html}", "dim")
             if options.update and options.baseline is not None:

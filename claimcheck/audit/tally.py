@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from random import Random
 
-from claimcheck.audit.cost import Prices, Units, units_of, units_with_s3
+from claimcheck.audit.cost import Prices, Units, sqs_requests, units_of, units_with_s3
 from claimcheck.audit.report import SizeStats, TypeReport
 from claimcheck.audit.sample import PointSample
 from claimcheck.audit.sketch import SizeSketch
@@ -28,6 +28,8 @@ class TypeTally:
         self._sent_sizes = SizeSketch()
         self._sealed_bytes = 0
         self._sealed_to_bytes = 0
+        # Most messages go inline: theirs are plain numbers, by whether the queue is FIFO.
+        self._inline_requests = Counter[bool]()
         self._units = Units()
         self._units_with_s3 = Units()
         self._largest_in: str | None = None
@@ -45,13 +47,12 @@ class TypeTally:
         self._sent_sizes.add(sent_size)
         self._routes[route] += 1
         self._points.add(size, sent_size, route)
-        units = units_of(sent_size, stored_size=stored_size, fifo=fifo)
-        self._units += units
         if route == "inline":
-            self._units_with_s3 += units
+            self._inline_requests[fifo] += sqs_requests(sent_size)
         else:
             self._sealed_bytes += size
             self._sealed_to_bytes += stored_size or sent_size
+            self._units += units_of(sent_size, stored_size=stored_size, fifo=fifo)
             self._units_with_s3 += units_with_s3(size, fifo=fifo)
 
     def add_not_sent(self, size: int) -> None:
@@ -81,9 +82,14 @@ class TypeTally:
     def report(self, prices: Prices) -> TypeReport:
         """What is known so far."""
         messages = self._routes.total()
+        inline = Units(
+            sqs_requests=self._inline_requests[False],
+            sqs_fifo_requests=self._inline_requests[True],
+        )
+        units, with_s3 = self._units + inline, self._units_with_s3 + inline
 
-        def per_million(units: Units) -> float | None:
-            return prices.dollars(units) / messages * _MILLION if messages else None
+        def per_million(billed: Units) -> float | None:
+            return prices.dollars(billed) / messages * _MILLION if messages else None
 
         return TypeReport(
             type=self._type,
@@ -95,10 +101,10 @@ class TypeTally:
             sealed_bytes=self._sealed_bytes,
             sealed_to_bytes=self._sealed_to_bytes,
             ratio=self._sealed_bytes / self._sealed_to_bytes if self._sealed_to_bytes else None,
-            units=self._units,
-            units_with_s3=self._units_with_s3,
-            cost_per_million=per_million(self._units),
-            s3_cost_per_million=per_million(self._units_with_s3),
+            units=units,
+            units_with_s3=with_s3,
+            cost_per_million=per_million(units),
+            s3_cost_per_million=per_million(with_s3),
             largest_in=self._largest_in,
             points=self._points.points,
         )
