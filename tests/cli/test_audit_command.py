@@ -10,7 +10,7 @@ import pytest
 
 from claimcheck.audit import AuditReport, AuditSettings, SizeAudit
 from letsgo_queue import Client
-from tests.cli.command import run
+from tests.cli.command import run, run_on_terminal
 
 NOISE = Random(7).randbytes(400_000).hex()
 
@@ -142,6 +142,16 @@ class TestFiles:
         assert found["order:new"].size.largest == len(as_sent)
         assert found["report"].routes == {"inline": 1, "stored": 1}
         assert found["report"].largest_in == "report/large.json"
+
+    def test_a_terminal_has_a_progress_bar_and_colours(self, tmp_path: Path) -> None:
+        for number in range(3):
+            (tmp_path / f"{number}.json").write_text(json.dumps(NOISE[:250_000]))
+
+        code, shown = run_on_terminal("claimcheck", "audit", "--from-files", ".", cwd=tmp_path)
+
+        assert code == 0
+        assert "3/3" in shown
+        assert "\x1b[33mnear the limit: " in shown
 
     def test_the_limit_decides_what_is_stored(self, tmp_path: Path) -> None:
         (tmp_path / "payloads").mkdir()
