@@ -131,8 +131,8 @@ class TestQueue:
         refused = run("letsgo-queue", "queue", "purge", cwd=tmp_path, stdin="y\n")
         assert (refused.returncode, refused.stdout) == (2, "")
         assert "--yes" in refused.stderr
-        purge = ("letsgo-queue", "queue", "purge")
-        assert run_on_terminal(*purge, answer="n\n", cwd=tmp_path)[0] == 1
+        purge = ("queue", "purge")
+        assert run_on_terminal("letsgo-queue", *purge, answer="n\n", cwd=tmp_path)[0] == 1
         assert queue.admin.status().waiting == 1
 
         agreed, shown = run_on_terminal(
