@@ -27,6 +27,11 @@ ROUTES: Final[tuple[Route, ...]] = ("inline", "compressed", "stored")
 _LEAST_HEIGHT = 0.08
 """Of the highest bar: what counts one message among thousands must be seen."""
 
+_HALF = 0.5
+
+_CLOSE = 0.45
+"""Nearer than this, a label on a phone is longer than the way to the other line."""
+
 _MAX_TICKS = 6
 """How many labels fit a phone; with more of them, every other is for larger pages."""
 
@@ -138,7 +143,7 @@ def scatter(report: AuditReport) -> Element:
     )
     heading = _heading(across, marks_of(report))
     heading.append(
-        element("text", "size on the queue", class_="axis-title", x="0%", y="100%", dx=-52, dy=-14)
+        element("text", "size on the queue", class_="axis-title", x="0%", y="100%", dx=-52, dy=-22)
     )
     return element(
         "div",
@@ -213,14 +218,17 @@ def _histogram(scale: LogScale, marks: Sequence[Mark], report: TypeReport) -> El
 def _heading(scale: LogScale, marks: Sequence[Mark]) -> Element:
     """Names the marked lines.
 
-    Each label is beside its own line, on the side where there is more room. The lines may be close,
-    so labels are on two levels, the outer one above: no line then crosses the other's label.
+    Labels are on two levels, each beside its own line, where there is more room. Of lines that are
+    close both have theirs on one side, the outer one above, so that none crosses the other's.
     """
     svg = element("svg", class_="marks", aria_hidden="true")
     ordered = sorted(marks, key=lambda mark: mark.size)
-    to_left = sum(scale.at(mark.size) for mark in ordered) / len(ordered) > 0.5  # noqa: PLR2004
-    for level, mark in enumerate(reversed(ordered) if to_left else ordered):
+    places = [scale.at(mark.size) for mark in ordered]
+    close = places[-1] - places[0] < _CLOSE
+    middle = sum(places) / len(places)
+    for level, mark in enumerate(reversed(ordered) if middle > _HALF else ordered):
         x, y = percent(scale.at(mark.size)), 4 + 18 * level
+        to_left = (middle if close else scale.at(mark.size)) > _HALF
         svg.append(element("line", class_=mark.kind, x1=x, x2=x, y1=y, y2="100%"))
         svg.append(
             element(
