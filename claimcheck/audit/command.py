@@ -77,7 +77,10 @@ def weigh_folder(folder: Path) -> tuple[AuditReport, Sequence[LeftOut]]:
     settings = AuditSettings.from_pyproject(Path("pyproject.toml"))
     paths = json_files(folder)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
         task = bar.add_task("weighing files", total=len(paths))
         report, left_out = weigh_files(
             folder,
