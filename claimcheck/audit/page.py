@@ -62,10 +62,10 @@ def _sections(report: AuditReport) -> Iterator[Element]:
 
 def _header(report: AuditReport) -> Element:
     settings = report.settings
-    weighed = "every message" if report.sample == 1 else f"{report.sample:.4%}".rstrip("0%.") + " %"
+    sampled = f"a sample of {report.sample * 100:.3g} %"
     facts = (
         ("made", element("time", _when(report), datetime=report.created_at.isoformat())),
-        ("weighed", weighed if report.sample == 1 else f"a sample of {weighed}"),
+        ("weighed", "every message" if report.sample == 1 else sampled),
         ("limit", size_text(settings.limit)),
         ("threshold", size_text(settings.threshold)),
     )

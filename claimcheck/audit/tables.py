@@ -153,10 +153,10 @@ def prices_table(prices: Prices) -> Element:
 
 
 def _type_cell(report: TypeReport, tone: str) -> Cell:
-    content = [name_element(report.type)]
+    content: list[Element | str] = [name_element(report.type)]
     if tone != "plain":
         badge = "over budget" if tone == "failure" else "near the limit"
-        content.append(element("span", badge, class_=f"badge {tone}"))
+        content += [" ", element("span", badge, class_=f"badge {tone}")]
     if report.largest_in:
         content.append(element("span", name_element(report.largest_in), class_="source"))
     return Cell(tuple(content), report.type)
