@@ -131,6 +131,7 @@ def test_a_number_column_sorts_both_ways(open_page: Open, sample: AuditReport) -
 
 def test_cells_without_a_value_come_last_either_way(open_page: Open, sample: AuditReport) -> None:
     table = types_table(open_page(sample))
+    press(table, "largest")  # those without are the smallest, and come first now
 
     press(table, "with S3")
     shown = column(table, "with S3")
@@ -204,11 +205,11 @@ def test_zero_messages(open_page: Open) -> None:
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_hostile_names_are_text(open_page: Open, viewport: ViewportSize) -> None:
     report = report_of(
-        {name: [900_000, 700] for name in HOSTILE_NAMES},
+        {name: [900_000 + len(name), 700] for name in HOSTILE_NAMES},
         AuditSettings(budgets={"*": ByteSize(1000)}),
         route="stored",
         sent_size=300,
-        test=HOSTILE_NAMES[0],
+        test=f"{HOSTILE_NAMES[0]}::{'y' * 300}",
     )
     tab = open_page(report, viewport)
 
@@ -278,7 +279,14 @@ def test_200_types_fit_a_screen_at_a_time(open_page: Open) -> None:
     assert heading["y"] == pytest.approx(frame["y"], abs=2)
 
 
-LIMITS = [(250_000, 262_144), (250_000, 1_048_576), (90_000, 100_000), (300, 8_000_000)]
+LIMITS = [
+    (250_000, 262_144),
+    (250_000, 1_048_576),
+    (100_000, 90_000),
+    (9_000, 11_000),
+    (300, 8_000_000),
+    (20, 80_000_000),
+]
 
 
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
@@ -308,6 +316,19 @@ def test_no_label_of_a_chart_is_on_another_or_cut(
                 or other[4] <= one[2] + 3
             )
             assert apart, (one, other)
+
+    # Each line starts beside its own label, and goes through none.
+    for heading in tab.locator(".marks").all():
+        crossed: list[str] = heading.evaluate(
+            """svg => [...svg.querySelectorAll("text.mark")].filter((text) => {
+                const box = text.getBoundingClientRect();
+                return [...svg.querySelectorAll("line")].some((line) => {
+                    const { left, top } = line.getBoundingClientRect();
+                    return left > box.left && left < box.right && top < box.bottom - 4;
+                });
+            }).map(each => each.textContent)"""
+        )
+        assert crossed == []
 
 
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
