@@ -21,11 +21,11 @@ from claimcheck.audit.text import (
     ascii_only,
     change_lines,
     growth_lines,
-    printable,
     problem_lines,
     report_lines,
 )
 from claimcheck.settings import ClaimCheckSettings
+from letsgo_queue.words import printable
 
 _STYLES: dict[Tone, str] = {
     "plain": "",

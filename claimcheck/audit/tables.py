@@ -12,7 +12,8 @@ from claimcheck.audit.charts import ROUTES
 from claimcheck.audit.cost import Prices
 from claimcheck.audit.markup import element, name_element, percent
 from claimcheck.audit.report import AuditReport, TypeReport
-from claimcheck.audit.text import printable, size_text
+from claimcheck.audit.text import size_text
+from letsgo_queue.words import printable
 
 Order: TypeAlias = Literal["ascending", "descending"]
 

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 from claimcheck.audit.budgets import OverBudget, near_limit, over_budget
 from claimcheck.audit.comparison import Change
 from claimcheck.audit.report import AuditReport, TypeReport
+from letsgo_queue.words import counted, printable
 
 Tone: TypeAlias = Literal["plain", "heading", "dim", "warning", "failure"]
 
@@ -119,13 +120,6 @@ def size_text(size: int) -> str:
     return f"{value:.1f} GB"
 
 
-def printable(text: str) -> str:
-    r"""`text` with characters that are not printable as escapes, such as `\x1b`."""
-    return "".join(
-        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
-    )
-
-
 def ascii_only(text: str) -> str:
     """The text of a line for a terminal that has ASCII only."""
     return text.translate(_ASCII)
@@ -203,7 +197,7 @@ def _where(report: TypeReport) -> str:
 
 def _how_it_went(report: TypeReport) -> str:
     if report.not_sent:
-        return f"; {report.not_sent:,} of its messages were not sent"
+        return f"; {counted(report.not_sent, 'message')} of this type not sent"
     sealed = [route for route in ("compressed", "stored") if route in report.routes]
     return f"; the claim check has it {' or '.join(sealed)}" if sealed else ""
 

@@ -15,7 +15,7 @@ from pydantic import ByteSize
 
 from claimcheck.audit import AuditReport, AuditSettings, Prices
 from claimcheck.audit.page import page
-from claimcheck.audit.text import printable
+from letsgo_queue.words import printable
 from tests.audit.browser import DESKTOP, INSTALL, PHONE, Scheme, chromium_path, run_chromium
 from tests.audit.reports import HOSTILE_NAMES, report_of
 from tests.audit.sample_report import sample_report

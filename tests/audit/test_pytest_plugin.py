@@ -175,8 +175,8 @@ class TestWarnings:
         ) in run.audit
         assert (
             "near the limit: catalog:import: its largest message, in "
-            "test_shop.py::test_catalog_is_refused, has 2.0 MB, 763% of 262.1 KB; 1 of its "
-            "messages were not sent"
+            "test_shop.py::test_catalog_is_refused, has 2.0 MB, 763% of 262.1 KB; 1 message "
+            "of this type not sent"
         ) in run.audit
 
     def test_limit_and_share_can_be_set(self, shop: Project) -> None:
