@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from pydantic import ByteSize
 
 from claimcheck.audit import AuditReport, AuditSettings
-from claimcheck.audit.charts import (
+from claimcheck.audit.page.charts import (
     MAX_POINTS,
     SHOWN_TYPES,
     histograms,
     scatter,
     size_scale,
 )
-from claimcheck.audit.scales import LogScale, bars_of
+from claimcheck.audit.page.scales import LogScale, bars_of
 from claimcheck.audit.sketch import bucket_of
 from claimcheck.audit.text import size_text
 from tests.audit.reports import report_of

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import Final
 from xml.etree.ElementTree import Element
 
-from claimcheck.audit.markup import counted, element, name_element, percent, short_name
+from claimcheck.audit.page.markup import element, name_element, percent, short_name
+from claimcheck.audit.page.scales import LogScale, bars_of
 from claimcheck.audit.report import AuditReport, Point, TypeReport
-from claimcheck.audit.scales import LogScale, bars_of
 from claimcheck.audit.text import size_text
 from claimcheck.claim_check import Route
+from letsgo_queue.words import counted
 
 SHOWN_TYPES = 12
 """How many histograms are shown before one asks for the rest."""

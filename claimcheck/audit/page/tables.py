@@ -1,4 +1,4 @@
-"""The tables of the page. Those that can be sorted say by what; `page.js` does it."""
+"""The tables of the page. Those that can be sorted say by what; `sorting.js` does it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Literal, TypeAlias
 from xml.etree.ElementTree import Element
 
 from claimcheck.audit.budgets import near_limit, over_budget
-from claimcheck.audit.charts import ROUTES
 from claimcheck.audit.cost import Prices
-from claimcheck.audit.markup import element, name_element, percent
+from claimcheck.audit.page.charts import ROUTES
+from claimcheck.audit.page.markup import element, name_element, percent
 from claimcheck.audit.report import AuditReport, TypeReport
 from claimcheck.audit.text import size_text
 from letsgo_queue.words import printable

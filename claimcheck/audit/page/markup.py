@@ -64,11 +64,6 @@ def short_name(name: str) -> str:
     return f"{text[: MAX_NAME_CHARACTERS - 1]}…" if cut else text
 
 
-def counted(count: int, noun: str) -> str:
-    """A number of things: `1 type`, `1,200 types`."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
 def percent(share: float) -> str:
     """A place in a chart. Charts are as wide as their page, and text keeps its size in them."""
     return f"{share * 100:.2f}%"

@@ -1,7 +1,7 @@
-"""A report as one HTML page that loads nothing and sends nothing.
+"""The page itself: its sections, its style and its script.
 
-Its style and its script are the only ones that it allows, by their hashes: whatever a message type
-is called, it is never more than text.
+They are the only ones that it allows, by their hashes: whatever a message type is called, it is
+never more than text.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from importlib.resources import files
 from xml.etree import ElementTree as ET
 from xml.etree.ElementTree import Element
 
-from claimcheck.audit.charts import ROUTES, histograms, scatter
-from claimcheck.audit.markup import counted, element, name_element, raw_text
+from claimcheck.audit.page.charts import ROUTES, histograms, scatter
+from claimcheck.audit.page.markup import element, name_element, raw_text
+from claimcheck.audit.page.tables import costs_table, prices_table, types_table
 from claimcheck.audit.report import AuditReport
-from claimcheck.audit.tables import costs_table, prices_table, types_table
 from claimcheck.audit.text import problem_lines, size_text
+from letsgo_queue.words import counted
 
 SHOWN_PROBLEMS = 8
 """How many are shown before one asks for the rest."""
@@ -26,7 +27,7 @@ SHOWN_PROBLEMS = 8
 
 def page(report: AuditReport) -> str:
     """The page of a report, as HTML."""
-    style, script = _asset("page.css"), _asset("page.js")
+    style, script = _asset("page.css"), _asset("sorting.js")
     document = element(
         "html",
         element(
@@ -200,7 +201,7 @@ def _when(report: AuditReport) -> str:
 
 
 def _asset(name: str) -> str:
-    return files("claimcheck.audit").joinpath(name).read_text(encoding="utf-8")
+    return files("claimcheck.audit.page").joinpath(name).read_text(encoding="utf-8")
 
 
 def _hash(text: str) -> str:
