@@ -18,7 +18,7 @@ from tests.audit.sample_report import sample_report
 
 IMAGES = Path(__file__).parents[2] / "docs" / "how-to" / "images"
 
-MARGIN = 20
+MARGIN = 10
 """Pixels."""
 
 

@@ -175,7 +175,7 @@ def _assumptions(report: AuditReport) -> Element:
         "A message is sent, received and deleted by itself, once. Batches cost less; retries and "
         "receives that find nothing cost more.",
         "A stored payload is written, taken, read and purged in DynamoDB, on demand. With S3 it is "
-        "put and got once, uncompressed; S3 does not bill deletes.",
+        "written and read once, uncompressed; S3 does not bill deletes.",
         f"Payloads are stored for {prices.stored_seconds:,.0f} seconds.",
         "There are no free tiers and no volume discounts.",
     )
