@@ -39,7 +39,7 @@ _HEADINGS = (
     "median",
     "p95",
     "largest",
-    "of limit".ljust(BAR_CELLS + 7),
+    "of limit".ljust(BAR_CELLS + 8),
     "inline",
     "compressed",
     "stored",
@@ -80,7 +80,7 @@ def problem_lines(report: AuditReport) -> Iterator[Line]:
     for each in near_limit(report):
         yield Line(
             f"near the limit: {_name(each.type)}: its largest message, {_where(each)}, has "
-            f"{size_text(each.size.largest)}, {each.size.largest / limit:.0%} of {size_text(limit)}"
+            f"{size_text(each.size.largest)}, {each.size.largest / limit:,.0%} of {size_text(limit)}"
             f"{_how_it_went(each)}",
             "warning",
         )
@@ -133,7 +133,7 @@ def _cells(report: TypeReport, limit: int) -> tuple[str, ...]:
         size_text(report.size.median),
         size_text(report.size.p95),
         size_text(report.size.largest),
-        f"{_bar(report.size.largest / limit)} {report.size.largest / limit:>6.0%}",
+        f"{_bar(report.size.largest / limit)} {report.size.largest / limit:>7,.0%}",
         *(f"{routes.get(route, 0):,}" for route in ("inline", "compressed", "stored")),
         f"{report.not_sent:,}",
         "" if report.ratio is None else f"{report.ratio:.1f}",

@@ -43,7 +43,7 @@ def test_the_table_has_a_row_for_each_type(shop: Project) -> None:
     # Three requests for each message, however it is sent; one in four would be put into S3.
     assert (dollars, with_s3) == ("1.20", "2.55")
 
-    assert run.row("report:export")[5:11] == ["████████", "1144%", "0", "0", "1", "0"]
+    assert run.row("report:export")[5:11] == ["████████", "1,144%", "0", "0", "1", "0"]
     assert run.row("metric")[1:7] == ["1", *["36 B"] * 3, "········", "0%"]
     # Refused, so nothing is said of the queue and the bill.
     assert run.row("catalog:import")[1:] == [
@@ -160,7 +160,7 @@ def test_a_terminal_that_has_ascii_only(shop: Project, monkeypatch: pytest.Monke
     run = shop.pytest("--claimcheck-audit")
 
     assert run.exit_code == 0, run.output
-    assert "========   206%" in run.audit
+    assert "========    206%" in run.audit
     assert run.audit.isascii()
 
 

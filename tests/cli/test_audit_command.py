@@ -40,7 +40,7 @@ class TestSavedReport:
         assert (done.returncode, done.stderr) == (0, "")
         order, ping = done.stdout.splitlines()[1:3]
         assert order.split()[:4] == ["order:new", "1", "100.0", "KB"]
-        assert "███·····    38%" in order
+        assert "███·····     38%" in order
         assert ping.startswith("ping ")
         (largest,) = [line for line in done.stdout.splitlines() if line.endswith("a test")][:1]
         assert largest.split() == ["order:new", "100.0", "KB", "a", "test"]
