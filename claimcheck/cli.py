@@ -115,6 +115,42 @@ def show(
     raise typer.Exit(0 if report.usable else 1)
 
 
+@app.command()
+def audit(
+    reports: Annotated[
+        list[Path] | None,
+        typer.Argument(help="A saved report, to print it; or two, to compare them."),
+    ] = None,
+    from_files: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Weigh the JSON payloads in a folder instead."),
+    ] = None,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it as JSON.")] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it as a page.")] = None,
+) -> None:
+    """Print, render or compare reports of the size audit, or weigh a folder of JSON payloads.
+
+    Exit code 1 where a budget is exceeded, a message type has grown by more than it may, or a file
+    could not be weighed.
+    """
+    from claimcheck.audit.command import show_comparison, show_report, weigh_folder
+    from claimcheck.audit.report import AuditReport
+
+    match reports or [], from_files:
+        case [], Path() as folder:
+            report, left_out = weigh_folder(folder)
+            fine = show_report(report, json=json, html=html) and not left_out
+        case [path], None:
+            fine = show_report(AuditReport.load(path), json=json, html=html)
+        case [before, after], None if json is None and html is None:
+            fine = show_comparison(AuditReport.load(before), AuditReport.load(after))
+        case _:
+            raise typer.BadParameter(
+                "give one saved report, two without --json and --html, or --from-files DIR"
+            )
+    raise typer.Exit(0 if fine else 1)
+
+
 @table_app.command("create")
 def table_create() -> None:
     """Make the table that the settings name, with on-demand billing and TTL; safe to repeat."""

@@ -17,6 +17,7 @@ Payload content never appears in an error.
     ├── ClaimLost                    the claim is gone, and nobody can tell whether it was handled
     ├── ClaimCorrupted               a part is missing, or the content is not what was sealed
     ├── RecordUnsupported            a record of a kind that cannot be given its original body
+    ├── AuditInvalid                 a size audit, or what it weighs, cannot be read or written
     └── ClaimStoreError              the store refused
         ├── ClaimStoreUnavailable    the store did not answer, or asked to slow down
         └── ClaimTableMissing        the DynamoDB table does not exist
@@ -114,6 +115,10 @@ class ClaimCorrupted(ClaimCheckError):
 
 class RecordUnsupported(ClaimCheckError):
     """A record is of a kind that cannot be given its original body."""
+
+
+class AuditInvalid(ClaimCheckError):
+    """A report of the size audit, or what it is to weigh, cannot be read or written."""
 
 
 class ClaimStoreError(ClaimCheckError):

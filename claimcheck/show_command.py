@@ -14,7 +14,8 @@ from claimcheck.settings import ClaimCheckSettings
 from claimcheck.show import BodyReport, ClaimReport, explain
 from claimcheck.signing import Signer
 from letsgo_queue.settings import QueueSettings
-from letsgo_queue.terminal import counted, print_json, printable
+from letsgo_queue.terminal import print_json
+from letsgo_queue.words import counted, printable
 
 
 def report_on(body: str, queue: str | None) -> BodyReport:

@@ -13,14 +13,14 @@ from pydantic import BaseModel
 from letsgo_queue.attributes import AttributeValue, MessageAttribute, check_attributes
 from letsgo_queue.batches import Progress, send_many
 from letsgo_queue.delays import with_due_time
-from letsgo_queue.errors import MessageInvalid
+from letsgo_queue.errors import LetsGoQueueError, MessageInvalid
 from letsgo_queue.events import Listener
 from letsgo_queue.listeners import Listeners
 from letsgo_queue.message import AnyMessage, MessageT, encode
 from letsgo_queue.middleware import Middleware, merge
 from letsgo_queue.options import check_delay, check_group, make_deduplication_id
 from letsgo_queue.result import EnqueueResult
-from letsgo_queue.sending import Sending
+from letsgo_queue.sending import Sending, not_sent
 from letsgo_queue.settings import QueueSettings
 from letsgo_queue.transports import open_transport
 from letsgo_queue.transports.base import OutgoingMessage, Transport
@@ -238,14 +238,19 @@ class Client:
         group_id: str | None,
         deduplication_id: str | None,
     ) -> Sending:
-        outgoing = OutgoingMessage(
-            type=message_type,
-            body=body,
-            attributes=with_due_time(attributes, delay_seconds, self._clock()),
-            delay_seconds=delay_seconds,
-            group_id=check_group(group_id, transport),
-            deduplication_id=make_deduplication_id(deduplication_id, body, transport),
-        )
+        try:
+            outgoing = OutgoingMessage(
+                type=message_type,
+                body=body,
+                attributes=with_due_time(attributes, delay_seconds, self._clock()),
+                delay_seconds=delay_seconds,
+                group_id=check_group(group_id, transport),
+                deduplication_id=make_deduplication_id(deduplication_id, body, transport),
+            )
+        except LetsGoQueueError as error:
+            refused = OutgoingMessage(type=message_type, body=body, attributes=attributes)
+            self._listeners.emit(not_sent(refused, transport, len(body), error))
+            raise
         return Sending(outgoing, transport, self._middleware, self._listeners.emit)
 
     async def aenqueue(

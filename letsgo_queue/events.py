@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from letsgo_queue.result import EnqueueResult
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
@@ -26,13 +28,37 @@ class MessageSent(Event):
 
     Attributes:
         message_id: The id that the queue gave it.
-        size: Bytes on the queue, body and attributes.
+        size: Bytes of the body as given.
+        attributes_size: Bytes of the attributes, which count towards the queue's limit as well.
+        sent_size: Bytes that went on the queue, body and attributes.
         duration: Seconds from `enqueue` to the queue's answer.
+        result: What `enqueue` returns; a middleware may say more in it.
     """
 
     message_id: str
     size: int
+    attributes_size: int
+    sent_size: int
     duration: float
+    result: EnqueueResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageNotSent(Event):
+    """A message was refused before it was sent, or by the queue.
+
+    Where `error` is `SendUncertain` the queue may have it all the same. What cannot be written as
+    a message, or asks for a queue that is not there, has no event.
+
+    Attributes:
+        size: Bytes of the body as given.
+        attributes_size: Bytes of the attributes.
+        error: What `enqueue` raises.
+    """
+
+    size: int
+    attributes_size: int
+    error: Exception
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

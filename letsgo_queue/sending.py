@@ -6,9 +6,10 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
+from letsgo_queue.attributes import attributes_size
 from letsgo_queue.delays import for_one_send
 from letsgo_queue.errors import SendFailed
-from letsgo_queue.events import Event, MessageSent
+from letsgo_queue.events import Event, MessageNotSent, MessageSent
 from letsgo_queue.middleware import Middleware, SendContext
 from letsgo_queue.result import EnqueueResult
 from letsgo_queue.transports.base import OutgoingMessage, Transport
@@ -27,6 +28,8 @@ class Sending:
         emit: Callable[[Event], None],
     ) -> None:
         self._message = message
+        # Not the body itself: it is freed once a middleware has put a smaller one in its place.
+        self._size_given = len(message.body)
         self._transport = transport
         self._middleware = middleware
         self._emit = emit
@@ -70,8 +73,11 @@ class Sending:
                 type=self._message.type,
                 queue=self._transport.url,
                 message_id=message_id,
-                size=self._message.size,
+                size=self._size_given,
+                attributes_size=attributes_size(self._message.attributes),
+                sent_size=self._message.size,
                 duration=time.perf_counter() - self._started,
+                result=result,
             )
         )
         return result
@@ -83,7 +89,28 @@ class Sending:
                 middleware.send_failed(its_message, error)
             except Exception:
                 logger.exception("%r could not undo its part", middleware)
+        self._emit(not_sent(self._message, self._transport, self._size_given, error))
 
 
 def _interrupted() -> SendFailed:
     return SendFailed("it was not sent: the sending was interrupted", retryable=True)
+
+
+def not_sent(
+    message: OutgoingMessage, transport: Transport, size: int, error: Exception
+) -> MessageNotSent:
+    """What listeners get of a message that was not sent.
+
+    Args:
+        message: The message, as far as the middleware came with it.
+        transport: The queue.
+        size: Bytes of the body as given.
+        error: Why.
+    """
+    return MessageNotSent(
+        type=message.type,
+        queue=transport.url,
+        size=size,
+        attributes_size=attributes_size(message.attributes),
+        error=error,
+    )

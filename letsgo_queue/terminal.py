@@ -16,6 +16,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from letsgo_queue.words import printable
+
 errors = Console(stderr=True)
 
 QueueOption = Annotated[
@@ -32,18 +34,6 @@ def print_json(document: Any) -> None:
 def print_error(text: str) -> None:
     """Print an error of ours as a line on stderr."""
     errors.print(f"[red]error:[/] {escape(printable(text))}", highlight=False, soft_wrap=True)
-
-
-def printable(text: str) -> str:
-    r"""`text` with characters that are not printable as escapes, such as `\x1b`."""
-    return "".join(
-        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
-    )
-
-
-def counted(number: int, noun: str) -> str:
-    """A number with its noun: `1 message`, `1,000 messages`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def is_interactive() -> bool:

@@ -23,13 +23,12 @@ from letsgo_queue.settings import QueueSettings
 from letsgo_queue.terminal import (
     JsonOption,
     QueueOption,
-    counted,
     errors,
     is_interactive,
     print_error,
     print_json,
-    printable,
 )
+from letsgo_queue.words import counted, printable
 
 DEAD_LETTERS_EXIT_CODE = 3
 

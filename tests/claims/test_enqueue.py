@@ -169,8 +169,8 @@ class TestEnqueue:
         assert [(e.route, e.size, e.sent_size, e.stored_size, e.claim_id) for e in sealed] == [
             (r.route, r.size, r.sent_size, r.stored_size, r.claim_id) for r in results
         ]
-        assert [(e.message_id, e.size) for e in sent] == [
-            (r.message_id, r.sent_size) for r in results
+        assert [(e.message_id, e.size, e.sent_size, e.result) for e in sent] == [
+            (r.message_id, r.size, r.sent_size, r) for r in results
         ]
         assert all(0 < e.duration < 60 for e in sealed)
 

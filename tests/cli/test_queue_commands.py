@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
-import subprocess
-import sys
 import uuid
 from pathlib import Path
 from typing import Any
@@ -18,7 +14,7 @@ from letsgo_queue.admin import open_admin
 from letsgo_queue.settings import QueueSettings
 from letsgo_queue.transports import open_transport
 from tests.admin.support import Queue, make_sqs_queue
-from tests.cli.command import run
+from tests.cli.command import run, run_on_terminal
 from tests.queue.support import SECRET, outgoing, receive_one
 from tests.servers import AwsServer
 
@@ -135,10 +131,13 @@ class TestQueue:
         refused = run("letsgo-queue", "queue", "purge", cwd=tmp_path, stdin="y\n")
         assert (refused.returncode, refused.stdout) == (2, "")
         assert "--yes" in refused.stderr
-        assert on_terminal("queue", "purge", answer="n\n", cwd=tmp_path)[0] == 1
+        purge = ("queue", "purge")
+        assert run_on_terminal("letsgo-queue", *purge, answer="n\n", cwd=tmp_path)[0] == 1
         assert queue.admin.status().waiting == 1
 
-        agreed, shown = on_terminal("queue", "purge", answer="y\n", cwd=tmp_path)
+        agreed, shown = run_on_terminal(
+            "letsgo-queue", "queue", "purge", answer="y\n", cwd=tmp_path
+        )
         assert agreed == 0
         assert f"1 message of {url} removed" in shown
         assert queue.admin.status().waiting == 0
@@ -152,33 +151,6 @@ class TestQueue:
 
         assert (purged.returncode, purged.stdout) == (0, f"2 messages of {url} removed\n")
         assert queue.admin.status().waiting == 0
-
-
-def on_terminal(*arguments: str, answer: str, cwd: Path) -> tuple[int, str]:
-    """Run `letsgo-queue` on a terminal; its exit code, and all that it showed."""
-    ours, theirs = pty.openpty()
-    with subprocess.Popen(
-        [sys.executable, "-m", "letsgo_queue.cli", *arguments],
-        cwd=cwd,
-        env={**os.environ, "COLUMNS": "500", "TERM": "xterm"},
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-    ) as process:
-        os.close(theirs)
-        os.write(ours, answer.encode())
-        shown = b""
-        while True:
-            try:
-                chunk = os.read(ours, 65_536)
-            except OSError:  # Linux: the other end is closed
-                break
-            if not chunk:
-                break
-            shown += chunk
-        code = process.wait(60)
-    os.close(ours)
-    return code, shown.decode()
 
 
 class TestDeadLetters:
@@ -240,7 +212,9 @@ class TestDeadLetters:
         for number in range(3):
             queue.kill(letter_body(number))
 
-        code, shown = on_terminal("dead-letter", "redrive", answer="", cwd=tmp_path)
+        code, shown = run_on_terminal(
+            "letsgo-queue", "dead-letter", "redrive", answer="", cwd=tmp_path
+        )
 
         assert code == 0
         assert "3/3" in shown

@@ -20,6 +20,7 @@ from letsgo_queue import (
     EnqueueResult,
     Event,
     MessageInvalid,
+    MessageNotSent,
     MessageSent,
     MessageTooLarge,
     Middleware,
@@ -360,17 +361,42 @@ def test_listener_gets_one_event_per_message_with_its_size(client: Client) -> No
     assert (event.type, event.queue) == ("order:new", "memory://")
     assert event.message_id == result.message_id
     body = '{"type":"order:new","payload":{"text":"Grüße"}}'.encode()
-    assert event.size == len(body) + len("a" + "String" + "1")
+    assert (event.size, event.attributes_size) == (len(body), len("a" + "String" + "1"))
+    assert event.sent_size == event.size + event.attributes_size
+    assert event.result == result
     assert event.duration > 0
     assert "Grüße" not in repr(event)
 
 
-def test_listener_hears_nothing_of_a_refused_message() -> None:
+def test_listener_hears_of_a_message_that_the_queue_refuses() -> None:
     client = Client(BrokenQueue())
     events = sent_by(client)
 
-    with pytest.raises(SendFailed):
-        client.enqueue(order())
+    with pytest.raises(SendFailed) as refused:
+        client.enqueue(order(text="Grüße"), attributes={"a": "1"})
+
+    (event,) = events
+    assert isinstance(event, MessageNotSent)
+    assert (event.type, event.queue) == ("order:new", BrokenQueue().url)
+    assert event.size == len('{"type":"order:new","payload":{"text":"Grüße"}}'.encode())
+    assert event.attributes_size == len("a" + "String" + "1")
+    assert event.error is refused.value
+
+
+def test_listener_hears_of_a_message_whose_options_are_refused(client: Client) -> None:
+    events = sent_by(client)
+
+    with pytest.raises(MessageInvalid) as refused:
+        client.enqueue(order(), group_id="not a group")
+
+    (event,) = events
+    assert isinstance(event, MessageNotSent)
+    assert event.error is refused.value
+
+
+def test_listener_hears_nothing_of_what_is_no_message(client: Client) -> None:
+    events = sent_by(client)
+
     with pytest.raises(MessageInvalid):
         client.enqueue({"type": ""})
 

@@ -1,0 +1,108 @@
+"""`claimcheck audit`: prints, renders and compares saved reports, and weighs files."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.text import Text
+
+from claimcheck.audit.comparison import compare
+from claimcheck.audit.files import LeftOut, json_files, weigh_files
+from claimcheck.audit.page import page
+from claimcheck.audit.report import AuditReport, write_text
+from claimcheck.audit.settings import AuditSettings
+from claimcheck.audit.text import (
+    Line,
+    Tone,
+    ascii_only,
+    change_lines,
+    growth_lines,
+    problem_lines,
+    report_lines,
+)
+from claimcheck.settings import ClaimCheckSettings
+from letsgo_queue.words import printable
+
+_STYLES: dict[Tone, str] = {
+    "plain": "",
+    "heading": "bold",
+    "dim": "dim",
+    "warning": "yellow",
+    "failure": "red",
+}
+
+
+def show_report(report: AuditReport, *, json: Path | None, html: Path | None) -> bool:
+    """Print a report, and write it where that is asked for.
+
+    Returns:
+        Whether every message type keeps its budget.
+
+    Raises:
+        AuditInvalid: A file cannot be written.
+    """
+    problems = list(problem_lines(report))
+    _print([*report_lines(report), *problems])
+    if json is not None:
+        report.save(json)
+    if html is not None:
+        write_text(html, page(report))
+    return not any(line.tone == "failure" for line in problems)
+
+
+def show_comparison(before: AuditReport, after: AuditReport) -> bool:
+    """Print how two reports differ.
+
+    Returns:
+        Whether no message type has grown by more than the later report's `max_growth`.
+    """
+    changes = compare(before, after)
+    max_growth = after.settings.max_growth
+    grown = list(growth_lines(changes, max_growth))
+    _print([*change_lines(changes, max_growth), *grown])
+    return not grown
+
+
+def weigh_folder(folder: Path) -> tuple[AuditReport, Sequence[LeftOut]]:
+    """Weigh the JSON files of a folder, with the settings of the folder that one is in.
+
+    Raises:
+        AuditInvalid: There are none.
+        SettingsInvalid: A setting cannot be used.
+    """
+    settings = AuditSettings.from_pyproject(Path("pyproject.toml"))
+    paths = json_files(folder)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    console = Console(stderr=True)
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task("weighing files", total=len(paths))
+        report, left_out = weigh_files(
+            folder,
+            paths,
+            settings=settings,
+            claim_check=ClaimCheckSettings.from_environment(),
+            advance=lambda: bar.advance(task),
+        )
+    _print(
+        [
+            Line(f"left out: {printable(str(each.path))}: {each.reason}", "failure")
+            for each in left_out
+        ],
+        stderr=True,
+    )
+    return report, left_out
+
+
+def _print(lines: Iterable[Line], *, stderr: bool = False) -> None:
+    console = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    stream = sys.stderr if stderr else sys.stdout
+    unicode = (stream.encoding or "").lower().startswith("utf")
+    for line in lines:
+        text = line.text if unicode else ascii_only(line.text)
+        console.print(Text(text, style=_STYLES[line.tone]))

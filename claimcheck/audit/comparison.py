@@ -1,0 +1,46 @@
+"""How two reports differ: which message types have grown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from claimcheck.audit.report import AuditReport, TypeReport
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One message type in two reports.
+
+    Attributes:
+        type: The message type.
+        before: What it weighed; None where it is new.
+        after: What it weighs; None where it is gone.
+    """
+
+    type: str
+    before: TypeReport | None
+    after: TypeReport | None
+
+    @property
+    def growth(self) -> float:
+        """By which share the median or the largest has grown, whichever grew more; 0 is none."""
+        if self.before is None or self.after is None:
+            return 0.0
+        before, after = self.before.size, self.after.size
+        return max(_share(before.median, after.median), _share(before.largest, after.largest))
+
+    def is_over(self, max_growth: float) -> bool:
+        """Whether it has grown by more than that share."""
+        return self.growth > max_growth
+
+
+def compare(before: AuditReport, after: AuditReport) -> Sequence[Change]:
+    """The types of both reports, by name."""
+    old = {each.type: each for each in before.types}
+    new = {each.type: each for each in after.types}
+    return [Change(name, old.get(name), new.get(name)) for name in sorted(old.keys() | new.keys())]
+
+
+def _share(before: int, after: int) -> float:
+    return after / before - 1

@@ -1,0 +1,137 @@
+"""Weighs a folder of JSON payloads as though each was enqueued; nothing is sent or stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic_core import from_json
+
+from claimcheck.audit.recorder import SizeAudit
+from claimcheck.audit.report import AuditReport
+from claimcheck.audit.settings import AuditSettings
+from claimcheck.claim_check import ClaimCheck
+from claimcheck.errors import AuditInvalid, BodyTooLarge
+from claimcheck.middleware import EnqueueResult
+from claimcheck.settings import ClaimCheckSettings
+from claimcheck.stores.memory import MemoryClaimStore
+from letsgo_queue.errors import MessageInvalid
+from letsgo_queue.events import Event, MessageNotSent, MessageSent
+from letsgo_queue.message import encode
+
+_QUEUE = "files"
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A file that could not be weighed.
+
+    Attributes:
+        path: Which one.
+        reason: Why.
+    """
+
+    path: Path
+    reason: str
+
+
+def json_files(folder: Path) -> Sequence[Path]:
+    """The JSON files in a folder and those below it.
+
+    Raises:
+        AuditInvalid: It is no folder, or there are none.
+    """
+    if not folder.is_dir():
+        raise AuditInvalid(f"{folder} is no folder.")
+    found = sorted(path for path in folder.rglob("*.json") if path.is_file())
+    if not found:
+        raise AuditInvalid(f"{folder} holds no *.json files.")
+    return found
+
+
+def weigh_files(
+    folder: Path,
+    paths: Sequence[Path],
+    *,
+    settings: AuditSettings,
+    claim_check: ClaimCheckSettings,
+    advance: Callable[[], object],
+) -> tuple[AuditReport, Sequence[LeftOut]]:
+    """Weigh files, each a message or a payload.
+
+    Args:
+        folder: Where they are. A file that is no message has its folder's name, from here, for a
+            type.
+        paths: The files.
+        settings: What the report is held against; its limit is what the queue accepts.
+        claim_check: How messages are sealed.
+        advance: Called after each file.
+
+    Returns:
+        The report, and the files that could not be weighed.
+    """
+    weighing: list[str] = []
+    audit = SizeAudit(settings, label=lambda: weighing[0])
+    store = MemoryClaimStore()
+    sealer = ClaimCheck(
+        store,
+        threshold=claim_check.threshold,
+        inline_limit=claim_check.inline_limit or settings.limit,
+        max_size=claim_check.max_size,
+    )
+    left_out = []
+    for path in paths:
+        weighing[:] = [path.relative_to(folder).as_posix()]
+        try:
+            audit(_as_sent(path, _type_for(path, folder), sealer))
+        except (OSError, ValueError, MessageInvalid) as error:
+            left_out.append(LeftOut(path, _reason(error)))
+        advance()
+    return audit.report(), left_out
+
+
+def _type_for(path: Path, folder: Path) -> str:
+    """What a payload is called that does not say its type."""
+    below = path.parent.relative_to(folder).as_posix()
+    return folder.resolve().name if below == "." else below
+
+
+def _as_sent(path: Path, default_type: str, sealer: ClaimCheck) -> Event:
+    """The event of a file's message, were it enqueued."""
+    content = from_json(path.read_bytes())
+    is_message = isinstance(content, dict) and content.keys() == {"type", "payload"}
+    message = content if is_message else {"type": default_type, "payload": content}
+    message_type, body = encode(message)
+    try:
+        sealed = sealer.seal(body, type=message_type)
+    except BodyTooLarge as error:
+        return MessageNotSent(
+            type=message_type, queue=_QUEUE, size=len(body), attributes_size=0, error=error
+        )
+    sealer.discard(sealed)
+    return MessageSent(
+        type=message_type,
+        queue=_QUEUE,
+        message_id="",
+        size=sealed.size,
+        attributes_size=0,
+        sent_size=len(sealed.body),
+        duration=0.0,
+        result=EnqueueResult(
+            message_id="",
+            queue=_QUEUE,
+            route=sealed.route,
+            size=sealed.size,
+            sent_size=len(sealed.body),
+            stored_size=sealed.stored,
+            claim_id=sealed.claim_id,
+        ),
+    )
+
+
+def _reason(error: Exception) -> str:
+    """Why, without the content of the file."""
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    return str(error) if isinstance(error, MessageInvalid) else "not JSON"

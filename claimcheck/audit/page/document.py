@@ -1,0 +1,209 @@
+"""The page itself: its sections, its style and its script.
+
+They are the only ones that it allows, by their hashes: whatever a message type is called, it is
+never more than text.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from datetime import UTC
+from importlib.resources import files
+from xml.etree import ElementTree as ET
+from xml.etree.ElementTree import Element
+
+from claimcheck.audit.page.charts import ROUTES, histograms, scatter
+from claimcheck.audit.page.markup import element, name_element, raw_text
+from claimcheck.audit.page.tables import costs_table, prices_table, types_table
+from claimcheck.audit.report import AuditReport
+from claimcheck.audit.text import problem_lines, size_text
+from letsgo_queue.words import counted
+
+SHOWN_PROBLEMS = 8
+"""How many are shown before one asks for the rest."""
+
+
+def page(report: AuditReport) -> str:
+    """The page of a report, as HTML."""
+    style, script = _asset("page.css"), _asset("sorting.js")
+    document = element(
+        "html",
+        element(
+            "head",
+            element("meta", charset="utf-8"),
+            element(
+                "meta",
+                http_equiv="Content-Security-Policy",
+                content=f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}",
+            ),
+            element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+            element("meta", name="color-scheme", content="light dark"),
+            element("title", f"Size audit, {_when(report)}"),
+            raw_text("style", style),
+        ),
+        element(
+            "body",
+            element("main", _header(report), *_sections(report)),
+            raw_text("script", script),
+        ),
+        lang="en",
+    )
+    return f"<!DOCTYPE html>\n{ET.tostring(document, encoding='unicode', method='html')}\n"
+
+
+def _sections(report: AuditReport) -> Iterator[Element]:
+    if report.types:
+        yield element("section", element("h2", "What stands out"), *_problems(report))
+        yield element("section", element("h2", "Sizes"), *_charts(report))
+        yield element("section", element("h2", "Types"), types_table(report), *_type_notes())
+    yield element("section", element("h2", "Cost"), *_costs(report))
+
+
+def _header(report: AuditReport) -> Element:
+    settings = report.settings
+    sampled = f"a sample of {report.sample * 100:.3g} %"
+    facts = (
+        ("made", element("time", _when(report), datetime=report.created_at.isoformat())),
+        ("weighed", "every message" if report.sample == 1 else sampled),
+        ("limit", size_text(settings.limit)),
+        ("threshold", size_text(settings.threshold)),
+    )
+    return element(
+        "header",
+        element("h1", "Size audit"),
+        element("p", *_summary(report), class_="summary"),
+        element(
+            "dl",
+            *(
+                element("div", element("dt", name), element("dd", value), class_="fact")
+                for name, value in facts
+            ),
+        ),
+    )
+
+
+def _summary(report: AuditReport) -> Iterator[Element | str]:
+    if not report.types:
+        yield "No messages were sent through letsgo_queue or claimcheck."
+        return
+    sent = sum(each.messages for each in report.types)
+    not_sent = sum(each.not_sent for each in report.types)
+    routes = [
+        f"{sum(each.routes.get(route, 0) for each in report.types):,} {route}" for route in ROUTES
+    ]
+    largest = max(report.types, key=lambda each: each.size.largest)
+    yield (
+        f"{counted(sent, 'message')} of {counted(len(report.types), 'type')}: "
+        f"{', '.join(routes)}; {not_sent:,} not sent. The largest has "
+        f"{size_text(largest.size.largest)} and is of type "
+    )
+    yield name_element(largest.type)
+    yield "."
+
+
+def _problems(report: AuditReport) -> Iterator[Element]:
+    # What fails a run comes before what is only pointed out.
+    lines = sorted(problem_lines(report), key=lambda line: line.tone != "failure")
+    if not lines:
+        yield element("p", "No type is near the limit, and none is over its budget.")
+        return
+    items = []
+    for line in lines:
+        kind, _, text = line.text.partition(": ")
+        badge = element("span", kind, class_=f"badge {line.tone}")
+        items.append(element("li", badge, " ", element("span", text), class_=line.tone))
+    yield element("ul", *items[:SHOWN_PROBLEMS], class_="problems")
+    if more := items[SHOWN_PROBLEMS:]:
+        yield element(
+            "details",
+            element("summary", f"{len(more):,} more"),
+            element("ul", *more, class_="problems"),
+        )
+
+
+def _charts(report: AuditReport) -> Iterator[Element]:
+    if not any(each.size.buckets for each in report.types):
+        yield element("p", "This report was saved without its histograms and samples.")
+        return
+    yield element(
+        "figure",
+        element(
+            "figcaption",
+            element("strong", "How large messages are. "),
+            "Bytes of body and attributes as given, also of what was not sent. Each row is drawn "
+            "to its own highest bar.",
+        ),
+        histograms(report),
+    )
+    yield element(
+        "figure",
+        element(
+            "figcaption",
+            element("strong", "What goes on the queue. "),
+            "A point is a message, of a sample of each type. On the dashed diagonal it travels as "
+            "it was given; under it, compressed or stored.",
+        ),
+        scatter(report),
+    )
+
+
+def _type_notes() -> Iterator[Element]:
+    yield element(
+        "p",
+        "Sizes are of body and attributes as given, median and p95 to within 1 %. Ratio: bytes as "
+        "given over bytes carried or stored, of those that were compressed or stored. On queue: "
+        "median of what travels. $/million: US dollars for a million messages; with S3: the same, "
+        "were those that did not go inline stored uncompressed in S3.",
+        class_="note",
+    )
+
+
+def _costs(report: AuditReport) -> Iterator[Element]:
+    prices = report.settings.prices
+    if (costs := costs_table(report)) is not None:
+        yield costs
+    elif report.types:
+        yield element("p", "No message was compressed or stored, so S3 would change nothing.")
+    yield element("div", prices_table(prices), _assumptions(report), class_="model")
+
+
+def _assumptions(report: AuditReport) -> Element:
+    prices = report.settings.prices
+    texts = (
+        "A message is sent, received and deleted by itself, once. Batches cost less; retries and "
+        "receives that find nothing cost more.",
+        "A stored payload is written, taken, read and purged in DynamoDB, on demand. With S3 it is "
+        "written and read once, uncompressed; S3 does not bill deletes.",
+        f"Payloads are stored for {prices.stored_seconds:,.0f} seconds.",
+        "There are no free tiers and no volume discounts.",
+    )
+    sources = element("ul", *(element("li", _source(each)) for each in prices.sources))
+    return element(
+        "div",
+        element("h3", "What is assumed"),
+        element("ul", *(element("li", text) for text in texts)),
+        element("h3", "Where prices are from"),
+        sources,
+        class_="assumptions",
+    )
+
+
+def _source(address: str) -> Element:
+    if address.startswith(("https://", "http://")):
+        return element("a", address, href=address, rel="noreferrer")
+    return element("span", address)
+
+
+def _when(report: AuditReport) -> str:
+    return f"{report.created_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _asset(name: str) -> str:
+    return files("claimcheck.audit.page").joinpath(name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return f"'sha256-{digest}'"

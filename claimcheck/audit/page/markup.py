@@ -1,0 +1,69 @@
+"""Elements of the page. What they hold is text, never markup: types and tests have any name."""
+
+from __future__ import annotations
+
+import re
+from xml.etree.ElementTree import Element
+
+from letsgo_queue.words import printable
+
+MAX_NAME_CHARACTERS = 160
+
+_BREAK = re.compile(r"(?<=[/:_.-])(?=\w)")
+
+
+def element(tag: str, *content: Element | str, **attributes: str | float) -> Element:
+    """An element of HTML or SVG.
+
+    Args:
+        tag: Its name.
+        content: Elements and text, in order.
+        attributes: By name, with `_` for `-`; one that is a word of Python has `_` behind it.
+    """
+    made = Element(
+        tag,
+        {
+            name.rstrip("_").replace("_", "-"): printable(str(value))
+            for name, value in attributes.items()
+        },
+    )
+    last: Element | None = None
+    for each in content:
+        if isinstance(each, Element):
+            made.append(each)
+            last = each
+        elif last is None:
+            made.text = (made.text or "") + printable(each)
+        else:
+            last.tail = (last.tail or "") + printable(each)
+    return made
+
+
+def raw_text(tag: str, text: str, **attributes: str) -> Element:
+    """A `style` or a `script`, whose text HTML takes as it is."""
+    made = element(tag, **attributes)
+    made.text = text
+    return made
+
+
+def name_element(name: str) -> Element:
+    """A name that somebody else chose; whichever way it is written, what is around it stays."""
+    first, *rest = _BREAK.split(short_name(name))
+    made = element("bdi", first, class_="name")
+    for part in rest:
+        at = element("wbr")
+        at.tail = part
+        made.append(at)
+    return made
+
+
+def short_name(name: str) -> str:
+    """A name in printable characters, and not longer than it helps."""
+    text = printable(name)
+    cut = len(text) > MAX_NAME_CHARACTERS
+    return f"{text[: MAX_NAME_CHARACTERS - 1]}…" if cut else text
+
+
+def percent(share: float) -> str:
+    """A place in a chart. Charts are as wide as their page, and text keeps its size in them."""
+    return f"{share * 100:.2f}%"

@@ -1,0 +1,53 @@
+"""A uniform sample in bounded memory: each item draws a number, and the lowest draws stay.
+
+Two samples merge into that of both by the same rule, which a reservoir without draws cannot do.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+from random import Random
+
+from claimcheck.audit.report import Point
+from claimcheck.claim_check import Route
+
+
+class PointSample:
+    """Keeps some of the points that it is shown, each with the same chance."""
+
+    def __init__(self, capacity: int, random: Random) -> None:
+        """Make an empty sample.
+
+        Args:
+            capacity: How many points are kept.
+            random: Where draws come from.
+        """
+        self._capacity = capacity
+        self._random = random
+        # A heap whose first has the highest draw. Plain tuples, as most do not stay for long.
+        self._kept: list[tuple[float, int, int, Route]] = []
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """The points that are kept, the lowest draw first."""
+        return tuple(
+            Point(size=size, sent_size=sent_size, route=route, draw=-negative)
+            for negative, size, sent_size, route in sorted(self._kept, reverse=True)
+        )
+
+    def add(self, size: int, sent_size: int, route: Route) -> None:
+        """Show it a point."""
+        self._keep(self._random.random(), size, sent_size, route)
+
+    def merge(self, points: Iterable[Point]) -> None:
+        """Show it the points of another sample."""
+        for point in points:
+            self._keep(point.draw, point.size, point.sent_size, point.route)
+
+    def _keep(self, draw: float, size: int, sent_size: int, route: Route) -> None:
+        entry = (-draw, size, sent_size, route)
+        if len(self._kept) < self._capacity:
+            heapq.heappush(self._kept, entry)
+        else:
+            heapq.heappushpop(self._kept, entry)

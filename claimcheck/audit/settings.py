@@ -1,0 +1,78 @@
+"""Settings of the audit: `[tool.claimcheck.audit]` in a project's `pyproject.toml`."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ByteSize, Field, ValidationError
+
+from claimcheck.audit.cost import Prices
+from claimcheck.claim_check import ANY_QUEUE_BYTES, DEFAULT_THRESHOLD
+from claimcheck.errors import SettingsInvalid
+
+TABLE = "tool.claimcheck.audit"
+
+
+def _no_boolean(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("true and false are no sizes")  # noqa: TRY004  pydantic wants this one
+    return value
+
+
+Size = Annotated[ByteSize, BeforeValidator(_no_boolean), Field(gt=0)]
+"""Bytes: a number, or text such as `64 KB` (64,000), `64 KiB` (65,536) or `1.5 MB`."""
+
+
+class AuditSettings(BaseModel, frozen=True, extra="forbid"):
+    """What the audit holds messages against.
+
+    Attributes:
+        limit: Bytes that the queue accepts. By default 262,144, which every SQS queue takes; one
+            made since August 2025 takes 1 MiB.
+        threshold: Bytes up to which a message travels untouched; a line in the charts.
+        warn_at: Share of the limit from which on a type is pointed out.
+        max_growth: Share by which a type may grow over the baseline.
+        budgets: Bytes that a message of a type may have, by type or by pattern (`order:*`).
+        tests: Patterns of the tests whose messages are weighed (`tests/integration/*`); empty for
+            all.
+        prices: What AWS asks.
+    """
+
+    limit: Size = Field(default=ByteSize(ANY_QUEUE_BYTES))
+    threshold: Size = Field(default=ByteSize(DEFAULT_THRESHOLD))
+    warn_at: float = Field(default=0.8, gt=0, le=1)
+    max_growth: float = Field(default=0.1, ge=0, allow_inf_nan=False)
+    budgets: Mapping[str, Size] = {}
+    tests: tuple[str, ...] = ()
+    prices: Prices = Prices()
+
+    @classmethod
+    def from_pyproject(cls, path: Path) -> AuditSettings:
+        """Read a `pyproject.toml`; one that is not there, or says nothing, leaves the defaults.
+
+        Raises:
+            SettingsInvalid: It is no TOML, or a key has a value that cannot be used.
+        """
+        try:
+            found: object = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return cls()
+        except (OSError, ValueError) as error:
+            raise SettingsInvalid(f"{path}: {error}.") from error
+        for name in TABLE.split("."):
+            found = found.get(name, {}) if isinstance(found, dict) else found
+        try:
+            return cls.model_validate(found)
+        except ValidationError as error:
+            problems = "; ".join(_explain(e["loc"], e["msg"]) for e in error.errors())
+            raise SettingsInvalid(f"{path}: {problems}.") from None
+
+
+def _explain(location: Sequence[int | str], message: str) -> str:
+    """Which key is wrong, as it stands in the file."""
+    *tables, key = ("", *location)
+    table = ".".join((TABLE, *(str(name) for name in tables if name)))
+    return f"[{table}] {key}: {message}" if key else f"[{table}]: {message}"

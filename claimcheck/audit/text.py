@@ -1,0 +1,233 @@
+"""A report as text, for a terminal: tables of plain lines, each with a tone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from claimcheck.audit.budgets import OverBudget, near_limit, over_budget
+from claimcheck.audit.comparison import Change
+from claimcheck.audit.report import AuditReport, TypeReport
+from letsgo_queue.words import counted, printable
+
+Tone: TypeAlias = Literal["plain", "heading", "dim", "warning", "failure"]
+
+BAR_CELLS = 8
+MAX_TYPE_CHARACTERS = 32
+
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+_ASCII = str.maketrans(f"{_EIGHTHS[1:]}·…", "---=====.~")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of text.
+
+    Attributes:
+        text: What it says, in printable characters.
+        tone: How it is meant; a terminal may colour it.
+    """
+
+    text: str
+    tone: Tone = "plain"
+
+
+_HEADINGS = (
+    "type",
+    "messages",
+    "median",
+    "p95",
+    "largest",
+    "of limit".ljust(BAR_CELLS + 8),
+    "inline",
+    "compressed",
+    "stored",
+    "not sent",
+    "ratio",
+    "on queue",
+    "$/million",
+    "with S3",
+)
+
+
+def report_lines(report: AuditReport) -> Iterator[Line]:
+    """The table of a report, the largest messages, and what is wrong with them."""
+    if not report.types:
+        yield Line("no messages were sent through letsgo_queue or claimcheck")
+        return
+    types = sorted(report.types, key=lambda each: -each.size.largest)
+    over = {each.report.type for each in over_budget(report)}
+    near = {each.type for each in near_limit(report)}
+    tones: list[Tone] = [
+        "failure" if each.type in over else "warning" if each.type in near else "plain"
+        for each in types
+    ]
+    yield from _table(_HEADINGS, [_cells(each, report.settings.limit) for each in types], tones)
+    yield Line("")
+    largest = [
+        (_name(each.type), size_text(each.size.largest), printable(each.largest_in or "(unknown)"))
+        for each in types
+    ]
+    yield from _table(("largest of its type", "size", "sent by".ljust(40)), largest)
+    yield Line("")
+    yield from _footnotes(report)
+
+
+def problem_lines(report: AuditReport) -> Iterator[Line]:
+    """What is pointed out, and what is over budget; nothing where all is well."""
+    limit = report.settings.limit
+    for each in near_limit(report):
+        yield Line(
+            f"near the limit: {_name(each.type)}: its largest message, {_where(each)}, has "
+            f"{size_text(each.size.largest)}, {each.size.largest / limit:,.0%} of {size_text(limit)}"
+            f"{_how_it_went(each)}",
+            "warning",
+        )
+    for excess in over_budget(report):
+        yield Line(_over_budget_text(excess), "failure")
+
+
+def change_lines(changes: Sequence[Change], max_growth: float) -> Iterator[Line]:
+    """The table of a comparison."""
+    rows = [_change_cells(change) for change in changes]
+    tones: list[Tone] = ["failure" if change.is_over(max_growth) else "plain" for change in changes]
+    headings = ("type", "median", "now", "", "largest", "now", "")
+    yield from _table(headings, rows, tones)
+
+
+def growth_lines(changes: Sequence[Change], max_growth: float) -> Iterator[Line]:
+    """What has grown by more than it may; nothing where all is well."""
+    for change in changes:
+        if change.is_over(max_growth) and change.before and change.after:
+            before, after = change.before.size, change.after.size
+            yield Line(
+                f"grown: {_name(change.type)}: its median from {size_text(before.median)} to "
+                f"{size_text(after.median)}, its largest from {size_text(before.largest)} to "
+                f"{size_text(after.largest)} ({_where(change.after)}): over max_growth, "
+                f"{max_growth:.0%}",
+                "failure",
+            )
+
+
+def size_text(size: int) -> str:
+    """Bytes for people, in powers of ten: `1.2 MB`."""
+    value = float(size)
+    for unit in ("B", "KB", "MB"):
+        if value < 999.95:  # noqa: PLR2004  what is 1,000.0 once rounded has the next unit
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"
+
+
+def ascii_only(text: str) -> str:
+    """The text of a line for a terminal that has ASCII only."""
+    return text.translate(_ASCII)
+
+
+def _cells(report: TypeReport, limit: int) -> tuple[str, ...]:
+    routes = report.routes
+    return (
+        _name(report.type),
+        f"{report.messages:,}",
+        size_text(report.size.median),
+        size_text(report.size.p95),
+        size_text(report.size.largest),
+        f"{_bar(report.size.largest / limit)} {report.size.largest / limit:>7,.0%}",
+        *(f"{routes.get(route, 0):,}" for route in ("inline", "compressed", "stored")),
+        f"{report.not_sent:,}",
+        "" if report.ratio is None else f"{report.ratio:.1f}",
+        "" if report.sent_size is None else size_text(report.sent_size.median),
+        _dollars(report.cost_per_million),
+        "" if report.ratio is None else _dollars(report.s3_cost_per_million),
+    )
+
+
+def _dollars(amount: float | None) -> str:
+    return "" if amount is None else f"{amount:,.2f}"
+
+
+def _change_cells(change: Change) -> tuple[str, ...]:
+    before, after = change.before, change.after
+    return (
+        _name(change.type),
+        size_text(before.size.median) if before else "",
+        size_text(after.size.median) if after else "",
+        _percent(before.size.median, after.size.median) if before and after else "",
+        size_text(before.size.largest) if before else "",
+        size_text(after.size.largest) if after else "",
+        _percent(before.size.largest, after.size.largest)
+        if before and after
+        else ("gone" if before else "new"),
+    )
+
+
+def _percent(before: int, after: int) -> str:
+    return "" if before == after else f"{after / before - 1:+.1%}"
+
+
+def _footnotes(report: AuditReport) -> Iterator[Line]:
+    settings, prices = report.settings, report.settings.prices
+    sampled = "" if report.sample == 1 else f", a sample of {report.sample:.2%} of them"
+    yield Line(
+        f"size: body and attributes as given{sampled}; limit {size_text(settings.limit)}; "
+        "median and p95 to within 1 %; ratio: as given over carried or stored",
+        "dim",
+    )
+    yield Line(
+        f"$/million: US dollars for a million messages, {prices.region}, prices of {prices.as_of}, "
+        "each sent, received and deleted by itself; with S3: large ones uncompressed in S3 instead",
+        "dim",
+    )
+
+
+def _over_budget_text(excess: OverBudget) -> str:
+    report = excess.report
+    by = "" if excess.pattern == report.type else f" of {printable(excess.pattern)!r}"
+    return (
+        f"over budget: {_name(report.type)}: its largest message, {_where(report)}, has "
+        f"{size_text(report.size.largest)} ({report.size.largest:,} bytes); the budget{by} is "
+        f"{size_text(excess.budget)} ({excess.budget:,} bytes)"
+    )
+
+
+def _where(report: TypeReport) -> str:
+    return f"in {printable(report.largest_in)}" if report.largest_in else "source unknown"
+
+
+def _how_it_went(report: TypeReport) -> str:
+    if report.not_sent:
+        return f"; {counted(report.not_sent, 'message')} of this type not sent"
+    sealed = [route for route in ("compressed", "stored") if route in report.routes]
+    return f"; the claim check has it {' or '.join(sealed)}" if sealed else ""
+
+
+def _name(message_type: str) -> str:
+    name = printable(message_type)
+    return name if len(name) <= MAX_TYPE_CHARACTERS else f"{name[: MAX_TYPE_CHARACTERS - 1]}…"
+
+
+def _bar(share: float) -> str:
+    """A bar of `BAR_CELLS` characters, full from the limit on."""
+    eighths = min(round(share * BAR_CELLS * 8), BAR_CELLS * 8)
+    full, rest = divmod(eighths, 8)
+    return ("█" * full + (_EIGHTHS[rest] if rest else "")).ljust(BAR_CELLS, "·")
+
+
+def _table(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], tones: Sequence[Tone] = ()
+) -> Iterator[Line]:
+    """Columns as wide as their widest cell; the first and the last wide ones to the left."""
+    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
+
+    def line(cells: Sequence[str]) -> str:
+        # Headings that are padded say that their column is of text.
+        aligned = [
+            cell.ljust(width) if at == 0 or headings[at].endswith(" ") else cell.rjust(width)
+            for at, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        return "  ".join(aligned).rstrip()
+
+    yield Line(line(headings), "heading")
+    for at, row in enumerate(rows):
+        yield Line(line(row), tones[at] if tones else "plain")
