@@ -23,6 +23,11 @@ class Visibility:
         self._followers: list[Callable[[float], None]] = []
         self.until = received.invisible_until
 
+    @property
+    def message_id(self) -> str:
+        """The message's id."""
+        return self._received.message_id
+
     def follow(self, follower: Callable[[float], None]) -> None:
         """Call `follower(until)` whenever the delivery is extended."""
         self._followers.append(follower)

@@ -10,12 +10,10 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from letsgo_queue.delivery import Delivery
+from letsgo_queue.delivery import Visibility
 from letsgo_queue.errors import LetsGoQueueError
 
 logger = logging.getLogger(__name__)
@@ -25,8 +23,18 @@ RETRY_SECONDS = 1.0
 
 
 @dataclass(slots=True, eq=False)
-class _Beat:
-    delivery: Delivery
+class Held:
+    """A delivery that is kept invisible.
+
+    Attributes:
+        visibility: Until when it is.
+        timeout: Seconds that it is extended by.
+        due: When it is extended next (seconds since 1970).
+        over: Whether it is held no more.
+        lock: Held while it is extended.
+    """
+
+    visibility: Visibility
     timeout: float
     due: float
     over: bool = False
@@ -47,23 +55,21 @@ class Heartbeat:
             concurrency: Deliveries held at once.
         """
         self._concurrency = concurrency
-        self._held: set[_Beat] = set()
+        self._held: set[Held] = set()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._wakes_at = math.inf
 
-    @contextmanager
-    def holding(self, delivery: Delivery) -> Iterator[None]:
-        """Keep a delivery invisible until the block ends.
+    def hold(self, visibility: Visibility) -> Held | None:
+        """Keep a delivery invisible until it is released.
 
         One whose visibility timeout is not known, or is 0, is left alone.
         """
-        until = delivery.visibility.until
+        until = visibility.until
         timeout = 0.0 if until is None else until - time.time()
         if timeout <= 0:
-            yield
-            return
-        held = _Beat(delivery, timeout, due=time.time() + timeout / 2)
+            return None
+        held = Held(visibility, timeout, due=time.time() + timeout / 2)
         with self._changed:
             self._held.add(held)
             if self._thread is None:
@@ -73,15 +79,20 @@ class Heartbeat:
                 self._thread.start()
             elif held.due < self._wakes_at:
                 self._changed.notify()
-        try:
-            yield
-        finally:
-            # Waits for an extension that is on its way: one after the end would hide a message
-            # that is to come again.
-            with held.lock:
-                held.over = True
-            with self._changed:
-                self._held.discard(held)
+        return held
+
+    def release(self, held: Held | None) -> None:
+        """Hold a delivery no more.
+
+        Waits for an extension that is on its way: one after the end would hide a message that is to
+        come again.
+        """
+        if held is None:
+            return
+        with held.lock:
+            held.over = True
+        with self._changed:
+            self._held.discard(held)
 
     def stop(self) -> None:
         """End the thread, once nothing is held any more."""
@@ -97,7 +108,7 @@ class Heartbeat:
                 for held in due:
                     pool.submit(self._extend, held)
 
-    def _wait_for_due(self) -> list[_Beat]:
+    def _wait_for_due(self) -> list[Held]:
         """The deliveries whose time has come; none at the end."""
         with self._changed:
             while self._thread is not None:
@@ -110,11 +121,11 @@ class Heartbeat:
                 self._changed.wait(None if self._wakes_at == math.inf else self._wakes_at - now)
             return []
 
-    def _extend(self, held: _Beat) -> None:
+    def _extend(self, held: Held) -> None:
         with held.lock:
             if held.over:
                 return
-            until = held.delivery.visibility.until or 0.0
+            until = held.visibility.until or 0.0
             if until - held.timeout / 2 > time.time():
                 due = until - held.timeout / 2  # the handler has extended it further by itself
             else:
@@ -123,15 +134,15 @@ class Heartbeat:
             held.due = due
             self._changed.notify()
 
-    def _extend_now(self, held: _Beat) -> float:
+    def _extend_now(self, held: Held) -> float:
         """Extend a delivery; when it is due again."""
         try:
-            held.delivery.extend(held.timeout)
+            held.visibility.extend(math.ceil(held.timeout))
         except LetsGoQueueError as error:
             logger.warning(
                 "message %s could not be kept invisible while its handler runs, and may be "
                 "delivered to another worker: %s",
-                held.delivery.message_id,
+                held.visibility.message_id,
                 error,
             )
             return time.time() + RETRY_SECONDS if error.retryable else math.inf

@@ -1,4 +1,12 @@
-"""Taking messages from the queue: long polls, only for what can be handled at once."""
+"""Taking messages from the queue: long polls, for what can be handled at once or very soon.
+
+    receivers ──> in hand: waiting, up to `prefetch` ──> handlers, up to `concurrency`
+
+How many may wait follows from how long handlers take: what is received should be begun within
+`AHEAD_SECONDS`, so behind slow handlers nothing waits, and quick ones never wait for the queue.
+While the queue has more than one request brings, several receivers ask at once; as soon as it has
+not, a single one does, since each request costs.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +14,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Protocol
 
 from letsgo_queue.errors import LetsGoQueueError, QueueUnavailable
 from letsgo_queue.transports.base import MAX_BATCH, ReceivedMessage, Transport
@@ -16,11 +25,36 @@ logger = logging.getLogger(__name__)
 MAX_PAUSE_SECONDS = 30.0
 """The longest pause between two attempts to reach a queue that does not answer."""
 
-GATHER_SECONDS = 0.005
-"""How long a free thread waits for others to share a request with: about half of what one takes."""
-
 EMPTY_PAUSE_SECONDS = 0.05
 """The pause, while handlers run, before an empty queue is asked again."""
+
+AHEAD_SECONDS = 0.1
+"""How soon what is received should be begun."""
+
+DRAIN_SECONDS = 1.0
+"""How long a worker that stops goes on with what it has received but not begun."""
+
+MAX_RECEIVERS = 4
+
+_LATEST_SHARE = 0.2
+"""What the latest message counts in how long messages take on average."""
+
+
+class Accepted(Protocol):
+    """A delivery in hand, which is kept invisible."""
+
+    @property
+    def message_id(self) -> str:
+        """The message's id."""
+        ...
+
+    def run(self) -> object:
+        """Handle it; must not raise."""
+        ...
+
+    def give_back(self) -> None:
+        """Have it delivered again at once."""
+        ...
 
 
 class Poller:
@@ -29,9 +63,10 @@ class Poller:
     def __init__(
         self,
         transport: Transport,
-        process: Callable[[Transport, ReceivedMessage], bool],
+        accept: Callable[[Transport, ReceivedMessage], Accepted],
         *,
         concurrency: int,
+        prefetch: int,
         wait_seconds: float,
         visibility_timeout: int | None,
         stopping: threading.Event,
@@ -40,22 +75,34 @@ class Poller:
 
         Args:
             transport: The queue.
-            process: Called with each message, on a thread; says whether it was settled, and must
-                not raise.
+            accept: Takes a message in hand.
             concurrency: Messages in process at once.
+            prefetch: Messages that wait to be begun, at most.
             wait_seconds: Seconds that one long poll waits.
             visibility_timeout: Seconds; None for the queue's own.
             stopping: Set when no more messages should be taken.
         """
         self._transport = transport
-        self._process = process
+        self._accept = accept
         self._concurrency = concurrency
+        # Of a FIFO queue one message at a time: several could be of one group, and those behind the
+        # first would wait for it while their visibility timeout runs, and use up receives with it.
+        self._prefetch = 0 if transport.fifo else prefetch
+        self._most = 1 if transport.fifo else MAX_BATCH
         self._wait_seconds = wait_seconds
         self._visibility_timeout = visibility_timeout
         self._stopping = stopping
-        self._free = threading.Semaphore(concurrency)
+        self._until_empty = False
+        self._changed = threading.Condition()
+        self._in_hand = 0  # with what receivers ask for
+        self._receiving = 0
+        self._has_more = False
+        self._emptied = False
+        self._seconds_each: float | None = None
+        self._futures: dict[Future[None], Accepted] = {}
         self._reached = False
         self._failures = 0
+        self._error: Exception | None = None
 
     def run(self, *, until_empty: bool) -> None:
         """Take messages until stopped, and wait for those in process.
@@ -66,33 +113,92 @@ class Poller:
         Raises:
             LetsGoQueueError: The queue cannot be used at all.
         """
-        with ThreadPoolExecutor(self._concurrency, "letsgo-worker") as pool:
-            while not self._stopping.is_set():
-                # Asked before the queue is: a handler that ends now may just have sent a message.
-                idle = until_empty and self._is_idle()
-                messages = self._receive()
-                if self._stopping.is_set():
-                    self._give_back(messages)
-                    return
-                for message in messages:
-                    pool.submit(self._run, message)
-                if until_empty and not messages:
-                    if idle:
-                        return
-                    self._stopping.wait(EMPTY_PAUSE_SECONDS)
+        self._until_empty = until_empty
+        with ThreadPoolExecutor(self._concurrency, "letsgo-worker") as handlers:
+            with ThreadPoolExecutor(MAX_RECEIVERS, "letsgo-worker-receive") as receivers:
+                while taken := self._take_slots():
+                    receivers.submit(self._receive, handlers, *taken)
+            self._drain()
+        if self._error is not None:
+            raise self._error
 
-    def _receive(self) -> Sequence[ReceivedMessage]:
-        """What the queue has for the threads that are free; waits for the first of them."""
-        slots = self._take_slots()
+    def _take_slots(self) -> tuple[int, bool] | None:
+        """Wait until a receiver should ask, or until the end.
+
+        Returns:
+            For how many messages, and whether nothing else is in hand; None at the end.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_over() or self._room())
+            if self._is_over():
+                return None
+            slots, idle = self._room(), self._in_hand == 0
+            self._in_hand += slots
+            self._receiving += 1
+            return slots, idle
+
+    def _is_over(self) -> bool:
+        return self._stopping.is_set() or self._emptied or self._error is not None
+
+    def _room(self) -> int:
+        """How many messages one more receiver may ask for."""
+        ahead = self._ahead()
+        free = self._concurrency + ahead - self._in_hand
+        if self._receiving:
+            enough = self._most
+            if not self._has_more or self._receiving == MAX_RECEIVERS or self._most == 1:
+                return 0
+        else:
+            # Half of what may wait is left meanwhile: requests for few cost as much as for many.
+            enough = min(max(ahead // 2, 1), self._most)
+        return min(free, self._most) if free >= enough else 0
+
+    def _ahead(self) -> int:
+        """How many messages may wait, as long as handlers take what they took so far."""
+        if self._seconds_each is None:
+            return 0
+        soon = self._concurrency * AHEAD_SECONDS / max(self._seconds_each, 1e-6)
+        return min(int(soon), self._prefetch)
+
+    def _receive(self, handlers: ThreadPoolExecutor, slots: int, idle: bool) -> None:
+        """Ask the queue, and hand on what it has.
+
+        Args:
+            handlers: Where to.
+            slots: How many messages to ask for.
+            idle: Whether the queue was asked with nothing else in hand: if it is empty now, no
+                handler can have sent a message meanwhile.
+        """
         messages: Sequence[ReceivedMessage] = []
         try:
-            if not self._stopping.is_set():
-                messages = self._transport.receive(
-                    max_messages=slots,
-                    wait_seconds=self._wait_seconds,
-                    visibility_timeout=self._visibility_timeout,
-                )
-                self._reached, self._failures = True, 0
+            messages = self._ask(slots)
+            accepted = [self._accept(self._transport, message) for message in messages]
+            if self._stopping.is_set():
+                _give_back(accepted)
+                messages = []
+            else:
+                self._hand_on(handlers, accepted)
+            if self._until_empty and not messages and not idle:
+                self._stopping.wait(EMPTY_PAUSE_SECONDS)
+        except Exception as error:  # noqa: BLE001  raised by `run`
+            self._error = error
+        finally:
+            with self._changed:
+                self._in_hand -= slots - len(messages)
+                self._receiving -= 1
+                self._has_more = len(messages) == slots
+                self._emptied |= self._until_empty and idle and not messages
+                self._changed.notify_all()
+
+    def _ask(self, slots: int) -> Sequence[ReceivedMessage]:
+        if self._stopping.is_set():
+            return []
+        try:
+            messages = self._transport.receive(
+                max_messages=slots,
+                wait_seconds=self._wait_seconds,
+                visibility_timeout=self._visibility_timeout,
+            )
         except QueueUnavailable as error:
             if not (self._reached or error.retryable):
                 raise
@@ -100,45 +206,39 @@ class Poller:
             self._failures += 1
             logger.warning("%s Trying again in %.0f s.", error, pause)
             self._stopping.wait(pause)
-        finally:
-            if len(messages) < slots:
-                self._free.release(slots - len(messages))
+            return []
+        self._reached, self._failures = True, 0
         return messages
 
-    def _take_slots(self) -> int:
-        """Wait for a free thread, and take up to ten: nothing is received that has to wait.
+    def _hand_on(self, handlers: ThreadPoolExecutor, accepted: Sequence[Accepted]) -> None:
+        for each in accepted:
+            future = handlers.submit(self._run, each)
+            self._futures[future] = each
+            future.add_done_callback(self._futures.pop)
 
-        Of a FIFO queue one message at a time: several could be of one group, and those behind the
-        first would wait for it while their visibility timeout runs, and use up receives with it.
-        """
-        most = 1 if self._transport.fifo else min(MAX_BATCH, self._concurrency)
-        self._free.acquire()
-        slots = 1
-        deadline = time.monotonic() + GATHER_SECONDS
-        while slots < most and self._free.acquire(timeout=max(deadline - time.monotonic(), 0)):
-            slots += 1
-        return slots
-
-    def _run(self, message: ReceivedMessage) -> None:
+    def _run(self, accepted: Accepted) -> None:
+        started = time.monotonic()
         try:
-            self._process(self._transport, message)
+            accepted.run()
         except Exception:  # a defect, here or in a transport; no thread may be lost to it
-            logger.exception("message %s is left to its queue", message.message_id)
+            logger.exception("message %s is left to its queue", accepted.message_id)
         finally:
-            self._free.release()
+            seconds = time.monotonic() - started
+            with self._changed:
+                before = seconds if self._seconds_each is None else self._seconds_each
+                self._seconds_each = before + _LATEST_SHARE * (seconds - before)
+                self._in_hand -= 1
+                self._changed.notify_all()
 
-    def _is_idle(self) -> bool:
-        """Whether nothing is in process."""
-        taken = 0
-        while taken < self._concurrency and self._free.acquire(blocking=False):
-            taken += 1
-        if taken:
-            self._free.release(taken)
-        return taken == self._concurrency
+    def _drain(self) -> None:
+        """Finish what is in process, and give back what is not begun by then."""
+        wait(list(self._futures), DRAIN_SECONDS)
+        _give_back([each for future, each in list(self._futures.items()) if future.cancel()])
 
-    def _give_back(self, messages: Sequence[ReceivedMessage]) -> None:
-        for message in messages:
-            try:
-                self._transport.change_visibility(message, 0)
-            except LetsGoQueueError as error:
-                logger.warning("message %s comes again later: %s", message.message_id, error)
+
+def _give_back(accepted: Sequence[Accepted]) -> None:
+    for each in accepted:
+        try:
+            each.give_back()
+        except LetsGoQueueError as error:
+            logger.warning("message %s comes again later: %s", each.message_id, error)

@@ -6,7 +6,6 @@ import inspect
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
@@ -28,7 +27,7 @@ from letsgo_queue.transports.base import ReceivedMessage, Transport
 from letsgo_queue.worker.acknowledging import Acknowledger
 from letsgo_queue.worker.event_loop import EventLoopThread
 from letsgo_queue.worker.failures import Failure, Rejected, Retried, settle
-from letsgo_queue.worker.heartbeat import Heartbeat
+from letsgo_queue.worker.heartbeat import Heartbeat, Held
 from letsgo_queue.worker.registry import Handler, Registry
 
 logger = logging.getLogger(__name__)
@@ -48,6 +47,8 @@ class _Attempt:
 
     transport: Transport
     received: ReceivedMessage
+    visibility: Visibility
+    held: Held | None = None
     started: float = field(default_factory=time.perf_counter)
     type: str | None = None
     policy: RetryPolicy | None = None
@@ -63,6 +64,32 @@ class _Attempt:
             "receive_count": self.received.receive_count,
             "duration": time.perf_counter() - self.started,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A delivery in hand, which is kept invisible until it is handled or given back."""
+
+    processor: Processor
+    attempt: _Attempt
+
+    @property
+    def message_id(self) -> str:
+        """The message's id."""
+        return self.attempt.received.message_id
+
+    def run(self) -> bool:
+        """Handle it, and acknowledge it; see `Processor.process`."""
+        return self.processor.run(self.attempt)
+
+    def give_back(self) -> None:
+        """Have it delivered again at once.
+
+        Raises:
+            QueueUnavailable: The queue could not be told; the message comes again later.
+        """
+        self.processor.release(self.attempt)
+        self.attempt.transport.change_visibility(self.attempt.received, 0)
 
 
 class Processor:
@@ -105,15 +132,33 @@ class Processor:
         self._acknowledger = acknowledger
         self._clock = clock
 
+    def accept(self, transport: Transport, received: ReceivedMessage) -> Accepted:
+        """Take a delivery in hand: from now on it is kept invisible."""
+        attempt = _Attempt(
+            transport,
+            received,
+            visibility=Visibility(transport, received),
+            policy=self._retry_policy,
+        )
+        if self._heartbeat is not None:
+            attempt.held = self._heartbeat.hold(attempt.visibility)
+        return Accepted(self, attempt)
+
     def process(self, transport: Transport, received: ReceivedMessage) -> bool:
         """Handle a delivery, and acknowledge it.
 
         Returns:
             Whether it was settled; False leaves it to the queue's retries.
         """
-        attempt = _Attempt(transport, received, policy=self._retry_policy)
+        return self.accept(transport, received).run()
+
+    def run(self, attempt: _Attempt) -> bool:
+        """Handle a delivery that was accepted; see `process`."""
         try:
-            self._handle(attempt)
+            try:
+                self._handle(attempt)
+            finally:
+                self.release(attempt)
         except BaseException as error:  # noqa: BLE001
             # On a thread of the pool there is nobody above: whatever a handler raises,
             # SystemExit and a cancelled task included, is the failure of its message.
@@ -123,6 +168,11 @@ class Processor:
         else:
             self._succeeded(attempt)
         return True
+
+    def release(self, attempt: _Attempt) -> None:
+        """Keep a delivery invisible no more."""
+        if self._heartbeat is not None:
+            self._heartbeat.release(attempt.held)
 
     def run_scheduled(self, event: Mapping[str, Any]) -> None:
         """Handle a scheduled event; what its handler raises is the caller's.
@@ -145,8 +195,7 @@ class Processor:
         handler = self._registry.find(delivery.message_id, delivery.type)
         attempt.policy = handler.retry_policy or self._retry_policy
         middleware = merge(self._middleware, handler.middleware)
-        with self._heartbeat.holding(delivery) if self._heartbeat else nullcontext():
-            _chain(middleware, self._ending_in(handler, attempt))(delivery)
+        _chain(middleware, self._ending_in(handler, attempt))(delivery)
 
     def _delivery(self, attempt: _Attempt) -> Delivery:
         received = attempt.received
@@ -161,7 +210,7 @@ class Processor:
             queue=attempt.transport.url,
             emit=self._emit,
             pause=self._pause,
-            visibility=Visibility(attempt.transport, received),
+            visibility=attempt.visibility,
         )
 
     def _ending_in(self, handler: Handler, attempt: _Attempt) -> Handle:

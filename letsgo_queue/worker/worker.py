@@ -35,6 +35,7 @@ from letsgo_queue.worker.signals import stop_on_signals
 logger = logging.getLogger(__name__)
 
 DEFAULT_CONCURRENCY = 10
+DEFAULT_PREFETCH = 50
 MAX_WAIT_SECONDS = 20
 """The longest long poll that SQS allows."""
 
@@ -63,6 +64,7 @@ class Worker:
         client: Client | None = None,
         middleware: Sequence[Middleware] = (),
         concurrency: int = DEFAULT_CONCURRENCY,
+        prefetch: int = DEFAULT_PREFETCH,
         visibility_timeout: int | None = None,
         wait_seconds: int = MAX_WAIT_SECONDS,
         retry_policy: RetryPolicy | None = None,
@@ -76,6 +78,9 @@ class Worker:
             client: Whose queue it is; by default the default client.
             middleware: Runs around every handler, the first outermost.
             concurrency: Messages handled at once, each on a thread.
+            prefetch: Messages that may wait in the worker, kept invisible, where handlers are so
+                quick that they are begun within a tenth of a second. 0 receives only what is begun
+                at once; so does a FIFO queue.
             visibility_timeout: Seconds that a message stays invisible to other workers, 1 to
                 43,200; None for the queue's own. It is extended while the handler runs.
             wait_seconds: Seconds that one long poll waits, 0 to 20.
@@ -87,6 +92,7 @@ class Worker:
             SettingsInvalid: A number is out of range.
         """
         _check_range("concurrency", concurrency, 1, None)
+        _check_range("prefetch", prefetch, 0, None)
         _check_range("wait_seconds", wait_seconds, 0, MAX_WAIT_SECONDS)
         if visibility_timeout is not None:
             _check_range("visibility_timeout", visibility_timeout, 1, MAX_VISIBILITY_SECONDS)
@@ -98,6 +104,7 @@ class Worker:
         self._client = client
         self._middleware = tuple(middleware)
         self._concurrency = concurrency
+        self._prefetch = prefetch
         self._visibility_timeout = visibility_timeout
         self._wait_seconds = wait_seconds
         self._retry_policy = retry_policy
@@ -177,8 +184,8 @@ class Worker:
     def run(self, *, burst: bool = False, concurrency: int | None = None) -> None:
         """Take and handle messages until stopped.
 
-        On the main thread SIGTERM and SIGINT stop it: what is in hand is finished, what was
-        received but not begun is given back. A second signal is not caught.
+        On the main thread SIGTERM and SIGINT stop it: what is in process is finished, and what was
+        received but is not begun within a second is given back. A second signal is not caught.
 
         Args:
             burst: Stop by itself once the queue has nothing more to receive and the handlers are
@@ -203,8 +210,9 @@ class Worker:
         )
         poller = Poller(
             transport,
-            processor.process,
+            processor.accept,
             concurrency=concurrency,
+            prefetch=self._prefetch,
             wait_seconds=0 if burst else self._wait_seconds,
             visibility_timeout=self._visibility_timeout,
             stopping=self._stopping,
