@@ -1,7 +1,8 @@
 """Acknowledging handled messages in batches, without holding any back.
 
 While one request is under way, what is handled meanwhile gathers for the next: a message that comes
-alone is acknowledged at once, and many share a request.
+alone is acknowledged at once, and many share a request. Where more gathers than a request takes,
+further threads send full ones.
 """
 
 from __future__ import annotations
@@ -22,15 +23,18 @@ Acknowledged: TypeAlias = Callable[[LetsGoQueueError | None], None]
 MOST_WAITING = 100
 """Handled messages that may wait; with so many, the handlers wait too."""
 
+MAX_THREADS = 4
+
 
 class Acknowledger:
-    """Acknowledges the deliveries of one queue, on a thread that is started when first needed."""
+    """Acknowledges the deliveries of one queue, on threads that are started when first needed."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self._waiting: list[tuple[ReceivedMessage, Acknowledged]] = []
         self._changed = threading.Condition()
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
+        self._busy = 0
         self._closing = False
 
     def add(self, message: ReceivedMessage, done: Acknowledged) -> None:
@@ -39,37 +43,52 @@ class Acknowledger:
             if self._closing:  # a handler that a second signal did not wait for
                 done(self._acknowledge_alone(message))
                 return
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="letsgo-worker-acknowledge", daemon=True
-                )
-                self._thread.start()
             self._changed.wait_for(lambda: len(self._waiting) < MOST_WAITING)
             self._waiting.append((message, done))
+            self._start_thread()
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Acknowledge what still waits, and end the thread."""
+        """Acknowledge what still waits, and end the threads."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        if self._thread is not None:
-            self._thread.join()
+        for thread in self._threads:
+            thread.join()
 
-    def _run(self) -> None:
-        while batch := self._next_batch():
+    def _start_thread(self) -> None:
+        """Start the first thread, or one more where all are busy and a request could be filled."""
+        if self._threads:
+            filled = len(self._waiting) >= MAX_BATCH
+            if self._busy < len(self._threads) or not filled or len(self._threads) == MAX_THREADS:
+                return
+        thread = threading.Thread(
+            # The first takes what there is, the others full requests only.
+            target=self._run,
+            args=(MAX_BATCH if self._threads else 1,),
+            name="letsgo-worker-acknowledge",
+            daemon=True,
+        )
+        self._threads.append(thread)
+        thread.start()
+
+    def _run(self, least: int) -> None:
+        while batch := self._next_batch(least):
             messages = [message for message, _ in batch]
             for (message, done), error in zip(batch, self._acknowledge(messages), strict=True):
                 try:
                     done(error)
                 except BaseException:  # somebody's listener; without this thread all would wait
                     logger.exception("message %s: a listener failed", message.message_id)
+            with self._changed:
+                self._busy -= 1
 
-    def _next_batch(self) -> list[tuple[ReceivedMessage, Acknowledged]]:
+    def _next_batch(self, least: int) -> list[tuple[ReceivedMessage, Acknowledged]]:
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._closing)
+            self._changed.wait_for(lambda: len(self._waiting) >= least or self._closing)
             batch = self._waiting[:MAX_BATCH]
             del self._waiting[:MAX_BATCH]
+            self._busy += 1
             self._changed.notify_all()
             return batch
 

@@ -173,8 +173,8 @@ class Poller:
         try:
             messages = self._ask(slots)
             accepted = [self._accept(self._transport, message) for message in messages]
-            if self._stopping.is_set():
-                _give_back(accepted)
+            if self._stopping.is_set() and not self._ahead():
+                _give_back(accepted)  # slow work is not begun any more
                 messages = []
             else:
                 self._hand_on(handlers, accepted)

@@ -71,6 +71,31 @@ def test_what_gathers_during_a_request_goes_together() -> None:
     assert queue.requests == [1, 10, 10, 3]
 
 
+def test_full_requests_go_at_once_and_others_wait_for_the_one_under_way() -> None:
+    queue = Watched()
+    Client(queue).enqueue_many([order(n=n) for n in range(120)])
+    received: list[ReceivedMessage] = []
+    while messages := receive(queue):
+        received += messages
+    acknowledger = Acknowledger(queue)
+    queue.may_answer.clear()
+    outcomes: list[LetsGoQueueError | None] = []
+
+    acknowledger.add(received[0], outcomes.append)
+    wait_for(lambda: queue.requests == [1], "one that comes alone")
+    for message in received[1:10]:
+        acknowledger.add(message, outcomes.append)
+    assert queue.requests == [1]
+    for message in received[10:60]:
+        acknowledger.add(message, outcomes.append)
+    wait_for(lambda: queue.requests == [1, 10, 10, 10], "as many at once as there are threads")
+
+    queue.may_answer.set()
+    acknowledger.close()
+    assert outcomes == [None] * 60
+    assert sum(queue.requests) == 60
+
+
 def test_an_entry_that_failed_is_tried_again_alone() -> None:
     queue = Watched()
     queue.failing = {'{"type":"order:new","payload":{"n":3}}'}

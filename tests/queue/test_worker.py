@@ -636,21 +636,6 @@ def test_handles_no_more_than_its_concurrency_at_once(
     assert (most, handled) == (2, 10)
 
 
-def test_takes_no_message_that_would_have_to_wait(client: Client, queue: MemoryTransport) -> None:
-    worker = Worker(queue, concurrency=1)
-    left: list[int] = []
-
-    @worker.handler("order:new")
-    def on_order(message: OrderNew) -> None:
-        left.append(len(receive(queue, visibility_timeout=0)))
-
-    for _ in range(3):
-        client.enqueue(ORDER_42)
-    worker.run(burst=True)
-
-    assert left == [2, 1, 0]
-
-
 def test_burst_ends_when_the_queue_is_empty_and_handlers_are_done(
     client: Client, worker: Worker
 ) -> None:

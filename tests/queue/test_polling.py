@@ -1,0 +1,179 @@
+"""How far ahead of its handlers a worker receives, and how many requests that takes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from letsgo_queue import Client, Delivery, SettingsInvalid, Worker
+from letsgo_queue.transports.base import ReceivedMessage
+from letsgo_queue.transports.memory import MemoryTransport
+from tests.queue.support import order, receive, running, wait_for
+
+
+class Distant(MemoryTransport):
+    """A queue that takes a while to answer, and counts what it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[int] = []
+        self.most_at_once = 0
+        self._asking = 0
+        self._counting = threading.Lock()
+
+    def receive(
+        self, *, max_messages: int, wait_seconds: float, visibility_timeout: int | None
+    ) -> Sequence[ReceivedMessage]:
+        with self._counting:
+            self._asking += 1
+            self.most_at_once = max(self.most_at_once, self._asking)
+        time.sleep(0.02)
+        messages = super().receive(
+            max_messages=max_messages,
+            wait_seconds=wait_seconds,
+            visibility_timeout=visibility_timeout,
+        )
+        with self._counting:
+            self._asking -= 1
+            self.found.append(len(messages))
+        return messages
+
+
+def send(queue: MemoryTransport, count: int, message_type: str = "order:new") -> None:
+    Client(queue).enqueue_many([{**order(n=n), "type": message_type} for n in range(count)])
+
+
+def test_behind_a_slow_handler_nothing_waits() -> None:
+    queue = MemoryTransport()
+    worker = Worker(queue, concurrency=1)
+    left: list[int] = []
+
+    @worker.default
+    def slow(_message: object) -> None:
+        time.sleep(0.2)
+        left.append(len(receive(queue, visibility_timeout=0)))
+
+    send(queue, 4)
+    worker.run(burst=True)
+
+    assert left == [3, 2, 1, 0]
+
+
+def test_without_prefetch_nothing_waits_behind_a_quick_one_either() -> None:
+    queue = MemoryTransport()
+    worker = Worker(queue, concurrency=1, prefetch=0)
+    left: list[int] = []
+
+    @worker.default
+    def quick(_message: object) -> None:
+        left.append(len(receive(queue, visibility_timeout=0)))
+
+    send(queue, 4)
+    worker.run(burst=True)
+
+    assert left == [3, 2, 1, 0]
+
+
+def test_quick_handlers_do_not_wait_for_the_queue() -> None:
+    queue = Distant()
+    worker = Worker(queue, concurrency=4)
+    handled: list[object] = []
+    worker.default(handled.append)
+
+    send(queue, 400)
+    worker.run(burst=True)
+
+    assert len(handled) == 400
+    assert 1 < queue.most_at_once <= 4
+    full = [found for found in queue.found if found == 10]
+    assert len(full) > 30, queue.found
+
+
+def test_an_empty_queue_is_asked_by_one_receiver() -> None:
+    queue = Distant()
+    worker = Worker(queue, wait_seconds=1)
+    handled: list[object] = []
+    worker.default(handled.append)
+    send(queue, 300)
+    with running(worker):
+        wait_for(lambda: len(handled) == 300, "all messages")
+        wait_for(lambda: queue.found[-1] == 0, "a poll that finds nothing")
+        queue.most_at_once = 0
+        before = len(queue.found)
+        wait_for(lambda: len(queue.found) > before + 1, "two more polls")
+        assert queue.most_at_once == 1
+
+
+def test_what_waits_behind_one_that_turns_out_slow_stays_invisible() -> None:
+    queue = MemoryTransport(visibility_timeout=1)
+    worker = Worker(queue, concurrency=1)
+    counts: list[int] = []
+    seen_by_others: list[int] = []
+
+    @worker.handler("quick")
+    def quick(_message: object, delivery: Delivery) -> None:
+        counts.append(delivery.receive_count)
+
+    @worker.handler("slow")
+    def slow(_message: object) -> None:
+        deadline = time.monotonic() + 3
+        while time.monotonic() < deadline:
+            seen_by_others.append(len(receive(queue, visibility_timeout=0)))
+            time.sleep(0.2)
+
+    send(queue, 30, "quick")
+    send(queue, 1, "slow")
+    send(queue, 10, "quick")
+    worker.run(burst=True)
+
+    assert sum(seen_by_others) == 0, "what waited was received by somebody else"
+    assert counts == [1] * 40
+
+
+class TestStopping:
+    def start(self, seconds: float) -> tuple[MemoryTransport, Worker, list[int]]:
+        """A worker whose twentieth message takes so long, and has others waiting behind it."""
+        queue = MemoryTransport()
+        worker = Worker(queue, concurrency=1, wait_seconds=0)
+        handled: list[int] = []
+
+        @worker.default
+        def handle(message: dict[str, Any]) -> None:
+            handled.append(message["payload"]["n"])
+            if len(handled) == 20:
+                worker.stop()
+                time.sleep(seconds)
+
+        send(queue, 40)
+        return queue, worker, handled
+
+    def test_what_can_be_begun_soon_is_finished(self) -> None:
+        queue, worker, handled = self.start(0)
+
+        worker.run()
+
+        assert len(handled) > 20
+        left = receive(queue)
+        assert all(message.receive_count == 1 for message in left)
+        assert len(handled) + len(left) + len(receive(queue)) + len(receive(queue)) == 40
+
+    def test_what_cannot_is_given_back(self) -> None:
+        queue, worker, handled = self.start(3)
+
+        thread = threading.Thread(target=worker.run)
+        thread.start()
+        wait_for(lambda: len(handled) == 20, "the slow one")
+        wait_for(lambda: receive(queue, visibility_timeout=0) != [], "one that was given back")
+
+        assert thread.is_alive()
+        thread.join()
+        assert len(handled) == 20
+
+
+def test_a_negative_prefetch_is_refused() -> None:
+    with pytest.raises(SettingsInvalid, match="prefetch=-1: a worker takes at least 0"):
+        Worker("memory://", prefetch=-1)
