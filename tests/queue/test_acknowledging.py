@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -78,22 +79,41 @@ def test_full_requests_go_at_once_and_others_wait_for_the_one_under_way() -> Non
     while messages := receive(queue):
         received += messages
     acknowledger = Acknowledger(queue)
-    queue.may_answer.clear()
     outcomes: list[LetsGoQueueError | None] = []
 
-    acknowledger.add(received[0], outcomes.append)
-    wait_for(lambda: queue.requests == [1], "one that comes alone")
-    for message in received[1:10]:
-        acknowledger.add(message, outcomes.append)
-    assert queue.requests == [1]
-    for message in received[10:60]:
-        acknowledger.add(message, outcomes.append)
-    wait_for(lambda: queue.requests == [1, 10, 10, 10], "as many at once as there are threads")
+    def add(count: int) -> None:
+        for message in received[:count]:
+            acknowledger.add(message, outcomes.append)
+        del received[:count]
 
+    queue.may_answer.clear()
+    add(1)
+    wait_for(lambda: queue.requests == [1], "one that comes alone")
+    add(9)
+    stays(queue, [1])
+    add(50)
+    wait_for(lambda: queue.requests == [1, 10, 10, 10], "as many at once as there are threads")
+    stays(queue, [1, 10, 10, 10])
+    queue.may_answer.set()
+    wait_for(lambda: len(outcomes) == 60, "all of them")
+
+    # The threads are there now, and still one alone takes what does not fill a request.
+    queue.may_answer.clear()
+    queue.requests.clear()
+    add(1)
+    wait_for(lambda: queue.requests == [1], "one that comes alone")
+    add(5)
+    stays(queue, [1])
     queue.may_answer.set()
     acknowledger.close()
-    assert outcomes == [None] * 60
-    assert sum(queue.requests) == 60
+    assert queue.requests == [1, 5]
+    assert outcomes == [None] * 66
+
+
+def stays(queue: Watched, requests: list[int]) -> None:
+    """Nothing more is asked, though there would be time."""
+    time.sleep(0.1)
+    assert queue.requests == requests
 
 
 def test_an_entry_that_failed_is_tried_again_alone() -> None:
