@@ -31,6 +31,9 @@ EMPTY_PAUSE_SECONDS = 0.05
 AHEAD_SECONDS = 0.1
 """How soon what is received should be begun."""
 
+STOP_SECONDS = 0.2
+"""How soon a worker that waits for its handlers sees that it should stop."""
+
 DRAIN_SECONDS = 1.0
 """How long a worker that stops goes on with what it has received but not begun."""
 
@@ -129,7 +132,9 @@ class Poller:
             For how many messages, and whether nothing else is in hand; None at the end.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._is_over() or self._room())
+            while not (self._is_over() or self._room()):
+                # What stops a worker may be a signal, which must not take a lock to say so.
+                self._changed.wait(STOP_SECONDS)
             if self._is_over():
                 return None
             slots, idle = self._room(), self._in_hand == 0
