@@ -6,6 +6,10 @@ BIN := $(VENV)/bin
 MINISTACK := .venv-ministack
 # One version, since the tests rely on what it refuses.
 MINISTACK_VERSION := 1.5.33
+BENCH := .venv-bench
+BENCH_TASKIQ := .venv-bench-taskiq
+PEERS := tests/benchmarks/peers
+BENCH_STAMPS := $(BENCH)/.peers $(BENCH_TASKIQ)/.peers $(MINISTACK)/.installed-$(MINISTACK_VERSION)
 ARGS ?=
 
 # A shell's own settings must not leak into these environments.
@@ -13,10 +17,10 @@ unexport PYTHONHOME PYTHONPATH PIP_USER
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types imports pytest faults fuzz soak format clean
+.PHONY: help demo test lint types imports pytest faults fuzz soak bench bench-quick format clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.cli ## send large messages through a queue, a store and a worker, all local
 	$(BIN)/claimcheck demo $(ARGS)
@@ -46,12 +50,18 @@ soak: $(VENV)/.dev $(MINISTACK)/.installed-$(MINISTACK_VERSION) ## 10,000 messag
 fuzz: $(VENV)/.dev ## feed 100,000 messages, most of them broken, to all that reads one; more with ARGS='--inputs N'
 	$(BIN)/python -m tests.fuzz.fuzz $(ARGS)
 
+bench: $(BENCH_STAMPS) ## measure against other libraries, and write docs/performance.md; see ARGS=--help
+	$(BENCH)/bin/python -m tests.benchmarks $(ARGS)
+
+bench-quick: $(BENCH_STAMPS) ## the same in under two minutes: fewer payloads and runs, nothing in docs/
+	$(BENCH)/bin/python -m tests.benchmarks --quick $(ARGS)
+
 format: $(VENV)/.dev ## let ruff fix and format
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
 clean: ## remove the environments and all that was made
-	rm -rf $(VENV) $(MINISTACK) build dist htmlcov .coverage .coverage.*
+	rm -rf $(VENV) $(MINISTACK) $(BENCH) $(BENCH_TASKIQ) build dist htmlcov .coverage .coverage.*
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -71,6 +81,17 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/.made
 $(MINISTACK)/.installed-$(MINISTACK_VERSION): | $(MINISTACK)/.made
 	@echo "Installing MiniStack, an AWS server for the tests, into $(MINISTACK)"
 	$(MINISTACK)/bin/python -m pip install --quiet 'ministack==$(MINISTACK_VERSION)'
+	@touch $@
+
+# What is compared, each at one version. taskiq-aio-sqs needs another botocore than the rest.
+$(BENCH)/.peers: pyproject.toml $(PEERS)/requirements.txt | $(BENCH)/.made
+	@echo "Installing letsgo-claimcheck and what it is measured against into $(BENCH)"
+	$(BENCH)/bin/python -m pip install --quiet --editable . --requirement $(PEERS)/requirements.txt
+	@touch $@
+
+$(BENCH_TASKIQ)/.peers: $(PEERS)/requirements-taskiq.txt | $(BENCH_TASKIQ)/.made
+	@echo "Installing taskiq-aio-sqs into $(BENCH_TASKIQ)"
+	$(BENCH_TASKIQ)/bin/python -m pip install --quiet --requirement $(PEERS)/requirements-taskiq.txt
 	@touch $@
 
 # pip learned --group in 25.1, and many Pythons bring an older one.
