@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 BLANK_LINE = b"\r\n\r\n"
-MAX_HEAD_BYTES = 65_536
 
 _NO_BODY = {"204", "304"}
 

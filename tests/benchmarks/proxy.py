@@ -19,12 +19,15 @@ import sys
 from dataclasses import asdict
 
 from tests.benchmarks.billing import Meter
-from tests.benchmarks.framing import MAX_HEAD_BYTES, Head, read_body, read_head
+from tests.benchmarks.framing import Head, read_body, read_head
 from tests.benchmarks.networks import SERVICES, SHAPES, Shape
 from tests.benchmarks.traffic import Traffic
 
 CHUNK_BYTES = 128_000
 """What one connection sends before another has its turn on the link: 2 ms at 70 MB/s."""
+
+BUFFER_BYTES = 1_000_000
+"""What is read ahead on one connection."""
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -52,7 +55,7 @@ class _Upstream:
     async def ask(self, head: bytes, body: bytes, *, method: str) -> tuple[Head, bytes]:
         if self._streams is None or self._streams[0].at_eof():
             self.close()
-            self._streams = await asyncio.open_connection(*self._address, limit=MAX_HEAD_BYTES)
+            self._streams = await asyncio.open_connection(*self._address, limit=BUFFER_BYTES)
         reader, writer = self._streams
         writer.write(head)
         writer.write(body)
@@ -90,7 +93,7 @@ class ShapingProxy:
                 lambda reader, writer, service=service: self._serve(service, reader, writer),
                 "127.0.0.1",
                 0,
-                limit=MAX_HEAD_BYTES,
+                limit=BUFFER_BYTES,
             )
             ports[service] = server.sockets[0].getsockname()[1]
         return ports
@@ -113,10 +116,11 @@ class ShapingProxy:
         upstream = _Upstream(*self._server)
         try:
             while (head := await read_head(reader)) is not None:
+                began = asyncio.get_running_loop().time()
                 if head.get("expect"):
                     writer.write(_CONTINUE)
                 body = await read_body(reader, head)
-                await self._exchange(service, head, body, upstream, writer)
+                await self._exchange(service, head, body, began, upstream, writer)
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass  # the client, the emulator or whoever measures has gone: so do the others
         finally:
@@ -128,11 +132,12 @@ class ShapingProxy:
         service: str,
         head: Head,
         body: bytes,
+        began: float,
         upstream: _Upstream,
         writer: asyncio.StreamWriter,
     ) -> None:
         clock = asyncio.get_running_loop().time
-        arrived = self._up.carry(len(head.raw) + len(body), clock())
+        arrived = max(self._up.carry(len(head.raw) + len(body), began), clock())
         method = head.first_line[0]
         answer, content = await upstream.ask(head.without("expect"), body, method=method)
         answered = clock()

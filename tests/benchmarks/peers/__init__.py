@@ -24,6 +24,7 @@ class Library:
         distribution: What it is called on PyPI.
         module: What sends and receives with it.
         environment: The virtual environment that has it.
+        needs: What is missing where that environment is not there.
         elsewhere_from: Bytes from which it keeps a message elsewhere; None if it does not.
     """
 
@@ -33,6 +34,7 @@ class Library:
     module: str
     elsewhere_from: int | None
     environment: str = ".venv-bench"
+    needs: str = "it is not installed"
 
     @property
     def python(self) -> Path:

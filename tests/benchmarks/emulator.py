@@ -78,7 +78,7 @@ class Proxy:
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class Emulator:
     """Where libraries are measured.
 
     Attributes:
@@ -134,14 +134,14 @@ def environment(endpoints: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextmanager
-def open_site(folder: Path, *, shape: str = "AWS-like") -> Iterator[Site]:
+def run_emulator(folder: Path, *, shape: str = "AWS-like") -> Iterator[Emulator]:
     """Start MiniStack and the proxy; they end with the block."""
     with run_ministack(folder) as url, Proxy(url, shape) as proxy:
         session = boto3.Session("test", "test", region_name=REGION)
-        yield make_site(AwsServer("ministack", url, REGION, session), proxy)
+        yield make_emulator(AwsServer("ministack", url, REGION, session), proxy)
 
 
-def make_site(server: AwsServer, proxy: Proxy) -> Site:
+def make_emulator(server: AwsServer, proxy: Proxy) -> Emulator:
     """Make a table and a bucket on a server."""
     table = server.make_table_name()
     # As `claimcheck table create` makes it, without the settings that it would read.
@@ -162,4 +162,4 @@ def make_site(server: AwsServer, proxy: Proxy) -> Site:
     s3.create_bucket(
         Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "us-west-2"}
     )
-    return Site(server, proxy, table, bucket)
+    return Emulator(server, proxy, table, bucket)
