@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.benchmarks import round_trips
 from tests.benchmarks.chart import chart
 from tests.benchmarks.compare import compare
 from tests.benchmarks.emulator import ROOT, run_emulator
@@ -21,6 +20,7 @@ from tests.benchmarks.peers import LIBRARIES, Library
 from tests.benchmarks.plan import FULL, QUICK, Plan
 from tests.benchmarks.report import report, write_into
 from tests.benchmarks.results import Results, RoundTrips
+from tests.benchmarks.round_trips import Group, measure
 
 DOCS = ROOT / "docs"
 PAGE, CHART, KEPT = DOCS / "performance.md", DOCS / "performance.svg", DOCS / "performance.json"
@@ -79,14 +79,8 @@ def run(plan: Plan, *, quick: bool) -> Results:
             for payload, groups in plan.groups.items():
                 for queue_limit, network in groups:
                     say(f"{payload}, {network}, queue of {queue_limit:,} bytes")
-                    trips += round_trips.measure(
-                        emulator,
-                        libraries,
-                        payloads[payload],
-                        queue_limit,
-                        network,
-                        rounds=plan.rounds[payload],
-                    )
+                    group = Group(payloads[payload], queue_limit, network)
+                    trips += measure(emulator, libraries, group, rounds=plan.rounds[payload])
             marks = measure_marks(emulator, plan, payloads, trips, say)
     return Results(
         date=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -55,7 +55,13 @@ class Meter:
                 raise ValueError(f"what {service} bills is not known")
 
     def _dynamodb(self, operation: str, request: Mapping[str, Any]) -> Units:
-        table = request.get("TableName", "")
+        if operation in {"BatchGetItem", "BatchWriteItem"}:
+            return _sum(
+                self._dynamodb(*_alone(table, asked, one))
+                for table, asked in request["RequestItems"].items()
+                for one in (asked if isinstance(asked, list) else asked["Keys"])
+            )
+        table = request["TableName"]
         match operation:
             case "PutItem":
                 return self._put(table, request["Item"])
@@ -65,22 +71,6 @@ class Meter:
                 return self._delete(table, request["Key"])
             case "GetItem":
                 return self._get(table, request["Key"], bool(request.get("ConsistentRead")))
-            case "BatchGetItem":
-                return _sum(
-                    self._get(table, key, bool(asked.get("ConsistentRead")))
-                    for table, asked in request["RequestItems"].items()
-                    for key in asked["Keys"]
-                )
-            case "BatchWriteItem":
-                return _sum(
-                    self._put(table, each["PutRequest"]["Item"])
-                    if "PutRequest" in each
-                    else self._delete(table, each["DeleteRequest"]["Key"])
-                    for table, writes in request["RequestItems"].items()
-                    for each in writes
-                )
-            case "DescribeTable":
-                return _FREE
             case _:
                 raise ValueError(f"what DynamoDB bills for {operation} is not known")
 
@@ -104,6 +94,16 @@ class Meter:
     def _get(self, table: str, key: Item, consistent: bool) -> Units:
         units = _units(self._sizes.get((table, _key(key)), 0), READ_UNIT_BYTES)
         return Units(reads=units if consistent else units / 2)
+
+
+def _alone(table: str, asked: Any, one: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """One entry of a batch as the request that it would be alone, which is billed the same."""
+    if "PutRequest" in one:
+        return "PutItem", {"TableName": table, **one["PutRequest"]}
+    if "DeleteRequest" in one:
+        return "DeleteItem", {"TableName": table, **one["DeleteRequest"]}
+    consistent = asked.get("ConsistentRead", False)
+    return "GetItem", {"TableName": table, "Key": one, "ConsistentRead": consistent}
 
 
 def item_size(item: Item) -> int:
@@ -136,7 +136,7 @@ def _sqs(request: Mapping[str, Any], answer: Mapping[str, Any]) -> Units:
 
 
 def message_size(message: Mapping[str, Any]) -> int:
-    """Bytes of a message as SQS counts them: its body, and each attribute's name, type and value."""
+    """Bytes of a message as SQS counts them: its body, and each attribute's three strings."""
     body = message.get("MessageBody", message.get("Body", ""))
     return len(body.encode()) + sum(
         len(name.encode())

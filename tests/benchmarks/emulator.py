@@ -32,7 +32,13 @@ class Proxy:
 
     def __init__(self, server_url: str, shape: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.benchmarks.proxy", server_url.removeprefix("http://"), shape],
+            [
+                sys.executable,
+                "-m",
+                "tests.benchmarks.proxy",
+                server_url.removeprefix("http://"),
+                shape,
+            ],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -103,9 +109,7 @@ class Emulator:
     def place(self, queue: str, network: NetworkName) -> Place:
         """Where to send to, over a network."""
         sqs = self.endpoints(network)["sqs"]
-        return Place(
-            queue_url=f"{sqs}/{ACCOUNT}/{queue}", table=self.table, bucket=self.bucket
-        )
+        return Place(queue_url=f"{sqs}/{ACCOUNT}/{queue}", table=self.table, bucket=self.bucket)
 
     def endpoints(self, network: NetworkName) -> Mapping[str, str]:
         """Where each service is, over a network."""
@@ -159,7 +163,5 @@ def make_emulator(server: AwsServer, proxy: Proxy) -> Emulator:
         aws_access_key_id="test",
         aws_secret_access_key="test",
     )
-    s3.create_bucket(
-        Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "us-west-2"}
-    )
+    s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
     return Emulator(server, proxy, table, bucket)

@@ -41,9 +41,7 @@ class Head:
 
     def without(self, name: str) -> bytes:
         """The head without a header."""
-        kept = [
-            line for line in self._lines if line.partition(":")[0].strip().lower() != name
-        ]
+        kept = [line for line in self._lines if line.partition(":")[0].strip().lower() != name]
         return "\r\n".join(kept).encode("latin-1") + BLANK_LINE
 
 

@@ -108,7 +108,9 @@ def _layer(message: PayloadFile, calls: int) -> Mark:
 
 
 def _against_extended_client(round_trips: Sequence[RoundTrips]) -> Iterator[Mark]:
-    found = {(each.library, each.payload, each.queue_limit, each.network): each for each in round_trips}
+    found = {
+        (each.library, each.payload, each.queue_limit, each.network): each for each in round_trips
+    }
     for work, payload, queue, limit in _ROUND_TRIPS:
         ours = found["claimcheck", payload, queue, "AWS-like"]
         theirs = found["extended-client", payload, queue, "AWS-like"]
@@ -154,9 +156,7 @@ def _memory(emulator: Emulator, message: PayloadFile, runs: int) -> Iterator[Mar
         )
 
 
-def _worker(
-    emulator: Emulator, network: NetworkName, message: PayloadFile, plan: Plan
-) -> Mark:
+def _worker(emulator: Emulator, network: NetworkName, message: PayloadFile, plan: Plan) -> Mark:
     environment = _environment(emulator, network)
     queue = environment["LETSGO_QUEUE_URL"].rpartition("/")[2]
 
@@ -180,9 +180,7 @@ def _worker(
     )
 
 
-def _batches(
-    emulator: Emulator, network: NetworkName, message: PayloadFile, plan: Plan
-) -> Mark:
+def _batches(emulator: Emulator, network: NetworkName, message: PayloadFile, plan: Plan) -> Mark:
     environment = _environment(emulator, network)
     task = {"message": str(message.path), "messages": plan.batch_messages}
     ours, theirs = [], []

@@ -1,7 +1,7 @@
 """The payloads: real JSON of given sizes, and bytes that do not compress.
 
-The JSON is that of botocore's API models, operation by operation and shape by shape, the services in
-turn, as much as a size takes. So none of it repeats, and it compresses as JSON of its kind does.
+The JSON is that of botocore's API models, operation by operation and shape by shape, one service
+after the other, as much as a size takes. So no piece repeats, and it compresses as its kind does.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ JSON_SIZES: Mapping[PayloadName, int] = {
 NOISE_BYTES = 1_500_000
 """Random bytes, which JSON has to carry as base64: compressing gets back what that adds."""
 
-TYPE = "bench:message"
+TYPE: Literal["bench:message"] = "bench:message"
 
 _SEED = 7
 
@@ -88,7 +88,7 @@ def _fill(room: int) -> Iterator[Mapping[str, Any]]:
 
 
 def _pieces() -> Iterator[Mapping[str, Any]]:
-    """Every operation and shape of every service, a few services at a time."""
+    """Every operation and shape of every service."""
     services = sorted(p.name for p in (files("botocore") / "data").iterdir() if p.is_dir())
     return chain.from_iterable(map(_pieces_of, services))
 

@@ -16,11 +16,12 @@ import asyncio
 import json
 import selectors
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import partial
 
 from tests.benchmarks.billing import Meter
 from tests.benchmarks.framing import Head, read_body, read_head
-from tests.benchmarks.networks import SERVICES, SHAPES, Shape
+from tests.benchmarks.networks import SERVICES, SHAPES, ServiceName, Shape
 from tests.benchmarks.traffic import Traffic
 
 CHUNK_BYTES = 128_000
@@ -45,6 +46,37 @@ class _Link:
         return self._free_at
 
 
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """A request that has come.
+
+    Attributes:
+        service: Whose it is.
+        head: Its head.
+        body: Its body.
+        began: When its head had come.
+    """
+
+    service: ServiceName
+    head: Head
+    body: bytes
+    began: float
+
+    @property
+    def method(self) -> str:
+        return self.head.first_line[0]
+
+    @property
+    def operation(self) -> str:
+        """SQS's or DynamoDB's name for it; for S3 the HTTP method."""
+        return self.head.get("x-amz-target").rpartition(".")[2] or self.method
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        return len(self.head.raw) + len(self.body)
+
+
 class _Upstream:
     """A connection to the emulator, made again when the emulator has closed it."""
 
@@ -52,18 +84,18 @@ class _Upstream:
         self._address = (host, port)
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
-    async def ask(self, head: bytes, body: bytes, *, method: str) -> tuple[Head, bytes]:
+    async def ask(self, request: _Request) -> tuple[Head, bytes]:
         if self._streams is None or self._streams[0].at_eof():
             self.close()
             self._streams = await asyncio.open_connection(*self._address, limit=BUFFER_BYTES)
         reader, writer = self._streams
-        writer.write(head)
-        writer.write(body)
+        writer.write(request.head.without("expect"))
+        writer.write(request.body)
         await writer.drain()
         answer = await read_head(reader)
         if answer is None:
             raise ConnectionResetError("the emulator hung up")
-        content = await read_body(reader, answer, may_have=method != "HEAD")
+        content = await read_body(reader, answer, may_have=request.method != "HEAD")
         if answer.get("connection").lower() == "close":
             self.close()
         return answer, content
@@ -87,10 +119,10 @@ class ShapingProxy:
 
     async def listen(self) -> dict[str, int]:
         """Start to listen; the port of each service."""
-        ports = {}
+        ports: dict[str, int] = {}
         for service in SERVICES:
             server = await asyncio.start_server(
-                lambda reader, writer, service=service: self._serve(service, reader, writer),
+                partial(self._serve, service),
                 "127.0.0.1",
                 0,
                 limit=BUFFER_BYTES,
@@ -111,16 +143,16 @@ class ShapingProxy:
         return self._traffic
 
     async def _serve(
-        self, service: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, service: ServiceName, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         upstream = _Upstream(*self._server)
         try:
             while (head := await read_head(reader)) is not None:
-                began = asyncio.get_running_loop().time()
+                began = _now()
                 if head.get("expect"):
                     writer.write(_CONTINUE)
-                body = await read_body(reader, head)
-                await self._exchange(service, head, body, began, upstream, writer)
+                request = _Request(service, head, await read_body(reader, head), began)
+                await self._exchange(request, upstream, writer)
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass  # the client, the emulator or whoever measures has gone: so do the others
         finally:
@@ -128,46 +160,41 @@ class ShapingProxy:
             writer.close()
 
     async def _exchange(
-        self,
-        service: str,
-        head: Head,
-        body: bytes,
-        began: float,
-        upstream: _Upstream,
-        writer: asyncio.StreamWriter,
+        self, request: _Request, upstream: _Upstream, writer: asyncio.StreamWriter
     ) -> None:
-        clock = asyncio.get_running_loop().time
-        arrived = max(self._up.carry(len(head.raw) + len(body), began), clock())
-        method = head.first_line[0]
-        answer, content = await upstream.ask(head.without("expect"), body, method=method)
-        answered = clock()
-        due = arrived + self._shape.latency(service, max(len(body), len(content)))
-        operation = head.get("x-amz-target").rpartition(".")[2] or method
+        arrived = max(self._up.carry(request.size, request.began), _now())
+        answer, content = await upstream.ask(request)
+        answered = _now()
+        larger = max(len(request.body), len(content))
+        due = arrived + self._shape.latency(request.service, larger)
         traffic = self._traffic
-        call = f"{service} {operation}"
+        call = f"{request.service} {request.operation}"
         traffic.calls[call] = traffic.calls.get(call, 0) + 1
-        traffic.sent += len(head.raw) + len(body)
+        traffic.sent += request.size
         traffic.received += len(answer.raw) + len(content)
         if answered > due:
             traffic.late_calls += 1
             traffic.late_seconds += answered - due
         if self._meter is not None:
-            self._meter.add(service, operation, body, content)
-        await self._send(writer, answer.raw + content, max(due, answered))
+            self._meter.add(request.service, request.operation, request.body, content)
+        await _sleep_until(due)
+        await self._send(writer, answer.raw + content)
 
-    async def _send(self, writer: asyncio.StreamWriter, data: bytes, when: float) -> None:
-        clock = asyncio.get_running_loop().time
-        await _sleep_until(when)
+    async def _send(self, writer: asyncio.StreamWriter, data: bytes) -> None:
         view = memoryview(data)
         for start in range(0, len(view), CHUNK_BYTES):
             chunk = view[start : start + CHUNK_BYTES]
-            await _sleep_until(self._down.carry(len(chunk), clock()))
+            await _sleep_until(self._down.carry(len(chunk), _now()))
             writer.write(chunk)
         await writer.drain()
 
 
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
 async def _sleep_until(when: float) -> None:
-    wait = when - asyncio.get_running_loop().time()
+    wait = when - _now()
     if wait > 0:
         await asyncio.sleep(wait)
 

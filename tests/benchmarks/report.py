@@ -83,7 +83,7 @@ def round_trips_table(network: NetworkName, group: Sequence[RoundTrips]) -> str:
     head = ["payload", "library", ">wall, ms", ">quartiles", ">CPU, ms", ">peak, MB"]
     if counted:
         head += [">calls", ">on the wire, KB", "billed units", ">$ per million"]
-    order = [each.name for each in LIBRARIES]
+    order: list[str] = [each.name for each in LIBRARIES]
     ordered = sorted(
         group, key=lambda each: (PAYLOADS.index(each.payload), order.index(each.library))
     )

@@ -7,12 +7,27 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 
 from tests.benchmarks.children import Child
+from tests.benchmarks.emulator import Emulator
 from tests.benchmarks.networks import NetworkName
 from tests.benchmarks.payloads import PayloadFile
 from tests.benchmarks.peers import Library
 from tests.benchmarks.results import RoundTrips
-from tests.benchmarks.emulator import Emulator
 from tests.benchmarks.traffic import Traffic
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What all libraries do in turn.
+
+    Attributes:
+        payload: The message.
+        queue_limit: Bytes that the queue accepts.
+        network: Over which network.
+    """
+
+    payload: PayloadFile
+    queue_limit: int
+    network: NetworkName
 
 
 @dataclass(slots=True)
@@ -30,27 +45,19 @@ class _Runner:
 
 
 def measure(
-    emulator: Emulator,
-    libraries: Sequence[Library],
-    payload: PayloadFile,
-    queue_limit: int,
-    network: NetworkName,
-    *,
-    rounds: int,
+    emulator: Emulator, libraries: Sequence[Library], group: Group, *, rounds: int
 ) -> list[RoundTrips]:
     """Send, receive and be done with a message so often, with each library that can.
 
     Args:
         emulator: Where.
         libraries: With what.
-        payload: Which message.
-        queue_limit: Bytes that the queue accepts.
-        network: Over which network.
+        group: What is sent, and where to.
         rounds: How often, after two rounds that do not count: the first makes connections, the
             second is metered.
     """
     with ExitStack() as stack:
-        runners = list(_start(emulator, libraries, payload, queue_limit, network, stack))
+        runners = list(_start(emulator, libraries, group, stack))
         for runner in runners:
             runner.child.ask()
         for runner in runners:
@@ -63,9 +70,9 @@ def measure(
         return [
             RoundTrips(
                 library=runner.library.name,
-                payload=payload.name,
-                queue_limit=queue_limit,
-                network=network,
+                payload=group.payload.name,
+                queue_limit=group.queue_limit,
+                network=group.network,
                 wall=runner.wall,
                 cpu=runner.cpu,
                 peak=runner.child.finish()["peak"],
@@ -81,20 +88,18 @@ def measure(
 def _start(
     emulator: Emulator,
     libraries: Sequence[Library],
-    payload: PayloadFile,
-    queue_limit: int,
-    network: NetworkName,
+    group: Group,
     stack: ExitStack,
 ) -> Iterator[_Runner]:
     for library in libraries:
-        if library.takes(payload.size, queue_limit):
-            place = emulator.place(emulator.make_queue(queue_limit), network)
+        if library.takes(group.payload.size, group.queue_limit):
+            place = emulator.place(emulator.make_queue(group.queue_limit), group.network)
             task = {
                 "peer": library.name,
-                "message": str(payload.path),
+                "message": str(group.payload.path),
                 "place": asdict(place),
             }
-            child = Child(library.python, "peer_process", task, emulator.environment(network))
+            child = Child(library.python, "peer_process", task, emulator.environment(group.network))
             yield _Runner(library, stack.enter_context(child))
 
 

@@ -39,9 +39,7 @@ def main() -> None:
         raise AssertionError("what was opened is not what was sealed")
     opened[0].purge()
     store.close()
-    print(
-        json.dumps({"seal": to_seal, "open": to_open - result, "body": len(body)}), flush=True
-    )
+    print(json.dumps({"seal": to_seal, "open": to_open - result, "body": len(body)}), flush=True)
 
 
 if __name__ == "__main__":

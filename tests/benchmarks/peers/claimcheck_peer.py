@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 
@@ -43,9 +43,7 @@ class _ClaimCheck:
                 "attributes": received["Attributes"],
             }
         )
-        self._sqs.delete_message(
-            QueueUrl=self._url, ReceiptHandle=received["ReceiptHandle"]
-        )
+        self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=received["ReceiptHandle"])
         return message
 
     def close(self) -> None:
@@ -53,7 +51,7 @@ class _ClaimCheck:
 
 
 @unwrap_claim_check
-def _on_record(record: Mapping[str, str]) -> Message:
+def _on_record(record: Mapping[str, Any]) -> Message:
     message: Message = json.loads(record["body"])
     return message
 

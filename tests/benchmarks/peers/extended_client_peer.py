@@ -29,9 +29,7 @@ class _ExtendedClient:
         answer = self._sqs.receive_message(QueueUrl=self._url, WaitTimeSeconds=WAIT_SECONDS)
         [received] = answer["Messages"]
         message: Message = json.loads(received["Body"])
-        self._sqs.delete_message(
-            QueueUrl=self._url, ReceiptHandle=received["ReceiptHandle"]
-        )
+        self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=received["ReceiptHandle"])
         return message
 
     def close(self) -> None:
