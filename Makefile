@@ -8,8 +8,9 @@ MINISTACK := .venv-ministack
 MINISTACK_VERSION := 1.5.33
 BENCH := .venv-bench
 BENCH_TASKIQ := .venv-bench-taskiq
+BENCH_FANFERRO := .venv-bench-fanferro
 PEERS := tests/benchmarks/peers
-BENCH_STAMPS := $(BENCH)/.peers $(BENCH_TASKIQ)/.peers $(MINISTACK)/.installed-$(MINISTACK_VERSION)
+BENCH_STAMPS := $(BENCH)/.peers $(BENCH_TASKIQ)/.peers $(BENCH_FANFERRO)/.peers $(MINISTACK)/.installed-$(MINISTACK_VERSION)
 ARGS ?=
 
 # A shell's own settings must not leak into these environments.
@@ -61,7 +62,7 @@ format: $(VENV)/.dev ## let ruff fix and format
 	$(BIN)/ruff format
 
 clean: ## remove the environments and all that was made
-	rm -rf $(VENV) $(MINISTACK) $(BENCH) $(BENCH_TASKIQ) build dist htmlcov .coverage .coverage.*
+	rm -rf $(VENV) $(MINISTACK) $(BENCH) $(BENCH_TASKIQ) $(BENCH_FANFERRO) build dist htmlcov .coverage .coverage.*
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -94,6 +95,18 @@ $(BENCH_TASKIQ)/.peers: $(PEERS)/requirements-taskiq.txt | $(BENCH_TASKIQ)/.made
 	$(BENCH_TASKIQ)/bin/python -m pip install --quiet --requirement $(PEERS)/requirements-taskiq.txt
 	@touch $@
 
+# fanferro needs Python 3.12: without one its environment stays empty, and it is left out.
+$(BENCH_FANFERRO)/.peers: $(PEERS)/requirements-fanferro.txt
+	@rm -rf $(BENCH_FANFERRO) && mkdir $(BENCH_FANFERRO)
+	@if python=$$($(FIND_PYTHON_3_12) 2>/dev/null); then \
+		echo "Installing fanferro into $(BENCH_FANFERRO)"; \
+		"$$python" -m venv $(BENCH_FANFERRO) && $(BENCH_FANFERRO)/bin/python -m pip install --quiet \
+			--requirement $(PEERS)/requirements-fanferro.txt; \
+	else \
+		echo "fanferro is left out: it needs Python 3.12 or newer, and none was found"; \
+	fi
+	@touch $@
+
 # pip learned --group in 25.1, and many Pythons bring an older one.
 %/.made:
 	@python=$$($(FIND_PYTHON)) && "$$python" -m venv --clear $*
@@ -102,11 +115,15 @@ $(BENCH_TASKIQ)/.peers: $(PEERS)/requirements-taskiq.txt | $(BENCH_TASKIQ)/.made
 
 # Prints the first Python that is new enough, as the installation itself and not as an active
 # virtual environment's or a version manager's stand-in for it.
-define FIND_PYTHON
-for python in python3 python3.13 python3.12 python3.11 python3.14; do \
-	"$$python" -c 'import sys, ensurepip; sys.version_info >= (3, 11) or sys.exit(1); print(sys._base_executable)' \
+FIND_PYTHON = $(call find_python,11)
+# A version manager may have one that is not on the path.
+FIND_PYTHON_3_12 = $(call find_python,12,"$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.1[2-9]*/bin/python)
+
+define find_python
+for python in python3 python3.13 python3.12 python3.11 python3.14 $(2); do \
+	"$$python" -c 'import sys, ensurepip; sys.version_info >= (3, $(1)) or sys.exit(1); print(sys._base_executable)' \
 		2>/dev/null && exit; \
 done; \
-echo 'No Python 3.11 or newer found (tried python3, python3.11 to python3.14; it must have its venv' \
+echo 'No Python 3.$(1) or newer found (tried python3, python3.11 to python3.14; it must have its venv' \
 	'module: on Debian and Ubuntu, "apt install python3-venv").' >&2; exit 1
 endef

@@ -58,6 +58,19 @@ class Shape:
         return latency.seconds + latency.seconds_per_byte * size
 
 
+class Link:
+    """One direction of a network: carries so many bytes a second, for all connections."""
+
+    def __init__(self, bytes_per_second: float) -> None:
+        self._bytes_per_second = bytes_per_second
+        self._free_at = 0.0
+
+    def carry(self, size: int, now: float) -> float:
+        """When the last of `size` bytes, handed over now, has arrived."""
+        self._free_at = max(now, self._free_at) + size / self._bytes_per_second
+        return self._free_at
+
+
 AWS_LIKE = Shape(
     {
         "sqs": Latency(0.008),

@@ -21,7 +21,7 @@ from functools import partial
 
 from tests.benchmarks.billing import Meter
 from tests.benchmarks.framing import Head, read_body, read_head
-from tests.benchmarks.networks import SERVICES, SHAPES, ServiceName, Shape
+from tests.benchmarks.networks import SERVICES, SHAPES, Link, ServiceName, Shape
 from tests.benchmarks.traffic import Traffic
 
 CHUNK_BYTES = 128_000
@@ -31,19 +31,6 @@ BUFFER_BYTES = 1_000_000
 """What is read ahead on one connection."""
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-
-class _Link:
-    """One direction of the network: carries so many bytes a second, for all connections."""
-
-    def __init__(self, bytes_per_second: float) -> None:
-        self._bytes_per_second = bytes_per_second
-        self._free_at = 0.0
-
-    def carry(self, size: int, now: float) -> float:
-        """When the last of `size` bytes, handed over now, has arrived."""
-        self._free_at = max(now, self._free_at) + size / self._bytes_per_second
-        return self._free_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +99,8 @@ class ShapingProxy:
     def __init__(self, host: str, port: int, shape: Shape) -> None:
         self._server = (host, port)
         self._shape = shape
-        self._up = _Link(shape.bytes_per_second)
-        self._down = _Link(shape.bytes_per_second)
+        self._up = Link(shape.bytes_per_second)
+        self._down = Link(shape.bytes_per_second)
         self._meter: Meter | None = None
         self._traffic = Traffic()
 

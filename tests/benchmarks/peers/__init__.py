@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias, cast
 
 from tests.benchmarks.peers.base import Peer, Place
 
-PeerName: TypeAlias = Literal["claimcheck", "boto3", "extended-client", "taskiq"]
+PeerName: TypeAlias = Literal["claimcheck", "boto3", "extended-client", "taskiq", "fanferro"]
 
 _ROOT = Path(__file__).parents[3]
 
@@ -76,6 +76,15 @@ LIBRARIES = (
         module="taskiq_peer",
         elsewhere_from=1_048_576,
         environment=".venv-bench-taskiq",
+    ),
+    Library(
+        name="fanferro",
+        title="fanferro",
+        distribution="fanferro",
+        module="fanferro_peer",
+        elsewhere_from=262_145,
+        environment=".venv-bench-fanferro",
+        needs="it needs Python 3.12 or newer, and none was found",
     ),
 )
 
