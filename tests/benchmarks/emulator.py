@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Final, Self
 
 import boto3
 
@@ -20,7 +20,10 @@ from tests.benchmarks.peers.base import Place
 from tests.benchmarks.traffic import Traffic
 from tests.servers import AwsServer, run_ministack
 
-REGION = "us-west-2"
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+REGION: Final = "us-west-2"
 ROOT = Path(__file__).parents[2]
 ACCOUNT = "000000000000"
 
@@ -106,6 +109,13 @@ class Emulator:
         )
         return url.rpartition("/")[2]
 
+    def empty_bucket(self) -> None:
+        """Remove what a library left there."""
+        s3 = _s3(self.server)
+        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket):
+            for each in page.get("Contents", []):
+                s3.delete_object(Bucket=self.bucket, Key=each["Key"])
+
     def place(self, queue: str, network: NetworkName) -> Place:
         """Where to send to, over a network."""
         sqs = self.endpoints(network)["sqs"]
@@ -156,12 +166,17 @@ def make_emulator(server: AwsServer, proxy: Proxy) -> Emulator:
         BillingMode="PAY_PER_REQUEST",
     )
     bucket = f"bench-{uuid.uuid4().hex[:12]}"
-    s3 = boto3.client(
+    _s3(server).create_bucket(
+        Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION}
+    )
+    return Emulator(server, proxy, table, bucket)
+
+
+def _s3(server: AwsServer) -> S3Client:
+    return boto3.client(
         "s3",
         region_name=server.region,
         endpoint_url=server.endpoint_url,
         aws_access_key_id="test",
         aws_secret_access_key="test",
     )
-    s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
-    return Emulator(server, proxy, table, bucket)

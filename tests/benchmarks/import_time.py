@@ -1,27 +1,26 @@
-"""How long `import claimcheck` and `import pydantic` take, in fresh processes, in turn."""
+"""How long imports take, in fresh processes."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 
-_TIMED = "import time; began = time.perf_counter(); import {}; print(time.perf_counter() - began)"
+_TIMED = "import time; began = time.perf_counter(); {}; print(time.perf_counter() - began)"
 
 
-def import_seconds(pairs: int) -> tuple[list[float], list[float]]:
-    """Seconds of each import of claimcheck, and of pydantic."""
-    _seconds("claimcheck"), _seconds("pydantic")  # writes what is compiled
-    ours, theirs = [], []
-    for _ in range(pairs):
-        ours.append(_seconds("claimcheck"))
-        theirs.append(_seconds("pydantic"))
-    return ours, theirs
+def import_seconds(*statements: str, runs: int) -> list[list[float]]:
+    """Seconds of each statement in each run; the statements take turns.
+
+    The first of all runs is not counted: it compiles what is imported.
+    """
+    taken = [[_seconds(statement) for statement in statements] for _ in range(runs + 1)]
+    return [list(column) for column in zip(*taken[1:], strict=True)]
 
 
-def _seconds(package: str) -> float:
+def _seconds(statement: str) -> float:
     return float(
         subprocess.run(
-            [sys.executable, "-c", _TIMED.format(package)],
+            [sys.executable, "-c", _TIMED.format(statement)],
             capture_output=True,
             text=True,
             check=True,

@@ -67,7 +67,7 @@ def measure(
         for _ in range(rounds):
             for runner in runners:
                 _round(emulator, runner)
-        return [
+        found = [
             RoundTrips(
                 library=runner.library.name,
                 payload=group.payload.name,
@@ -83,6 +83,8 @@ def measure(
             )
             for runner in runners
         ]
+    emulator.empty_bucket()
+    return found
 
 
 def _start(
