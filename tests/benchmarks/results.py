@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,8 +103,14 @@ class Results:
     round_trips: list[RoundTrips]
 
     def write(self, path: Path) -> None:
-        """Keep it."""
-        path.write_bytes(_ADAPTER.dump_json(self, indent=1) + b"\n")
+        """Keep it, each mark and each library's rounds on a line."""
+        facts = _ADAPTER.dump_python(self, mode="json")
+        lists = {name: facts.pop(name) for name in ("marks", "round_trips")}
+        entries = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in facts.items()]
+        for name, rows in lists.items():
+            lines = ",\n  ".join(map(json.dumps, rows))
+            entries.append(f"{json.dumps(name)}: [\n  {lines}\n ]")
+        path.write_text("{\n " + ",\n ".join(entries) + "\n}\n")
 
     @staticmethod
     def read(path: Path) -> Results:

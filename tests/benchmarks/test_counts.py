@@ -38,10 +38,15 @@ def payloads(tmp_path_factory: pytest.TempPathFactory) -> Mapping[PayloadName, P
     return {name: write_payload(name, folder) for name in PAYLOADS if name != "20 MB"}
 
 
-@pytest.fixture
-def emulator(ministack: AwsServer, ministack_url: str) -> Iterator[Emulator]:
+@pytest.fixture(scope="module")
+def proxy(ministack_url: str) -> Iterator[Proxy]:
     with Proxy(ministack_url, "unshaped") as proxy:
-        yield make_emulator(ministack, proxy)
+        yield proxy
+
+
+@pytest.fixture
+def emulator(ministack: AwsServer, proxy: Proxy) -> Emulator:
+    return make_emulator(ministack, proxy)
 
 
 @dataclass(slots=True)
