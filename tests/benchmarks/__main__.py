@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -64,6 +65,7 @@ def _parse() -> argparse.Namespace:
 
 def run(plan: Plan, *, quick: bool) -> Results:
     """Measure everything in a plan."""
+    load = os.getloadavg()[0]
     began = time.monotonic()
 
     def say(what: str) -> None:
@@ -86,6 +88,7 @@ def run(plan: Plan, *, quick: bool) -> Results:
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         machine=machine(),
         versions=versions(libraries),
+        load=load,
         quick=quick,
         skipped=skipped,
         seconds=time.monotonic() - began,

@@ -1,5 +1,8 @@
 """The proxy before the emulator: shapes the network, counts calls and bytes, and meters units.
 
+Polls that find nothing are not counted: how often a consumer asks an empty queue is not the price
+of a message.
+
 A process of its own, so that it takes nothing from the client that is measured:
 
     python -m tests.benchmarks.proxy 127.0.0.1:4566 AWS-like
@@ -29,6 +32,9 @@ CHUNK_BYTES = 128_000
 
 BUFFER_BYTES = 1_000_000
 """What is read ahead on one connection."""
+
+MOST_WITHOUT_MESSAGES = 100
+"""Bytes up to which an answer is looked into for messages."""
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -154,18 +160,21 @@ class ShapingProxy:
         answered = _now()
         larger = max(len(request.body), len(content))
         due = arrived + self._shape.latency(request.service, larger)
+        if not _found_nothing(request, content):
+            self._count(request, len(answer.raw), content, late=max(0.0, answered - due))
+        await _sleep_until(due)
+        await self._send(writer, answer.raw + content)
+
+    def _count(self, request: _Request, head_size: int, content: bytes, *, late: float) -> None:
         traffic = self._traffic
         call = f"{request.service} {request.operation}"
         traffic.calls[call] = traffic.calls.get(call, 0) + 1
         traffic.sent += request.size
-        traffic.received += len(answer.raw) + len(content)
-        if answered > due:
-            traffic.late_calls += 1
-            traffic.late_seconds += answered - due
+        traffic.received += head_size + len(content)
+        traffic.late_calls += late > 0
+        traffic.late_seconds += late
         if self._meter is not None:
             self._meter.add(request.service, request.operation, request.body, content)
-        await _sleep_until(due)
-        await self._send(writer, answer.raw + content)
 
     async def _send(self, writer: asyncio.StreamWriter, data: bytes) -> None:
         view = memoryview(data)
@@ -174,6 +183,13 @@ class ShapingProxy:
             await _sleep_until(self._down.carry(len(chunk), _now()))
             writer.write(chunk)
         await writer.drain()
+
+
+def _found_nothing(request: _Request, content: bytes) -> bool:
+    """Whether it is a poll of an empty queue: they come as often as a consumer likes."""
+    if request.operation != "ReceiveMessage" or len(content) > MOST_WITHOUT_MESSAGES:
+        return False
+    return not json.loads(content).get("Messages")
 
 
 def _now() -> float:

@@ -86,6 +86,7 @@ class Results:
         date: When, as ISO 8601.
         machine: On what.
         versions: Of what, by distribution.
+        load: Processes that wanted a core, before it began (the load average of a minute).
         quick: Whether it was the short form.
         skipped: What was left out, and why.
         seconds: How long it took.
@@ -96,6 +97,7 @@ class Results:
     date: str
     machine: str
     versions: dict[str, str]
+    load: float
     quick: bool
     skipped: list[str]
     seconds: float

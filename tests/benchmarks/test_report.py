@@ -46,6 +46,7 @@ def results(ours: float) -> Results:
         date="2026-01-02T03:04:05+00:00",
         machine="2 cores",
         versions={"Python": "3.11.0"},
+        load=0.5,
         quick=False,
         skipped=["fanferro is left out."],
         seconds=600,

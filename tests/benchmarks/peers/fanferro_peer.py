@@ -2,8 +2,8 @@
 
 It has no call that receives one message: a consumer runs, and is told here to receive as the round
 begins, and to pause once its handler has the message. The round ends when it says that the message
-is acknowledged and the payload, if it was in S3, is deleted. By then it has polled once more, which
-is why it has one ReceiveMessage more than the others.
+is acknowledged and the payload, if it was in S3, is deleted. By then it has polled once more; polls
+that find nothing are not counted.
 """
 
 from __future__ import annotations
