@@ -58,8 +58,8 @@ def _about(results: Results) -> str:
     skipped = "".join(f" {why}" for why in results.skipped)
     return (
         f"{kind}Measured on {results.date[:10]}, in {results.seconds / 60:.0f} minutes, on "
-        f"{results.machine}, with {versions}. Before it began, {results.load:.1f} processes of others "
-        f"wanted a core.{skipped}"
+        f"{results.machine}, with {versions}. Before it began, {results.load:.1f} processes of "
+        f"others wanted a core.{skipped}"
     )
 
 
