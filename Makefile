@@ -6,6 +6,11 @@ BIN := $(VENV)/bin
 MINISTACK := .venv-ministack
 # One version, since the tests rely on what it refuses.
 MINISTACK_VERSION := 1.5.33
+BENCH := .venv-bench
+BENCH_TASKIQ := .venv-bench-taskiq
+BENCH_FANFERRO := .venv-bench-fanferro
+PEERS := tests/benchmarks/peers
+BENCH_STAMPS := $(BENCH)/.peers $(BENCH_TASKIQ)/.peers $(BENCH_FANFERRO)/.peers $(MINISTACK)/.installed-$(MINISTACK_VERSION)
 ARGS ?=
 
 # A shell's own settings must not leak into these environments.
@@ -13,10 +18,10 @@ unexport PYTHONHOME PYTHONPATH PIP_USER
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types imports pytest faults fuzz soak format clean
+.PHONY: help demo test lint types imports pytest faults fuzz soak bench bench-quick format clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.cli ## send large messages through a queue, a store and a worker, all local
 	$(BIN)/claimcheck demo $(ARGS)
@@ -46,12 +51,18 @@ soak: $(VENV)/.dev $(MINISTACK)/.installed-$(MINISTACK_VERSION) ## 10,000 messag
 fuzz: $(VENV)/.dev ## feed 100,000 messages, most of them broken, to all that reads one; more with ARGS='--inputs N'
 	$(BIN)/python -m tests.fuzz.fuzz $(ARGS)
 
+bench: $(BENCH_STAMPS) ## measure against other libraries, and write docs/performance.md; see ARGS=--help
+	$(BENCH)/bin/python -m tests.benchmarks $(ARGS)
+
+bench-quick: $(BENCH_STAMPS) ## the same in under two minutes: fewer payloads and runs, nothing in docs/
+	$(BENCH)/bin/python -m tests.benchmarks --quick $(ARGS)
+
 format: $(VENV)/.dev ## let ruff fix and format
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
 clean: ## remove the environments and all that was made
-	rm -rf $(VENV) $(MINISTACK) build dist htmlcov .coverage .coverage.*
+	rm -rf $(VENV) $(MINISTACK) $(BENCH) $(BENCH_TASKIQ) $(BENCH_FANFERRO) build dist htmlcov .coverage .coverage.*
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -73,6 +84,29 @@ $(MINISTACK)/.installed-$(MINISTACK_VERSION): | $(MINISTACK)/.made
 	$(MINISTACK)/bin/python -m pip install --quiet 'ministack==$(MINISTACK_VERSION)'
 	@touch $@
 
+# What is compared, each at one version. taskiq-aio-sqs needs another botocore than the rest.
+$(BENCH)/.peers: pyproject.toml $(PEERS)/requirements.txt | $(BENCH)/.made
+	@echo "Installing letsgo-claimcheck and what it is measured against into $(BENCH)"
+	$(BENCH)/bin/python -m pip install --quiet --editable . --requirement $(PEERS)/requirements.txt
+	@touch $@
+
+$(BENCH_TASKIQ)/.peers: $(PEERS)/requirements-taskiq.txt | $(BENCH_TASKIQ)/.made
+	@echo "Installing taskiq-aio-sqs into $(BENCH_TASKIQ)"
+	$(BENCH_TASKIQ)/bin/python -m pip install --quiet --requirement $(PEERS)/requirements-taskiq.txt
+	@touch $@
+
+# fanferro needs Python 3.12: without one its environment stays empty, and it is left out.
+$(BENCH_FANFERRO)/.peers: $(PEERS)/requirements-fanferro.txt
+	@rm -rf $(BENCH_FANFERRO) && mkdir $(BENCH_FANFERRO)
+	@if python=$$($(FIND_PYTHON_3_12) 2>/dev/null); then \
+		echo "Installing fanferro into $(BENCH_FANFERRO)"; \
+		"$$python" -m venv $(BENCH_FANFERRO) && $(BENCH_FANFERRO)/bin/python -m pip install --quiet \
+			--requirement $(PEERS)/requirements-fanferro.txt; \
+	else \
+		echo "fanferro is left out: it needs Python 3.12 or newer, and none was found"; \
+	fi
+	@touch $@
+
 # pip learned --group in 25.1, and many Pythons bring an older one.
 %/.made:
 	@python=$$($(FIND_PYTHON)) && "$$python" -m venv --clear $*
@@ -81,11 +115,15 @@ $(MINISTACK)/.installed-$(MINISTACK_VERSION): | $(MINISTACK)/.made
 
 # Prints the first Python that is new enough, as the installation itself and not as an active
 # virtual environment's or a version manager's stand-in for it.
-define FIND_PYTHON
-for python in python3 python3.13 python3.12 python3.11 python3.14; do \
-	"$$python" -c 'import sys, ensurepip; sys.version_info >= (3, 11) or sys.exit(1); print(sys._base_executable)' \
+FIND_PYTHON = $(call find_python,11)
+# A version manager may have one that is not on the path.
+FIND_PYTHON_3_12 = $(call find_python,12,"$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.1[2-9]*/bin/python)
+
+define find_python
+for python in python3 python3.13 python3.12 python3.11 python3.14 $(2); do \
+	"$$python" -c 'import sys, ensurepip; sys.version_info >= (3, $(1)) or sys.exit(1); print(sys._base_executable)' \
 		2>/dev/null && exit; \
 done; \
-echo 'No Python 3.11 or newer found (tried python3, python3.11 to python3.14; it must have its venv' \
+echo 'No Python 3.$(1) or newer found (tried python3, python3.11 to python3.14; it must have its venv' \
 	'module: on Debian and Ubuntu, "apt install python3-venv").' >&2; exit 1
 endef

@@ -1,0 +1,239 @@
+"""The marks: what is to be reached, and what was found. A mark that is missed is not moved."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks.children import Child, answer_of
+from tests.benchmarks.emulator import Emulator
+from tests.benchmarks.import_time import import_seconds
+from tests.benchmarks.measuring import Spread, ratio
+from tests.benchmarks.networks import NETWORKS, NetworkName
+from tests.benchmarks.payloads import PayloadFile, PayloadName
+from tests.benchmarks.plan import NEW_QUEUE, OLD_QUEUE, Plan
+from tests.benchmarks.queues import fill
+from tests.benchmarks.results import Mark, RoundTrips
+from tests.benchmarks.worker_throughput import THREADS
+
+Say = Callable[[str], None]
+
+_PYTHON = Path(sys.executable)
+_WHOLE = 100
+"""Milliseconds from which fractions say nothing."""
+
+_ROUND_TRIPS: tuple[tuple[str, PayloadName, int, float], ...] = (
+    ("round trip 300 KB", "300 KB", NEW_QUEUE, 0.40),
+    ("round trip 1 MB", "1 MB", NEW_QUEUE, 0.50),
+    ("round trip 5 MB stored in DynamoDB", "5 MB", OLD_QUEUE, 0.85),
+    ("round trip 20 MB stored in DynamoDB", "20 MB", NEW_QUEUE, 1.0),
+    ("round trip 1.5 MB that does not compress", "1.5 MB noise", NEW_QUEUE, 1.0),
+)
+"""Each against AWS's extended client on the AWS-like network, and at most so many times it. On a
+queue of 1 MiB, except where the message would fit that."""
+
+
+def measure_marks(
+    emulator: Emulator,
+    plan: Plan,
+    payloads: Mapping[PayloadName, PayloadFile],
+    round_trips: Sequence[RoundTrips],
+    say: Say,
+) -> list[Mark]:
+    """The table of marks.
+
+    Args:
+        emulator: Where.
+        plan: How often.
+        payloads: The messages.
+        round_trips: What was measured before, from which some marks follow.
+        say: Told what is measured next.
+    """
+    small, large = payloads["2 KB"], payloads["20 MB"]
+    marks: list[Mark] = []
+    for network in NETWORKS:
+        say(f"small messages, {network}")
+        marks += _small_sends(emulator, network, small, plan.small_sends[network])
+    say("what the claim check adds, with no network")
+    marks.append(_layer(small, plan.layer_sends))
+    marks += _against_extended_client(round_trips)
+    say("memory")
+    marks += _memory(emulator, large, plan.memory_runs)
+    for network in NETWORKS:
+        say(f"worker, {network}")
+        marks.append(_worker(emulator, network, small, plan))
+    for network in NETWORKS:
+        say(f"batches, {network}")
+        marks.append(_batches(emulator, network, small, plan))
+    say("imports")
+    marks.append(_import(plan.imports))
+    return marks
+
+
+def _small_sends(
+    emulator: Emulator, network: NetworkName, message: PayloadFile, calls: int
+) -> Iterator[Mark]:
+    took = answer_of(
+        _PYTHON,
+        "small_sends",
+        {"message": str(message.path), "calls": calls},
+        _environment(emulator, network),
+    )
+    for what, name, limit in (("wall", "wall", 1.03), ("CPU", "cpu", 1.05)):
+        ours, theirs = _column(took, "ours", name), _column(took, "theirs", name)
+        yield Mark(
+            work=f"sending 2 KB, against `json.dumps` and boto3: {what}, {network}",
+            limit=limit,
+            at_most=True,
+            unit="x",
+            measured=ratio(ours, theirs),
+            detail=f"{_milliseconds(ours)} against {_milliseconds(theirs)}",
+        )
+
+
+def _layer(message: PayloadFile, calls: int) -> Mark:
+    took = answer_of(
+        _PYTHON, "claim_check_layer", {"message": str(message.path), "calls": calls}, {}
+    )
+    ours, theirs = _column(took, "ours", "wall"), _column(took, "theirs", "wall")
+    return Mark(
+        work="`claimcheck.enqueue` of 2 KB, beyond `letsgo_queue.enqueue`, no network",
+        limit=15,
+        at_most=True,
+        unit="µs",
+        measured=Spread.of([(a - b) * 1e6 for a, b in zip(ours, theirs, strict=True)]),
+        detail=f"{Spread.of(ours).median * 1e6:.1f} µs against "
+        f"{Spread.of(theirs).median * 1e6:.1f} µs",
+    )
+
+
+def _against_extended_client(round_trips: Sequence[RoundTrips]) -> Iterator[Mark]:
+    found = {
+        (each.library, each.payload, each.queue_limit, each.network): each for each in round_trips
+    }
+    for work, payload, queue, limit in _ROUND_TRIPS:
+        ours = found["claimcheck", payload, queue, "AWS-like"]
+        theirs = found["extended-client", payload, queue, "AWS-like"]
+        yield Mark(
+            work=f"{work}, against AWS's extended client",
+            limit=limit,
+            at_most=True,
+            unit="x",
+            measured=ratio(ours.wall, theirs.wall),
+            detail=f"{_milliseconds(ours.wall)} against {_milliseconds(theirs.wall)}",
+        )
+    ours = found["claimcheck", "300 KB", NEW_QUEUE, "AWS-like"]
+    theirs = found["extended-client", "300 KB", NEW_QUEUE, "AWS-like"]
+    exact = ours.dollars_per_million / theirs.dollars_per_million
+    yield Mark(
+        work="dollars per million of 300 KB, against AWS's extended client",
+        limit=0.35,
+        at_most=True,
+        unit="x",
+        measured=Spread(exact, exact, exact),
+        detail=f"${ours.dollars_per_million:.2f} against ${theirs.dollars_per_million:.2f}",
+    )
+
+
+def _memory(emulator: Emulator, message: PayloadFile, runs: int) -> Iterator[Mark]:
+    took = [
+        answer_of(
+            _PYTHON,
+            "sealing_memory",
+            {"message": str(message.path), "table": emulator.table},
+            emulator.environment("loopback"),
+        )
+        for _ in range(runs)
+    ]
+    for what, name, limit in (("sealing", "seal", 1.0), ("opening", "open", 1.5)):
+        yield Mark(
+            work=f"extra peak memory {what} 20 MB, in bodies",
+            limit=limit,
+            at_most=True,
+            unit="x",
+            measured=Spread.of([each[name] / each["body"] for each in took]),
+            detail=f"{Spread.of([each[name] for each in took]).median / 1e6:.1f} MB",
+        )
+
+
+def _worker(emulator: Emulator, network: NetworkName, message: PayloadFile, plan: Plan) -> Mark:
+    environment = _environment(emulator, network)
+    queue = environment["LETSGO_QUEUE_URL"].rpartition("/")[2]
+
+    def messages_per_second(library: str) -> float:
+        fill(emulator, queue, message, plan.worker_messages)
+        task = {"with": library, "messages": plan.worker_messages}
+        return float(answer_of(_PYTHON, "worker_throughput", task, environment))
+
+    ours, theirs = [], []
+    for _ in range(plan.worker_pairs):
+        ours.append(messages_per_second("claimcheck"))
+        theirs.append(messages_per_second("boto3"))
+    return Mark(
+        work=f"worker, 2 KB, {THREADS} threads, against a bare boto3 loop: {network}",
+        limit=1.0,
+        at_most=False,
+        unit="x",
+        measured=ratio(ours, theirs),
+        detail=f"{_rate(ours)} against {_rate(theirs)}",
+    )
+
+
+def _batches(emulator: Emulator, network: NetworkName, message: PayloadFile, plan: Plan) -> Mark:
+    environment = _environment(emulator, network)
+    task = {"message": str(message.path), "messages": plan.batch_messages}
+    ours, theirs = [], []
+    with Child(_PYTHON, "batch_sending", task, environment) as child:
+        for _ in range(plan.batch_pairs):
+            ours.append(plan.batch_messages / child.ask()["wall"])
+            theirs.append(plan.batch_messages / child.ask()["wall"])
+        child.finish()
+    emulator.server.sqs().purge_queue(QueueUrl=environment["LETSGO_QUEUE_URL"])
+    return Mark(
+        work=f"{plan.batch_messages:,} of 2 KB in batches, against `send_message_batch`: {network}",
+        limit=1.0,
+        at_most=False,
+        unit="x",
+        measured=ratio(ours, theirs),
+        detail=f"{_rate(ours)} against {_rate(theirs)}",
+    )
+
+
+def _import(pairs: int) -> Mark:
+    ours, theirs, model = import_seconds(
+        "import claimcheck", "import pydantic", "from pydantic import BaseModel", runs=pairs
+    )
+    return Mark(
+        work="`import claimcheck`, against `import pydantic`",
+        limit=1.3,
+        at_most=True,
+        unit="x",
+        measured=ratio(ours, theirs),
+        detail=f"{_milliseconds(ours)} against {_milliseconds(theirs)}; "
+        f"`from pydantic import BaseModel` takes {_milliseconds(model)}",
+    )
+
+
+def _environment(emulator: Emulator, network: NetworkName) -> dict[str, str]:
+    """A queue of its own for both sides of a mark, as claimcheck's settings have it."""
+    place = emulator.place(emulator.make_queue(NEW_QUEUE), network)
+    return {
+        **emulator.environment(network),
+        "LETSGO_QUEUE_URL": place.queue_url,
+        "CLAIMCHECK_STORE": f"dynamodb://{place.table}",
+    }
+
+
+def _column(took: Mapping[str, Any], side: str, name: str) -> list[float]:
+    return [cost[name] for cost in took[side]]
+
+
+def _milliseconds(seconds: Sequence[float]) -> str:
+    found = Spread.of(seconds).median * 1e3
+    return f"{found:,.0f} ms" if found >= _WHOLE else f"{found:.3g} ms"
+
+
+def _rate(per_second: Sequence[float]) -> str:
+    return f"{Spread.of(per_second).median:,.0f}/s"

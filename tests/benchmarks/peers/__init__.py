@@ -1,0 +1,100 @@
+"""What is compared: each library's way to send a message, receive it and be done with it."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias, cast
+
+from tests.benchmarks.peers.base import Peer, Place
+
+PeerName: TypeAlias = Literal["claimcheck", "boto3", "extended-client", "taskiq", "fanferro"]
+
+_ROOT = Path(__file__).parents[3]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Library:
+    """A library that is compared.
+
+    Attributes:
+        name: What it is called in commands and results.
+        title: What it is called in tables.
+        distribution: What it is called on PyPI.
+        module: What sends and receives with it.
+        environment: The virtual environment that has it.
+        needs: What is missing where that environment is not there.
+        elsewhere_from: Bytes from which it keeps a message elsewhere; None if it does not.
+    """
+
+    name: PeerName
+    title: str
+    distribution: str
+    module: str
+    elsewhere_from: int | None
+    environment: str = ".venv-bench"
+    needs: str = "it is not installed"
+
+    @property
+    def python(self) -> Path:
+        """The Python to run it with."""
+        return _ROOT / self.environment / "bin" / "python"
+
+    def takes(self, size: int, queue_limit: int) -> bool:
+        """Whether it can send a message of `size` bytes to a queue that accepts `queue_limit`."""
+        keeps_it = self.elsewhere_from is not None and size >= self.elsewhere_from
+        return keeps_it or size <= queue_limit
+
+
+LIBRARIES = (
+    Library(
+        name="claimcheck",
+        title="claimcheck",
+        distribution="letsgo-claimcheck",
+        module="claimcheck_peer",
+        elsewhere_from=250_001,
+    ),
+    Library(
+        name="boto3",
+        title="boto3 alone",
+        distribution="boto3",
+        module="boto3_peer",
+        elsewhere_from=None,
+    ),
+    Library(
+        name="extended-client",
+        title="AWS extended client",
+        distribution="amazon-sqs-extended-client",
+        module="extended_client_peer",
+        elsewhere_from=262_145,
+    ),
+    Library(
+        name="taskiq",
+        title="taskiq-aio-sqs",
+        distribution="taskiq-aio-sqs",
+        module="taskiq_peer",
+        elsewhere_from=1_048_576,
+        environment=".venv-bench-taskiq",
+    ),
+    Library(
+        name="fanferro",
+        title="fanferro",
+        distribution="fanferro",
+        module="fanferro_peer",
+        elsewhere_from=262_145,
+        environment=".venv-bench-fanferro",
+        needs="it needs Python 3.12 or newer, and none was found",
+    ),
+)
+
+
+def library(name: str) -> Library:
+    """A library by its name."""
+    return next(each for each in LIBRARIES if each.name == name)
+
+
+def open_peer(name: str, place: Place) -> Peer:
+    """Make a library ready; to be called in a process that has it."""
+    module = importlib.import_module(f"{__name__}.{library(name).module}")
+    return cast("Peer", module.open_peer(place))

@@ -1,0 +1,60 @@
+"""claimcheck: `enqueue`, and `@unwrap_claim_check` on a function that works on one record.
+
+That is how it is used beside a receive loop of one's own, and so call for call what the others are
+measured doing. `Worker`, which has a loop of its own, is measured in `worker_throughput.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import boto3
+
+from claimcheck import enqueue, unwrap_claim_check
+from tests.benchmarks.peers.base import WAIT_SECONDS, Message, Peer, Place
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class _ClaimCheck:
+    def __init__(self, place: Place) -> None:
+        os.environ["LETSGO_QUEUE_URL"] = self._url = place.queue_url
+        os.environ["CLAIMCHECK_STORE"] = f"dynamodb://{place.table}"
+        self._sqs = boto3.client("sqs")
+
+    def send(self, message: Message) -> None:
+        enqueue(message)
+
+    def receive(self) -> Message:
+        answer = self._sqs.receive_message(
+            QueueUrl=self._url,
+            WaitTimeSeconds=WAIT_SECONDS,
+            MessageSystemAttributeNames=["ApproximateReceiveCount"],
+        )
+        [received] = answer["Messages"]
+        message = _on_record(
+            {
+                "messageId": received["MessageId"],
+                "receiptHandle": received["ReceiptHandle"],
+                "body": received["Body"],
+                "attributes": received["Attributes"],
+            }
+        )
+        self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=received["ReceiptHandle"])
+        return message
+
+    def close(self) -> None:
+        self._sqs.close()
+
+
+@unwrap_claim_check
+def _on_record(record: Mapping[str, Any]) -> Message:
+    message: Message = json.loads(record["body"])
+    return message
+
+
+def open_peer(place: Place) -> Peer:
+    return _ClaimCheck(place)

@@ -1,0 +1,44 @@
+"""AWS's own extended client for Python: what is over 262,144 bytes goes to S3."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sqs_extended_client.client import S3_KEY_MARKER, SQSExtendedClientSession
+
+from tests.benchmarks.payloads import encode
+from tests.benchmarks.peers.base import WAIT_SECONDS, Message, Peer, Place
+
+
+class _ExtendedClient:
+    def __init__(self, place: Place) -> None:
+        self._url = place.queue_url
+        self._sqs: Any = SQSExtendedClientSession().client("sqs")
+        self._sqs.large_payload_support = place.bucket
+        # As claimcheck does: without it payloads stay until a lifecycle rule removes them.
+        self._sqs.delete_payload_from_s3 = True
+        # Its own takes what follows the last "-" for SQS's receipt handle, and those of MiniStack
+        # have a "-". This does the same work and finds the handle where it was put.
+        self._sqs.get_original_receipt_handle = _after_the_marker
+
+    def send(self, message: Message) -> None:
+        self._sqs.send_message(QueueUrl=self._url, MessageBody=encode(message))
+
+    def receive(self) -> Message:
+        answer = self._sqs.receive_message(QueueUrl=self._url, WaitTimeSeconds=WAIT_SECONDS)
+        [received] = answer["Messages"]
+        message: Message = json.loads(received["Body"])
+        self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=received["ReceiptHandle"])
+        return message
+
+    def close(self) -> None:
+        self._sqs.close()
+
+
+def _after_the_marker(handle: str) -> str:
+    return handle.rpartition(S3_KEY_MARKER)[2]
+
+
+def open_peer(place: Place) -> Peer:
+    return _ExtendedClient(place)

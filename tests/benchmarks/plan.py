@@ -1,0 +1,97 @@
+"""How much a run measures: the full form, and the quick one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tests.benchmarks.networks import NETWORKS, NetworkName
+from tests.benchmarks.payloads import PAYLOADS, PayloadName
+from tests.benchmarks.peers import LIBRARIES, PeerName
+
+NEW_QUEUE = 1_048_576
+"""What SQS queues accept since August 2025."""
+
+OLD_QUEUE = 262_144
+"""What older ones accept."""
+
+QUEUES = (NEW_QUEUE, OLD_QUEUE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is measured, and how often.
+
+    Attributes:
+        libraries: Which.
+        rounds: Rounds of each payload; payloads that are not named are left out.
+        groups: The queues and networks on which each payload is sent.
+        small_sends: Pairs of sends for the mark on small messages, by network.
+        layer_sends: Pairs of sends with no network.
+        imports: Pairs of imports.
+        memory_runs: Processes that seal and open.
+        batch_messages: Messages sent in batches, each way.
+        batch_pairs: How often each way.
+        worker_messages: Messages that a worker handles.
+        worker_pairs: How often, with each.
+    """
+
+    libraries: tuple[PeerName, ...]
+    rounds: Mapping[PayloadName, int]
+    groups: Mapping[PayloadName, tuple[tuple[int, NetworkName], ...]]
+    small_sends: Mapping[NetworkName, int]
+    layer_sends: int
+    imports: int
+    memory_runs: int
+    batch_messages: int
+    batch_pairs: int
+    worker_messages: int
+    worker_pairs: int
+
+
+_EVERYWHERE: tuple[tuple[int, NetworkName], ...] = tuple(
+    (queue, network) for queue in QUEUES for network in NETWORKS
+)
+
+FULL = Plan(
+    libraries=tuple(library.name for library in LIBRARIES),
+    rounds={
+        "2 KB": 25,
+        "100 KB": 25,
+        "300 KB": 25,
+        "1 MB": 21,
+        "5 MB": 13,
+        "20 MB": 7,
+        "1.5 MB noise": 15,
+    },
+    groups=dict.fromkeys(PAYLOADS, _EVERYWHERE),
+    small_sends={"loopback": 2_000, "AWS-like": 400},
+    layer_sends=10_000,
+    imports=20,
+    memory_runs=3,
+    batch_messages=10_000,
+    batch_pairs=3,
+    worker_messages=2_000,
+    worker_pairs=5,
+)
+
+QUICK = Plan(
+    libraries=("claimcheck", "boto3", "extended-client"),
+    rounds={"2 KB": 5, "300 KB": 7, "1 MB": 5, "5 MB": 5, "20 MB": 3, "1.5 MB noise": 5},
+    groups={
+        "2 KB": ((NEW_QUEUE, "AWS-like"),),
+        "300 KB": ((NEW_QUEUE, "AWS-like"),),
+        "1 MB": ((NEW_QUEUE, "AWS-like"),),
+        "5 MB": ((OLD_QUEUE, "AWS-like"),),
+        "20 MB": ((NEW_QUEUE, "AWS-like"),),
+        "1.5 MB noise": ((NEW_QUEUE, "AWS-like"),),
+    },
+    small_sends={"loopback": 500, "AWS-like": 100},
+    layer_sends=2_000,
+    imports=5,
+    memory_runs=1,
+    batch_messages=1_000,
+    batch_pairs=2,
+    worker_messages=600,
+    worker_pairs=2,
+)

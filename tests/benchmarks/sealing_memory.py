@@ -1,0 +1,46 @@
+"""How much memory sealing and opening a large body take, beside the body and the result.
+
+A fresh process with claims in DynamoDB. Before it is measured it has sealed and opened a small
+claim, so that what is loaded on first use does not count.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from claimcheck import ClaimCheck, open_store
+from claimcheck.claim_check import Opened, Sealed
+from tests.benchmarks.measuring import extra_peak_bytes
+
+_SMALL = json.dumps({"type": "bench:small", "payload": os.urandom(3_000).hex()}).encode()
+
+
+def main() -> None:
+    """Seal and open, and print the extra bytes of each and the size of the body."""
+    task = json.loads(sys.argv[1])
+    store = open_store(f"dynamodb://{task['table']}", region=os.environ["AWS_REGION"])
+    claim_check = ClaimCheck(store, threshold=1_000, inline_limit=1_500)
+    claim_check.open(claim_check.seal(_SMALL).body.decode()).purge()
+
+    # As it goes on a queue: compact, and what is not ASCII as it is.
+    message = json.loads(Path(task["message"]).read_text())
+    body = json.dumps(message, separators=(",", ":"), ensure_ascii=False).encode()
+    del message
+    sealed: list[Sealed] = []
+    opened: list[Opened] = []
+    to_seal = extra_peak_bytes(lambda: sealed.append(claim_check.seal(body)))
+    on_queue = sealed[0].body.decode()
+    to_open = extra_peak_bytes(lambda: opened.append(claim_check.open(on_queue)))
+    result = sys.getsizeof(opened[0].body)
+    if opened[0].body.encode() != body:
+        raise AssertionError("what was opened is not what was sealed")
+    opened[0].purge()
+    store.close()
+    print(json.dumps({"seal": to_seal, "open": to_open - result, "body": len(body)}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

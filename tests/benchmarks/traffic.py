@@ -1,0 +1,46 @@
+"""What went through the proxy."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from tests.benchmarks.prices import Units
+
+
+@dataclass(slots=True, kw_only=True)
+class Traffic:
+    """What went through the proxy.
+
+    Attributes:
+        calls: Requests, by "service operation".
+        sent: Bytes of the requests, heads included.
+        received: Bytes of the answers, heads included.
+        late_calls: Answers that the emulator gave later than the model has them.
+        late_seconds: By how much, in all.
+        units: What AWS would bill; only where it was metered.
+    """
+
+    calls: dict[str, int] = field(default_factory=dict)
+    sent: int = 0
+    received: int = 0
+    late_calls: int = 0
+    late_seconds: float = 0.0
+    units: Units = field(default_factory=Units)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """What the proxy printed."""
+        facts: dict[str, Any] = json.loads(text)
+        return cls(**{**facts, "units": Units(**facts["units"])})
+
+    @property
+    def call_count(self) -> int:
+        """All requests."""
+        return sum(self.calls.values())
+
+    @property
+    def wire_bytes(self) -> int:
+        """Bytes in both directions."""
+        return self.sent + self.received
