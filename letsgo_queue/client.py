@@ -105,14 +105,12 @@ class Client:
         if queue is None and self._given is not None:
             return self._given
         with self._lock:
-            if queue not in self._transports:
-                settings = self._settings or QueueSettings.from_environment()
-                # One transport for a queue, also where one call names it and another does not.
-                url = queue or self._url or settings.local_queue_url or settings.queue_url
-                if url not in self._transports:
-                    self._transports[url] = open_transport(url, settings)
-                self._transports[queue] = self._transports[url]
-            return self._transports[queue]
+            settings = self._settings or QueueSettings.from_environment()
+            # One transport for a queue, also where one call names it and another does not.
+            url = queue or self._url or settings.local_queue_url or settings.queue_url
+            if url not in self._transports:
+                self._transports[url] = open_transport(url, settings)
+            return self._transports[url]
 
     def enqueue(
         self,
@@ -146,14 +144,19 @@ class Client:
             SettingsInvalid: No queue, or none that can be used.
         """
         message_type, body = encode(message)
-        checked = check_attributes(attributes)
+        try:
+            checked = check_attributes(attributes)
+        except MessageInvalid as error:
+            # Before the queue is looked for, which may take a request.
+            self._refused(message_type, body, queue or self._url or "", error)
+            raise
         transport = self.transport(queue)
         sending = self._start(
             message_type,
             body,
             transport,
             attributes=checked,
-            delay_seconds=check_delay(delay_seconds, transport),
+            delay_seconds=delay_seconds,
             group_id=group_id,
             deduplication_id=deduplication_id,
         )
@@ -234,24 +237,36 @@ class Client:
         transport: Transport,
         *,
         attributes: Mapping[str, MessageAttribute],
-        delay_seconds: int,
+        delay_seconds: float,
         group_id: str | None,
         deduplication_id: str | None,
     ) -> Sending:
         try:
+            delay = check_delay(delay_seconds, transport)
             outgoing = OutgoingMessage(
                 type=message_type,
                 body=body,
-                attributes=with_due_time(attributes, delay_seconds, self._clock()),
-                delay_seconds=delay_seconds,
+                attributes=with_due_time(attributes, delay, self._clock()),
+                delay_seconds=delay,
                 group_id=check_group(group_id, transport),
                 deduplication_id=make_deduplication_id(deduplication_id, body, transport),
             )
         except LetsGoQueueError as error:
-            refused = OutgoingMessage(type=message_type, body=body, attributes=attributes)
-            self._listeners.emit(not_sent(refused, transport, len(body), error))
+            self._refused(message_type, body, transport.url, error, attributes)
             raise
         return Sending(outgoing, transport, self._middleware, self._listeners.emit)
+
+    def _refused(
+        self,
+        message_type: str,
+        body: bytes,
+        queue: str,
+        error: LetsGoQueueError,
+        attributes: Mapping[str, MessageAttribute] | None = None,
+    ) -> None:
+        """Tell listeners of a message whose options break a rule."""
+        refused = OutgoingMessage(type=message_type, body=body, attributes=attributes or {})
+        self._listeners.emit(not_sent(refused, queue, len(body), error))
 
     async def aenqueue(
         self, message: AnyMessage, **options: Unpack[EnqueueOptions]

@@ -48,7 +48,8 @@ class MessageNotSent(Event):
     """A message was refused before it was sent, or by the queue.
 
     Where `error` is `SendUncertain` the queue may have it all the same. What cannot be written as
-    a message, or asks for a queue that is not there, has no event.
+    a message at all, or asks for a queue that is not there, has no event; nor have the messages of
+    `enqueue_many` where an option for all of them is wrong.
 
     Attributes:
         size: Bytes of the body as given.

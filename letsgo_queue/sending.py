@@ -89,27 +89,25 @@ class Sending:
                 middleware.send_failed(its_message, error)
             except Exception:
                 logger.exception("%r could not undo its part", middleware)
-        self._emit(not_sent(self._message, self._transport, self._size_given, error))
+        self._emit(not_sent(self._message, self._transport.url, self._size_given, error))
 
 
 def _interrupted() -> SendFailed:
     return SendFailed("it was not sent: the sending was interrupted", retryable=True)
 
 
-def not_sent(
-    message: OutgoingMessage, transport: Transport, size: int, error: Exception
-) -> MessageNotSent:
+def not_sent(message: OutgoingMessage, queue: str, size: int, error: Exception) -> MessageNotSent:
     """What listeners get of a message that was not sent.
 
     Args:
         message: The message, as far as the middleware came with it.
-        transport: The queue.
+        queue: URL of the queue.
         size: Bytes of the body as given.
         error: Why.
     """
     return MessageNotSent(
         type=message.type,
-        queue=transport.url,
+        queue=queue,
         size=size,
         attributes_size=attributes_size(message.attributes),
         error=error,

@@ -40,6 +40,12 @@ def near_limit(report: AuditReport) -> list[TypeReport]:
     return [each for each in report.types if each.size.largest >= settings.warn_at * settings.limit]
 
 
+def unused_budgets(report: AuditReport) -> list[str]:
+    """The budgets that no type has: of tests that did not run, or misspelt."""
+    used = {budget_key(each.type, report.settings.budgets) for each in report.types}
+    return [key for key in report.settings.budgets if key not in used]
+
+
 def budget_key(message_type: str, budgets: Mapping[str, int]) -> str | None:
     """The budget of a type: that of its own name, else that of the first pattern it matches."""
     if message_type in budgets:

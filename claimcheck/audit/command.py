@@ -45,12 +45,12 @@ def show_report(report: AuditReport, *, json: Path | None, html: Path | None) ->
     Raises:
         AuditInvalid: A file cannot be written.
     """
-    problems = list(problem_lines(report))
-    _print([*report_lines(report), *problems])
     if json is not None:
         report.save(json)
     if html is not None:
         write_text(html, page(report))
+    problems = list(problem_lines(report))
+    _print([*report_lines(report), *problems])
     return not any(line.tone == "failure" for line in problems)
 
 
@@ -63,7 +63,8 @@ def show_comparison(before: AuditReport, after: AuditReport) -> bool:
     changes = compare(before, after)
     max_growth = after.settings.max_growth
     grown = list(growth_lines(changes, max_growth))
-    _print([*change_lines(changes, max_growth), *grown])
+    verdict = grown or [Line(f"nothing has grown by more than {max_growth:.0%}", "dim")]
+    _print([*change_lines(changes, max_growth), *verdict])
     return not grown
 
 

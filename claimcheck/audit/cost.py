@@ -100,15 +100,15 @@ class Prices(BaseModel, frozen=True, extra="forbid"):
         "https://aws.amazon.com/dynamodb/pricing/on-demand/",
         "https://aws.amazon.com/s3/pricing/",
     )
-    sqs_request: float = Field(default=0.40, ge=0)
-    sqs_fifo_request: float = Field(default=0.50, ge=0)
-    dynamodb_write: float = Field(default=0.625, ge=0)
-    dynamodb_read: float = Field(default=0.125, ge=0)
-    dynamodb_gb_month: float = Field(default=0.25, ge=0)
-    s3_put: float = Field(default=5.00, ge=0)
-    s3_get: float = Field(default=0.40, ge=0)
-    s3_gb_month: float = Field(default=0.023, ge=0)
-    stored_seconds: float = Field(default=60, ge=0)
+    sqs_request: float = Field(default=0.40, ge=0, allow_inf_nan=False)
+    sqs_fifo_request: float = Field(default=0.50, ge=0, allow_inf_nan=False)
+    dynamodb_write: float = Field(default=0.625, ge=0, allow_inf_nan=False)
+    dynamodb_read: float = Field(default=0.125, ge=0, allow_inf_nan=False)
+    dynamodb_gb_month: float = Field(default=0.25, ge=0, allow_inf_nan=False)
+    s3_put: float = Field(default=5.00, ge=0, allow_inf_nan=False)
+    s3_get: float = Field(default=0.40, ge=0, allow_inf_nan=False)
+    s3_gb_month: float = Field(default=0.023, ge=0, allow_inf_nan=False)
+    stored_seconds: float = Field(default=60, ge=0, allow_inf_nan=False)
 
     def dollars(self, units: Units) -> float:
         """What AWS asks for units."""
@@ -153,7 +153,7 @@ def units_with_s3(size: int, *, fifo: bool = False) -> Units:
     """What one message is billed whose body is in S3, as AWS's extended client has it.
 
     Args:
-        size: Bytes of the body, which that client does not compress.
+        size: Bytes that go to S3, since that client does not compress.
         fifo: Whether the queue is FIFO.
     """
     pointer = units_of(S3_POINTER_BYTES, fifo=fifo)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from pydantic_core import from_json
 
@@ -19,8 +20,15 @@ from claimcheck.stores.memory import MemoryClaimStore
 from letsgo_queue.errors import MessageInvalid
 from letsgo_queue.events import Event, MessageNotSent, MessageSent
 from letsgo_queue.message import encode
+from letsgo_queue.words import printable
 
 _QUEUE = "files"
+
+
+class _Limits(TypedDict):
+    threshold: int
+    inline_limit: int
+    max_size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +81,16 @@ def weigh_files(
     """
     weighing: list[str] = []
     audit = SizeAudit(settings, label=lambda: weighing[0])
-    store = MemoryClaimStore()
-    sealer = ClaimCheck(
-        store,
+    limits = _Limits(
         threshold=claim_check.threshold,
         inline_limit=claim_check.inline_limit or settings.limit,
         max_size=claim_check.max_size,
     )
     left_out = []
     for path in paths:
-        weighing[:] = [path.relative_to(folder).as_posix()]
+        weighing[:] = [printable(path.relative_to(folder).as_posix())]
         try:
-            audit(_as_sent(path, _type_for(path, folder), sealer))
+            audit(_as_sent(path, _type_for(path, folder), limits))
         except (OSError, ValueError, MessageInvalid) as error:
             left_out.append(LeftOut(path, _reason(error)))
         advance()
@@ -97,19 +103,19 @@ def _type_for(path: Path, folder: Path) -> str:
     return folder.resolve().name if below == "." else below
 
 
-def _as_sent(path: Path, default_type: str, sealer: ClaimCheck) -> Event:
+def _as_sent(path: Path, default_type: str, limits: _Limits) -> Event:
     """The event of a file's message, were it enqueued."""
     content = from_json(path.read_bytes())
-    is_message = isinstance(content, dict) and content.keys() == {"type", "payload"}
+    is_message = isinstance(content, dict) and "type" in content.keys() <= {"type", "payload"}
     message = content if is_message else {"type": default_type, "payload": content}
     message_type, body = encode(message)
     try:
-        sealed = sealer.seal(body, type=message_type)
+        # A store for itself, as what is stored is thrown away.
+        sealed = ClaimCheck(MemoryClaimStore(), **limits).seal(body, type=message_type)
     except BodyTooLarge as error:
         return MessageNotSent(
             type=message_type, queue=_QUEUE, size=len(body), attributes_size=0, error=error
         )
-    sealer.discard(sealed)
     return MessageSent(
         type=message_type,
         queue=_QUEUE,

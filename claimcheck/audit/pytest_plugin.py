@@ -87,7 +87,7 @@ def pytest_configure(config: pytest.Config) -> None:
     from claimcheck.errors import ClaimCheckError
 
     try:
-        settings = AuditSettings.from_pyproject(config.rootpath / "pyproject.toml")
+        settings = AuditSettings.from_pyproject(_nearest_pyproject(config.rootpath))
         baseline = _read_baseline(options)
     except ClaimCheckError as error:
         raise pytest.UsageError(str(error)) from None
@@ -96,6 +96,12 @@ def pytest_configure(config: pytest.Config) -> None:
     else:
         plugin = _Audit(settings, options, baseline)
         config.pluginmanager.register(plugin, "claimcheck-audit-run")
+
+
+def _nearest_pyproject(folder: Path) -> Path:
+    """That of the folder, or of the next one above that has one."""
+    candidates = [each / "pyproject.toml" for each in (folder, *folder.parents)]
+    return next((path for path in candidates if path.is_file()), candidates[0])
 
 
 def _read_baseline(options: Options) -> AuditReport | None:
@@ -123,7 +129,8 @@ class _Weighing:
         from claimcheck.audit.recorder import SizeAudit
 
         self.settings = settings
-        self.audit: SizeAudit = SizeAudit(settings, label=lambda: self._test)
+        # Every type counts: a budget could be that of any.
+        self.audit: SizeAudit = SizeAudit(settings, label=lambda: self._test, max_types=sys.maxsize)
         self._test: str | None = None
         self._weighed = not settings.tests
         self._patch = pytest.MonkeyPatch()
@@ -142,11 +149,13 @@ class _Weighing:
         from letsgo_queue.listeners import Listeners
 
         emit = Listeners.emit
+        weighing = Listeners()
+        weighing.add(self.audit)
 
         def emit_and_weigh(listeners: Listeners, event: Event) -> None:
             emit(listeners, event)
             if self._weighed:
-                self.audit(event)
+                emit(weighing, event)
 
         self._patch.setattr(Listeners, "emit", emit_and_weigh)
 

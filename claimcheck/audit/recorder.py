@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+import random
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
-from random import Random
 
 from claimcheck.audit.report import AuditReport
 from claimcheck.audit.settings import AuditSettings
 from claimcheck.audit.tally import TypeTally
-from claimcheck.errors import SettingsInvalid
+from claimcheck.errors import AuditInvalid, SettingsInvalid
 from claimcheck.middleware import EnqueueResult
 from letsgo_queue.events import Event, MessageNotSent, MessageSent
+
+logger = logging.getLogger(__name__)
 
 OTHER_TYPES = "(other types)"
 """Where messages are counted whose types come after `max_types`."""
@@ -40,7 +43,7 @@ class SizeAudit:
         sample: float = 1.0,
         label: Callable[[], str | None] | None = None,
         max_types: int = DEFAULT_MAX_TYPES,
-        random: Random | None = None,
+        draw: Callable[[], float] = random.random,
     ) -> None:
         """Start with nothing.
 
@@ -50,7 +53,8 @@ class SizeAudit:
             label: Called for the largest message of a type so far: says where it came from, such as
                 the name of a test or of a route.
             max_types: How many message types are told apart.
-            random: Chooses samples.
+            draw: Gives random numbers from 0 to 1, by which samples are chosen. By default those of
+                `random`, which differ in processes that are forked.
 
         Raises:
             SettingsInvalid: `sample` is not over 0 and up to 1, or `max_types` is not positive.
@@ -63,7 +67,7 @@ class SizeAudit:
         self._sample = sample
         self._label = label
         self._max_types = max_types
-        self._random = random or Random()
+        self._draw = draw
         self._tallies: dict[str, TypeTally] = {}
         self._lock = threading.Lock()
 
@@ -71,13 +75,15 @@ class SizeAudit:
         """Weigh the message of an event; this is the listener."""
         if not isinstance(event, MessageSent | MessageNotSent):
             return
-        if self._sample < 1 and self._random.random() >= self._sample:
+        if self._sample < 1 and self._draw() >= self._sample:
             return
         size = event.size + event.attributes_size
+        message_type = event.type or NO_TYPE
+        label = self._ask_for_label(message_type, size)
         with self._lock:
-            tally = self._tally(event.type or NO_TYPE)
-            if self._label is not None and tally.is_largest(size):
-                tally.name_largest(self._label())
+            tally = self._tally(message_type)
+            if tally.is_largest(size):
+                tally.name_largest(label)
             if isinstance(event, MessageNotSent):
                 tally.add_not_sent(size)
                 return
@@ -91,7 +97,19 @@ class SizeAudit:
             )
 
     def merge(self, report: AuditReport) -> None:
-        """Add what another audit has weighed, in another process for one."""
+        """Add what another audit has weighed, in another process for one.
+
+        Raises:
+            AuditInvalid: It weighed another share of its messages, or is a summary, which has no
+                histograms.
+        """
+        if report.sample != self._sample:
+            raise AuditInvalid(
+                f"a report of {report.sample:.2%} of the messages cannot be added to one of "
+                f"{self._sample:.2%}."
+            )
+        if any(each.is_summary for each in report.types):
+            raise AuditInvalid("a summary, such as a baseline, has no histograms to add up.")
         with self._lock:
             for each in report.types:
                 self._tally(each.type).merge(each)
@@ -99,7 +117,11 @@ class SizeAudit:
     def report(self) -> AuditReport:
         """What was weighed so far."""
         with self._lock:
-            types = [tally.report(self._settings.prices) for tally in self._tallies.values()]
+            tallies = list(self._tallies.values())
+        types = []
+        for tally in tallies:
+            with self._lock:  # for each anew, so that no message waits for all
+                types.append(tally.report(self._settings.prices))
         return AuditReport(
             created_at=datetime.now(UTC).replace(microsecond=0),
             sample=self._sample,
@@ -107,9 +129,24 @@ class SizeAudit:
             types=tuple(sorted(types, key=lambda each: each.type)),
         )
 
+    def _ask_for_label(self, message_type: str, size: int) -> str | None:
+        """Where a message came from that may be the largest of its type.
+
+        Asked without the lock: it is somebody else's code, and may send messages too.
+        """
+        known = self._tallies.get(message_type)
+        if self._label is None or (known is not None and not known.is_largest(size)):
+            return None
+        try:
+            label = self._label()
+        except Exception:
+            logger.exception("the label of a message of type %r is not known", message_type)
+            return None
+        return None if label is None else str(label)
+
     def _tally(self, message_type: str) -> TypeTally:
         if message_type not in self._tallies and len(self._tallies) >= self._max_types:
             message_type = OTHER_TYPES
         if message_type not in self._tallies:
-            self._tallies[message_type] = TypeTally(message_type, self._random)
+            self._tallies[message_type] = TypeTally(message_type, self._draw)
         return self._tallies[message_type]

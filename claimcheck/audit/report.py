@@ -95,6 +95,11 @@ class TypeReport(BaseModel, frozen=True):
     largest_in: str | None
     points: tuple[Point, ...]
 
+    @property
+    def is_summary(self) -> bool:
+        """Whether its histograms were left out."""
+        return not self.size.buckets
+
 
 class AuditReport(BaseModel, frozen=True):
     """What an audit found.

@@ -6,8 +6,7 @@ Two samples merge into that of both by the same rule, which a reservoir without 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
-from random import Random
+from collections.abc import Callable, Iterable
 
 from claimcheck.audit.report import Point
 from claimcheck.claim_check import Route
@@ -16,15 +15,15 @@ from claimcheck.claim_check import Route
 class PointSample:
     """Keeps some of the points that it is shown, each with the same chance."""
 
-    def __init__(self, capacity: int, random: Random) -> None:
+    def __init__(self, capacity: int, draw: Callable[[], float]) -> None:
         """Make an empty sample.
 
         Args:
             capacity: How many points are kept.
-            random: Where draws come from.
+            draw: Gives random numbers from 0 to 1.
         """
         self._capacity = capacity
-        self._random = random
+        self._draw = draw
         # A heap whose first has the highest draw. Plain tuples, as most do not stay for long.
         self._kept: list[tuple[float, int, int, Route]] = []
 
@@ -38,7 +37,7 @@ class PointSample:
 
     def add(self, size: int, sent_size: int, route: Route) -> None:
         """Show it a point."""
-        self._keep(self._random.random(), size, sent_size, route)
+        self._keep(self._draw(), size, sent_size, route)
 
     def merge(self, points: Iterable[Point]) -> None:
         """Show it the points of another sample."""

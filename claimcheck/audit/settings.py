@@ -7,22 +7,34 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ByteSize, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ByteSize,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from claimcheck.audit.cost import Prices
 from claimcheck.claim_check import ANY_QUEUE_BYTES, DEFAULT_THRESHOLD
 from claimcheck.errors import SettingsInvalid
+from claimcheck.settings import ClaimCheckSettings
 
 TABLE = "tool.claimcheck.audit"
 
 
-def _no_boolean(value: object) -> object:
-    if isinstance(value, bool):
-        raise ValueError("true and false are no sizes")  # noqa: TRY004  pydantic wants this one
-    return value
+def _size(value: object, read: ValidatorFunctionWrapHandler) -> ByteSize:
+    try:
+        size: ByteSize = read(value)
+    except ValidationError:
+        size = ByteSize(0)
+    if isinstance(value, bool) or size <= 0:
+        raise ValueError(f"{value!r} is no size: give bytes, or text such as '64 KB' or '1.5 MiB'")
+    return size
 
 
-Size = Annotated[ByteSize, BeforeValidator(_no_boolean), Field(gt=0)]
+Size = Annotated[ByteSize, WrapValidator(_size)]
 """Bytes: a number, or text such as `64 KB` (64,000), `64 KiB` (65,536) or `1.5 MB`."""
 
 
@@ -32,7 +44,8 @@ class AuditSettings(BaseModel, frozen=True, extra="forbid"):
     Attributes:
         limit: Bytes that the queue accepts. By default 262,144, which every SQS queue takes; one
             made since August 2025 takes 1 MiB.
-        threshold: Bytes up to which a message travels untouched; a line in the charts.
+        threshold: Bytes up to which a message travels untouched; a line in the charts. Read from a
+            `pyproject.toml`, by default that of `CLAIMCHECK_THRESHOLD`.
         warn_at: Share of the limit from which on a type is pointed out.
         max_growth: Share by which a type may grow over the baseline.
         budgets: Bytes that a message of a type may have, by type or by pattern (`order:*`).
@@ -59,20 +72,29 @@ class AuditSettings(BaseModel, frozen=True, extra="forbid"):
         try:
             found: object = tomllib.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            return cls()
+            return cls().with_environment()
         except (OSError, ValueError) as error:
             raise SettingsInvalid(f"{path}: {error}.") from error
         for name in TABLE.split("."):
             found = found.get(name, {}) if isinstance(found, dict) else found
         try:
-            return cls.model_validate(found)
+            settings = cls.model_validate(found)
         except ValidationError as error:
             problems = "; ".join(_explain(e["loc"], e["msg"]) for e in error.errors())
             raise SettingsInvalid(f"{path}: {problems}.") from None
+        if "threshold" in settings.model_fields_set:
+            return settings
+        return settings.with_environment()
+
+    def with_environment(self) -> AuditSettings:
+        """The settings with the threshold that the claim check has here."""
+        threshold = ClaimCheckSettings.from_environment().threshold
+        return self.model_copy(update={"threshold": ByteSize(threshold)})
 
 
 def _explain(location: Sequence[int | str], message: str) -> str:
     """Which key is wrong, as it stands in the file."""
     *tables, key = ("", *location)
     table = ".".join((TABLE, *(str(name) for name in tables if name)))
-    return f"[{table}] {key}: {message}" if key else f"[{table}]: {message}"
+    text = message.removeprefix("Value error, ")
+    return f"[{table}] {key}: {text}" if key else f"[{table}]: {text}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from random import Random
+from collections.abc import Callable
 
 from claimcheck.audit.cost import Prices, Units, sqs_requests, units_of, units_with_s3
 from claimcheck.audit.report import SizeStats, TypeReport
@@ -20,7 +20,7 @@ _MILLION = 10**6
 class TypeTally:
     """Adds up the messages of one type. Not safe to share between threads."""
 
-    def __init__(self, message_type: str, random: Random) -> None:
+    def __init__(self, message_type: str, draw: Callable[[], float]) -> None:
         self._type = message_type
         self._not_sent = 0
         self._routes: Counter[Route] = Counter()
@@ -33,7 +33,7 @@ class TypeTally:
         self._units = Units()
         self._units_with_s3 = Units()
         self._largest_in: str | None = None
-        self._points = PointSample(SAMPLE_POINTS, random)
+        self._points = PointSample(SAMPLE_POINTS, draw)
 
     def is_largest(self, size: int) -> bool:
         """Whether a message of that size would be the largest so far."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from claimcheck.audit.budgets import OverBudget, near_limit, over_budget
+from claimcheck.audit.budgets import OverBudget, near_limit, over_budget, unused_budgets
 from claimcheck.audit.comparison import Change
 from claimcheck.audit.report import AuditReport, TypeReport
 from letsgo_queue.words import counted, printable
@@ -52,9 +52,9 @@ _HEADINGS = (
 
 
 def report_lines(report: AuditReport) -> Iterator[Line]:
-    """The table of a report, the largest messages, and what is wrong with them."""
+    """The table of a report, and the largest messages."""
     if not report.types:
-        yield Line("no messages were sent through letsgo_queue or claimcheck")
+        yield Line(_nothing_text(report))
         return
     types = sorted(report.types, key=lambda each: -each.size.largest)
     over = {each.report.type for each in over_budget(report)}
@@ -66,7 +66,7 @@ def report_lines(report: AuditReport) -> Iterator[Line]:
     yield from _table(_HEADINGS, [_cells(each, report.settings.limit) for each in types], tones)
     yield Line("")
     largest = [
-        (_name(each.type), size_text(each.size.largest), printable(each.largest_in or "(unknown)"))
+        (_name(each.type), size_text(each.size.largest), printable(each.largest_in or "unknown"))
         for each in types
     ]
     yield from _table(("largest of its type", "size", "sent by".ljust(40)), largest)
@@ -78,14 +78,17 @@ def problem_lines(report: AuditReport) -> Iterator[Line]:
     """What is pointed out, and what is over budget; nothing where all is well."""
     limit = report.settings.limit
     for each in near_limit(report):
+        where = "over" if each.size.largest > limit else "near"
         yield Line(
-            f"near the limit: {_name(each.type)}: its largest message, {_where(each)}, has "
-            f"{size_text(each.size.largest)}, {each.size.largest / limit:,.0%} of {size_text(limit)}"
-            f"{_how_it_went(each)}",
+            f"{where} the limit: {_name(each.type)}: its largest message, {_where(each)}, has "
+            f"{size_text(each.size.largest)}, {each.size.largest / limit:,.0%} of "
+            f"{size_text(limit)}{_how_it_went(each)}",
             "warning",
         )
     for excess in over_budget(report):
         yield Line(_over_budget_text(excess), "failure")
+    for key in unused_budgets(report):
+        yield Line(f"the budget of {printable(key)!r} matches no message type that was sent", "dim")
 
 
 def change_lines(changes: Sequence[Change], max_growth: float) -> Iterator[Line]:
@@ -101,11 +104,14 @@ def growth_lines(changes: Sequence[Change], max_growth: float) -> Iterator[Line]
     for change in changes:
         if change.is_over(max_growth) and change.before and change.after:
             before, after = change.before.size, change.after.size
+            if change.largest_growth > max_growth:
+                what, sizes = "largest message", (before.largest, after.largest)
+            else:
+                what, sizes = "median", (before.median, after.median)
             yield Line(
-                f"grown: {_name(change.type)}: its median from {size_text(before.median)} to "
-                f"{size_text(after.median)}, its largest from {size_text(before.largest)} to "
-                f"{size_text(after.largest)} ({_where(change.after)}): over max_growth, "
-                f"{max_growth:.0%}",
+                f"grown: {_name(change.type)}: its {what} from {size_text(sizes[0])} to "
+                f"{size_text(sizes[1])}, by more than {max_growth:.0%}; the largest was sent "
+                f"{_where(change.after)}",
                 "failure",
             )
 
@@ -192,7 +198,14 @@ def _over_budget_text(excess: OverBudget) -> str:
 
 
 def _where(report: TypeReport) -> str:
-    return f"in {printable(report.largest_in)}" if report.largest_in else "source unknown"
+    return f"in {printable(report.largest_in)}" if report.largest_in else "from a place unknown"
+
+
+def _nothing_text(report: AuditReport) -> str:
+    if report.settings.tests:
+        named = ", ".join(map(printable, report.settings.tests))
+        return f"no messages were weighed: none was sent by a test that `tests` names ({named})"
+    return "no messages were weighed: none was sent through letsgo_queue or claimcheck"
 
 
 def _how_it_went(report: TypeReport) -> str:

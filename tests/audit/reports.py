@@ -42,7 +42,7 @@ def report_of(
         sent_size: Bytes on the queue, of each; as given by default.
         test: The test that sent them.
     """
-    audit = SizeAudit(settings, random=Random(3), label=lambda: test)
+    audit = SizeAudit(settings, draw=Random(3).random, label=lambda: test)
     for message_type, sizes in types.items():
         for size in sizes:
             audit(_sent(message_type, size, sent_size or size, route))

@@ -39,7 +39,7 @@ def sample_report(folder: Path) -> AuditReport:
     pyproject.write_text(SETTINGS, encoding="utf-8")
     at = ""
     audit = SizeAudit(
-        AuditSettings.from_pyproject(pyproject), label=lambda: at, random=Random(SEED)
+        AuditSettings.from_pyproject(pyproject), label=lambda: at, draw=Random(SEED).random
     )
     claim_check = ClaimCheck(MemoryClaimStore(), max_size=8_000_000)
     client = Client(

@@ -188,7 +188,7 @@ def test_what_the_page_says(open_page: Open, sample: AuditReport) -> None:
     assert "https://aws.amazon.com/sqs/pricing/" in text
     problems = tab.locator(".problems li").all_inner_texts()
     assert [each.split(" order:new")[0] for each in problems[:1]] == ["over budget"]
-    assert len([each for each in problems if each.startswith("near the limit")]) == 4
+    assert len([each for each in problems if each.startswith("over the limit")]) == 4
 
 
 def test_zero_messages(open_page: Open) -> None:

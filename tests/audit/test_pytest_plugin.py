@@ -133,7 +133,7 @@ def test_no_messages(shop: Project) -> None:
     run = shop.pytest(*JSON, "--claimcheck-audit-html", "audit.html", "test_idle.py")
 
     assert run.exit_code == 0, run.output
-    assert "no messages were sent through letsgo_queue or claimcheck" in run.audit
+    assert "no messages were weighed: none was sent through letsgo_queue or claimcheck" in run.audit
     assert shop.report() == {}
     assert (shop.folder / "audit.html").read_text().startswith("<!DOCTYPE html>")
 
@@ -154,6 +154,12 @@ def test_only_some_tests_are_weighed(shop: Project) -> None:
     assert shop.report().keys() == {"order:new", "metric"}
 
 
+def test_patterns_that_name_no_test_are_named(shop: Project) -> None:
+    shop.settings("[tool.claimcheck.audit]\ntests = ['nowhere/*']")
+    run = shop.pytest("--claimcheck-audit")
+    assert "none was sent by a test that `tests` names (nowhere/*)" in run.audit
+
+
 def test_a_terminal_that_has_ascii_only(shop: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
 
@@ -170,11 +176,11 @@ class TestWarnings:
 
         assert run.exit_code == 0
         assert (
-            "near the limit: order:new: its largest message, in test_shop.py::test_large_order, "
+            "over the limit: order:new: its largest message, in test_shop.py::test_large_order, "
             "has 540.1 KB, 206% of 262.1 KB; the claim check has it compressed"
         ) in run.audit
         assert (
-            "near the limit: catalog:import: its largest message, in "
+            "over the limit: catalog:import: its largest message, in "
             "test_shop.py::test_catalog_is_refused, has 2.0 MB, 763% of 262.1 KB; 1 message "
             "of this type not sent"
         ) in run.audit
@@ -182,7 +188,7 @@ class TestWarnings:
     def test_limit_and_share_can_be_set(self, shop: Project) -> None:
         shop.settings("[tool.claimcheck.audit]\nlimit = '1 MiB'\nwarn_at = 0.52")
         run = shop.pytest("--claimcheck-audit", "-k", "large_order")
-        assert "near the limit" not in run.audit
+        assert "the limit:" not in run.audit
 
         text = (shop.folder / "pyproject.toml").read_text()
         shop.write("pyproject.toml", text.replace("0.52", "0.51"))
@@ -225,6 +231,23 @@ class TestBudgets:
         assert run.exit_code == 1
         assert "in test_shop.py::test_large_order" in run.audit
 
+    def test_one_that_nothing_has_is_pointed_out(self, shop: Project) -> None:
+        shop.settings("[tool.claimcheck.audit.budgets]\n'ordr:*' = '64 KB'")
+        run = shop.pytest("--claimcheck-audit")
+        assert run.exit_code == 0
+        assert "the budget of 'ordr:*' matches no message type that was sent" in run.audit
+
+    def test_the_settings_may_be_above_the_tests(self, shop: Project) -> None:
+        shop.settings("[tool.claimcheck.audit.budgets]\n'order:*' = '64 KB'")
+        below = shop.folder / "tests"
+        below.mkdir()
+        (below / "pytest.ini").write_text("[pytest]\npythonpath = ..\n")
+        for name in ("conftest.py", "test_shop.py"):
+            (shop.folder / name).rename(below / name)
+        run = shop.pytest("--claimcheck-audit", "tests")
+        assert run.exit_code == 1
+        assert "over budget: order:new" in run.audit
+
     def test_without_the_audit_they_do_nothing(self, shop: Project) -> None:
         shop.settings("[tool.claimcheck.audit.budgets]\n'order:*' = '64 KB'")
         assert shop.pytest().exit_code == 0
@@ -255,8 +278,8 @@ class TestBaseline:
 
         assert run.exit_code == 1
         assert (
-            "grown: order:new: its median from 112 B to 112 B, its largest from 540.1 KB to "
-            "594.3 KB (in test_shop.py::test_large_order): over max_growth, 10%"
+            "grown: order:new: its largest message from 540.1 KB to 594.3 KB, by more than 10%; "
+            "the largest was sent in test_shop.py::test_large_order"
         ) in run.audit
 
     def test_how_much_is_too_much_can_be_set(self, shop: Project) -> None:
@@ -306,6 +329,9 @@ class TestBaseline:
         ("limit = 'much'", "[tool.claimcheck.audit] limit: "),
         ("limit = true", "[tool.claimcheck.audit] limit: "),
         ("limit = 0", "[tool.claimcheck.audit] limit: "),
+        ("limit = '-3 KB'", "[tool.claimcheck.audit] limit: '-3 KB' is no size"),
+        ("warn_at = 1.5", "[tool.claimcheck.audit] warn_at: "),
+        ("prices = {sqs_request = inf}", "[tool.claimcheck.audit.prices] sqs_request: "),
         ("warn_at = 80", "[tool.claimcheck.audit] warn_at: "),
         ("max_growth = -1", "[tool.claimcheck.audit] max_growth: "),
         ("budget = {}", "[tool.claimcheck.audit] budget: "),

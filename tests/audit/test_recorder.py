@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -171,8 +172,36 @@ def test_the_label_of_the_largest_stays() -> None:
     assert next(labels) == "third"  # asked for twice only
 
 
+def test_a_label_may_send_messages_itself() -> None:
+    """As a log handler does that writes to a queue."""
+    client = Client("memory://")
+    audit = SizeAudit(label=lambda: str(len(audit.report().types)) + send_log())
+
+    def send_log() -> str:
+        if not any(each.type == "log" for each in audit.report().types):
+            client.enqueue({"type": "log", "payload": None}, queue="memory://logs")
+        return ""
+
+    client.add_listener(audit)
+    thread = threading.Thread(target=client.enqueue, args=({"type": "a"},), daemon=True)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+def test_a_label_that_fails_costs_no_message(caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> str:
+        raise ZeroDivisionError
+
+    audit = SizeAudit(label=fail)
+    audit(sent(100))
+    (report,) = audit.report().types
+    assert (report.messages, report.largest_in) == (1, None)
+    assert "the label of a message of type 'order:new' is not known" in caplog.text
+
+
 def test_a_sample_weighs_a_share_of_the_messages() -> None:
-    audit = SizeAudit(sample=0.1, random=Random(7))
+    audit = SizeAudit(sample=0.1, draw=Random(7).random)
     for _ in range(10_000):
         audit(sent(1000))
     report = audit.report()
@@ -210,11 +239,16 @@ def test_threads_may_share_it() -> None:
         for _ in range(2000):
             audit(event)
 
-    threads = [threading.Thread(target=weigh_many) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=weigh_many) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
     (report,) = audit.report().types
     assert report.messages == 8000
     assert sum(report.size.buckets.values()) == 8000
@@ -237,6 +271,19 @@ def test_merged_audits_are_as_one() -> None:
         return [each.model_copy(update={"points": ()}) for each in audit.report().types]
 
     assert without_points(merged) == without_points(both)
+    # As many as a sample has, and none that was not in one of the two.
+    points = by_type(merged)["order:new"].points
+    assert len(points) == 150
+    assert set(points) == {*one.report().types[0].points, *by_type(other)["order:new"].points}
+
+
+def test_what_cannot_be_added_up_is_refused() -> None:
+    audit = SizeAudit()
+    audit(sent(100))
+    with pytest.raises(AuditInvalid, match="a summary, such as a baseline"):
+        audit.merge(audit.report().summary())
+    with pytest.raises(AuditInvalid, match=r"10\.00% of the messages cannot be added"):
+        audit.merge(SizeAudit(sample=0.1).report())
 
 
 @pytest.mark.parametrize("wrong", [{"sample": 0}, {"sample": 1.5}, {"max_types": 0}])

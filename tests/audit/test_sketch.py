@@ -61,7 +61,7 @@ def test_memory_does_not_grow_with_the_number_of_sizes() -> None:
 
 class TestSample:
     def test_all_points_are_kept_while_there_is_room(self) -> None:
-        sample = PointSample(10, Random(7))
+        sample = PointSample(10, Random(7).random)
         for size in range(10):
             sample.add(size, size, "inline")
         assert sorted(point.size for point in sample.points) == list(range(10))
@@ -69,7 +69,7 @@ class TestSample:
     def test_no_more_are_kept_and_each_with_the_same_chance(self) -> None:
         kept: list[int] = []
         for seed in range(500):
-            sample = PointSample(20, Random(seed))
+            sample = PointSample(20, Random(seed).random)
             for size in range(100):
                 sample.add(size, size, "inline")
             assert len(sample.points) == 20
@@ -80,7 +80,7 @@ class TestSample:
         assert abs(halves[0] - 5000) < 250
 
     def test_two_samples_merge_into_that_of_both(self) -> None:
-        one, other = PointSample(50, Random(1)), PointSample(50, Random(2))
+        one, other = PointSample(50, Random(1).random), PointSample(50, Random(2).random)
         for size in range(200):
             one.add(size, size, "inline")
             other.add(1000 + size, 7, "stored")
@@ -92,7 +92,7 @@ class TestSample:
         assert {point.route for point in lowest} == {"inline", "stored"}
 
     def test_equal_draws_are_no_trouble(self) -> None:
-        sample = PointSample(3, Random(7))
+        sample = PointSample(3, Random(7).random)
         point = Point(size=1, sent_size=1, route="inline", draw=0.5)
         sample.merge([point] * 5)
         assert list(sample.points) == [point] * 3

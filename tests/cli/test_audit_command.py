@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from random import Random
 
@@ -109,6 +110,34 @@ class TestComparison:
         assert rows["new"].endswith("new")
         assert "%" not in rows["same"]
 
+    def test_the_median_alone_may_grow(self, tmp_path: Path) -> None:
+        for name, small in (("a.json", 1000), ("b.json", 1500)):
+            audit = SizeAudit()
+            client = Client("memory://")
+            client.add_listener(audit)
+            for size in (small, small, 5000):
+                client.enqueue({"type": "order:new", "payload": "x" * size})
+            audit.report().save(tmp_path / name)
+
+        done = run("claimcheck", "audit", "a.json", "b.json", cwd=tmp_path)
+
+        assert done.returncode == 1
+        assert "grown: order:new: its median from 1.0 KB to 1.5 KB, by more than" in done.stdout
+
+    def test_other_messages_beside_it_make_no_median_grow(self, tmp_path: Path) -> None:
+        save(tmp_path / "b.json", {"order:new": 1000})
+        audit = SizeAudit()
+        client = Client("memory://")
+        client.add_listener(audit)
+        for size in (1, 1, 1000):
+            client.enqueue({"type": "order:new", "payload": "x" * size})
+        audit.report().save(tmp_path / "a.json")
+
+        done = run("claimcheck", "audit", "a.json", "b.json", cwd=tmp_path)
+
+        assert done.returncode == 0, done.stdout
+        assert "nothing has grown by more than 10%" in done.stdout
+
     def test_growth_is_exit_code_1(self, tmp_path: Path) -> None:
         save(tmp_path / "a.json", {"order:new": 1000})
         save(tmp_path / "b.json", {"order:new": 1500})
@@ -172,6 +201,28 @@ class TestFiles:
         assert "left out: reserved.json: message type 'letsgo:x'" in done.stderr
         assert "secret" not in done.stdout + done.stderr
         assert done.stdout.splitlines()[1].split()[:2] == [tmp_path.name, "1"]
+
+    def test_the_claim_check_is_that_of_the_environment(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "a.json").write_text(json.dumps(NOISE[:5000]))
+        monkeypatch.setenv("CLAIMCHECK_THRESHOLD", "1000")
+        run("claimcheck", "audit", "--from-files", ".", "--json", "out", cwd=tmp_path)
+        report = AuditReport.load(tmp_path / "out")
+        assert report.types[0].routes == {"compressed": 1}
+        assert report.settings.threshold == 1000
+
+        monkeypatch.setenv("CLAIMCHECK_INLINE_LIMIT", "1000")
+        run("claimcheck", "audit", "--from-files", ".", "--json", "out", cwd=tmp_path)
+        assert AuditReport.load(tmp_path / "out").types[0].routes == {"stored": 1}
+
+    def test_a_file_name_that_is_not_utf8(self, tmp_path: Path) -> None:
+        name = os.fsdecode(b"\xff.json")
+        (tmp_path / name).write_text('{"type": "order:new"}')
+        done = run("claimcheck", "audit", "--from-files", ".", "--json", "out", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        (report,) = AuditReport.load(tmp_path / "out").types
+        assert (report.type, report.largest_in) == ("order:new", r"\udcff.json")
 
     def test_over_max_size_is_not_sent(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

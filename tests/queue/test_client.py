@@ -17,6 +17,7 @@ from claimcheck import BodyTooLarge, ClaimInProgress
 from letsgo_queue import (
     Client,
     EnqueueManyError,
+    EnqueueOptions,
     EnqueueResult,
     Event,
     MessageInvalid,
@@ -31,6 +32,7 @@ from letsgo_queue import (
     SendFailed,
 )
 from letsgo_queue.delays import LONGEST_DELAY_SECONDS
+from letsgo_queue.message import encode
 from letsgo_queue.transports.base import OutgoingMessage
 from letsgo_queue.transports.memory import MemoryTransport
 from tests.queue.support import SECRET, Clock, bodies, order, printed, receive, receive_one
@@ -210,17 +212,13 @@ def test_settings_in_code_win_over_the_environment(monkeypatch: pytest.MonkeyPat
     assert Client().enqueue(order()).queue == "memory://environment"
 
 
-def test_a_client_keeps_the_queue_that_the_environment_named(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("LETSGO_QUEUE_URL", "memory://environment")
+def test_a_client_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in tests, each of which has a queue of its own."""
     client = Client()
-    client.enqueue(order())
-    monkeypatch.setenv("LETSGO_QUEUE_URL", "memory://another")
-
-    assert client.using(Middleware()).enqueue(order()).queue == "memory://environment"
-    assert client.enqueue(order(), queue="memory://environment").queue == "memory://environment"
-    assert len(bodies(client.transport())) == 3
+    for queue in ("memory://one", "memory://other", "memory://one"):
+        monkeypatch.setenv("LETSGO_QUEUE_URL", queue)
+        assert client.enqueue(order()).queue == queue
+    assert len(bodies(client.transport())) == 2
 
 
 def test_default_client_is_made_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -383,15 +381,28 @@ def test_listener_hears_of_a_message_that_the_queue_refuses() -> None:
     assert event.error is refused.value
 
 
-def test_listener_hears_of_a_message_whose_options_are_refused(client: Client) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"group_id": "not a group"},
+        {"deduplication_id": "on no FIFO queue"},
+        {"delay_seconds": -1},
+        {"attributes": {"AWS.x": "1"}},
+        {"attributes": {f"a{n}": "1" for n in range(11)}},
+    ],
+)
+def test_listener_hears_of_a_message_whose_options_are_refused(
+    client: Client, options: EnqueueOptions
+) -> None:
     events = sent_by(client)
 
     with pytest.raises(MessageInvalid) as refused:
-        client.enqueue(order(), group_id="not a group")
+        client.enqueue(order(), **options)
 
     (event,) = events
     assert isinstance(event, MessageNotSent)
     assert event.error is refused.value
+    assert event.size == len(encode(order())[1])
 
 
 def test_listener_hears_nothing_of_what_is_no_message(client: Client) -> None:

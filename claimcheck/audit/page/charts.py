@@ -194,7 +194,8 @@ def _histogram(scale: LogScale, marks: Sequence[Mark], report: TypeReport) -> El
     highest = max((bar.count for bar in bars), default=0)
     for bar in bars:
         height = max(bar.count / highest, _LEAST_HEIGHT)
-        left, right = scale.at(bar.over), scale.at(bar.up_to)
+        # A bar is wider than the sizes in it, which are all on the scale.
+        left, right = max(scale.at(bar.over), 0), min(scale.at(bar.up_to), 1)
         svg.append(
             element(
                 "rect",

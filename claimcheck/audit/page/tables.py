@@ -63,6 +63,7 @@ def types_table(report: AuditReport) -> Element:
     """What the messages of each type weigh, the type with the largest first."""
     over = {each.report.type for each in over_budget(report)}
     near = {each.type for each in near_limit(report)}
+    limit = report.settings.limit
     columns = (
         Column("type", is_text=True),
         Column("messages"),
@@ -80,7 +81,10 @@ def types_table(report: AuditReport) -> Element:
     rows = []
     for each in sorted(report.types, key=lambda each: -each.size.largest):
         tone = "failure" if each.type in over else "warning" if each.type in near else "plain"
-        cells = (_type_cell(each, tone), *_number_cells(each, report.settings.limit))
+        cells = (
+            _type_cell(each, tone, limit),
+            *_number_cells(each, limit),
+        )
         rows.append(Row(cells, tone))
     return _sortable("One row for each message type; press a heading to sort", columns, rows)
 
@@ -153,10 +157,11 @@ def prices_table(prices: Prices) -> Element:
     )
 
 
-def _type_cell(report: TypeReport, tone: str) -> Cell:
+def _type_cell(report: TypeReport, tone: str, limit: int) -> Cell:
     content: list[Element | str] = [name_element(report.type)]
     if tone != "plain":
-        badge = "over budget" if tone == "failure" else "near the limit"
+        where = "over" if report.size.largest > limit else "near"
+        badge = "over budget" if tone == "failure" else f"{where} the limit"
         content += [" ", element("span", badge, class_=f"badge {tone}")]
     if report.largest_in:
         content.append(element("span", name_element(report.largest_in), class_="source"))
