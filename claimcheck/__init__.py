@@ -2,36 +2,74 @@
 
     from claimcheck import enqueue, unwrap_claim_check
 
-Everything public is here; the modules below are how it is made.
+Everything public is here; the modules below are how it is made. Each is loaded when a name of its
+is first used, so that importing the package costs next to nothing.
 """
 
-from claimcheck.claim_check import ClaimCheck, Opened, Route, Sealed
+from typing import TYPE_CHECKING
+
 from claimcheck.enqueue import aenqueue, aenqueue_many, enqueue, enqueue_many, install
-from claimcheck.errors import (
-    BodyInvalid,
-    BodyTooLarge,
-    ClaimAlreadyProcessed,
-    ClaimCheckError,
-    ClaimCorrupted,
-    ClaimExpired,
-    ClaimInProgress,
-    ClaimLost,
-    ClaimStoreError,
-    ClaimStoreUnavailable,
-    ClaimTableMissing,
-    RecordUnsupported,
-    SettingsInvalid,
-    TicketForged,
-    TicketInvalid,
-    TicketUnsupported,
-)
-from claimcheck.events import DuplicateSuppressed, MessageOpened, MessageSealed
-from claimcheck.hold import Purge
-from claimcheck.middleware import ClaimCheckMiddleware, EnqueueResult
-from claimcheck.settings import ClaimCheckSettings
-from claimcheck.stores import open_store
-from claimcheck.stores.base import ClaimStore
-from claimcheck.unwrap import unwrap_claim_check
+from letsgo_queue.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from claimcheck.claim_check import ClaimCheck, Opened, Route, Sealed
+    from claimcheck.errors import (
+        BodyInvalid,
+        BodyTooLarge,
+        ClaimAlreadyProcessed,
+        ClaimCheckError,
+        ClaimCorrupted,
+        ClaimExpired,
+        ClaimInProgress,
+        ClaimLost,
+        ClaimStoreError,
+        ClaimStoreUnavailable,
+        ClaimTableMissing,
+        RecordUnsupported,
+        SettingsInvalid,
+        TicketForged,
+        TicketInvalid,
+        TicketUnsupported,
+    )
+    from claimcheck.events import DuplicateSuppressed, MessageOpened, MessageSealed
+    from claimcheck.hold import Purge
+    from claimcheck.middleware import ClaimCheckMiddleware, EnqueueResult
+    from claimcheck.settings import ClaimCheckSettings
+    from claimcheck.stores import open_store
+    from claimcheck.stores.base import ClaimStore
+    from claimcheck.unwrap import unwrap_claim_check
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "claimcheck.claim_check": ("ClaimCheck", "Opened", "Route", "Sealed"),
+            "claimcheck.errors": (
+                "BodyInvalid",
+                "BodyTooLarge",
+                "ClaimAlreadyProcessed",
+                "ClaimCheckError",
+                "ClaimCorrupted",
+                "ClaimExpired",
+                "ClaimInProgress",
+                "ClaimLost",
+                "ClaimStoreError",
+                "ClaimStoreUnavailable",
+                "ClaimTableMissing",
+                "RecordUnsupported",
+                "SettingsInvalid",
+                "TicketForged",
+                "TicketInvalid",
+                "TicketUnsupported",
+            ),
+            "claimcheck.events": ("DuplicateSuppressed", "MessageOpened", "MessageSealed"),
+            "claimcheck.hold": ("Purge",),
+            "claimcheck.middleware": ("ClaimCheckMiddleware", "EnqueueResult"),
+            "claimcheck.settings": ("ClaimCheckSettings",),
+            "claimcheck.stores": ("open_store",),
+            "claimcheck.stores.base": ("ClaimStore",),
+            "claimcheck.unwrap": ("unwrap_claim_check",),
+        },
+    )
 
 __all__ = [
     "BodyInvalid",

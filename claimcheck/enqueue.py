@@ -1,19 +1,21 @@
-"""The transparent enqueue: messages of any size, through the default client."""
+"""The transparent enqueue: messages of any size, through the default client.
+
+What it stands on is loaded by the first call, since `import claimcheck` loads this module.
+"""
 
 from __future__ import annotations
 
 import functools
 from typing import TYPE_CHECKING, Unpack, cast
 
-from claimcheck.middleware import ClaimCheckMiddleware, EnqueueResult
-from letsgo_queue.client import Client, EnqueueManyOptions, EnqueueOptions
-from letsgo_queue.default import default_client
-from letsgo_queue.message import AnyMessage, MessageT
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from claimcheck.claim_check import ClaimCheck
+    from claimcheck.middleware import ClaimCheckMiddleware, EnqueueResult
+    from letsgo_queue.client import Client, EnqueueManyOptions, EnqueueOptions
+    from letsgo_queue.message import AnyMessage, MessageT
+    from letsgo_queue.middleware import Middleware
 
 
 def enqueue(message: AnyMessage, **options: Unpack[EnqueueOptions]) -> EnqueueResult:
@@ -77,17 +79,32 @@ def install(claim_check: ClaimCheck | None = None, *, client: Client | None = No
         claim_check: By default the one that the environment describes.
         client: By default the default client.
     """
+    from claimcheck.middleware import ClaimCheckMiddleware
+    from letsgo_queue.default import default_client
+
     middleware = _default_middleware() if claim_check is None else ClaimCheckMiddleware(claim_check)
     (client or default_client()).add_middleware(middleware)
 
 
 def _client() -> Client:
+    from letsgo_queue.default import default_client
+
     client = default_client()
-    if any(isinstance(middleware, ClaimCheckMiddleware) for middleware in client.middleware):
+    return _with_claim_check(client, client.middleware)
+
+
+@functools.lru_cache(maxsize=1)
+def _with_claim_check(client: Client, middleware: tuple[Middleware, ...]) -> Client:
+    """A client with the claim check; made once, since every call asks."""
+    from claimcheck.middleware import ClaimCheckMiddleware
+
+    if any(isinstance(each, ClaimCheckMiddleware) for each in middleware):
         return client
     return client.using(_default_middleware())
 
 
 @functools.cache
 def _default_middleware() -> ClaimCheckMiddleware:
+    from claimcheck.middleware import ClaimCheckMiddleware
+
     return ClaimCheckMiddleware()

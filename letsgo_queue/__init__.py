@@ -2,52 +2,107 @@
 
     from letsgo_queue import Message, Worker, enqueue
 
-Everything public is here; the modules below are how it is made.
+Everything public is here; the modules below are how it is made. Each is loaded when a name of its
+is first used, so that importing the package costs next to nothing.
 """
 
-from letsgo_queue.attributes import MessageAttribute
-from letsgo_queue.batches import Progress
-from letsgo_queue.client import Client, EnqueueManyOptions, EnqueueOptions
-from letsgo_queue.default import (
-    aenqueue,
-    aenqueue_many,
-    default_client,
-    enqueue,
-    enqueue_many,
-    set_default_client,
-)
-from letsgo_queue.delivery import Delivery
-from letsgo_queue.errors import (
-    EnqueueManyError,
-    HandlerMissing,
-    LetsGoQueueError,
-    MessageInvalid,
-    MessageTooLarge,
-    QueueNotFound,
-    QueueUnavailable,
-    Reject,
-    Retry,
-    SendFailed,
-    SendUncertain,
-    SettingsInvalid,
-)
-from letsgo_queue.events import (
-    Event,
-    Listener,
-    MessageDelayed,
-    MessageFailed,
-    MessageHandled,
-    MessageNotSent,
-    MessageRejected,
-    MessageSent,
-    MessageSkipped,
-)
-from letsgo_queue.message import LetsGoMessageType, Message
-from letsgo_queue.middleware import Handle, Middleware, SendContext, use_middleware
-from letsgo_queue.result import EnqueueResult
-from letsgo_queue.retries import RetryPolicy
-from letsgo_queue.settings import QueueSettings
-from letsgo_queue.worker import Worker
+from typing import TYPE_CHECKING
+
+from letsgo_queue.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from letsgo_queue.attributes import MessageAttribute
+    from letsgo_queue.batches import Progress
+    from letsgo_queue.client import Client, EnqueueManyOptions, EnqueueOptions
+    from letsgo_queue.default import (
+        aenqueue,
+        aenqueue_many,
+        default_client,
+        enqueue,
+        enqueue_many,
+        set_default_client,
+    )
+    from letsgo_queue.delivery import Delivery
+    from letsgo_queue.errors import (
+        EnqueueManyError,
+        HandlerMissing,
+        LetsGoQueueError,
+        MessageInvalid,
+        MessageTooLarge,
+        QueueNotFound,
+        QueueUnavailable,
+        Reject,
+        Retry,
+        SendFailed,
+        SendUncertain,
+        SettingsInvalid,
+    )
+    from letsgo_queue.events import (
+        Event,
+        Listener,
+        MessageDelayed,
+        MessageFailed,
+        MessageHandled,
+        MessageNotSent,
+        MessageRejected,
+        MessageSent,
+        MessageSkipped,
+    )
+    from letsgo_queue.message import LetsGoMessageType, Message
+    from letsgo_queue.middleware import Handle, Middleware, SendContext, use_middleware
+    from letsgo_queue.result import EnqueueResult
+    from letsgo_queue.retries import RetryPolicy
+    from letsgo_queue.settings import QueueSettings
+    from letsgo_queue.worker import Worker
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "letsgo_queue.attributes": ("MessageAttribute",),
+            "letsgo_queue.batches": ("Progress",),
+            "letsgo_queue.client": ("Client", "EnqueueManyOptions", "EnqueueOptions"),
+            "letsgo_queue.default": (
+                "aenqueue",
+                "aenqueue_many",
+                "default_client",
+                "enqueue",
+                "enqueue_many",
+                "set_default_client",
+            ),
+            "letsgo_queue.delivery": ("Delivery",),
+            "letsgo_queue.errors": (
+                "EnqueueManyError",
+                "HandlerMissing",
+                "LetsGoQueueError",
+                "MessageInvalid",
+                "MessageTooLarge",
+                "QueueNotFound",
+                "QueueUnavailable",
+                "Reject",
+                "Retry",
+                "SendFailed",
+                "SendUncertain",
+                "SettingsInvalid",
+            ),
+            "letsgo_queue.events": (
+                "Event",
+                "Listener",
+                "MessageDelayed",
+                "MessageFailed",
+                "MessageHandled",
+                "MessageNotSent",
+                "MessageRejected",
+                "MessageSent",
+                "MessageSkipped",
+            ),
+            "letsgo_queue.message": ("LetsGoMessageType", "Message"),
+            "letsgo_queue.middleware": ("Handle", "Middleware", "SendContext", "use_middleware"),
+            "letsgo_queue.result": ("EnqueueResult",),
+            "letsgo_queue.retries": ("RetryPolicy",),
+            "letsgo_queue.settings": ("QueueSettings",),
+            "letsgo_queue.worker": ("Worker",),
+        },
+    )
 
 __all__ = [
     "Client",

@@ -4,13 +4,29 @@ In tests it is a pytest plugin, `pytest --claimcheck-audit`. In production it is
 
     from claimcheck.audit import SizeAudit
 
-Everything public is here; the modules below are how it is made.
+Everything public is here; the modules below are how it is made. Each is loaded when a name of its
+is first used, so that importing the package costs next to nothing.
 """
 
-from claimcheck.audit.cost import Prices, Units, units_of, units_with_s3
-from claimcheck.audit.recorder import SizeAudit
-from claimcheck.audit.report import AuditReport, Point, SizeStats, TypeReport
-from claimcheck.audit.settings import AuditSettings
+from typing import TYPE_CHECKING
+
+from letsgo_queue.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from claimcheck.audit.cost import Prices, Units, units_of, units_with_s3
+    from claimcheck.audit.recorder import SizeAudit
+    from claimcheck.audit.report import AuditReport, Point, SizeStats, TypeReport
+    from claimcheck.audit.settings import AuditSettings
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "claimcheck.audit.cost": ("Prices", "Units", "units_of", "units_with_s3"),
+            "claimcheck.audit.recorder": ("SizeAudit",),
+            "claimcheck.audit.report": ("AuditReport", "Point", "SizeStats", "TypeReport"),
+            "claimcheck.audit.settings": ("AuditSettings",),
+        },
+    )
 
 __all__ = [
     "AuditReport",
