@@ -38,9 +38,9 @@ types: $(VENV)/.dev ## mypy, strict
 imports: $(VENV)/.dev ## import-linter: who may import whom
 	$(BIN)/lint-imports
 
-# One more at a time than CI has cores, since many tests wait for a server or a process.
+# Twice as many at a time as CI has cores, since many tests wait for a server or a process.
 pytest: $(VENV)/.dev $(MINISTACK)/.installed-$(MINISTACK_VERSION) ## the tests, with coverage and the size audit
-	$(BIN)/pytest -n 3 --cov --claimcheck-audit $(ARGS)
+	$(BIN)/pytest -n 4 --cov --claimcheck-audit $(ARGS)
 
 faults: $(VENV)/.dev $(MINISTACK)/.installed-$(MINISTACK_VERSION) ## kill a process at each step of a message's life, and print a table
 	$(BIN)/python -m tests.faults.matrix

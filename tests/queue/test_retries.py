@@ -342,7 +342,8 @@ def run_until(
     retry_policy: RetryPolicy | None = None,
 ) -> int:
     """Run a worker whose handler fails until an event has come; how often it ran."""
-    worker = Worker(client=client, wait_seconds=1, retry_policy=retry_policy)
+    # Nothing waits in it that it would go on with once it is stopped.
+    worker = Worker(client=client, wait_seconds=1, prefetch=0, retry_policy=retry_policy)
     runs: list[object] = []
     over: list[bool] = []
 
