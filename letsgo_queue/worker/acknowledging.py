@@ -89,6 +89,7 @@ class Acknowledger:
             batch = self._waiting[:MAX_BATCH]
             del self._waiting[:MAX_BATCH]
             self._busy += 1
+            self._start_thread()  # there may be enough for one more
             self._changed.notify_all()
             return batch
 

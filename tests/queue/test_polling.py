@@ -115,9 +115,9 @@ def test_an_empty_queue_is_asked_by_one_receiver() -> None:
     with running(worker):
         wait_for(lambda: len(handled) == 300, "all messages")
         wait_for(lambda: queue.found[-1] == 0, "a poll that finds nothing")
-        queue.most_at_once = 0
         before = len(queue.found)
-        wait_for(lambda: len(queue.found) > before + 1, "two more polls")
+        queue.most_at_once = 0
+        wait_for(lambda: len(queue.found) > before + 2, "three more polls")
         assert queue.most_at_once == 1
 
 
