@@ -46,7 +46,8 @@ class Acknowledger:
             self._changed.wait_for(lambda: len(self._waiting) < MOST_WAITING)
             self._waiting.append((message, done))
             self._start_thread()
-            self._changed.notify_all()
+            if len(self._waiting) in {1, MAX_BATCH}:  # what the first thread, or another, waits for
+                self._changed.notify_all()
 
     def close(self) -> None:
         """Acknowledge what still waits, and end the threads."""
@@ -86,11 +87,12 @@ class Acknowledger:
     def _next_batch(self, least: int) -> list[tuple[ReceivedMessage, Acknowledged]]:
         with self._changed:
             self._changed.wait_for(lambda: len(self._waiting) >= least or self._closing)
+            if len(self._waiting) >= MOST_WAITING:
+                self._changed.notify_all()
             batch = self._waiting[:MAX_BATCH]
             del self._waiting[:MAX_BATCH]
             self._busy += 1
             self._start_thread()  # there may be enough for one more
-            self._changed.notify_all()
             return batch
 
     def _acknowledge(self, messages: list[ReceivedMessage]) -> list[LetsGoQueueError | None]:

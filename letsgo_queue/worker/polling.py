@@ -233,7 +233,8 @@ class Poller:
                 before = seconds if self._seconds_each is None else self._seconds_each
                 self._seconds_each = before + _LATEST_SHARE * (seconds - before)
                 self._in_hand -= 1
-                self._changed.notify_all()
+                if self._room() or self._is_over():  # each waking costs, and messages are many
+                    self._changed.notify_all()
 
     def _drain(self) -> None:
         """Finish what is in process, and give back what is not begun by then."""

@@ -1,8 +1,7 @@
-"""What AWS bills for a message: units, and what they cost.
+"""What AWS bills for a message: units, and what they cost by the prices of the size audit.
 
-Prices are those of us-west-2 (us-east-1 has the same), on demand, above the free tier, in US
-dollars. Storage of a payload that lives for seconds rounds to nothing, and traffic within a region
-is free.
+They are on demand, above the free tier, in US dollars. Storage of a payload that lives for seconds
+rounds to nothing, and traffic within a region is free.
 """
 
 from __future__ import annotations
@@ -11,21 +10,14 @@ import math
 from dataclasses import dataclass, fields
 from typing import Self
 
-REGION = "us-west-2"
-AS_OF = "2024-11-01"
-"""The day from which DynamoDB's price holds; the others are older."""
+from claimcheck.audit.cost import READ_UNIT_BYTES, SQS_UNIT_BYTES, WRITE_UNIT_BYTES, Prices
 
-SOURCES = (
-    "https://aws.amazon.com/sqs/pricing/",
-    "https://aws.amazon.com/dynamodb/pricing/on-demand/",
-    "https://aws.amazon.com/s3/pricing/",
-)
+__all__ = ["READ_UNIT_BYTES", "SQS_UNIT_BYTES", "WRITE_UNIT_BYTES", "Units", "dollars_per_million"]
 
-SQS_UNIT_BYTES = 65_536
-"""Each 64 KB of a request's payload counts as one request; a request without payload is one."""
+_PRICES = Prices()
 
-WRITE_UNIT_BYTES = 1_024
-READ_UNIT_BYTES = 4_096
+REGION = _PRICES.region
+AS_OF = _PRICES.as_of.isoformat()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +48,13 @@ class Units:
         )
 
 
-DOLLARS_PER_MILLION = Units(sqs_requests=0.40, writes=0.625, reads=0.125, s3_writes=5, s3_reads=0.4)
+DOLLARS_PER_MILLION = Units(
+    sqs_requests=_PRICES.sqs_request,
+    writes=_PRICES.dynamodb_write,
+    reads=_PRICES.dynamodb_read,
+    s3_writes=_PRICES.s3_put,
+    s3_reads=_PRICES.s3_get,
+)
 
 
 def dollars_per_million(units: Units) -> float:
