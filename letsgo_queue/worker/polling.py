@@ -15,10 +15,10 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Protocol
 
 from letsgo_queue.errors import LetsGoQueueError, QueueUnavailable
 from letsgo_queue.transports.base import MAX_BATCH, ReceivedMessage, Transport
+from letsgo_queue.worker.processing import Accepted
 
 logger = logging.getLogger(__name__)
 
@@ -41,23 +41,6 @@ MAX_RECEIVERS = 4
 
 _LATEST_SHARE = 0.2
 """What the latest message counts in how long messages take on average."""
-
-
-class Accepted(Protocol):
-    """A delivery in hand, which is kept invisible."""
-
-    @property
-    def message_id(self) -> str:
-        """The message's id."""
-        ...
-
-    def run(self) -> object:
-        """Handle it; must not raise."""
-        ...
-
-    def give_back(self) -> None:
-        """Have it delivered again at once."""
-        ...
 
 
 class Poller:
@@ -118,10 +101,12 @@ class Poller:
         """
         self._until_empty = until_empty
         with ThreadPoolExecutor(self._concurrency, "letsgo-worker") as handlers:
-            with ThreadPoolExecutor(MAX_RECEIVERS, "letsgo-worker-receive") as receivers:
-                while taken := self._take_slots():
-                    receivers.submit(self._receive, handlers, *taken)
-            self._drain()
+            try:
+                with ThreadPoolExecutor(MAX_RECEIVERS, "letsgo-worker-receive") as receivers:
+                    while taken := self._take_slots():
+                        receivers.submit(self._receive, handlers, *taken)
+            finally:
+                self._drain()  # also after a second signal, which is raised in the loop
         if self._error is not None:
             raise self._error
 
