@@ -13,7 +13,6 @@ open    takes the claim, so that it is gone for everyone else, and gives the bod
 from __future__ import annotations
 
 import codecs
-import hashlib
 import math
 import secrets
 import time
@@ -37,7 +36,7 @@ from claimcheck.signing import Signer
 from claimcheck.stores.base import PART_BYTES, ClaimHead, ClaimStore, Held, Lease
 from claimcheck.ticket import CarriedTicket, SealedMessage, StoredTicket, Ticket
 from claimcheck.untaken import gone, in_progress
-from claimcheck.verify import ticket_of, unpack, unpack_carried, whole_parts
+from claimcheck.verify import sha256_of, ticket_of, unpack, unpack_carried, whole_parts
 
 Route: TypeAlias = Literal["inline", "compressed", "stored"]
 """Which way a message goes."""
@@ -247,10 +246,7 @@ class ClaimCheck:
         limit = self._limit(queue_limit) - attributes_size
         encoding, parts = encode(data, part_bytes=PART_BYTES, aim=_carried_bytes(limit))
         stored = size_of(parts)
-        digest = hashlib.sha256()
-        for part in parts:
-            digest.update(part)
-        sha256 = digest.hexdigest()
+        sha256 = sha256_of(parts)
         if _base64_size(stored) <= limit:
             carried = self._write(
                 inside,

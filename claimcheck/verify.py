@@ -8,12 +8,21 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64decode
+from collections.abc import Sequence
 
 from claimcheck import ticket as tickets
 from claimcheck.compression import decode
 from claimcheck.errors import ClaimCorrupted, ClaimExpired, TicketInvalid
 from claimcheck.stores.base import Claim, ClaimHead
 from claimcheck.ticket import CarriedTicket, SealedMessage, StoredTicket
+
+
+def sha256_of(parts: Sequence[bytes | memoryview]) -> str:
+    """The hex digest of parts, in order."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
 
 
 def ticket_of(head: ClaimHead) -> StoredTicket:
@@ -57,10 +66,7 @@ def whole_parts(
         raise ClaimCorrupted(
             f"{what}: {missing} are missing. The claim was put back for inspection."
         )
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part)
-    if digest.hexdigest() != head.sha256:
+    if sha256_of(parts) != head.sha256:
         raise ClaimCorrupted(
             f"{what}: what is stored is not what was sealed (its SHA-256 differs). The claim was "
             "put back for inspection."
