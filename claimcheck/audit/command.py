@@ -18,11 +18,11 @@ from claimcheck.audit.settings import AuditSettings
 from claimcheck.audit.text import (
     Line,
     Tone,
-    ascii_only,
     change_lines,
     growth_lines,
     problem_lines,
     report_lines,
+    text_for,
 )
 from claimcheck.settings import ClaimCheckSettings
 from letsgo_queue.words import printable
@@ -103,7 +103,5 @@ def weigh_folder(folder: Path) -> tuple[AuditReport, Sequence[LeftOut]]:
 def _print(lines: Iterable[Line], *, stderr: bool = False) -> None:
     console = Console(stderr=stderr, highlight=False, soft_wrap=True)
     stream = sys.stderr if stderr else sys.stdout
-    unicode = (stream.encoding or "").lower().startswith("utf")
     for line in lines:
-        text = line.text if unicode else ascii_only(line.text)
-        console.print(Text(text, style=_STYLES[line.tone]))
+        console.print(Text(text_for(line, stream.encoding), style=_STYLES[line.tone]))

@@ -210,13 +210,12 @@ class _Audit(_Weighing):
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        from claimcheck.audit.text import ascii_only
+        from claimcheck.audit.text import text_for
 
-        unicode = (getattr(sys.__stdout__, "encoding", None) or "").lower().startswith("utf")
+        encoding = getattr(sys.__stdout__, "encoding", None)
         terminalreporter.write_sep("=", "claimcheck size audit")
         for line in self._lines:
-            text = line.text if unicode else ascii_only(line.text)
-            terminalreporter.write_line(text, **_MARKUP[line.tone])
+            terminalreporter.write_line(text_for(line, encoding), **_MARKUP[line.tone])
 
     def _judge_workers(self) -> Iterator[Line]:
         from claimcheck.audit.text import Line

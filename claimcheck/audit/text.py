@@ -126,9 +126,10 @@ def size_text(size: int) -> str:
     return f"{value:.1f} GB"
 
 
-def ascii_only(text: str) -> str:
-    """The text of a line for a terminal that has ASCII only."""
-    return text.translate(_ASCII)
+def text_for(line: Line, encoding: str | None) -> str:
+    """The text of a line, in ASCII for a terminal whose encoding is not one of Unicode."""
+    unicode = (encoding or "").lower().startswith("utf")
+    return line.text if unicode else line.text.translate(_ASCII)
 
 
 def _cells(report: TypeReport, limit: int) -> tuple[str, ...]:
