@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from pynamodb.attributes import BinaryAttribute, NumberAttribute, UnicodeAttribute
 from pynamodb.exceptions import DoesNotExist, PynamoDBException
@@ -28,6 +29,8 @@ from claimcheck.errors import ClaimStoreError, ClaimStoreUnavailable, ClaimTable
 from claimcheck.stores.base import Claim, ClaimHead, Held, Lease
 
 if TYPE_CHECKING:
+    import botocore.session
+
     from claimcheck.compression import Encoding
 
 logger = logging.getLogger(__name__)
@@ -259,7 +262,11 @@ class DynamoDBClaimStore:
         heads, parts = _models(self.table, self.region, self.endpoint_url, self._parallelism)
         # pynamodb makes its client on first use, which is not safe on several threads.
         for model in (heads, parts):
-            _ = model._get_connection().connection.client
+            connection = model._get_connection().connection
+            connection.session.set_default_client_config(
+                Config(user_agent=_user_agent(connection.session))
+            )
+            _ = connection.client
         pool = ThreadPoolExecutor(self._parallelism, thread_name_prefix="claimcheck-dynamodb")
         return _Connection(os.getpid(), heads, parts, pool)
 
@@ -403,6 +410,12 @@ def _models(
     heads = type("HeadItem", (_HeadItem,), {"Meta": Meta})
     parts = type("PartItem", (_PartItem,), {"Meta": Meta})
     return cast("type[_HeadItem]", heads), cast("type[_PartItem]", parts)
+
+
+def _user_agent(session: botocore.session.Session) -> str:
+    """What requests say of who sends them, made once: botocore makes it twice for every request."""
+    app = session.get_config_variable("user_agent_appid")
+    return f"{session.user_agent()} app/{app}" if app else session.user_agent()
 
 
 def _part_id(claim_id: str, number: int) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import boto3
+import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as BotocoreConnectionError
@@ -50,7 +51,9 @@ def make_client(url: str | None, region: str | None) -> SQSClient:
         if not _DEFAULT_ENDPOINT.fullmatch(parts.hostname or ""):
             endpoint = f"{parts.scheme}://{parts.netloc}"
     # A session of our own: boto3's default one is not safe to make clients on several threads.
-    return boto3.session.Session().client(
+    session = botocore.session.get_session()
+    user_agent = _user_agent(session)
+    return boto3.session.Session(botocore_session=session).client(
         "sqs",
         region_name=region,
         endpoint_url=endpoint,
@@ -58,11 +61,22 @@ def make_client(url: str | None, region: str | None) -> SQSClient:
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
             read_timeout=READ_TIMEOUT_SECONDS,
             max_pool_connections=MAX_POOL_CONNECTIONS,
+            user_agent=user_agent,
             # What goes to SQS from here has been checked already.
             parameter_validation=False,
             retries={"mode": "standard", "total_max_attempts": 4},
         ),
     )
+
+
+def _user_agent(session: botocore.session.Session) -> str:
+    """What requests say of who sends them, made once.
+
+    Where a client is given none, botocore makes it twice for every request: a quarter of the CPU
+    time of sending a small message.
+    """
+    app = session.get_config_variable("user_agent_appid")
+    return f"{session.user_agent()} app/{app}" if app else session.user_agent()
 
 
 def neighbour_url(queue_url: str, arn: str) -> str:

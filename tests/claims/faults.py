@@ -52,10 +52,12 @@ class FaultyServer:
     Attributes:
         url: Where clients find it.
         faults: What happens to some requests; the others reach the server.
+        user_agents: What each request said of who sent it.
     """
 
     url: str
     faults: list[Fault] = field(default_factory=list)
+    user_agents: list[str] = field(default_factory=list)
 
     def refuse(self, operation: str, code: str, status: int = 400, **options: Any) -> Fault:
         """Answer with an error of AWS's."""
@@ -87,6 +89,7 @@ def faulty(server_url: str) -> Iterator[FaultyServer]:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
+            proxied.user_agents.append(self.headers["User-Agent"])
             operation = self.headers.get("X-Amz-Target", "").rpartition(".")[2]
             request = json.loads(body)
             with lock:

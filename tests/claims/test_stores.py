@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import quote
 
 import boto3
+import botocore
 import pytest
 
 from claimcheck import (
@@ -533,6 +534,19 @@ class TestDynamoDBOnABadDay:
         store = DynamoDBClaimStore(table, region=ministack.region, endpoint_url=server.url)
         yield store
         store.close()
+
+    def test_requests_say_who_sends_them(
+        self, server: FaultyServer, store: DynamoDBClaimStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AWS_EXECUTION_ENV", "AWS_Lambda_python3.12")
+        monkeypatch.setenv("AWS_SDK_UA_APP_ID", "shop")
+
+        write(store)
+
+        for user_agent in server.user_agents:
+            assert user_agent.startswith(f"Botocore/{botocore.__version__} Python/")
+            assert "exec-env/AWS_Lambda_python3.12" in user_agent
+            assert user_agent.endswith("app/shop")
 
     @pytest.mark.parametrize("operation", ["write", "take", "read", "look up", "purge", "extend"])
     @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import boto3
+import botocore
 import pytest
 from botocore.stub import Stubber
 
@@ -25,6 +26,7 @@ from letsgo_queue import (
 )
 from letsgo_queue.transports.base import ANY_QUEUE_BYTES, MAX_MESSAGE_BYTES, ReceivedMessage
 from letsgo_queue.transports.sqs import SqsTransport
+from letsgo_queue.transports.sqs_client import make_client
 from tests.queue.support import SECRET, order, outgoing, receive, receive_one, wait_for
 from tests.servers import AwsServer
 
@@ -389,6 +391,24 @@ def test_search_passes_over_a_queue_deleted_meanwhile(sqs: Stubber) -> None:
     found = SqsTransport.of_deployment("main", region="us-west-2", client=client_of(sqs))
 
     assert found.url == "https://there"
+
+
+def test_requests_say_who_sends_them(ministack: AwsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_EXECUTION_ENV", "AWS_Lambda_python3.12")
+    monkeypatch.setenv("AWS_SDK_UA_APP_ID", "shop")
+    url = ministack.make_queue()
+    client = make_client(url, ministack.region)
+    said: list[str] = []
+    client.meta.events.register(
+        "before-send.sqs", lambda request, **_: said.append(request.headers["User-Agent"].decode())
+    )
+
+    SqsTransport(url, client=client).send(outgoing())
+
+    [user_agent] = said
+    assert user_agent.startswith(f"Botocore/{botocore.__version__} Python/")
+    assert "exec-env/AWS_Lambda_python3.12" in user_agent
+    assert "app/shop" in user_agent
 
 
 def test_client_closes_its_connections(ministack: AwsServer) -> None:
