@@ -114,18 +114,19 @@ class ClaimCheckMiddleware(Middleware):
             sealed=sealed,
             claim_check=claim_check,
         )
-        context.emit(
-            MessageSealed(
-                type=message.type,
-                queue=context.transport.url,
-                route=sealed.route,
-                size=sealed.size,
-                sent_size=outgoing.size,
-                stored_size=sealed.stored,
-                claim_id=sealed.claim_id,
-                duration=time.perf_counter() - started,
+        if context.has_listeners:
+            context.emit(
+                MessageSealed(
+                    type=message.type,
+                    queue=context.transport.url,
+                    route=sealed.route,
+                    size=sealed.size,
+                    sent_size=outgoing.size,
+                    stored_size=sealed.stored,
+                    claim_id=sealed.claim_id,
+                    duration=time.perf_counter() - started,
+                )
             )
-        )
         return outgoing
 
     def after_send(

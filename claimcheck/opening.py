@@ -13,7 +13,7 @@ from claimcheck.claim_check import ClaimCheck, Opened
 from claimcheck.default import claim_check_for
 from claimcheck.errors import ClaimAlreadyProcessed, SettingsInvalid
 from claimcheck.hold import Purge, check_purge
-from letsgo_queue.settings import QueueSettings
+from letsgo_queue.settings import url_in_environment
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class Opener:
         if self._claim_check is not None:
             return self._claim_check
         if queue not in self._by_queue:
-            self._by_queue[queue] = claim_check_for(queue or _queue_in_environment())
+            self._by_queue[queue] = claim_check_for(queue or url_in_environment() or "")
         return self._by_queue[queue]
 
     def open(
@@ -95,8 +95,3 @@ class Opener:
                 raise
             logger.warning("%s It is acknowledged.", error)
             return None
-
-
-def _queue_in_environment() -> str:
-    settings = QueueSettings.from_environment()
-    return settings.local_queue_url or settings.queue_url or ""

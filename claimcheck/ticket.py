@@ -31,6 +31,7 @@ MIN_PART_BYTES = 65_536
 
 _FIELD = "claimCheck"
 _MARKER = f'"{_FIELD}"'
+_MARKER_IN_BYTES = _MARKER.encode()
 _LEADING_TYPE = re.compile(r'\{"type":("(?:[^"\\]|\\.)*")[,}]')
 _LEADING_TYPE_IN_BYTES = re.compile(_LEADING_TYPE.pattern.encode())
 _SHA256 = r"^[0-9a-f]{64}$"
@@ -144,7 +145,7 @@ def type_in(body: str | bytes) -> str | None:
 
 def _sealed_fields(body: str | bytes) -> dict[str, Any] | None:
     """The fields of a body that has the shape of a sealed message."""
-    if not (_MARKER in body if isinstance(body, str) else _MARKER.encode() in body):
+    if not (_MARKER in body if isinstance(body, str) else _MARKER_IN_BYTES in body):
         return None
     try:
         fields: object = from_json(body)

@@ -21,7 +21,7 @@ from letsgo_queue.middleware import Middleware, merge
 from letsgo_queue.options import check_delay, check_group, make_deduplication_id
 from letsgo_queue.result import EnqueueResult
 from letsgo_queue.sending import Sending, not_sent
-from letsgo_queue.settings import QueueSettings
+from letsgo_queue.settings import QueueSettings, url_in_environment
 from letsgo_queue.transports import open_transport
 from letsgo_queue.transports.base import OutgoingMessage, Transport
 
@@ -104,11 +104,15 @@ class Client:
         """
         if queue is None and self._given is not None:
             return self._given
+        settings = self._settings
+        # One transport for a queue, also where one call names it and another does not.
+        url = queue or self._url or (settings.url if settings else url_in_environment())
+        return self._transports.get(url) or self._open(url)
+
+    def _open(self, url: str | None) -> Transport:
         with self._lock:
-            settings = self._settings or QueueSettings.from_environment()
-            # One transport for a queue, also where one call names it and another does not.
-            url = queue or self._url or settings.local_queue_url or settings.queue_url
             if url not in self._transports:
+                settings = self._settings or QueueSettings.from_environment()
                 self._transports[url] = open_transport(url, settings)
             return self._transports[url]
 
@@ -254,7 +258,7 @@ class Client:
         except LetsGoQueueError as error:
             self._refused(message_type, body, transport.url, error, attributes)
             raise
-        return Sending(outgoing, transport, self._middleware, self._listeners.emit)
+        return Sending(outgoing, transport, self._middleware, self._listeners)
 
     def _refused(
         self,

@@ -19,6 +19,10 @@ class Listeners:
         """Add a listener; it gets every event from now on."""
         self._listeners = (*self._listeners, listener)
 
+    def __bool__(self) -> bool:
+        """Whether there are any: an event that nobody gets need not be made."""
+        return bool(self._listeners)
+
     def emit(self, event: Event) -> None:
         """Hand an event to every listener."""
         for listener in self._listeners:

@@ -71,12 +71,14 @@ def encode(message: AnyMessage) -> tuple[str, bytes]:
     Raises:
         MessageInvalid: No usable `type`, content that is not JSON, or characters SQS refuses.
     """
-    message_type = _type_of(message)
+    model = message if isinstance(message, BaseModel) else None
+    message_type = check_type(_type_in(message) if model is None else getattr(model, "type", None))
     try:
-        if isinstance(message, BaseModel):
-            body = message.model_dump_json(by_alias=True, warnings=False).encode()
-        else:
+        if model is None:
             body = to_json(message, by_alias=True)
+        else:
+            # As `model_dump_json` does it, which makes text of these bytes: a second copy.
+            body = model.__pydantic_serializer__.to_json(model, by_alias=True, warnings=False)
     except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:
         # The serialiser's own text may quote the payload.
         raise MessageInvalid(
@@ -140,11 +142,9 @@ def is_claim_check(body: str) -> bool:
     return "claimCheck" in fields and fields.keys() <= {"type", "claimCheck"}
 
 
-def _type_of(message: AnyMessage) -> str:
-    if isinstance(message, BaseModel):
-        return check_type(getattr(message, "type", None))
+def _type_in(message: object) -> object:
     if isinstance(message, Mapping):
-        return check_type(message.get("type"))
+        return message.get("type")
     raise MessageInvalid(
         f"a message is a letsgo_queue.Message or a mapping with `type` and `payload`, "
         f"not {type(message).__name__}."
@@ -166,6 +166,8 @@ def _check_numbers(message_type: str, body: bytes) -> None:
 def _check_depth(message_type: str, body: bytes) -> None:
     """Refuse what would be sent but never read; counts brackets, and parses only if in doubt."""
     brackets = body.translate(_ONE_KIND, _NOT_BRACKETS)
+    if len(brackets) <= MAX_DEPTH:
+        return
     depth = 0
     for start in range(0, len(brackets), _BRACKETS_AT_ONCE):
         some = brackets[start : start + _BRACKETS_AT_ONCE]

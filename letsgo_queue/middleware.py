@@ -34,10 +34,12 @@ class SendContext:
     Attributes:
         transport: The queue.
         emit: Hands an event to the client's listeners.
+        has_listeners: Whether there are any: an event that nobody gets need not be made.
     """
 
     transport: Transport
     emit: Callable[[Event], None]
+    has_listeners: bool
 
 
 class Middleware:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from letsgo_queue.attributes import attributes_size
 from letsgo_queue.delays import for_one_send
 from letsgo_queue.errors import SendFailed
-from letsgo_queue.events import Event, MessageNotSent, MessageSent
+from letsgo_queue.events import MessageNotSent, MessageSent
+from letsgo_queue.listeners import Listeners
 from letsgo_queue.middleware import Middleware, SendContext
 from letsgo_queue.result import EnqueueResult
 from letsgo_queue.transports.base import OutgoingMessage, Transport
@@ -25,14 +26,14 @@ class Sending:
         message: OutgoingMessage,
         transport: Transport,
         middleware: Sequence[Middleware],
-        emit: Callable[[Event], None],
+        listeners: Listeners,
     ) -> None:
         self._message = message
         # Not the body itself: it is freed once a middleware has put a smaller one in its place.
         self._size_given = len(message.body)
         self._transport = transport
         self._middleware = middleware
-        self._emit = emit
+        self._listeners = listeners
         self._prepared: list[tuple[Middleware, OutgoingMessage]] = []
         self._started = time.perf_counter()
 
@@ -48,7 +49,7 @@ class Sending:
 
     def prepare(self) -> None:
         """Run the middleware; where one refuses the message, those before it undo their part."""
-        context = SendContext(self._transport, self._emit)
+        context = SendContext(self._transport, self._listeners.emit, bool(self._listeners))
         try:
             for middleware in self._middleware:
                 self._message = middleware.before_send(self._message, context)
@@ -68,18 +69,19 @@ class Sending:
                 result = middleware.after_send(its_message, result)
             except Exception:
                 logger.exception("message %s was sent; %r failed", message_id, middleware)
-        self._emit(
-            MessageSent(
-                type=self._message.type,
-                queue=self._transport.url,
-                message_id=message_id,
-                size=self._size_given,
-                attributes_size=attributes_size(self._message.attributes),
-                sent_size=self._message.size,
-                duration=time.perf_counter() - self._started,
-                result=result,
+        if self._listeners:
+            self._listeners.emit(
+                MessageSent(
+                    type=self._message.type,
+                    queue=self._transport.url,
+                    message_id=message_id,
+                    size=self._size_given,
+                    attributes_size=attributes_size(self._message.attributes),
+                    sent_size=self._message.size,
+                    duration=time.perf_counter() - self._started,
+                    result=result,
+                )
             )
-        )
         return result
 
     def failed(self, error: Exception) -> None:
@@ -89,7 +91,7 @@ class Sending:
                 middleware.send_failed(its_message, error)
             except Exception:
                 logger.exception("%r could not undo its part", middleware)
-        self._emit(not_sent(self._message, self._transport.url, self._size_given, error))
+        self._listeners.emit(not_sent(self._message, self._transport.url, self._size_given, error))
 
 
 def _interrupted() -> SendFailed:

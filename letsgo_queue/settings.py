@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import re
 from collections.abc import Mapping
@@ -69,19 +68,20 @@ class QueueSettings(BaseModel, frozen=True, extra="forbid"):
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> QueueSettings:
         """Read the environment; an empty variable counts as unset."""
-        return _settings(
-            environ.get("LETSGO_QUEUE_URL") or None,
-            environ.get("LETSGO_LOCAL_QUEUE_URL") or None,
-            environ.get("LETSGO_DEPLOYMENT") or DEFAULT_DEPLOYMENT,
-            environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or DEFAULT_REGION,
+        return cls(
+            queue_url=environ.get("LETSGO_QUEUE_URL") or None,
+            local_queue_url=environ.get("LETSGO_LOCAL_QUEUE_URL") or None,
+            deployment=environ.get("LETSGO_DEPLOYMENT") or DEFAULT_DEPLOYMENT,
+            region=environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or DEFAULT_REGION,
         )
 
+    @property
+    def url(self) -> str | None:
+        """The queue's URL; None for the queue of the deployment."""
+        return self.local_queue_url or self.queue_url
 
-@functools.lru_cache(maxsize=64)
-def _settings(
-    queue_url: str | None, local_queue_url: str | None, deployment: str, region: str
-) -> QueueSettings:
-    """Made once for the same values, since every call of a client asks."""
-    return QueueSettings(
-        queue_url=queue_url, local_queue_url=local_queue_url, deployment=deployment, region=region
-    )
+
+def url_in_environment() -> str | None:
+    """`QueueSettings.from_environment().url`, for those who ask for every message."""
+    environ = os.environ
+    return environ.get("LETSGO_LOCAL_QUEUE_URL") or environ.get("LETSGO_QUEUE_URL") or None

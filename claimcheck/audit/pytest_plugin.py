@@ -158,6 +158,7 @@ class _Weighing:
                 emit(weighing, event)
 
         self._patch.setattr(Listeners, "emit", emit_and_weigh)
+        self._patch.setattr(Listeners, "__bool__", lambda _: True)
 
 
 class _WorkerAudit(_Weighing):

@@ -26,7 +26,7 @@ def open_transport(url: str | None, settings: QueueSettings) -> Transport:
         SettingsInvalid: The URL names no queue that is known here.
         QueueNotFound: The LetsGo deployment has no queue, or several.
     """
-    url = url or settings.local_queue_url or settings.queue_url
+    url = url or settings.url
     if url is None:
         from letsgo_queue.transports.sqs import SqsTransport
 

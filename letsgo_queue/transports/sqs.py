@@ -108,6 +108,7 @@ class SqsTransport:
             client: A boto3 SQS client to use instead of a new one.
         """
         self.url = url
+        self.fifo = url.endswith(".fifo")  # as SQS requires of their names, and of no others
         self._client = client or make_client(url, region)
         self._attributes: Mapping[str, str] | None = None
         self._dead_letters: SqsTransport | None = None
@@ -142,11 +143,6 @@ class SqsTransport:
             f"{len(matching)} queues named {LETSGO_PREFIX}* instead of one. Found: {found}. "
             "Set LETSGO_QUEUE_URL or LETSGO_DEPLOYMENT."
         )
-
-    @property
-    def fifo(self) -> bool:
-        """Whether the name says FIFO, as SQS requires of them."""
-        return self.url.endswith(".fifo")
 
     def content_based_deduplication(self) -> bool:
         """Whether the queue deduplicates by content; see `Transport`."""
