@@ -13,6 +13,7 @@ from claimcheck.errors import ClaimInProgress, ClaimStoreError
 from claimcheck.events import DuplicateSuppressed, MessageOpened, MessageSealed
 from claimcheck.hold import Purge
 from claimcheck.opening import OnDuplicate, Opener
+from claimcheck.ticket import may_be_sealed
 from letsgo_queue import result as queue_result
 from letsgo_queue.attributes import attributes_size
 from letsgo_queue.delivery import Delivery
@@ -205,7 +206,8 @@ class ClaimCheckMiddleware(Middleware):
         deadline = time.monotonic() + PATIENCE_SECONDS
         pause = FIRST_PAUSE_SECONDS
         # One for all tries: a take whose answer was lost has taken the claim for this delivery.
-        lease_id = secrets.token_urlsafe()
+        # None for most messages, since random bytes of the system cost a switch of threads.
+        lease_id = secrets.token_urlsafe() if may_be_sealed(delivery.body) else None
         while True:
             try:
                 return self._open(delivery, lease_id)
@@ -219,7 +221,7 @@ class ClaimCheckMiddleware(Middleware):
                     raise
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
-    def _open(self, delivery: Delivery, lease_id: str) -> Opened | None:
+    def _open(self, delivery: Delivery, lease_id: str | None) -> Opened | None:
         return self.opener.open(
             delivery.body,
             queue=delivery.queue,

@@ -102,4 +102,4 @@ class Delivery:
 
     def with_body(self, body: str) -> Delivery:
         """The same delivery with another body, as a middleware hands it on."""
-        return replace(self, body=body)
+        return self if body is self.body else replace(self, body=body)

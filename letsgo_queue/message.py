@@ -19,6 +19,9 @@ from letsgo_queue.errors import MessageInvalid
 PayloadT = TypeVar("PayloadT")
 
 _RESERVED_PREFIX = "letsgo:"
+_LEADING_TYPE = re.compile(r'\{"type":"([^"\\]+)"[,}]')
+
+NOT_JSON = 'the body is not JSON. This worker reads {"type": ..., "payload": ...}.'
 
 # Each starts with one literal byte, which is what `re` finds fastest.
 _NON_CHARACTER = re.compile(rb"\xef(?=\xbf[\xbe\xbf])")  # U+FFFE and U+FFFF in UTF-8
@@ -115,6 +118,19 @@ def check_type(message_type: object) -> str:
     return message_type
 
 
+def type_of(body: str) -> str:
+    """The type of a body from the queue.
+
+    A body as LetsGo writes it starts with its type, which spares parsing the rest: whether that is
+    JSON too is left to whoever reads it.
+
+    Raises:
+        MessageInvalid: The body is not a JSON object with a string `type`.
+    """
+    leading = _LEADING_TYPE.match(body)
+    return leading[1] if leading else str(peek(body)["type"])
+
+
 def peek(body: str) -> Mapping[str, Any]:
     """The fields of a body from the queue, without checking more than that it is a JSON object.
 
@@ -124,9 +140,7 @@ def peek(body: str) -> Mapping[str, Any]:
     try:
         fields = from_json(body)
     except (ValueError, TypeError):  # TypeError: a str that is not Unicode
-        raise MessageInvalid(
-            'the body is not JSON. This worker reads {"type": ..., "payload": ...}.'
-        ) from None
+        raise MessageInvalid(NOT_JSON) from None
     if not isinstance(fields, dict) or not isinstance(fields.get("type"), str):
         raise MessageInvalid(
             'the body has no string `type`. This worker reads {"type": ..., "payload": ...}.'

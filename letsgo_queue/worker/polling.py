@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from letsgo_queue.errors import LetsGoQueueError, QueueUnavailable
 from letsgo_queue.transports.base import MAX_BATCH, ReceivedMessage, Transport
 from letsgo_queue.worker.processing import Accepted
+from letsgo_queue.worker.threads import HandlerThreads
 
 logger = logging.getLogger(__name__)
 
@@ -31,20 +32,31 @@ EMPTY_PAUSE_SECONDS = 0.05
 AHEAD_SECONDS = 0.1
 """How soon what is received should be begun."""
 
-STOP_SECONDS = 0.2
-"""How soon a worker that waits for its handlers sees that it should stop."""
+WATCH_SECONDS = 0.05
+"""How often a worker looks whether it should stop, and whether a message waits too long."""
 
 DRAIN_SECONDS = 1.0
 """How long a worker that stops goes on with what it has received but not begun."""
 
 MAX_RECEIVERS = 4
 
-_LATEST_SHARE = 0.2
-"""What the latest message counts in how long messages take on average."""
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """What a receiver asks for.
+
+    Attributes:
+        slots: How many messages.
+        idle: Whether nothing else is in hand: if the queue is empty then, no handler can have sent
+            a message meanwhile.
+    """
+
+    slots: int
+    idle: bool
 
 
 class Poller:
-    """Receives messages and hands each to a thread, until stopped."""
+    """Receives messages and has them handled, until stopped."""
 
     def __init__(
         self,
@@ -84,8 +96,7 @@ class Poller:
         self._receiving = 0
         self._has_more = False
         self._emptied = False
-        self._seconds_each: float | None = None
-        self._futures: dict[Future[None], Accepted] = {}
+        self._handlers = HandlerThreads(concurrency, self._handled)
         self._reached = False
         self._failures = 0
         self._error: Exception | None = None
@@ -100,32 +111,34 @@ class Poller:
             LetsGoQueueError: The queue cannot be used at all.
         """
         self._until_empty = until_empty
-        with ThreadPoolExecutor(self._concurrency, "letsgo-worker") as handlers:
-            try:
-                with ThreadPoolExecutor(MAX_RECEIVERS, "letsgo-worker-receive") as receivers:
-                    while taken := self._take_slots():
-                        receivers.submit(self._receive, handlers, *taken)
-            finally:
-                self._drain()  # also after a second signal, which is raised in the loop
+        try:
+            with ThreadPoolExecutor(MAX_RECEIVERS, "letsgo-worker-receive") as receivers:
+                while ask := self._wait_for_room():
+                    receivers.submit(self._receive, ask)
+        finally:  # also after a second signal, which is raised in the loop
+            _give_back(self._handlers.close(DRAIN_SECONDS))
+            self._handlers.join()
         if self._error is not None:
             raise self._error
 
-    def _take_slots(self) -> tuple[int, bool] | None:
-        """Wait until a receiver should ask, or until the end.
-
-        Returns:
-            For how many messages, and whether nothing else is in hand; None at the end.
-        """
+    def _wait_for_room(self) -> _Ask | None:
+        """What one more receiver should ask for, once there should be one; None at the end."""
         with self._changed:
-            while not (self._is_over() or self._room()):
+            while not (ask := self._next_ask()) and not self._is_over():
                 # What stops a worker may be a signal, which must not take a lock to say so.
-                self._changed.wait(STOP_SECONDS)
-            if self._is_over():
-                return None
-            slots, idle = self._room(), self._in_hand == 0
-            self._in_hand += slots
-            self._receiving += 1
-            return slots, idle
+                self._changed.wait(WATCH_SECONDS)
+                self._handlers.help()
+            return ask
+
+    def _next_ask(self) -> _Ask | None:
+        """What one more receiver should ask for; None if there should be none."""
+        slots = 0 if self._is_over() else self._room()
+        if not slots:
+            return None
+        ask = _Ask(slots, idle=self._in_hand == 0)
+        self._in_hand += slots
+        self._receiving += 1
+        return ask
 
     def _is_over(self) -> bool:
         return self._stopping.is_set() or self._emptied or self._error is not None
@@ -145,40 +158,39 @@ class Poller:
 
     def _ahead(self) -> int:
         """How many messages may wait, as long as handlers take what they took so far."""
-        if self._seconds_each is None:
+        if self._handlers.seconds_each is None:
             return 0
-        soon = self._concurrency * AHEAD_SECONDS / max(self._seconds_each, 1e-6)
+        soon = self._concurrency * AHEAD_SECONDS / max(self._handlers.seconds_each, 1e-6)
         return min(int(soon), self._prefetch)
 
-    def _receive(self, handlers: ThreadPoolExecutor, slots: int, idle: bool) -> None:
-        """Ask the queue, and hand on what it has.
+    def _receive(self, ask: _Ask | None) -> None:
+        """Ask the queue, hand on what it has, and go on while one more should ask."""
+        while ask:
+            messages: Sequence[ReceivedMessage] = []
+            try:
+                messages = self._ask(ask.slots)
+                accepted = [self._accept(self._transport, message) for message in messages]
+                if self._stopping.is_set() and not self._ahead():
+                    _give_back(accepted)  # slow work is not begun any more
+                    messages = []
+                else:
+                    self._handlers.add(accepted)
+                if self._until_empty and not messages and not ask.idle:
+                    self._stopping.wait(EMPTY_PAUSE_SECONDS)
+            except Exception as error:  # noqa: BLE001  raised by `run`
+                self._error = error
+            ask = self._asked(ask, len(messages))
 
-        Args:
-            handlers: Where to.
-            slots: How many messages to ask for.
-            idle: Whether the queue was asked with nothing else in hand: if it is empty now, no
-                handler can have sent a message meanwhile.
-        """
-        messages: Sequence[ReceivedMessage] = []
-        try:
-            messages = self._ask(slots)
-            accepted = [self._accept(self._transport, message) for message in messages]
-            if self._stopping.is_set() and not self._ahead():
-                _give_back(accepted)  # slow work is not begun any more
-                messages = []
-            else:
-                self._hand_on(handlers, accepted)
-            if self._until_empty and not messages and not idle:
-                self._stopping.wait(EMPTY_PAUSE_SECONDS)
-        except Exception as error:  # noqa: BLE001  raised by `run`
-            self._error = error
-        finally:
-            with self._changed:
-                self._in_hand -= slots - len(messages)
-                self._receiving -= 1
-                self._has_more = len(messages) == slots
-                self._emptied |= self._until_empty and idle and not messages
-                self._changed.notify_all()
+    def _asked(self, ask: _Ask, received: int) -> _Ask | None:
+        """A request is over; what to ask for next."""
+        with self._changed:
+            self._in_hand -= ask.slots - received
+            self._receiving -= 1
+            self._has_more = received == ask.slots
+            self._emptied |= self._until_empty and ask.idle and not received
+            after = self._next_ask()
+            self._tell()
+            return after
 
     def _ask(self, slots: int) -> Sequence[ReceivedMessage]:
         if self._stopping.is_set():
@@ -200,31 +212,15 @@ class Poller:
         self._reached, self._failures = True, 0
         return messages
 
-    def _hand_on(self, handlers: ThreadPoolExecutor, accepted: Sequence[Accepted]) -> None:
-        for each in accepted:
-            future = handlers.submit(self._run, each)
-            self._futures[future] = each
-            future.add_done_callback(self._futures.pop)
+    def _handled(self) -> None:
+        with self._changed:
+            self._in_hand -= 1
+            self._tell()
 
-    def _run(self, accepted: Accepted) -> None:
-        started = time.monotonic()
-        try:
-            accepted.run()
-        except Exception:  # a defect, here or in a transport; no thread may be lost to it
-            logger.exception("message %s is left to its queue", accepted.message_id)
-        finally:
-            seconds = time.monotonic() - started
-            with self._changed:
-                before = seconds if self._seconds_each is None else self._seconds_each
-                self._seconds_each = before + _LATEST_SHARE * (seconds - before)
-                self._in_hand -= 1
-                if self._room() or self._is_over():  # each waking costs, and messages are many
-                    self._changed.notify_all()
-
-    def _drain(self) -> None:
-        """Finish what is in process, and give back what is not begun by then."""
-        wait(list(self._futures), DRAIN_SECONDS)
-        _give_back([each for future, each in list(self._futures.items()) if future.cancel()])
+    def _tell(self) -> None:
+        """Wake `run`, if it has something to do: each waking costs, and messages are many."""
+        if self._room() or self._is_over():
+            self._changed.notify_all()
 
 
 def _give_back(accepted: Sequence[Accepted]) -> None:

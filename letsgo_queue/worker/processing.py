@@ -20,7 +20,7 @@ from letsgo_queue.events import (
     MessageRejected,
     MessageSkipped,
 )
-from letsgo_queue.message import peek
+from letsgo_queue.message import type_of
 from letsgo_queue.middleware import Handle, Middleware, merge
 from letsgo_queue.retries import RetryPolicy
 from letsgo_queue.transports.base import ReceivedMessage, Transport
@@ -200,7 +200,7 @@ class Processor:
     def _delivery(self, attempt: _Attempt) -> Delivery:
         received = attempt.received
         try:
-            attempt.type = str(peek(received.body)["type"])
+            attempt.type = type_of(received.body)
         except MessageInvalid as error:
             raise MessageInvalid(f"message {received.message_id}: {error}") from None
         return Delivery(

@@ -11,7 +11,7 @@ from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from letsgo_queue.delivery import Delivery
 from letsgo_queue.errors import HandlerMissing, MessageInvalid, SettingsInvalid
-from letsgo_queue.message import Message, is_claim_check
+from letsgo_queue.message import NOT_JSON, Message, is_claim_check
 from letsgo_queue.middleware import Middleware, middleware_of
 from letsgo_queue.retries import RetryPolicy
 
@@ -118,6 +118,8 @@ class Handler:
         try:
             message = self.adapter.validate_json(delivery.body)
         except ValidationError as error:
+            if _is_no_json(error):
+                raise MessageInvalid(f"message {delivery.message_id}: {NOT_JSON}") from None
             raise MessageInvalid(
                 f"message {delivery.message_id} of type {delivery.type!r} does not fit the handler "
                 f"{_name(self.function)}: {self._problems(error)}."
@@ -255,6 +257,14 @@ class Registry:
 
 def _name(function: Callable[..., object]) -> str:
     return f"{function.__module__}.{getattr(function, '__qualname__', repr(function))}"
+
+
+def _is_no_json(error: ValidationError) -> bool:
+    """Whether the body as a whole is at fault, and not a field of a type that holds JSON."""
+    return any(
+        not each["loc"] and each["type"] in {"json_invalid", "string_unicode"}
+        for each in error.errors(include_url=False, include_input=False, include_context=False)
+    )
 
 
 def _property_names(schema: object) -> Iterator[str]:

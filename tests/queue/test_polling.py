@@ -147,6 +147,30 @@ def test_what_waits_behind_one_that_turns_out_slow_stays_invisible() -> None:
     assert counts == [1] * 40
 
 
+def test_what_waits_behind_one_that_turns_out_slow_is_taken_by_others() -> None:
+    queue = MemoryTransport()
+    worker = Worker(queue, concurrency=2, wait_seconds=0)
+    handled: list[object] = []
+    go_on = threading.Event()
+    worker.handler("quick")(handled.append)
+
+    @worker.handler("slow")
+    def slow(_message: object) -> None:
+        go_on.wait(30)
+
+    send(queue, 30, "quick")
+    send(queue, 1, "slow")
+    send(queue, 10, "quick")
+    try:
+        with running(worker):
+            wait_for(lambda: len(handled) == 40, "those behind the slow one")
+            send(queue, 1, "quick")
+            wait_for(lambda: len(handled) == 41, "one that arrives meanwhile")
+            go_on.set()
+    finally:
+        go_on.set()
+
+
 class TellsOfGivingBack(MemoryTransport):
     def __init__(self) -> None:
         super().__init__()

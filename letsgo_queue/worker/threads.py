@@ -1,0 +1,132 @@
+"""The threads that handlers run on: only as many are woken as there is work for.
+
+    in hand, in order of arrival ──> threads, up to `concurrency`, each taking the next by itself
+
+Behind slow handlers each message has a thread at once. Waking one costs more than a quick handler
+does, and quick ones on several threads wait for each other's turn at the interpreter: they share a
+thread as far as it is done with all of them in `STINT_SECONDS`. That is judged by how long handlers
+took so far: where one turns out slower, `help` has other threads take what waits behind it.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from letsgo_queue.worker.processing import Accepted
+
+logger = logging.getLogger(__name__)
+
+STINT_SECONDS = 0.01
+"""How much work is worth a thread."""
+
+HELP_SECONDS = 0.01
+"""How long a message may wait behind others while a thread has nothing to do, before `help`."""
+
+_LATEST_SHARE = 0.2
+"""What the latest message counts in how long messages take on average."""
+
+
+class HandlerThreads:
+    """Threads that handle messages, and how long those take."""
+
+    def __init__(self, concurrency: int, handled: Callable[[], None]) -> None:
+        """Make them; a thread is started when it is first needed.
+
+        Args:
+            concurrency: Threads at most.
+            handled: Called after each message, on its thread.
+        """
+        self._concurrency = concurrency
+        self._handled = handled
+        self._changed = threading.Condition()
+        self._waiting: deque[tuple[float, Accepted]] = deque()
+        self._threads: list[threading.Thread] = []
+        self._idle = 0
+        self._taken_at = 0.0
+        self._closed = False
+        self.seconds_each: float | None = None
+        """How long messages take on average, the latest counting most; None before the first."""
+
+    def add(self, accepted: Sequence[Accepted]) -> None:
+        """Have messages handled after those that wait already."""
+        now = time.monotonic()
+        with self._changed:
+            self._waiting.extend((now, each) for each in accepted)
+            busy = len(self._threads) - self._idle
+            seconds = math.inf if self.seconds_each is None else self.seconds_each
+            come_back_soon = not busy or now - self._taken_at < STINT_SECONDS
+            if seconds < STINT_SECONDS and come_back_soon:
+                self._wake(math.ceil(len(self._waiting) * seconds / STINT_SECONDS) - busy)
+            else:
+                self._wake(len(self._waiting))
+
+    def help(self) -> bool:
+        """Wake threads for what has waited too long; whether anything waits at all."""
+        with self._changed:
+            if not self._waiting:
+                return False
+            arrived, _ = self._waiting[0]
+            if time.monotonic() - arrived > HELP_SECONDS:
+                self._wake(len(self._waiting))
+            return True
+
+    def close(self, seconds: float) -> Sequence[Accepted]:
+        """Begin what can be begun within so many seconds, and nothing more.
+
+        Returns:
+            What was not begun.
+        """
+        deadline = time.monotonic() + seconds
+        while self.help() and time.monotonic() < deadline:
+            time.sleep(HELP_SECONDS)
+        with self._changed:
+            self._closed = True
+            rest = [accepted for _, accepted in self._waiting]
+            self._waiting.clear()
+            self._changed.notify_all()
+        return rest
+
+    def join(self) -> None:
+        """After `close`: wait for the handlers that run."""
+        for thread in self._threads:
+            thread.join()
+
+    def _wake(self, count: int) -> None:
+        """Have so many more threads look for work, as far as there are any."""
+        woken = min(max(count, 0), self._idle)
+        self._idle -= woken
+        self._changed.notify(woken)
+        for _ in range(min(count - woken, self._concurrency - len(self._threads))):
+            thread = threading.Thread(target=self._run, name="letsgo-worker", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _run(self) -> None:
+        while accepted := self._next():
+            started = time.monotonic()
+            try:
+                accepted.run()
+            except Exception:  # a defect, here or in a transport; no thread may be lost to it
+                logger.exception("message %s is left to its queue", accepted.message_id)
+            del accepted  # and with it the body, which may be large
+            seconds = time.monotonic() - started
+            before = seconds if self.seconds_each is None else self.seconds_each
+            self.seconds_each = before + _LATEST_SHARE * (seconds - before)
+            self._handled()
+
+    def _next(self) -> Accepted | None:
+        """The next message, as soon as there is one; None at the end."""
+        with self._changed:
+            while not self._waiting:
+                if self._closed:
+                    return None
+                self._idle += 1  # whoever wakes it takes it off again
+                self._changed.wait()
+            _, accepted = self._waiting.popleft()
+            self._taken_at = time.monotonic()
+            return accepted
