@@ -375,11 +375,10 @@ class ClaimCheck:
         hold: Hold = NoHold() if purge == "never" else leased
         try:
             parts = whole_parts(what, ticket, sealed.type, found, now)
-            data = b"".join(parts)
-            # Of no use beside the whole any more, unless they may have to be written again.
-            kept = parts if purge == "before" else []
-            del found, parts
-            text = unpack(what, sealed, data)
+            # Each may be freed once it is read, unless it may have to be written again.
+            kept = [*parts] if purge == "before" else []
+            del found
+            text = unpack(what, sealed, parts)
             if purge == "before":
                 purged = purge_before(what, leased, kept)
                 if purged is None:

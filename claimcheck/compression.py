@@ -3,15 +3,15 @@
 A frame is inflated only if its header states the size that was promised, so the memory it takes is
 known before any is spent. What it inflates to is checked by zstd's own checksum.
 
-A frame is made in the parts that a store keeps, and a text from small pieces of it: no second copy
-of a large body is made.
+A frame is made in the parts that a store keeps, and inflated from them, and a text is made of small
+pieces: no second copy of a large body is made.
 """
 
 from __future__ import annotations
 
 import codecs
 from collections.abc import Iterator, Sequence
-from typing import Literal, TypeAlias
+from typing import IO, Literal, TypeAlias, cast
 
 import zstandard
 
@@ -33,6 +33,7 @@ HARD_REACH = 1.2
 _PIECE_BYTES = 4_096
 """Small, since one wide character makes all of a piece wide."""
 
+_LONGEST_FRAME_HEADER = 18
 _BLOCK_HEADER_BYTES = 3
 _RUN_LENGTH_BLOCK = 1
 _CHECKSUM_BYTES = 4
@@ -75,40 +76,66 @@ def _compress(body: bytes, level: int, part_bytes: int) -> Sequence[bytes]:
     return parts
 
 
-def decode(encoding: Encoding, data: bytes, size: int) -> str:
+def decode(encoding: Encoding, parts: list[bytes], size: int) -> str:
     """Undo `encode`, and decode the text.
 
     Args:
-        encoding: How `data` is encoded.
-        data: The encoded bytes.
+        encoding: How the parts are encoded.
+        parts: The encoded bytes. Taken out of the list one by one, so that each may be freed as
+            soon as it is read.
         size: Bytes that the text must have.
 
     Raises:
-        ClaimCorrupted: The data does not hold exactly `size` bytes, or is damaged.
+        ClaimCorrupted: The parts do not hold exactly `size` bytes, or are damaged.
         UnicodeDecodeError: It is no text.
     """
-    if encoding == "identity":
-        if len(data) != size:
-            raise ClaimCorrupted(f"{len(data):,} bytes are there, {size:,} were sealed")
-        return data.decode()
+    pieces = _inflate(parts, size) if encoding == "zstd" else _as_they_are(parts, size)
     # Decoded at once, it would be there twice more: as bytes, and as text of a narrower kind.
     decode_piece = codecs.getincrementaldecoder("utf-8")().decode
-    text = [decode_piece(piece) for piece in _inflate(data, size)]
+    text = [decode_piece(piece) for piece in pieces]
     text.append(decode_piece(b"", final=True))
     return "".join(text)
 
 
-def _inflate(frame: bytes, size: int) -> Iterator[bytes]:
+class _Source:
+    """Parts as one file to read from; each is taken out of its list when its turn comes."""
+
+    def __init__(self, parts: list[bytes]) -> None:
+        self._parts = parts
+        self._part = b""
+        self._at = 0
+
+    def read(self, size: int) -> bytes:
+        """Up to so many of the next bytes; none at the end."""
+        if self._at == len(self._part):
+            self._part, self._at = self._parts.pop(0) if self._parts else b"", 0
+        found = self._part[self._at : self._at + size]
+        self._at += len(found)
+        return found
+
+
+def _as_they_are(parts: list[bytes], size: int) -> Iterator[bytes]:
+    if size_of(parts) != size:
+        raise ClaimCorrupted(f"{size_of(parts):,} bytes are there, {size:,} were sealed")
+    source = _Source(parts)
+    while piece := source.read(_PIECE_BYTES):
+        yield piece
+
+
+def _inflate(parts: list[bytes], size: int) -> Iterator[bytes]:
     """Inflate a frame in pieces, none of which goes beyond `size`."""
     try:
-        if zstandard.get_frame_parameters(frame).content_size != size:
+        header = _bytes_at(parts, 0, _LONGEST_FRAME_HEADER)
+        if zstandard.get_frame_parameters(header).content_size != size:
             raise ClaimCorrupted(
                 f"the zstd frame does not state the {size:,} bytes that were sealed"
             )
-        if _end_of(frame) != len(frame):
+        if _end_of(parts, header) != size_of(parts):
             raise ClaimCorrupted("the zstd frame is cut short, or something follows it")
         left = size
-        with zstandard.ZstdDecompressor().stream_reader(frame) as reader:
+        # It asks of a file no more than `read`.
+        source = cast("IO[bytes]", _Source(parts))
+        with zstandard.ZstdDecompressor().stream_reader(source) as reader:
             while piece := reader.read(_PIECE_BYTES):
                 left -= len(piece)
                 if left < 0:
@@ -120,15 +147,26 @@ def _inflate(frame: bytes, size: int) -> Iterator[bytes]:
         raise ClaimCorrupted("the zstd frame does not hold the bytes that it states")
 
 
-def _end_of(frame: bytes) -> int:
+def _end_of(parts: Sequence[bytes], header: bytes) -> int:
     """Where a frame ends, by its own account: zstandard reads on, and stops short, without a word.
 
     https://datatracker.ietf.org/doc/html/rfc8878#name-blocks
     """
-    at = zstandard.frame_header_size(frame)
-    last = 0
-    while not last and at < len(frame):
-        header = int.from_bytes(frame[at : at + _BLOCK_HEADER_BYTES], "little")
-        last, kind, size = header & 1, header >> 1 & 3, header >> 3
+    at = zstandard.frame_header_size(header)
+    last, length = 0, size_of(parts)
+    while not last and at < length:
+        block = int.from_bytes(_bytes_at(parts, at, _BLOCK_HEADER_BYTES), "little")
+        last, kind, size = block & 1, block >> 1 & 3, block >> 3
         at += _BLOCK_HEADER_BYTES + (1 if kind == _RUN_LENGTH_BLOCK else size)
-    return at + _CHECKSUM_BYTES * zstandard.get_frame_parameters(frame).has_checksum
+    return at + _CHECKSUM_BYTES * zstandard.get_frame_parameters(header).has_checksum
+
+
+def _bytes_at(parts: Sequence[bytes], at: int, count: int) -> bytes:
+    """`count` bytes of all parts, or as many as there are."""
+    found = b""
+    for part in parts:
+        found += part[at : at + count - len(found)]
+        at = max(at - len(part), 0)
+        if len(found) == count:
+            break
+    return found

@@ -89,18 +89,18 @@ def unpack_carried(what: str, sealed: SealedMessage, ticket: CarriedTicket) -> s
         raise ClaimCorrupted(
             f"{what}: the data in its ticket is not what was sealed (its SHA-256 differs)."
         )
-    return unpack(what, sealed, data)
+    return unpack(what, sealed, [data])
 
 
-def unpack(what: str, sealed: SealedMessage, data: bytes) -> str:
-    """The body in the encoded bytes.
+def unpack(what: str, sealed: SealedMessage, parts: list[bytes]) -> str:
+    """The body in the encoded bytes, which are taken out of the list.
 
     Raises:
         TicketInvalid: The type inside is not the one outside.
         ClaimCorrupted: The bytes do not decode to what was sealed.
     """
     try:
-        text = decode(sealed.ticket.encoding, data, sealed.ticket.size)
+        text = decode(sealed.ticket.encoding, parts, sealed.ticket.size)
     except ClaimCorrupted as error:
         raise ClaimCorrupted(f"{what}: {error}.") from None
     except UnicodeDecodeError:

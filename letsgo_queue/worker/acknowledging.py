@@ -23,7 +23,7 @@ Acknowledged: TypeAlias = Callable[[LetsGoQueueError | None], None]
 MOST_WAITING = 100
 """Handled messages that may wait; with so many, the handlers wait too."""
 
-MAX_THREADS = 4
+MAX_THREADS = 5
 
 
 class Acknowledger:

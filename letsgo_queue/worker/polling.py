@@ -38,7 +38,7 @@ WATCH_SECONDS = 0.05
 DRAIN_SECONDS = 1.0
 """How long a worker that stops goes on with what it has received but not begun."""
 
-MAX_RECEIVERS = 4
+MAX_RECEIVERS = 5
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from claimcheck import ClaimCorrupted
 from claimcheck.claim_check import DEFAULT_MAX_SIZE
-from claimcheck.compression import decode, encode, size_of
+from claimcheck.compression import Encoding, decode, encode, size_of
 from claimcheck.stores.base import PART_BYTES
 from tests.claims.support import noise
 
@@ -35,19 +35,23 @@ def claiming(size: int) -> bytes:
     return honest.replace(struct.pack("<I", real), struct.pack("<I", size))
 
 
+def cut(data: bytes, part_bytes: int) -> list[bytes]:
+    return [data[at : at + part_bytes] for at in range(0, len(data), part_bytes)]
+
+
 def test_text_gets_smaller() -> None:
     encoding, parts = encode(TEXT, part_bytes=100)
     data = b"".join(parts)
 
     assert encoding == "zstd"
     assert len(data) < len(TEXT) / 10
-    assert decode(encoding, data, len(TEXT)).encode() == TEXT
+    assert decode(encoding, [data], len(TEXT)).encode() == TEXT
 
 
 @pytest.mark.parametrize("body", [b"x", b"short", b"\xf0\x9f\x90\x98"])
 def test_what_does_not_get_smaller_stays_as_it_is(body: bytes) -> None:
     assert encode(body, part_bytes=100) == ("identity", [body])
-    assert decode("identity", body, len(body)).encode() == body
+    assert decode("identity", [body], len(body)).encode() == body
 
 
 def test_every_part_but_the_last_is_full() -> None:
@@ -56,7 +60,7 @@ def test_every_part_but_the_last_is_full() -> None:
     _, parts = encode(body, part_bytes=1_000)
 
     assert {len(part) for part in parts[:-1]} == {1_000}
-    assert decode("zstd", b"".join(parts), len(body)).encode() == body
+    assert decode("zstd", [*map(bytes, parts)], len(body)).encode() == body
 
 
 def test_plain_bytes_come_in_parts_too() -> None:
@@ -72,7 +76,7 @@ def test_compresses_harder_where_little_is_missing(reach: float, *, harder: bool
     _, parts = encode(RECORDS, part_bytes=PART_BYTES, aim=int(usual * reach))
 
     assert (size_of(parts) < usual) is harder
-    assert decode("zstd", b"".join(parts), len(RECORDS)).encode() == RECORDS
+    assert decode("zstd", [*map(bytes, parts)], len(RECORDS)).encode() == RECORDS
 
 
 def test_every_frame_states_its_size_and_has_a_checksum() -> None:
@@ -106,7 +110,7 @@ def test_every_frame_states_its_size_and_has_a_checksum() -> None:
 )
 def test_refuses_a_frame_that_is_not_what_was_sealed(data: bytes, size: int) -> None:
     with pytest.raises(ClaimCorrupted, match="frame"):
-        decode("zstd", data, size)
+        decode("zstd", [data], size)
 
 
 @pytest.mark.parametrize(
@@ -124,12 +128,28 @@ def test_inflates_what_another_zstd_compressed(text: str, level: int) -> None:
 
     data = zstandard.ZstdCompressor(level=level).compress(body)
 
-    assert decode("zstd", data, len(body)) == text
+    assert decode("zstd", [data], len(body)) == text
     for damaged in (data[:-1], data + b"x", data + data, data[:-1] + b"x"):
         with suppress(ClaimCorrupted):
             # Without a checksum, another last byte may make another text.
-            assert len(decode("zstd", damaged, len(body)).encode()) == len(body)
+            assert len(decode("zstd", [damaged], len(body)).encode()) == len(body)
             assert len(damaged) == len(data)
+
+
+@pytest.mark.parametrize("part_bytes", [1, 2, 3, 17, 1_000, 131_072])
+@pytest.mark.parametrize("encoding", ["zstd", "identity"])
+def test_wherever_it_is_cut_it_is_the_same(encoding: Encoding, part_bytes: int) -> None:
+    text = "x" * 200_000 + noise(2_000) + "é€𐐷" * 1_000
+    body = text.encode()
+    data = frame(body) if encoding == "zstd" else body
+    parts = cut(data, part_bytes)
+
+    assert decode(encoding, parts, len(body)) == text
+
+    assert parts == [], "the parts are still there"
+    for damaged in (data[:-1], data + b"x"):
+        with pytest.raises(ClaimCorrupted):
+            decode(encoding, cut(damaged, part_bytes), len(body))
 
 
 @given(st.data())
@@ -140,14 +160,14 @@ def test_a_damaged_frame_gives_no_other_text(data: st.DataObject) -> None:
     damaged = bytes(frame[:at]) + middle + bytes(frame[at + data.draw(st.integers(0, 2)) :])
 
     with suppress(ClaimCorrupted):
-        assert decode("zstd", damaged, 60_000).encode() == RECORDS[:60_000]
+        assert decode("zstd", [damaged], 60_000).encode() == RECORDS[:60_000]
 
 
 def test_refuses_text_that_ends_within_a_character() -> None:
     body = b"x" * 100_000 + b"\xe2\x82"
 
     with pytest.raises(UnicodeDecodeError):
-        decode("zstd", frame(body), len(body))
+        decode("zstd", [frame(body)], len(body))
 
 
 def test_refuses_a_frame_that_needs_a_dictionary() -> None:
@@ -157,13 +177,13 @@ def test_refuses_a_frame_that_needs_a_dictionary() -> None:
     data = zstandard.ZstdCompressor(dict_data=dictionary).compress(TEXT)
 
     with pytest.raises(ClaimCorrupted, match="frame is damaged"):
-        decode("zstd", data, len(TEXT))
+        decode("zstd", [data], len(TEXT))
 
 
 @pytest.mark.parametrize("size", [4, 6])
 def test_refuses_plain_bytes_of_another_size(size: int) -> None:
     with pytest.raises(ClaimCorrupted, match=f"5 bytes are there, {size} were sealed"):
-        decode("identity", b"plain", size)
+        decode("identity", [b"plain"], size)
 
 
 @pytest.mark.parametrize("stated", [2**31 - 1, 5_000_000, 100])
@@ -173,7 +193,7 @@ def test_spends_no_memory_on_a_frame_that_lies(stated: int) -> None:
     tracemalloc.start()
     try:
         with pytest.raises(ClaimCorrupted):
-            decode("zstd", bomb, 100)
+            decode("zstd", [bomb], 100)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -188,7 +208,7 @@ def test_spends_no_more_memory_than_was_promised() -> None:
     tracemalloc.start()
     try:
         with pytest.raises(ClaimCorrupted):
-            decode("zstd", endless, DEFAULT_MAX_SIZE)
+            decode("zstd", [endless], DEFAULT_MAX_SIZE)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

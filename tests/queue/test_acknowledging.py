@@ -92,8 +92,8 @@ def test_full_requests_go_at_once_and_others_wait_for_the_one_under_way() -> Non
     add(9)
     stays(queue, [1])
     add(50)
-    wait_for(lambda: queue.requests == [1, 10, 10, 10], "as many at once as there are threads")
-    stays(queue, [1, 10, 10, 10])
+    wait_for(lambda: queue.requests == [1, 10, 10, 10, 10], "as many at once as there are threads")
+    stays(queue, [1, 10, 10, 10, 10])
     queue.may_answer.set()
     wait_for(lambda: len(outcomes) == 60, "all of them")
 
