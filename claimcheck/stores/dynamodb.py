@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_PARALLELISM = 16
+DEFAULT_PARALLELISM = 8
 """Items on the wire at once, of one store: 64 MiB are 173 parts."""
 
 MAX_RETRIES = 4

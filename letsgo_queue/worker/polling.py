@@ -97,6 +97,7 @@ class Poller:
         self._has_more = False
         self._emptied = False
         self._handlers = HandlerThreads(concurrency, self._handled)
+        self._too_late: list[Accepted] = []
         self._reached = False
         self._failures = 0
         self._error: Exception | None = None
@@ -111,12 +112,17 @@ class Poller:
             LetsGoQueueError: The queue cannot be used at all.
         """
         self._until_empty = until_empty
+        receivers = ThreadPoolExecutor(MAX_RECEIVERS, "letsgo-worker-receive")
         try:
-            with ThreadPoolExecutor(MAX_RECEIVERS, "letsgo-worker-receive") as receivers:
-                while ask := self._wait_for_room():
-                    receivers.submit(self._receive, ask)
-        finally:  # also after a second signal, which is raised in the loop
-            _give_back(self._handlers.close(DRAIN_SECONDS))
+            while ask := self._wait_for_room():
+                receivers.submit(self._receive, ask)
+            receivers.shutdown()
+            self._handlers.drain(DRAIN_SECONDS)
+        finally:  # also after a second signal, wherever it is raised
+            # What is given back while a receiver asks would come to it again, and use up receives.
+            self._stopping.set()
+            receivers.shutdown()
+            _give_back([*self._too_late, *self._handlers.close()])
             self._handlers.join()
         if self._error is not None:
             raise self._error
@@ -171,7 +177,7 @@ class Poller:
                 messages = self._ask(ask.slots)
                 accepted = [self._accept(self._transport, message) for message in messages]
                 if self._stopping.is_set() and not self._ahead():
-                    _give_back(accepted)  # slow work is not begun any more
+                    self._too_late += accepted  # slow work is not begun any more
                     messages = []
                 else:
                     self._handlers.add(accepted)

@@ -75,15 +75,14 @@ class HandlerThreads:
                 self._wake(len(self._waiting))
             return True
 
-    def close(self, seconds: float) -> Sequence[Accepted]:
-        """Begin what can be begun within so many seconds, and nothing more.
-
-        Returns:
-            What was not begun.
-        """
+    def drain(self, seconds: float) -> None:
+        """Wait until nothing waits to be begun, so many seconds at most."""
         deadline = time.monotonic() + seconds
         while self.help() and time.monotonic() < deadline:
             time.sleep(HELP_SECONDS)
+
+    def close(self) -> Sequence[Accepted]:
+        """Begin nothing more; what was not begun."""
         with self._changed:
             self._closed = True
             rest = [accepted for _, accepted in self._waiting]

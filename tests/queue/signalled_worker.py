@@ -1,6 +1,7 @@
 """A worker in a process of its own, for the tests that stop and kill it.
 
-It prints "begun" when a handler begins, and the handler ends when a line comes in.
+It prints "begun" when a handler begins, and the handler ends when a line comes in. A message of
+type "quick" is done with at once, and nothing is printed.
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ def wait_for_a_line(message: dict[str, Any]) -> None:
     print("begun", flush=True)
     sys.stdin.readline()
     print("ended", flush=True)
+
+
+@worker.handler("quick")
+def quick(message: dict[str, Any]) -> None: ...
 
 
 print("ready", flush=True)

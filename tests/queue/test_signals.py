@@ -18,7 +18,7 @@ from letsgo_queue.transports.base import ReceivedMessage
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.transports.sqlite import SqliteTransport
 from letsgo_queue.worker.signals import STOP_SIGNALS, stop_on_signals
-from tests.queue.support import DEADLINE_SECONDS, order, receive, running
+from tests.queue.support import DEADLINE_SECONDS, order, receive, running, wait_for
 
 SCRIPT = Path(__file__).with_name("signalled_worker.py")
 
@@ -124,6 +124,31 @@ def test_second_signal_ends_it_at_once_and_the_message_comes_again(url: str) -> 
 
     (again,) = all_messages(url)
     assert (again.message_id, again.receive_count) == (sent.message_id, 2)
+
+
+def test_second_signal_leaves_nothing_in_the_worker_that_is_not_begun(url: str) -> None:
+    quick = {"type": "quick", "payload": None}
+    Client(url).enqueue_many([*[quick] * 20, order(), *[quick] * 10])
+    transport = SqliteTransport(url)
+    with worker_process(url) as worker:
+        worker.expect("ready")
+        worker.expect("begun")
+        worker.process.send_signal(signal.SIGINT)
+        time.sleep(0.3)  # within the second for which a worker that stops goes on
+        worker.process.send_signal(signal.SIGINT)
+
+        left: list[ReceivedMessage] = []
+
+        def all_are_back() -> bool:
+            left.extend(receive(transport))
+            return len(left) == 10
+
+        wait_for(all_are_back, "the ten that wait behind the one at work")
+        worker.let_handler_end()
+        worker.expect("ended")
+        assert worker.exit_code() != 0
+
+    transport.close()
 
 
 def test_message_of_a_killed_worker_comes_again(url: str) -> None:

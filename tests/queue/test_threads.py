@@ -115,7 +115,8 @@ def test_close_gives_what_was_not_begun(busy: Busy) -> None:
     assert busy.begun.wait(DEADLINE_SECONDS)
     threads.add(rest)
 
-    assert threads.close(0.05) == rest
+    threads.drain(0.05)
+    assert threads.close() == rest
 
     busy.go_on.set()
     threads.join()
@@ -130,5 +131,5 @@ def test_a_defect_takes_no_thread(caplog: pytest.LogCaptureFixture) -> None:
 
     assert handled.wait(DEADLINE_SECONDS)
     assert "message m-1 is left to its queue" in caplog.text
-    threads.close(0)
+    assert threads.close() == []
     threads.join()
