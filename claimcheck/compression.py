@@ -107,8 +107,8 @@ class _Source:
 
     def read(self, size: int) -> bytes:
         """Up to so many of the next bytes; none at the end."""
-        if self._at == len(self._part):
-            self._part, self._at = self._parts.pop(0) if self._parts else b"", 0
+        while self._at == len(self._part) and self._parts:
+            self._part, self._at = self._parts.pop(0), 0
         found = self._part[self._at : self._at + size]
         self._at += len(found)
         return found
@@ -125,7 +125,7 @@ def _as_they_are(parts: list[bytes], size: int) -> Iterator[bytes]:
 def _inflate(parts: list[bytes], size: int) -> Iterator[bytes]:
     """Inflate a frame in pieces, none of which goes beyond `size`."""
     try:
-        header = _bytes_at(parts, 0, _LONGEST_FRAME_HEADER)
+        header = _bytes_at(parts, 0, 0, _LONGEST_FRAME_HEADER)
         if zstandard.get_frame_parameters(header).content_size != size:
             raise ClaimCorrupted(
                 f"the zstd frame does not state the {size:,} bytes that were sealed"
@@ -154,19 +154,22 @@ def _end_of(parts: Sequence[bytes], header: bytes) -> int:
     """
     at = zstandard.frame_header_size(header)
     last, length = 0, size_of(parts)
+    number, begins = 0, 0  # the part in which `at` is
     while not last and at < length:
-        block = int.from_bytes(_bytes_at(parts, at, _BLOCK_HEADER_BYTES), "little")
+        while at >= begins + len(parts[number]):
+            begins += len(parts[number])
+            number += 1
+        header_bytes = _bytes_at(parts, number, at - begins, _BLOCK_HEADER_BYTES)
+        block = int.from_bytes(header_bytes, "little")
         last, kind, size = block & 1, block >> 1 & 3, block >> 3
         at += _BLOCK_HEADER_BYTES + (1 if kind == _RUN_LENGTH_BLOCK else size)
     return at + _CHECKSUM_BYTES * zstandard.get_frame_parameters(header).has_checksum
 
 
-def _bytes_at(parts: Sequence[bytes], at: int, count: int) -> bytes:
-    """`count` bytes of all parts, or as many as there are."""
+def _bytes_at(parts: Sequence[bytes], number: int, at: int, count: int) -> bytes:
+    """`count` bytes from there in that part on, or as many as there are."""
     found = b""
-    for part in parts:
-        found += part[at : at + count - len(found)]
-        at = max(at - len(part), 0)
-        if len(found) == count:
-            break
+    while len(found) < count and number < len(parts):
+        found += parts[number][at : at + count - len(found)]
+        number, at = number + 1, 0
     return found

@@ -19,7 +19,9 @@ from letsgo_queue.errors import MessageInvalid
 PayloadT = TypeVar("PayloadT")
 
 _RESERVED_PREFIX = "letsgo:"
-_LEADING_TYPE = re.compile(r'\{"type":"([^"\\]+)"[,}]')
+_LEADING_TYPE = re.compile(r'\{"type":"([^"\\\x00-\x1f]+)"[,}]')
+
+_CLAIM_CHECK = '"claimCheck"'
 
 NOT_JSON = 'the body is not JSON. This worker reads {"type": ..., "payload": ...}.'
 
@@ -79,6 +81,8 @@ def encode(message: AnyMessage) -> tuple[str, bytes]:
     try:
         if model is None:
             body = to_json(message, by_alias=True)
+        elif type(model).model_dump_json is not BaseModel.model_dump_json:
+            body = model.model_dump_json(by_alias=True, warnings=False).encode()
         else:
             # As `model_dump_json` does it, which makes text of these bytes: a second copy.
             body = model.__pydantic_serializer__.to_json(model, by_alias=True, warnings=False)
@@ -122,13 +126,16 @@ def type_of(body: str) -> str:
     """The type of a body from the queue.
 
     A body as LetsGo writes it starts with its type, which spares parsing the rest: whether that is
-    JSON too is left to whoever reads it.
+    JSON too is left to whoever reads it. Where that may have another type, or be a claim check,
+    whose types must agree, nothing is spared.
 
     Raises:
         MessageInvalid: The body is not a JSON object with a string `type`.
     """
     leading = _LEADING_TYPE.match(body)
-    return leading[1] if leading else str(peek(body)["type"])
+    if leading and body.find('"type"', leading.end()) < 0 and _CLAIM_CHECK not in body:
+        return leading[1]
+    return str(peek(body)["type"])
 
 
 def peek(body: str) -> Mapping[str, Any]:
@@ -150,7 +157,7 @@ def peek(body: str) -> Mapping[str, Any]:
 
 def is_claim_check(body: str) -> bool:
     """Whether a body has a claim check in place of its payload: a handler cannot use that."""
-    if '"claimCheck"' not in body:
+    if _CLAIM_CHECK not in body:
         return False
     fields = peek(body)
     return "claimCheck" in fields and fields.keys() <= {"type", "claimCheck"}

@@ -39,7 +39,7 @@ class SendContext:
 
     transport: Transport
     emit: Callable[[Event], None]
-    has_listeners: bool
+    has_listeners: bool = True
 
 
 class Middleware:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from letsgo_queue.errors import LetsGoQueueError, QueueUnavailable
@@ -96,11 +95,12 @@ class Poller:
         self._receiving = 0
         self._has_more = False
         self._emptied = False
-        self._handlers = HandlerThreads(concurrency, self._handled)
+        self._ended = False
+        self._handlers = HandlerThreads(concurrency, self._handled, share=self._prefetch > 0)
         self._too_late: list[Accepted] = []
         self._reached = False
         self._failures = 0
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
 
     def run(self, *, until_empty: bool) -> None:
         """Take messages until stopped, and wait for those in process.
@@ -112,16 +112,15 @@ class Poller:
             LetsGoQueueError: The queue cannot be used at all.
         """
         self._until_empty = until_empty
-        receivers = ThreadPoolExecutor(MAX_RECEIVERS, "letsgo-worker-receive")
         try:
             while ask := self._wait_for_room():
-                receivers.submit(self._receive, ask)
-            receivers.shutdown()
+                self._start_receiver(ask)
+            self._wait_for_receivers()
             self._handlers.drain(DRAIN_SECONDS)
         finally:  # also after a second signal, wherever it is raised
+            self._ended = True
             # What is given back while a receiver asks would come to it again, and use up receives.
-            self._stopping.set()
-            receivers.shutdown()
+            self._wait_for_receivers()
             _give_back([*self._too_late, *self._handlers.close()])
             self._handlers.join()
         if self._error is not None:
@@ -136,6 +135,23 @@ class Poller:
                 self._handlers.help()
             return ask
 
+    def _start_receiver(self, ask: _Ask) -> None:
+        # Not of a pool: the interpreter would not exit before they end.
+        thread = threading.Thread(
+            target=self._receive, args=(ask,), name="letsgo-worker-receive", daemon=True
+        )
+        try:
+            thread.start()
+        except BaseException:
+            self._asked(ask, 0)
+            raise
+
+    def _wait_for_receivers(self) -> None:
+        with self._changed:
+            while self._receiving:
+                self._changed.wait(WATCH_SECONDS)
+                self._handlers.help()
+
     def _next_ask(self) -> _Ask | None:
         """What one more receiver should ask for; None if there should be none."""
         slots = 0 if self._is_over() else self._room()
@@ -147,7 +163,8 @@ class Poller:
         return ask
 
     def _is_over(self) -> bool:
-        return self._stopping.is_set() or self._emptied or self._error is not None
+        stopped = self._stopping.is_set() or self._ended
+        return stopped or self._emptied or self._error is not None
 
     def _room(self) -> int:
         """How many messages one more receiver may ask for."""
@@ -170,22 +187,26 @@ class Poller:
         return min(int(soon), self._prefetch)
 
     def _receive(self, ask: _Ask | None) -> None:
-        """Ask the queue, hand on what it has, and go on while one more should ask."""
+        """Receive, and go on while one more receiver should ask."""
         while ask:
-            messages: Sequence[ReceivedMessage] = []
+            in_hand = 0
             try:
-                messages = self._ask(ask.slots)
-                accepted = [self._accept(self._transport, message) for message in messages]
-                if self._stopping.is_set() and not self._ahead():
-                    self._too_late += accepted  # slow work is not begun any more
-                    messages = []
-                else:
-                    self._handlers.add(accepted)
-                if self._until_empty and not messages and not ask.idle:
-                    self._stopping.wait(EMPTY_PAUSE_SECONDS)
-            except Exception as error:  # noqa: BLE001  raised by `run`
+                in_hand = self._receive_once(ask)
+            except BaseException as error:  # noqa: BLE001  raised by `run`
                 self._error = error
-            ask = self._asked(ask, len(messages))
+            ask = self._asked(ask, in_hand)
+
+    def _receive_once(self, ask: _Ask) -> int:
+        """Ask the queue, and hand on what it has; how many messages are in hand now."""
+        messages = self._ask(ask.slots)
+        accepted = [self._accept(self._transport, message) for message in messages]
+        if self._ended or (self._stopping.is_set() and not self._ahead()):
+            self._too_late += accepted  # slow work is not begun any more
+            return 0
+        self._handlers.add(accepted)
+        if self._until_empty and not messages and not ask.idle:
+            self._stopping.wait(EMPTY_PAUSE_SECONDS)
+        return len(messages)
 
     def _asked(self, ask: _Ask, received: int) -> _Ask | None:
         """A request is over; what to ask for next."""

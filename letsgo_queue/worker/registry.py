@@ -261,10 +261,10 @@ def _name(function: Callable[..., object]) -> str:
 
 def _is_no_json(error: ValidationError) -> bool:
     """Whether the body as a whole is at fault, and not a field of a type that holds JSON."""
-    return any(
-        not each["loc"] and each["type"] in {"json_invalid", "string_unicode"}
-        for each in error.errors(include_url=False, include_input=False, include_context=False)
-    )
+    if error.error_count() > 1:
+        return False
+    [only] = error.errors(include_url=False, include_input=False, include_context=False)
+    return not only["loc"] and only["type"] in {"json_invalid", "string_unicode"}
 
 
 def _property_names(schema: object) -> Iterator[str]:

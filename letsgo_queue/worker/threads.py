@@ -5,7 +5,8 @@
 Behind slow handlers each message has a thread at once. Waking one costs more than a quick handler
 does, and quick ones on several threads wait for each other's turn at the interpreter: they share a
 thread as far as it is done with all of them in `STINT_SECONDS`. That is judged by how long handlers
-took so far: where one turns out slower, `help` has other threads take what waits behind it.
+took so far: where one turns out slower, `help`, which is called now and then, has other threads
+take what waits behind it.
 """
 
 from __future__ import annotations
@@ -34,20 +35,24 @@ _LATEST_SHARE = 0.2
 class HandlerThreads:
     """Threads that handle messages, and how long those take."""
 
-    def __init__(self, concurrency: int, handled: Callable[[], None]) -> None:
+    def __init__(
+        self, concurrency: int, handled: Callable[[], None], *, share: bool = True
+    ) -> None:
         """Make them; a thread is started when it is first needed.
 
         Args:
             concurrency: Threads at most.
             handled: Called after each message, on its thread.
+            share: Whether quick handlers share a thread.
         """
         self._concurrency = concurrency
         self._handled = handled
+        self._share = share
         self._changed = threading.Condition()
         self._waiting: deque[tuple[float, Accepted]] = deque()
         self._threads: list[threading.Thread] = []
-        self._idle = 0
-        self._taken_at = 0.0
+        self._idle = 0  # one that is woken is busy at once
+        self._busy_since: dict[int, float] = {}
         self._closed = False
         self.seconds_each: float | None = None
         """How long messages take on average, the latest counting most; None before the first."""
@@ -57,13 +62,14 @@ class HandlerThreads:
         now = time.monotonic()
         with self._changed:
             self._waiting.extend((now, each) for each in accepted)
-            busy = len(self._threads) - self._idle
             seconds = math.inf if self.seconds_each is None else self.seconds_each
-            come_back_soon = not busy or now - self._taken_at < STINT_SECONDS
-            if seconds < STINT_SECONDS and come_back_soon:
-                self._wake(math.ceil(len(self._waiting) * seconds / STINT_SECONDS) - busy)
-            else:
+            if not self._share or seconds >= STINT_SECONDS:
                 self._wake(len(self._waiting))
+            elif self._waiting:
+                slow = sum(now - since >= STINT_SECONDS for since in self._busy_since.values())
+                coming_back = len(self._threads) - self._idle - slow
+                wanted = math.ceil(len(self._waiting) * seconds / STINT_SECONDS)
+                self._wake(max(wanted, 1) - coming_back)
 
     def help(self) -> bool:
         """Wake threads for what has waited too long; whether anything waits at all."""
@@ -101,16 +107,17 @@ class HandlerThreads:
         self._idle -= woken
         self._changed.notify(woken)
         for _ in range(min(count - woken, self._concurrency - len(self._threads))):
-            thread = threading.Thread(target=self._run, name="letsgo-worker", daemon=True)
-            self._threads.append(thread)
+            name = f"letsgo-worker-{len(self._threads)}"
+            thread = threading.Thread(target=self._run, name=name, daemon=True)
             thread.start()
+            self._threads.append(thread)
 
     def _run(self) -> None:
         while accepted := self._next():
             started = time.monotonic()
             try:
                 accepted.run()
-            except Exception:  # a defect, here or in a transport; no thread may be lost to it
+            except BaseException:  # of a listener, or a defect; no thread may be lost to it
                 logger.exception("message %s is left to its queue", accepted.message_id)
             del accepted  # and with it the body, which may be large
             seconds = time.monotonic() - started
@@ -121,11 +128,13 @@ class HandlerThreads:
     def _next(self) -> Accepted | None:
         """The next message, as soon as there is one; None at the end."""
         with self._changed:
+            thread = threading.get_ident()
+            self._busy_since.pop(thread, None)
             while not self._waiting:
                 if self._closed:
                     return None
-                self._idle += 1  # whoever wakes it takes it off again
+                self._idle += 1
                 self._changed.wait()
             _, accepted = self._waiting.popleft()
-            self._taken_at = time.monotonic()
+            self._busy_since[thread] = time.monotonic()
             return accepted

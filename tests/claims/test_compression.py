@@ -152,6 +152,16 @@ def test_wherever_it_is_cut_it_is_the_same(encoding: Encoding, part_bytes: int) 
             decode(encoding, cut(damaged, part_bytes), len(body))
 
 
+@pytest.mark.parametrize("encoding", ["zstd", "identity"])
+def test_empty_parts_make_no_difference(encoding: Encoding) -> None:
+    body = noise(2_000).encode()
+    data = frame(body) if encoding == "zstd" else body
+
+    parts = [b"", data[:24], b"", b"", data[24:], b""]
+
+    assert decode(encoding, parts, len(body)).encode() == body
+
+
 @given(st.data())
 def test_a_damaged_frame_gives_no_other_text(data: st.DataObject) -> None:
     frame = encode(RECORDS[:60_000], part_bytes=PART_BYTES)[1][0]

@@ -543,6 +543,7 @@ class TestDynamoDBOnABadDay:
 
         write(store)
 
+        assert server.user_agents
         for user_agent in server.user_agents:
             assert user_agent.startswith(f"Botocore/{botocore.__version__} Python/")
             assert "exec-env/AWS_Lambda_python3.12" in user_agent

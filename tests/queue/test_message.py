@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field, field_serializer
 
 from letsgo_queue import LetsGoMessageType, Message, MessageInvalid
-from letsgo_queue.message import MAX_DEPTH, AnyMessage, encode, peek
+from letsgo_queue.message import MAX_DEPTH, AnyMessage, encode, peek, type_of
 from letsgo_queue.worker.registry import Handler
 from tests.queue.support import SECRET, delivery_of, printed
 
@@ -294,3 +294,34 @@ def test_a_handler_gets_the_payload_that_was_sent(payload: Any, *, as_model: boo
     assert isinstance(message, Message)
     assert repr(message.payload) == repr(payload)
     assert json.loads(body) == fields
+
+
+@pytest.mark.parametrize(
+    ("body", "message_type"),
+    [
+        ('{"type":"a","payload":1}', "a"),
+        ('{"type":"a"}', "a"),
+        ('{ "payload": 1, "type": "a" }', "a"),
+        (r'{"type":"caf\u00e9","payload":1}', "café"),
+        ('{"type":"a","payload":{"type":"b"}}', "a"),
+        # Of two types the last one counts, as for whoever parses it.
+        ('{"type":"a","payload":1,"type":"b"}', "b"),
+        (r'{"type":"a","claimCheck":{},"\u0074ype":"b"}', "b"),
+    ],
+)
+def test_a_body_is_routed_by_the_type_that_a_parser_finds(body: str, message_type: str) -> None:
+    assert type_of(body) == message_type
+
+
+@pytest.mark.parametrize("body", ['{"type":"a\n","payload":1}', '{"type":"","payload"', "[]", ""])
+def test_what_has_no_type_is_refused(body: str) -> None:
+    with pytest.raises(MessageInvalid):
+        type_of(body)
+
+
+def test_a_model_writes_itself_as_it_likes() -> None:
+    class Sparse(Message[int | None]):
+        def model_dump_json(self, **options: Any) -> str:
+            return super().model_dump_json(**{**options, "exclude_none": True})
+
+    assert encode(Sparse(type="a", payload=None)) == ("a", b'{"type":"a"}')

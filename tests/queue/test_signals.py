@@ -7,9 +7,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -149,6 +150,54 @@ def test_second_signal_leaves_nothing_in_the_worker_that_is_not_begun(url: str) 
         assert worker.exit_code() != 0
 
     transport.close()
+
+
+def test_interrupted_in_a_poll_it_receives_no_more() -> None:
+    class Slow(MemoryTransport):
+        requests = 0
+
+        def receive(self, **options: Any) -> Sequence[ReceivedMessage]:
+            self.requests += 1
+            time.sleep(1)
+            return super().receive(**options)
+
+    def interrupt_twice() -> None:
+        wait_for(lambda: queue.requests, "a poll")
+        for _ in range(2):
+            signal.raise_signal(signal.SIGINT)
+            time.sleep(0.2)
+
+    queue = Slow()
+    worker = Worker(queue, wait_seconds=0)
+    worker.default(lambda _message: None)
+    interrupting = threading.Thread(target=interrupt_twice)
+    interrupting.start()
+    with pytest.raises(KeyboardInterrupt):
+        worker.run()
+    interrupting.join()
+
+    requests = queue.requests
+    time.sleep(1.5)
+    assert queue.requests == requests
+
+
+def test_a_worker_on_a_daemon_thread_lets_the_process_end() -> None:
+    program = """
+import threading
+from letsgo_queue import Worker
+from letsgo_queue.transports.memory import MemoryTransport
+
+asked = threading.Event()
+
+class Queue(MemoryTransport):
+    def receive(self, **options):
+        asked.set()
+        return super().receive(**options)
+
+threading.Thread(target=Worker(Queue()).run, daemon=True).start()
+asked.wait()
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=DEADLINE_SECONDS)
 
 
 def test_message_of_a_killed_worker_comes_again(url: str) -> None:

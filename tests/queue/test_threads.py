@@ -123,13 +123,29 @@ def test_close_gives_what_was_not_begun(busy: Busy) -> None:
     assert begun == []
 
 
-def test_a_defect_takes_no_thread(caplog: pytest.LogCaptureFixture) -> None:
-    threads = HandlerThreads(1, lambda: None)
-    handled = threading.Event()
+def test_without_sharing_each_has_a_thread() -> None:
+    threads = HandlerThreads(8, lambda: None, share=False)
+    threads.seconds_each = 0.0
+    together = threading.Barrier(9)
 
-    threads.add(accepted(lambda: 1 // 0, handled.set))
+    threads.add(accepted(*[together.wait] * 8))
 
-    assert handled.wait(DEADLINE_SECONDS)
+    together.wait(DEADLINE_SECONDS)
+
+
+@pytest.mark.parametrize("error", [ValueError, SystemExit])
+def test_a_defect_takes_no_thread(
+    caplog: pytest.LogCaptureFixture, error: type[BaseException]
+) -> None:
+    done: list[None] = []
+    threads = HandlerThreads(1, lambda: done.append(None))
+
+    def fail() -> None:
+        raise error
+
+    threads.add(accepted(fail, lambda: None))
+
+    wait_for(lambda: len(done) == 2, "both to be done with")
     assert "message m-1 is left to its queue" in caplog.text
     assert threads.close() == []
     threads.join()
