@@ -152,7 +152,8 @@ def test_second_signal_leaves_nothing_in_the_worker_that_is_not_begun(url: str) 
     transport.close()
 
 
-def test_interrupted_in_a_poll_it_receives_no_more() -> None:
+@pytest.mark.parametrize("numbers", [[signal.SIGINT] * 2, [signal.SIGUSR1]])
+def test_interrupted_in_a_poll_it_receives_no_more(numbers: list[signal.Signals]) -> None:
     class Slow(MemoryTransport):
         requests = 0
 
@@ -161,20 +162,27 @@ def test_interrupted_in_a_poll_it_receives_no_more() -> None:
             time.sleep(1)
             return super().receive(**options)
 
-    def interrupt_twice() -> None:
+    def interrupt_it() -> None:
         wait_for(lambda: queue.requests, "a poll")
-        for _ in range(2):
-            signal.raise_signal(signal.SIGINT)
+        for number in numbers:
+            signal.raise_signal(number)
             time.sleep(0.2)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
 
     queue = Slow()
     worker = Worker(queue, wait_seconds=0)
     worker.default(lambda _message: None)
-    interrupting = threading.Thread(target=interrupt_twice)
-    interrupting.start()
-    with pytest.raises(KeyboardInterrupt):
-        worker.run()
-    interrupting.join()
+    interrupting = threading.Thread(target=interrupt_it)
+    before = signal.signal(signal.SIGUSR1, interrupt)  # a handler of the program's own
+    try:
+        interrupting.start()
+        with pytest.raises(KeyboardInterrupt):
+            worker.run()
+        interrupting.join()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
     requests = queue.requests
     time.sleep(1.5)
