@@ -31,6 +31,10 @@ HELP_SECONDS = 0.01
 _LATEST_SHARE = 0.2
 """What the latest message counts in how long messages take on average."""
 
+_MOST_TIMES = 10
+"""How many times the average it counts at most: one that had to wait for the interpreter, or for
+the machine, says little of its handler. Ten that are slow say enough."""
+
 
 class HandlerThreads:
     """Threads that handle messages, and how long those take."""
@@ -120,10 +124,13 @@ class HandlerThreads:
             except BaseException:  # of a listener, or a defect; no thread may be lost to it
                 logger.exception("message %s is left to its queue", accepted.message_id)
             del accepted  # and with it the body, which may be large
-            seconds = time.monotonic() - started
-            before = seconds if self.seconds_each is None else self.seconds_each
-            self.seconds_each = before + _LATEST_SHARE * (seconds - before)
+            self._note(time.monotonic() - started)
             self._handled()
+
+    def _note(self, seconds: float) -> None:
+        before = seconds if self.seconds_each is None else self.seconds_each
+        seconds = min(seconds, _MOST_TIMES * max(before, 1e-6))
+        self.seconds_each = before + _LATEST_SHARE * (seconds - before)
 
     def _next(self) -> Accepted | None:
         """The next message, as soon as there is one; None at the end."""

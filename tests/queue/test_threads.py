@@ -123,6 +123,24 @@ def test_close_gives_what_was_not_begun(busy: Busy) -> None:
     assert begun == []
 
 
+def test_one_that_takes_long_says_less_than_ten() -> None:
+    threads = HandlerThreads(1, lambda: None)
+    threads.seconds_each = 0.0001
+    done: list[None] = []
+
+    def slow() -> None:
+        time.sleep(0.02)
+        done.append(None)
+
+    threads.add(accepted(slow, lambda: done.append(None)))
+    wait_for(lambda: len(done) == 2, "both")
+    assert threads.seconds_each < 0.001
+
+    threads.add(accepted(*[slow] * 10))
+    wait_for(lambda: len(done) == 12, "all")
+    assert threads.seconds_each > 0.005
+
+
 def test_without_sharing_each_has_a_thread() -> None:
     threads = HandlerThreads(8, lambda: None, share=False)
     threads.seconds_each = 0.0
