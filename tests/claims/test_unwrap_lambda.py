@@ -818,7 +818,7 @@ class TestOnSqsAndDynamoDB:
         store = open_store(f"dynamodb://{table}", region=ministack.region)
         claims = Claims(store)
         bodies = [record["body"] for record in event["Records"]]
-        claims.take(bodies[1], seconds=0.5)
+        claims.take(bodies[1], seconds=60)
         handled: list[str] = []
 
         @unwrap_claim_check
