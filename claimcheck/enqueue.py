@@ -9,7 +9,7 @@ import functools
 from typing import TYPE_CHECKING, Unpack, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from claimcheck.claim_check import ClaimCheck
     from claimcheck.middleware import ClaimCheckMiddleware, EnqueueResult
@@ -87,16 +87,10 @@ def install(claim_check: ClaimCheck | None = None, *, client: Client | None = No
 
 
 def _client() -> Client:
-    client = _default_client_of()()
-    return _with_claim_check(client, client.middleware)
-
-
-@functools.cache
-def _default_client_of() -> Callable[[], Client]:
-    """`default_client`; looked up once, since every call asks."""
     from letsgo_queue.default import default_client
 
-    return default_client
+    client = default_client()
+    return _with_claim_check(client, client.middleware)
 
 
 @functools.lru_cache(maxsize=1)

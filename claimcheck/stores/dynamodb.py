@@ -413,7 +413,10 @@ def _models(
 
 
 def _user_agent(session: botocore.session.Session) -> str:
-    """What requests say of who sends them, made once: botocore makes it twice for every request."""
+    """What requests say of who sends them, made once: botocore makes it twice for every request.
+
+    As `letsgo_queue` has it for SQS, which a store may not import.
+    """
     app = session.get_config_variable("user_agent_appid")
     return f"{session.user_agent()} app/{app}" if app else session.user_agent()
 
