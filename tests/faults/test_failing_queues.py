@@ -151,7 +151,7 @@ def test_a_queue_that_is_gone_for_seconds(make_rig: MakeRig) -> None:
 
 
 def test_an_acknowledgement_that_is_lost_runs_nothing_twice(make_rig: MakeRig) -> None:
-    rig = make_rig(visibility_seconds=1)
+    rig = make_rig()
     sent = rig.enqueue(4)
     rig.proxy.inject(Fault.RESET, on="DeleteMessage", times=8)
 
@@ -163,7 +163,7 @@ def test_an_acknowledgement_that_is_lost_runs_nothing_twice(make_rig: MakeRig) -
 
 def test_a_failed_purge_and_a_lost_acknowledgement_run_it_again(make_rig: MakeRig) -> None:
     """The one case in which a handler that returned runs again: nothing says that it did."""
-    rig = make_rig(visibility_seconds=1)
+    rig = make_rig()
     sent = rig.enqueue(1)
     rig.proxy.inject(Fault.SERVER_ERROR, on="DeleteItem", times=2)
     rig.proxy.inject(Fault.RESET, on="DeleteMessage", times=2)

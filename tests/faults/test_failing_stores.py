@@ -11,7 +11,7 @@ from claimcheck.stores import dynamodb
 from letsgo_queue import Delivery
 from tests.faults.conftest import MakeRig
 from tests.faults.proxy import PASSING, Fault
-from tests.faults.rig import TYPE, digest_of, make_payload, wait_for, wait_until
+from tests.faults.rig import TYPE, VISIBILITY_SECONDS, digest_of, make_payload, wait_for, wait_until
 
 MESSAGES = 40
 SEVERAL_PARTS = 200_000
@@ -93,7 +93,7 @@ def test_what_cannot_be_removed_either_expires(make_rig: MakeRig) -> None:
 @pytest.mark.parametrize("fault", OUTAGES)
 def test_an_outage_of_the_store_costs_no_receives(make_rig: MakeRig, fault: Fault) -> None:
     """Down for longer than two visibility timeouts, in whichever way."""
-    rig = make_rig(visibility_seconds=1)
+    rig = make_rig()
     sent = rig.enqueue(3, size=SEVERAL_PARTS)
     inline = make_payload(100, seed=99)
     rig.client.enqueue({"type": TYPE, "payload": inline})
@@ -101,7 +101,7 @@ def test_an_outage_of_the_store_costs_no_receives(make_rig: MakeRig, fault: Faul
 
     with rig.working():
         wait_until(lambda: digest_of(inline) in rig.handled(), "the one without a claim is handled")
-        wait_for(2.5)
+        wait_for(2.2 * VISIBILITY_SECONDS)
         assert rig.handled().keys() == {digest_of(inline)}
         rig.proxy.clear()
         wait_until(lambda: rig.on_queue() == 0, "the queue is empty")
