@@ -302,7 +302,7 @@ class TestOnSqs:
     def test_without_a_dead_letter_queue_it_stays_with_the_queues_retries(
         self, aws: AwsServer, caplog: pytest.LogCaptureFixture
     ) -> None:
-        url = aws.make_queue(VisibilityTimeout="1")
+        url = aws.make_queue(VisibilityTimeout="2")
         client = Client(url)
         client.enqueue(order())
         with caplog.at_level(logging.ERROR):
@@ -312,7 +312,7 @@ class TestOnSqs:
         assert receive_one(client.transport()).receive_count > 1
 
     def test_a_dead_letter_queue_that_is_gone_loses_nothing(self, aws: AwsServer) -> None:
-        url, dead_url = queue_with_dead_letters(aws, VisibilityTimeout="1")
+        url, dead_url = queue_with_dead_letters(aws, VisibilityTimeout="2")
         aws.sqs().delete_queue(QueueUrl=dead_url)
         client = Client(url)
         client.enqueue(order())

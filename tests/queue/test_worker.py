@@ -1044,7 +1044,7 @@ def test_raises_when_the_queue_cannot_be_used_at_all(error: LetsGoQueueError) ->
 
 def test_works_on_sqs(aws: AwsServer) -> None:
     """A sync and an async handler; what fails once comes again."""
-    client = Client(aws.make_queue(VisibilityTimeout="1"))
+    client = Client(aws.make_queue(VisibilityTimeout="2"))
     worker = Worker(client=client, wait_seconds=1)
     events = events_of(worker)
     tenants: list[str | bytes] = []
@@ -1078,7 +1078,7 @@ def test_works_on_sqs(aws: AwsServer) -> None:
 
 
 def test_keeps_the_order_of_a_group_though_a_message_fails(aws: AwsServer) -> None:
-    client = Client(aws.make_queue(FifoQueue="true", VisibilityTimeout="1"))
+    client = Client(aws.make_queue(FifoQueue="true", VisibilityTimeout="2"))
     worker = Worker(client=client, wait_seconds=1)
     handled: list[str] = []
 
