@@ -59,7 +59,7 @@ def test_copies_at_once_run_one_handler(
     body = _send(backend, copies)
 
     wait_until(lambda: backend.depth() == 0, "the queue to be empty")
-    wait_until(lambda: crew.journal.count("suppressed") == copies - 1, "the duplicates")
+    wait_until(lambda: crew.journal.count("suppressed") >= copies - 1, "the duplicates")
     (started,) = crew.journal.entries("started")
     assert started.sha256 == sha256_of(body)
     assert crew.journal.count("returned") == 1
@@ -129,7 +129,7 @@ def test_copies_from_a_send_whose_answers_were_lost_run_one_handler(
     with Crew(backend, tmp_path) as crew:
         crew.start(Work(journal=crew.journal_path, concurrency=2))
         wait_until(lambda: backend.depth() == 0, "the queue to be empty")
-        wait_until(lambda: crew.journal.count("suppressed") == copies - 1, "the duplicates")
+        wait_until(lambda: crew.journal.count("suppressed") >= copies - 1, "the duplicates")
 
         assert copies > 1
         assert crew.journal.count("returned") == 1
