@@ -13,11 +13,11 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
@@ -35,9 +35,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_PARALLELISM = 8
-"""Items on the wire at once, of one store: 64 MiB are 173 parts."""
+DEFAULT_PARALLELISM = 4
+"""Threads of one store, for the items of its claims. More take memory and save no time: base64,
+JSON and hashing keep the interpreter for a third of the time that a full part is under way."""
 
+MAX_POOL_CONNECTIONS = 50
 MAX_RETRIES = 4
 CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 15
@@ -84,6 +86,18 @@ class _PartItem(Model):
 
 
 @dataclass(frozen=True, slots=True)
+class _Call(Generic[_T]):
+    """A call that a thread makes as soon as one is free."""
+
+    function: Callable[[], _T]
+    future: Future[_T]
+
+    def result(self) -> _T:
+        """What it gives; made here if no thread has begun it: others may keep them all busy."""
+        return self.function() if self.future.cancel() else self.future.result()
+
+
+@dataclass(frozen=True, slots=True)
 class _Connection:
     pid: int
     heads: type[_HeadItem]
@@ -108,7 +122,7 @@ class DynamoDBClaimStore:
             table: The table's name.
             region: Its region.
             endpoint_url: Another server than AWS's own.
-            parallelism: Items on the wire at once.
+            parallelism: Threads for the items of all claims; each caller makes calls as well.
         """
         self.url = f"dynamodb://{table}"
         self.table = table
@@ -247,9 +261,6 @@ class DynamoDBClaimStore:
     def _parts(self) -> type[_PartItem]:
         return self._connection().parts
 
-    def _pool(self) -> ThreadPoolExecutor:
-        return self._connection().pool
-
     def _connection(self) -> _Connection:
         """That of this process: neither threads nor sockets can be shared after a fork."""
         with self._connecting:
@@ -259,7 +270,7 @@ class DynamoDBClaimStore:
             return self._connected
 
     def _connect(self) -> _Connection:
-        heads, parts = _models(self.table, self.region, self.endpoint_url, self._parallelism)
+        heads, parts = _models(self.table, self.region, self.endpoint_url)
         # pynamodb makes its client on first use, which is not safe on several threads.
         for model in (heads, parts):
             connection = model._get_connection().connection
@@ -271,19 +282,21 @@ class DynamoDBClaimStore:
         return _Connection(os.getpid(), heads, parts, pool)
 
     def _all(self, calls: Sequence[Callable[[], object]]) -> None:
-        """Make calls in parallel, wait for every one, and raise the first error."""
-        # The last one runs here: a claim of one part needs one more thread, not two.
-        futures = [self._pool().submit(call) for call in calls[:-1]]
-        try:
-            if calls:
-                calls[-1]()
-        finally:
-            wait(futures)
-        for future in futures:
-            future.result()
+        """Make calls in parallel: every one, though some may raise."""
+        if not calls:
+            return
+        # The last one is made here: a claim of one part needs one more thread, not two.
+        *others, last = calls
+        with ExitStack() as stack:
+            for each in others:
+                stack.callback(self._start(each).result)
+            last()
 
-    def _start_reading(self, claim_id: str, parts: int) -> list[Future[bytes | None]]:
-        return [self._pool().submit(self._get_part, claim_id, n) for n in range(parts)]
+    def _start(self, function: Callable[[], _T]) -> _Call[_T]:
+        return _Call(function, self._connection().pool.submit(function))
+
+    def _start_reading(self, claim_id: str, parts: int) -> list[_Call[bytes | None]]:
+        return [self._start(partial(self._get_part, claim_id, n)) for n in range(parts)]
 
     def _write_part(self, head: ClaimHead, number: int, part: bytes | memoryview) -> None:
         # Made here, so that only those on the wire are in memory a second time.
@@ -318,8 +331,8 @@ class DynamoDBClaimStore:
         # One that was put back in between is free by now: held until this moment.
         return Held(item.lease_until or 0.0)
 
-    def _claim(self, item: Any, reading: Sequence[Future[bytes | None]]) -> Claim:
-        return Claim(_head_of(item), [future.result() for future in reading])
+    def _claim(self, item: Any, reading: Sequence[_Call[bytes | None]]) -> Claim:
+        return Claim(_head_of(item), [call.result() for call in reading])
 
     def _renew_part(self, claim_id: str, number: int, expires_at: int) -> None:
         try:
@@ -394,14 +407,14 @@ class DynamoDBClaimStore:
 
 
 def _models(
-    table: str, region: str | None, endpoint_url: str | None, parallelism: int
+    table: str, region: str | None, endpoint_url: str | None
 ) -> tuple[type[_HeadItem], type[_PartItem]]:
     """The two models, bound to a table: pynamodb keeps that in the class."""
 
     class Meta:
         table_name = table
         host = endpoint_url
-        max_pool_connections = parallelism + 10
+        max_pool_connections = MAX_POOL_CONNECTIONS
         max_retry_attempts = MAX_RETRIES
         connect_timeout_seconds = CONNECT_TIMEOUT_SECONDS
         read_timeout_seconds = READ_TIMEOUT_SECONDS
@@ -443,9 +456,9 @@ def _head_of(item: Any) -> ClaimHead:
     )
 
 
-def _cancel(reading: Sequence[Future[bytes | None]]) -> None:
-    for future in reading:
-        future.cancel()
+def _cancel(reading: Sequence[_Call[bytes | None]]) -> None:
+    for call in reading:
+        call.future.cancel()
 
 
 def _code(error: PynamoDBException | ClientError | BotoCoreError) -> str:

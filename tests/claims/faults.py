@@ -27,6 +27,7 @@ class Fault:
         status: The answer's status; None to hang up instead of answering.
         answer: The answer's JSON.
         lost: Whether the server gets the request all the same, and only its answer is lost.
+        until: Set when the server may have the request after all; None if it never gets it.
         happened: How often it has happened.
     """
 
@@ -36,6 +37,7 @@ class Fault:
     status: int | None = None
     answer: dict[str, Any] = field(default_factory=dict)
     lost: bool = False
+    until: threading.Event | None = None
     happened: int = 0
 
     def takes(self, operation: str, request: dict[str, Any]) -> bool:
@@ -73,6 +75,10 @@ class FaultyServer:
         """Have it take effect, and close the connection without an answer."""
         return self.add(Fault(operation, lost=True, **options))
 
+    def hold(self, operation: str, until: threading.Event, **options: Any) -> Fault:
+        """Have the server get it late."""
+        return self.add(Fault(operation, until=until, **options))
+
     def add(self, fault: Fault) -> Fault:
         self.faults.append(fault)
         return fault
@@ -94,6 +100,9 @@ def faulty(server_url: str) -> Iterator[FaultyServer]:
             request = json.loads(body)
             with lock:
                 fault = next((f for f in proxied.faults if f.takes(operation, request)), None)
+            if fault is not None and fault.until is not None:
+                fault.until.wait()
+                fault = None
             if fault is None or fault.lost:
                 status, headers, answer = self._pass_on(body)
             else:

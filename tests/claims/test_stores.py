@@ -37,7 +37,7 @@ from claimcheck.stores.dynamodb_table import ClaimTable
 from claimcheck.stores.memory import MemoryClaimStore
 from claimcheck.stores.sqlite import SqliteClaimStore
 from tests.claims.faults import Fault, FaultyServer, Matches, faulty
-from tests.claims.support import DAY, noise
+from tests.claims.support import DAY, noise, wait_for
 from tests.servers import AwsServer
 
 NOW = 1_800_000_000.0
@@ -484,7 +484,7 @@ class TestDynamoDB(Contract):
         self, store: DynamoDBClaimStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A take that finds the claim gone leaves the reading of its parts behind."""
-        pool, closing_down = store._pool(), threading.Event()
+        pool, closing_down = store._connection().pool, threading.Event()
         get_part, shutdown = store._get_part, pool.shutdown
         read: list[bytes | None] = []
 
@@ -558,6 +558,32 @@ class TestDynamoDBOnABadDay:
             assert user_agent.startswith(f"Botocore/{botocore.__version__} Python/")
             assert "exec-env/AWS_Lambda_python3.12" in user_agent
             assert "app/shop" in user_agent
+
+    def test_claims_do_not_wait_for_the_parts_of_others(
+        self, ministack: AwsServer, server: FaultyServer, table: str
+    ) -> None:
+        """Though one that is slow keeps every thread of the store."""
+        store = DynamoDBClaimStore(
+            table, region=ministack.region, endpoint_url=server.url, parallelism=1
+        )
+        slow = write(store)
+        go_on = threading.Event()
+        first_part = f"{slow.head.id}/0"
+        held = server.hold("GetItem", go_on, matches=lambda r: r["Key"]["id"]["S"] == first_part)
+        given_up = threading.Timer(10, go_on.set)
+        given_up.start()
+        with ThreadPoolExecutor(1) as pool:
+            reading = pool.submit(read, store, slow)
+            wait_for(lambda: held.happened, "the store's only thread")
+            claim = write(store, 10, 20, 30)
+            assert take(store, claim, MINE) == claim
+            assert store.purge(claim.head.id, claim.head.parts, MINE)
+            assert not go_on.is_set(), "they waited until the slow one was given up"
+            given_up.cancel()
+            go_on.set()
+            assert reading.result() == slow
+        assert rows(store, claim) == 0
+        store.close()
 
     @pytest.mark.parametrize("operation", ["write", "take", "read", "look up", "purge", "extend"])
     @pytest.mark.parametrize(
