@@ -14,7 +14,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
@@ -40,6 +40,8 @@ DEFAULT_PARALLELISM = 4
 JSON and hashing keep the interpreter for a third of the time that a full part is under way."""
 
 MAX_POOL_CONNECTIONS = 50
+"""For the threads and all callers."""
+
 MAX_RETRIES = 4
 CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 15
@@ -58,6 +60,7 @@ _TRY_AGAIN = {
     "ExpiredTokenException",
 }
 _SERVER_ERROR = 500
+_FAILURES = (PynamoDBException, ClientError, BotoCoreError)
 
 
 class _HeadItem(Model):
@@ -242,7 +245,7 @@ class DynamoDBClaimStore:
             return sum(1 for _ in found)
 
     def close(self) -> None:
-        """End the store's threads."""
+        """End the store's threads; what callers are still sending themselves is not waited for."""
         with self._connecting:
             connected = self._connected
         if connected is None:
@@ -281,19 +284,34 @@ class DynamoDBClaimStore:
         pool = ThreadPoolExecutor(self._parallelism, thread_name_prefix="claimcheck-dynamodb")
         return _Connection(os.getpid(), heads, parts, pool)
 
-    def _all(self, calls: Sequence[Callable[[], object]]) -> None:
-        """Make calls in parallel: every one, though some may raise."""
-        if not calls:
-            return
+    def _all(self, functions: Sequence[Callable[[], object]]) -> None:
+        """Make calls in parallel: every one, though some fail; the first error is raised."""
         # The last one is made here: a claim of one part needs one more thread, not two.
-        *others, last = calls
-        with ExitStack() as stack:
-            for each in others:
-                stack.callback(self._start(each).result)
-            last()
+        calls = [self._start(each) for each in functions[:-1]]
+        errors = []
+        try:
+            for make in (*functions[-1:], *(call.result for call in calls)):
+                try:
+                    make()
+                except _FAILURES as error:
+                    errors.append(error)
+        finally:
+            _cancel(calls)  # of an interruption
+        if errors:
+            raise errors[0]
 
     def _start(self, function: Callable[[], _T]) -> _Call[_T]:
-        return _Call(function, self._connection().pool.submit(function))
+        # Taken out by whoever makes it: the pool keeps what is cancelled until a thread has time
+        # for it, and would keep a part.
+        left = [function]
+
+        def make() -> _T:
+            return left.pop()()
+
+        try:
+            return _Call(make, self._connection().pool.submit(make))
+        except RuntimeError:  # the pool, or the program, is ending
+            return _Call(make, Future())
 
     def _start_reading(self, claim_id: str, parts: int) -> list[_Call[bytes | None]]:
         return [self._start(partial(self._get_part, claim_id, n)) for n in range(parts)]
@@ -383,7 +401,7 @@ class DynamoDBClaimStore:
         """Turn what pynamodb and botocore raise into errors of our own."""
         try:
             yield
-        except (PynamoDBException, ClientError, BotoCoreError) as error:
+        except _FAILURES as error:
             raise self._store_error(consequence, error) from error
 
     def _store_error(
@@ -456,8 +474,8 @@ def _head_of(item: Any) -> ClaimHead:
     )
 
 
-def _cancel(reading: Sequence[_Call[bytes | None]]) -> None:
-    for call in reading:
+def _cancel(calls: Sequence[_Call[_T]]) -> None:
+    for call in calls:
         call.future.cancel()
 
 

@@ -7,7 +7,9 @@ import multiprocessing
 import os
 import signal
 import sqlite3
+import sys
 import threading
+import traceback
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -16,6 +18,7 @@ from dataclasses import replace
 from hashlib import sha256
 from itertools import chain, count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
@@ -32,7 +35,7 @@ from claimcheck import (
     open_store,
 )
 from claimcheck.stores.base import PART_BYTES, Claim, ClaimHead, Held, Lease
-from claimcheck.stores.dynamodb import DynamoDBClaimStore
+from claimcheck.stores.dynamodb import DEFAULT_PARALLELISM, DynamoDBClaimStore
 from claimcheck.stores.dynamodb_table import ClaimTable
 from claimcheck.stores.memory import MemoryClaimStore
 from claimcheck.stores.sqlite import SqliteClaimStore
@@ -480,6 +483,18 @@ class TestDynamoDB(Contract):
 
         assert read(store, claim) == claim
 
+    def test_goes_on_while_it_is_closed_or_the_program_ends(
+        self, store: DynamoDBClaimStore
+    ) -> None:
+        """When threads take nothing more, callers do all by themselves."""
+        store._connection().pool.shutdown()
+
+        claim = write(store, 10, 20, 30)
+        assert take(store, claim, MINE) == claim
+        assert store.purge(claim.head.id, claim.head.parts, MINE)
+
+        assert rows(store, claim) == 0
+
     def test_closing_waits_for_reads_that_nobody_waits_for(
         self, store: DynamoDBClaimStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -568,14 +583,17 @@ class TestDynamoDBOnABadDay:
         )
         slow = write(store)
         go_on = threading.Event()
-        first_part = f"{slow.head.id}/0"
-        held = server.hold("GetItem", go_on, matches=lambda r: r["Key"]["id"]["S"] == first_part)
+        held = server.hold("GetItem", go_on, matches=is_key(f"{slow.head.id}/0"))
         given_up = threading.Timer(10, go_on.set)
         given_up.start()
         with ThreadPoolExecutor(1) as pool:
             reading = pool.submit(read, store, slow)
             wait_for(lambda: held.happened, "the store's only thread")
-            claim = write(store, 10, 20, 30)
+            claim = Claim(*make_claim(10, 20, 30))
+            references = sys.getrefcount(claim.parts[0])
+            store.write(claim.head, [part or b"" for part in claim.parts])
+            references_after = sys.getrefcount(claim.parts[0])
+            assert references_after == references, "it waits in memory"
             assert take(store, claim, MINE) == claim
             assert store.purge(claim.head.id, claim.head.parts, MINE)
             assert not go_on.is_set(), "they waited until the slow one was given up"
@@ -646,6 +664,61 @@ class TestDynamoDBOnABadDay:
 
         assert not isinstance(error.value, ClaimStoreUnavailable)
         assert not error.value.retryable
+
+    @pytest.mark.parametrize("fails", [False, True], ids=["the rest works", "the rest fails"])
+    def test_an_interruption_is_not_held_up(
+        self,
+        server: FaultyServer,
+        store: DynamoDBClaimStore,
+        monkeypatch: pytest.MonkeyPatch,
+        fails: bool,
+    ) -> None:
+        """Neither by items that nobody has begun to send, nor by what becomes of them."""
+        interrupted = threading.Event()
+        held = server.hold("PutItem", interrupted)
+        claim = Claim(*make_claim(*[10] * 100))
+
+        def interrupt() -> None:
+            wait_for(lambda: held.happened == DEFAULT_PARALLELISM, "all threads to be busy")
+            if fails:
+                held.times = held.happened
+                server.refuse("PutItem", "AccessDeniedException")
+            interrupted.set()
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(store, "_head_item", lambda _head: SimpleNamespace(save=interrupt))
+        with pytest.raises(KeyboardInterrupt):
+            store.write(claim.head, [part or b"" for part in claim.parts])
+        store.close()
+
+        assert rows(store, claim) < 100
+
+    def test_a_purge_removes_all_but_what_cannot_be_removed(
+        self, ministack: AwsServer, server: FaultyServer, table: str
+    ) -> None:
+        store = DynamoDBClaimStore(
+            table, region=ministack.region, endpoint_url=server.url, parallelism=1
+        )
+        claim = write(store, *[10] * 10)
+        take(store, claim, MINE)
+        part = is_key(f"{claim.head.id}/0")
+        server.refuse("DeleteItem", "AccessDeniedException", matches=part)
+
+        with pytest.raises(ClaimStoreError, match=f"claim {claim.head.id} could not be purged"):
+            store.purge(claim.head.id, claim.head.parts, MINE)
+
+        assert rows(store, claim) == 1
+        store.close()
+
+    def test_one_error_tells_of_many(self, server: FaultyServer, store: DynamoDBClaimStore) -> None:
+        claim = Claim(*make_claim(*[10] * 30))
+        server.refuse("PutItem", "AccessDeniedException")
+
+        with pytest.raises(ClaimStoreError) as error:
+            store.write(claim.head, [part or b"" for part in claim.parts])
+
+        text = "".join(traceback.format_exception(error.value))
+        assert text.count("AccessDeniedException") < 15
 
     @pytest.mark.parametrize("which", ["a part", "the head"])
     def test_a_write_that_fails_half_way_leaves_no_rows(
@@ -813,6 +886,10 @@ def dropped_and_kept_by_the_next_write(store: ClaimStore) -> None:
 
 def is_put_of(item_id: str) -> Matches:
     return lambda request: bool(request["Item"]["id"]["S"] == item_id)
+
+
+def is_key(item_id: str) -> Matches:
+    return lambda request: bool(request["Key"]["id"]["S"] == item_id)
 
 
 def is_key_of_a_part(request: dict[str, Any]) -> bool:

@@ -11,7 +11,7 @@ import pytest
 
 from letsgo_queue import Client, Delivery, Worker
 
-TIMEOUT = 2
+TIMEOUT = 3
 LONG = 5 * TIMEOUT
 
 
@@ -63,12 +63,12 @@ def test_what_follows_slowly_makes_no_other_message_wait(queue: str) -> None:
     worker = Worker(queue, client=client)
 
     def slowly(_until: float) -> None:
-        done.wait(20)
+        done.wait(30)
 
     @worker.handler("follows slowly")
     def follows_slowly(message: dict[str, object], delivery: Delivery) -> None:
         delivery.visibility.follow(slowly)
-        done.wait(20)
+        done.wait(30)
 
     @worker.handler("slow")
     def slow(message: dict[str, object], delivery: Delivery) -> None:

@@ -122,7 +122,7 @@ def test_an_empty_queue_is_asked_by_one_receiver() -> None:
 
 
 def test_what_waits_behind_one_that_turns_out_slow_stays_invisible() -> None:
-    queue = MemoryTransport(visibility_timeout=2)
+    queue = MemoryTransport(visibility_timeout=3)
     worker = Worker(queue, concurrency=1)
     counts: list[int] = []
     seen_by_others: list[int] = []
@@ -133,7 +133,7 @@ def test_what_waits_behind_one_that_turns_out_slow_stays_invisible() -> None:
 
     @worker.handler("slow")
     def slow(_message: object) -> None:
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 7
         while time.monotonic() < deadline:
             seen_by_others.append(len(receive(queue, visibility_timeout=0)))
             time.sleep(0.2)

@@ -160,9 +160,11 @@ class TransportContract(ABC):
     def test_visibility_timeout_can_be_given(self, queue: Queue) -> None:
         queue.transport.send(outgoing())
 
+        before = queue.now()
         message = receive_one(queue.transport, visibility_timeout=1)
 
-        assert message.invisible_until == pytest.approx(queue.now() + 1, abs=0.9)
+        assert message.invisible_until is not None
+        assert before <= message.invisible_until - 1 <= queue.now()
         assert queue.receive_after(1).receive_count == 2
 
     def test_delay_holds_a_message_back(self, queue: Queue) -> None:
@@ -189,11 +191,11 @@ class TransportContract(ABC):
 
     def test_can_be_kept_invisible_for_longer(self, queue: Queue) -> None:
         queue.transport.send(outgoing())
-        message = receive_one(queue.transport, visibility_timeout=1)
+        message = receive_one(queue.transport, visibility_timeout=3)
 
-        queue.transport.change_visibility(message, 2)
+        queue.transport.change_visibility(message, 4)
 
-        assert queue.receive_after(2).receive_count == 2
+        assert queue.receive_after(4).receive_count == 2
 
     def test_acknowledged_delivery_cannot_be_extended(self, queue: Queue) -> None:
         queue.transport.send(outgoing())
