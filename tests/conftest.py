@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 from collections.abc import Iterator
 
 import boto3
@@ -26,6 +27,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="run the integration tests on AWS too, as the environment says; "
         "what they make there has random names and is removed",
     )
+
+
+def pytest_configure() -> None:
+    # A shell that runs the tests in the background has them, and all they start, ignore interrupts.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

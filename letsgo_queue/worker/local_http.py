@@ -142,9 +142,9 @@ class LocalHttpServer:
 
         A KeyboardInterrupt meanwhile drops what has not begun.
         """
-        self._server.task_dispatcher.shutdown()
-        self._wasyncore.close_all(self._sockets)
         try:
+            self._server.task_dispatcher.shutdown()
+            self._wasyncore.close_all(self._sockets)
             self._pool.shutdown()
         except KeyboardInterrupt:
             self._pool.shutdown(wait=False, cancel_futures=True)
