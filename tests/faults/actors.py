@@ -88,7 +88,7 @@ class Work(BaseModel, frozen=True):
     role: Literal["work"] = "work"
     journal: Path
     concurrency: int = 1
-    visibility_timeout: int = 2
+    visibility_timeout: int = 4
     work: Literal["nothing", "some", "fail", "wait"] = "nothing"
     refusals: int = 0
     kill: Kill | None = None

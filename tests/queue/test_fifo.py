@@ -11,7 +11,7 @@ from tests.servers import AwsServer
 
 
 def test_a_group_is_handled_in_order_and_waits_for_one_that_failed(aws: AwsServer) -> None:
-    url = aws.make_queue(FifoQueue="true", ContentBasedDeduplication="true", VisibilityTimeout="3")
+    url = aws.make_queue(FifoQueue="true", ContentBasedDeduplication="true", VisibilityTimeout="6")
     client = Client(url)
     for number in range(4):
         client.enqueue({"type": "step", "payload": number}, group_id="one")
@@ -40,7 +40,7 @@ def test_a_group_is_handled_in_order_and_waits_for_one_that_failed(aws: AwsServe
 
 def test_a_long_line_of_one_group_is_handled_once_each_by_two_workers(aws: AwsServer) -> None:
     """Those behind the first must not be received while they wait: their time would run out."""
-    url = aws.make_queue(FifoQueue="true", ContentBasedDeduplication="true", VisibilityTimeout="3")
+    url = aws.make_queue(FifoQueue="true", ContentBasedDeduplication="true", VisibilityTimeout="6")
     client = Client(url)
     for number in range(4):
         client.enqueue({"type": "step", "payload": number}, group_id="one")
@@ -51,7 +51,7 @@ def test_a_long_line_of_one_group_is_handled_once_each_by_two_workers(aws: AwsSe
         @worker.handler("step")
         def step(message: Message[int], delivery: Delivery) -> None:
             handled.append((message.payload, delivery.receive_count))
-            time.sleep(2.1)
+            time.sleep(4.2)
 
     with running(workers[0]), running(workers[1]):
         wait_for(lambda: len(handled) >= 4, "all of them")
