@@ -12,7 +12,8 @@ from claimcheck.enqueue import aenqueue, aenqueue_many, enqueue, enqueue_many, i
 from letsgo_queue.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from claimcheck.claim_check import ClaimCheck, Opened, Route, Sealed
+    from claimcheck.core.claim_check import ClaimCheck, Opened, Route, Sealed
+    from claimcheck.core.life import Purge
     from claimcheck.errors import (
         BodyInvalid,
         BodyTooLarge,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
         TicketUnsupported,
     )
     from claimcheck.events import DuplicateSuppressed, MessageOpened, MessageSealed
-    from claimcheck.hold import Purge
     from claimcheck.middleware import ClaimCheckMiddleware, EnqueueResult
     from claimcheck.settings import ClaimCheckSettings
     from claimcheck.stores import open_store
@@ -42,7 +42,7 @@ else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
-            "claimcheck.claim_check": ("ClaimCheck", "Opened", "Route", "Sealed"),
+            "claimcheck.core.claim_check": ("ClaimCheck", "Opened", "Route", "Sealed"),
             "claimcheck.errors": (
                 "BodyInvalid",
                 "BodyTooLarge",
@@ -62,7 +62,7 @@ else:
                 "TicketUnsupported",
             ),
             "claimcheck.events": ("DuplicateSuppressed", "MessageOpened", "MessageSealed"),
-            "claimcheck.hold": ("Purge",),
+            "claimcheck.core.life": ("Purge",),
             "claimcheck.middleware": ("ClaimCheckMiddleware", "EnqueueResult"),
             "claimcheck.settings": ("ClaimCheckSettings",),
             "claimcheck.stores": ("open_store",),

@@ -31,8 +31,8 @@ from claimcheck.records import (
     records_in,
     with_records,
 )
+from letsgo_queue.aws_lambda.records import queue_url
 from letsgo_queue.errors import LetsGoQueueError
-from letsgo_queue.records import queue_url
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import functools
 import threading
 from typing import cast
 
-from claimcheck.claim_check import ClaimCheck
+from claimcheck.core.claim_check import ClaimCheck
 from claimcheck.local_claims import make_local_folder
 from claimcheck.settings import ClaimCheckSettings
 from claimcheck.stores import store_opener

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Unpack, cast
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from claimcheck.claim_check import ClaimCheck
+    from claimcheck.core.claim_check import ClaimCheck
     from claimcheck.middleware import ClaimCheckMiddleware, EnqueueResult
-    from letsgo_queue.client import Client, EnqueueManyOptions, EnqueueOptions
     from letsgo_queue.message import AnyMessage, MessageT
     from letsgo_queue.middleware import Middleware
+    from letsgo_queue.sending.client import Client, EnqueueManyOptions, EnqueueOptions
 
 
 def enqueue(message: AnyMessage, **options: Unpack[EnqueueOptions]) -> EnqueueResult:
@@ -80,14 +80,14 @@ def install(claim_check: ClaimCheck | None = None, *, client: Client | None = No
         client: By default the default client.
     """
     from claimcheck.middleware import ClaimCheckMiddleware
-    from letsgo_queue.default import default_client
+    from letsgo_queue.sending.default import default_client
 
     middleware = _default_middleware() if claim_check is None else ClaimCheckMiddleware(claim_check)
     (client or default_client()).add_middleware(middleware)
 
 
 def _client() -> Client:
-    from letsgo_queue.default import default_client
+    from letsgo_queue.sending.default import default_client
 
     client = default_client()
     return _with_claim_check(client, client.middleware)

@@ -8,18 +8,18 @@ import time
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from claimcheck.claim_check import ClaimCheck, Opened, Route, Sealed
+from claimcheck.core.claim_check import ClaimCheck, Opened, Route, Sealed
+from claimcheck.core.life import Purge
+from claimcheck.core.ticket import may_be_sealed
 from claimcheck.errors import ClaimInProgress, ClaimStoreError
 from claimcheck.events import DuplicateSuppressed, MessageOpened, MessageSealed
-from claimcheck.hold import Purge
 from claimcheck.opening import OnDuplicate, Opener
-from claimcheck.ticket import may_be_sealed
 from letsgo_queue import result as queue_result
 from letsgo_queue.attributes import attributes_size
-from letsgo_queue.delivery import Delivery
 from letsgo_queue.errors import LetsGoQueueError, SendUncertain
 from letsgo_queue.middleware import Handle, Middleware, SendContext
 from letsgo_queue.transports.base import OutgoingMessage
+from letsgo_queue.worker.delivery import Delivery
 
 logger = logging.getLogger(__name__)
 

@@ -12,13 +12,13 @@ import time
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from claimcheck.claim_check import Opened
+from claimcheck.core.claim_check import Opened
 from claimcheck.errors import ClaimInProgress
 from claimcheck.opening import Opener
 from claimcheck.records import fields_of, with_body
-from letsgo_queue.default import default_client
+from letsgo_queue.aws_lambda.records import queue_url, received_from
 from letsgo_queue.errors import LetsGoQueueError
-from letsgo_queue.records import queue_url, received_from
+from letsgo_queue.sending.default import default_client
 from letsgo_queue.transports.base import MAX_VISIBILITY_SECONDS, ReceivedMessage
 
 logger = logging.getLogger(__name__)

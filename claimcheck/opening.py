@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 from typing import Literal, TypeAlias, get_args
 
-from claimcheck.claim_check import ClaimCheck, Opened
+from claimcheck.core.claim_check import ClaimCheck, Opened
+from claimcheck.core.life import Purge, check_purge
 from claimcheck.default import claim_check_for
 from claimcheck.errors import ClaimAlreadyProcessed, SettingsInvalid
-from claimcheck.hold import Purge, check_purge
 from letsgo_queue.settings import url_in_environment
 
 logger = logging.getLogger(__name__)

@@ -15,9 +15,9 @@ from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel
 
-from claimcheck import ticket as tickets
+from claimcheck.core import ticket as tickets
 from claimcheck.errors import RecordUnsupported
-from letsgo_queue.records import Record, md5_of
+from letsgo_queue.aws_lambda.records import Record, md5_of
 
 _ThingT = TypeVar("_ThingT")
 

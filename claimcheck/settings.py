@@ -8,13 +8,13 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
-from claimcheck.claim_check import (
+from claimcheck.core.claim_check import (
     DEFAULT_LEASE_SECONDS,
     DEFAULT_MAX_SIZE,
     DEFAULT_THRESHOLD,
 )
+from claimcheck.core.life import Purge
 from claimcheck.errors import SettingsInvalid
-from claimcheck.hold import Purge
 from claimcheck.local_claims import local_store_url
 from letsgo_queue.settings import is_local_http
 

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from typing import Any, cast, overload
 
 from claimcheck.aws_lambda import open_batch
-from claimcheck.claim_check import ClaimCheck
+from claimcheck.core.claim_check import ClaimCheck
+from claimcheck.core.life import Purge
 from claimcheck.errors import ClaimCheckError, SettingsInvalid
-from claimcheck.hold import Purge
 from claimcheck.middleware import ClaimCheckMiddleware
 from claimcheck.opened_record import Work, lease_until, open_record
 from claimcheck.opening import OnDuplicate, Opener

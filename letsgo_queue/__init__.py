@@ -12,17 +12,6 @@ from letsgo_queue.lazy import lazy_names
 
 if TYPE_CHECKING:
     from letsgo_queue.attributes import MessageAttribute
-    from letsgo_queue.batches import Progress
-    from letsgo_queue.client import Client, EnqueueManyOptions, EnqueueOptions
-    from letsgo_queue.default import (
-        aenqueue,
-        aenqueue_many,
-        default_client,
-        enqueue,
-        enqueue_many,
-        set_default_client,
-    )
-    from letsgo_queue.delivery import Delivery
     from letsgo_queue.errors import (
         EnqueueManyError,
         HandlerMissing,
@@ -51,17 +40,28 @@ if TYPE_CHECKING:
     from letsgo_queue.message import LetsGoMessageType, Message
     from letsgo_queue.middleware import Handle, Middleware, SendContext, use_middleware
     from letsgo_queue.result import EnqueueResult
-    from letsgo_queue.retries import RetryPolicy
+    from letsgo_queue.sending.client import Client, EnqueueManyOptions, EnqueueOptions
+    from letsgo_queue.sending.default import (
+        aenqueue,
+        aenqueue_many,
+        default_client,
+        enqueue,
+        enqueue_many,
+        set_default_client,
+    )
+    from letsgo_queue.sending.many import Progress
     from letsgo_queue.settings import QueueSettings
     from letsgo_queue.worker import Worker
+    from letsgo_queue.worker.delivery import Delivery
+    from letsgo_queue.worker.retries import RetryPolicy
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
             "letsgo_queue.attributes": ("MessageAttribute",),
-            "letsgo_queue.batches": ("Progress",),
-            "letsgo_queue.client": ("Client", "EnqueueManyOptions", "EnqueueOptions"),
-            "letsgo_queue.default": (
+            "letsgo_queue.sending.many": ("Progress",),
+            "letsgo_queue.sending.client": ("Client", "EnqueueManyOptions", "EnqueueOptions"),
+            "letsgo_queue.sending.default": (
                 "aenqueue",
                 "aenqueue_many",
                 "default_client",
@@ -69,7 +69,7 @@ else:
                 "enqueue_many",
                 "set_default_client",
             ),
-            "letsgo_queue.delivery": ("Delivery",),
+            "letsgo_queue.worker.delivery": ("Delivery",),
             "letsgo_queue.errors": (
                 "EnqueueManyError",
                 "HandlerMissing",
@@ -98,7 +98,7 @@ else:
             "letsgo_queue.message": ("LetsGoMessageType", "Message"),
             "letsgo_queue.middleware": ("Handle", "Middleware", "SendContext", "use_middleware"),
             "letsgo_queue.result": ("EnqueueResult",),
-            "letsgo_queue.retries": ("RetryPolicy",),
+            "letsgo_queue.worker.retries": ("RetryPolicy",),
             "letsgo_queue.settings": ("QueueSettings",),
             "letsgo_queue.worker": ("Worker",),
         },

@@ -14,10 +14,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
-from letsgo_queue.delivery import Delivery
 from letsgo_queue.events import Event
 from letsgo_queue.result import EnqueueResult
 from letsgo_queue.transports.base import OutgoingMessage, Transport
+from letsgo_queue.worker.delivery import Delivery
 
 Handle: TypeAlias = Callable[[Delivery], None]
 """The rest of the way to the handler, and the handler."""

@@ -12,7 +12,7 @@ import pytest
 from botocore.loaders import JSONFileLoader
 
 from letsgo_queue.worker import polling
-from tests.servers import AwsServer, run_ministack, run_moto
+from tests.support.servers import AwsServer, run_ministack, run_moto
 
 REGION = "us-west-2"
 

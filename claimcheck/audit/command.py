@@ -25,7 +25,7 @@ from claimcheck.audit.text import (
     text_for,
 )
 from claimcheck.settings import ClaimCheckSettings
-from letsgo_queue.words import printable
+from letsgo_queue.text import printable
 
 _STYLES: dict[Tone, str] = {
     "plain": "",

@@ -12,7 +12,7 @@ from pydantic_core import from_json
 from claimcheck.audit.recorder import SizeAudit
 from claimcheck.audit.report import AuditReport
 from claimcheck.audit.settings import AuditSettings
-from claimcheck.claim_check import ClaimCheck
+from claimcheck.core.claim_check import ClaimCheck
 from claimcheck.errors import AuditInvalid, BodyTooLarge
 from claimcheck.middleware import EnqueueResult
 from claimcheck.settings import ClaimCheckSettings
@@ -20,7 +20,7 @@ from claimcheck.stores.memory import MemoryClaimStore
 from letsgo_queue.errors import MessageInvalid
 from letsgo_queue.events import Event, MessageNotSent, MessageSent
 from letsgo_queue.message import encode
-from letsgo_queue.words import printable
+from letsgo_queue.text import printable
 
 _QUEUE = "files"
 

@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from claimcheck.audit.cost import Prices
-from claimcheck.claim_check import ANY_QUEUE_BYTES, DEFAULT_THRESHOLD
+from claimcheck.core.claim_check import ANY_QUEUE_BYTES, DEFAULT_THRESHOLD
 from claimcheck.errors import SettingsInvalid
 from claimcheck.settings import ClaimCheckSettings
 

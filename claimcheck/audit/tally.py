@@ -9,7 +9,7 @@ from claimcheck.audit.cost import Prices, Units, sqs_requests, units_of, units_w
 from claimcheck.audit.report import SizeStats, TypeReport
 from claimcheck.audit.sample import PointSample
 from claimcheck.audit.sketch import SizeSketch
-from claimcheck.claim_check import Route
+from claimcheck.core.claim_check import Route
 
 SAMPLE_POINTS = 200
 """How many messages of a type the scatter chart shows at most."""

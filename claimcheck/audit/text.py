@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 from claimcheck.audit.budgets import OverBudget, near_limit, over_budget, unused_budgets
 from claimcheck.audit.comparison import Change
 from claimcheck.audit.report import AuditReport, TypeReport
-from letsgo_queue.words import counted, printable
+from letsgo_queue.text import counted, printable
 
 Tone: TypeAlias = Literal["plain", "heading", "dim", "warning", "failure"]
 

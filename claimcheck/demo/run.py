@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast, get_args
 
-from claimcheck.claim_check import ClaimCheck, Route
+from claimcheck.core.claim_check import ClaimCheck, Route
 from claimcheck.default import claim_check_for
 from claimcheck.demo.messages import DemoMessage
 from claimcheck.demo.worker import READY

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from claimcheck.compression import Encoding
+from claimcheck.core.compression import Encoding
 
 PART_BYTES = 390_000
 """Bytes of data in one part. DynamoDB takes 400 KB (409,600 bytes) in an item, names and key

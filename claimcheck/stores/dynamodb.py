@@ -31,7 +31,7 @@ from claimcheck.stores.base import Claim, ClaimHead, Held, Lease
 if TYPE_CHECKING:
     import botocore.session
 
-    from claimcheck.compression import Encoding
+    from claimcheck.core.compression import Encoding
 
 logger = logging.getLogger(__name__)
 

@@ -50,7 +50,7 @@ def open_transport(url: str | None, settings: QueueSettings) -> Transport:
 
         return SqsTransport(url, region=settings.region)
     if is_local_http(url):
-        from letsgo_queue.transports.local_http import LocalHttpTransport
+        from letsgo_queue.local_http.transport import LocalHttpTransport
 
         return LocalHttpTransport(url, region=settings.region)
     raise SettingsInvalid(

@@ -16,8 +16,8 @@ import math
 from dataclasses import dataclass
 
 from letsgo_queue.errors import LetsGoQueueError, Reject, Retry
-from letsgo_queue.retries import RetryPolicy
 from letsgo_queue.transports.base import MAX_VISIBILITY_SECONDS, ReceivedMessage, Transport
+from letsgo_queue.worker.retries import RetryPolicy
 
 logger = logging.getLogger(__name__)
 

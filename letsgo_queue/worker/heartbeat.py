@@ -13,8 +13,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from letsgo_queue.delivery import Visibility
 from letsgo_queue.errors import LetsGoQueueError
+from letsgo_queue.worker.delivery import Visibility
 
 logger = logging.getLogger(__name__)
 

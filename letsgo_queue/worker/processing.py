@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
 from letsgo_queue.delays import seconds_left, sent_on
-from letsgo_queue.delivery import Delivery, Visibility
 from letsgo_queue.errors import LetsGoQueueError, MessageInvalid, Reject, Retry
 from letsgo_queue.events import (
     Event,
@@ -22,13 +21,14 @@ from letsgo_queue.events import (
 )
 from letsgo_queue.message import type_of
 from letsgo_queue.middleware import Handle, Middleware, merge
-from letsgo_queue.retries import RetryPolicy
 from letsgo_queue.transports.base import ReceivedMessage, Transport
 from letsgo_queue.worker.acknowledging import Acknowledger
+from letsgo_queue.worker.delivery import Delivery, Visibility
 from letsgo_queue.worker.event_loop import EventLoopThread
 from letsgo_queue.worker.failures import Failure, Rejected, Retried, settle
 from letsgo_queue.worker.heartbeat import Heartbeat, Held
 from letsgo_queue.worker.registry import Handler, Registry
+from letsgo_queue.worker.retries import RetryPolicy
 
 logger = logging.getLogger(__name__)
 

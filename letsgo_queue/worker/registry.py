@@ -9,11 +9,11 @@ from typing import Any, TypeAlias, TypeVar
 
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
-from letsgo_queue.delivery import Delivery
 from letsgo_queue.errors import HandlerMissing, MessageInvalid, SettingsInvalid
 from letsgo_queue.message import NOT_JSON, Message, is_claim_check
 from letsgo_queue.middleware import Middleware, middleware_of
-from letsgo_queue.retries import RetryPolicy
+from letsgo_queue.worker.delivery import Delivery
+from letsgo_queue.worker.retries import RetryPolicy
 
 HandlerFunction: TypeAlias = Callable[..., None] | Callable[..., Coroutine[Any, Any, None]]
 """`(message)` or `(message, delivery)`, sync or async."""

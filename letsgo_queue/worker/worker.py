@@ -15,21 +15,21 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, overload
 
-from letsgo_queue.client import Client
-from letsgo_queue.default import default_client
+from letsgo_queue.aws_lambda.batches import BatchResponse, LambdaEvents
 from letsgo_queue.errors import SettingsInvalid
 from letsgo_queue.events import Listener
 from letsgo_queue.listeners import Listeners
 from letsgo_queue.middleware import Middleware
-from letsgo_queue.retries import RetryPolicy
+from letsgo_queue.sending.client import Client
+from letsgo_queue.sending.default import default_client
 from letsgo_queue.transports.base import MAX_VISIBILITY_SECONDS, Transport
 from letsgo_queue.worker.acknowledging import Acknowledger
-from letsgo_queue.worker.aws_lambda import BatchResponse, LambdaEvents
 from letsgo_queue.worker.event_loop import EventLoopThread
 from letsgo_queue.worker.heartbeat import Heartbeat
 from letsgo_queue.worker.polling import Poller
 from letsgo_queue.worker.processing import Processor
 from letsgo_queue.worker.registry import HandlerT, Registry, ScheduledT
+from letsgo_queue.worker.retries import RetryPolicy
 from letsgo_queue.worker.signals import stop_on_signals
 
 logger = logging.getLogger(__name__)
@@ -276,7 +276,7 @@ class Worker:
         Raises:
             SettingsInvalid: One cannot listen there, or waitress is not installed.
         """
-        from letsgo_queue.worker.local_http import LocalHttpServer
+        from letsgo_queue.local_http.server import LocalHttpServer
 
         _check_range("port", port, 0, MAX_PORT)
         concurrency = self._concurrency if concurrency is None else concurrency

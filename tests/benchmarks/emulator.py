@@ -18,7 +18,7 @@ from claimcheck.stores.dynamodb_table import KEY
 from tests.benchmarks.networks import SERVICES, NetworkName
 from tests.benchmarks.peers.base import Place
 from tests.benchmarks.traffic import Traffic
-from tests.servers import AwsServer, run_ministack
+from tests.support.servers import AwsServer, run_ministack
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -22,7 +22,7 @@ from tests.benchmarks.peers.base import Message
 from tests.benchmarks.plan import NEW_QUEUE, OLD_QUEUE
 from tests.benchmarks.prices import READ_UNIT_BYTES, WRITE_UNIT_BYTES, Units, dollars_per_million
 from tests.benchmarks.traffic import Traffic
-from tests.servers import AwsServer
+from tests.support.servers import AwsServer
 
 ONE_MESSAGE = {"sqs SendMessage": 1, "sqs ReceiveMessage": 1, "sqs DeleteMessage": 1}
 

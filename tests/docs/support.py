@@ -38,7 +38,10 @@ def commands(page: str) -> list[str]:
 def install_commands(folder: Path) -> None:
     """Put `letsgo-queue` and `claimcheck` into `folder`, as pip would into a PATH."""
     folder.mkdir()
-    for name, module in (("letsgo-queue", "letsgo_queue.cli"), ("claimcheck", "claimcheck.cli")):
+    for name, module in (
+        ("letsgo-queue", "letsgo_queue.cli.app"),
+        ("claimcheck", "claimcheck.cli.app"),
+    ):
         script = folder / name
         script.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m {module} "$@"\n')
         script.chmod(0o755)

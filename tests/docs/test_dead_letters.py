@@ -16,8 +16,8 @@ import pytest
 from letsgo_queue.admin import QueueStatus
 from letsgo_queue.admin.sqlite import SqliteAdmin
 from tests.docs.support import commands, install_commands, write_blocks
-from tests.queue.support import wait_for
-from tests.servers import AwsServer
+from tests.letsgo_queue.support import wait_for
+from tests.support.servers import AwsServer
 
 PAGE = "docs/how-to/dead-letters.md"
 CREATE, EXPORT, *REST = commands(PAGE)

@@ -21,10 +21,10 @@ from fastapi import FastAPI
 from claimcheck.stores.dynamodb_table import ClaimTable
 from letsgo_queue import default_client, set_default_client
 from tests.docs.support import ROOT
-from tests.queue.support import wait_for
-from tests.servers import AwsServer
+from tests.letsgo_queue.support import wait_for
+from tests.support.servers import AwsServer
 
-COMMAND = [sys.executable, "-m", "letsgo_queue.cli", "worker", "worker:worker"]
+COMMAND = [sys.executable, "-m", "letsgo_queue.cli.app", "worker", "worker:worker"]
 
 SMALL = {"order_id": "small", "lines": [{"sku": "A-1"}]}
 LARGE = {

@@ -14,10 +14,10 @@ import pytest
 
 from claimcheck import ClaimCheck
 from claimcheck.stores.sqlite import SqliteClaimStore
-from tests.claims.lambda_claims import Claims, event_of, failed, record_of
-from tests.claims.support import forge, message_body
+from tests.claimcheck.lambda_claims import Claims, event_of, failed, record_of
+from tests.claimcheck.support import forge, message_body
 from tests.docs.support import write_blocks
-from tests.queue.lambda_events import SCHEDULED
+from tests.letsgo_queue.aws_lambda.lambda_events import SCHEDULED
 
 FUNCTIONS = {"handler.py", "each_record.py", "with_powertools.py", "with_a_model.py"}
 

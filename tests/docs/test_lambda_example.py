@@ -17,9 +17,14 @@ from claimcheck.stores.dynamodb_table import ClaimTable
 from letsgo_queue import Client, set_default_client
 from letsgo_queue.transports.base import DEAD_LETTER_REASON
 from tests.docs.support import ROOT
-from tests.queue.lambda_events import SCHEDULED, Context, delete_handled, receive_event
-from tests.queue.support import receive_one
-from tests.servers import AwsServer
+from tests.letsgo_queue.aws_lambda.lambda_events import (
+    SCHEDULED,
+    Context,
+    delete_handled,
+    receive_event,
+)
+from tests.letsgo_queue.support import receive_one
+from tests.support.servers import AwsServer
 
 FOLDER = ROOT / "docs/examples/lambda_sam"
 TEMPLATE = FOLDER / "template.yaml"

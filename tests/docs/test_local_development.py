@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.support import ROOT, write_blocks
-from tests.queue.support import wait_for
+from tests.letsgo_queue.support import wait_for
 
 FILES = {"jobs.py", "send.py", "dead_letters.py"}
 PAGE = "docs/how-to/local-development.md"
@@ -48,7 +48,7 @@ def working(
     with (
         path.open("wb") as output,
         subprocess.Popen(
-            [sys.executable, "-m", "letsgo_queue.cli", "worker", "jobs:worker", *options],
+            [sys.executable, "-m", "letsgo_queue.cli.app", "worker", "jobs:worker", *options],
             cwd=project,
             env=environment,
             stdout=output,

@@ -14,8 +14,8 @@ from claimcheck import enqueue_many
 from claimcheck.stores.dynamodb_table import ClaimTable
 from letsgo_queue import set_default_client
 from tests.docs.support import ROOT
-from tests.queue.lambda_events import Context, delete_handled, receive_event
-from tests.servers import AwsServer
+from tests.letsgo_queue.aws_lambda.lambda_events import Context, delete_handled, receive_event
+from tests.support.servers import AwsServer
 
 HANDLER = ROOT / "docs/examples/powertools_batch/handler.py"
 

@@ -58,7 +58,7 @@ def test_the_worker_command_runs_the_same_worker(
 ) -> None:
     subprocess.run([sys.executable, "send.py"], cwd=project, env=environment, check=True)
     worker = subprocess.run(
-        [sys.executable, "-m", "letsgo_queue.cli", "worker", "work:worker", "--burst"],
+        [sys.executable, "-m", "letsgo_queue.cli.app", "worker", "work:worker", "--burst"],
         cwd=project,
         env=environment,
         capture_output=True,

@@ -26,7 +26,7 @@ from claimcheck import (
     EnqueueResult,
     unwrap_claim_check,
 )
-from claimcheck.ticket import StoredTicket, read
+from claimcheck.core.ticket import StoredTicket, read
 from letsgo_queue import Client, Delivery, Message, MessageFailed, MessageHandled, Worker
 from letsgo_queue import EnqueueResult as SendResult
 from letsgo_queue.events import Event

@@ -16,7 +16,7 @@ from letsgo_queue import QueueSettings
 from letsgo_queue.transports import open_transport
 from letsgo_queue.transports.base import Transport
 from tests.conftest import hide, use_emulator
-from tests.servers import AwsServer, run_ministack
+from tests.support.servers import AwsServer, run_ministack
 
 BackendName: TypeAlias = Literal["sqlite", "ministack"]
 BACKENDS: tuple[BackendName, ...] = get_args(BackendName)

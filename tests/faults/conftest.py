@@ -10,12 +10,13 @@ from typing import Any, TypeAlias
 import pytest
 from botocore.loaders import JSONFileLoader
 
-from claimcheck import claim_check, middleware
+from claimcheck import middleware
+from claimcheck.core import claim_check
 from claimcheck.stores import dynamodb
 from tests.faults.backends import BACKENDS, AwsBackend, Backend, SqliteBackend
 from tests.faults.proxy import FaultyProxy
 from tests.faults.rig import Rig
-from tests.servers import AwsServer
+from tests.support.servers import AwsServer
 
 MakeRig: TypeAlias = Callable[..., Rig]
 

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from tests.faults.backends import BACKENDS, AwsBackend, BackendName, SqliteBackend, ministack_server
 from tests.faults.steps import STEPS, observe
-from tests.servers import AwsServer
+from tests.support.servers import AwsServer
 
 COLUMNS = ("killed", "when", "backend", "on the queue", "handler runs", "rows left", "verdict")
 NAMES: dict[BackendName, str] = {"sqlite": "SQLite", "ministack": "SQS, DynamoDB"}

@@ -23,7 +23,7 @@ from claimcheck.stores.dynamodb_table import ClaimTable
 from letsgo_queue import Client, Delivery, LetsGoQueueError, Message, Worker
 from letsgo_queue.transports.sqs import SqsTransport
 from tests.faults.proxy import FaultyProxy
-from tests.servers import AwsServer
+from tests.support.servers import AwsServer
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient

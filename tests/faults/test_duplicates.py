@@ -25,7 +25,7 @@ from tests.faults.backends import (
 )
 from tests.faults.crew import Crew
 from tests.faults.journal import wait_until
-from tests.servers import AwsServer
+from tests.support.servers import AwsServer
 
 ROUNDS = 5
 

@@ -24,7 +24,7 @@ from letsgo_queue import Client, Message, Worker
 from letsgo_queue.events import Event, MessageFailed, MessageHandled
 from letsgo_queue.transports.base import OutgoingMessage
 from letsgo_queue.transports.memory import MemoryTransport
-from tests.claims.support import (
+from tests.claimcheck.support import (
     body_of,
     carry,
     forge,
@@ -36,7 +36,7 @@ from tests.claims.support import (
 )
 from tests.faults.conftest import MakeRig
 from tests.faults.rig import TYPE, digest_of, make_payload, wait_until
-from tests.queue.support import outgoing
+from tests.letsgo_queue.support import outgoing
 
 MEGABYTE = 1024 * 1024
 VICTIM = noisy_body(6_000, "payslip")

@@ -13,7 +13,7 @@ import pytest
 from tests.faults.backends import AwsBackend, SqliteBackend
 from tests.faults.steps import STEPS, Step, observe
 from tests.faults.wire import Call, Kill
-from tests.servers import AwsServer
+from tests.support.servers import AwsServer
 
 ALIKE = [Kill(moment="before", call=call) for call in (Call.SEND, Call.HANDLE, Call.ACKNOWLEDGE)]
 

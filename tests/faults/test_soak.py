@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.faults.backends import AwsBackend, Backend, SqliteBackend
 from tests.faults.soak import LARGEST_MESSAGE, Plan, soak
-from tests.servers import AwsServer
+from tests.support.servers import AwsServer
 
 SHORT = Plan(messages=40, kill_every=(0.4, 1.2), kills_producer=True)
 

@@ -24,8 +24,8 @@ from claimcheck import ClaimCheckError, ClaimCheckMiddleware, ClaimStoreError
 from claimcheck.stores.sqlite import SqliteClaimStore
 from letsgo_queue import Client, LetsGoQueueError, Message, SendFailed, Worker
 from letsgo_queue.transports.sqlite import SqliteTransport
-from tests.claims.support import noise, small_claim_check
-from tests.queue.support import outgoing
+from tests.claimcheck.support import noise, small_claim_check
+from tests.letsgo_queue.support import outgoing
 
 OUR_ERRORS = (ClaimCheckError, LetsGoQueueError)
 

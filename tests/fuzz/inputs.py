@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from claimcheck import ClaimCheck, ClaimCheckError
-from claimcheck import ticket as tickets
+from claimcheck.core import ticket as tickets
 from claimcheck.stores.memory import MemoryClaimStore
 from letsgo_queue import LetsGoQueueError, Message
 from letsgo_queue.message import encode, is_claim_check, peek
 from letsgo_queue.worker.registry import Handler
-from tests.claims.support import body_of, message_body, noisy_body
-from tests.queue.support import delivery_of
+from tests.claimcheck.support import body_of, message_body, noisy_body
+from tests.letsgo_queue.support import delivery_of
 
 OUR_ERRORS = (ClaimCheckError, LetsGoQueueError)
 

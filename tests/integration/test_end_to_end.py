@@ -38,7 +38,7 @@ from letsgo_queue import (
     set_default_client,
 )
 from letsgo_queue.transports.base import OutgoingMessage
-from tests.servers import AwsServer
+from tests.support.servers import AwsServer
 
 WAIT_SECONDS = 40
 VISIBILITY_SECONDS = 6

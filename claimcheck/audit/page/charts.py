@@ -14,8 +14,8 @@ from claimcheck.audit.page.markup import element, name_element, percent, short_n
 from claimcheck.audit.page.scales import LogScale, bars_of
 from claimcheck.audit.report import AuditReport, Point, TypeReport
 from claimcheck.audit.text import size_text
-from claimcheck.claim_check import Route
-from letsgo_queue.words import counted
+from claimcheck.core.claim_check import Route
+from letsgo_queue.text import counted
 
 SHOWN_TYPES = 12
 """How many histograms are shown before one asks for the rest."""

@@ -19,7 +19,7 @@ from claimcheck.audit.page.markup import element, name_element, raw_text
 from claimcheck.audit.page.tables import costs_table, prices_table, types_table
 from claimcheck.audit.report import AuditReport
 from claimcheck.audit.text import problem_lines, size_text
-from letsgo_queue.words import counted
+from letsgo_queue.text import counted
 
 SHOWN_PROBLEMS = 8
 """How many are shown before one asks for the rest."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from xml.etree.ElementTree import Element
 
-from letsgo_queue.words import printable
+from letsgo_queue.text import printable
 
 MAX_NAME_CHARACTERS = 160
 

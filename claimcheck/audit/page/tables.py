@@ -13,7 +13,7 @@ from claimcheck.audit.page.charts import ROUTES
 from claimcheck.audit.page.markup import element, name_element, percent
 from claimcheck.audit.report import AuditReport, TypeReport
 from claimcheck.audit.text import size_text
-from letsgo_queue.words import printable
+from letsgo_queue.text import printable
 
 Order: TypeAlias = Literal["ascending", "descending"]
 

@@ -1,0 +1,1 @@
+"""The claim check itself: it knows no queue client."""

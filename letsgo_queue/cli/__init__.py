@@ -1,0 +1,1 @@
+"""The `letsgo-queue` command."""

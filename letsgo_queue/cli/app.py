@@ -1,0 +1,151 @@
+"""The `letsgo-queue` command."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+try:
+    import typer
+
+    from letsgo_queue.cli.terminal import JsonOption, QueueOption, print_error, print_json
+except ModuleNotFoundError as missing:
+    raise SystemExit(
+        f"the command line needs {missing.name}: pip install 'letsgo-claimcheck[cli]'"
+    ) from None
+
+from letsgo_queue.cli.queues import dead_letter_app, queue_app
+from letsgo_queue.errors import LetsGoQueueError, MessageInvalid, SettingsInvalid
+from letsgo_queue.sending.client import Client
+from letsgo_queue.worker import Worker
+from letsgo_queue.worker.worker import LOCAL_HOST, LOCAL_PORT
+
+app = typer.Typer(help="LetsGo's queue and worker, for Python.", no_args_is_help=True)
+app.add_typer(queue_app, name="queue")
+app.add_typer(dead_letter_app, name="dead-letter")
+
+
+def main() -> None:
+    """Run the command; an error of ours is a line on stderr and exit code 1."""
+    try:
+        app()
+    except LetsGoQueueError as error:
+        print_error(str(error))
+        sys.exit(1)
+
+
+@app.command()
+def enqueue(
+    *,
+    message_type: Annotated[str, typer.Option("--type", help="The message's type.")],
+    payload: Annotated[
+        str, typer.Option(help="The payload: JSON text, @file, or - for standard input.")
+    ] = "null",
+    delay: Annotated[float, typer.Option(help="Seconds until it can be received.")] = 0,
+    group: Annotated[
+        str | None, typer.Option(help="Message group; a FIFO queue needs one.")
+    ] = None,
+    deduplication_id: Annotated[
+        str | None,
+        typer.Option(help="A FIFO queue drops a second message with the same id for 5 minutes."),
+    ] = None,
+    attribute: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="A message attribute, as text; repeatable."),
+    ] = None,
+    queue: QueueOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put a message on the queue, and print its id."""
+    client = Client(queue)
+    result = client.enqueue(
+        {"type": message_type, "payload": _read_payload(payload)},
+        delay_seconds=delay,
+        group_id=group,
+        deduplication_id=deduplication_id,
+        attributes=_read_attributes(attribute or []),
+    )
+    client.close()
+    if as_json:
+        print_json({"message_id": result.message_id, "queue": result.queue})
+    else:
+        typer.echo(result.message_id)
+
+
+@app.command()
+def worker(
+    target: Annotated[str, typer.Argument(help="Where the worker is: module:name.")],
+    *,
+    burst: Annotated[bool, typer.Option(help="Stop once nothing can be received.")] = False,
+    concurrency: Annotated[
+        int | None, typer.Option(help="Messages handled at once; by default as the worker says.")
+    ] = None,
+    local: Annotated[
+        bool, typer.Option(help="Take messages by HTTP instead: LetsGo's local mode.")
+    ] = False,
+    host: Annotated[str, typer.Option(help="With --local: where to listen.")] = LOCAL_HOST,
+    port: Annotated[
+        int, typer.Option(help="With --local: the port; 0 for one that is free.")
+    ] = LOCAL_PORT,
+) -> None:
+    """Run a worker until SIGTERM or SIGINT."""
+    if local and burst:
+        raise SettingsInvalid("--burst is for a queue that can be empty; --local has none.")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    for library in ("botocore", "pynamodb"):  # which tell of every setting they find
+        logging.getLogger(library).setLevel(logging.WARNING)
+    found = _load_worker(target)
+    if local:
+        found.serve(host=host, port=port, concurrency=concurrency)
+    else:
+        found.run(burst=burst, concurrency=concurrency)
+
+
+def _read_payload(payload: str) -> Any:
+    try:
+        if payload == "-":
+            text = sys.stdin.read()
+        elif payload.startswith("@"):
+            text = Path(payload[1:]).read_text(encoding="utf-8")
+        else:
+            text = payload
+        return json.loads(text)
+    except OSError as error:
+        raise MessageInvalid(f"payload {payload}: {error.strerror}.") from error
+    except ValueError:
+        raise MessageInvalid(
+            "the payload is not JSON. Text needs its quotes: --payload '\"text\"'."
+        ) from None
+
+
+def _read_attributes(given: Sequence[str]) -> dict[str, str]:
+    attributes: dict[str, str] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or name in attributes:
+            raise typer.BadParameter(
+                f"{text!r}: give NAME=VALUE, and each name once", param_hint="--attribute"
+            )
+        attributes[name] = value
+    return attributes
+
+
+def _load_worker(target: str) -> Worker:
+    module_name, _, name = target.partition(":")
+    sys.path.insert(0, str(Path.cwd()))  # as python -m does
+    try:
+        found = getattr(importlib.import_module(module_name), name or "worker")
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise SettingsInvalid(f"{target!r} names no worker: {error}.") from error
+    if not isinstance(found, Worker):
+        raise SettingsInvalid(f"{target!r} is {type(found).__name__}, not letsgo_queue.Worker.")
+    return found
+
+
+if __name__ == "__main__":
+    main()

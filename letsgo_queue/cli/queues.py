@@ -1,0 +1,228 @@
+"""`letsgo-queue queue` and `letsgo-queue dead-letter`."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from letsgo_queue.admin import (
+    DeadLetter,
+    QueueAdmin,
+    QueueOptions,
+    create_queue,
+    open_admin,
+)
+from letsgo_queue.attributes import MessageAttribute
+from letsgo_queue.cli.terminal import (
+    JsonOption,
+    QueueOption,
+    errors,
+    is_interactive,
+    print_error,
+    print_json,
+)
+from letsgo_queue.settings import QueueSettings
+from letsgo_queue.text import counted, printable
+
+DEAD_LETTERS_EXIT_CODE = 3
+
+queue_app = typer.Typer(help="Make, count and purge a queue.", no_args_is_help=True)
+dead_letter_app = typer.Typer(
+    help="Messages that were given up: look at them, put them back.", no_args_is_help=True
+)
+
+LimitOption = Annotated[int | None, typer.Option(min=1, help="At most this many.")]
+
+
+@queue_app.command()
+def create(
+    target: Annotated[
+        str | None,
+        typer.Argument(
+            help="Name of an SQS queue, its URL, or sqlite:///path; by default LETSGO_QUEUE_URL."
+        ),
+    ] = None,
+    fifo: Annotated[
+        bool, typer.Option("--fifo", help="Keep the order within a message group (SQS).")
+    ] = False,
+    visibility_timeout: Annotated[
+        int | None,
+        typer.Option(help="Seconds that a received message stays invisible; 30 by default."),
+    ] = None,
+    max_receive_count: Annotated[
+        int | None,
+        typer.Option(help="Receives after which a message is a dead letter; 5 by default."),
+    ] = None,
+    deployment: Annotated[
+        str | None,
+        typer.Option(help="LetsGo deployment that is to find the queue by itself (SQS)."),
+    ] = None,
+) -> None:
+    """Make a queue and its dead-letter queue, and print its URL; safe to repeat.
+
+    A queue that is there and differs is not changed: what differs is an error.
+    """
+    options = QueueOptions(
+        fifo=fifo,
+        visibility_timeout=visibility_timeout,
+        max_receive_count=max_receive_count,
+        deployment=deployment,
+    )
+    typer.echo(create_queue(target, QueueSettings.from_environment(), options))
+
+
+@queue_app.command()
+def status(
+    queue: QueueOption = None,
+    as_json: JsonOption = False,
+    fail_if_dead: Annotated[
+        bool, typer.Option("--fail-if-dead", help="Exit code 3 where there are dead letters.")
+    ] = False,
+) -> None:
+    """Print how many messages are waiting, in flight, delayed and dead.
+
+    The numbers of SQS are approximate, and may lag by a minute.
+    """
+    with _admin(queue) as admin:
+        found = admin.status()
+        if as_json:
+            print_json({"queue": admin.url, **asdict(found)})
+        else:
+            for name, count in asdict(found).items():
+                shown = "no dead-letter queue" if count is None else f"{count:,}"
+                typer.echo(f"{name.replace('_', ' '):<11}{shown}")
+    if fail_if_dead and found.dead:
+        raise typer.Exit(DEAD_LETTERS_EXIT_CODE)
+
+
+@queue_app.command()
+def purge(
+    queue: QueueOption = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Remove every message of a queue, those in flight too; dead letters stay.
+
+    What large messages had in the claim store expires by itself.
+    """
+    with _admin(queue) as admin:
+        if not yes:
+            if not is_interactive():
+                raise typer.BadParameter("there is no terminal to ask on", param_hint="--yes")
+            typer.confirm(f"Remove every message of {admin.url}?", abort=True, err=True)
+        removed = admin.purge()
+        what = "messages" if removed is None else counted(removed, "message")
+        typer.echo(f"{what} of {admin.url} removed")
+
+
+@dead_letter_app.command("list")
+def list_dead_letters(
+    queue: QueueOption = None,
+    limit: LimitOption = None,
+    as_json: JsonOption = False,
+    bodies: Annotated[
+        bool, typer.Option("--bodies", help="Show bodies and attributes as well.")
+    ] = False,
+) -> None:
+    """List the messages that were given up, and why; they stay where they are.
+
+    SQS hides what is listed from others until the end, a minute at most.
+    """
+    with _admin(queue) as admin:
+        letters = admin.dead_letters(limit=limit)
+    if as_json:
+        print_json([_as_json(letter, bodies=bodies) for letter in letters])
+    else:
+        for letter in letters:
+            _print_letter(letter, bodies=bodies)
+
+
+@dead_letter_app.command()
+def redrive(
+    queue: QueueOption = None,
+    limit: LimitOption = None,
+    message_ids: Annotated[
+        list[str] | None, typer.Option("--id", help="Only the message of this id; repeatable.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put dead letters back on the queue, oldest first."""
+    wanted = None if message_ids is None else set(message_ids)
+    with _admin(queue) as admin, _bar() as bar:
+        total = admin.status().dead if wanted is None else len(wanted)
+        if total is not None and limit is not None:
+            total = min(total, limit)
+        task = bar.add_task("dead letters", total=total)
+        moved = admin.redrive(
+            message_ids=wanted,
+            limit=limit,
+            progress=lambda so_far: bar.update(task, completed=so_far),
+        )
+    if as_json:
+        print_json({"queue": admin.url, "moved": moved})
+    else:
+        typer.echo(f"{counted(moved, 'dead letter')} moved to {admin.url}")
+    if wanted is not None and moved < min(len(wanted), limit or len(wanted)):
+        print_error(
+            f"{counted(len(wanted) - moved, 'id')} of {len(wanted)} named no dead letter here."
+        )
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _admin(queue: str | None) -> Iterator[QueueAdmin]:
+    with closing(open_admin(queue, QueueSettings.from_environment())) as admin:
+        yield admin
+
+
+def _bar() -> Progress:
+    """A progress bar on a terminal; nothing elsewhere."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    return Progress(*columns, console=errors, disable=not errors.is_terminal, transient=True)
+
+
+def _as_json(letter: DeadLetter, *, bodies: bool) -> Mapping[str, Any]:
+    content = {
+        "attributes": {
+            name: {"type": attribute.data_type, "value": _text(attribute)}
+            for name, attribute in letter.attributes.items()
+        },
+        "body": letter.body,
+    }
+    return {
+        "message_id": letter.message_id,
+        "type": letter.type,
+        "size": letter.size,
+        "sent_at": letter.sent_at,
+        "receive_count": letter.receive_count,
+        "reason": letter.reason,
+        "group_id": letter.group_id,
+        **(content if bodies else {}),
+    }
+
+
+def _print_letter(letter: DeadLetter, *, bodies: bool) -> None:
+    facts = (
+        letter.message_id,
+        printable(letter.type or "no type"),
+        counted(letter.size, "byte"),
+        f"sent {letter.sent_at:%Y-%m-%d %H:%M:%S} UTC",
+        f"received {counted(letter.receive_count, 'time')}",
+    )
+    typer.echo("  ".join(facts))
+    typer.echo(f"    {printable(letter.reason or 'received too often')}")
+    if bodies:
+        for name, attribute in letter.attributes.items():
+            typer.echo(f"    {name}: {printable(_text(attribute))}")
+        typer.echo(f"    {printable(letter.body)}")
+
+
+def _text(attribute: MessageAttribute) -> str:
+    """An attribute's value; bytes in base64."""
+    value = attribute.value
+    return b64encode(value).decode() if isinstance(value, bytes) else value

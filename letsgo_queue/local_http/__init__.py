@@ -1,0 +1,1 @@
+"""LetsGo's local mode, both ends: messages are posted to a worker on this machine."""

@@ -1,0 +1,126 @@
+"""`claimcheck demo`: the main job in one command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from claimcheck.stores.dynamodb_table import ClaimTable
+from tests.support.command import run
+from tests.support.servers import AwsServer
+
+
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+
+
+def _routes(output: str) -> dict[str, str]:
+    """Message type and route of each line of the table."""
+    lines = [line.split() for line in output.splitlines()]
+    return {words[0]: words[2] for words in lines if words and ":" in words[0]}
+
+
+def test_sends_every_way_and_checks_it(tmp_path: Path) -> None:
+    (tmp_path / "big.json").write_text(json.dumps({"rows": list(range(60_000))}))
+
+    demo = run("claimcheck", "demo", "big.json", cwd=tmp_path)
+
+    assert demo.returncode == 0, demo.stderr
+    routes = _routes(demo.stdout)
+    assert routes["demo:hello"] == "inline"
+    assert routes["model:ec2"] == "compressed"
+    assert routes["demo:noise"] == "stored"
+    assert routes["file:big.json"] == "compressed"
+    assert "9 of 9 payloads came back byte for byte" in demo.stdout
+    assert "3 of 3 small messages travelled untouched" in demo.stdout
+    assert "0 rows are left in the store" in demo.stdout
+
+
+def test_takes_nothing_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LETSGO_QUEUE_URL", "https://sqs.eu-west-1.amazonaws.com/123456789012/live")
+    monkeypatch.setenv("CLAIMCHECK_STORE", "dynamodb://live")
+
+    assert run("claimcheck", "demo", cwd=tmp_path).returncode == 0
+
+
+def test_runs_on_the_queue_and_table_of_the_environment(
+    aws: AwsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = "262144" if aws.name == "ministack" else "1048576"
+    table = aws.make_table_name()
+    ClaimTable(table, region=aws.region).create()
+    monkeypatch.setenv("LETSGO_QUEUE_URL", aws.make_queue(MaximumMessageSize=limit))
+    monkeypatch.setenv("CLAIMCHECK_STORE", f"dynamodb://{table}")
+
+    demo = run("claimcheck", "demo", "--aws", cwd=tmp_path)
+
+    assert demo.returncode == 0, demo.stdout + demo.stderr
+    routes = _routes(demo.stdout)
+    assert routes["model:ec2"] == ("compressed" if limit == "1048576" else "stored")
+    assert aws.dynamodb().scan(TableName=table)["Count"] == 0
+
+
+def test_a_missing_table_is_said_with_its_remedy(
+    ministack: AwsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LETSGO_QUEUE_URL", ministack.make_queue())
+    monkeypatch.setenv("CLAIMCHECK_STORE", "dynamodb://nowhere")
+
+    demo = run("claimcheck", "demo", "--aws", cwd=tmp_path)
+
+    assert demo.returncode == 1
+    assert "claimcheck table create" in demo.stderr
+    assert "Traceback" not in demo.stderr
+
+
+@pytest.mark.parametrize("content", [None, "no json"])
+def test_a_file_that_cannot_be_sent_is_named(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "big.json").write_text(content)
+
+    demo = run("claimcheck", "demo", "big.json", cwd=tmp_path)
+
+    assert demo.returncode == 1
+    assert "big.json" in demo.stderr
+    assert "Traceback" not in demo.stderr
+
+
+def test_a_payload_that_came_back_changed_fails_the_demo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # In the worker's process, a blank is added to whatever is opened.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "if any('demo.worker' in argument for argument in sys.orig_argv):\n"
+        "    from claimcheck import claim_check\n"
+        "    stored, carried = claim_check.unpack, claim_check.unpack_carried\n"
+        "    claim_check.unpack = lambda *a: stored(*a) + ' '\n"
+        "    claim_check.unpack_carried = lambda *a: carried(*a) + ' '\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    demo = run("claimcheck", "demo", cwd=tmp_path)
+
+    assert demo.returncode == 1
+    assert "✗ 3 of 8 payloads came back byte for byte" in demo.stdout
+
+
+def test_a_worker_that_does_not_start_fails_the_demo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "if any('demo.worker' in argument for argument in sys.orig_argv):\n"
+        "    sys.exit(3)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    demo = run("claimcheck", "demo", cwd=tmp_path)
+
+    assert demo.returncode == 1
+    assert "the worker ended with exit code" in demo.stderr

@@ -1,0 +1,202 @@
+"""`ClaimTable`: the DynamoDB table, made and checked."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal, TypeAlias
+
+import pytest
+
+from claimcheck import ClaimStoreError, ClaimStoreUnavailable
+from claimcheck.stores.dynamodb_table import ClaimTable, Finding
+from tests.claimcheck.faults import Fault, FaultyServer, faulty
+from tests.support.servers import AwsServer
+
+Key: TypeAlias = tuple[str, Literal["S", "N"], Literal["HASH", "RANGE"]]
+
+
+def make_table(aws: AwsServer, *keys: Key) -> str:
+    name = aws.make_table_name()
+    aws.dynamodb().create_table(
+        TableName=name,
+        KeySchema=[{"AttributeName": key, "KeyType": role} for key, _, role in keys],
+        AttributeDefinitions=[{"AttributeName": k, "AttributeType": kind} for k, kind, _ in keys],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    aws.dynamodb().get_waiter("table_exists").wait(TableName=name)
+    return name
+
+
+def switch_ttl_on(aws: AwsServer, table: str, attribute: str) -> None:
+    aws.dynamodb().update_time_to_live(
+        TableName=table,
+        TimeToLiveSpecification={"Enabled": True, "AttributeName": attribute},
+    )
+
+
+def check(aws: AwsServer, table: str) -> dict[str, Finding]:
+    return {finding.subject: finding for finding in ClaimTable(table, region=aws.region).check()}
+
+
+class TestCreate:
+    def test_makes_what_a_store_needs(self, aws: AwsServer) -> None:
+        name = aws.make_table_name()
+
+        assert ClaimTable(name, region=aws.region).create()
+
+        made = aws.dynamodb().describe_table(TableName=name)["Table"]
+        ttl = aws.dynamodb().describe_time_to_live(TableName=name)["TimeToLiveDescription"]
+        assert made["TableStatus"] == "ACTIVE"
+        assert made["KeySchema"] == [{"AttributeName": "id", "KeyType": "HASH"}]
+        assert made["AttributeDefinitions"] == [{"AttributeName": "id", "AttributeType": "S"}]
+        assert made["BillingModeSummary"]["BillingMode"] == "PAY_PER_REQUEST"
+        assert ttl["AttributeName"] == "expires_at"
+        assert [finding.ok for finding in check(aws, name).values()] == [True, True, True]
+
+    def test_leaves_what_is_there(self, aws: AwsServer) -> None:
+        name = aws.make_table_name()
+        table = ClaimTable(name, region=aws.region)
+        table.create()
+        aws.dynamodb().put_item(TableName=name, Item={"id": {"S": "kept"}})
+
+        assert not table.create()
+        assert aws.dynamodb().scan(TableName=name)["Count"] == 1
+
+    def test_leaves_another_ttl_alone(self, aws: AwsServer) -> None:
+        name = make_table(aws, ("id", "S", "HASH"))
+        switch_ttl_on(aws, name, "ttl")
+
+        ClaimTable(name, region=aws.region).create()
+
+        assert check(aws, name)["TTL"].detail == "on ttl, not on expires_at"
+
+    def test_switches_ttl_on_where_it_is_off(self, aws: AwsServer) -> None:
+        name = make_table(aws, ("id", "S", "HASH"))
+
+        assert not ClaimTable(name, region=aws.region).create()
+        assert check(aws, name)["TTL"] == Finding("TTL", ok=True, detail="on expires_at")
+
+    def test_two_at_once_make_one_table(self, aws: AwsServer) -> None:
+        name = aws.make_table_name()
+        start = threading.Barrier(2)
+
+        def create(table: ClaimTable) -> bool:
+            start.wait()
+            return table.create()
+
+        with ThreadPoolExecutor(2) as pool:
+            made = list(pool.map(create, [ClaimTable(name, region=aws.region) for _ in range(2)]))
+
+        assert sorted(made) == [False, True]
+        assert [finding.ok for finding in check(aws, name).values()] == [True, True, True]
+
+
+class TestCheck:
+    def test_a_table_that_is_right(self, aws: AwsServer) -> None:
+        name = make_table(aws, ("id", "S", "HASH"))
+        switch_ttl_on(aws, name, "expires_at")
+
+        assert ClaimTable(name, region=aws.region).check() == [
+            Finding("table", ok=True, detail=f"{name} is ACTIVE"),
+            Finding("key schema", ok=True, detail="id (S, HASH)"),
+            Finding("TTL", ok=True, detail="on expires_at"),
+        ]
+
+    def test_a_table_that_is_missing(self, aws: AwsServer) -> None:
+        (finding,) = ClaimTable("no-such-table", region=aws.region).check()
+
+        assert not finding.ok
+        assert finding.detail == f"no-such-table does not exist in region {aws.region}"
+        assert "`claimcheck table create`" in finding.remedy
+        assert "CLAIMCHECK_STORE" in finding.remedy
+
+    @pytest.mark.parametrize(
+        ("keys", "shown"),
+        [
+            ([("key", "S", "HASH")], "key (S, HASH)"),
+            ([("id", "N", "HASH")], "id (N, HASH)"),
+            ([("id", "S", "HASH"), ("part", "N", "RANGE")], "id (S, HASH), part (N, RANGE)"),
+        ],
+    )
+    def test_a_wrong_key(self, aws: AwsServer, keys: list[Key], shown: str) -> None:
+        finding = check(aws, make_table(aws, *keys))["key schema"]
+
+        assert (finding.ok, finding.detail) == (False, shown)
+        assert "make another table with the one key id (S, HASH)" in finding.remedy
+
+    def test_a_ttl_that_is_off(self, aws: AwsServer) -> None:
+        finding = check(aws, make_table(aws, ("id", "S", "HASH")))["TTL"]
+
+        assert not finding.ok
+        assert "stay for good" in finding.detail
+        assert "`claimcheck table create`, which switches it on" in finding.remedy
+
+    def test_a_ttl_on_something_else(self, aws: AwsServer) -> None:
+        name = make_table(aws, ("id", "S", "HASH"))
+        switch_ttl_on(aws, name, "ttl")
+
+        finding = check(aws, name)["TTL"]
+
+        assert (finding.ok, finding.detail) == (False, "on ttl, not on expires_at")
+        assert "on for expires_at" in finding.remedy
+
+
+class TestOnABadDay:
+    @pytest.fixture
+    def server(self, ministack: AwsServer) -> Iterator[FaultyServer]:
+        with faulty(str(ministack.endpoint_url)) as server:
+            yield server
+
+    @pytest.fixture
+    def table(self, ministack: AwsServer, server: FaultyServer) -> ClaimTable:
+        name = ministack.make_table_name()
+        return ClaimTable(name, region=ministack.region, endpoint_url=server.url)
+
+    def test_a_table_that_is_going_is_not_ready(
+        self, server: FaultyServer, table: ClaimTable
+    ) -> None:
+        table.create()
+        going = {
+            "TableStatus": "DELETING",
+            "AttributeDefinitions": [{"AttributeName": "id", "AttributeType": "S"}],
+            "KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}],
+        }
+        server.add(Fault("DescribeTable", status=200, answer={"Table": going}))
+
+        state = table.check()[0]
+
+        assert (state.ok, state.detail) == (False, f"{table.name} is DELETING")
+        assert "wait" in state.remedy
+
+    @pytest.mark.parametrize("operation", ["CreateTable", "UpdateTimeToLive"])
+    def test_a_refusal_says_what_was_refused(
+        self, server: FaultyServer, table: ClaimTable, operation: str
+    ) -> None:
+        server.refuse(operation, "AccessDeniedException")
+
+        with pytest.raises(
+            ClaimStoreError,
+            match=f"{table.name} in us-west-2 could not be made: .*{operation}",
+        ) as error:
+            table.create()
+        assert not error.value.retryable
+
+    def test_who_comes_second_with_the_ttl_is_content(
+        self, server: FaultyServer, table: ClaimTable
+    ) -> None:
+        table.create()
+        off = {"TimeToLiveDescription": {"TimeToLiveStatus": "DISABLED"}}
+        server.add(Fault("DescribeTimeToLive", status=200, answer=off, times=1))
+        server.refuse("UpdateTimeToLive", "ValidationException")
+
+        assert not table.create()
+
+    @pytest.mark.usefixtures("impatient", "ministack")
+    def test_nobody_listens(self) -> None:
+        table = ClaimTable("claims", region="us-west-2", endpoint_url="http://127.0.0.1:9")
+
+        with pytest.raises(ClaimStoreUnavailable, match=r"could not be checked: .*127") as error:
+            table.check()
+        assert error.value.retryable

@@ -1,0 +1,398 @@
+"""`@unwrap_claim_check` on functions that work on one SQS record, of whatever kind."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from pydantic import BaseModel, Json
+
+import claimcheck
+from claimcheck import (
+    ClaimAlreadyProcessed,
+    ClaimInProgress,
+    ClaimLost,
+    Purge,
+    RecordUnsupported,
+    TicketInvalid,
+    unwrap_claim_check,
+)
+from claimcheck.stores.dynamodb_table import ClaimTable
+from claimcheck.stores.sqlite import SqliteClaimStore
+from letsgo_queue import Message, MessageInvalid
+from tests.claimcheck.lambda_claims import (
+    Claims,
+    State,
+    event_of,
+    failed,
+    record_of,
+)
+from tests.claimcheck.support import forge, message_body, noise, wait_for
+from tests.letsgo_queue.aws_lambda.lambda_events import Context, receive_event
+from tests.support.servers import AwsServer
+
+SMALL = message_body("order:new", "small")
+
+
+@pytest.fixture
+def claims(tmp_path: Path) -> Iterator[Claims]:
+    store = SqliteClaimStore(str(tmp_path / "claims.db"))
+    yield Claims(store)
+    store.close()
+
+
+@pytest.fixture
+def body(claims: Claims) -> str:
+    return claims.sealed()
+
+
+class TestWhatBecomesOfTheClaim:
+    def test_it_is_taken_while_the_function_runs_and_purged_when_it_returns(
+        self, claims: Claims, body: str
+    ) -> None:
+        record = record_of(body, "a")
+        before = copy.deepcopy(record)
+
+        @unwrap_claim_check(claim_check=claims.check)
+        def on_record(record: dict[str, Any]) -> str:
+            assert claims.state(body) == "taken"
+            digest = hashlib.md5(record["body"].encode()).hexdigest()
+            assert record == {**before, "body": claims.originals[body], "md5OfBody": digest}
+            return "done"
+
+        assert on_record(record) == "done"
+        assert claims.state(body) == "gone"
+        assert record == before
+
+    def test_it_is_back_when_the_function_raises(self, claims: Claims, body: str) -> None:
+        @unwrap_claim_check(claim_check=claims.check)
+        def on_record(record: dict[str, Any]) -> None:
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            on_record(record_of(body, "a"))
+        assert claims.state(body) == "back"
+
+    @pytest.mark.parametrize(
+        ("purge", "while_it_runs", "afterwards"),
+        [("after", "taken", "gone"), ("before", "gone", "gone"), ("never", "back", "back")],
+    )
+    def test_purge_means_what_it_means_for_a_worker(
+        self, claims: Claims, body: str, purge: Purge, while_it_runs: State, afterwards: State
+    ) -> None:
+        @unwrap_claim_check(claim_check=claims.check, purge=purge)
+        def on_record(record: dict[str, Any], *, fails: bool) -> None:
+            assert claims.state(body) == while_it_runs
+            if fails:
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            on_record(record_of(body, "a"), fails=True)
+        assert claims.state(body) == "back"
+        on_record(record_of(body, "a"), fails=False)
+        assert claims.state(body) == afterwards
+
+    @pytest.mark.parametrize(
+        ("options", "least", "most"),
+        [({"lambda_context": Context(3_600)}, 3_000, 3_600), ({}, 100, 120)],
+    )
+    def test_it_is_held_for_as_long_as_the_invocation_may_run(
+        self, claims: Claims, body: str, options: dict[str, Context], least: int, most: int
+    ) -> None:
+        @unwrap_claim_check(claim_check=claims.check)
+        def on_record(record: dict[str, Any], lambda_context: Context | None = None) -> float:
+            return claims.leased_for(body)
+
+        assert least < on_record(record=record_of(body, "a"), **options) <= most
+
+
+class TestWhatCannotBeOpened:
+    def test_raises_and_the_function_is_not_run(self, claims: Claims, body: str) -> None:
+        @unwrap_claim_check(claim_check=claims.check)
+        def on_record(record: dict[str, Any]) -> None:
+            raise AssertionError
+
+        with pytest.raises(TicketInvalid, match="message a of type 'order:new'"):
+            on_record(record_of(forge(body, size=2_999), "a"))
+        claims.take(body)
+        with pytest.raises(ClaimInProgress, match="message a of type 'order:new'"):
+            on_record(record_of(body, "a"))
+
+    def test_a_duplicate_returns_none_without_running_it(
+        self, claims: Claims, body: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        claims.finish(body)
+
+        @unwrap_claim_check(claim_check=claims.check)
+        def on_record(record: dict[str, Any]) -> str:
+            raise AssertionError
+
+        assert on_record(record_of(body, "a")) is None
+        assert "It is acknowledged." in caplog.text
+
+    def test_a_duplicate_raises_where_that_is_asked_for(self, claims: Claims, body: str) -> None:
+        claims.finish(body)
+
+        @unwrap_claim_check(claim_check=claims.check, on_duplicate="raise")
+        def on_record(record: dict[str, Any]) -> None:
+            raise AssertionError
+
+        with pytest.raises(ClaimAlreadyProcessed):
+            on_record(record_of(body, "a"))
+
+    @pytest.mark.parametrize("kind", ["dict", "object"])
+    def test_the_receive_count_tells_a_crash_from_a_duplicate(
+        self, claims: Claims, body: str, kind: str
+    ) -> None:
+        claims.finish(body)
+        record: Any = record_of(body, "a", receive_count=2)
+        if kind == "object":
+            record = SimpleNamespace(**record)
+
+        @unwrap_claim_check(claim_check=claims.check, purge="before")
+        def on_record(record: object) -> None:
+            raise AssertionError
+
+        with pytest.raises(ClaimLost, match="received 2 times"):
+            on_record(record)
+
+    def test_a_record_that_says_nonsense_of_itself(self, claims: Claims, body: str) -> None:
+        @unwrap_claim_check(claim_check=claims.check)
+        def on_record(record: dict[str, Any]) -> None:
+            raise AssertionError
+
+        record = {**record_of(body, "a"), "attributes": {"ApproximateReceiveCount": "many"}}
+        with pytest.raises(MessageInvalid, match="message a: its record is not one"):
+            on_record(record)
+
+
+class PydanticRecord(BaseModel, frozen=True):
+    messageId: str  # noqa: N815  as SQS has it
+    body: str
+    md5OfBody: str  # noqa: N815
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenRecord:
+    message_id: str
+    body: str
+
+
+class Slotted:
+    __slots__ = ("body",)
+
+    def __init__(self, body: str) -> None:
+        self.body = body
+
+
+class Fixed:
+    """A record whose body cannot be set, as boto3's `Message` is one."""
+
+    message_id = "m-1"
+
+    def __init__(self, body: str) -> None:
+        self._body = body
+
+    @property
+    def body(self) -> str:
+        return self._body
+
+
+class TestKindsOfRecords:
+    """The function gets one of the same kind, and the caller's own is not changed."""
+
+    @pytest.mark.parametrize(
+        "make",
+        [
+            lambda body: {"body": body},
+            lambda body: PydanticRecord(messageId="a", body=body, md5OfBody=""),
+            lambda body: FrozenRecord("a", body),
+            lambda body: SimpleNamespace(body=body, attributes=None),
+            Slotted,
+        ],
+    )
+    def test_a_copy_of_the_same_kind(
+        self, claims: Claims, body: str, make: Callable[[str], Any]
+    ) -> None:
+        seen: list[Any] = []
+        record = make(body)
+
+        @unwrap_claim_check(claim_check=claims.check)
+        def on_record(record: object) -> None:
+            seen.append(record)
+
+        on_record(record)
+
+        (got,) = seen
+        assert type(got) is type(record)
+        assert [body_of(got), body_of(record)] == [claims.originals[body], body]
+        assert claims.state(body) == "gone"
+
+    def test_everything_else_in_it_is_as_it_was(self, claims: Claims, body: str) -> None:
+        seen: list[PydanticRecord] = []
+        unwrap = unwrap_claim_check(claim_check=claims.check)
+
+        unwrap(seen.append)(PydanticRecord(messageId="a", body=body, md5OfBody="old"))
+
+        original = claims.originals[body]
+        digest = hashlib.md5(original.encode()).hexdigest()
+        assert seen == [PydanticRecord(messageId="a", body=original, md5OfBody=digest)]
+
+    def test_one_that_cannot_be_copied_is_refused_and_its_claim_put_back(
+        self, claims: Claims, body: str
+    ) -> None:
+        @unwrap_claim_check(claim_check=claims.check)
+        def on_record(record: Fixed) -> None:
+            raise AssertionError
+
+        with pytest.raises(RecordUnsupported, match=r"message m-1: its record \(Fixed\)") as caught:
+            on_record(Fixed(body))
+        assert "Give the function a dict" in str(caught.value)
+        assert claims.state(body) == "back"
+
+    @pytest.mark.parametrize("whole_batch", [False, True])
+    def test_one_whose_body_was_parsed_already_is_refused(
+        self, claims: Claims, body: str, whole_batch: bool
+    ) -> None:
+        class Parsed(BaseModel):
+            messageId: str  # noqa: N815
+            body: Json[Any]
+
+        record = Parsed(messageId="m-1", body=body)
+
+        @unwrap_claim_check(claim_check=claims.check)
+        def function(record: object) -> object:
+            raise AssertionError
+
+        if whole_batch:
+            assert function(event_of(cast("Any", record))) == failed("m-1")
+        else:
+            with pytest.raises(RecordUnsupported, match=r"\(Parsed\) was parsed before") as caught:
+                function(record)
+            assert "Decorate the Lambda handler" in str(caught.value)
+        assert claims.state(body) == "back"
+
+    @pytest.mark.parametrize(
+        "record",
+        [
+            {"body": SMALL},
+            {"body": {"already": "parsed"}},
+            {"body": None},
+            SimpleNamespace(body="text"),
+        ],
+    )
+    def test_what_needs_no_opening_is_handed_on_as_it_is(self, record: object) -> None:
+        @unwrap_claim_check
+        def on_record(record: object) -> object:
+            return record
+
+        assert on_record(record) is record
+
+
+def body_of(record: Any) -> str:
+    return str(record["body"] if isinstance(record, dict) else record.body)
+
+
+class TestMessagesAreNoRecords:
+    """A worker's handler, called directly as in a unit test, whatever its messages hold."""
+
+    @pytest.mark.parametrize("kind", ["dict", "model"])
+    def test_not_even_with_a_body_that_looks_sealed(
+        self, claims: Claims, body: str, kind: str
+    ) -> None:
+        class Mail(Message[str]):
+            body: str
+
+        message: object = {"type": "mail:new", "payload": "", "body": body}
+        if kind == "model":
+            message = Mail(type="mail:new", payload="", body=body)
+
+        @unwrap_claim_check(claim_check=claims.check)
+        def on_mail(message: object) -> object:
+            return message
+
+        assert on_mail(message) is message
+        assert claims.state(body) == "back"
+
+
+class TestAsync:
+    def test_success_failure_and_duplicate(self, claims: Claims, body: str) -> None:
+        @unwrap_claim_check(claim_check=claims.check)
+        async def on_record(record: dict[str, Any], *, fails: bool = False) -> str:
+            await asyncio.sleep(0)
+            assert claims.state(body) == "taken"
+            if fails:
+                raise ZeroDivisionError
+            return str(record["body"])
+
+        with pytest.raises(ZeroDivisionError):
+            asyncio.run(on_record(record_of(body, "a"), fails=True))
+        assert claims.state(body) == "back"
+        assert asyncio.run(on_record(record_of(body, "a"))) == claims.originals[body]
+        assert claims.state(body) == "gone"
+        assert asyncio.run(on_record(record_of(body, "a"))) is None
+
+    def test_the_event_loop_stays_free_while_the_store_answers(self, tmp_path: Path) -> None:
+        looped = asyncio.Event()
+
+        class Waiting(SqliteClaimStore):
+            """A store that answers once the event loop has done something else."""
+
+            loop: asyncio.AbstractEventLoop
+
+            def take(self, *args: Any, **options: Any) -> Any:
+                asyncio.run_coroutine_threadsafe(turn(), self.loop).result(timeout=20)
+                return super().take(*args, **options)
+
+        async def turn() -> None:
+            looped.set()
+
+        store = Waiting(str(tmp_path / "claims.db"))
+        claims = Claims(store)
+        body = claims.sealed()
+
+        @unwrap_claim_check(claim_check=claims.check)
+        async def on_record(record: dict[str, Any]) -> str:
+            return str(record["body"])
+
+        async def main() -> str:
+            store.loop = asyncio.get_running_loop()
+            return await on_record(record_of(body, "a"))
+
+        assert asyncio.run(main()) == claims.originals[body]
+        assert looped.is_set()
+        store.close()
+
+
+class TestOnSqsAndDynamoDB:
+    def test_a_message_all_the_way(
+        self, ministack: AwsServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        table = ministack.make_table_name()
+        ClaimTable(table, region=ministack.region).create()
+        queue = ministack.make_queue(VisibilityTimeout="600")
+        monkeypatch.setenv("CLAIMCHECK_STORE", f"dynamodb://{table}")
+        monkeypatch.setenv("CLAIMCHECK_THRESHOLD", "1000")
+        monkeypatch.setenv("CLAIMCHECK_INLINE_LIMIT", "1000")
+        payload = noise(500_000)
+        claimcheck.enqueue({"type": "order:new", "payload": payload}, queue=queue)
+        (record,) = wait_for(lambda: receive_event(ministack, queue)["Records"], "a message")
+
+        @unwrap_claim_check
+        def on_record(record: dict[str, Any], *, fails: bool) -> str:
+            if fails:
+                raise ZeroDivisionError
+            return str(json.loads(record["body"])["payload"])
+
+        with pytest.raises(ZeroDivisionError):
+            on_record(record, fails=True)
+        assert on_record(record, fails=False) == payload
+        assert ministack.dynamodb().scan(TableName=table, ConsistentRead=True)["Count"] == 0

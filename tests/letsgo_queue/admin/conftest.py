@@ -1,0 +1,19 @@
+"""Fixtures of the tests of administration."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.letsgo_queue.support import Clock
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Emulators have one server, so a short poll of theirs misses nothing."""
+    if not request.config.getoption("--aws"):
+        monkeypatch.setattr("letsgo_queue.admin.sqs.WAIT_SECONDS", 0)

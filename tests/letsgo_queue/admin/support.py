@@ -1,0 +1,55 @@
+"""What the tests of administration share: queues with a dead-letter queue, and dead letters."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from letsgo_queue.admin.base import QueueAdmin
+from letsgo_queue.attributes import MessageAttribute
+from letsgo_queue.transports.base import ReceivedMessage, Transport
+from tests.letsgo_queue.support import outgoing, receive, wait_for
+from tests.support.servers import AwsServer
+
+
+@dataclass
+class Queue:
+    """A queue under test, and who looks after it."""
+
+    transport: Transport
+    admin: QueueAdmin
+
+    def kill(
+        self,
+        body: str,
+        reason: str = "no use",
+        attributes: Mapping[str, MessageAttribute] | None = None,
+        **options: str,
+    ) -> None:
+        """Send a message and have a worker give it up."""
+        self.transport.send(outgoing(body, attributes=attributes or {}, **options))
+        (message,) = wait_for(lambda: receive(self.transport, wait_seconds=1), f"message {body}")
+        assert self.transport.move_to_dead_letters(message, reason)
+
+    def take_all(self, count: int) -> list[ReceivedMessage]:
+        """Receive and acknowledge `count` messages."""
+        taken: list[ReceivedMessage] = []
+
+        def take() -> bool:
+            for message in receive(self.transport, visibility_timeout=60):
+                taken.append(message)
+                self.transport.delete(message)
+            return len(taken) >= count
+
+        wait_for(take, f"{count} messages; there are {len(taken)}")
+        return taken
+
+
+def make_sqs_queue(aws: AwsServer, **attributes: str) -> str:
+    """Make a queue with a dead-letter queue and return its URL."""
+    fifo = {name: value for name, value in attributes.items() if name == "FifoQueue"}
+    dead_letters = aws.make_queue(name="dead", **fifo)
+    arn = aws.sqs().get_queue_attributes(QueueUrl=dead_letters, AttributeNames=["QueueArn"])
+    policy = {"deadLetterTargetArn": arn["Attributes"]["QueueArn"], "maxReceiveCount": 1}
+    return aws.make_queue(RedrivePolicy=json.dumps(policy), **attributes)

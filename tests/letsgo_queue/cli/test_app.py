@@ -1,0 +1,72 @@
+"""`letsgo-queue enqueue` and `letsgo-queue worker`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.command import run
+
+WORKER = """
+from letsgo_queue import Worker
+
+jobs = Worker()
+other = 1
+
+@jobs.handler("greet")
+def greet(message: dict) -> None:
+    print("hello", message["payload"])
+"""
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a worker and a payload in it, and a queue of its own."""
+    (tmp_path / "work.py").write_text(WORKER)
+    (tmp_path / "payload.json").write_text('"from a file"')
+    monkeypatch.setenv("LETSGO_QUEUE_URL", f"sqlite:///{tmp_path / 'work.db'}")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("payload", "stdin", "greeted"),
+    [
+        ('"as text"', None, "as text"),
+        ("@payload.json", None, "from a file"),
+        ("-", '"from a pipe"', "from a pipe"),
+    ],
+)
+def test_what_is_enqueued_is_handled(
+    project: Path, payload: str, stdin: str | None, greeted: str
+) -> None:
+    sent = run(
+        "letsgo-queue", "enqueue", "--type", "greet", "--payload", payload, cwd=project, stdin=stdin
+    )
+    worked = run("letsgo-queue", "worker", "work:jobs", "--burst", cwd=project)
+
+    assert sent.returncode == 0, sent.stderr
+    assert len(sent.stdout.strip()) == len("00000000-0000-0000-0000-000000000000")
+    assert worked.returncode == 0, worked.stderr
+    assert f"hello {greeted}" in worked.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("enqueue", "--type", "greet", "--payload", "{no json"), "not JSON"),
+        (("enqueue", "--type", "greet", "--payload", "@missing.json"), "missing.json"),
+        (("enqueue", "--type", "letsgo:mine"), "reserved"),
+        (("enqueue", "--type", "greet", "--delay", "-1"), "delay_seconds"),
+        (("enqueue", "--type", "greet", "--queue", "ftp://x"), "ftp://x"),
+        (("worker", "nowhere:worker"), "nowhere"),
+        (("worker", "work"), "no attribute 'worker'"),
+        (("worker", "work:other"), "not letsgo_queue.Worker"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(project: Path, arguments: tuple[str, ...], said: str) -> None:
+    tried = run("letsgo-queue", *arguments, cwd=project)
+
+    assert tried.returncode == 1
+    assert said in tried.stderr
+    assert "Traceback" not in tried.stderr

@@ -1,0 +1,173 @@
+"""What the tests of the queue share."""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from letsgo_queue import Delivery, Event, Worker
+from letsgo_queue.transports.base import OutgoingMessage, ReceivedMessage, Transport
+from letsgo_queue.transports.memory import MemoryTransport
+from letsgo_queue.worker.delivery import Visibility
+
+SECRET = "hunter2-never-in-an-error"
+"""Payload content that a test can look for where it must not be."""
+
+DEADLINE_SECONDS = 20
+
+_T = TypeVar("_T")
+
+
+class Clock:
+    """A clock that only moves when told."""
+
+    def __init__(self) -> None:
+        self.now = float(int(time.time()))
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def wait_for(condition: Callable[[], _T], what: str) -> _T:
+    """Wait until `condition` gives something true, and return that."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"waited {DEADLINE_SECONDS} s for {what}"
+        time.sleep(0.01)
+    return value
+
+
+def printed(error: BaseException) -> str:
+    """The error as a log would show it, with all that led to it."""
+    return "".join(traceback.format_exception(error))
+
+
+def outgoing(body: str | bytes = "{}", **fields: Any) -> OutgoingMessage:
+    body = body.encode() if isinstance(body, str) else body
+    return OutgoingMessage(type="order:new", body=body, **fields)
+
+
+def receive(
+    transport: Transport, *, visibility_timeout: int | None = None, wait_seconds: float = 0
+) -> list[ReceivedMessage]:
+    """One receive of up to ten messages."""
+    return list(
+        transport.receive(
+            max_messages=10, wait_seconds=wait_seconds, visibility_timeout=visibility_timeout
+        )
+    )
+
+
+def receive_one(
+    transport: Transport, *, visibility_timeout: int | None = None, wait_seconds: float = 1
+) -> ReceivedMessage:
+    """Wait for a message, and see that it comes alone."""
+    (message,) = wait_for(
+        lambda: receive(
+            transport, visibility_timeout=visibility_timeout, wait_seconds=wait_seconds
+        ),
+        "a message",
+    )
+    return message
+
+
+def bodies(transport: Transport) -> list[str]:
+    """The bodies that can be received; they become visible again at once."""
+    return [message.body for message in receive(transport, visibility_timeout=0)]
+
+
+def delivery_of(body: str, *, type: str = "order:new") -> Delivery:
+    """A delivery as a worker makes it, of a message that is on no queue."""
+    received = ReceivedMessage(
+        message_id="m-1",
+        receipt_handle="r-1",
+        body=body,
+        attributes={},
+        receive_count=1,
+        sent_at=0.0,
+    )
+    transport = MemoryTransport()
+    return Delivery(
+        type=type,
+        body=body,
+        received=received,
+        queue=transport.url,
+        emit=lambda _event: None,
+        pause=lambda _seconds: True,
+        visibility=Visibility(transport, received),
+    )
+
+
+def events_of(worker: Worker) -> list[Event]:
+    """The events of a worker, which fill this list as they happen."""
+    events: list[Event] = []
+    worker.add_listener(events.append)
+    return events
+
+
+@contextmanager
+def running(worker: Worker) -> Iterator[None]:
+    """Run a worker on a thread, and stop it in the end; what ended it early is raised."""
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            worker.run()
+        except BaseException as error:  # noqa: BLE001  raised below, on the test's thread
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        worker.stop()
+        thread.join(DEADLINE_SECONDS)
+        assert not thread.is_alive(), "the worker did not stop"
+    for error in errors:
+        raise error
+
+
+def order(**payload: object) -> Mapping[str, Any]:
+    """A message of the type that most tests use."""
+    return {"type": "order:new", "payload": payload}
+
+
+@contextmanager
+def serving(worker: Worker) -> Iterator[str]:
+    """Have a worker serve on a thread, and stop it in the end; gives its address."""
+    ready = threading.Event()
+    addresses: list[str] = []
+    errors: list[BaseException] = []
+
+    def on_ready(address: str) -> None:
+        addresses.append(address)
+        ready.set()
+
+    def serve() -> None:
+        try:
+            worker.serve(port=0, on_ready=on_ready)
+        except BaseException as error:  # noqa: BLE001  raised below, on the test's thread
+            errors.append(error)
+        finally:
+            ready.set()
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    assert ready.wait(DEADLINE_SECONDS), "the worker did not start"
+    try:
+        if addresses:
+            yield addresses[0]
+    finally:
+        worker.stop()
+        thread.join(DEADLINE_SECONDS)
+        assert not thread.is_alive(), "the worker did not stop"
+    for error in errors:
+        raise error

@@ -1,0 +1,94 @@
+"""Message attributes: what SQS takes, and how much of a message's size they use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from letsgo_queue import MessageAttribute, MessageInvalid
+from letsgo_queue.attributes import attributes_size, check_attributes
+from tests.letsgo_queue.support import SECRET, printed
+
+
+@pytest.mark.parametrize(
+    ("value", "attribute"),
+    [
+        ("text", MessageAttribute("String", "text")),
+        ("tab\t line\n Grüße 🎉", MessageAttribute("String", "tab\t line\n Grüße 🎉")),
+        (0, MessageAttribute("Number", "0")),
+        (-12, MessageAttribute("Number", "-12")),
+        (2.5, MessageAttribute("Number", "2.5")),
+        (b"\x00\xff", MessageAttribute("Binary", b"\x00\xff")),
+        (MessageAttribute("Number", "1e3"), MessageAttribute("Number", "1e3")),
+    ],
+)
+def test_takes_text_numbers_and_bytes(value: Any, attribute: MessageAttribute) -> None:
+    assert check_attributes({"name": value}) == {"name": attribute}
+
+
+@pytest.mark.parametrize("nothing", [None, {}])
+def test_takes_none_at_all(nothing: Any) -> None:
+    assert check_attributes(nothing) == {}
+
+
+def test_takes_ten_and_refuses_eleven() -> None:
+    ten = {f"a{number}": number for number in range(10)}
+
+    assert len(check_attributes(ten)) == 10
+    with pytest.raises(MessageInvalid, match="11 attributes: SQS takes at most 10"):
+        check_attributes({**ten, "one-more": 1})
+
+
+@pytest.mark.parametrize("name", ["a", "A-b_c.9", "x.y.z", "awsome", "amazonas.x", "n" * 256])
+def test_takes_names_that_sqs_takes(name: str) -> None:
+    assert list(check_attributes({name: 1})) == [name]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", ".a", "a.", "a..b", "a b", "ü", "a\n", "AWS.x", "aws.x", "Amazon.x", "AMAZON.", "n" * 257],
+)
+def test_refuses_names_that_sqs_refuses(name: str) -> None:
+    with pytest.raises(MessageInvalid, match=r"attribute name .* up to 256 characters"):
+        check_attributes({name: 1})
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (True, "no booleans; give 0, 1 or text"),
+        (float("nan"), "float is not text, a finite number or bytes"),
+        (float("inf"), "float is not text, a finite number or bytes"),
+        (None, "NoneType is not text"),
+        ([SECRET], "list is not text"),
+        ("", "is empty: SQS refuses that"),
+        (b"", "is empty: SQS refuses that"),
+        (MessageAttribute("Binary", b""), "is empty: SQS refuses that"),
+        (SECRET + "\x00", r"refuses: U\+0000"),
+        (SECRET + "\x1f\x0b\x1f", r"refuses: U\+000B, U\+001F\."),
+        (SECRET + "\ufffe\uffff\ud800", r"refuses: U\+D800, U\+FFFE, U\+FFFF"),
+        (MessageAttribute("String", SECRET + "\x01"), r"refuses: U\+0001"),
+    ],
+)
+def test_refuses_values_that_sqs_refuses(value: Any, text: str) -> None:
+    with pytest.raises(MessageInvalid, match=text) as refused:
+        check_attributes({"colour": value})
+
+    assert "'colour'" in str(refused.value)
+    assert SECRET not in printed(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "size"),
+    [
+        ({}, 0),
+        ({"n": "v"}, 1 + len("String") + 1),
+        ({"n": "€🎉"}, 1 + len("String") + 3 + 4),
+        ({"number": 1234}, 6 + len("Number") + 4),
+        ({"bin": b"\xff\xfe"}, 3 + len("Binary") + 2),
+        ({"a": "b", "c": b"d"}, 8 + 8),
+    ],
+)
+def test_counts_name_type_and_value_in_bytes(attributes: dict[str, Any], size: int) -> None:
+    assert attributes_size(check_attributes(attributes)) == size

@@ -1,0 +1,327 @@
+"""Messages: how they look on the queue, and what is refused before it gets there."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import warnings
+from collections.abc import Callable
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Any, Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, Field, field_serializer
+
+from letsgo_queue import LetsGoMessageType, Message, MessageInvalid
+from letsgo_queue.message import MAX_DEPTH, AnyMessage, encode, peek, type_of
+from letsgo_queue.worker.registry import Handler
+from tests.letsgo_queue.support import SECRET, delivery_of, printed
+
+
+class Order(BaseModel):
+    order_id: str = Field(serialization_alias="orderId")
+    at: datetime
+
+
+class OrderNew(Message[Order]):
+    type: Literal["order:new"] = "order:new"
+
+
+class Reading(Message[float]):
+    type: str = "reading"
+
+
+ORDER = Order(order_id="42", at=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("message", "body"),
+    [
+        ({"type": "a", "payload": [2.5, None, True]}, '{"type":"a","payload":[2.5,null,true]}'),
+        ({"type": "a", "payload": {"z": 1, "a": 2}}, '{"type":"a","payload":{"z":1,"a":2}}'),
+        ({"payload": 1, "type": "a"}, '{"payload":1,"type":"a"}'),
+        ({"type": "a", "payload": "Grüße, 世界 🎉"}, '{"type":"a","payload":"Grüße, 世界 🎉"}'),
+        ({"type": "a", "payload": 'NaN "\x00\n'}, r'{"type":"a","payload":"NaN \"\u0000\n"}'),
+        ({"type": "a"}, '{"type":"a"}'),
+        (Message(type="a", payload={"b": 1}), '{"type":"a","payload":{"b":1}}'),
+        (
+            OrderNew(payload=ORDER),
+            '{"type":"order:new","payload":{"orderId":"42","at":"2026-01-02T03:04:05Z"}}',
+        ),
+        (
+            {"type": "a", "payload": {"order": ORDER, "at": ORDER.at}},
+            '{"type":"a","payload":{"order":{"orderId":"42","at":"2026-01-02T03:04:05Z"},'
+            '"at":"2026-01-02T03:04:05Z"}}',
+        ),
+    ],
+)  # fmt: skip
+def test_travels_as_compact_json(message: AnyMessage, body: str) -> None:
+    message_type, encoded = encode(message)
+
+    assert encoded == body.encode()
+    assert message_type == json.loads(body)["type"]
+
+
+class Indiscreet(BaseModel):
+    """Its serializer quotes what it fails on."""
+
+    text: str = SECRET
+
+    @field_serializer("text")
+    def write(self, text: str) -> str:
+        raise ValueError(text)
+
+
+def circular() -> list[Any]:
+    ring: list[Any] = [SECRET]
+    ring.append(ring)
+    return ring
+
+
+def nested(levels: int) -> list[Any]:
+    deep: list[Any] = [SECRET]
+    for _ in range(levels):
+        deep = [deep]
+    return deep
+
+
+NOT_JSON = "holds a value that is not JSON, text that is not Unicode, a reference to itself"
+
+
+@pytest.mark.parametrize(
+    ("payload", "text"),
+    [
+        ({SECRET: object()}, NOT_JSON),
+        ([SECRET, b"\xff"], NOT_JSON),
+        (circular(), NOT_JSON),
+        (Indiscreet(), NOT_JSON),
+        (SECRET + "\ud800", NOT_JSON),
+        ({SECRET + "\ud800": 1}, NOT_JSON),
+        (nested(100_000), "far too many levels"),
+        (nested(MAX_DEPTH + 20), f"nests over {MAX_DEPTH} levels deep"),
+        ({SECRET: float("nan")}, "contains NaN or Infinity"),
+        ([SECRET, float("inf")], "contains NaN or Infinity"),
+        ([SECRET, -float("inf")], "contains NaN or Infinity"),
+        (SECRET + "\ufffe", "contains U+FFFE or U+FFFF"),
+        ({SECRET + "\uffff": 1}, "contains U+FFFE or U+FFFF"),
+    ],
+    ids=[
+        "object", "bytes", "circular", "serializer", "surrogate", "surrogate-key", "abyss", "deep",
+        "nan", "infinity", "minus-infinity", "U+FFFE", "U+FFFF-key",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("wrap", [dict, Message], ids=["dict", "Message"])
+def test_refuses_what_cannot_travel_and_tells_no_content(
+    wrap: Callable[..., AnyMessage], payload: object, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+
+    with pytest.raises(MessageInvalid, match=re.escape(text)) as refused:
+        encode(wrap(type="order:new", payload=payload))
+
+    assert "'order:new'" in str(refused.value)
+    assert not refused.value.retryable
+    assert SECRET not in printed(refused.value) + caplog.text
+
+
+def test_refuses_nan_in_a_typed_payload() -> None:
+    with pytest.raises(MessageInvalid, match="NaN or Infinity"):
+        encode(Reading(payload=float("nan")))
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("place", [[1, 0, 2], [0, 1], [1, 0], {"a": 0, "b": 1}, {"b": [[0]]}, 0])
+def test_refuses_numbers_that_json_does_not_have_wherever_they_are(
+    number: float, place: object
+) -> None:
+    payload = json.loads(json.dumps(place).replace("0", json.dumps(number)))
+
+    with pytest.raises(MessageInvalid, match="NaN or Infinity"):
+        encode({"type": "a", "payload": payload})
+
+
+@pytest.mark.parametrize(
+    "text", ["NaN", "Infinity", "-Infinity", ":NaN,", "[NaN]", ",-Infinity}", "a NaN, an Infinity"]
+)
+def test_takes_text_that_speaks_of_such_numbers(text: str) -> None:
+    _, body = encode({"type": "a", "payload": [text, {text: 1}]})
+
+    assert peek(body.decode())["payload"] == [text, {text: 1}]
+
+
+@pytest.mark.parametrize("text", ["\uff0c", "\ufffd", "\ufeff", "\U0010fffd"])
+def test_takes_characters_next_to_those_that_sqs_refuses(text: str) -> None:
+    assert peek(encode({"type": "a", "payload": text})[1].decode())["payload"] == text
+
+
+@pytest.mark.parametrize("before", [0, 1, 49, 50, 51, 99, 100, 1_000])
+def test_refuses_depth_among_what_is_flat(before: int) -> None:
+    flat: list[object] = [[] for _ in range(before)]
+
+    with pytest.raises(MessageInvalid, match="levels deep"):
+        encode({"type": "a", "payload": [*flat, nested(MAX_DEPTH + 20), *flat]})
+
+
+def test_takes_what_is_long_and_not_deep() -> None:
+    payload = [nested(20) for _ in range(1_000)]
+
+    assert peek(encode({"type": "a", "payload": payload})[1].decode())["payload"] == payload
+
+
+def test_takes_every_depth_that_a_worker_reads() -> None:
+    read = 0
+    for levels in range(MAX_DEPTH - 10, MAX_DEPTH + 10):
+        try:
+            _, body = encode({"type": "a", "payload": nested(levels)})
+        except MessageInvalid:
+            continue
+        assert peek(body.decode())["type"] == "a"
+        read += 1
+
+    assert read > 5
+
+
+def test_counts_no_brackets_in_text_as_depth() -> None:
+    _, body = encode({"type": "a", "payload": "[" * (MAX_DEPTH + 1)})
+
+    assert peek(body.decode())["payload"] == "[" * (MAX_DEPTH + 1)
+
+
+def test_refuses_a_mapping_that_is_no_dict() -> None:
+    with pytest.raises(MessageInvalid, match="cannot be written as JSON"):
+        encode(MappingProxyType({"type": "a", "payload": 1}))
+
+
+def test_warns_of_no_content() -> None:
+    """Pydantic's own warning of a value that does not fit its field quotes the value."""
+    changed = ORDER.model_copy(update={"at": SECRET})
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _, body = encode(OrderNew.model_construct(payload=changed))
+
+    assert SECRET.encode() in body
+
+
+@pytest.mark.parametrize(
+    ("message", "given_type"),
+    [
+        ({}, "NoneType"),
+        ({"payload": SECRET}, "NoneType"),
+        ({"type": None, "payload": SECRET}, "NoneType"),
+        ({"type": 5, "payload": SECRET}, "int"),
+        ({"type": "", "payload": SECRET}, "str"),
+        (ORDER, "NoneType"),
+    ],
+)
+def test_refuses_a_message_without_a_type(message: AnyMessage, given_type: str) -> None:
+    with pytest.raises(
+        MessageInvalid, match=f"non-empty string `type`, not {given_type}"
+    ) as refused:
+        encode(message)
+
+    assert SECRET not in printed(refused.value)
+
+
+@pytest.mark.parametrize("message", [SECRET, [SECRET], None, 5])
+def test_refuses_what_is_no_message(message: Any) -> None:
+    with pytest.raises(MessageInvalid, match=f"not {type(message).__name__}") as refused:
+        encode(message)
+
+    assert SECRET not in printed(refused.value)
+
+
+@pytest.mark.parametrize("own", list(LetsGoMessageType))
+def test_takes_the_types_of_letsgo(own: LetsGoMessageType) -> None:
+    assert encode({"type": own, "payload": 1}) == (own, f'{{"type":"{own}","payload":1}}'.encode())
+    assert encode({"type": str(own), "payload": 1})[0] == own
+
+
+@pytest.mark.parametrize("other", ["letsgo:", "letsgo:tenant", "letsgo:contact2", "letsgo:x"])
+def test_refuses_other_types_with_the_prefix_of_letsgo(other: str) -> None:
+    with pytest.raises(MessageInvalid, match=f"'{other}'.*reserved.*letsgo:contact"):
+        encode({"type": other, "payload": SECRET})
+
+
+@pytest.mark.parametrize("near", ["letsgo", "LetsGo:x", "my:letsgo:x"])
+def test_takes_types_that_only_resemble_those_of_letsgo(near: str) -> None:
+    assert encode({"type": near, "payload": 1})[0] == near
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ("", "not JSON"),
+        (SECRET, "not JSON"),
+        (f'{{"type": "a", "payload": "{SECRET}', "not JSON"),
+        (f'["{SECRET}"]', "no string `type`"),
+        (f'"{SECRET}"', "no string `type`"),
+        (f'{{"payload": "{SECRET}"}}', "no string `type`"),
+        (f'{{"type": ["{SECRET}"]}}', "no string `type`"),
+    ],
+)
+def test_says_what_is_wrong_with_a_body(body: str, text: str) -> None:
+    with pytest.raises(MessageInvalid, match=text) as refused:
+        peek(body)
+
+    assert SECRET not in printed(refused.value)
+
+
+def take_any(message: Message[Any]) -> None: ...
+
+
+texts = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters=["\ufffe", "\uffff"]), max_size=20
+)
+numbers = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+payloads = st.recursive(
+    st.none() | st.booleans() | numbers | texts,
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(texts, inner, max_size=5),
+)
+
+
+@given(payload=payloads, as_model=st.booleans())
+def test_a_handler_gets_the_payload_that_was_sent(payload: Any, *, as_model: bool) -> None:
+    fields = {"type": "order:new", "payload": payload}
+    _, body = encode(Message[Any](**fields) if as_model else fields)
+
+    (message,) = Handler(take_any).arguments(delivery_of(body.decode()))
+
+    assert isinstance(message, Message)
+    assert repr(message.payload) == repr(payload)
+    assert json.loads(body) == fields
+
+
+@pytest.mark.parametrize(
+    ("body", "message_type"),
+    [
+        ('{"type":"a","payload":1}', "a"),
+        ('{"type":"a"}', "a"),
+        ('{ "payload": 1, "type": "a" }', "a"),
+        (r'{"type":"caf\u00e9","payload":1}', "café"),
+        ('{"type":"a","payload":{"type":"b"}}', "a"),
+        # Of two types the last one counts, as for whoever parses it.
+        ('{"type":"a","payload":1,"type":"b"}', "b"),
+        (r'{"type":"a","claimCheck":{},"\u0074ype":"b"}', "b"),
+    ],
+)
+def test_a_body_is_routed_by_the_type_that_a_parser_finds(body: str, message_type: str) -> None:
+    assert type_of(body) == message_type
+
+
+@pytest.mark.parametrize("body", ['{"type":"a\n","payload":1}', '{"type":"","payload"', "[]", ""])
+def test_what_has_no_type_is_refused(body: str) -> None:
+    with pytest.raises(MessageInvalid):
+        type_of(body)
+
+
+def test_a_model_writes_itself_as_it_likes() -> None:
+    class Sparse(Message[int | None]):
+        def model_dump_json(self, **options: Any) -> str:
+            return super().model_dump_json(**{**options, "exclude_none": True})
+
+    assert encode(Sparse(type="a", payload=None)) == ("a", b'{"type":"a"}')

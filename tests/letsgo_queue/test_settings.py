@@ -1,0 +1,178 @@
+"""Settings, and how they choose the queue."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from letsgo_queue import Client, QueueNotFound, QueueSettings, SettingsInvalid
+from letsgo_queue.local_http.transport import LocalHttpTransport
+from letsgo_queue.transports import open_transport
+from letsgo_queue.transports.memory import MemoryTransport
+from letsgo_queue.transports.sqlite import SqliteTransport
+from letsgo_queue.transports.sqs import SqsTransport
+from tests.letsgo_queue.support import bodies, order
+from tests.support.servers import AwsServer
+
+
+def test_reads_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LETSGO_QUEUE_URL", "memory://")
+    monkeypatch.setenv("LETSGO_LOCAL_QUEUE_URL", "http://localhost:3002")
+    monkeypatch.setenv("LETSGO_DEPLOYMENT", "staging")
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+
+    assert QueueSettings.from_environment() == QueueSettings(
+        queue_url="memory://",
+        local_queue_url="http://localhost:3002",
+        deployment="staging",
+        region="eu-central-1",
+    )
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {
+            "LETSGO_QUEUE_URL": "",
+            "LETSGO_LOCAL_QUEUE_URL": "",
+            "LETSGO_DEPLOYMENT": "",
+            "AWS_REGION": "",
+        },
+    ],
+)
+def test_defaults_are_those_of_letsgo(environment: dict[str, str]) -> None:
+    assert QueueSettings.from_environment(environment) == QueueSettings(
+        queue_url=None, local_queue_url=None, deployment="main", region="us-west-2"
+    )
+
+
+def test_takes_the_default_region_of_aws_after_its_region() -> None:
+    both = {"AWS_REGION": "eu-west-1", "AWS_DEFAULT_REGION": "eu-west-2"}
+
+    assert QueueSettings.from_environment(both).region == "eu-west-1"
+    del both["AWS_REGION"]
+    assert QueueSettings.from_environment(both).region == "eu-west-2"
+
+
+def test_refuses_a_setting_that_it_does_not_know() -> None:
+    with pytest.raises(ValidationError, match="quue_url"):
+        QueueSettings.model_validate({"quue_url": "memory://"})
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        ("memory://", MemoryTransport),
+        ("sqlite:///work.db", SqliteTransport),
+        ("https://sqs.us-west-2.amazonaws.com/123456789012/orders", SqsTransport),
+        ("https://sqs.us-west-2.amazonaws.com/123456789012/orders.fifo", SqsTransport),
+        ("http://localhost:4566/000000000000/orders", SqsTransport),
+        ("http://localhost:3002", LocalHttpTransport),
+        ("http://localhost:3002/", LocalHttpTransport),
+        ("http://[::1]:3002", LocalHttpTransport),
+        ("https://worker.internal/jobs", LocalHttpTransport),
+    ],
+)
+def test_url_chooses_the_kind_of_queue(url: str, kind: type) -> None:
+    transport = open_transport(url, QueueSettings())
+
+    assert isinstance(transport, kind)
+    assert transport.url == url
+    transport.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "orders",
+        "amqp://localhost/orders",
+        "ftp://example.com",
+        "https://sqs.us-west-2.amazonaws.com",
+        "https://sqs.us-west-2.amazonaws.com/123456789012",
+        "https://sqs.us-west-2.amazonaws.com/123456789012/or ders",
+        "http://[::1",
+    ],
+)
+def test_refuses_a_url_that_names_no_queue(url: str) -> None:
+    with pytest.raises(SettingsInvalid) as refused:
+        Client(url).enqueue(order())
+
+    assert repr(url) in str(refused.value)
+    assert not refused.value.retryable
+
+
+def test_finds_the_queue_in_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The argument, the local URL, the URL, the deployment's queue."""
+    deployed = Client()
+    with pytest.raises(QueueNotFound, match="LetsGo deployment 'main' in us-west-2"):
+        deployed.transport()
+
+    url = f"sqlite:///{tmp_path}/cloud.db"
+    monkeypatch.setenv("LETSGO_QUEUE_URL", url)
+    assert deployed.transport().url == url
+
+    local_url = "http://localhost:3002"
+    monkeypatch.setenv("LETSGO_LOCAL_QUEUE_URL", local_url)
+    assert Client().transport().url == local_url
+
+    assert Client("memory://").transport().url == "memory://"
+    assert Client("memory://").transport("memory://other").url == "memory://other"
+
+
+class Deployment:
+    """A LetsGo deployment of its own, so that others on the server do not matter."""
+
+    def __init__(self, aws: AwsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.aws = aws
+        self.name = f"test-{uuid.uuid4().hex[:8]}"
+        monkeypatch.setenv("LETSGO_DEPLOYMENT", self.name)
+
+    def make_queue(self, name: str = "letsgo-queue", deployment: str | None = None) -> str:
+        url = self.aws.make_queue(name=name)
+        tags = {"LetsGoDeployment": deployment or self.name}
+        self.aws.sqs().tag_queue(QueueUrl=url, Tags=tags)
+        return url
+
+
+@pytest.fixture
+def deployment(aws: AwsServer, monkeypatch: pytest.MonkeyPatch) -> Deployment:
+    return Deployment(aws, monkeypatch)
+
+
+def test_finds_the_one_queue_of_the_deployment(deployment: Deployment) -> None:
+    deployment.make_queue(deployment="another")
+    deployment.make_queue(name="other-prefix")
+    deployment.aws.make_queue(name="letsgo-untagged")
+    url = deployment.make_queue()
+
+    client = Client()
+    result = client.enqueue(order())
+
+    assert result.queue == url
+    assert len(bodies(client.transport())) == 1
+
+
+def test_lists_the_queues_of_others_when_the_deployment_has_none(deployment: Deployment) -> None:
+    other = deployment.make_queue(deployment="another")
+
+    with pytest.raises(QueueNotFound) as none:
+        Client().enqueue(order())
+
+    text = str(none.value)
+    assert f"deployment '{deployment.name}' in {deployment.aws.region} has 0 queues" in text
+    assert f"{other} (LetsGoDeployment=another)" in text
+    assert "Set LETSGO_QUEUE_URL or LETSGO_DEPLOYMENT" in text
+
+
+def test_lists_the_queues_when_the_deployment_has_several(deployment: Deployment) -> None:
+    urls = [deployment.make_queue() for _ in range(2)]
+
+    with pytest.raises(QueueNotFound, match="has 2 queues") as several:
+        Client().enqueue(order())
+
+    for url in urls:
+        assert f"{url} (LetsGoDeployment={deployment.name})" in str(several.value)

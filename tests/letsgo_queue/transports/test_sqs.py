@@ -1,0 +1,420 @@
+"""What the SQS transport does beyond the contract: limits, FIFO, and what errors become."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+import boto3
+import botocore
+import pytest
+from botocore.stub import Stubber
+
+from letsgo_queue import (
+    Client,
+    LetsGoQueueError,
+    MessageAttribute,
+    MessageTooLarge,
+    QueueNotFound,
+    QueueUnavailable,
+    SendFailed,
+    SendUncertain,
+)
+from letsgo_queue.transports.base import ANY_QUEUE_BYTES, MAX_MESSAGE_BYTES, ReceivedMessage
+from letsgo_queue.transports.sqs import SqsTransport
+from letsgo_queue.transports.sqs_client import make_client
+from tests.letsgo_queue.support import SECRET, order, outgoing, receive, receive_one, wait_for
+from tests.support.servers import AwsServer
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+AWS_URL = "https://sqs.us-west-2.amazonaws.com/123456789012/orders"
+
+
+def requests_of(client: SQSClient) -> list[str]:
+    """The operations that a client asks for, which fill this list as they happen."""
+    operations: list[str] = []
+    client.meta.events.register(
+        "before-call.sqs.*", lambda model, **_: operations.append(model.name)
+    )
+    return operations
+
+
+def test_asks_for_the_limit_once_and_not_for_small_messages(ministack: AwsServer) -> None:
+    sqs = ministack.sqs()
+    transport = SqsTransport(ministack.make_queue(), client=sqs)
+    requests = requests_of(sqs)
+
+    transport.send(outgoing("x" * ANY_QUEUE_BYTES))
+    assert requests == ["SendMessage"]
+
+    for _ in range(2):
+        transport.send(outgoing("x" * (ANY_QUEUE_BYTES + 1)))
+    assert requests == ["SendMessage", "GetQueueAttributes", "SendMessage", "SendMessage"]
+
+
+def test_sends_the_most_that_sqs_takes(aws: AwsServer) -> None:
+    transport = SqsTransport(aws.make_queue(MaximumMessageSize=str(MAX_MESSAGE_BYTES)))
+
+    transport.send(outgoing("x" * MAX_MESSAGE_BYTES))
+
+    assert len(receive_one(transport).body) == MAX_MESSAGE_BYTES
+
+
+def test_refuses_what_no_queue_takes_without_asking() -> None:
+    """There are no credentials here: whatever asked would fail otherwise."""
+    with pytest.raises(MessageTooLarge) as refused:
+        SqsTransport(AWS_URL).send(outgoing("x" * (MAX_MESSAGE_BYTES + 1)))
+
+    assert refused.value.limit == MAX_MESSAGE_BYTES
+
+
+def test_refuses_what_an_older_queue_does_not_take(aws: AwsServer) -> None:
+    transport = SqsTransport(aws.make_queue(MaximumMessageSize=str(ANY_QUEUE_BYTES)))
+
+    with pytest.raises(MessageTooLarge, match="accepts 262,144"):
+        transport.send(outgoing("x" * (ANY_QUEUE_BYTES + 1)))
+
+    assert receive(transport) == []
+
+
+def deny_attributes(client: SQSClient, code: str = "AccessDeniedException") -> None:
+    """Have a client refuse to read a queue's attributes, as IAM would."""
+    refusal = {
+        "Error": {"Code": code, "Message": "no sqs:GetQueueAttributes"},
+        "ResponseMetadata": {"HTTPStatusCode": 403},
+    }
+
+    class Answer:
+        status_code = 403
+
+    def refuse(**_: object) -> Any:
+        return Answer(), refusal
+
+    client.meta.events.register("before-call.sqs.GetQueueAttributes", refuse)
+
+
+def test_works_where_reading_attributes_is_denied(ministack: AwsServer) -> None:
+    url = ministack.make_queue()
+    sqs = ministack.sqs()
+    deny_attributes(sqs)
+    transport = SqsTransport(url, client=sqs)
+
+    transport.send(outgoing("x" * (ANY_QUEUE_BYTES + 1)))
+
+    message = receive_one(transport)
+    assert message.invisible_until == pytest.approx(time.time() + 30, abs=5)
+    assert transport.max_message_bytes() is None
+    assert not transport.content_based_deduplication()
+
+
+def test_other_trouble_with_attributes_is_an_error(ministack: AwsServer) -> None:
+    sqs = ministack.sqs()
+    deny_attributes(sqs, "InternalError")
+    transport = SqsTransport(ministack.make_queue(), client=sqs)
+
+    with pytest.raises(QueueUnavailable, match=r"attributes could not be read: InternalError"):
+        transport.max_message_bytes()
+
+
+def any_delivery() -> ReceivedMessage:
+    return ReceivedMessage(
+        message_id="m-1",
+        receipt_handle="r-1",
+        body="{}",
+        attributes={},
+        receive_count=1,
+        sent_at=0.0,
+    )
+
+
+def test_says_that_the_queue_does_not_exist(aws: AwsServer) -> None:
+    url = aws.make_queue()
+    aws.sqs().delete_queue(QueueUrl=url)
+    transport = SqsTransport(url)
+
+    with pytest.raises(QueueNotFound, match=f"to {url} was not sent: the queue does not exist"):
+        transport.send(outgoing())
+    with pytest.raises(QueueNotFound, match=f"{url} does not exist"):
+        receive(transport)
+    with pytest.raises(QueueNotFound, match="message m-1 was not acknowledged"):
+        transport.delete(any_delivery())
+    with pytest.raises(QueueNotFound, match="message m-1 was not extended"):
+        transport.change_visibility(any_delivery(), 1)
+
+
+def test_says_that_there_are_no_credentials() -> None:
+    transport = SqsTransport(AWS_URL)
+
+    with pytest.raises(SendFailed, match="was not sent: Unable to locate credentials") as not_sent:
+        transport.send(outgoing(SECRET))
+    with pytest.raises(QueueUnavailable, match="Unable to locate credentials") as not_received:
+        receive(transport)
+    with pytest.raises(QueueUnavailable, match="m-1 was not acknowledged: Unable to locate"):
+        transport.delete(any_delivery())
+
+    assert not not_sent.value.retryable
+    assert not not_received.value.retryable
+    assert SECRET not in str(not_sent.value)
+
+
+THROTTLED = [("RequestThrottled", 403), ("ThrottlingException", 400)]
+
+
+@pytest.fixture
+def sqs() -> Iterator[Stubber]:
+    """Answers in place of SQS's own; each must be asked for."""
+    with Stubber(boto3.client("sqs", region_name="us-west-2")) as stubber:
+        yield stubber
+        stubber.assert_no_pending_responses()
+
+
+def client_of(stubber: Stubber) -> SQSClient:
+    return cast("SQSClient", stubber.client)
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "retryable"),
+    [("InvalidMessageContents", 400, False), *((code, status, True) for code, status in THROTTLED)],
+)
+def test_says_whether_sending_again_may_help(
+    sqs: Stubber, code: str, status: int, *, retryable: bool
+) -> None:
+    sqs.add_client_error("send_message", code, "what SQS says.", status)
+
+    with pytest.raises(SendFailed, match=rf"{code}: what SQS says\.$") as failed:
+        SqsTransport(AWS_URL, client=client_of(sqs)).send(outgoing())
+
+    assert failed.value.retryable is retryable
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "retryable"),
+    [
+        ("AccessDeniedException", 403, False),
+        ("InternalFailure", 500, True),
+        *((code, status, True) for code, status in THROTTLED),
+    ],
+)
+def test_says_whether_receiving_again_may_help(
+    sqs: Stubber, code: str, status: int, *, retryable: bool
+) -> None:
+    sqs.add_client_error("receive_message", code, "what SQS says.", status)
+
+    with pytest.raises(QueueUnavailable, match=rf"{code}: what SQS says\.$") as failed:
+        receive(SqsTransport(AWS_URL, client=client_of(sqs)), visibility_timeout=1)
+
+    assert failed.value.retryable is retryable
+
+
+LOST = b""
+ERROR = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+REFUSAL = b"HTTP/1.1 400 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+NOT_SQS = b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\nConnection: close\r\n\r\n<html></html>"
+
+
+@contextmanager
+def server(answers: Sequence[bytes]) -> Iterator[str]:
+    """A queue on a server that gives these answers, one a connection, and then is gone."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+
+    def serve() -> None:
+        with listener:
+            for answer in answers:
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(answer)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{port}/123456789012/orders"
+    finally:
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("answers", "kind", "retryable"),
+    [
+        ([], SendFailed, True),
+        ([REFUSAL], SendFailed, False),
+        ([LOST] * 4, SendUncertain, True),
+        ([ERROR] * 4, SendUncertain, True),
+        ([LOST], SendUncertain, True),
+        ([ERROR], SendUncertain, True),
+        ([LOST, REFUSAL], SendUncertain, True),
+        ([NOT_SQS], SendUncertain, True),
+    ],
+    ids=[
+        "unreachable",
+        "refused",
+        "answers-lost",
+        "errors",
+        "lost-then-gone",
+        "error-then-gone",
+        "lost-then-refused",
+        "not-sqs",
+    ],
+)
+def test_says_whether_a_failed_send_may_be_on_the_queue(
+    monkeypatch: pytest.MonkeyPatch,
+    answers: Sequence[bytes],
+    kind: type[LetsGoQueueError],
+    *,
+    retryable: bool,
+) -> None:
+    """An early attempt decides too: what was lost in it may have arrived."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    with server(answers) as url, pytest.raises(kind) as failed:
+        SqsTransport(url, region="us-west-2").send(outgoing(SECRET))
+
+    text = str(failed.value)
+    assert ("may or may not be on the queue" in text) is (kind is SendUncertain)
+    assert url in text
+    assert failed.value.retryable is retryable
+    assert SECRET not in text
+
+
+def test_doubt_about_one_send_does_not_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    with server([LOST, REFUSAL, REFUSAL]) as url:
+        transport = SqsTransport(url, region="us-west-2")
+        with pytest.raises(SendUncertain):
+            transport.send(outgoing())
+        with pytest.raises(SendFailed):
+            transport.send(outgoing())
+
+
+@pytest.mark.parametrize(
+    ("url", "region", "endpoint"),
+    [
+        (AWS_URL, "us-west-2", "https://sqs.us-west-2.amazonaws.com"),
+        (
+            "https://sqs.us-gov-west-1.amazonaws.com/123456789012/q",
+            "us-gov-west-1",
+            "https://sqs.us-gov-west-1.amazonaws.com",
+        ),
+        (
+            "https://sqs.cn-north-1.amazonaws.com.cn/123456789012/q",
+            "cn-north-1",
+            "https://sqs.cn-north-1.amazonaws.com.cn",
+        ),
+        (
+            "https://eu-west-1.queue.amazonaws.com/123456789012/q",
+            "eu-west-1",
+            "https://sqs.eu-west-1.amazonaws.com",
+        ),
+        (
+            "https://vpce-0a1b2c.sqs.us-east-2.vpce.amazonaws.com/123456789012/q",
+            "us-east-2",
+            "https://vpce-0a1b2c.sqs.us-east-2.vpce.amazonaws.com",
+        ),
+        ("http://localhost:4566/000000000000/q", "ap-south-1", "http://localhost:4566"),
+    ],
+)
+def test_url_says_region_and_endpoint(url: str, region: str, endpoint: str) -> None:
+    meta = SqsTransport(url, region="ap-south-1")._client.meta
+
+    assert (meta.region_name, meta.endpoint_url) == (region, endpoint)
+
+
+@pytest.mark.parametrize("by_content", [True, False])
+def test_knows_a_fifo_queue(aws: AwsServer, *, by_content: bool) -> None:
+    url = aws.make_queue(FifoQueue="true", ContentBasedDeduplication=str(by_content).lower())
+    transport = SqsTransport(url)
+
+    assert transport.fifo
+    assert transport.content_based_deduplication() is by_content
+    transport.send(outgoing("1", group_id="g", deduplication_id="d"))
+    transport.send(outgoing("2", group_id="g", deduplication_id="d"))
+    transport.send(outgoing("3", group_id="g", deduplication_id="e"))
+
+    received = wait_for(lambda: receive(transport), "the first messages of the group")
+    assert {message.group_id for message in received} == {"g"}
+    assert [message.body for message in received] in (["1"], ["1", "3"])
+
+
+def test_reads_attributes_with_custom_types(aws: AwsServer) -> None:
+    """A label behind one of the three types, as other senders use it."""
+    url = aws.make_queue()
+    attributes: dict[str, Any] = {
+        "count": {"DataType": "Number.int", "StringValue": "7"},
+        "image": {"DataType": "Binary.gif", "BinaryValue": b"GIF"},
+    }
+    aws.sqs().send_message(QueueUrl=url, MessageBody="{}", MessageAttributes=attributes)
+
+    assert receive_one(SqsTransport(url)).attributes == {
+        "count": MessageAttribute("Number", "7"),
+        "image": MessageAttribute("Binary", b"GIF"),
+    }
+
+
+def test_queue_keeps_its_own_delay(ministack: AwsServer) -> None:
+    transport = SqsTransport(ministack.make_queue(DelaySeconds="900"))
+
+    transport.send(outgoing())
+
+    assert receive(transport) == []
+
+
+def test_denied_search_says_what_to_set(sqs: Stubber) -> None:
+    sqs.add_client_error("list_queues", "AccessDenied", "no sqs:ListQueues", 403)
+
+    with pytest.raises(QueueNotFound, match=r"AccessDenied: no sqs:ListQueues\. Set LETSGO_"):
+        SqsTransport.of_deployment("main", region="us-west-2", client=client_of(sqs))
+
+
+def test_search_that_may_not_read_tags_says_what_to_set(sqs: Stubber) -> None:
+    sqs.add_response("list_queues", {"QueueUrls": ["https://there"]})
+    sqs.add_client_error("list_queue_tags", "AccessDenied", "no sqs:ListQueueTags", 403)
+
+    with pytest.raises(QueueNotFound, match=r"no sqs:ListQueueTags\. Set LETSGO_"):
+        SqsTransport.of_deployment("main", region="us-west-2", client=client_of(sqs))
+
+
+def test_search_passes_over_a_queue_deleted_meanwhile(sqs: Stubber) -> None:
+    sqs.add_response("list_queues", {"QueueUrls": ["https://gone", "https://there"]})
+    sqs.add_client_error("list_queue_tags", "QueueDoesNotExist", "", 400)
+    sqs.add_response("list_queue_tags", {"Tags": {"LetsGoDeployment": "main"}})
+
+    found = SqsTransport.of_deployment("main", region="us-west-2", client=client_of(sqs))
+
+    assert found.url == "https://there"
+
+
+def test_requests_say_who_sends_them(ministack: AwsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_EXECUTION_ENV", "AWS_Lambda_python3.12")
+    monkeypatch.setenv("AWS_SDK_UA_APP_ID", "shop")
+    url = ministack.make_queue()
+    client = make_client(url, ministack.region)
+    said: list[str] = []
+    client.meta.events.register(
+        "before-send.sqs", lambda request, **_: said.append(request.headers["User-Agent"].decode())
+    )
+
+    SqsTransport(url, client=client).send(outgoing())
+
+    [user_agent] = said
+    assert user_agent.startswith(f"Botocore/{botocore.__version__} Python/")
+    assert "exec-env/AWS_Lambda_python3.12" in user_agent
+    assert "app/shop" in user_agent
+
+
+def test_client_closes_its_connections(ministack: AwsServer) -> None:
+    client = Client(ministack.make_queue())
+    client.enqueue(order())
+
+    client.close()
+
+    assert client.enqueue(order()).queue == client.transport().url

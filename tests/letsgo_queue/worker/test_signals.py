@@ -1,0 +1,258 @@
+"""Stopping and killing a worker: a real process, on a real file."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from letsgo_queue import Client, Worker
+from letsgo_queue.transports.base import ReceivedMessage
+from letsgo_queue.transports.memory import MemoryTransport
+from letsgo_queue.transports.sqlite import SqliteTransport
+from letsgo_queue.worker.signals import STOP_SIGNALS, stop_on_signals
+from tests.letsgo_queue.support import DEADLINE_SECONDS, order, receive, running, wait_for
+
+SCRIPT = Path(__file__).with_name("signalled_worker.py")
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/queue.db"
+
+
+def all_messages(url: str) -> list[ReceivedMessage]:
+    """What is on the queue, invisible messages too: as it would be in an hour."""
+    transport = SqliteTransport(url, clock=lambda: time.time() + 3600)
+    messages = receive(transport)
+    transport.close()
+    return messages
+
+
+class WorkerProcess:
+    """`signalled_worker.py` at work."""
+
+    def __init__(self, url: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, str(SCRIPT), url],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def expect(self, line: str) -> None:
+        assert self.process.stdout
+        assert self.process.stdout.readline().strip() == line
+
+    def let_handler_end(self) -> None:
+        assert self.process.stdin
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+
+    def exit_code(self) -> int:
+        return self.process.wait(DEADLINE_SECONDS)
+
+
+@contextmanager
+def worker_process(url: str) -> Iterator[WorkerProcess]:
+    worker = WorkerProcess(url)
+    with worker.process:
+        try:
+            yield worker
+        finally:
+            worker.process.kill()
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_finishes_the_handler_in_hand(url: str, number: signal.Signals) -> None:
+    client = Client(url)
+    client.enqueue(order(number=1))
+    second = client.enqueue(order(number=2))
+    with worker_process(url) as worker:
+        worker.expect("ready")
+        worker.expect("begun")
+
+        worker.process.send_signal(number)
+        worker.let_handler_end()
+
+        worker.expect("ended")
+        worker.expect("stopped")
+        assert worker.exit_code() == 0
+
+    (left,) = all_messages(url)
+    assert left.message_id == second.message_id
+    assert left.receive_count == 1, "the worker took a message that it had no time for"
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_stops_while_it_waits_for_messages(url: str, number: signal.Signals) -> None:
+    client = Client(url)
+    client.enqueue(order())
+    with worker_process(url) as worker:
+        worker.expect("ready")
+        worker.expect("begun")
+        worker.let_handler_end()
+        worker.expect("ended")
+
+        worker.process.send_signal(number)
+
+        worker.expect("stopped")
+        assert worker.exit_code() == 0
+
+    assert all_messages(url) == []
+
+
+def test_second_signal_ends_it_at_once_and_the_message_comes_again(url: str) -> None:
+    sent = Client(url).enqueue(order())
+    with worker_process(url) as worker:
+        worker.expect("ready")
+        worker.expect("begun")
+
+        # The same signal twice may arrive as one: this waits until the first was taken.
+        while worker.process.poll() is None:
+            worker.process.send_signal(signal.SIGTERM)
+            time.sleep(0.05)
+
+        assert worker.exit_code() == -signal.SIGTERM
+
+    (again,) = all_messages(url)
+    assert (again.message_id, again.receive_count) == (sent.message_id, 2)
+
+
+def test_second_signal_leaves_nothing_in_the_worker_that_is_not_begun(url: str) -> None:
+    quick = {"type": "quick", "payload": None}
+    Client(url).enqueue_many([*[quick] * 20, order(), *[quick] * 10])
+    transport = SqliteTransport(url)
+    with worker_process(url) as worker:
+        worker.expect("ready")
+        worker.expect("begun")
+        worker.process.send_signal(signal.SIGINT)
+        time.sleep(0.3)  # within the second for which a worker that stops goes on
+        worker.process.send_signal(signal.SIGINT)
+
+        left: list[ReceivedMessage] = []
+
+        def all_are_back() -> bool:
+            left.extend(receive(transport))
+            return len(left) == 10
+
+        wait_for(all_are_back, "the ten that wait behind the one at work")
+        worker.let_handler_end()
+        worker.expect("ended")
+        assert worker.exit_code() != 0
+
+    transport.close()
+
+
+@pytest.mark.parametrize("numbers", [[signal.SIGINT] * 2, [signal.SIGUSR1]])
+def test_interrupted_in_a_poll_it_receives_no_more(numbers: list[signal.Signals]) -> None:
+    class Slow(MemoryTransport):
+        requests = 0
+
+        def receive(self, **options: Any) -> Sequence[ReceivedMessage]:
+            self.requests += 1
+            time.sleep(1)
+            return super().receive(**options)
+
+    def interrupt_it() -> None:
+        wait_for(lambda: queue.requests, "a poll")
+        for number in numbers:
+            signal.raise_signal(number)
+            time.sleep(0.2)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    queue = Slow()
+    worker = Worker(queue, wait_seconds=0)
+    worker.default(lambda _message: None)
+    interrupting = threading.Thread(target=interrupt_it)
+    before = signal.signal(signal.SIGUSR1, interrupt)  # a handler of the program's own
+    try:
+        interrupting.start()
+        with pytest.raises(KeyboardInterrupt):
+            worker.run()
+        interrupting.join()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+    requests = queue.requests
+    time.sleep(1.5)
+    assert queue.requests == requests
+
+
+def test_a_worker_on_a_daemon_thread_lets_the_process_end() -> None:
+    program = """
+import threading
+from letsgo_queue import Worker
+from letsgo_queue.transports.memory import MemoryTransport
+
+asked = threading.Event()
+
+class Queue(MemoryTransport):
+    def receive(self, **options):
+        asked.set()
+        return super().receive(**options)
+
+threading.Thread(target=Worker(Queue()).run, daemon=True).start()
+asked.wait()
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=DEADLINE_SECONDS)
+
+
+def test_message_of_a_killed_worker_comes_again(url: str) -> None:
+    url += "?visibility_timeout=1"
+    sent = Client(url).enqueue(order())
+    with worker_process(url) as worker:
+        worker.expect("ready")
+        worker.expect("begun")
+        worker.process.kill()
+        assert worker.exit_code() == -signal.SIGKILL
+
+    with worker_process(url) as other:
+        other.expect("ready")
+        other.expect("begun")
+        other.let_handler_end()
+        other.expect("ended")
+        other.process.terminate()
+        assert other.exit_code() == 0
+
+    assert all_messages(url) == []
+    assert sent.queue == url
+
+
+def test_signal_handlers_are_put_back() -> None:
+    before = [signal.getsignal(number) for number in STOP_SIGNALS]
+    stopped = threading.Event()
+
+    with stop_on_signals(stopped.set):
+        assert [signal.getsignal(number) for number in STOP_SIGNALS] != before
+        signal.raise_signal(signal.SIGTERM)
+        assert stopped.is_set()
+        assert [signal.getsignal(number) for number in STOP_SIGNALS] == before
+
+    assert [signal.getsignal(number) for number in STOP_SIGNALS] == before
+
+
+def test_worker_on_another_thread_leaves_signals_alone() -> None:
+    before = [signal.getsignal(number) for number in STOP_SIGNALS]
+    begun = threading.Event()
+
+    class Tells(MemoryTransport):
+        def receive(
+            self, *, max_messages: int, wait_seconds: float, visibility_timeout: int | None
+        ) -> list[ReceivedMessage]:
+            begun.set()
+            return []
+
+    with running(Worker(Tells())):
+        assert begun.wait(DEADLINE_SECONDS)
+        assert [signal.getsignal(number) for number in STOP_SIGNALS] == before

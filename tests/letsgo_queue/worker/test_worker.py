@@ -1,0 +1,1162 @@
+"""The worker: handlers and what they get, acknowledgement, retries, concurrency, stopping."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import pytest
+from pydantic import BaseModel, Field, PlainValidator, field_validator
+from typing_extensions import TypedDict
+
+from letsgo_queue import (
+    Client,
+    Delivery,
+    Event,
+    Handle,
+    HandlerMissing,
+    LetsGoQueueError,
+    Message,
+    MessageAttribute,
+    MessageFailed,
+    MessageHandled,
+    MessageInvalid,
+    MessageSkipped,
+    Middleware,
+    QueueNotFound,
+    QueueUnavailable,
+    SettingsInvalid,
+    Worker,
+    set_default_client,
+    use_middleware,
+)
+from letsgo_queue.transports.base import ReceivedMessage
+from letsgo_queue.transports.memory import MemoryTransport
+from tests.letsgo_queue.support import (
+    DEADLINE_SECONDS,
+    SECRET,
+    Clock,
+    events_of,
+    order,
+    outgoing,
+    printed,
+    receive,
+    receive_one,
+    running,
+    wait_for,
+)
+from tests.support.servers import AwsServer
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+
+class Order(BaseModel):
+    order_id: str
+    lines: list[dict[str, int]] = []
+
+
+class OrderNew(Message[Order]):
+    type: Literal["order:new"] = "order:new"
+
+
+class PlainOrder(BaseModel):
+    payload: Order
+
+
+class TypedOrder(TypedDict):
+    type: str
+    payload: dict[str, Any]
+
+
+@dataclass
+class OrderRecord:
+    type: str
+    payload: Order
+
+
+@pytest.fixture
+def worker(queue: MemoryTransport) -> Worker:
+    return Worker(queue, concurrency=4)
+
+
+ORDER_42 = order(order_id="42")
+
+
+@pytest.mark.parametrize(
+    ("annotation", "expected"),
+    [
+        (OrderNew, OrderNew(payload=Order(order_id="42"))),
+        (PlainOrder, PlainOrder(payload=Order(order_id="42"))),
+        (dict, ORDER_42),
+        (dict[str, Any], ORDER_42),
+        (Message, Message[Any](type="order:new", payload={"order_id": "42"})),
+        (Message[Order], Message[Order](type="order:new", payload=Order(order_id="42"))),
+        (None, Message[Any](type="order:new", payload={"order_id": "42"})),
+        (TypedOrder, ORDER_42),
+        (OrderRecord, OrderRecord(type="order:new", payload=Order(order_id="42"))),
+        (Annotated[dict[str, Any], Field(min_length=2)], ORDER_42),
+        ("OrderNew", OrderNew(payload=Order(order_id="42"))),
+    ],
+)
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+def test_gets_the_message_as_it_is_annotated(
+    client: Client, worker: Worker, annotation: Any, expected: object, *, is_async: bool
+) -> None:
+    got: list[object] = []
+
+    def on_order(message: object) -> None:
+        got.append(message)
+
+    async def on_order_async(message: object) -> None:
+        await asyncio.sleep(0)
+        got.append(message)
+
+    handler = on_order_async if is_async else on_order
+    handler.__annotations__ = {} if annotation is None else {"message": annotation}
+    worker.handler("order:new")(handler)
+    client.enqueue(ORDER_42)
+
+    worker.run(burst=True)
+
+    assert got == [expected]
+    assert type(got[0]) is type(expected)
+
+
+def test_gets_the_delivery_if_it_asks(client: Client, queue: MemoryTransport, clock: Clock) -> None:
+    got: list[Delivery] = []
+    worker = Worker(queue)
+
+    @worker.handler("order:new")
+    def on_order(message: OrderNew, delivery: Delivery) -> None:
+        got.append(delivery)
+
+    result = client.enqueue(ORDER_42, attributes={"tenant": "t-1"})
+    worker.run(burst=True)
+
+    (delivery,) = got
+    assert delivery.message_id == result.message_id
+    assert delivery.type == "order:new"
+    assert delivery.body == '{"type":"order:new","payload":{"order_id":"42"}}'
+    assert delivery.receive_count == 1
+    assert delivery.sent_at == datetime.fromtimestamp(clock.now, UTC)
+    assert delivery.attributes == {"tenant": MessageAttribute("String", "t-1")}
+    assert delivery.queue == "memory://"
+
+
+class Shop:
+    """Handlers that are no plain functions."""
+
+    def __init__(self) -> None:
+        self.got: list[str] = []
+
+    def method(self, message: OrderNew) -> None:
+        self.got.append("method")
+
+    def __call__(self, message: OrderNew) -> None:
+        self.got.append("object")
+
+    async def with_text(self, text: str, message: OrderNew, delivery: Delivery) -> None:
+        self.got.append(text)
+
+
+@pytest.mark.parametrize(
+    ("handler_of", "expected"),
+    [
+        (lambda shop: shop.method, "method"),
+        (lambda shop: shop, "object"),
+        (lambda shop: partial(shop.with_text, "partial"), "partial"),
+    ],
+)
+def test_handler_may_be_a_method_an_object_or_a_partial(
+    client: Client, worker: Worker, handler_of: Callable[[Shop], Any], expected: str
+) -> None:
+    shop = Shop()
+    worker.handler("order:new")(handler_of(shop))
+    client.enqueue(ORDER_42)
+
+    worker.run(burst=True)
+
+    assert shop.got == [expected]
+
+
+def test_default_takes_the_types_without_a_handler(client: Client, worker: Worker) -> None:
+    got: list[tuple[str, str]] = []
+
+    @worker.handler("order:new")
+    def on_order(message: Message[Any]) -> None:
+        got.append(("order", message.type))
+
+    @worker.default
+    def on_other(message: Message[Any]) -> None:
+        got.append(("default", message.type))
+
+    client.enqueue({"type": "order:new", "payload": 1})
+    client.enqueue({"type": "else", "payload": 1})
+    worker.run(burst=True)
+
+    assert sorted(got) == [("default", "else"), ("order", "order:new")]
+
+
+def nothing(message: dict[str, Any]) -> None:
+    """A handler that is content."""
+
+
+def test_type_has_one_handler(worker: Worker) -> None:
+    worker.handler("order:new")(nothing)
+    worker.default(nothing)
+
+    with pytest.raises(SettingsInvalid, match=r"'order:new' has the handler .*nothing already"):
+        worker.handler("order:new")(nothing)
+    with pytest.raises(SettingsInvalid, match=r"default handler is .*nothing already"):
+        worker.default(nothing)
+
+
+def no_argument() -> None: ...
+def three_arguments(message: object, delivery: object, more: object) -> None: ...
+def any_arguments(*messages: object) -> None: ...
+def needs_a_keyword(message: object, *, database: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("function", "text"),
+    [
+        (no_argument, "no_argument takes 0 arguments"),
+        (three_arguments, "three_arguments takes 3 arguments"),
+        (any_arguments, "any_arguments takes 0 arguments"),
+        (needs_a_keyword, "needs_a_keyword needs database="),
+    ],
+)
+def test_refuses_a_handler_that_cannot_be_called(
+    worker: Worker, function: Callable[..., None], text: str
+) -> None:
+    with pytest.raises(SettingsInvalid, match=text) as refused:
+        worker.handler("order:new")(function)
+
+    assert "takes (message) or (message, delivery)" in str(refused.value)
+
+
+def generator(message: object) -> Iterator[None]:
+    yield
+
+
+async def async_generator(message: object) -> AsyncIterator[None]:
+    yield
+
+
+@pytest.mark.parametrize("function", [generator, async_generator])
+def test_refuses_a_generator(worker: Worker, function: Any) -> None:
+    with pytest.raises(SettingsInvalid, match="is a generator: calling it would run nothing"):
+        worker.handler("order:new")(function)
+
+
+def test_refuses_a_handler_without_a_type(worker: Worker) -> None:
+    decorator: Any = worker.handler
+
+    with pytest.raises(SettingsInvalid, match="say which messages"):
+        decorator(nothing)
+
+
+class NotForPydantic:
+    """What pydantic cannot validate."""
+
+
+def unknown_annotation(message: dict[str, Decimal]) -> None: ...
+def unusable_annotation(message: Message[NotForPydantic]) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("function", "text"),
+    [
+        (unknown_annotation, "name 'Decimal' is not defined"),
+        (unusable_annotation, "Unable to generate pydantic-core schema"),
+    ],
+)
+def test_refuses_annotations_that_cannot_be_used_before_it_takes_a_message(
+    client: Client,
+    queue: MemoryTransport,
+    worker: Worker,
+    function: Callable[..., None],
+    text: str,
+) -> None:
+    worker.handler("order:new")(function)
+    client.enqueue(ORDER_42)
+
+    with pytest.raises(SettingsInvalid, match=text) as refused:
+        worker.run(burst=True)
+
+    assert function.__name__ in str(refused.value)
+    assert receive_one(queue).receive_count == 1
+
+
+class Picky(BaseModel):
+    colour: Literal["red"]
+
+    @field_validator("colour", mode="before")
+    @classmethod
+    def check(cls, colour: str) -> str:
+        raise ValueError(f"I do not like {colour}")
+
+
+@pytest.mark.parametrize(
+    ("annotation", "payload", "problem"),
+    [
+        (OrderNew, {"order_id": [SECRET]}, "payload.order_id (string_type)"),
+        (OrderNew, SECRET, "payload (model_type)"),
+        (OrderNew, {"order_id": SECRET, "lines": [{SECRET: SECRET}]}, "payload.lines.0.* (int_"),
+        (Message[Picky], {"colour": SECRET}, "payload.colour (value_error)"),
+        (Message[dict[str, int]], {SECRET: SECRET}, "payload.* (int_parsing)"),
+        (
+            list[int],
+            SECRET,
+            "fit the handler tests.letsgo_queue.worker.test_worker.test_failed_validation",
+        ),
+    ],
+)
+def test_failed_validation_names_fields_but_no_content(
+    *,
+    client: Client,
+    worker: Worker,
+    caplog: pytest.LogCaptureFixture,
+    annotation: Any,
+    payload: object,
+    problem: str,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    events = events_of(worker)
+
+    def on_order(message: object) -> None:
+        pytest.fail("the handler ran")
+
+    on_order.__annotations__ = {"message": annotation}
+    worker.handler("order:new")(on_order)
+    result = client.enqueue({"type": "order:new", "payload": payload})
+
+    worker.run(burst=True)
+
+    error = failure(events)
+    assert isinstance(error, MessageInvalid)
+    assert problem in str(error)
+    assert f"message {result.message_id} of type 'order:new'" in str(error)
+    assert problem in caplog.text
+    assert SECRET not in printed(error) + caplog.text
+
+
+def failure(events: Sequence[Event]) -> BaseException:
+    """What the one event, a failure, was about."""
+    (event,) = events
+    assert isinstance(event, MessageFailed)
+    return event.error
+
+
+def test_unknown_type_is_logged_and_left_on_the_queue(
+    client: Client,
+    queue: MemoryTransport,
+    worker: Worker,
+    clock: Clock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    events = events_of(worker)
+    worker.handler("order:new")(nothing)
+    result = client.enqueue({"type": "order:gone", "payload": SECRET})
+
+    worker.run(burst=True)
+
+    assert isinstance(failure(events), HandlerMissing)
+    assert f"message {result.message_id} has type 'order:gone'" in caplog.text
+    assert "(it has: 'order:new')" in caplog.text
+    assert "@worker.default" in caplog.text
+    assert SECRET not in caplog.text
+    clock.advance(30)
+    assert receive_one(queue).receive_count == 2
+
+
+@pytest.mark.parametrize("annotation", [OrderNew, dict, Message, PlainOrder])
+def test_sealed_message_without_the_decorator_says_to_add_it(
+    queue: MemoryTransport, worker: Worker, annotation: Any
+) -> None:
+    """Even where the handler takes any dict."""
+    events = events_of(worker)
+
+    def on_order(message: object) -> None:
+        pytest.fail("the handler ran")
+
+    on_order.__annotations__ = {"message": annotation}
+    worker.handler("order:new")(on_order)
+    queue.send(outgoing('{"type":"order:new","claimCheck":{"v":1,"id":"' + SECRET + '"}}'))
+
+    worker.run(burst=True)
+
+    error = failure(events)
+    assert "is a claim check, and nothing opened it" in str(error)
+    assert "@claimcheck.unwrap_claim_check" in str(error)
+    assert SECRET not in printed(error)
+
+
+class Opens(Middleware):
+    """Gives the handler another body than the one that travelled."""
+
+    def __init__(self, body: str) -> None:
+        self.body = body
+
+    def handle(self, delivery: Delivery, call_next: Handle) -> None:
+        call_next(delivery.with_body(self.body))
+
+
+def test_message_that_only_looks_sealed_once_opened_is_handled(
+    client: Client, queue: MemoryTransport
+) -> None:
+    got: list[object] = []
+    body = '{"type":"order:new","claimCheck":"my own field"}'
+    worker = Worker(queue, middleware=[Opens(body)])
+
+    @worker.default
+    def on_any(message: dict[str, Any]) -> None:
+        got.append(message)
+
+    client.enqueue(ORDER_42)
+    worker.run(burst=True)
+
+    assert got == [{"type": "order:new", "claimCheck": "my own field"}]
+
+
+def test_payload_that_mentions_claim_checks_is_handled(client: Client, worker: Worker) -> None:
+    events = events_of(worker)
+    worker.handler("order:new")(nothing)
+    client.enqueue(order(claimCheck=1))
+
+    worker.run(burst=True)
+
+    assert [type(event) for event in events] == [MessageHandled]
+
+
+@pytest.mark.parametrize(("annotation"), [Message[Any], dict, OrderRecord])
+def test_refuses_another_type_inside_than_it_was_routed_by(
+    client: Client, queue: MemoryTransport, annotation: Any
+) -> None:
+    body = '{"type":"order:paid","payload":{"order_id":"42"}}'
+    worker = Worker(queue, middleware=[Opens(body)])
+    events = events_of(worker)
+
+    def on_order(message: object) -> None:
+        pytest.fail("the handler ran")
+
+    on_order.__annotations__ = {"message": annotation}
+    worker.handler("order:new")(on_order)
+    client.enqueue(ORDER_42)
+    worker.run(burst=True)
+
+    assert "routed as 'order:new' but has another type inside" in str(failure(events))
+
+
+def test_success_acknowledges(
+    client: Client, queue: MemoryTransport, worker: Worker, clock: Clock
+) -> None:
+    events = events_of(worker)
+    worker.handler("order:new")(nothing)
+    result = client.enqueue(ORDER_42)
+
+    worker.run(burst=True)
+
+    (event,) = events
+    assert isinstance(event, MessageHandled)
+    assert (event.type, event.queue) == ("order:new", "memory://")
+    assert (event.message_id, event.receive_count) == (result.message_id, 1)
+    assert 0 < event.duration < DEADLINE_SECONDS
+    clock.advance(100_000)
+    assert receive(queue) == []
+
+
+def test_acknowledges_only_after_the_handler(
+    client: Client, queue: MemoryTransport, worker: Worker, clock: Clock
+) -> None:
+    during: list[ReceivedMessage] = []
+
+    @worker.handler("order:new")
+    def on_order(message: OrderNew) -> None:
+        clock.advance(30)
+        during.extend(receive(queue))
+
+    client.enqueue(ORDER_42)
+    worker.run(burst=True)
+
+    assert len(during) == 1
+    clock.advance(30)
+    assert receive_one(queue).receive_count == 3, "a delivery that had ended was acknowledged"
+
+
+def fail_with(error: BaseException) -> Callable[[dict[str, Any]], None]:
+    def fail(message: dict[str, Any]) -> None:
+        raise error
+
+    return fail
+
+
+def fail_async_with(error: BaseException) -> Callable[[dict[str, Any]], Any]:
+    async def fail(message: dict[str, Any]) -> None:
+        await asyncio.sleep(0)
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("it went wrong"),
+        SystemExit(3),
+        KeyboardInterrupt(),
+        asyncio.CancelledError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+@pytest.mark.parametrize("fail", [fail_with, fail_async_with])
+def test_failure_leaves_the_message_and_the_worker_goes_on(
+    *,
+    client: Client,
+    queue: MemoryTransport,
+    worker: Worker,
+    clock: Clock,
+    caplog: pytest.LogCaptureFixture,
+    error: BaseException,
+    fail: Callable[[BaseException], Callable[..., Any]],
+) -> None:
+    events = events_of(worker)
+    worker.handler("bad")(fail(error))
+    worker.handler("good")(nothing)
+    bad = client.enqueue({"type": "bad", "payload": SECRET})
+    worker.run(burst=True)
+    client.enqueue({"type": "good", "payload": 1})
+    worker.run(burst=True)
+
+    failed, handled = events
+    assert isinstance(failed, MessageFailed)
+    assert type(failed.error).__name__ == type(error).__name__
+    assert (failed.message_id, failed.receive_count) == (bad.message_id, 1)
+    assert isinstance(handled, MessageHandled)
+    assert f"message {bad.message_id} of type 'bad' failed" in caplog.text
+    assert SECRET not in caplog.text
+    clock.advance(30)
+    assert receive_one(queue).receive_count == 2
+
+
+def test_failed_message_comes_again(client: Client, worker: Worker, clock: Clock) -> None:
+    counts: list[int] = []
+
+    @worker.handler("order:new")
+    def on_order(message: OrderNew, delivery: Delivery) -> None:
+        counts.append(delivery.receive_count)
+        if delivery.receive_count < 3:
+            raise RuntimeError("not yet")
+
+    client.enqueue(ORDER_42)
+    for _ in range(4):
+        worker.run(burst=True)
+        clock.advance(30)
+
+    assert counts == [1, 2, 3]
+
+
+@pytest.mark.parametrize("body", ["", "no json", "[]", '"text"', "{}", '{"type":5}', "\x00"])
+def test_unreadable_body_does_not_stop_the_worker(
+    client: Client, queue: MemoryTransport, worker: Worker, clock: Clock, body: str
+) -> None:
+    events = events_of(worker)
+    worker.handler("order:new")(nothing)
+    message_id = queue.send(outgoing(body))
+    client.enqueue(ORDER_42)
+
+    worker.run(burst=True)
+
+    failed, handled = sorted(events, key=lambda event: type(event).__name__)
+    assert isinstance(failed, MessageFailed)
+    assert failed.type is None
+    assert f"message {message_id}: the body " in str(failed.error)
+    assert isinstance(handled, MessageHandled)
+    clock.advance(30)
+    assert receive_one(queue).body == body
+
+
+def test_handles_several_messages_at_once(client: Client, worker: Worker) -> None:
+    """Each handler waits for the three others."""
+    barrier = threading.Barrier(4)
+    events = events_of(worker)
+
+    @worker.handler("order:new")
+    def on_order(message: OrderNew) -> None:
+        barrier.wait(DEADLINE_SECONDS)
+
+    for _ in range(4):
+        client.enqueue(ORDER_42)
+    worker.run(burst=True)
+
+    assert [type(event) for event in events] == [MessageHandled] * 4
+
+
+def test_handles_several_async_messages_at_once(client: Client, worker: Worker) -> None:
+    barrier = asyncio.Barrier(4)
+    events = events_of(worker)
+
+    @worker.handler("order:new")
+    async def on_order(message: OrderNew) -> None:
+        await asyncio.wait_for(barrier.wait(), DEADLINE_SECONDS)
+
+    for _ in range(4):
+        client.enqueue(ORDER_42)
+    worker.run(burst=True)
+
+    assert [type(event) for event in events] == [MessageHandled] * 4
+
+
+def test_handles_no_more_than_its_concurrency_at_once(
+    client: Client, queue: MemoryTransport
+) -> None:
+    worker = Worker(queue, concurrency=2)
+    lock = threading.Lock()
+    running_now, most, handled = 0, 0, 0
+
+    @worker.handler("order:new")
+    def on_order(message: OrderNew) -> None:
+        nonlocal running_now, most, handled
+        with lock:
+            running_now += 1
+            most = max(most, running_now)
+        time.sleep(0.01)
+        with lock:
+            running_now -= 1
+            handled += 1
+
+    for _ in range(10):
+        client.enqueue(ORDER_42)
+    worker.run(burst=True)
+
+    assert (most, handled) == (2, 10)
+
+
+def test_burst_ends_when_the_queue_is_empty_and_handlers_are_done(
+    client: Client, worker: Worker
+) -> None:
+    """Messages that a handler sends are handled too."""
+    handled: list[str] = []
+
+    @worker.handler("order:new")
+    def on_order(message: Message[int]) -> None:
+        time.sleep(0.1)
+        handled.append(str(message.payload))
+        if message.payload:
+            client.enqueue({"type": "order:new", "payload": message.payload - 1})
+
+    client.enqueue({"type": "order:new", "payload": 3})
+    worker.run(burst=True)
+
+    assert handled == ["3", "2", "1", "0"]
+
+
+def test_runs_until_stopped_and_can_run_again(client: Client, worker: Worker) -> None:
+    events = events_of(worker)
+    worker.handler("order:new")(nothing)
+
+    for _ in range(2):
+        events.clear()
+        with running(worker):
+            client.enqueue(ORDER_42)
+            wait_for(lambda: events, "the message to be handled")
+        assert [type(event) for event in events] == [MessageHandled]
+
+
+def test_finishes_what_is_in_hand_when_stopped(
+    client: Client, queue: MemoryTransport, clock: Clock
+) -> None:
+    """What waits behind it stays on the queue, as if it had never been received."""
+    worker = Worker(queue, concurrency=1)
+    events = events_of(worker)
+    begun = threading.Event()
+
+    @worker.handler("order:new")
+    def on_order(message: OrderNew) -> None:
+        begun.set()
+        wait_for(worker._stopping.is_set, "the worker to be stopped")
+
+    first = client.enqueue(ORDER_42)
+    second = client.enqueue(ORDER_42)
+    with running(worker):
+        wait_for(begun.is_set, "the first message")
+
+    (event,) = events
+    assert isinstance(event, MessageHandled)
+    assert event.message_id == first.message_id
+    clock.advance(100_000)
+    left = receive_one(queue)
+    assert (left.message_id, left.receive_count) == (second.message_id, 1)
+
+
+class StopsItsWorker(MemoryTransport):
+    """A queue whose messages arrive just as the worker is stopped."""
+
+    worker: Worker
+    lost = False
+
+    def receive(
+        self, *, max_messages: int, wait_seconds: float, visibility_timeout: int | None
+    ) -> Sequence[ReceivedMessage]:
+        messages = super().receive(
+            max_messages=max_messages,
+            wait_seconds=wait_seconds,
+            visibility_timeout=visibility_timeout,
+        )
+        self.worker.stop()
+        return messages
+
+    def change_visibility(self, message: ReceivedMessage, seconds: int) -> None:
+        if self.lost:
+            raise QueueUnavailable("the queue is gone.")
+        super().change_visibility(message, seconds)
+
+
+def test_gives_back_what_it_has_not_begun(clock: Clock) -> None:
+    queue = StopsItsWorker(clock=clock)
+    queue.worker = Worker(queue)
+    queue.worker.default(fail_with(AssertionError("the handler ran")))
+    events = events_of(queue.worker)
+    Client(queue).enqueue(ORDER_42)
+
+    queue.worker.run()
+
+    assert events == []
+    assert receive_one(queue).receive_count == 2
+
+
+def test_says_so_if_it_cannot_give_back(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    queue = StopsItsWorker(clock=clock)
+    queue.lost = True
+    queue.worker = Worker(queue)
+    result = Client(queue).enqueue(ORDER_42)
+
+    queue.worker.run()
+
+    assert f"message {result.message_id} comes again later: the queue is gone." in caplog.text
+
+
+class Trace(Middleware):
+    """Writes down what passes, with the name it was given."""
+
+    def __init__(self, name: str, calls: list[str]) -> None:
+        self.name = name
+        self.calls = calls
+
+    def handle(self, delivery: Delivery, call_next: Handle) -> None:
+        self.calls.append(f"{self.name} in")
+        try:
+            call_next(delivery)
+        except RuntimeError as error:
+            self.calls.append(f"{self.name} saw {error}")
+            raise
+        self.calls.append(f"{self.name} out")
+
+
+class Other(Trace):
+    """A class of its own, as middleware of the same class replaces."""
+
+
+class Third(Trace):
+    """See `Other`."""
+
+
+def test_middleware_wraps_the_handler_from_outside_in(
+    client: Client, queue: MemoryTransport
+) -> None:
+    """The worker's before the handler's; of one class only the handler's."""
+    calls: list[str] = []
+    worker = Worker(queue, middleware=[Trace("worker's", calls), Other("replaced", calls)])
+
+    @worker.handler("order:new")
+    @use_middleware(Other("handler's", calls))
+    @use_middleware(Third("innermost", calls))
+    def on_order(message: OrderNew) -> None:
+        calls.append("handler")
+
+    client.enqueue(ORDER_42)
+    worker.run(burst=True)
+
+    assert calls == [
+        "worker's in",
+        "handler's in",
+        "innermost in",
+        "handler",
+        "innermost out",
+        "handler's out",
+        "worker's out",
+    ]
+
+
+def test_middleware_sees_what_the_handler_raises(client: Client, queue: MemoryTransport) -> None:
+    calls: list[str] = []
+    worker = Worker(queue, middleware=[Trace("worker's", calls)])
+    events = events_of(worker)
+    worker.default(fail_with(RuntimeError("trouble")))
+    client.enqueue(ORDER_42)
+
+    worker.run(burst=True)
+
+    assert calls == ["worker's in", "worker's saw trouble"]
+    assert str(failure(events)) == "trouble"
+
+
+class Settles(Middleware):
+    """Acknowledges without the handler."""
+
+    def handle(self, delivery: Delivery, call_next: Handle) -> None:
+        """The rest is not called."""
+
+
+def test_middleware_may_settle_a_message_itself(
+    client: Client, queue: MemoryTransport, clock: Clock
+) -> None:
+    worker = Worker(queue, middleware=[Settles()])
+    events = events_of(worker)
+    worker.default(fail_with(AssertionError("the handler ran")))
+    result = client.enqueue(ORDER_42)
+
+    worker.run(burst=True)
+
+    (event,) = events
+    assert isinstance(event, MessageSkipped)
+    assert event.message_id == result.message_id
+    clock.advance(100_000)
+    assert receive(queue) == []
+
+
+def test_middleware_does_nothing_by_default(client: Client, queue: MemoryTransport) -> None:
+    worker = Worker(queue, middleware=[Middleware()])
+    events = events_of(worker)
+    worker.default(nothing)
+    Client(queue, middleware=[Middleware()]).enqueue(ORDER_42)
+
+    worker.run(burst=True)
+
+    assert [type(event) for event in events] == [MessageHandled]
+
+
+def test_listener_that_fails_disturbs_nothing(
+    client: Client, queue: MemoryTransport, worker: Worker, clock: Clock
+) -> None:
+    def fail(event: Event) -> None:
+        raise RuntimeError("listener is broken")
+
+    worker.add_listener(fail)
+    events = events_of(worker)
+    worker.handler("order:new")(nothing)
+    client.enqueue(ORDER_42)
+
+    worker.run(burst=True)
+
+    assert [type(event) for event in events] == [MessageHandled]
+    clock.advance(100_000)
+    assert receive(queue) == []
+
+
+class Forgetful(MemoryTransport):
+    """A queue that cannot be told that a message is done."""
+
+    def delete(self, message: ReceivedMessage) -> None:
+        raise QueueUnavailable(f"message {message.message_id} was not acknowledged.")
+
+
+def test_says_that_a_handled_message_will_come_again(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue = Forgetful(clock=clock)
+    worker = Worker(queue)
+    worker.default(nothing)
+    Client(queue).enqueue(ORDER_42)
+
+    worker.run(burst=True)
+
+    assert "was not acknowledged. It was handled: expect it a second time" in caplog.text
+
+
+@pytest.mark.parametrize(("seconds", "kept"), [(0, 0), (59.2, 60), (43_200, 43_200)])
+def test_delivery_can_be_extended(
+    client: Client,
+    queue: MemoryTransport,
+    clock: Clock,
+    seconds: float,
+    kept: int,
+) -> None:
+    worker = Worker(queue, concurrency=1)
+    untils: list[float] = []
+
+    @worker.handler("order:new")
+    def on_order(message: OrderNew, delivery: Delivery) -> None:
+        worker.stop()
+        delivery.visibility.follow(untils.append)
+        delivery.extend(seconds)
+        raise RuntimeError("so that it stays on the queue")
+
+    client.enqueue(ORDER_42)
+    worker.run()
+
+    assert untils == [pytest.approx(time.time() + kept, abs=5)]
+    if kept:
+        clock.advance(kept - 1)
+        assert receive(queue) == []
+        clock.advance(1)
+    assert receive_one(queue).receive_count == 2
+
+
+@pytest.mark.parametrize("seconds", [-1, 43_200.5, float("nan"), float("inf")])
+def test_delivery_cannot_be_extended_out_of_range(
+    client: Client, worker: Worker, seconds: float
+) -> None:
+    events = events_of(worker)
+
+    @worker.handler("order:new")
+    def on_order(message: OrderNew, delivery: Delivery) -> None:
+        delivery.extend(seconds)
+
+    client.enqueue(ORDER_42)
+    worker.run(burst=True)
+
+    error = failure(events)
+    assert isinstance(error, MessageInvalid)
+    assert f"cannot extend by {seconds} s, SQS takes 0 to 43,200" in str(error)
+
+
+def test_visibility_timeout_of_the_worker_wins(
+    client: Client, queue: MemoryTransport, clock: Clock
+) -> None:
+    worker = Worker(queue, visibility_timeout=100)
+    worker.default(fail_with(RuntimeError("so that it stays")))
+    client.enqueue(ORDER_42)
+
+    worker.run(burst=True)
+
+    clock.advance(99)
+    assert receive(queue) == []
+    clock.advance(1)
+    assert receive_one(queue).receive_count == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"concurrency": 0}, "concurrency=0: a worker takes at least 1"),
+        ({"wait_seconds": -1}, "wait_seconds=-1: a worker takes 0 to 20"),
+        ({"wait_seconds": 21}, "wait_seconds=21: a worker takes 0 to 20"),
+        ({"visibility_timeout": 0}, "visibility_timeout=0: a worker takes 1 to 43,200"),
+        ({"visibility_timeout": 43_201}, "visibility_timeout=43201: a worker takes 1 to 43,200"),
+    ],
+)
+def test_refuses_numbers_out_of_range(options: dict[str, int], text: str) -> None:
+    with pytest.raises(SettingsInvalid, match=text):
+        Worker(**options)  # type: ignore[arg-type]  # options of one type only
+
+
+@pytest.mark.parametrize("by", ["default client", "client", "url of a client's queue"])
+def test_finds_its_queue(client: Client, by: str) -> None:
+    """Its own, else that of its client, else that of the default client."""
+    set_default_client(client)
+    match by:
+        case "default client":
+            worker = Worker()
+        case "client":
+            worker = Worker(client=client)
+        case _:
+            client = Client()
+            worker = Worker("memory://other", client=client)
+    events = events_of(worker)
+    worker.default(nothing)
+    client.enqueue(ORDER_42, queue="memory://other" if by.startswith("url") else None)
+
+    worker.run(burst=True)
+
+    assert [type(event) for event in events] == [MessageHandled]
+
+
+class Flaky(MemoryTransport):
+    """A queue that fails the receives that it is told to."""
+
+    def __init__(self, failures: dict[int, LetsGoQueueError]) -> None:
+        super().__init__()
+        self.failures = failures
+        self.receives = 0
+
+    def receive(
+        self, *, max_messages: int, wait_seconds: float, visibility_timeout: int | None
+    ) -> Sequence[ReceivedMessage]:
+        self.receives += 1
+        if error := self.failures.get(self.receives):
+            raise error
+        return super().receive(
+            max_messages=max_messages,
+            wait_seconds=wait_seconds,
+            visibility_timeout=visibility_timeout,
+        )
+
+
+GONE = QueueUnavailable("the queue does not answer.", retryable=True)
+DENIED = QueueUnavailable("access is denied.", retryable=False)
+
+
+@pytest.mark.parametrize(
+    "failures", [{1: GONE}, {2: DENIED}], ids=["gone at first", "denied later"]
+)
+def test_tries_again_when_the_queue_is_unavailable(
+    failures: dict[int, LetsGoQueueError], caplog: pytest.LogCaptureFixture
+) -> None:
+    queue = Flaky(failures)
+    worker = Worker(queue, concurrency=1, wait_seconds=0)
+    events = events_of(worker)
+    worker.default(nothing)
+    with running(worker):
+        wait_for(lambda: queue.receives > max(failures), "another attempt")
+        Client(queue).enqueue(ORDER_42)
+        wait_for(lambda: events, "the message to be handled")
+
+    assert isinstance(events[0], MessageHandled)
+    (error,) = failures.values()
+    assert f"{error} Trying again in 1 s." in caplog.text
+
+
+def test_pauses_longer_each_time_but_stops_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    queue = Flaky(dict.fromkeys(range(1, 10), GONE))
+    worker = Worker(queue)
+    with running(worker):
+        wait_for(lambda: "Trying again in 2 s" in caplog.text, "the second pause")
+        asked_to_stop = time.monotonic()
+
+    assert time.monotonic() - asked_to_stop < 1
+
+
+@pytest.mark.parametrize(
+    "error", [DENIED, QueueNotFound("there is none.")], ids=["denied", "not found"]
+)
+def test_raises_when_the_queue_cannot_be_used_at_all(error: LetsGoQueueError) -> None:
+    worker = Worker(Flaky({1: error}))
+    worker.default(nothing)
+
+    with pytest.raises(type(error), match=str(error)):
+        worker.run()
+
+
+def test_works_on_sqs(aws: AwsServer) -> None:
+    """A sync and an async handler; what fails once comes again."""
+    client = Client(aws.make_queue(VisibilityTimeout="2"))
+    worker = Worker(client=client, wait_seconds=1)
+    events = events_of(worker)
+    tenants: list[str | bytes] = []
+
+    @worker.handler("order:new")
+    def on_order(message: OrderNew, delivery: Delivery) -> None:
+        tenants.append(delivery.attributes["tenant"].value)
+        if delivery.receive_count == 1:
+            raise RuntimeError("once")
+
+    @worker.handler("order:paid")
+    async def on_paid(message: Message[str]) -> None:
+        await asyncio.sleep(0)
+
+    with running(worker):
+        failing = client.enqueue(ORDER_42, attributes={"tenant": "t-1"})
+        client.enqueue({"type": "order:paid", "payload": "Grüße"})
+        wait_for(lambda: len(events) == 3, "all to be handled")
+
+    assert tenants == ["t-1", "t-1"]
+    assert sorted(type(event).__name__ for event in events) == [
+        "MessageFailed",
+        "MessageHandled",
+        "MessageHandled",
+    ]
+    failed = next(event for event in events if isinstance(event, MessageFailed))
+    assert failed.message_id == failing.message_id
+    attributes = aws.sqs().get_queue_attributes(QueueUrl=failed.queue, AttributeNames=["All"])
+    assert attributes["Attributes"]["ApproximateNumberOfMessages"] == "0"
+    assert attributes["Attributes"]["ApproximateNumberOfMessagesNotVisible"] == "0"
+
+
+def test_keeps_the_order_of_a_group_though_a_message_fails(aws: AwsServer) -> None:
+    client = Client(aws.make_queue(FifoQueue="true", VisibilityTimeout="2"))
+    worker = Worker(client=client, wait_seconds=1)
+    handled: list[str] = []
+
+    @worker.default
+    def on_any(message: Message[str], delivery: Delivery) -> None:
+        handled.append(message.payload)
+        if message.payload == "g-2" and handled.count("g-2") == 1:
+            raise RuntimeError("once")
+
+    for number in range(1, 5):
+        for group in ("g", "h"):
+            client.enqueue({"type": "a", "payload": f"{group}-{number}"}, group_id=group)
+    with running(worker):
+        wait_for(lambda: len(handled) == 9, "all to be handled")
+
+    of_g = [payload for payload in handled if payload.startswith("g")]
+    of_h = [payload for payload in handled if payload.startswith("h")]
+    assert of_g == ["g-1", "g-2", "g-2", "g-3", "g-4"]
+    assert of_h == ["h-1", "h-2", "h-3", "h-4"]
+
+
+def test_says_that_the_queue_does_not_exist(aws: AwsServer) -> None:
+    url = aws.make_queue()
+    aws.sqs().delete_queue(QueueUrl=url)
+    worker = Worker(url)
+    worker.default(nothing)
+
+    with pytest.raises(QueueNotFound, match=f"queue {url} does not exist"):
+        worker.run()
+
+
+def test_a_parameter_with_a_default_is_the_functions_own(queue: MemoryTransport) -> None:
+    Client(queue).enqueue(order())
+    worker = Worker(queue)
+    got: list[object] = []
+
+    @worker.handler("order:new")
+    def handle(message: dict[str, Any], retries: int = 3) -> None:
+        got.append(retries)
+
+    worker.run(burst=True)
+    assert got == [3]
+
+
+def test_the_problems_of_a_message_are_told_in_short(
+    queue: MemoryTransport, caplog: pytest.LogCaptureFixture
+) -> None:
+    Client(queue).enqueue({"type": "order:new", "payload": [SECRET] * 5_000})
+    worker = Worker(queue)
+
+    @worker.handler("order:new")
+    def handle(message: Message[list[int]]) -> None: ...
+
+    worker.run(burst=True)
+    assert "payload.9 (int_parsing); and 4,990 more" in caplog.text
+    assert SECRET not in caplog.text
+    assert len(caplog.text) < 2_000
+
+
+class Odd(BaseModel):
+    type: str
+    payload: Annotated[object, PlainValidator(int)]
+    hook: Callable[[], None] | None = None
+
+
+def test_a_model_without_a_json_schema_tells_no_more(
+    queue: MemoryTransport, caplog: pytest.LogCaptureFixture
+) -> None:
+    Client(queue).enqueue({"type": "order:new", "payload": SECRET})
+    worker = Worker(queue)
+
+    @worker.handler("order:new")
+    def handle(message: Odd) -> None: ...
+
+    worker.run(burst=True)
+    assert "does not fit the handler" in caplog.text
+    assert SECRET not in caplog.text
