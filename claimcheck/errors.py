@@ -1,22 +1,21 @@
 """Errors of the claim check.
 
-Every error derives from `ClaimCheckError`, says what was wrong, with which message, and what to do,
-and carries `retryable`: whether the same delivery or call may succeed later without a change.
-Payload content never appears in an error.
+They share their root, and `SettingsInvalid`, with the queue's: see `letsgo_queue.errors`. Every
+error says what was wrong, with which message, and what to do. Payload content never appears in one.
 
     ClaimCheckError
-    ├── SettingsInvalid              a setting cannot be used
     ├── BodyInvalid                  there is nothing to seal, or it is not text
     │   └── BodyTooLarge             over max_size
-    ├── TicketInvalid                malformed, or it describes another claim
+    ├── TicketInvalid                malformed, or it does not fit its message
     │   ├── TicketUnsupported        made by a newer version
     │   └── TicketForged             not signed, or not with a key that is known here
     ├── ClaimInProgress              another delivery of the message is being handled
     ├── ClaimAlreadyProcessed        the message was handled; this delivery is a duplicate
-    ├── ClaimExpired                 nobody fetched the claim in time
-    ├── ClaimLost                    the claim is gone, and nobody can tell whether it was handled
+    ├── ClaimMissing                 the store has nothing of the claim
+    │   └── ClaimExpired             and its time has passed
+    ├── ClaimLost                    handed over before the handler, which did not finish
     ├── ClaimCorrupted               a part is missing, or the content is not what was sealed
-    ├── RecordUnsupported            a record of a kind that cannot be given its original body
+    ├── RecordUnsupported            a record that cannot be opened, or be given its original body
     ├── AuditInvalid                 a size audit, or what it weighs, cannot be read or written
     └── ClaimStoreError              the store refused
         ├── ClaimStoreUnavailable    the store did not answer, or asked to slow down
@@ -25,32 +24,32 @@ Payload content never appears in an error.
 
 from __future__ import annotations
 
+from letsgo_queue.errors import LetsGoError, SettingsInvalid
 
-class ClaimCheckError(Exception):
-    """Base of every error raised by `claimcheck`.
+__all__ = [
+    "AuditInvalid",
+    "BodyInvalid",
+    "BodyTooLarge",
+    "ClaimAlreadyProcessed",
+    "ClaimCheckError",
+    "ClaimCorrupted",
+    "ClaimExpired",
+    "ClaimInProgress",
+    "ClaimLost",
+    "ClaimMissing",
+    "ClaimStoreError",
+    "ClaimStoreUnavailable",
+    "ClaimTableMissing",
+    "RecordUnsupported",
+    "SettingsInvalid",
+    "TicketForged",
+    "TicketInvalid",
+    "TicketUnsupported",
+]
 
-    Attributes:
-        retryable: Whether the same delivery or call, unchanged, may succeed later.
-    """
 
-    retryable: bool = False
-
-    def __reduce__(self) -> tuple[object, ...]:
-        """Pickle as it is, for pools of processes: constructors differ."""
-        return _remade, (type(self), self.args, self.__dict__)
-
-
-def _remade(
-    kind: type[ClaimCheckError], args: tuple[object, ...], fields: dict[str, object]
-) -> ClaimCheckError:
-    error = kind.__new__(kind)
-    error.args = args
-    error.__dict__.update(fields)
-    return error
-
-
-class SettingsInvalid(ClaimCheckError):
-    """A setting from the environment, or one given in code, cannot be used."""
+class ClaimCheckError(LetsGoError):
+    """Base of the errors of the claim check."""
 
 
 class BodyInvalid(ClaimCheckError):
@@ -72,7 +71,7 @@ class BodyTooLarge(BodyInvalid):
 
 
 class TicketInvalid(ClaimCheckError):
-    """A message looks sealed, but its ticket is malformed or describes another claim."""
+    """A message looks sealed, but its ticket is malformed or does not fit it."""
 
 
 class TicketUnsupported(TicketInvalid):
@@ -86,11 +85,15 @@ class TicketForged(TicketInvalid):
 class ClaimInProgress(ClaimCheckError):
     """Another delivery of the same message holds the claim.
 
+    A worker holds such a message until that one's lease ends, for as long as SQS allows (12 hours
+    from the receive), and tries again.
+
     Attributes:
         retry_after: Seconds until its lease ends.
     """
 
     retryable = True
+    patience = 43_200.0
 
     def __init__(self, text: str, *, retry_after: float) -> None:
         super().__init__(text)
@@ -98,15 +101,22 @@ class ClaimInProgress(ClaimCheckError):
 
 
 class ClaimAlreadyProcessed(ClaimCheckError):
-    """The claim is gone before its time: the message was handled, this delivery is a duplicate."""
+    """The message was handled: its receipt says so, and this delivery is a duplicate."""
 
 
-class ClaimExpired(ClaimCheckError):
-    """The claim is gone because its time has passed."""
+class ClaimMissing(ClaimCheckError):
+    """The store has neither a record nor the contents of the claim.
+
+    Whether the message was handled cannot be told, so it is never acknowledged for this.
+    """
+
+
+class ClaimExpired(ClaimMissing):
+    """The store has nothing of the claim, and its time has passed."""
 
 
 class ClaimLost(ClaimCheckError):
-    """The claim is gone, and whether its message was handled cannot be told."""
+    """The contents were removed before the handler, and the handler did not finish."""
 
 
 class ClaimCorrupted(ClaimCheckError):
@@ -114,7 +124,7 @@ class ClaimCorrupted(ClaimCheckError):
 
 
 class RecordUnsupported(ClaimCheckError):
-    """A record is of a kind that cannot be given its original body."""
+    """A record is of a kind that cannot be opened, or cannot be given its original body."""
 
 
 class AuditInvalid(ClaimCheckError):
@@ -122,7 +132,12 @@ class AuditInvalid(ClaimCheckError):
 
 
 class ClaimStoreError(ClaimCheckError):
-    """The store refused an operation."""
+    """The store refused an operation.
+
+    A worker holds a message that it cannot open for this, and tries again, for 15 minutes.
+    """
+
+    patience = 900.0
 
 
 class ClaimStoreUnavailable(ClaimStoreError):

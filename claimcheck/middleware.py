@@ -14,7 +14,7 @@ from claimcheck.core.ticket import may_be_sealed
 from claimcheck.errors import ClaimInProgress, ClaimStoreError
 from claimcheck.events import DuplicateSuppressed, MessageOpened, MessageSealed
 from claimcheck.opening import OnDuplicate, Opener
-from letsgo_queue import result as queue_result
+from letsgo_queue import events as queue_events
 from letsgo_queue.attributes import attributes_size
 from letsgo_queue.errors import LetsGoQueueError, SendUncertain
 from letsgo_queue.middleware import Handle, Middleware, SendContext
@@ -34,7 +34,7 @@ _handling: ContextVar[tuple[ClaimCheckMiddleware, ...]] = ContextVar("handling",
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EnqueueResult(queue_result.EnqueueResult):
+class EnqueueResult(queue_events.EnqueueResult):
     """What became of a message, and which way it went.
 
     Attributes:
@@ -131,7 +131,7 @@ class ClaimCheckMiddleware(Middleware):
         return outgoing
 
     def after_send(
-        self, message: OutgoingMessage, result: queue_result.EnqueueResult
+        self, message: OutgoingMessage, result: queue_events.EnqueueResult
     ) -> EnqueueResult:
         """Say which way the message went."""
         assert isinstance(message, _SealedMessage)

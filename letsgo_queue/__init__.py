@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from letsgo_queue.errors import (
         EnqueueManyError,
         HandlerMissing,
+        LetsGoError,
         LetsGoQueueError,
         MessageInvalid,
         MessageTooLarge,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         SettingsInvalid,
     )
     from letsgo_queue.events import (
+        EnqueueResult,
         Event,
         Listener,
         MessageDelayed,
@@ -36,10 +38,10 @@ if TYPE_CHECKING:
         MessageRejected,
         MessageSent,
         MessageSkipped,
+        listen_to_all,
     )
     from letsgo_queue.message import LetsGoMessageType, Message
     from letsgo_queue.middleware import Handle, Middleware, SendContext, use_middleware
-    from letsgo_queue.result import EnqueueResult
     from letsgo_queue.sending.client import Client, EnqueueManyOptions, EnqueueOptions
     from letsgo_queue.sending.default import (
         aenqueue,
@@ -73,6 +75,7 @@ else:
             "letsgo_queue.errors": (
                 "EnqueueManyError",
                 "HandlerMissing",
+                "LetsGoError",
                 "LetsGoQueueError",
                 "MessageInvalid",
                 "MessageTooLarge",
@@ -85,6 +88,7 @@ else:
                 "SettingsInvalid",
             ),
             "letsgo_queue.events": (
+                "EnqueueResult",
                 "Event",
                 "Listener",
                 "MessageDelayed",
@@ -94,10 +98,10 @@ else:
                 "MessageRejected",
                 "MessageSent",
                 "MessageSkipped",
+                "listen_to_all",
             ),
             "letsgo_queue.message": ("LetsGoMessageType", "Message"),
             "letsgo_queue.middleware": ("Handle", "Middleware", "SendContext", "use_middleware"),
-            "letsgo_queue.result": ("EnqueueResult",),
             "letsgo_queue.worker.retries": ("RetryPolicy",),
             "letsgo_queue.settings": ("QueueSettings",),
             "letsgo_queue.worker": ("Worker",),
@@ -114,6 +118,7 @@ __all__ = [
     "Event",
     "Handle",
     "HandlerMissing",
+    "LetsGoError",
     "LetsGoMessageType",
     "LetsGoQueueError",
     "Listener",
@@ -146,6 +151,7 @@ __all__ = [
     "default_client",
     "enqueue",
     "enqueue_many",
+    "listen_to_all",
     "set_default_client",
     "use_middleware",
 ]

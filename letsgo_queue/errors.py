@@ -1,22 +1,23 @@
-"""Errors of the queue, its client and its worker.
+"""The errors of both packages have one root, and these are those of the queue.
 
-Every error derives from `LetsGoQueueError`, says what was wrong, with which message, and what to
-do, and carries `retryable`: whether the same call may succeed later without a change. Payload
-content never appears in an error.
+Every error says what was wrong, with which message, and what to do. Payload content never appears
+in one.
 
-    LetsGoQueueError
-    ├── SettingsInvalid          a setting or an argument that names a queue is wrong
-    │   └── QueueNotFound        no queue of that name, or no single one to choose
-    ├── MessageInvalid           refused before anything was sent, or undecodable on arrival
-    │   └── MessageTooLarge      over what the queue accepts
-    ├── SendFailed               the queue refused the message: it is not on the queue
-    ├── SendUncertain            no answer came: the message may be on the queue
-    ├── EnqueueManyError         of several messages some were not sent; it says which
-    ├── QueueUnavailable         asking the queue, acknowledging or extending failed
-    ├── RedriveIncomplete        of several dead letters some were not moved; it says which
-    ├── HandlerMissing           no handler is registered for the message's type
-    ├── Retry                    raised by a handler: deliver the message again later
-    └── Reject                   raised by a handler: this message will never succeed
+    LetsGoError
+    ├── SettingsInvalid          a setting, or an argument that takes its place, cannot be used
+    ├── LetsGoQueueError
+    │   ├── QueueNotFound        no queue of that name, or no single one to choose
+    │   ├── MessageInvalid       refused before anything was sent, or undecodable on arrival
+    │   │   └── MessageTooLarge  over what the queue accepts
+    │   ├── SendFailed           the queue refused the message: it is not on the queue
+    │   ├── SendUncertain        no answer came: the message may be on the queue
+    │   ├── EnqueueManyError     some of several messages were not sent; it says which
+    │   ├── QueueUnavailable     asking the queue, acknowledging or extending failed
+    │   ├── RedriveIncomplete    some of several dead letters were not moved; it says which
+    │   ├── HandlerMissing       no handler is registered for the message's type
+    │   ├── Retry                raised by a handler: deliver the message again later
+    │   └── Reject               raised by a handler: this message will never succeed
+    └── ClaimCheckError          see `claimcheck.errors`
 """
 
 from __future__ import annotations
@@ -25,40 +26,50 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from letsgo_queue.result import EnqueueResult
+    from letsgo_queue.events import EnqueueResult
 
 
 _LONGEST_RETRY_SECONDS = 43_200
 
 
-class LetsGoQueueError(Exception):
-    """Base of every error raised by `letsgo_queue`.
+class LetsGoError(Exception):
+    """Base of every error of `letsgo_queue` and `claimcheck`.
 
     Attributes:
         retryable: Whether the same call, unchanged, may succeed later.
+        retry_after: Seconds until a message that failed for this should be tried again; None if
+            nothing is known.
+        patience: Seconds for which a worker keeps a message that it could not open for this: the
+            message stays invisible, uses up no receive, and is tried again. 0 to fail at once.
     """
 
     retryable: bool = False
+    retry_after: float | None = None
+    patience: float = 0.0
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Pickle as it is, for pools of processes: constructors differ."""
+        """Pickle it as it is, for pools of processes: constructors differ."""
         return _remade, (type(self), self.args, self.__dict__)
 
 
 def _remade(
-    kind: type[LetsGoQueueError], args: tuple[object, ...], fields: dict[str, object]
-) -> LetsGoQueueError:
+    kind: type[LetsGoError], args: tuple[object, ...], fields: dict[str, object]
+) -> LetsGoError:
     error = kind.__new__(kind)
     error.args = args
     error.__dict__.update(fields)
     return error
 
 
-class SettingsInvalid(LetsGoQueueError):
+class SettingsInvalid(LetsGoError):
     """A setting from the environment, or one given in code, cannot be used."""
 
 
-class QueueNotFound(SettingsInvalid):
+class LetsGoQueueError(LetsGoError):
+    """Base of the errors of the queue, its client and its worker."""
+
+
+class QueueNotFound(LetsGoQueueError):
     """The queue does not exist, or the LetsGo deployment does not have exactly one."""
 
 

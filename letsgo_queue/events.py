@@ -1,12 +1,31 @@
-"""What listeners get: one frozen event per message, sizes and durations but never content."""
+"""What happened, in frozen values: the result of a send, and one event for each step of a message.
+
+Events have sizes and durations, never content. A listener hears those of a client or a worker
+(`add_listener`), or all of a process (`listen_to_all`).
+"""
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from letsgo_queue.result import EnqueueResult
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnqueueResult:
+    """What became of a message that was sent.
+
+    Attributes:
+        message_id: The id that the queue gave it.
+        queue: URL of the queue it is on.
+    """
+
+    message_id: str
+    queue: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,3 +145,58 @@ class MessageRejected(DeliveryEvent):
 
 Listener: TypeAlias = Callable[[Event], None]
 """Called with each event, on the thread where it happened. What it raises is logged and dropped."""
+
+
+class Listeners:
+    """Hands events to listeners, none of which can disturb a message or another listener."""
+
+    def __init__(self) -> None:
+        self._own: tuple[Listener, ...] = ()
+
+    def add(self, listener: Listener) -> None:
+        """Add a listener; it gets every event from now on."""
+        self._own = (*self._own, listener)
+
+    def __bool__(self) -> bool:
+        """Whether anybody listens: an event that nobody gets need not be made."""
+        return bool(self._own or _process.listeners)
+
+    def emit(self, event: Event) -> None:
+        """Hand an event to every listener, those of the process last."""
+        for listener in (*self._own, *_process.listeners):
+            try:
+                listener(event)
+            except Exception:  # somebody else's code; the message must go on
+                logger.exception("listener %r failed on %s", listener, type(event).__name__)
+
+
+class _Process:
+    """The listeners that hear every client and worker of this process."""
+
+    def __init__(self) -> None:
+        self.listeners: tuple[Listener, ...] = ()
+        self.lock = threading.Lock()
+
+
+_process = _Process()
+
+
+def listen_to_all(listener: Listener) -> Callable[[], None]:
+    """Call `listener` with every event of every client and worker in this process.
+
+    For audits, metrics and traces, which cannot know who makes a client.
+
+    Returns:
+        A function that ends it.
+    """
+    with _process.lock:
+        _process.listeners = (*_process.listeners, listener)
+
+    def stop() -> None:
+        with _process.lock:
+            left = list(_process.listeners)
+            if listener in left:
+                left.remove(listener)
+            _process.listeners = tuple(left)
+
+    return stop

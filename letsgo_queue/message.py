@@ -19,11 +19,6 @@ from letsgo_queue.errors import MessageInvalid
 PayloadT = TypeVar("PayloadT")
 
 _RESERVED_PREFIX = "letsgo:"
-_LEADING_TYPE = re.compile(r'\{"type":"([^"\\\x00-\x1f]+)"[,}]')
-
-_CLAIM_CHECK = '"claimCheck"'
-
-NOT_JSON = 'the body is not JSON. This worker reads {"type": ..., "payload": ...}.'
 
 # Each starts with one literal byte, which is what `re` finds fastest.
 _NON_CHARACTER = re.compile(rb"\xef(?=\xbf[\xbe\xbf])")  # U+FFFE and U+FFFF in UTF-8
@@ -120,47 +115,6 @@ def check_type(message_type: object) -> str:
             f"LetsGo's own types ({', '.join(LetsGoMessageType)}). Choose another."
         )
     return message_type
-
-
-def type_of(body: str) -> str:
-    """The type of a body from the queue.
-
-    A body as LetsGo writes it starts with its type, which spares parsing the rest: whether that is
-    JSON too is left to whoever reads it. Where that may have another type, or be a claim check,
-    whose types must agree, nothing is spared.
-
-    Raises:
-        MessageInvalid: The body is not a JSON object with a string `type`.
-    """
-    leading = _LEADING_TYPE.match(body)
-    if leading and body.find('"type"', leading.end()) < 0 and _CLAIM_CHECK not in body:
-        return leading[1]
-    return str(peek(body)["type"])
-
-
-def peek(body: str) -> Mapping[str, Any]:
-    """The fields of a body from the queue, without checking more than that it is a JSON object.
-
-    Raises:
-        MessageInvalid: The body is not a JSON object with a string `type`.
-    """
-    try:
-        fields = from_json(body)
-    except (ValueError, TypeError):  # TypeError: a str that is not Unicode
-        raise MessageInvalid(NOT_JSON) from None
-    if not isinstance(fields, dict) or not isinstance(fields.get("type"), str):
-        raise MessageInvalid(
-            'the body has no string `type`. This worker reads {"type": ..., "payload": ...}.'
-        )
-    return fields
-
-
-def is_claim_check(body: str) -> bool:
-    """Whether a body has a claim check in place of its payload: a handler cannot use that."""
-    if _CLAIM_CHECK not in body:
-        return False
-    fields = peek(body)
-    return "claimCheck" in fields and fields.keys() <= {"type", "claimCheck"}
 
 
 def _type_in(message: object) -> object:

@@ -14,8 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
-from letsgo_queue.events import Event
-from letsgo_queue.result import EnqueueResult
+from letsgo_queue.events import EnqueueResult, Event
 from letsgo_queue.transports.base import OutgoingMessage, Transport
 from letsgo_queue.worker.delivery import Delivery
 

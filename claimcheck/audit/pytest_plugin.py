@@ -146,7 +146,7 @@ class _Weighing:
 
     def _listen(self) -> None:
         """Have every client's events, also of those that are made later or were made already."""
-        from letsgo_queue.listeners import Listeners
+        from letsgo_queue.events import Listeners
 
         emit = Listeners.emit
         weighing = Listeners()

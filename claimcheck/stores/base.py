@@ -1,50 +1,116 @@
-"""The contract that every claim store keeps.
+"""The two contracts that every claim store keeps: contents and records.
 
-A claim is a head and its parts. The states of a claim are those of its head:
+Contents are the bytes of a claim. The sender writes them once; nobody changes them.
 
-    written ──take──> leased ──purge───> gone
-       ^                │ │
-       └───put_back─────┘ └─ the lease runs out: as good as written
+    write ──> read ──> remove          renew has them expire later
+
+Records say what consumers did: one small item for each claim and consumer. A record changes by
+conditional write only, on the lease id of whoever changes it.
+
+    (no record) ──acquire──> leased ──complete──> done
+         ^                    │  │                 ^
+         └──────release───────┘  └─hand_over─> handed_over
+
+Whoever holds a lease that has run out may lose it to the next `acquire`. A record that is
+`handed_over` is not acquired again unless the caller says that the contents are back (`take_over`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
-
-from claimcheck.core.compression import Encoding
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeAlias
 
 PART_BYTES = 390_000
 """Bytes of data in one part. DynamoDB takes 400 KB (409,600 bytes) in an item, names and key
 included: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html"""
 
+RECORD_SECONDS = 30 * 24 * 3600
+"""How long a record is kept after its last change: longer than any message can be delivered again
+(14 days on the queue, 14 more on its dead-letter queue)."""
+
+State: TypeAlias = Literal["leased", "handed_over", "done"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClaimHead:
-    """What a store knows of a claim beside its data.
+class ClaimFacts:
+    """What a store keeps beside the bytes of a claim, for people and for expiry.
 
     Attributes:
-        id: The claim id, 128 random bits or more.
+        id: The claim id.
+        type: The message's type; None if it has none.
         parts: How many parts there are.
-        stored: Bytes of all parts.
         size: Bytes of the body that was sealed.
-        sha256: Hex digest of the parts, in order.
-        encoding: How the parts are encoded.
-        type: The message's type, if it has one.
+        stored: Bytes of all parts.
         created_at: When it was sealed (seconds since 1970).
-        expires_at: When it may be removed (seconds since 1970).
+        expires_at: When the contents may be removed (seconds since 1970).
     """
 
     id: str
-    parts: int
-    stored: int
-    size: int
-    sha256: str
-    encoding: Encoding
     type: str | None
+    parts: int
+    size: int
+    stored: int
     created_at: int
     expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """The bytes of a claim, as a store has them.
+
+    Attributes:
+        parts: As many as the ticket says; None for a part that is missing.
+        expires_at: When they may be removed (seconds since 1970).
+    """
+
+    parts: Sequence[bytes | None] = field(repr=False)
+    expires_at: int
+
+
+class Reading(Protocol):
+    """Contents that are being read."""
+
+    def result(self) -> Contents | None:
+        """Wait for them; None if no part is there.
+
+        Raises:
+            ClaimStoreError: The store refused, or did not answer.
+        """
+        ...
+
+    def cancel(self) -> None:
+        """Read nothing that is not under way yet."""
+        ...
+
+
+class ContentsStore(Protocol):
+    """Keeps the bytes of claims."""
+
+    def write(self, facts: ClaimFacts, parts: Sequence[bytes | memoryview]) -> None:
+        """Write contents, or write the same contents again.
+
+        A write that fails removes what it wrote, or leaves it to expire.
+        """
+        ...
+
+    def read(self, claim_id: str, parts: int) -> Reading:
+        """Begin to read contents.
+
+        Args:
+            claim_id: Which claim.
+            parts: How many parts the ticket names. It may lie, so a store asks for few parts
+                before it has seen one.
+        """
+        ...
+
+    def remove(self, claim_id: str, parts: int) -> None:
+        """Remove contents; those that are gone already are no error."""
+        ...
+
+    def renew(self, claim_id: str, parts: int, *, expires_at: int) -> None:
+        """Have contents expire later (seconds since 1970); those that are gone stay gone."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,40 +118,87 @@ class Lease:
     """The right of one delivery to a claim.
 
     Attributes:
-        id: Random; purging and putting back need it.
-        until: When it ends (seconds since 1970).
+        id: 128 random bits or more; every later change needs it.
+        seconds: How long it lasts from now, by the store's clock.
     """
 
     id: str
-    until: float
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """A claim with its data.
+class Record:
+    """What a consumer did with a claim.
 
     Attributes:
-        head: What it is.
-        parts: The data; None for a part that is missing.
+        state: `leased`, `handed_over` or `done`.
+        seconds_left: Seconds until its lease ends, by the store's clock; 0 or less if it has run
+            out, or if there is none.
     """
 
-    head: ClaimHead
-    parts: Sequence[bytes | None]
+    state: State
+    seconds_left: float
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a delivery holds it now."""
+        return self.state != "done" and self.seconds_left > 0
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A claim that another delivery has taken.
+class RecordStore(Protocol):
+    """Keeps the records of claims. Every time in it is by one clock, the store's own."""
 
-    Attributes:
-        until: When its lease ends (seconds since 1970).
-    """
+    def now(self) -> float:
+        """Seconds since 1970, by the store's clock as far as it is known; asks nobody."""
+        ...
 
-    until: float
+    def acquire(self, key: str, lease: Lease, *, take_over: bool = False) -> Record | None:
+        """Make a record ours: one conditional write.
+
+        It succeeds where there is no record, where its lease has run out, and where the lease is
+        ours already (a write whose answer was lost may be repeated).
+
+        Args:
+            key: Which record.
+            lease: What it is held with.
+            take_over: Whether one that is `handed_over`, and whose lease has run out, may be
+                acquired too.
+
+        Returns:
+            None if it is ours now; else the record in the way.
+        """
+        ...
+
+    def extend(self, key: str, lease: Lease) -> bool:
+        """Have our lease end `lease.seconds` from now; False if it is no longer ours."""
+        ...
+
+    def hand_over(self, key: str, lease_id: str) -> bool:
+        """Note that the contents are about to be removed, before the handler runs.
+
+        The lease goes on. False, with nothing changed, if it is no longer ours.
+        """
+        ...
+
+    def release(self, key: str, lease_id: str) -> bool:
+        """Remove our record; False, with nothing changed, if another delivery has it."""
+        ...
+
+    def complete(self, key: str, lease_id: str) -> bool:
+        """Note that the work is done: the receipt, kept for `RECORD_SECONDS`.
+
+        A record that somebody removed is written anew. False, with nothing changed, if another
+        delivery has it.
+        """
+        ...
+
+    def look_up(self, key: str) -> Record | None:
+        """The record as it is; None if there is none."""
+        ...
 
 
-class ClaimStore(Protocol):
-    """Keeps claims. Safe to use from several threads and processes.
+class ClaimStore(ContentsStore, RecordStore, Protocol):
+    """Contents and records. Safe to use from several threads and processes.
 
     Every method raises `ClaimStoreError` when the store refuses, `ClaimStoreUnavailable` when it
     does not answer.
@@ -93,66 +206,14 @@ class ClaimStore(Protocol):
 
     @property
     def url(self) -> str:
-        """Names the store in errors and reports."""
+        """Names the store in errors and reports, as the settings do."""
         ...
 
-    def write(self, head: ClaimHead, parts: Sequence[bytes | memoryview]) -> None:
-        """Write a claim, or write it again, not taken.
-
-        Where it fails, what was written is removed, or left to expire.
-        """
-        ...
-
-    def take(self, claim_id: str, parts: int, lease: Lease, *, now: float) -> Claim | Held | None:
-        """Take a claim for a delivery: mark it deleted, lease it, and read it.
-
-        Args:
-            claim_id: Which claim.
-            parts: How many parts the ticket names; read beside the head.
-            lease: What the delivery holds it with; taking it again with the same lease succeeds.
-            now: Seconds since 1970; a lease that ended by then does not count.
-
-        Returns:
-            The claim; `Held` if another lease is running; None if it is gone.
-        """
-        ...
-
-    def read(self, claim_id: str, parts: int, *, now: float) -> Claim | Held | None:
-        """Read a claim and leave it as it is; otherwise as `take`."""
-        ...
-
-    def extend(self, claim_id: str, lease: Lease) -> bool:
-        """Have the lease end at `lease.until`; False if it is no longer ours."""
-        ...
-
-    def renew(self, claim_id: str, parts: int, lease: Lease, *, expires_at: int) -> bool:
-        """Have a claim we hold expire later; False if the lease is no longer ours."""
-        ...
-
-    def put_back(self, claim_id: str, lease: Lease) -> bool:
-        """Undo `take`; False, with nothing changed, if the lease is no longer ours."""
-        ...
-
-    def purge(self, claim_id: str, parts: int, lease: Lease) -> bool:
-        """Remove a claim we hold; False, with nothing changed, if the lease is no longer ours.
-
-        The head goes first: from then on the message counts as handled, and parts that a crash
-        leaves behind expire.
-        """
-        ...
-
-    def discard(self, claim_id: str, parts: int) -> None:
-        """Remove a claim that nobody was told of."""
-        ...
-
-    def look_up(self, claim_id: str, *, now: float) -> ClaimHead | None:
-        """What a reader of the key finds: nothing if the claim is gone or taken."""
-        ...
-
-    def count_rows(self, claim_id: str, parts: int) -> int:
-        """How many rows of a claim are there, head and parts, taken or not."""
+    @property
+    def label(self) -> str:
+        """Names where the records are, as tickets do: `dynamodb:eu-west-1:letsgo-claims`."""
         ...
 
     def close(self) -> None:
-        """Release connections. The store may not be used afterwards."""
+        """Release connections and threads. A store that is used again opens them again."""
         ...

@@ -13,11 +13,9 @@ from pydantic import BaseModel
 from letsgo_queue.attributes import AttributeValue, MessageAttribute, check_attributes
 from letsgo_queue.delays import with_due_time
 from letsgo_queue.errors import LetsGoQueueError, MessageInvalid
-from letsgo_queue.events import Listener
-from letsgo_queue.listeners import Listeners
+from letsgo_queue.events import EnqueueResult, Listener, Listeners
 from letsgo_queue.message import AnyMessage, MessageT, encode
 from letsgo_queue.middleware import Middleware, merge
-from letsgo_queue.result import EnqueueResult
 from letsgo_queue.sending.many import Progress, send_many
 from letsgo_queue.sending.one import Sending, not_sent
 from letsgo_queue.sending.options import check_delay, check_group, make_deduplication_id

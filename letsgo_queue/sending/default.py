@@ -6,8 +6,8 @@ import threading
 from collections.abc import Iterable
 from typing import Unpack
 
+from letsgo_queue.events import EnqueueResult
 from letsgo_queue.message import AnyMessage, MessageT
-from letsgo_queue.result import EnqueueResult
 from letsgo_queue.sending.client import Client, EnqueueManyOptions, EnqueueOptions
 
 

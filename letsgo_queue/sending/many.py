@@ -24,8 +24,8 @@ from letsgo_queue.errors import (
     MessageTooLarge,
     SendFailed,
 )
+from letsgo_queue.events import EnqueueResult
 from letsgo_queue.message import MessageT
-from letsgo_queue.result import EnqueueResult
 from letsgo_queue.sending.one import Sending
 from letsgo_queue.transports.base import ANY_QUEUE_BYTES, MAX_BATCH, Sent, Transport
 

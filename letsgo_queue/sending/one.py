@@ -9,10 +9,8 @@ from collections.abc import Sequence
 from letsgo_queue.attributes import attributes_size
 from letsgo_queue.delays import for_one_send
 from letsgo_queue.errors import SendFailed
-from letsgo_queue.events import MessageNotSent, MessageSent
-from letsgo_queue.listeners import Listeners
+from letsgo_queue.events import EnqueueResult, Listeners, MessageNotSent, MessageSent
 from letsgo_queue.middleware import Middleware, SendContext
-from letsgo_queue.result import EnqueueResult
 from letsgo_queue.transports.base import OutgoingMessage, Transport
 
 logger = logging.getLogger(__name__)

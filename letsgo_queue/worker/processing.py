@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
 from letsgo_queue.delays import seconds_left, sent_on
+from letsgo_queue.envelope import type_of
 from letsgo_queue.errors import LetsGoQueueError, MessageInvalid, Reject, Retry
 from letsgo_queue.events import (
     Event,
@@ -19,7 +20,6 @@ from letsgo_queue.events import (
     MessageRejected,
     MessageSkipped,
 )
-from letsgo_queue.message import type_of
 from letsgo_queue.middleware import Handle, Middleware, merge
 from letsgo_queue.transports.base import ReceivedMessage, Transport
 from letsgo_queue.worker.acknowledging import Acknowledger

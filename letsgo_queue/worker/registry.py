@@ -9,8 +9,9 @@ from typing import Any, TypeAlias, TypeVar
 
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
+from letsgo_queue.envelope import NOT_JSON
 from letsgo_queue.errors import HandlerMissing, MessageInvalid, SettingsInvalid
-from letsgo_queue.message import NOT_JSON, Message, is_claim_check
+from letsgo_queue.message import Message
 from letsgo_queue.middleware import Middleware, middleware_of
 from letsgo_queue.worker.delivery import Delivery
 from letsgo_queue.worker.retries import RetryPolicy

@@ -17,8 +17,7 @@ from typing import Any, overload
 
 from letsgo_queue.aws_lambda.batches import BatchResponse, LambdaEvents
 from letsgo_queue.errors import SettingsInvalid
-from letsgo_queue.events import Listener
-from letsgo_queue.listeners import Listeners
+from letsgo_queue.events import Listener, Listeners
 from letsgo_queue.middleware import Middleware
 from letsgo_queue.sending.client import Client
 from letsgo_queue.sending.default import default_client
