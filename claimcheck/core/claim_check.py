@@ -4,10 +4,12 @@ seal    up to threshold ──────────────────�
         compressed, if the queue takes that ─────> compressed   the ticket carries it
         else ────────────────────────────────────> stored       the ticket has its key
 
-open    takes the claim, so that it is gone for everyone else, and gives the body
-        ├── purge      the work is done: the claim is removed
-        ├── put_back   the work failed: the claim is there again
-        └── neither    a crash: the lease runs out, and the next delivery takes it
+open    acquires the claim, so that it is gone for everyone else, and gives the body
+        ├── complete   the work is done
+        ├── release    the work failed: the claim is back
+        └── neither    a crash: the lease runs out, and the next delivery acquires
+
+`life` has what becomes of a claim, `ticket` what travels in its place.
 """
 
 from __future__ import annotations
@@ -15,28 +17,36 @@ from __future__ import annotations
 import codecs
 import math
 import secrets
-import time
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal, Self, TypeAlias
 
 from claimcheck.core import ticket as tickets
-from claimcheck.core.compression import encode, size_of
-from claimcheck.core.life import Hold, LeasedHold, NoHold, Purge, check_purge, purge_before, settle
+from claimcheck.core.compression import decode, encode, size_of
+from claimcheck.core.life import (
+    Hold,
+    Purge,
+    acquire_claim,
+    acquire_record,
+    check_purge,
+    expiry_of_new,
+    hand_over,
+    sha256_of,
+)
 from claimcheck.core.signing import Signer
 from claimcheck.core.ticket import CarriedTicket, SealedMessage, StoredTicket, Ticket
-from claimcheck.core.untaken import gone, in_progress
-from claimcheck.core.verify import sha256_of, ticket_of, unpack, unpack_carried, whole_parts
 from claimcheck.errors import (
     BodyInvalid,
     BodyTooLarge,
+    ClaimCorrupted,
     SettingsInvalid,
     TicketForged,
     TicketInvalid,
 )
-from claimcheck.stores.base import PART_BYTES, ClaimHead, ClaimStore, Held, Lease
+from claimcheck.stores.base import PART_BYTES, ClaimFacts, ClaimStore, Lease
+from letsgo_queue.envelope import is_sealed, type_in
 
 Route: TypeAlias = Literal["inline", "compressed", "stored"]
 """Which way a message goes."""
@@ -50,18 +60,15 @@ DEFAULT_LEASE_SECONDS = 120
 ANY_QUEUE_BYTES = 262_144
 """What to assume of a queue that does not say: SQS's limit before August 2025."""
 
-EXPIRY_SECONDS = 15 * 24 * 3600
-"""Longer than SQS keeps any message (14 days), counted from its delivery."""
-
-RENEW_AFTER_SECONDS = 12 * 3600
-"""How old a claim is when a failure renews it: not with every retry, since that writes its parts
-again; and often enough that it outlives the message, for which a move to the dead-letter queue, or
-back, starts up to 14 days anew."""
-
-_CLAIM_ID_BYTES = 18  # 144 bits, 24 characters
+_ID_BYTES = 18  # 144 bits, 24 characters
 _CHECKED_AT_ONCE = 65_536
 _MOST_AROUND_DATA = 400
 """Bytes of a ticket beside the data it carries, with a signature and a type of usual length."""
+
+
+def new_lease_id() -> str:
+    """An id for the lease of one delivery; nobody guesses it."""
+    return secrets.token_urlsafe(_ID_BYTES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,9 +95,8 @@ class Sealed:
 class Opened:
     """A body as it was given to `seal`, and the hold on its claim.
 
-    As a context manager it purges the claim when the block ends and puts it back when the block
-    raises. There a refusal of the store is logged, not raised: the claim's lease and expiry settle
-    it.
+    As a context manager it completes the claim when the block ends, and releases it when the block
+    raises. A refusal of the store is logged there, not raised: lease and expiry settle the claim.
 
     Attributes:
         body: The body.
@@ -111,7 +117,7 @@ class Opened:
         self.route = route
         self.claim_id = claim_id
         self._size = size
-        self._hold = hold or NoHold()
+        self._hold = hold
 
     @property
     def size(self) -> int:
@@ -121,21 +127,22 @@ class Opened:
         # What came inline need not be Unicode; what was sealed is.
         return len(self.body if self.body.isascii() else self.body.encode(errors="replace"))
 
-    def extend(self, until: float) -> bool:
-        """Hold the claim until then (seconds since 1970); False if another delivery has it."""
-        return self._hold.extend(until)
+    def extend(self, seconds: float) -> bool:
+        """Hold the claim for so many seconds from now; False if another delivery has it."""
+        return self._hold is None or self._hold.extend(seconds)
 
-    def purge(self) -> bool:
-        """The work is done: remove the claim. False if another delivery has it by now."""
-        return self._hold.purge()
+    def complete(self) -> bool:
+        """The work is done: leave a receipt. False if another delivery has the claim by now."""
+        return self._hold is None or self._hold.complete()
 
-    def put_back(self) -> bool:
-        """The work failed: have the claim there again. False if another delivery has it by now."""
-        return self._hold.put_back()
+    def release(self) -> bool:
+        """The work failed: have the claim back. False if another delivery has it by now."""
+        return self._hold is None or self._hold.release()
 
     def settle(self, *, succeeded: bool) -> None:
-        """The work is over: purge the claim or put it back; what the store refuses is logged."""
-        settle(self._hold, self.claim_id, succeeded=succeeded)
+        """The work is over: complete the claim or release it; a refusal of the store is logged."""
+        if self._hold is not None:
+            self._hold.settle(succeeded=succeeded)
 
     def __enter__(self) -> Self:
         """Nothing more: the claim is held already."""
@@ -147,7 +154,7 @@ class Opened:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Purge, or put back where the block raised."""
+        """Complete, or release where the block raised."""
         self.settle(succeeded=kind is None)
 
 
@@ -164,7 +171,6 @@ class ClaimCheck:
         purge: Purge = "after",
         lease_seconds: float = DEFAULT_LEASE_SECONDS,
         signing_key: str | Sequence[str] | None = None,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         """Make a claim check.
 
@@ -173,12 +179,12 @@ class ClaimCheck:
             threshold: Bytes of body and attributes up to which a message travels untouched.
             inline_limit: Bytes that the queue accepts, instead of asking it.
             max_size: Bytes that a body may have, sealed or opened.
-            purge: When a claim's bytes are removed. `before`: a handler that fails puts them back,
-                a process that is killed loses them. `never`: they expire; for several consumers.
+            purge: When contents are removed. `before`: a handler that fails brings them back, a
+                process that is killed loses them. `never`: they expire, which DynamoDB does not
+                bill.
             lease_seconds: How long a claim is held where the delivery does not say.
             signing_key: Signs tickets, and refuses those that are not signed: one key, or several
                 of which the first signs and all are accepted. At least 16 bytes each.
-            clock: Seconds since 1970.
 
         Raises:
             SettingsInvalid: A number is not positive, `purge` is not known, or a key is too short.
@@ -198,7 +204,6 @@ class ClaimCheck:
         self._lease_seconds = lease_seconds
         keys = [signing_key] if isinstance(signing_key, str) else signing_key
         self._signer = Signer(keys) if keys else None
-        self._clock = clock
 
     def seal(
         self,
@@ -235,9 +240,9 @@ class ClaimCheck:
             )
         size = len(data)
         # What already looks sealed is sealed again: opening gives back exactly what was given.
-        if size + attributes_size <= self._threshold and not tickets.looks_sealed(data):
+        if size + attributes_size <= self._threshold and not is_sealed(data):
             return Sealed(body=data, route="inline", size=size)
-        inside = tickets.type_in(data)
+        inside = type_in(data)
         if type not in {None, inside}:
             raise BodyInvalid(
                 f"the body is to be sealed as a message of type {type!r} but says {inside!r}: "
@@ -260,26 +265,34 @@ class ClaimCheck:
             )
             if len(carried) <= limit:
                 return Sealed(body=carried, route="compressed", size=size)
-        now = int(self._clock())
-        head = ClaimHead(
-            id=secrets.token_urlsafe(_CLAIM_ID_BYTES),
+        facts = ClaimFacts(
+            id=secrets.token_urlsafe(_ID_BYTES),
+            type=inside,
             parts=len(parts),
+            size=size,
             stored=stored,
+            created_at=int(self.store.now()),
+            expires_at=expiry_of_new(self.store, delay_seconds),
+        )
+        ticket = StoredTicket(
+            v=tickets.VERSION,
+            encoding=encoding,
             size=size,
             sha256=sha256,
-            encoding=encoding,
-            type=inside,
-            created_at=now,
-            expires_at=now + int(delay_seconds) + EXPIRY_SECONDS,
+            id=facts.id,
+            parts=facts.parts,
+            stored=stored,
+            expires=facts.expires_at,
+            store=self.store.label,
         )
-        self.store.write(head, parts)
+        self.store.write(facts, parts)
         return Sealed(
-            body=self._write(inside, ticket_of(head)),
+            body=self._write(inside, ticket),
             route="stored",
             size=size,
-            claim_id=head.id,
-            parts=head.parts,
-            stored=head.stored,
+            claim_id=facts.id,
+            parts=facts.parts,
+            stored=stored,
         )
 
     def discard(self, sealed: Sealed) -> None:
@@ -289,7 +302,7 @@ class ClaimCheck:
             ClaimStoreError: It could not be removed; it expires.
         """
         if sealed.claim_id is not None:
-            self.store.discard(sealed.claim_id, sealed.parts)
+            self.store.remove(sealed.claim_id, sealed.parts)
 
     def open(
         self,
@@ -297,95 +310,84 @@ class ClaimCheck:
         *,
         message_id: str | None = None,
         lease_id: str | None = None,
-        lease_until: float | None = None,
-        receive_count: int = 1,
+        lease_seconds: float | None = None,
         purge: Purge | None = None,
+        once: str | None = None,
     ) -> Opened:
-        """Give back the body that was sealed, and take its claim.
+        """Give back the body that was sealed, and acquire its claim.
 
         Args:
             body: What came from the queue, sealed or not.
             message_id: The message's id, for errors.
             lease_id: What this delivery holds the claim with, the same for each try of one
                 delivery; by default a new one. At least 128 random bits.
-            lease_until: When the message can be received again (seconds since 1970); its claim is
-                held as long. By default, or where that has passed, `lease_seconds` from now.
-            receive_count: How often the message has been received, this time included.
+            lease_seconds: How long the message stays invisible, and so how long its claim is held.
+                By default, or where that has passed, the claim check's own.
             purge: In place of the claim check's own.
+            once: A key for this message, the same for each of its deliveries: a message without a
+                claim then gets a record under it, so that its handler does not run again after it
+                succeeded. A message with a claim has a record anyway.
 
         Raises:
-            TicketInvalid: It is sealed, but its ticket is malformed or describes another claim.
+            TicketInvalid: It is sealed, but its ticket is malformed or does not fit it.
             ClaimInProgress: Another delivery holds the claim.
             ClaimAlreadyProcessed: The message was handled; this is a duplicate.
-            ClaimExpired: Nobody fetched the claim in time.
-            ClaimLost: The claim is gone, and whether the message was handled cannot be told.
-            ClaimCorrupted: What is there is not what was sealed; the claim is put back.
-            ClaimStoreError: The claim could not be read.
+            ClaimMissing: The store has nothing of the claim.
+            ClaimLost: The contents were removed before a handler that did not finish.
+            ClaimCorrupted: The bytes are not those that were sealed; the claim is released.
+            ClaimStoreError: The store refused, or did not answer.
         """
+        sealed = self._read(body, message_id)
+        lease = Lease(
+            lease_id or new_lease_id(),
+            # A lease that has ended would hold the claim from nobody.
+            lease_seconds if lease_seconds and lease_seconds > 0 else self._lease_seconds,
+        )
+        what = f"message {message_id or '(no id)'}"
+        if sealed is not None:
+            what += f" of type {sealed.type!r}"
+            if isinstance(sealed.ticket, StoredTicket):
+                return self._open_stored(what, sealed, sealed.ticket, lease, purge or self._purge)
+        hold = acquire_record(self.store, once, lease, what=what) if once is not None else None
+        if sealed is None or not isinstance(sealed.ticket, CarriedTicket):
+            return Opened(body, "inline", hold=hold)
+        try:
+            text = unpack_carried(what, sealed, sealed.ticket)
+        except BaseException:
+            if hold is not None:
+                hold.settle(succeeded=False)
+            raise
+        return Opened(text, "compressed", size=sealed.ticket.size, hold=hold)
+
+    def _read(self, body: str, message_id: str | None) -> SealedMessage | None:
+        """The ticket in a body, if it is one that this claim check accepts."""
+        what = f"message {message_id or '(no id)'}"
         try:
             sealed = tickets.read(body, max_size=self._max_size)
         except TicketInvalid as error:
-            raise type(error)(f"message {message_id or '(no id)'}: {error}.") from None
-        if sealed is None:
-            return Opened(body, "inline")
-        what = f"message {message_id or '(no id)'} of type {sealed.type!r}"
-        if self._signer is not None and not self._signer.accepts(sealed.type, sealed.ticket):
+            raise type(error)(f"{what}: {error}.") from None
+        signer = self._signer
+        if sealed and signer and not signer.accepts(sealed.type, sealed.ticket):
             raise TicketForged(
-                f"{what}: its ticket is not signed with a key that this worker has. Where the "
-                "sender is one of yours, give both the same signing_key."
+                f"{what} of type {sealed.type!r}: its ticket is not signed with a key that this "
+                "worker has. Where the sender is one of yours, give both the same signing_key."
             )
-        if isinstance(sealed.ticket, CarriedTicket):
-            text = unpack_carried(what, sealed, sealed.ticket)
-            return Opened(text, "compressed", size=sealed.ticket.size)
-        what = f"{what} (claim {sealed.ticket.id})"
-        now = self._clock()
-        if lease_until is None or lease_until <= now:
-            # A lease that has ended would hold the claim from nobody.
-            lease_until = now + self._lease_seconds
-        return self._open_stored(
-            what,
-            sealed,
-            sealed.ticket,
-            lease=Lease(lease_id or secrets.token_urlsafe(_CLAIM_ID_BYTES), lease_until),
-            now=now,
-            receive_count=receive_count,
-            purge=purge or self._purge,
-        )
+        return sealed
 
     def _open_stored(
-        self,
-        what: str,
-        sealed: SealedMessage,
-        ticket: StoredTicket,
-        *,
-        lease: Lease,
-        now: float,
-        receive_count: int,
-        purge: Purge,
+        self, what: str, sealed: SealedMessage, ticket: StoredTicket, lease: Lease, purge: Purge
     ) -> Opened:
-        if purge == "never":
-            found = self.store.read(ticket.id, ticket.parts, now=now)
-        else:
-            found = self.store.take(ticket.id, ticket.parts, lease, now=now)
-        if isinstance(found, Held):
-            raise in_progress(what, found.until - now)
-        if found is None:
-            raise gone(what, ticket, now, receive_count, purge)
-        leased = LeasedHold(self.store, found.head, lease, _renewed(found.head, now))
-        hold: Hold = NoHold() if purge == "never" else leased
+        what = f"{what} (claim {ticket.id})"
+        claim, parts = acquire_claim(self.store, ticket, lease, what=what, purge=purge)
+        hold: Hold = claim
         try:
-            parts = whole_parts(what, ticket, sealed.type, found, now)
-            # Each may be freed once it is read, unless it may have to be written again.
+            # Each part may be freed once it is read, unless it may have to be written again.
             kept = [*parts] if purge == "before" else []
-            del found
-            text = unpack(what, sealed, parts)
+            text = _unpack(what, sealed, parts)
             if purge == "before":
-                purged = purge_before(what, leased, kept)
-                if purged is None:
-                    raise in_progress(what, 0.0)
-                hold = purged
+                hold = hand_over(claim, sealed.type, kept, what=what)
         except BaseException:
-            settle(hold, ticket.id, succeeded=False)
+            hold.settle(succeeded=False)
             raise
         return Opened(text, "stored", size=ticket.size, claim_id=ticket.id, hold=hold)
 
@@ -401,10 +403,42 @@ class ClaimCheck:
         return (queue_limit() if queue_limit else None) or ANY_QUEUE_BYTES
 
 
-def _renewed(head: ClaimHead, now: float) -> int | None:
-    """When a claim is to expire if the work on it fails; None while it is young."""
-    expires_at = int(now) + EXPIRY_SECONDS
-    return expires_at if expires_at - head.expires_at >= RENEW_AFTER_SECONDS else None
+def unpack_carried(what: str, sealed: SealedMessage, ticket: CarriedTicket) -> str:
+    """The body in a ticket that carries it.
+
+    Args:
+        what: The message, for errors.
+        sealed: The message as it travelled.
+        ticket: Its ticket.
+
+    Raises:
+        TicketInvalid: The data is not base64, or the type inside is another.
+        ClaimCorrupted: The data is not what was sealed.
+    """
+    try:
+        data = b64decode(ticket.data, validate=True)
+    except ValueError:
+        raise TicketInvalid(f"{what}: the data in its ticket is not base64.") from None
+    if sha256_of([data]) != ticket.sha256:
+        raise ClaimCorrupted(
+            f"{what}: the data in its ticket is not what was sealed (its SHA-256 differs)."
+        )
+    return _unpack(what, sealed, [data])
+
+
+def _unpack(what: str, sealed: SealedMessage, parts: list[bytes]) -> str:
+    """The body in the encoded bytes, which are taken out of the list."""
+    try:
+        text = decode(sealed.ticket.encoding, parts, sealed.ticket.size)
+    except ClaimCorrupted as error:
+        raise ClaimCorrupted(f"{what}: {error}.") from None
+    except UnicodeDecodeError:
+        raise ClaimCorrupted(f"{what}: the sealed bytes are not text.") from None
+    if sealed.type != type_in(text):
+        raise TicketInvalid(
+            f"{what}: another type was sealed than the message says it has. It was not handled."
+        )
+    return text
 
 
 def _to_bytes(body: str | bytes) -> bytes:

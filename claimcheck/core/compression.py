@@ -1,17 +1,17 @@
 """Zstandard, and the limits that keep a hostile frame from costing memory.
 
 A frame is inflated only if its header states the size that was promised, so the memory it takes is
-known before any is spent. What it inflates to is checked by zstd's own checksum.
+known before any is spent. Zstd's own checksum covers the result.
 
-A frame is made in the parts that a store keeps, and inflated from them, and a text is made of small
-pieces: no second copy of a large body is made.
+A frame is made in the parts that a store keeps, and inflated from them in small pieces, so that no
+second copy of a large body is made.
 """
 
 from __future__ import annotations
 
 import codecs
 from collections.abc import Iterator, Sequence
-from typing import IO, Literal, TypeAlias, cast
+from typing import Literal, TypeAlias
 
 import zstandard
 
@@ -30,13 +30,16 @@ HARD_LEVEL = 9
 HARD_REACH = 1.2
 """How far over its aim a body may be for `HARD_LEVEL` to be worth a try."""
 
-_PIECE_BYTES = 4_096
-"""Small, since one wide character makes all of a piece wide."""
+_TEXT_BYTES = 4_096
+"""Bytes decoded at once: few, since one wide character makes all of a piece wide."""
+
+_INPUT_BYTES = 512
+"""Bytes inflated at once. A hostile block of 4 bytes inflates to 128 KB, so this bounds how far a
+frame gets beyond its size before it is stopped: 16 MB."""
+
+_WRITE_BYTES = 16_384
 
 _LONGEST_FRAME_HEADER = 18
-_BLOCK_HEADER_BYTES = 3
-_RUN_LENGTH_BLOCK = 1
-_CHECKSUM_BYTES = 4
 
 
 def encode(
@@ -87,7 +90,7 @@ def decode(encoding: Encoding, parts: list[bytes], size: int) -> str:
 
     Raises:
         ClaimCorrupted: The parts do not hold exactly `size` bytes, or are damaged.
-        UnicodeDecodeError: It is no text.
+        UnicodeDecodeError: The bytes are no text.
     """
     pieces = _inflate(parts, size) if encoding == "zstd" else _as_they_are(parts, size)
     # Decoded at once, it would be there twice more: as bytes, and as text of a narrower kind.
@@ -97,79 +100,53 @@ def decode(encoding: Encoding, parts: list[bytes], size: int) -> str:
     return "".join(text)
 
 
-class _Source:
-    """Parts as one file to read from; each is taken out of its list when its turn comes."""
-
-    def __init__(self, parts: list[bytes]) -> None:
-        self._parts = parts
-        self._part = b""
-        self._at = 0
-
-    def read(self, size: int) -> bytes:
-        """Up to so many of the next bytes; none at the end."""
-        while self._at == len(self._part) and self._parts:
-            self._part, self._at = self._parts.pop(0), 0
-        found = self._part[self._at : self._at + size]
-        self._at += len(found)
-        return found
-
-
-def _as_they_are(parts: list[bytes], size: int) -> Iterator[bytes]:
+def _as_they_are(parts: list[bytes], size: int) -> Iterator[memoryview]:
     if size_of(parts) != size:
         raise ClaimCorrupted(f"{size_of(parts):,} bytes are there, {size:,} were sealed")
-    source = _Source(parts)
-    while piece := source.read(_PIECE_BYTES):
-        yield piece
+    yield from _pieces(parts, _TEXT_BYTES)
 
 
 def _inflate(parts: list[bytes], size: int) -> Iterator[bytes]:
-    """Inflate a frame in pieces, none of which goes beyond `size`."""
+    """Inflate one frame that states `size`, and that ends with the last part."""
+    left = size
+    frame = zstandard.ZstdDecompressor().decompressobj(write_size=_WRITE_BYTES)
     try:
-        header = _bytes_at(parts, 0, 0, _LONGEST_FRAME_HEADER)
-        if zstandard.get_frame_parameters(header).content_size != size:
+        # `frame_content_size` reads the header only.
+        if zstandard.frame_content_size(b"".join(_first_bytes(parts))) != size:
             raise ClaimCorrupted(
                 f"the zstd frame does not state the {size:,} bytes that were sealed"
             )
-        if _end_of(parts, header) != size_of(parts):
-            raise ClaimCorrupted("the zstd frame is cut short, or something follows it")
-        left = size
-        # It asks of a file no more than `read`.
-        source = cast("IO[bytes]", _Source(parts))
-        with zstandard.ZstdDecompressor().stream_reader(source) as reader:
-            while piece := reader.read(_PIECE_BYTES):
-                left -= len(piece)
-                if left < 0:
-                    break
-                yield piece
+        for piece in _pieces(parts, _INPUT_BYTES):
+            if frame.eof:
+                raise ClaimCorrupted("something follows the zstd frame")
+            inflated = frame.decompress(piece)
+            left -= len(inflated)
+            if left < 0:
+                break
+            yield inflated
     except zstandard.ZstdError as error:
         raise ClaimCorrupted(f"the zstd frame is damaged ({error})") from None
     if left:
         raise ClaimCorrupted("the zstd frame does not hold the bytes that it states")
+    if not frame.eof:
+        raise ClaimCorrupted("the zstd frame is cut short")
+    if frame.unused_data:
+        raise ClaimCorrupted("something follows the zstd frame")
 
 
-def _end_of(parts: Sequence[bytes], header: bytes) -> int:
-    """Where a frame ends, by its own account: zstandard reads on, and stops short, without a word.
-
-    https://datatracker.ietf.org/doc/html/rfc8878#name-blocks
-    """
-    at = zstandard.frame_header_size(header)
-    last, length = 0, size_of(parts)
-    number, begins = 0, 0  # the part in which `at` is
-    while not last and at < length:
-        while at >= begins + len(parts[number]):
-            begins += len(parts[number])
-            number += 1
-        header_bytes = _bytes_at(parts, number, at - begins, _BLOCK_HEADER_BYTES)
-        block = int.from_bytes(header_bytes, "little")
-        last, kind, size = block & 1, block >> 1 & 3, block >> 3
-        at += _BLOCK_HEADER_BYTES + (1 if kind == _RUN_LENGTH_BLOCK else size)
-    return at + _CHECKSUM_BYTES * zstandard.get_frame_parameters(header).has_checksum
+def _first_bytes(parts: list[bytes]) -> Iterator[bytes]:
+    """Enough for the header of a frame, which parts that are too small may share."""
+    wanted = _LONGEST_FRAME_HEADER
+    for part in parts:
+        yield part[:wanted]
+        wanted -= len(part)
+        if wanted <= 0:
+            return
 
 
-def _bytes_at(parts: Sequence[bytes], number: int, at: int, count: int) -> bytes:
-    """`count` bytes from there in that part on, or as many as there are."""
-    found = b""
-    while len(found) < count and number < len(parts):
-        found += parts[number][at : at + count - len(found)]
-        number, at = number + 1, 0
-    return found
+def _pieces(parts: list[bytes], size: int) -> Iterator[memoryview]:
+    """Small pieces of the parts, each of which leaves the list when its turn comes."""
+    while parts:
+        part = memoryview(parts.pop(0))
+        for start in range(0, len(part), size):
+            yield part[start : start + size]

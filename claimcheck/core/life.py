@@ -1,23 +1,61 @@
-"""The hold that a delivery has on its claim while the handler runs, and the ways it ends."""
+"""The life of a claim, from the delivery of its message to its end.
+
+    delivery    acquire the record, and read the contents beside it: the claim is gone for others
+    success     complete the record, then remove the contents; the message is acknowledged after it
+    failure     release the record: the claim is back
+    crash       the lease runs out with the message's visibility; the next delivery acquires
+
+What a delivery finds, and does:
+
+    record                       contents      meaning           the delivery
+    none, or its lease run out   there         to be processed   acquires, and runs the handler
+    held by another              any           in progress       ClaimInProgress: comes back later
+    done                         any           a duplicate       ClaimAlreadyProcessed
+    handed over, lease run out   gone          a crash           ClaimLost
+    none                         gone          nobody can tell   ClaimMissing, ClaimExpired
+    any                          damaged       damaged           ClaimCorrupted, and releases
+
+Nothing counts as handled because it was not found: only a receipt says so.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol, TypeAlias, get_args
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias, get_args
 
-from claimcheck.errors import ClaimStoreError, SettingsInvalid
-from claimcheck.stores.base import ClaimHead, ClaimStore, Lease
+from claimcheck.core.ticket import StoredTicket
+from claimcheck.errors import (
+    ClaimAlreadyProcessed,
+    ClaimCheckError,
+    ClaimCorrupted,
+    ClaimExpired,
+    ClaimInProgress,
+    ClaimLost,
+    ClaimMissing,
+    ClaimStoreError,
+    SettingsInvalid,
+)
+from claimcheck.stores.base import ClaimFacts, ClaimStore, Contents, Lease, Record
 
 logger = logging.getLogger(__name__)
 
-WRITE_AGAIN_PAUSES_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
-"""How long to wait before a claim that was purged too early is written once more."""
+CONTENTS_SECONDS = 15 * 24 * 3600
+"""How long contents are kept: longer than SQS keeps a message (14 days), from its delivery on."""
+
+RENEW_AFTER_SECONDS = 12 * 3600
+"""How old contents are when a failure renews them. Not each failure does, since that writes them
+again; but a message may spend 14 days on its queue and 14 more on the dead-letter queue, and it is
+a failure that moves it there."""
+
+STORE_PAUSES_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
+"""How long to wait before a store that refused is asked again, where contents are only here."""
 
 Purge: TypeAlias = Literal["after", "before", "never"]
-"""When a claim's bytes are removed: after the handler, before it, or when they expire."""
+"""When contents are removed: after the handler, before it, or by their expiry."""
 
 
 def check_purge(purge: str) -> None:
@@ -30,170 +68,312 @@ def check_purge(purge: str) -> None:
         raise SettingsInvalid(f"purge={purge!r}: give 'after', 'before' or 'never'.")
 
 
-class Hold(Protocol):
-    """A hold on a claim. Each method is False where another delivery has the claim by now."""
+@dataclass(slots=True)
+class Hold:
+    """What a delivery holds while its handler runs: a record, and with it a claim.
 
-    def extend(self, until: float) -> bool:
-        """Keep the claim until then (seconds since 1970)."""
-        ...
-
-    def purge(self) -> bool:
-        """The work is done: remove the claim."""
-        ...
-
-    def put_back(self) -> bool:
-        """The work failed: have the claim there again."""
-        ...
-
-
-class NoHold:
-    """For a message that has no claim, or whose claim is left to expire."""
-
-    def extend(self, until: float) -> bool:
-        """Nothing to keep."""
-        del until
-        return True
-
-    def purge(self) -> bool:
-        """Nothing to remove."""
-        return True
-
-    def put_back(self) -> bool:
-        """Nothing was taken."""
-        return True
-
-
-@dataclass(frozen=True, slots=True)
-class LeasedHold:
-    """For a claim that is taken, and whose bytes are there until the work is done.
+    Each method returns False, and changes nothing, where another delivery has the record by now.
 
     Attributes:
         store: Where it is.
-        head: What it is.
-        lease: What it is held with.
-        renewed: When it is to expire if the work fails (seconds since 1970); None to leave that.
+        key: The record.
+        lease_id: What it is held with.
     """
 
     store: ClaimStore
-    head: ClaimHead
-    lease: Lease
-    renewed: int | None
+    key: str
+    lease_id: str
 
-    def extend(self, until: float) -> bool:
-        """Have the lease end later."""
-        return self.store.extend(self.head.id, Lease(self.lease.id, until))
+    def extend(self, seconds: float) -> bool:
+        """Hold it for so many seconds from now."""
+        return self.store.extend(self.key, Lease(self.lease_id, seconds))
 
-    def purge(self) -> bool:
-        """Remove head and parts."""
-        return self.store.purge(self.head.id, self.head.parts, self.lease)
+    def complete(self) -> bool:
+        """The work is done: leave the receipt."""
+        return self.store.complete(self.key, self.lease_id)
 
-    def put_back(self) -> bool:
-        """Remove the delete marker, and renew the claim where it has grown old."""
-        if self.renewed is not None:
-            self._renew(self.renewed)
-        return self.store.put_back(self.head.id, self.lease)
+    def release(self) -> bool:
+        """The work failed: have the message to be processed again."""
+        return self.store.release(self.key, self.lease_id)
 
-    def _renew(self, expires_at: int) -> None:
+    def settle(self, *, succeeded: bool) -> None:
+        """End the hold, come what may.
+
+        A refusal of the store is logged, not raised: the work itself is done or has failed already,
+        and the lease and the expiry settle the rest.
+        """
         try:
-            self.store.renew(self.head.id, self.head.parts, self.lease, expires_at=expires_at)
+            still_ours = self.complete() if succeeded else self.release()
         except ClaimStoreError as error:
-            logger.warning("claim %s expires when it did before: %s", self.head.id, error)
-
-
-@dataclass(frozen=True, slots=True)
-class PurgedHold:
-    """For a claim whose bytes were removed before the handler, and are kept here until it ends."""
-
-    store: ClaimStore
-    head: ClaimHead
-    parts: Sequence[bytes] = field(repr=False)
-
-    def extend(self, until: float) -> bool:
-        """Nobody else can take what is gone."""
-        del until
-        return True
-
-    def purge(self) -> bool:
-        """Done already."""
-        return True
-
-    def put_back(self) -> bool:
-        """Write the claim again."""
-        _write_again(self.store, self.head, self.parts)
-        return True
-
-
-@dataclass(frozen=True, slots=True)
-class PurgingHold(LeasedHold):
-    """For a claim whose removal before the handler the store did not confirm."""
-
-    parts: Sequence[bytes] = field(repr=False)
-
-    def put_back(self) -> bool:
-        """Remove the delete marker, or write again what is gone."""
-        if LeasedHold.put_back(self):
-            return True
-        if self.store.count_rows(self.head.id, 0):
-            return False
-        _write_again(self.store, self.head, self.parts)
-        return True
-
-
-def _write_again(store: ClaimStore, head: ClaimHead, parts: Sequence[bytes]) -> None:
-    """Write a claim whose bytes are nowhere else; worth some patience."""
-    for pause in (*WRITE_AGAIN_PAUSES_SECONDS, None):
-        try:
-            store.write(head, parts)
-        except ClaimStoreError:
-            if pause is None:
-                logger.error(  # noqa: TRY400  the error itself is logged where it arrives
-                    "claim %s was removed before its handler (purge='before') and could not be "
-                    "written back: its payload is lost. Enqueue the work again.",
-                    head.id,
-                )
-                raise
-            time.sleep(pause)
-        else:
+            logger.warning(
+                "record %s could not be %s; its lease and its expiry settle it: %s",
+                self.key,
+                "completed" if succeeded else "released",
+                error,
+            )
             return
+        if not still_ours:
+            logger.warning(
+                "record %s: its lease ran out and another delivery has it; nothing was changed",
+                self.key,
+            )
 
 
-def purge_before(what: str, hold: LeasedHold, parts: Sequence[bytes]) -> Hold | None:
-    """Remove a claim whose bytes are at hand, and keep them for putting it back.
+@dataclass(slots=True)
+class ClaimHold(Hold):
+    """The hold on a claim whose contents are in the store.
+
+    Attributes:
+        ticket: What the message says of it.
+        keep: Whether the contents stay until they expire.
+        expires_at: When they expire (seconds since 1970).
+    """
+
+    ticket: StoredTicket
+    keep: bool = False
+    expires_at: int = 0
+
+    def complete(self) -> bool:
+        """Leave the receipt, then remove the contents, which expire where that fails."""
+        if not Hold.complete(self):
+            return False
+        if not self.keep:
+            try:
+                self.store.remove(self.ticket.id, self.ticket.parts)
+            except ClaimStoreError as error:
+                logger.warning("claim %s: its contents are left to expire: %s", self.key, error)
+        return True
+
+    def release(self) -> bool:
+        """Have the claim back, renewed where it has grown old."""
+        expires_at = _expiry_from(self.store.now())
+        if expires_at - self.expires_at >= RENEW_AFTER_SECONDS:
+            try:
+                self.store.renew(self.ticket.id, self.ticket.parts, expires_at=expires_at)
+            except ClaimStoreError as error:
+                logger.warning("claim %s expires when it did before: %s", self.key, error)
+        return Hold.release(self)
+
+
+@dataclass(slots=True)
+class HandedOverHold(Hold):
+    """The hold on a claim whose contents were removed before the handler; they are here only.
+
+    Attributes:
+        facts: What the contents were written with.
+        parts: The contents.
+    """
+
+    facts: ClaimFacts
+    parts: Sequence[bytes] = field(repr=False)
+
+    def release(self) -> bool:
+        """Write the contents again, then release the record."""
+        self._write_again()
+        return Hold.release(self)
+
+    def _write_again(self) -> None:
+        for pause in (*STORE_PAUSES_SECONDS, None):
+            try:
+                self.store.write(self.facts, self.parts)
+            except ClaimStoreError:
+                if pause is None:
+                    logger.error(  # noqa: TRY400  whoever called logs the error itself
+                        "claim %s was removed before its handler (purge='before') and could not be "
+                        "written back: its payload is lost. Enqueue the work again.",
+                        self.key,
+                    )
+                    raise
+                time.sleep(pause)
+            else:
+                return
+
+
+def acquire_record(store: ClaimStore, key: str, lease: Lease, *, what: str) -> Hold:
+    """Acquire a record that has no contents, for a message that is handled once.
+
+    Args:
+        store: Where it is.
+        key: Which record.
+        lease: What to hold it with.
+        what: The message, for errors.
+
+    Raises:
+        ClaimInProgress: Another delivery holds it.
+        ClaimAlreadyProcessed: The message was handled.
+        ClaimStoreError: The store refused, or did not answer.
+    """
+    if blocking := store.acquire(key, lease):
+        raise _why_not(blocking, what)
+    return Hold(store, key, lease.id)
+
+
+def acquire_claim(
+    store: ClaimStore, ticket: StoredTicket, lease: Lease, *, what: str, purge: Purge
+) -> tuple[ClaimHold, list[bytes]]:
+    """Acquire a claim: its record, and its contents, checked against the ticket.
+
+    Args:
+        store: Where it is.
+        ticket: What the message says of it.
+        lease: What to hold it with.
+        what: The message and its claim, for errors.
+        purge: When its contents are removed.
 
     Returns:
-        The hold; None, with nothing changed, if the lease is no longer ours.
+        The hold, and the parts of the contents.
+
+    Raises:
+        ClaimCheckError: As in the table above; no record is held then.
+        ClaimStoreError: The store refused, or did not answer.
     """
-    store, head = hold.store, hold.head
-    if hold.renewed is not None:
-        head = replace(head, expires_at=hold.renewed)
+    hold = ClaimHold(store, record_key(ticket), lease.id, ticket, keep=purge == "never")
+    reading = store.read(ticket.id, ticket.parts)
     try:
-        removed = hold.purge()
-    except ClaimStoreError as error:
-        # Whether it was removed nobody can tell, and the bytes may be here only: so the handler
-        # runs, and its end settles what is left.
-        logger.warning("%s could not be purged before its handler: %s", what, error)
-        return PurgingHold(store, head, hold.lease, hold.renewed, parts)
-    return PurgedHold(store, head, parts) if removed else None
+        contents = None
+        handed_over = False
+        if blocking := store.acquire(hold.key, lease):
+            if blocking.state != "handed_over" or blocking.is_held:
+                raise _why_not(blocking, what)
+            # Whole contents were never removed, or a failure brought them back.
+            handed_over = True
+            contents = reading.result()
+            if contents is None or None in contents.parts:
+                raise _lost(what)
+            if blocking := store.acquire(hold.key, lease, take_over=True):
+                raise _why_not(blocking, what)
+        try:
+            if not handed_over:
+                contents = reading.result()
+            if contents is None:
+                raise _missing(store, ticket, what)
+            hold.expires_at = contents.expires_at
+            return hold, _whole_parts(store, ticket, contents, what)
+        except BaseException:
+            hold.settle(succeeded=False)
+            raise
+    finally:
+        reading.cancel()
 
 
-def settle(hold: Hold, claim_id: str | None, *, succeeded: bool) -> None:
-    """Purge a claim or put it back, come what may.
+def hand_over(
+    hold: ClaimHold, message_type: str | None, parts: Sequence[bytes], *, what: str
+) -> HandedOverHold:
+    """Remove contents before their handler runs, and keep them here in case it fails.
 
-    A refusal of the store is logged, not raised: the work itself is done or has failed already, and
-    the claim's lease and expiry settle the rest.
+    Args:
+        hold: The hold on the claim.
+        message_type: The message's type.
+        parts: The contents.
+        what: The message and its claim, for errors.
+
+    Raises:
+        ClaimInProgress: Another delivery acquired the claim meanwhile.
+        ClaimStoreError: The store did not confirm it. The handler must not run: the claim is back,
+            or its lease brings it back.
     """
+    ticket = hold.ticket
+    facts = ClaimFacts(
+        id=ticket.id,
+        type=message_type,
+        parts=ticket.parts,
+        size=ticket.size,
+        stored=ticket.stored,
+        created_at=ticket.expires - CONTENTS_SECONDS,
+        expires_at=max(hold.expires_at, _expiry_from(hold.store.now())),
+    )
+    after = HandedOverHold(hold.store, hold.key, hold.lease_id, facts, parts)
+    if not hold.store.hand_over(hold.key, hold.lease_id):
+        raise _why_not(Record("leased", 0.0), what)
     try:
-        still_ours = hold.purge() if succeeded else hold.put_back()
-    except ClaimStoreError as error:
-        logger.warning(
-            "claim %s could not be %s; its lease and expiry settle it: %s",
-            claim_id,
-            "purged" if succeeded else "put back",
-            error,
+        hold.store.remove(ticket.id, ticket.parts)
+    except BaseException:
+        after.settle(succeeded=False)
+        raise
+    return after
+
+
+def record_key(ticket: StoredTicket) -> str:
+    """The key of the record that a claim's only consumer has."""
+    return f"{ticket.id}@"
+
+
+def expiry_of_new(store: ClaimStore, delay_seconds: float) -> int:
+    """When contents that are written now expire (seconds since 1970)."""
+    return _expiry_from(store.now() + delay_seconds)
+
+
+def sha256_of(parts: Sequence[bytes | memoryview]) -> str:
+    """The hex digest of parts, in order."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _expiry_from(now: float) -> int:
+    return int(now) + CONTENTS_SECONDS
+
+
+def _why_not(record: Record, what: str) -> ClaimCheckError:
+    """Why a record cannot be acquired."""
+    if record.state == "done":
+        return ClaimAlreadyProcessed(
+            f"{what} was handled before: its receipt says so, and this delivery is a duplicate."
         )
-        return
-    if not still_ours:
-        logger.warning(
-            "claim %s: the lease ran out and another delivery took it; nothing was changed",
-            claim_id,
+    return ClaimInProgress(
+        f"{what} is being handled by another delivery. It is tried again when that one's lease "
+        "ends.",
+        retry_after=max(record.seconds_left, 0.0),
+    )
+
+
+def _lost(what: str) -> ClaimLost:
+    return ClaimLost(
+        f"{what}: its contents were removed before the handler of an earlier delivery ran "
+        "(purge='before'), and that delivery never ended. Check how far the work came, and enqueue "
+        "it again if it was not done."
+    )
+
+
+def _missing(store: ClaimStore, ticket: StoredTicket, what: str) -> ClaimMissing:
+    where = (
+        f"the sender's store is {ticket.store}, and this is {store.label}"
+        if ticket.store != store.label
+        else f"this is the sender's store, {store.label}"
+    )
+    if store.now() >= ticket.expires:
+        return ClaimExpired(
+            f"{what}: nothing is left of its claim, which was kept until "
+            f"{time.strftime('%Y-%m-%d %H:%M', time.gmtime(ticket.expires))} UTC ({where}). The "
+            "message waited longer than that. If the work was not done, enqueue it again."
         )
+    return ClaimMissing(
+        f"{what}: the store has neither contents nor record of its claim ({where}). Whether it was "
+        "handled cannot be told, so it stays on its queue. "
+        + (
+            "Give this reader the sender's CLAIMCHECK_STORE, then redrive the message."
+            if ticket.store != store.label
+            else "Check that account and region are the sender's too, that TTL is on `expires_at`, "
+            "and that nobody removed items or restored the table."
+        )
+    )
+
+
+def _whole_parts(
+    store: ClaimStore, ticket: StoredTicket, contents: Contents, what: str
+) -> list[bytes]:
+    parts = [part for part in contents.parts if part is not None]
+    if missing := ticket.parts - len(parts):
+        if store.now() >= contents.expires_at:
+            raise ClaimExpired(f"{what}: {missing} of {ticket.parts} parts have expired.")
+        raise ClaimCorrupted(
+            f"{what}: {missing} of {ticket.parts} parts are missing. The claim was released for "
+            "inspection."
+        )
+    if sha256_of(parts) != ticket.sha256:
+        raise ClaimCorrupted(
+            f"{what}: the stored bytes are not those that were sealed (their SHA-256 differs). The "
+            "claim was released for inspection."
+        )
+    return parts

@@ -4,24 +4,26 @@
                                          "sha256": "<hex>", "data": "<base64>"}}
     {"type": "order:new", "claimCheck": {"v": 1, "encoding": "zstd", "size": 1002933,
                                          "sha256": "<hex>", "id": "<claim id>", "parts": 1,
-                                         "stored": 286003, "expires": 1796745600}}
+                                         "stored": 286003, "expires": 1796745600,
+                                         "store": "dynamodb:eu-west-1:letsgo-claims"}}
 
-`type` stays outside so that a message can be routed without being opened. A ticket comes from
-whoever can write to the queue, so every field is checked and bounded before anything is done with
-it, and it never says where to look: table and region come from the settings only.
+`type` stays outside so that a message can be routed without being opened. Whoever can write to the
+queue can write a ticket, so every field is checked and bounded before anything is done with it. A
+ticket never says which server to contact: `store` is a name to compare with, and tables, regions
+and hosts come from the settings only.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from claimcheck.core.compression import Encoding
 from claimcheck.errors import TicketInvalid, TicketUnsupported
+from letsgo_queue.envelope import CLAIM_CHECK, sealed_fields
 
 VERSION = 1
 ENCODINGS: frozenset[Encoding] = frozenset({"zstd", "identity"})
@@ -29,11 +31,6 @@ ENCODINGS: frozenset[Encoding] = frozenset({"zstd", "identity"})
 MIN_PART_BYTES = 65_536
 """No part but the last is smaller, which bounds how many a ticket may name."""
 
-_FIELD = "claimCheck"
-_MARKER = f'"{_FIELD}"'
-_MARKER_IN_BYTES = _MARKER.encode()
-_LEADING_TYPE = re.compile(r'\{"type":("(?:[^"\\]|\\.)*")[,}]')
-_LEADING_TYPE_IN_BYTES = re.compile(_LEADING_TYPE.pattern.encode())
 _SHA256 = r"^[0-9a-f]{64}$"
 _LATEST = 2**53 - 1
 
@@ -66,12 +63,14 @@ class StoredTicket(_Ticket):
         parts: How many parts there are.
         stored: Bytes of all parts.
         expires: When the claim may be gone (seconds since 1970).
+        store: The label of the store that the sender wrote to.
     """
 
     id: str = Field(pattern=r"^[A-Za-z0-9_-]{22,64}$")
     parts: int = Field(ge=1)
     stored: int = Field(ge=1)
     expires: int = Field(ge=0, le=_LATEST)
+    store: str = Field(pattern=r"^[\x20-\x7e]{1,200}$")
 
 
 Ticket: TypeAlias = CarriedTicket | StoredTicket
@@ -93,17 +92,7 @@ class SealedMessage:
 def write(message_type: str | None, ticket: Ticket) -> bytes:
     """The body that travels."""
     fields = {} if message_type is None else {"type": message_type}
-    return to_json({**fields, _FIELD: ticket}, exclude_none=True)
-
-
-def may_be_sealed(body: str | bytes) -> bool:
-    """Whether a body is worth a closer look; most are not, and this costs next to nothing."""
-    return _MARKER in body if isinstance(body, str) else _MARKER_IN_BYTES in body
-
-
-def looks_sealed(body: str | bytes) -> bool:
-    """Whether `read` would take `body` for a sealed message, well-formed or not."""
-    return _sealed_fields(body) is not None
+    return to_json({**fields, CLAIM_CHECK: ticket}, exclude_none=True)
 
 
 def read(body: str, *, max_size: int) -> SealedMessage | None:
@@ -119,46 +108,13 @@ def read(body: str, *, max_size: int) -> SealedMessage | None:
     Raises:
         TicketInvalid: It is sealed, but not as it should be.
     """
-    fields = _sealed_fields(body)
+    fields = sealed_fields(body)
     if fields is None:
         return None
     message_type = fields.get("type")
     if message_type is not None and not isinstance(message_type, str):
         raise TicketInvalid("its `type` is not text")
-    return SealedMessage(message_type, _check(fields[_FIELD], max_size))
-
-
-def type_in(body: str | bytes) -> str | None:
-    """The type of a LetsGo message; None if `body` is something else.
-
-    A body as LetsGo writes it starts with its type, which spares parsing the rest.
-    """
-    try:
-        leading = (
-            _LEADING_TYPE.match(body)
-            if isinstance(body, str)
-            else _LEADING_TYPE_IN_BYTES.match(body)
-        )
-        if leading:
-            return str(from_json(leading[1]))
-        fields: object = from_json(body)
-    except ValueError:
-        return None
-    message_type = fields.get("type") if isinstance(fields, dict) else None
-    return message_type if isinstance(message_type, str) else None
-
-
-def _sealed_fields(body: str | bytes) -> dict[str, Any] | None:
-    """The fields of a body that has the shape of a sealed message."""
-    if not may_be_sealed(body):
-        return None
-    try:
-        fields: object = from_json(body)
-    except (ValueError, TypeError):  # TypeError: a str that is not Unicode
-        return None
-    if isinstance(fields, dict) and _FIELD in fields and fields.keys() <= {"type", _FIELD}:
-        return fields
-    return None
+    return SealedMessage(message_type, _check(fields[CLAIM_CHECK], max_size))
 
 
 def _check(fields: object, max_size: int) -> Ticket:
