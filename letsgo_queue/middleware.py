@@ -12,16 +12,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias, TypeVar
+from typing import ClassVar, Generic, Never, TypeAlias
+
+from typing_extensions import TypeVar
 
 from letsgo_queue.events import EnqueueResult, Event
 from letsgo_queue.transports.base import OutgoingMessage, Transport
-from letsgo_queue.worker.delivery import Delivery
+from letsgo_queue.worker.delivery import IncomingMessage
 
-Handle: TypeAlias = Callable[[Delivery], None]
+Handle: TypeAlias = Callable[[IncomingMessage], None]
 """The rest of the way to the handler, and the handler."""
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., object])
+
+OwnResultT_co = TypeVar("OwnResultT_co", bound=EnqueueResult, default=Never, covariant=True)
 
 _MIDDLEWARE = "__letsgo_middleware__"
 
@@ -41,11 +45,20 @@ class SendContext:
     has_listeners: bool = True
 
 
-class Middleware:
+class Middleware(Generic[OwnResultT_co]):
     """Base class: every hook does nothing, and a subclass fills in those it needs.
 
     One instance may serve several clients and workers, on several threads.
+
+    A middleware whose `after_send` gives a result of its own says so to type checkers, with
+    `class Mine(Middleware[MyResult])`: a client that has it returns `MyResult` from `enqueue`.
+
+    Attributes:
+        kind: Of several middlewares of one kind only the innermost runs. None, the default, lets
+            any number of them run.
     """
+
+    kind: ClassVar[str | None] = None
 
     def prepare(self, queue: str) -> None:
         """Called when a worker starts on the queue of that URL. What it raises stops the worker."""
@@ -63,19 +76,19 @@ class Middleware:
     def send_failed(self, message: OutgoingMessage, error: Exception) -> None:
         """Undo `before_send`: the message was not sent, or nobody knows (`SendUncertain`)."""
 
-    def handle(self, delivery: Delivery, call_next: Handle) -> None:
-        """Handle a delivery: `call_next(delivery)` goes on to the handler.
+    def handle(self, message: IncomingMessage, call_next: Handle) -> None:
+        """Handle a message: `call_next(message)` goes on to the handler.
 
         Returning acknowledges the message, with or without the handler having run; raising leaves
         it to the queue's retries.
         """
-        call_next(delivery)
+        call_next(message)
 
 
 def use_middleware(*middleware: Middleware) -> Callable[[FunctionT], FunctionT]:
     """Decorate a handler with middleware of its own, inside that of its worker.
 
-    Where both have middleware of the same class, the handler's replaces the worker's.
+    Where both have middleware of one `kind`, the handler's replaces the worker's.
     """
 
     def decorate(function: FunctionT) -> FunctionT:
@@ -91,7 +104,14 @@ def middleware_of(function: Callable[..., object]) -> tuple[Middleware, ...]:
     return found
 
 
-def merge(outer: tuple[Middleware, ...], inner: tuple[Middleware, ...]) -> tuple[Middleware, ...]:
-    """`outer`, less what `inner` has of the same class, then `inner`."""
-    replaced = {type(middleware) for middleware in inner}
-    return (*(m for m in outer if type(m) not in replaced), *inner)
+def merge(*groups: tuple[Middleware, ...]) -> tuple[Middleware, ...]:
+    """The middleware of all groups, the first outermost: of each `kind` only the innermost."""
+    kinds: set[str] = set()
+    merged: list[Middleware] = []
+    for middleware in reversed([each for group in groups for each in group]):
+        if middleware.kind is not None:
+            if middleware.kind in kinds:
+                continue
+            kinds.add(middleware.kind)
+        merged.append(middleware)
+    return tuple(reversed(merged))

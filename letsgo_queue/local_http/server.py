@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -25,7 +25,8 @@ from letsgo_queue.errors import (
     SettingsInvalid,
 )
 from letsgo_queue.local_http.transport import LocalHttpTransport
-from letsgo_queue.transports.base import ReceivedMessage, Transport
+from letsgo_queue.transports.base import ReceivedMessage
+from letsgo_queue.worker.processing import Processor
 
 if TYPE_CHECKING:
     import socket
@@ -75,22 +76,21 @@ class LocalHttpServer:
 
     def __init__(
         self,
-        process: Callable[[Transport, ReceivedMessage], bool],
-        run_scheduled: Callable[[Mapping[str, Any]], None],
+        processor: Processor,
         *,
         host: str,
         port: int,
         concurrency: int,
+        stopping: threading.Event,
     ) -> None:
         """Listen; nothing is answered before `run`.
 
         Args:
-            process: Called with each message, on a thread; says whether it was settled, and must
-                not raise.
-            run_scheduled: Called with each scheduled event, on a thread.
+            processor: Handles the messages, and scheduled events.
             host: The name or address to listen on.
             port: The port; 0 for one that is free.
             concurrency: Messages in process at once; the rest waits, in order.
+            stopping: Set when no more messages should be taken.
 
         Raises:
             SettingsInvalid: waitress is not installed, or one cannot listen there.
@@ -119,20 +119,16 @@ class LocalHttpServer:
             else [self._server.getsockname()]
         )
         self.url, *self._other_urls = [_url(*each) for each in listening]
-        self._process = process
-        self._run_scheduled = run_scheduled
+        self._processor = processor
+        self._stopping = stopping
         self._transport = LocalDeliveries(self.url)
         self._pool = ThreadPoolExecutor(concurrency, "letsgo-worker")
 
-    def run(self, stopping: threading.Event) -> None:
-        """Take messages until stopped, then finish those that were accepted.
-
-        Args:
-            stopping: Set when no more messages should be taken.
-        """
+    def run(self) -> None:
+        """Take messages until stopped, then finish those that were accepted."""
         logger.info("worker running on %s", " and ".join([self.url, *self._other_urls]))
         try:
-            while not stopping.is_set():
+            while not self._stopping.is_set():
                 self._wasyncore.loop(timeout=_LOOK_SECONDS, map=self._sockets, count=1)
         finally:
             self.close()
@@ -192,7 +188,10 @@ class LocalHttpServer:
 
     def _handle(self, received: ReceivedMessage, answered: threading.Event) -> None:
         answered.wait()
-        if not self._process(self._transport, received):
+        settled = self._processor.process(
+            self._transport, received, wait=lambda seconds: not self._stopping.wait(seconds)
+        )
+        if not settled:
             logger.warning(
                 "message %s is dropped: LetsGo's local mode has no retries", received.message_id
             )
@@ -200,7 +199,7 @@ class LocalHttpServer:
     def _handle_scheduled(self, event: Mapping[str, Any], answered: threading.Event) -> None:
         answered.wait()
         try:
-            self._run_scheduled(event)
+            self._processor.run_scheduled(event)
         except HandlerMissing as error:
             logger.warning("%s", error)
         except Exception:  # the handler's own; there is nobody else to tell

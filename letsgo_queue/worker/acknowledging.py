@@ -13,12 +13,13 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from letsgo_queue.errors import LetsGoQueueError, QueueUnavailable
-from letsgo_queue.transports.base import MAX_BATCH, ReceivedMessage, Transport
+from letsgo_queue.transports.base import MAX_BATCH, Transport
+from letsgo_queue.worker.delivery import IncomingMessage
 
 logger = logging.getLogger(__name__)
 
-Acknowledged: TypeAlias = Callable[[LetsGoQueueError | None], None]
-"""Called with None once a delivery is acknowledged, else with why it is not."""
+Acknowledged: TypeAlias = Callable[[IncomingMessage, LetsGoQueueError | None], None]
+"""Called with a message and None once it is acknowledged, else with why it is not."""
 
 MOST_WAITING = 100
 """Handled messages that may wait; with so many, the handlers wait too."""
@@ -31,17 +32,17 @@ class Acknowledger:
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
-        self._waiting: list[tuple[ReceivedMessage, Acknowledged]] = []
+        self._waiting: list[tuple[IncomingMessage, Acknowledged]] = []
         self._changed = threading.Condition()
         self._threads: list[threading.Thread] = []
         self._busy = 0
         self._closing = False
 
-    def add(self, message: ReceivedMessage, done: Acknowledged) -> None:
+    def add(self, message: IncomingMessage, done: Acknowledged) -> None:
         """Acknowledge a delivery soon; `done` is called on another thread, at the end on this."""
         with self._changed:
             if self._closing:  # a handler that a second signal did not wait for
-                done(self._acknowledge_alone(message))
+                done(message, self._acknowledge_alone(message))
                 return
             self._changed.wait_for(lambda: len(self._waiting) < MOST_WAITING)
             self._waiting.append((message, done))
@@ -78,13 +79,13 @@ class Acknowledger:
             messages = [message for message, _ in batch]
             for (message, done), error in zip(batch, self._acknowledge(messages), strict=True):
                 try:
-                    done(error)
+                    done(message, error)
                 except BaseException:  # somebody's listener; without this thread all would wait
                     logger.exception("message %s: a listener failed", message.message_id)
             with self._changed:
                 self._busy -= 1
 
-    def _next_batch(self, least: int) -> list[tuple[ReceivedMessage, Acknowledged]]:
+    def _next_batch(self, least: int) -> list[tuple[IncomingMessage, Acknowledged]]:
         with self._changed:
             self._changed.wait_for(lambda: len(self._waiting) >= least or self._closing)
             if len(self._waiting) >= MOST_WAITING:
@@ -95,7 +96,7 @@ class Acknowledger:
             self._start_thread()  # there may be enough for one more
             return batch
 
-    def _acknowledge(self, messages: list[ReceivedMessage]) -> list[LetsGoQueueError | None]:
+    def _acknowledge(self, messages: list[IncomingMessage]) -> list[LetsGoQueueError | None]:
         if len(messages) == 1:
             return [self._acknowledge_alone(messages[0])]
         errors = self._acknowledge_together(messages)
@@ -108,17 +109,17 @@ class Acknowledger:
         ]
 
     def _acknowledge_together(
-        self, messages: list[ReceivedMessage]
+        self, messages: list[IncomingMessage]
     ) -> Sequence[LetsGoQueueError | None]:
         try:
-            return self._transport.delete_batch(messages)
+            return self._transport.delete_batch([each.received for each in messages])
         except Exception as error:  # a defect of a transport; without this thread all would wait
             logger.exception("%d messages were not acknowledged", len(messages))
             return [QueueUnavailable(f"{type(error).__name__}.")] * len(messages)
 
-    def _acknowledge_alone(self, message: ReceivedMessage) -> LetsGoQueueError | None:
+    def _acknowledge_alone(self, message: IncomingMessage) -> LetsGoQueueError | None:
         try:
-            self._transport.delete(message)
+            self._transport.delete(message.received)
         except LetsGoQueueError as error:
             return error
         except Exception as error:  # as above

@@ -1,67 +1,119 @@
-"""One delivery of a message: what a handler may know of it and do with it."""
+"""One delivery of a message: what a worker has in hand, and what of it a handler sees."""
 
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import TypedDict
 
 from letsgo_queue.attributes import MessageAttribute
-from letsgo_queue.errors import MessageInvalid
+from letsgo_queue.envelope import is_sealed, type_of
+from letsgo_queue.errors import LetsGoError, MessageInvalid
 from letsgo_queue.events import Event
 from letsgo_queue.transports.base import MAX_VISIBILITY_SECONDS, ReceivedMessage, Transport
+from letsgo_queue.worker.retries import RetryPolicy
+
+FIRST_PAUSE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 30.0
+"""How long a message waits that could not be opened: longer with each try."""
 
 
-class Visibility:
-    """How long a delivery stays invisible to others, and who follows when that changes."""
+class Facts(TypedDict):
+    """What every event of a delivery says."""
 
-    def __init__(self, transport: Transport, received: ReceivedMessage) -> None:
-        self._transport = transport
-        self._received = received
-        self._followers: list[Callable[[float], None]] = []
-        self.until = received.invisible_until
-
-    @property
-    def message_id(self) -> str:
-        """The message's id."""
-        return self._received.message_id
-
-    def follow(self, follower: Callable[[float], None]) -> None:
-        """Call `follower(until)` whenever the delivery is extended."""
-        self._followers.append(follower)
-
-    def extend(self, seconds: int) -> None:
-        """Tell the queue, then those who follow."""
-        self._transport.change_visibility(self._received, seconds)
-        self.until = time.time() + seconds
-        for follower in self._followers:
-            follower(self.until)
+    type: str | None
+    queue: str
+    message_id: str
+    receive_count: int
+    duration: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
-    """A message that was received, and how it got here.
+class IncomingMessage:
+    """A message in hand, from its arrival at the worker until it is settled.
+
+    Middleware gets this; a handler gets its `delivery`.
 
     Attributes:
-        type: The message's type.
-        body: The message as JSON text, opened by the middleware that ran so far.
         received: The message as it was on the queue.
-        queue: URL of the queue it came from.
-        emit: Hands an event to the worker's listeners.
-        pause: Waits so many seconds, the message kept invisible; False, at once, where the worker
-            is stopping.
-        visibility: Until when it is invisible to other workers.
+        transport: The queue.
+        type: Its type; None until it is known.
+        body: The message as JSON text, opened by the middleware that ran so far.
+        sealed: Whether `body` is still a claim check, which no handler can use.
+        policy: The retry policy that applies to it.
+        handler_started: Whether its handler had begun.
+        delay_left: Seconds until it is due; it was sent on where that is above 0.
+        context: AWS Lambda's context; None elsewhere.
+        lease_id: What a claim check holds its claim with; the same for each try to open it.
+        arrived: When it arrived (on the monotonic clock).
+        invisible_until: When it can be received again (on the monotonic clock); None if unknown.
+        visibility_timeout: Seconds that the heartbeat extends it by.
+        extension_due: When the heartbeat extends it next (on the monotonic clock).
+        is_over: Whether it is settled, and must not be extended any more.
+        lock: Held while its visibility changes.
     """
 
-    type: str
-    body: str
-    received: ReceivedMessage
-    queue: str
-    emit: Callable[[Event], None] = field(repr=False)
-    pause: Callable[[float], bool] = field(repr=False)
-    visibility: Visibility = field(repr=False)
+    __slots__ = (
+        "_emit",
+        "_followers",
+        "_tries",
+        "arrived",
+        "body",
+        "context",
+        "delay_left",
+        "extension_due",
+        "handler_started",
+        "invisible_until",
+        "is_over",
+        "lease_id",
+        "lock",
+        "policy",
+        "received",
+        "sealed",
+        "transport",
+        "type",
+        "visibility_timeout",
+    )
+
+    def __init__(
+        self,
+        received: ReceivedMessage,
+        transport: Transport,
+        *,
+        emit: Callable[[Event], None],
+        policy: RetryPolicy | None = None,
+        context: object | None = None,
+    ) -> None:
+        """Take a message in hand.
+
+        Args:
+            received: The message as it was on the queue.
+            transport: The queue.
+            emit: Hands an event to the worker's listeners.
+            policy: The worker's retry policy.
+            context: AWS Lambda's context.
+        """
+        self.received = received
+        self.transport = transport
+        self.type: str | None = None
+        self.body = received.body
+        self.sealed = False
+        self.policy = policy
+        self.handler_started = False
+        self.delay_left = 0
+        self.context = context
+        self.invisible_until = received.invisible_until
+        self.visibility_timeout = 0.0
+        self.extension_due = math.inf
+        self.lease_id: str | None = None
+        self.arrived = time.monotonic()
+        self.is_over = False
+        self.lock = threading.RLock()
+        self._emit = emit
+        self._followers: tuple[Callable[[float], object], ...] = ()
+        self._tries = 0
 
     @property
     def message_id(self) -> str:
@@ -69,25 +121,146 @@ class Delivery:
         return self.received.message_id
 
     @property
+    def queue(self) -> str:
+        """URL of the queue it came from."""
+        return self.transport.url
+
+    @property
+    def delivery(self) -> Delivery:
+        """What a handler sees."""
+        return Delivery(self)
+
+    @property
+    def seconds_in_hand(self) -> float:
+        """Seconds since it arrived at the worker."""
+        return time.monotonic() - self.arrived
+
+    @property
+    def seconds_invisible(self) -> float | None:
+        """Seconds until it can be received again; None if unknown."""
+        if self.invisible_until is None:
+            return None
+        return self.invisible_until - time.monotonic()
+
+    def read_envelope(self) -> str:
+        """Learn its type, and whether it is sealed.
+
+        Raises:
+            MessageInvalid: It has no type.
+        """
+        try:
+            self.type = type_of(self.body)
+        except MessageInvalid as error:
+            raise MessageInvalid(f"message {self.message_id}: {error}") from None
+        self.sealed = is_sealed(self.body)
+        return self.type
+
+    def open(self, body: str) -> None:
+        """Have the handler get `body`, the message as it was enqueued."""
+        self.body = body
+        self.sealed = False
+
+    def emit(self, event: Event) -> None:
+        """Hand an event to the worker's listeners."""
+        self._emit(event)
+
+    def facts(self) -> Facts:
+        """What every event of this delivery says."""
+        return {
+            "type": self.type,
+            "queue": self.queue,
+            "message_id": self.message_id,
+            "receive_count": self.received.receive_count,
+            "duration": self.seconds_in_hand,
+        }
+
+    def on_extend(self, follower: Callable[[float], object]) -> None:
+        """Call `follower(seconds)` whenever it is kept invisible for `seconds` from now."""
+        self._followers = (*self._followers, follower)
+
+    def extend(self, seconds: int) -> None:
+        """Keep it invisible for `seconds` from now, and tell those who follow.
+
+        Raises:
+            QueueUnavailable: The queue could not be told, or the delivery is no longer ours.
+        """
+        with self.lock:
+            self.transport.change_visibility(self.received, seconds)
+            self.invisible_until = time.monotonic() + seconds
+            for follower in self._followers:
+                follower(seconds)
+
+    def next_try(self, error: LetsGoError) -> float | None:
+        """Seconds to hold it before it is tried again; None where it fails for `error` now.
+
+        Holding it uses up no receive, which handing it back would.
+        """
+        if self.handler_started:
+            return None
+        pause = min(FIRST_PAUSE_SECONDS * 2.0**self._tries, LONGEST_PAUSE_SECONDS)
+        if error.retry_after is not None:
+            pause = max(error.retry_after, FIRST_PAUSE_SECONDS)
+        if self.seconds_in_hand + pause > error.patience:
+            return None
+        self._tries += 1
+        self.body = self.received.body
+        return pause
+
+
+class Delivery:
+    """What a handler may know of a delivery, and do with it."""
+
+    __slots__ = ("_message",)
+
+    def __init__(self, message: IncomingMessage) -> None:
+        """Look at a message in hand."""
+        self._message = message
+
+    def __repr__(self) -> str:
+        """Name the message; its body is not shown."""
+        return f"Delivery(message_id={self.message_id!r}, type={self.type!r})"
+
+    @property
+    def type(self) -> str:
+        """The message's type."""
+        return self._message.type or ""
+
+    @property
+    def message_id(self) -> str:
+        """The message's id, the same for every delivery of it."""
+        return self._message.message_id
+
+    @property
+    def queue(self) -> str:
+        """URL of the queue it came from."""
+        return self._message.queue
+
+    @property
     def receive_count(self) -> int:
         """How often the message has been received, this time included."""
-        return self.received.receive_count
+        return self._message.received.receive_count
 
     @property
     def sent_at(self) -> datetime:
         """When the message was sent, in UTC."""
-        return datetime.fromtimestamp(self.received.sent_at, UTC)
+        return datetime.fromtimestamp(self._message.received.sent_at, UTC)
 
     @property
     def attributes(self) -> Mapping[str, MessageAttribute]:
         """The message attributes."""
-        return self.received.attributes
+        return self._message.received.attributes
+
+    @property
+    def lambda_context(self) -> object | None:
+        """AWS Lambda's context; None elsewhere."""
+        return self._message.context
 
     def extend(self, seconds: float) -> None:
         """Keep the message from other workers for `seconds` from now, for long work.
 
         Args:
-            seconds: 0 to 43,200 (SQS's 12 hours), rounded up.
+            seconds: 0 to 43,200 (SQS's 12 hours), rounded up. SQS counts its 12 hours from the
+                receive, so a longer request is cut to what is left of them.
 
         Raises:
             MessageInvalid: `seconds` is out of range.
@@ -95,11 +268,8 @@ class Delivery:
         """
         if not 0 <= seconds <= MAX_VISIBILITY_SECONDS:
             raise MessageInvalid(
-                f"message {self.message_id}: cannot extend by {seconds} s, SQS takes 0 to "
+                f"message {self.message_id}: it cannot be extended by {seconds} s, SQS takes 0 to "
                 f"{MAX_VISIBILITY_SECONDS:,}."
             )
-        self.visibility.extend(math.ceil(seconds))
-
-    def with_body(self, body: str) -> Delivery:
-        """The same delivery with another body, as a middleware hands it on."""
-        return self if body is self.body else replace(self, body=body)
+        left = MAX_VISIBILITY_SECONDS - self._message.seconds_in_hand
+        self._message.extend(max(min(math.ceil(seconds), math.floor(left)), 0))

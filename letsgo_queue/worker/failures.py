@@ -2,7 +2,8 @@
 
     Reject, or the last attempt of the retry policy   to the dead-letter queue, with the reason
     Retry(delay), or a retry policy                   visible again after that delay
-    else                                              visible again when its visibility timeout ends
+    an error that says when to try again              visible again then
+    any other error                                   visible again at the end of its timeout
 
 A message that its queue or a store kept from being handled has not failed by its own fault, and is
 never moved to the dead-letter queue for that. It has been received all the same, and receives are
@@ -13,120 +14,85 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass
 
-from letsgo_queue.errors import LetsGoQueueError, Reject, Retry
-from letsgo_queue.transports.base import MAX_VISIBILITY_SECONDS, ReceivedMessage, Transport
-from letsgo_queue.worker.retries import RetryPolicy
+from letsgo_queue.errors import LetsGoError, Reject, Retry
+from letsgo_queue.events import MessageFailed, MessageRejected
+from letsgo_queue.transports.base import MAX_VISIBILITY_SECONDS
+from letsgo_queue.worker.delivery import IncomingMessage
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """A delivery that failed.
+def settle_failure(
+    message: IncomingMessage, error: BaseException
+) -> MessageRejected | MessageFailed:
+    """Put a message where it belongs; a refusal of the queue is logged.
 
-    Attributes:
-        transport: The queue.
-        received: The message.
-        type: Its type; None where it could not be read.
-        error: What was raised.
-        handler_started: Whether its handler had begun.
-        seconds: How long ago it was received.
+    Returns:
+        What became of it.
     """
-
-    transport: Transport
-    received: ReceivedMessage
-    type: str | None
-    error: BaseException
-    handler_started: bool
-    seconds: float
-
-    @property
-    def by_its_own_fault(self) -> bool:
-        """Whether it would have been handled, had it been another message."""
-        return self.handler_started or not getattr(self.error, "retryable", False)
-
-
-@dataclass(frozen=True, slots=True)
-class Retried:
-    """It is delivered again.
-
-    Attributes:
-        delay: Seconds until then; None for what is left of its visibility timeout.
-    """
-
-    delay: int | None
+    reason = _reason_to_reject(message, error)
+    if reason is not None and _reject(message, reason):
+        return MessageRejected(**message.facts(), error=error, reason=reason)
+    delay = _delay(message, error)
+    if delay is not None:
+        try:
+            message.transport.change_visibility(message.received, delay)
+        except LetsGoError as refusal:
+            logger.warning(
+                "message %s keeps its visibility timeout: %s", message.message_id, refusal
+            )
+            delay = None
+    return MessageFailed(**message.facts(), error=error, retry_delay=delay)
 
 
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """It is on the dead-letter queue.
-
-    Attributes:
-        reason: Why.
-    """
-
-    reason: str
+def _by_its_own_fault(message: IncomingMessage, error: BaseException) -> bool:
+    """Whether another message would have been handled."""
+    return message.handler_started or not getattr(error, "retryable", False)
 
 
-def settle(failure: Failure, policy: RetryPolicy | None) -> Retried | Rejected:
-    """Put a message where it belongs; what the queue refuses is logged."""
-    reason = _reason_to_reject(failure, policy)
-    if reason is not None and _reject(failure, reason):
-        return Rejected(reason)
-    delay = _delay(failure, policy)
-    if delay is None:
-        return Retried(None)
-    try:
-        failure.transport.change_visibility(failure.received, delay)
-    except LetsGoQueueError as error:
-        logger.warning(
-            "message %s keeps its visibility timeout: %s", failure.received.message_id, error
-        )
-        return Retried(None)
-    return Retried(delay)
-
-
-def _reason_to_reject(failure: Failure, policy: RetryPolicy | None) -> str | None:
-    if isinstance(failure.error, Reject):
-        return failure.error.reason
-    attempt = failure.received.receive_count
-    if policy is not None and policy.is_last(attempt) and failure.by_its_own_fault:
+def _reason_to_reject(message: IncomingMessage, error: BaseException) -> str | None:
+    if isinstance(error, Reject):
+        return error.reason
+    attempt, policy = message.received.receive_count, message.policy
+    if policy is not None and policy.is_last(attempt) and _by_its_own_fault(message, error):
         # Its name only: the error's own text may quote the payload.
-        name = type(failure.error).__name__
+        name = type(error).__name__
         return f"failed in delivery {attempt}, max_attempts={policy.max_attempts}: {name}"
     return None
 
 
-def _reject(failure: Failure, reason: str) -> bool:
-    message_id = failure.received.message_id
+def _reject(message: IncomingMessage, reason: str) -> bool:
     try:
-        moved = failure.transport.move_to_dead_letters(failure.received, reason)
-    except LetsGoQueueError as error:
+        moved = message.transport.move_to_dead_letters(message.received, reason)
+    except LetsGoError as error:
         logger.warning("%s", error)
         return False
     if moved:
-        logger.warning("message %s is a dead letter now: %s", message_id, reason)
+        logger.warning("message %s is a dead letter now: %s", message.message_id, reason)
     else:
         logger.error(
             "message %s of type %r belongs on a dead-letter queue, and %s has none (or may not say "
             "so: sqs:GetQueueAttributes). It is left to the queue's retries; give the queue a "
             "redrive policy, and start the worker again.",
-            message_id,
-            failure.type,
-            failure.transport.url,
+            message.message_id,
+            message.type,
+            message.queue,
         )
     return moved
 
 
-def _delay(failure: Failure, policy: RetryPolicy | None) -> int | None:
+def _delay(message: IncomingMessage, error: BaseException) -> int | None:
     """Seconds until the next delivery; None where nothing says."""
-    if isinstance(failure.error, Retry) and failure.error.delay is not None:
-        delay = math.ceil(failure.error.delay)
-    elif policy is not None and failure.by_its_own_fault:
-        delay = policy.delay(failure.received.receive_count)
+    delay: float
+    if isinstance(error, Retry) and error.delay is not None:
+        delay = error.delay
+    elif not message.handler_started and isinstance(error, LetsGoError) and error.retry_after:
+        delay = error.retry_after
+    elif message.policy is not None and _by_its_own_fault(message, error):
+        delay = message.policy.delay(message.received.receive_count)
     else:
         return None
     # SQS counts its 12 hours from when the message was received.
-    return max(min(delay, MAX_VISIBILITY_SECONDS - math.ceil(failure.seconds)), 0)
+    most = MAX_VISIBILITY_SECONDS - math.ceil(message.seconds_in_hand)
+    return max(min(math.ceil(delay), most), 0)

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from letsgo_queue.errors import LetsGoQueueError, QueueUnavailable
+from letsgo_queue.errors import LetsGoError, QueueUnavailable
 from letsgo_queue.transports.base import MAX_BATCH, ReceivedMessage, Transport
-from letsgo_queue.worker.processing import Accepted
+from letsgo_queue.worker.delivery import IncomingMessage
+from letsgo_queue.worker.processing import Processor
 from letsgo_queue.worker.threads import HandlerThreads
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,9 @@ DRAIN_SECONDS = 1.0
 """How long a worker that stops goes on with what it has received but not begun."""
 
 MAX_RECEIVERS = 5
+
+MAX_HELD = 1_000
+"""Messages that may wait for a claim or for its store while others are still received."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,7 @@ class Poller:
     def __init__(
         self,
         transport: Transport,
-        accept: Callable[[Transport, ReceivedMessage], Accepted],
+        processor: Processor,
         *,
         concurrency: int,
         prefetch: int,
@@ -72,7 +76,7 @@ class Poller:
 
         Args:
             transport: The queue.
-            accept: Takes a message in hand.
+            processor: Handles the messages.
             concurrency: Messages in process at once.
             prefetch: Messages that wait to be begun, at most.
             wait_seconds: Seconds that one long poll waits.
@@ -80,7 +84,7 @@ class Poller:
             stopping: Set when no more messages should be taken.
         """
         self._transport = transport
-        self._accept = accept
+        self._processor = processor
         self._concurrency = concurrency
         # Of a FIFO queue one message at a time: several could be of one group, and those behind the
         # first would wait for it while their visibility timeout runs, and use up receives with it.
@@ -96,8 +100,10 @@ class Poller:
         self._has_more = False
         self._emptied = False
         self._ended = False
-        self._handlers = HandlerThreads(concurrency, self._handled, share=self._prefetch > 0)
-        self._too_late: list[Accepted] = []
+        self._handlers = HandlerThreads(
+            concurrency, processor.run, self._handled, share=self._prefetch > 0
+        )
+        self._too_late: list[IncomingMessage] = []
         self._reached = False
         self._failures = 0
         self._error: BaseException | None = None
@@ -121,7 +127,7 @@ class Poller:
             self._ended = True
             # What is given back while a receiver asks would come to it again, and use up receives.
             self._wait_for_receivers()
-            _give_back([*self._too_late, *self._handlers.close()])
+            self._give_back()
             self._handlers.join()
         if self._error is not None:
             raise self._error
@@ -169,7 +175,8 @@ class Poller:
     def _room(self) -> int:
         """How many messages one more receiver may ask for."""
         ahead = self._ahead()
-        free = self._concurrency + ahead - self._in_hand
+        held = min(self._handlers.held, MAX_HELD)
+        free = self._concurrency + ahead - (self._in_hand - held)
         if self._receiving:
             enough = self._most
             if not self._has_more or self._receiving == MAX_RECEIVERS or self._most == 1:
@@ -199,7 +206,7 @@ class Poller:
     def _receive_once(self, ask: _Ask) -> int:
         """Ask the queue, and hand on what it has; how many messages are in hand now."""
         messages = self._ask(ask.slots)
-        accepted = [self._accept(self._transport, message) for message in messages]
+        accepted = [self._processor.accept(self._transport, each) for each in messages]
         if self._ended or (self._stopping.is_set() and not self._ahead()):
             self._too_late += accepted  # slow work is not begun any more
             return 0
@@ -249,10 +256,11 @@ class Poller:
         if self._room() or self._is_over():
             self._changed.notify_all()
 
-
-def _give_back(accepted: Sequence[Accepted]) -> None:
-    for each in accepted:
-        try:
-            each.give_back()
-        except LetsGoQueueError as error:
-            logger.warning("message %s comes again later: %s", each.message_id, error)
+    def _give_back(self) -> None:
+        """Have messages that were not begun delivered again."""
+        rest = [(0.0, message) for message in self._too_late]
+        for seconds, message in (*rest, *self._handlers.close()):
+            try:
+                self._processor.give_back(message, seconds=seconds)
+            except LetsGoError as error:
+                logger.warning("message %s comes again later: %s", message.message_id, error)

@@ -1,4 +1,4 @@
-"""What happens to one delivery: from its arrival to its acknowledgement, or to its failure."""
+"""What happens to one message in hand: through middleware and handler, to its end."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import inspect
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypedDict
+from dataclasses import dataclass
+from typing import Any
 
 from letsgo_queue.delays import seconds_left, sent_on
-from letsgo_queue.envelope import type_of
-from letsgo_queue.errors import LetsGoQueueError, MessageInvalid, Reject, Retry
+from letsgo_queue.errors import LetsGoError, Reject, Retry
 from letsgo_queue.events import (
     Event,
     MessageDelayed,
@@ -23,77 +22,31 @@ from letsgo_queue.events import (
 from letsgo_queue.middleware import Handle, Middleware, merge
 from letsgo_queue.transports.base import ReceivedMessage, Transport
 from letsgo_queue.worker.acknowledging import Acknowledger
-from letsgo_queue.worker.delivery import Delivery, Visibility
+from letsgo_queue.worker.delivery import IncomingMessage
 from letsgo_queue.worker.event_loop import EventLoopThread
-from letsgo_queue.worker.failures import Failure, Rejected, Retried, settle
-from letsgo_queue.worker.heartbeat import Heartbeat, Held
+from letsgo_queue.worker.failures import settle_failure
+from letsgo_queue.worker.heartbeat import Heartbeat
 from letsgo_queue.worker.registry import Handler, Registry
 from letsgo_queue.worker.retries import RetryPolicy
 
 logger = logging.getLogger(__name__)
 
 
-class _Facts(TypedDict):
-    type: str | None
-    queue: str
-    message_id: str
-    receive_count: int
-    duration: float
-
-
-@dataclass(slots=True)
-class _Attempt:
-    """How far one delivery has come."""
-
-    transport: Transport
-    received: ReceivedMessage
-    visibility: Visibility
-    held: Held | None = None
-    started: float = field(default_factory=time.perf_counter)
-    type: str | None = None
-    policy: RetryPolicy | None = None
-    handler_started: bool = False
-    seconds_left: int = 0
-
-    def facts(self) -> _Facts:
-        """What every event of a delivery says."""
-        return {
-            "type": self.type,
-            "queue": self.transport.url,
-            "message_id": self.received.message_id,
-            "receive_count": self.received.receive_count,
-            "duration": time.perf_counter() - self.started,
-        }
-
-
 @dataclass(frozen=True, slots=True)
-class Accepted:
-    """A delivery in hand, which is kept invisible until it is handled or given back."""
+class Hold:
+    """A message that cannot be opened yet stays in hand, invisible, and is tried again.
 
-    processor: Processor
-    attempt: _Attempt
+    Attributes:
+        seconds: How long it waits.
+        error: Why.
+    """
 
-    @property
-    def message_id(self) -> str:
-        """The message's id."""
-        return self.attempt.received.message_id
-
-    def run(self) -> bool:
-        """Handle it, and acknowledge it; see `Processor.process`."""
-        return self.processor.run(self.attempt)
-
-    def give_back(self) -> None:
-        """Have it delivered again at once.
-
-        Raises:
-            QueueUnavailable: The queue could not be told; the message comes again later.
-        """
-        self.processor.release(self.attempt)
-        self.attempt.transport.change_visibility(self.attempt.received, 0)
+    seconds: float
+    error: LetsGoError
 
 
 class Processor:
-    """Runs deliveries through middleware and handler. Safe to use from several threads."""
+    """Runs messages through middleware and handler. Safe to use from several threads."""
 
     def __init__(
         self,
@@ -101,7 +54,6 @@ class Processor:
         *,
         middleware: tuple[Middleware, ...],
         emit: Callable[[Event], None],
-        pause: Callable[[float], bool],
         event_loop: EventLoopThread,
         retry_policy: RetryPolicy | None = None,
         heartbeat: Heartbeat | None = None,
@@ -114,68 +66,137 @@ class Processor:
             registry: The handlers.
             middleware: Runs around every handler, the first outermost.
             emit: Gets the events.
-            pause: Waits so many seconds; False, at once, where nothing should wait.
             event_loop: Runs async handlers.
-            retry_policy: That of handlers that have none of their own.
+            retry_policy: For handlers that have none of their own.
             heartbeat: Keeps messages invisible while they are handled.
             acknowledger: Acknowledges in batches; without one each message is acknowledged before
-                `process` returns.
+                `run` returns.
             clock: Seconds since 1970.
         """
         self._registry = registry
         self._middleware = middleware
         self._emit = emit
-        self._pause = pause
         self._event_loop = event_loop
         self._retry_policy = retry_policy
         self._heartbeat = heartbeat
         self._acknowledger = acknowledger
         self._clock = clock
 
-    def accept(self, transport: Transport, received: ReceivedMessage) -> Accepted:
-        """Take a delivery in hand: from now on it is kept invisible."""
-        attempt = _Attempt(
-            transport,
-            received,
-            visibility=Visibility(transport, received),
-            policy=self._retry_policy,
+    def accept(
+        self, transport: Transport, received: ReceivedMessage, *, context: object | None = None
+    ) -> IncomingMessage:
+        """Take a message in hand: from now on it is kept invisible.
+
+        Args:
+            transport: The queue.
+            received: The message.
+            context: AWS Lambda's context.
+        """
+        message = IncomingMessage(
+            received, transport, emit=self._emit, policy=self._retry_policy, context=context
         )
         if self._heartbeat is not None:
-            attempt.held = self._heartbeat.hold(attempt.visibility)
-        return Accepted(self, attempt)
+            self._heartbeat.hold(message)
+        return message
 
-    def process(self, transport: Transport, received: ReceivedMessage) -> bool:
-        """Handle a delivery, and acknowledge it.
+    def process(
+        self,
+        transport: Transport,
+        received: ReceivedMessage,
+        *,
+        wait: Callable[[float], bool],
+        context: object | None = None,
+    ) -> bool:
+        """Handle a message to its end, where nobody else holds those that have to wait.
+
+        Args:
+            transport: The queue.
+            received: The message.
+            wait: Waits so many seconds; False, at once, where nothing should wait any more.
+            context: AWS Lambda's context.
 
         Returns:
             Whether it was settled; False leaves it to the queue's retries.
         """
-        return self.accept(transport, received).run()
+        message = self.accept(transport, received, context=context)
+        while True:
+            outcome = self.run(message)
+            if isinstance(outcome, bool):
+                return outcome
+            if not wait(outcome.seconds):
+                return self.fail(message, outcome.error)
 
-    def run(self, attempt: _Attempt) -> bool:
-        """Handle a delivery that was accepted; see `process`."""
+    def run(self, message: IncomingMessage) -> bool | Hold:
+        """Handle a message that was accepted.
+
+        Returns:
+            Whether it was settled; False leaves it to the queue's retries. Or how long to hold it,
+            before it is run again.
+        """
         try:
-            try:
-                self._handle(attempt)
-            finally:
-                self.release(attempt)
+            self._handle(message)
         except BaseException as error:  # noqa: BLE001
             # On a thread of the pool there is nobody above: whatever a handler raises,
             # SystemExit and a cancelled task included, is the failure of its message.
-            return self._failed(attempt, error)
-        if attempt.seconds_left:
-            self._emit(MessageDelayed(**attempt.facts(), seconds_left=attempt.seconds_left))
+            if isinstance(error, LetsGoError):
+                seconds = message.next_try(error)
+                if seconds is not None:
+                    logger.info(
+                        "message %s waits %.1f s in the worker: %s",
+                        message.message_id,
+                        seconds,
+                        error,
+                    )
+                    return Hold(seconds, error)
+            return self.fail(message, error)
+        self.release(message)
+        if message.delay_left:
+            self._emit(MessageDelayed(**message.facts(), seconds_left=message.delay_left))
         else:
-            self._succeeded(attempt)
+            self._succeed(message)
         return True
 
-    def release(self, attempt: _Attempt) -> None:
-        """Keep a delivery invisible no more."""
+    def release(self, message: IncomingMessage) -> None:
+        """Keep a message invisible no more."""
         if self._heartbeat is not None:
-            self._heartbeat.release(attempt.held)
+            self._heartbeat.release(message)
+
+    def give_back(self, message: IncomingMessage, *, seconds: float = 0) -> None:
+        """Have a message delivered again in so many seconds.
+
+        Raises:
+            QueueUnavailable: The queue could not be told; the message comes again later.
+        """
+        self.release(message)
+        message.transport.change_visibility(message.received, int(seconds))
+
+    def fail(self, message: IncomingMessage, error: BaseException) -> bool:
+        """End a message that was not handled; whether it was settled."""
+        self.release(message)
+        # An error of our own says all there is to say; a handler's error needs its traceback.
+        ours = isinstance(error, Retry | Reject) or not message.handler_started
+        expected = isinstance(error, LetsGoError) and ours
+        level = logging.WARNING if getattr(error, "retryable", False) else logging.ERROR
+        logger.log(
+            level,
+            "message %s of type %r failed, received %d times: %s",
+            message.message_id,
+            message.type,
+            message.received.receive_count,
+            error if expected else type(error).__name__,
+            exc_info=None if expected else error,
+        )
+        outcome: MessageRejected | MessageFailed
+        try:
+            outcome = settle_failure(message, error)
+        except Exception:  # somebody's retry policy or transport; the message must go on
+            logger.exception("message %s is left to its queue", message.message_id)
+            outcome = MessageFailed(**message.facts(), error=error)
+        self._emit(outcome)
+        return isinstance(outcome, MessageRejected)
 
     def run_scheduled(self, event: Mapping[str, Any]) -> None:
-        """Handle a scheduled event; what its handler raises is the caller's.
+        """Handle a scheduled event; an error of its handler is the caller's.
 
         Raises:
             HandlerMissing: There is no handler for it.
@@ -184,101 +205,48 @@ class Processor:
         if inspect.isawaitable(outcome):
             self._event_loop.run(outcome)
 
-    def _handle(self, attempt: _Attempt) -> None:
-        delivery = self._delivery(attempt)
-        if left := seconds_left(attempt.received, self._clock()):
-            attempt.transport.send_on(
-                attempt.received, sent_on(attempt.received, delivery.type, left)
+    def _handle(self, message: IncomingMessage) -> None:
+        message_type = message.read_envelope()
+        if left := seconds_left(message.received, self._clock()):
+            message.transport.send_on(
+                message.received, sent_on(message.received, message_type, left)
             )
-            attempt.seconds_left = left
+            message.delay_left = left
             return
-        handler = self._registry.find(delivery.message_id, delivery.type)
-        attempt.policy = handler.retry_policy or self._retry_policy
+        handler = self._registry.find(message.message_id, message_type)
+        message.policy = handler.retry_policy or self._retry_policy
         middleware = merge(self._middleware, handler.middleware)
-        _chain(middleware, self._ending_in(handler, attempt))(delivery)
+        _chain(middleware, self._ending_in(handler))(message)
 
-    def _delivery(self, attempt: _Attempt) -> Delivery:
-        received = attempt.received
-        try:
-            attempt.type = type_of(received.body)
-        except MessageInvalid as error:
-            raise MessageInvalid(f"message {received.message_id}: {error}") from None
-        return Delivery(
-            type=attempt.type,
-            body=received.body,
-            received=received,
-            queue=attempt.transport.url,
-            emit=self._emit,
-            pause=self._pause,
-            visibility=attempt.visibility,
-        )
-
-    def _ending_in(self, handler: Handler, attempt: _Attempt) -> Handle:
-        def handle(delivery: Delivery) -> None:
-            arguments = handler.arguments(delivery)
-            attempt.handler_started = True
+    def _ending_in(self, handler: Handler) -> Handle:
+        def handle(message: IncomingMessage) -> None:
+            arguments = handler.arguments(message)
+            message.handler_started = True
             outcome = handler.function(*arguments)
             if inspect.isawaitable(outcome):
                 self._event_loop.run(outcome)
 
         return handle
 
-    def _succeeded(self, attempt: _Attempt) -> None:
+    def _succeed(self, message: IncomingMessage) -> None:
         if self._acknowledger is not None:
-            self._acknowledger.add(
-                attempt.received, lambda error: self._acknowledged(attempt, error)
-            )
+            self._acknowledger.add(message, self._acknowledged)
             return
         try:
-            attempt.transport.delete(attempt.received)
-        except LetsGoQueueError as error:
-            self._acknowledged(attempt, error)
+            message.transport.delete(message.received)
+        except LetsGoError as error:
+            self._acknowledged(message, error)
         else:
-            self._acknowledged(attempt, None)
+            self._acknowledged(message, None)
 
-    def _acknowledged(self, attempt: _Attempt, error: LetsGoQueueError | None) -> None:
+    def _acknowledged(self, message: IncomingMessage, error: LetsGoError | None) -> None:
         if error is not None:
             # The work is done; only its acknowledgement is not.
             logger.warning("%s It was handled: expect it a second time.", error)
-        if attempt.handler_started:
-            self._emit(MessageHandled(**attempt.facts()))
+        if message.handler_started:
+            self._emit(MessageHandled(**message.facts()))
         else:
-            self._emit(MessageSkipped(**attempt.facts()))
-
-    def _failed(self, attempt: _Attempt, error: BaseException) -> bool:
-        # An error of our own says all there is to say; what a handler raises needs its traceback.
-        ours = isinstance(error, Retry | Reject) or not attempt.handler_started
-        expected = hasattr(error, "retryable") and ours
-        level = logging.WARNING if getattr(error, "retryable", False) else logging.ERROR
-        logger.log(
-            level,
-            "message %s of type %r failed, received %d times: %s",
-            attempt.received.message_id,
-            attempt.type,
-            attempt.received.receive_count,
-            error if expected else type(error).__name__,
-            exc_info=None if expected else error,
-        )
-        failure = Failure(
-            transport=attempt.transport,
-            received=attempt.received,
-            type=attempt.type,
-            error=error,
-            handler_started=attempt.handler_started,
-            seconds=time.perf_counter() - attempt.started,
-        )
-        try:
-            outcome = settle(failure, attempt.policy)
-        except Exception:  # somebody's retry policy or transport; the message must go on
-            logger.exception("message %s is left to its queue", attempt.received.message_id)
-            outcome = Retried(None)
-        match outcome:
-            case Rejected(reason):
-                self._emit(MessageRejected(**attempt.facts(), error=error, reason=reason))
-                return True
-            case Retried(delay):
-                self._emit(MessageFailed(**attempt.facts(), error=error, retry_delay=delay))
-                return False
+            self._emit(MessageSkipped(**message.facts()))
 
 
 def _chain(middleware: Sequence[Middleware], handle: Handle) -> Handle:
@@ -288,4 +256,4 @@ def _chain(middleware: Sequence[Middleware], handle: Handle) -> Handle:
 
 
 def _link(middleware: Middleware, call_next: Handle) -> Handle:
-    return lambda delivery: middleware.handle(delivery, call_next)
+    return lambda message: middleware.handle(message, call_next)

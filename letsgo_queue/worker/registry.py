@@ -13,7 +13,7 @@ from letsgo_queue.envelope import NOT_JSON
 from letsgo_queue.errors import HandlerMissing, MessageInvalid, SettingsInvalid
 from letsgo_queue.message import Message
 from letsgo_queue.middleware import Middleware, middleware_of
-from letsgo_queue.worker.delivery import Delivery
+from letsgo_queue.worker.delivery import IncomingMessage
 from letsgo_queue.worker.retries import RetryPolicy
 
 HandlerFunction: TypeAlias = Callable[..., None] | Callable[..., Coroutine[Any, Any, None]]
@@ -79,14 +79,14 @@ class Handler:
         """Middleware that decorates the function."""
         return middleware_of(self.function)
 
-    def arguments(self, delivery: Delivery) -> tuple[object, ...]:
+    def arguments(self, incoming: IncomingMessage) -> tuple[object, ...]:
         """What to call the function with: the validated message, and the delivery if it asks.
 
         Raises:
             MessageInvalid: The body does not fit the function's annotation.
         """
-        message = self._decode(delivery)
-        return (message, delivery) if self._takes_delivery else (message,)
+        message = self._decode(incoming)
+        return (message, incoming.delivery) if self._takes_delivery else (message,)
 
     @cached_property
     def adapter(self) -> TypeAdapter[Any]:
@@ -107,28 +107,27 @@ class Handler:
                 "be something that pydantic validates."
             ) from error
 
-    def _decode(self, delivery: Delivery) -> object:
-        unopened = delivery.body is delivery.received.body
-        if unopened and is_claim_check(delivery.body):
+    def _decode(self, incoming: IncomingMessage) -> object:
+        if incoming.sealed:
             raise MessageInvalid(
-                f"message {delivery.message_id} of type {delivery.type!r} is a claim check, and "
+                f"message {incoming.message_id} of type {incoming.type!r} is a claim check, and "
                 f"nothing opened it before the handler {_name(self.function)}. Decorate the "
                 "handler with @claimcheck.unwrap_claim_check, or give the worker "
                 "middleware=[claimcheck.ClaimCheckMiddleware()]."
             )
         try:
-            message = self.adapter.validate_json(delivery.body)
+            message = self.adapter.validate_json(incoming.body)
         except ValidationError as error:
             if _is_no_json(error):
-                raise MessageInvalid(f"message {delivery.message_id}: {NOT_JSON}") from None
+                raise MessageInvalid(f"message {incoming.message_id}: {NOT_JSON}") from None
             raise MessageInvalid(
-                f"message {delivery.message_id} of type {delivery.type!r} does not fit the handler "
+                f"message {incoming.message_id} of type {incoming.type!r} does not fit the handler "
                 f"{_name(self.function)}: {self._problems(error)}."
             ) from None  # the text of a ValidationError quotes the payload
         inner = message.get("type") if isinstance(message, dict) else getattr(message, "type", None)
-        if inner is not None and inner != delivery.type:
+        if inner is not None and inner != incoming.type:
             raise MessageInvalid(
-                f"message {delivery.message_id} was routed as {delivery.type!r} but has another "
+                f"message {incoming.message_id} was routed as {incoming.type!r} but has another "
                 "type inside. It was not handled."
             )
         return message

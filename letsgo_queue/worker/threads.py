@@ -17,8 +17,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from heapq import heappop, heappush
+from itertools import count
 
-from letsgo_queue.worker.processing import Accepted
+from letsgo_queue.worker.delivery import IncomingMessage
+from letsgo_queue.worker.processing import Hold
 
 logger = logging.getLogger(__name__)
 
@@ -40,20 +43,29 @@ class HandlerThreads:
     """Threads that handle messages, and how long those take."""
 
     def __init__(
-        self, concurrency: int, handled: Callable[[], None], *, share: bool = True
+        self,
+        concurrency: int,
+        run: Callable[[IncomingMessage], bool | Hold],
+        handled: Callable[[], None],
+        *,
+        share: bool = True,
     ) -> None:
         """Make them; a thread is started when it is first needed.
 
         Args:
             concurrency: Threads at most.
+            run: Handles a message, or says how long to hold it.
             handled: Called after each message, on its thread.
             share: Whether quick handlers share a thread.
         """
         self._concurrency = concurrency
+        self._handle = run
         self._handled = handled
         self._share = share
         self._changed = threading.Condition()
-        self._waiting: deque[tuple[float, Accepted]] = deque()
+        self._waiting: deque[tuple[float, IncomingMessage]] = deque()
+        self._held: list[tuple[float, int, IncomingMessage]] = []  # by when they are tried again
+        self._numbers = count()
         self._threads: list[threading.Thread] = []
         self._idle = 0  # one that is woken is busy at once
         self._busy_since: dict[int, float] = {}
@@ -61,11 +73,11 @@ class HandlerThreads:
         self.seconds_each: float | None = None
         """How long messages take on average, the latest counting most; None before the first."""
 
-    def add(self, accepted: Sequence[Accepted]) -> None:
+    def add(self, messages: Sequence[IncomingMessage]) -> None:
         """Have messages handled after those that wait already."""
         now = time.monotonic()
         with self._changed:
-            self._waiting.extend((now, each) for each in accepted)
+            self._waiting.extend((now, each) for each in messages)
             seconds = math.inf if self.seconds_each is None else self.seconds_each
             if not self._share or seconds >= STINT_SECONDS:
                 self._wake(len(self._waiting))
@@ -75,9 +87,18 @@ class HandlerThreads:
                 wanted = math.ceil(len(self._waiting) * seconds / STINT_SECONDS)
                 self._wake(max(wanted, 1) - coming_back)
 
+    @property
+    def held(self) -> int:
+        """How many messages wait until they are tried again."""
+        return len(self._held)
+
     def help(self) -> bool:
-        """Wake threads for what has waited too long; whether anything waits at all."""
+        """Wake threads for what has waited too long; whether anything waits to be begun."""
         with self._changed:
+            now = time.monotonic()
+            while self._held and self._held[0][0] <= now:
+                self._waiting.append((now - HELP_SECONDS, heappop(self._held)[2]))
+                self._wake(1)
             if not self._waiting:
                 return False
             arrived, _ = self._waiting[0]
@@ -91,12 +112,19 @@ class HandlerThreads:
         while self.help() and time.monotonic() < deadline:
             time.sleep(HELP_SECONDS)
 
-    def close(self) -> Sequence[Accepted]:
-        """Begin nothing more; what was not begun."""
+    def close(self) -> Sequence[tuple[float, IncomingMessage]]:
+        """Begin nothing more.
+
+        Returns:
+            The messages that were not begun, each with the seconds that it should still wait.
+        """
         with self._changed:
             self._closed = True
-            rest = [accepted for _, accepted in self._waiting]
+            now = time.monotonic()
+            rest = [(0.0, message) for _, message in self._waiting]
+            rest += [(max(due - now, 0.0), message) for due, _, message in self._held]
             self._waiting.clear()
+            self._held.clear()
             self._changed.notify_all()
         return rest
 
@@ -117,22 +145,32 @@ class HandlerThreads:
             self._threads.append(thread)
 
     def _run(self) -> None:
-        while accepted := self._next():
+        while message := self._next():
             started = time.monotonic()
             try:
-                accepted.run()
+                outcome = self._handle(message)
             except BaseException:  # of a listener, or a defect; no thread may be lost to it
-                logger.exception("message %s is left to its queue", accepted.message_id)
-            del accepted  # and with it the body, which may be large
+                logger.exception("message %s is left to its queue", message.message_id)
+                outcome = False
+            if isinstance(outcome, Hold):
+                self._hold(message, outcome.seconds)
+                del message
+                continue
+            del message  # and with it the body, which may be large
             self._note(time.monotonic() - started)
             self._handled()
+
+    def _hold(self, message: IncomingMessage, seconds: float) -> None:
+        with self._changed:
+            due = time.monotonic() + seconds
+            heappush(self._held, (due, next(self._numbers), message))
 
     def _note(self, seconds: float) -> None:
         before = seconds if self.seconds_each is None else self.seconds_each
         seconds = min(seconds, _MOST_TIMES * max(before, 1e-6))
         self.seconds_each = before + _LATEST_SHARE * (seconds - before)
 
-    def _next(self) -> Accepted | None:
+    def _next(self) -> IncomingMessage | None:
         """The next message, as soon as there is one; None at the end."""
         with self._changed:
             thread = threading.get_ident()
@@ -142,6 +180,6 @@ class HandlerThreads:
                     return None
                 self._idle += 1
                 self._changed.wait()
-            _, accepted = self._waiting.popleft()
+            _, message = self._waiting.popleft()
             self._busy_since[thread] = time.monotonic()
-            return accepted
+            return message

@@ -202,14 +202,10 @@ class Worker:
         heartbeat = Heartbeat(concurrency)
         # In a FIFO group the next message waits until the one before it is acknowledged.
         acknowledger = None if transport.fifo else Acknowledger(transport)
-        processor = self._processor(
-            lambda seconds: not self._stopping.wait(seconds),
-            heartbeat=heartbeat,
-            acknowledger=acknowledger,
-        )
+        processor = self._processor(heartbeat=heartbeat, acknowledger=acknowledger)
         poller = Poller(
             transport,
-            processor.accept,
+            processor,
             concurrency=concurrency,
             prefetch=self._prefetch,
             wait_seconds=0 if burst else self._wait_seconds,
@@ -280,20 +276,19 @@ class Worker:
         _check_range("port", port, 0, MAX_PORT)
         concurrency = self._concurrency if concurrency is None else concurrency
         _check_range("concurrency", concurrency, 1, None)
-        processor = self._processor(lambda seconds: not self._stopping.wait(seconds))
         server = LocalHttpServer(
-            processor.process,
-            processor.run_scheduled,
+            self._processor(),
             host=host,
             port=port,
             concurrency=concurrency,
+            stopping=self._stopping,
         )
         try:
             self._prepare(server.url)
             with stop_on_signals(self.stop):
                 if on_ready is not None:
                     on_ready(server.url)
-                server.run(self._stopping)
+                server.run()
         finally:
             server.close()
             self._event_loop.stop()
@@ -311,7 +306,7 @@ class Worker:
     def _lambda_events(self) -> LambdaEvents:
         client = self._client or default_client()
         return LambdaEvents(
-            make_processor=self._processor,
+            processor=self._processor(),
             prepare=functools.cache(self._prepare),
             open_queue=client.transport,
             concurrency=self._concurrency,
@@ -325,7 +320,6 @@ class Worker:
 
     def _processor(
         self,
-        pause: Callable[[float], bool],
         *,
         heartbeat: Heartbeat | None = None,
         acknowledger: Acknowledger | None = None,
@@ -334,7 +328,6 @@ class Worker:
             self._registry,
             middleware=self._middleware,
             emit=self._listeners.emit,
-            pause=pause,
             event_loop=self._event_loop,
             retry_policy=self._retry_policy,
             heartbeat=heartbeat,
