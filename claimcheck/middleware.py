@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import logging
-import secrets
 import time
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from claimcheck.core.claim_check import ClaimCheck, Opened, Route, Sealed
+from claimcheck.core.claim_check import ClaimCheck, Opened, Route, Sealed, new_lease_id
 from claimcheck.core.life import Purge
-from claimcheck.core.ticket import may_be_sealed
-from claimcheck.errors import ClaimInProgress, ClaimStoreError
+from claimcheck.errors import ClaimStoreError
 from claimcheck.events import DuplicateSuppressed, MessageOpened, MessageSealed
 from claimcheck.opening import OnDuplicate, Opener
 from letsgo_queue import events as queue_events
 from letsgo_queue.attributes import attributes_size
-from letsgo_queue.errors import LetsGoQueueError, SendUncertain
+from letsgo_queue.errors import SendUncertain
 from letsgo_queue.middleware import Handle, Middleware, SendContext
 from letsgo_queue.transports.base import OutgoingMessage
-from letsgo_queue.worker.delivery import Delivery
+from letsgo_queue.worker.delivery import IncomingMessage
 
 logger = logging.getLogger(__name__)
-
-PATIENCE_SECONDS = 900.0
-"""How long a delivery waits for a store that does not answer, before it goes back to the queue."""
-
-FIRST_PAUSE_SECONDS = 0.5
-LONGEST_PAUSE_SECONDS = 30.0
 
 _handling: ContextVar[tuple[ClaimCheckMiddleware, ...]] = ContextVar("handling", default=())
 """Those whose message a handler is at work on."""
@@ -71,19 +63,22 @@ class ClaimCheckMiddleware(Middleware):
         *,
         purge: Purge | None = None,
         on_duplicate: OnDuplicate = "acknowledge",
+        once: bool = False,
     ) -> None:
         """Make the middleware.
 
         Args:
             claim_check: By default the one that the environment describes, made on first use.
-            purge: When a claim's bytes are removed, in place of the claim check's own setting.
+            purge: When contents are removed, in place of the claim check's own setting.
             on_duplicate: `acknowledge` a delivery of a message that was handled before, without
                 running the handler, or `raise` `ClaimAlreadyProcessed`.
+            once: Whether every message gets a receipt, also a small one: a handler that succeeded
+                does not run again for a redelivery. That costs two write units a message.
 
         Raises:
             SettingsInvalid: `purge` or `on_duplicate` is not known.
         """
-        self.opener = Opener(claim_check, purge=purge, on_duplicate=on_duplicate)
+        self.opener = Opener(claim_check, purge=purge, on_duplicate=on_duplicate, once=once)
 
     @property
     def handling(self) -> bool:
@@ -159,29 +154,25 @@ class ClaimCheckMiddleware(Middleware):
                 failure,
             )
 
-    def handle(self, delivery: Delivery, call_next: Handle) -> None:
+    def handle(self, message: IncomingMessage, call_next: Handle) -> None:
         """Open the message; settle its claim by how the handler ends."""
         started = time.perf_counter()
-        try:
-            opened = self._open_patiently(delivery)
-        except ClaimInProgress as error:
-            _come_back(delivery, error.retry_after)
-            raise
+        opened = self._open(message)
         if opened is None:
-            delivery.emit(
+            message.emit(
                 DuplicateSuppressed(
-                    type=delivery.type,
-                    queue=delivery.queue,
-                    message_id=delivery.message_id,
-                    receive_count=delivery.receive_count,
+                    type=message.type,
+                    queue=message.queue,
+                    message_id=message.message_id,
+                    receive_count=message.received.receive_count,
                 )
             )
             return
-        delivery.emit(
+        message.emit(
             MessageOpened(
-                type=delivery.type,
-                queue=delivery.queue,
-                message_id=delivery.message_id,
+                type=message.type,
+                queue=message.queue,
+                message_id=message.message_id,
                 route=opened.route,
                 size=opened.size,
                 claim_id=opened.claim_id,
@@ -189,61 +180,32 @@ class ClaimCheckMiddleware(Middleware):
             )
         )
         with opened:
-            delivery.visibility.follow(lambda until: _extend(opened, until))
+            message.on_extend(lambda seconds: _extend(opened, seconds))
+            message.open(opened.body)
             token = _handling.set((*_handling.get(), self))
             try:
-                call_next(delivery.with_body(opened.body))
+                call_next(message)
             finally:
                 _handling.reset(token)
 
-    def _open_patiently(self, delivery: Delivery) -> Opened | None:
-        """Open a message, waiting for a store that is down.
-
-        Handing the message back would use up its receives while nothing can be done with it, and
-        the worker would fetch the next one for the same end. So it is kept, invisible, and what the
-        worker has in hand bounds what waits.
-        """
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        pause = FIRST_PAUSE_SECONDS
-        # One for all tries: a take whose answer was lost has taken the claim for this delivery.
-        # None for most messages, since random bytes of the system cost a switch of threads.
-        lease_id = secrets.token_urlsafe() if may_be_sealed(delivery.body) else None
-        while True:
-            try:
-                return self._open(delivery, lease_id)
-            except ClaimStoreError as error:
-                if time.monotonic() + pause > deadline:
-                    raise
-                logger.warning(
-                    "message %s waits %.1f s for the store: %s", delivery.message_id, pause, error
-                )
-                if not delivery.pause(pause):
-                    raise
-                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
-
-    def _open(self, delivery: Delivery, lease_id: str | None) -> Opened | None:
+    def _open(self, message: IncomingMessage) -> Opened | None:
+        if message.lease_id is None and (message.sealed or self.opener.once):
+            # One for all tries: a write whose answer was lost has acquired the claim for this
+            # delivery. Most messages need none, and random bytes cost a switch of threads.
+            message.lease_id = new_lease_id()
         return self.opener.open(
-            delivery.body,
-            queue=delivery.queue,
-            message_id=delivery.message_id,
-            lease_id=lease_id,
-            lease_until=delivery.visibility.until,
-            receive_count=delivery.receive_count,
+            message.body,
+            queue=message.queue,
+            message_id=message.message_id,
+            lease_id=message.lease_id,
+            lease_seconds=message.seconds_invisible,
         )
 
 
-def _come_back(delivery: Delivery, seconds: float) -> None:
-    """Have the message delivered again when the other delivery's lease ends."""
-    try:
-        delivery.extend(seconds)
-    except LetsGoQueueError as error:
-        logger.info("message %s keeps its own visibility timeout: %s", delivery.message_id, error)
-
-
-def _extend(opened: Opened, until: float) -> None:
+def _extend(opened: Opened, seconds: float) -> None:
     """Extend the lease with the visibility; where that fails it may only end too early."""
     try:
-        if not opened.extend(until):
-            logger.warning("claim %s: another delivery has taken it", opened.claim_id)
+        if not opened.extend(seconds):
+            logger.warning("claim %s: another delivery has it", opened.claim_id)
     except ClaimStoreError as error:
         logger.warning("claim %s: its lease was not extended: %s", opened.claim_id, error)

@@ -1,10 +1,19 @@
-"""Settings of the claim check, from the environment or from code."""
+"""Settings of the claim check, and the claim check that they describe.
+
+Beside LetsGo's local mode claims go to one file of the user's: the two ends of that mode share no
+file of their own, and may call the queue by different names, so the file follows from neither. It
+is in the folder where this user's programs keep their state.
+"""
 
 from __future__ import annotations
 
+import functools
 import os
+import threading
 from collections.abc import Mapping
-from urllib.parse import urlsplit
+from pathlib import Path
+from typing import cast
+from urllib.parse import quote, urlsplit
 
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
@@ -12,14 +21,21 @@ from claimcheck.core.claim_check import (
     DEFAULT_LEASE_SECONDS,
     DEFAULT_MAX_SIZE,
     DEFAULT_THRESHOLD,
+    ClaimCheck,
 )
 from claimcheck.core.life import Purge
 from claimcheck.errors import SettingsInvalid
-from claimcheck.local_claims import local_store_url
-from letsgo_queue.settings import is_local_http
+from claimcheck.stores import store_opener
+from claimcheck.stores.base import ClaimStore
+from claimcheck.stores.lazy import LazyClaimStore
+from letsgo_queue.settings import QueueSettings, is_local_http, region_in
 
 DEFAULT_STORE = "dynamodb://letsgo-claims"
 _PREFIX = "CLAIMCHECK_"
+_LOCAL_APPLICATION = "letsgo-claimcheck"
+_LOCAL_FILE = "claims.db"
+
+_opening = threading.Lock()
 
 
 class ClaimCheckSettings(BaseModel, frozen=True, extra="forbid"):
@@ -86,5 +102,64 @@ class ClaimCheckSettings(BaseModel, frozen=True, extra="forbid"):
         if urlsplit(queue_url).scheme in {"sqlite", "memory"}:
             return queue_url.partition("?")[0]
         if is_local_http(queue_url):
-            return local_store_url()
+            return _local_store_url()
         return DEFAULT_STORE
+
+
+def claim_check_for(queue_url: str, settings: ClaimCheckSettings | None = None) -> ClaimCheck:
+    """A claim check for a queue.
+
+    Args:
+        queue_url: The queue; where its claims are kept, and in which region, may follow from it.
+        settings: By default those of the environment.
+
+    Raises:
+        SettingsInvalid: A setting cannot be used.
+    """
+    settings = settings or ClaimCheckSettings.from_environment()
+    region = region_in(queue_url) or QueueSettings.from_environment().region
+    if settings.store is None and is_local_http(queue_url):
+        _make_local_folder()
+    return ClaimCheck(
+        _shared_store(settings.store_for(queue_url), region),
+        **settings.model_dump(exclude={"store"}),
+    )
+
+
+def _shared_store(url: str, region: str) -> ClaimStore:
+    """One store for each URL in a process: the two ends of a memory queue meet in it."""
+    with _opening:  # a cache alone may make two for two threads
+        return _lazy_store(url, region)
+
+
+@functools.cache
+def _lazy_store(url: str, region: str) -> ClaimStore:
+    return cast("ClaimStore", LazyClaimStore(store_opener(url, region=region)))
+
+
+def _local_store_url() -> str:
+    """The store of this user's claims in local mode; nothing is made or opened."""
+    return f"sqlite:///{quote((_local_folder() / _LOCAL_FILE).as_posix())}"
+
+
+def _make_local_folder() -> None:
+    """Make the folder of the claims, where it is missing, for this user alone.
+
+    Raises:
+        SettingsInvalid: It cannot be made.
+    """
+    folder = _local_folder()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsInvalid(
+            f"the claims of LetsGo's local mode are kept in {folder}, which cannot be made "
+            f"({error.strerror}). Name another file at both ends: "
+            "CLAIMCHECK_STORE=sqlite:////path/to/claims.db"
+        ) from error
+
+
+def _local_folder() -> Path:
+    from platformdirs import user_state_path
+
+    return user_state_path(_LOCAL_APPLICATION)

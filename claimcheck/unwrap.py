@@ -1,11 +1,13 @@
 """`@unwrap_claim_check`: opens messages before the function that works on them runs.
 
-What it decorates is told by what it is called with:
+The type of an argument tells what it is:
 
-    by a worker, for a message    the worker runs the middleware that is attached; nothing is done
-    (event, context) of Lambda    the records of the event are opened, and settled by the answer
-    a record                      it is opened, and settled by whether the function raises
-    anything else                 the function is what it was
+    an event     has `Records`, or is a list of records   its records are opened
+    a record     has a `body`, and no `type`              it is opened
+    a message    has a `type`: a worker calls             the worker's middleware has opened it
+
+Where that leaves doubt, `unwrap_event` and `unwrap_record` say it. A function never gets a claim
+check: one that is there and cannot be opened is an error.
 """
 
 from __future__ import annotations
@@ -14,19 +16,20 @@ import functools
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, cast, overload
+from typing import Literal, TypeAlias, cast, overload
 
-from claimcheck.aws_lambda import open_batch
 from claimcheck.core.claim_check import ClaimCheck
 from claimcheck.core.life import Purge
-from claimcheck.errors import ClaimCheckError, SettingsInvalid
+from claimcheck.errors import RecordUnsupported, SettingsInvalid
 from claimcheck.middleware import ClaimCheckMiddleware
-from claimcheck.opened_record import Work, lease_until, open_record
-from claimcheck.opening import OnDuplicate, Opener
-from claimcheck.records import is_event, is_record, is_sealed
-from letsgo_queue.errors import LetsGoQueueError
+from claimcheck.opening import OnDuplicate, Opener, Work, must_open, open_batch, open_record
+from letsgo_queue.aws_lambda.batches import Invocation
+from letsgo_queue.aws_lambda.records import SqsRecord, is_record, records_in
+from letsgo_queue.envelope import holds_sealed
+from letsgo_queue.errors import LetsGoError
 from letsgo_queue.middleware import FunctionT, use_middleware
+
+_Form: TypeAlias = Literal["by type", "event", "record"]
 
 
 @overload
@@ -39,6 +42,7 @@ def unwrap_claim_check(
     claim_check: ClaimCheck | None = None,
     purge: Purge | None = None,
     on_duplicate: OnDuplicate = "acknowledge",
+    once: bool = False,
 ) -> Callable[[FunctionT], FunctionT]: ...
 
 
@@ -49,12 +53,13 @@ def unwrap_claim_check(
     claim_check: ClaimCheck | None = None,
     purge: Purge | None = None,
     on_duplicate: OnDuplicate = "acknowledge",
+    once: bool = False,
 ) -> FunctionT | Callable[[FunctionT], FunctionT]:
     """Have a function get the original message, whichever way it travelled.
 
     A worker's handler:
 
-        @worker.handler("order:new")
+        @worker.handler(OrderNew)
         @unwrap_claim_check
         def on_order(message: OrderNew) -> None: ...
 
@@ -63,19 +68,19 @@ def unwrap_claim_check(
         @unwrap_claim_check
         def handler(event, context): ...
 
-    A function that works on one SQS record, as Powertools' batch processors call it:
+    A function that works on one SQS record, as Lambda, boto3 or Powertools has it:
 
         @unwrap_claim_check
         def record_handler(record): ...
 
-    Each may be async or a method. The stored item is taken before the function runs, and purged
-    when it returns; when it raises, the claim is back and the message is retried. A Lambda handler
-    may also name records in `batchItemFailures`: their claims are put back, the others purged.
-    What could not be opened is added to its answer, so the event source mapping must have
-    `ReportBatchItemFailures`: without it Lambda deletes those messages too. A record that could
-    not be opened for a per-record function raises there.
+    Each may be async or a method. The claim is acquired before the function runs and completed when
+    it returns; when it raises, the claim is released and the message is retried. A Lambda handler
+    may also name records in `batchItemFailures`: their claims are released, the others completed.
+    A record that could not be opened is added to its answer, so the event source mapping must have
+    `ReportBatchItemFailures`: without it Lambda deletes such messages too. A record that could not
+    be opened for a per-record function raises there.
 
-    Called with anything else, as in a unit test, the function is what it was.
+    Called with anything else, as in a unit test, the function is as it was.
 
     Args:
         function: The function, sync or async.
@@ -84,29 +89,112 @@ def unwrap_claim_check(
         on_duplicate: `acknowledge` a delivery of a message that was handled before, without
             running the function for it, or `raise` `ClaimAlreadyProcessed` (a Lambda handler's
             record is then reported as failed).
+        once: Whether every message gets a receipt, also a small one: a function that succeeded
+            does not run again for a redelivery. That costs two write units a message.
 
     Raises:
         SettingsInvalid: `purge` or `on_duplicate` is not known, or the function is a generator.
     """
-    middleware = ClaimCheckMiddleware(claim_check, purge=purge, on_duplicate=on_duplicate)
+    middleware = ClaimCheckMiddleware(
+        claim_check, purge=purge, on_duplicate=on_duplicate, once=once
+    )
+    return _decorator(function, middleware, "by type")
 
+
+@overload
+def unwrap_event(function: FunctionT, /) -> FunctionT: ...
+
+
+@overload
+def unwrap_event(
+    *,
+    claim_check: ClaimCheck | None = None,
+    purge: Purge | None = None,
+    on_duplicate: OnDuplicate = "acknowledge",
+    once: bool = False,
+) -> Callable[[FunctionT], FunctionT]: ...
+
+
+def unwrap_event(
+    function: FunctionT | None = None,
+    /,
+    *,
+    claim_check: ClaimCheck | None = None,
+    purge: Purge | None = None,
+    on_duplicate: OnDuplicate = "acknowledge",
+    once: bool = False,
+) -> FunctionT | Callable[[FunctionT], FunctionT]:
+    """`unwrap_claim_check` for a function whose first argument (after `self`) is an event.
+
+    Calling it with anything else raises `RecordUnsupported`. The arguments are those of
+    `unwrap_claim_check`.
+
+    Raises:
+        SettingsInvalid: `purge` or `on_duplicate` is not known, or the function is a generator.
+    """
+    middleware = ClaimCheckMiddleware(
+        claim_check, purge=purge, on_duplicate=on_duplicate, once=once
+    )
+    return _decorator(function, middleware, "event")
+
+
+@overload
+def unwrap_record(function: FunctionT, /) -> FunctionT: ...
+
+
+@overload
+def unwrap_record(
+    *,
+    claim_check: ClaimCheck | None = None,
+    purge: Purge | None = None,
+    on_duplicate: OnDuplicate = "acknowledge",
+    once: bool = False,
+) -> Callable[[FunctionT], FunctionT]: ...
+
+
+def unwrap_record(
+    function: FunctionT | None = None,
+    /,
+    *,
+    claim_check: ClaimCheck | None = None,
+    purge: Purge | None = None,
+    on_duplicate: OnDuplicate = "acknowledge",
+    once: bool = False,
+) -> FunctionT | Callable[[FunctionT], FunctionT]:
+    """`unwrap_claim_check` for a function whose first argument (after `self`) is one record.
+
+    Calling it with anything else raises `RecordUnsupported`. The arguments are those of
+    `unwrap_claim_check`.
+
+    Raises:
+        SettingsInvalid: `purge` or `on_duplicate` is not known, or the function is a generator.
+    """
+    middleware = ClaimCheckMiddleware(
+        claim_check, purge=purge, on_duplicate=on_duplicate, once=once
+    )
+    return _decorator(function, middleware, "record")
+
+
+def _decorator(
+    function: FunctionT | None, middleware: ClaimCheckMiddleware, form: _Form
+) -> FunctionT | Callable[[FunctionT], FunctionT]:
     def decorate(function: FunctionT) -> FunctionT:
-        return _unwrapping(function, middleware)
+        return _unwrapping(function, middleware, form)
 
     return decorate if function is None else decorate(function)
 
 
-def _unwrapping(function: FunctionT, middleware: ClaimCheckMiddleware) -> FunctionT:
+def _unwrapping(function: FunctionT, middleware: ClaimCheckMiddleware, form: _Form) -> FunctionT:
     if isinstance(function, staticmethod | classmethod):
         kind = cast("Callable[[object], FunctionT]", type(function))
-        return kind(_unwrapping(function.__func__, middleware))
+        return kind(_unwrapping(function.__func__, middleware, form))
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise SettingsInvalid(
             f"{function.__qualname__} is a generator: calling it would run nothing. Remove its "
             "`yield`."
         )
     wrap = _unwrapping_async if _is_async(function) else _unwrapping_sync
-    wrapper = use_middleware(middleware)(wrap(function, middleware))
+    wrapper = use_middleware(middleware)(wrap(function, middleware, form))
     # The function too, as a worker may have it already. A bound method takes no attribute.
     with suppress(AttributeError):
         use_middleware(middleware)(function)
@@ -114,18 +202,18 @@ def _unwrapping(function: FunctionT, middleware: ClaimCheckMiddleware) -> Functi
 
 
 def _unwrapping_sync(
-    function: Callable[..., object], middleware: ClaimCheckMiddleware
+    function: Callable[..., object], middleware: ClaimCheckMiddleware, form: _Form
 ) -> Callable[..., object]:
     @functools.wraps(function)
     def unwrapping(*args: object, **kwargs: object) -> object:
-        call = None if middleware.handling else _Call.of(args, kwargs)
+        call = None if middleware.handling else _Call(function, args, kwargs, form)
         work = call.open(middleware.opener) if call else None
         if call is None or work is None:
             return function(*args, **kwargs)
         if work.nothing_left:
             return work.succeeded(None)
         try:
-            answer = call.repeat(function, work)
+            answer = call.repeat(work)
         except BaseException:
             work.failed()
             raise
@@ -137,59 +225,111 @@ def _unwrapping_sync(
 
 
 def _unwrapping_async(
-    function: Callable[..., object], middleware: ClaimCheckMiddleware
+    function: Callable[..., object], middleware: ClaimCheckMiddleware, form: _Form
 ) -> Callable[..., object]:
-    start = cast("Callable[..., Awaitable[object]]", function)
-
     @functools.wraps(function)
     async def unwrapping(*args: object, **kwargs: object) -> object:
-        call = None if middleware.handling else _Call.of(args, kwargs)
+        call = None if middleware.handling else _Call(function, args, kwargs, form)
         work = await _open_on_thread(call, middleware.opener) if call else None
         if call is None or work is None:
-            return await start(*args, **kwargs)
+            return await cast("Awaitable[object]", function(*args, **kwargs))
         if work.nothing_left:
             return work.succeeded(None)
-        return await _settle_later(work, lambda: call.repeat(start, work))
+        return await _settle_later(work, lambda: cast("Awaitable[object]", call.repeat(work)))
 
     return unwrapping
 
 
-@dataclass(frozen=True, slots=True)
 class _Call:
-    """A call for an event or a record.
+    """A call of a decorated function, and the argument that may have to be opened."""
 
-    Attributes:
-        arguments: By position or name.
-        where: Which of them is the event or the record.
-    """
-
-    arguments: Mapping[int | str, object]
-    where: int | str
-
-    @classmethod
-    def of(cls, args: tuple[object, ...], kwargs: Mapping[str, object]) -> _Call | None:
-        """Look for an event or a record among the arguments: a method's own object comes first."""
-        arguments: dict[int | str, object] = dict(enumerate(args))
-        arguments.update(kwargs)
-        for where, value in arguments.items():
-            if is_event(value) or is_record(value):
-                return cls(arguments, where)
-        return None
+    def __init__(
+        self,
+        function: Callable[..., object],
+        args: tuple[object, ...],
+        kwargs: Mapping[str, object],
+        form: _Form,
+    ) -> None:
+        self._function = function
+        self._arguments: dict[int | str, object] = dict(enumerate(args))
+        self._arguments.update(kwargs)
+        # A method's own object comes first, and may have a body by chance.
+        first = 1 if args and _is_method_of(function, args[0]) else 0
+        self._looked_at = {at: value for at, value in self._arguments.items() if at != first - 1}
+        self._form = form
+        self._where: int | str = first
 
     def open(self, opener: Opener) -> Work | None:
-        """Open what the call is for; None where nothing has to be opened."""
-        given = self.arguments[self.where]
-        until = next(filter(None, map(lease_until, self.arguments.values())), None)
-        if is_event(given):
-            return open_batch(opener, given, lease_until=until)
-        return open_record(opener, given, lease_until=until) if is_sealed(given) else None
+        """Open what the call is for; None where nothing has to be opened.
 
-    def repeat(self, function: Callable[..., Any], work: Work) -> Any:
+        Raises:
+            RecordUnsupported: There is a claim check that cannot be opened here.
+            LetsGoError: It could not be opened.
+        """
+        found = self._find(opener)
+        if found is None:
+            return None
+        self._where, value = found
+        invocation = Invocation(next(filter(_is_context, self._looked_at.values()), None))
+        records = None if self._form == "record" else records_in(value)
+        if records is not None:
+            return open_batch(opener, value, records, invocation)
+        record = SqsRecord(value)
+        return open_record(opener, record, invocation) if must_open(opener, record) else None
+
+    def repeat(self, work: Work) -> object:
         """Call the function with what was opened."""
-        arguments = {**self.arguments, self.where: work.argument}
+        arguments = {**self._arguments, self._where: work.argument}
         args = [value for at, value in arguments.items() if isinstance(at, int)]
         kwargs = {at: value for at, value in arguments.items() if isinstance(at, str)}
-        return function(*args, **kwargs)
+        return self._function(*args, **kwargs)
+
+    def _find(self, opener: Opener) -> tuple[int | str, object] | None:
+        """The argument that is the event or the record."""
+        if self._form != "by type":
+            return self._first_argument()
+        candidates = [
+            (at, value)
+            for at, value in self._looked_at.items()
+            if records_in(value) or is_record(value)
+        ]
+        to_open = [each for each in candidates if _must_open(opener, each[1])]
+        if len(to_open) > 1:
+            raise RecordUnsupported(
+                f"{_name(self._function)} was called with {len(to_open)} arguments that have to be "
+                "opened. Say which with @unwrap_event or @unwrap_record: the first argument."
+            )
+        for value in self._looked_at.values():
+            if holds_sealed(value):
+                raise RecordUnsupported(
+                    f"{_name(self._function)} was called with a claim check that is no SQS event "
+                    "and no record of one, so it cannot be opened here. Give the function the "
+                    "record, or open the body with ClaimCheck.open."
+                )
+        return to_open[0] if to_open else None
+
+    def _first_argument(self) -> tuple[int | str, object]:
+        found = next(iter(self._looked_at.items()), None)
+        looks_right = records_in if self._form == "event" else is_record
+        if found is None or not (looks_right(found[1]) or found[1] == []):
+            article = "an event" if self._form == "event" else "a record"
+            raise RecordUnsupported(
+                f"{_name(self._function)} is decorated with @unwrap_{self._form}, and its first "
+                f"argument is not {article} of SQS."
+            )
+        return found
+
+
+def _must_open(opener: Opener, value: object) -> bool:
+    """Whether an event or a record has to be opened, or will say why it cannot be."""
+    records = records_in(value)
+    for each in [value] if records is None else records:
+        try:
+            if must_open(opener, SqsRecord(each)):
+                return True
+        except RecordUnsupported:
+            return True
+    return False
 
 
 async def _open_on_thread(call: _Call, opener: Opener) -> Work | None:
@@ -200,7 +340,7 @@ async def _open_on_thread(call: _Call, opener: Opener) -> Work | None:
         return await asyncio.shield(opening)
     except asyncio.CancelledError:
         # The thread goes on; what it takes must not stay taken.
-        with suppress(ClaimCheckError, LetsGoQueueError):
+        with suppress(LetsGoError):
             if (work := await opening) is not None:
                 await asyncio.to_thread(work.failed)
         raise
@@ -221,3 +361,21 @@ def _is_async(function: Callable[..., object]) -> bool:
     """Whether calling it gives a coroutine; an object may be called as well as a function."""
     called = getattr(type(function), "__call__", None)  # noqa: B004  it is looked at, not tested for
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
+
+
+def _is_method_of(function: Callable[..., object], owner: object) -> bool:
+    """Whether a call's first argument is the object, or the class, that has the function."""
+    found = inspect.getattr_static(
+        owner if isinstance(owner, type) else type(owner), getattr(function, "__name__", ""), None
+    )
+    if isinstance(found, classmethod):
+        found = found.__func__
+    return inspect.isfunction(found) and inspect.unwrap(found) is inspect.unwrap(function)
+
+
+def _is_context(value: object) -> bool:
+    return hasattr(value, "get_remaining_time_in_millis")
+
+
+def _name(function: Callable[..., object]) -> str:
+    return getattr(function, "__qualname__", repr(function))

@@ -95,6 +95,29 @@ def is_sealed(body: Body) -> bool:
     return sealed_fields(body) is not None
 
 
+def holds_sealed(value: object) -> bool:
+    """Whether a value is a sealed message, or has one directly inside: as text, or parsed.
+
+    An SNS envelope has one in its `Message`, an event of EventBridge in its `detail`.
+    """
+    if isinstance(value, str | bytes):
+        if (
+            CLAIM_CHECK not in value
+            if isinstance(value, str)
+            else CLAIM_CHECK.encode() not in value
+        ):
+            return False
+        value = _fields(value)
+    if not isinstance(value, Mapping):
+        return False
+    return has_sealed_shape(value) or any(
+        has_sealed_shape(each)
+        if isinstance(each, Mapping)
+        else isinstance(each, str | bytes) and is_sealed(each)
+        for each in value.values()
+    )
+
+
 def has_sealed_shape(fields: Mapping[Any, object]) -> bool:
     """Whether fields are those of a sealed message."""
     return CLAIM_CHECK in fields and fields.keys() <= {"type", CLAIM_CHECK}

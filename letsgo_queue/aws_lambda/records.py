@@ -1,62 +1,189 @@
-"""Messages as records: how AWS Lambda hands them to a function, and LetsGo's local mode posts them.
+"""SQS records: messages as AWS Lambda hands them to a function, and LetsGo's local mode posts them.
+
+A record may be a mapping (as Lambda, EventBridge Pipes or boto3 has it), a data class of Powertools
+for AWS Lambda, a pydantic model, or another object with a body. `SqsRecord` reads any of them, and
+makes a copy of the same kind with another body; nobody else looks into one.
 
 https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html has the event of an SQS source.
 """
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import time
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias, cast
+from collections.abc import Mapping, Sequence
+from dataclasses import is_dataclass, replace
+from functools import cached_property
+from typing import Any, Literal, TypeAlias, TypeVar, cast
 
-from letsgo_queue.attributes import MessageAttribute
+from pydantic import BaseModel
+
+from letsgo_queue.attributes import MessageAttribute, spell_out
+from letsgo_queue.envelope import has_sealed_shape, is_sealed
 from letsgo_queue.errors import MessageInvalid
 from letsgo_queue.transports.base import OutgoingMessage, ReceivedMessage
 
 Record: TypeAlias = Mapping[str, Any]
 """One entry of `Records`."""
 
+NO_ID = "(no id)"
+
+_ThingT = TypeVar("_ThingT")
+
+# Each as Lambda has it, as boto3 has it, and as Python code would name it.
+_BODY = ("body", "Body")
+_MESSAGE_ID = ("messageId", "MessageId", "message_id")
+_RECEIPT_HANDLE = ("receiptHandle", "ReceiptHandle", "receipt_handle")
+_SOURCE_ARN = ("eventSourceARN", "event_source_arn")
+_SYSTEM = ("attributes", "Attributes")
+_RECEIVE_COUNT = ("ApproximateReceiveCount", "approximate_receive_count")
+_SENT = ("SentTimestamp", "sent_timestamp")
+_GROUP = ("MessageGroupId", "message_group_id")
+_ATTRIBUTES = ("messageAttributes", "MessageAttributes", "message_attributes")
+_DATA_TYPE = ("dataType", "DataType", "data_type")
+_STRING = ("stringValue", "StringValue", "string_value")
+_BINARY = ("binaryValue", "BinaryValue", "binary_value")
+_MD5 = ("md5OfBody", "MD5OfBody", "md5_of_body")
+_RECORDS = "Records"
+
 _ARN_PARTS = 6
 _DOMAINS = {"aws-cn": "amazonaws.com.cn"}
 
 
-def is_scheduled(event: Mapping[str, Any]) -> bool:
-    """Whether an event comes from a schedule of EventBridge, and has no records."""
-    return event.get("detail-type") == "Scheduled Event"
+class SqsRecord:
+    """One SQS record of any kind, read once.
 
-
-def received_from(record: Record, *, invisible_until: float | None = None) -> ReceivedMessage:
-    """The message in a record.
-
-    Args:
-        record: The record.
-        invisible_until: When it can be received again (seconds since 1970), if that is known.
-
-    Raises:
-        MessageInvalid: It has no id or no body, or what it says of itself cannot be read.
+    Attributes:
+        original: The record as it came; it is never changed.
     """
-    message_id = record.get("messageId")
-    try:
-        system = record.get("attributes") or {}
-        return ReceivedMessage(
-            message_id=_text(message_id),
-            receipt_handle=str(record.get("receiptHandle", "")),
-            body=_text(record.get("body")),
-            attributes={
-                name: _attribute(value)
-                for name, value in (record.get("messageAttributes") or {}).items()
-            },
-            receive_count=int(system.get("ApproximateReceiveCount", 1)),
-            sent_at=int(system.get("SentTimestamp", 0)) / 1000,
-            invisible_until=invisible_until,
-            group_id=system.get("MessageGroupId"),
-        )
-    except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
-        raise MessageInvalid(
-            f"message {message_id if isinstance(message_id, str) else '(no id)'}: its record is "
-            "not one that SQS gives to Lambda (messageId, body, attributes)."
-        ) from None
+
+    def __init__(self, original: object) -> None:
+        """Look at a record."""
+        self.original = original
+
+    @cached_property
+    def body(self) -> object:
+        """Its body: text, or whatever somebody parsed that to."""
+        return _first(self.original, _BODY)
+
+    @cached_property
+    def is_sealed(self) -> bool:
+        """Whether its body is a claim check, as text or parsed."""
+        if isinstance(self.body, str):
+            return is_sealed(self.body)
+        return isinstance(self.body, Mapping) and has_sealed_shape(self.body)
+
+    @cached_property
+    def message_id(self) -> str | None:
+        """The message's id, if it has one."""
+        found = _first(self.original, _MESSAGE_ID)
+        return found if isinstance(found, str) and found else None
+
+    @property
+    def name(self) -> str:
+        """The message's id, for people."""
+        return self.message_id or NO_ID
+
+    @cached_property
+    def source_arn(self) -> str:
+        """The ARN of its queue; empty where it does not say."""
+        return str(_first(self.original, _SOURCE_ARN) or "")
+
+    @property
+    def is_fifo(self) -> bool:
+        """Whether its queue is FIFO."""
+        return self.source_arn.endswith(".fifo")
+
+    @cached_property
+    def queue_url(self) -> str | None:
+        """URL of its queue, by the ARN; None where that names no SQS queue."""
+        parts = self.source_arn.split(":")
+        if len(parts) != _ARN_PARTS or parts[0] != "arn" or parts[2] != "sqs":
+            return None
+        _, partition, _, region, account, name = parts
+        return f"https://sqs.{region}.{_DOMAINS.get(partition, 'amazonaws.com')}/{account}/{name}"
+
+    @cached_property
+    def group_id(self) -> str | None:
+        """Its message group, if it has one."""
+        found = _first(self._system, _GROUP)
+        return found if isinstance(found, str) else None
+
+    def received(self, *, seconds_left: float | None = None) -> ReceivedMessage:
+        """The message in it.
+
+        Args:
+            seconds_left: Seconds until it can be received again at the earliest, if that is known.
+
+        Raises:
+            MessageInvalid: It has no body, or what it says of itself cannot be read.
+        """
+        try:
+            return ReceivedMessage(
+                message_id=self.name,
+                receipt_handle=str(_first(self.original, _RECEIPT_HANDLE) or ""),
+                body=_text(self.body),
+                attributes={
+                    name: _attribute(value)
+                    for name, value in (_first(self.original, _ATTRIBUTES) or {}).items()
+                },
+                receive_count=int(_first(self._system, _RECEIVE_COUNT) or 1),
+                sent_at=int(_first(self._system, _SENT) or 0) / 1000,
+                invisible_until=None if seconds_left is None else time.monotonic() + seconds_left,
+                group_id=self.group_id,
+            )
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
+            raise MessageInvalid(
+                f"message {self.name}: its record is not one of SQS (messageId, body, attributes)."
+            ) from None
+
+    def with_body(self, body: str) -> object:
+        """A copy of the record with another body.
+
+        Raises:
+            TypeError: No such copy can be made.
+        """
+        changes = {name: body for name in _BODY if _has(self.original, name)}
+        changes |= {name: md5_of(body) for name in _MD5 if _has(self.original, name)}
+        try:
+            return _altered(self.original, changes)
+        except (AttributeError, copy.Error) as error:
+            raise TypeError(str(error)) from None
+
+    @cached_property
+    def _system(self) -> object:
+        return _first(self.original, _SYSTEM)
+
+
+def is_scheduled(event: object) -> bool:
+    """Whether an event comes from a schedule of EventBridge, and has no records."""
+    return isinstance(event, Mapping) and event.get("detail-type") == "Scheduled Event"
+
+
+def is_record(value: object) -> bool:
+    """Whether a value may be a record: it has a body, and no `type`, which every message has."""
+    has_body = any(_has(value, name) for name in _BODY)
+    return has_body and not (isinstance(value, Mapping) and "type" in value)
+
+
+def records_in(event: object) -> Sequence[object] | None:
+    """The records in an event: of SQS behind Lambda, or the list that EventBridge Pipes sends.
+
+    None where it is no such event.
+    """
+    records = event if isinstance(event, list) else _get(event, _RECORDS)
+    if not isinstance(records, list | tuple) or not all(map(is_record, records)):
+        return None
+    return records
+
+
+def with_records(event: _ThingT, records: Sequence[object]) -> _ThingT:
+    """A copy of an event with other records."""
+    if isinstance(event, list):
+        return cast("_ThingT", [*records])
+    return _altered(event, {_RECORDS: [*records]})
 
 
 def local_record(
@@ -93,21 +220,12 @@ def local_record(
             "ApproximateFirstReceiveTimestamp": timestamp,
             **({"MessageGroupId": message.group_id} if message.group_id else {}),
         },
-        "messageAttributes": attributes_for_record(message.attributes),
+        "messageAttributes": attributes_for_record(spell_out(message.attributes)),
         "md5OfBody": md5_of(body),
         "eventSource": "letsgo:local",
         "eventSourceARN": sender,
         "awsRegion": region,
     }
-
-
-def queue_url(record: Record) -> str | None:
-    """URL of the queue that a record came from, by its ARN; None where that names no SQS queue."""
-    parts = str(record.get("eventSourceARN", "")).split(":")
-    if len(parts) != _ARN_PARTS or parts[0] != "arn" or parts[2] != "sqs":
-        return None
-    _, partition, _, region, account, name = parts
-    return f"https://sqs.{region}.{_DOMAINS.get(partition, 'amazonaws.com')}/{account}/{name}"
 
 
 def attributes_for_record(attributes: Mapping[str, MessageAttribute]) -> dict[str, dict[str, str]]:
@@ -130,16 +248,52 @@ def md5_of(body: str) -> str:
     return hashlib.md5(body.encode(errors="replace"), usedforsecurity=False).hexdigest()
 
 
-def _attribute(value: Mapping[str, Any]) -> MessageAttribute:
+def _attribute(value: object) -> MessageAttribute:
     # A custom type is a label on one of the three: "Number.int".
-    kind = _text(value["dataType"]).partition(".")[0]
+    kind = _text(_first(value, _DATA_TYPE)).partition(".")[0]
     data_type = cast("Literal['String', 'Number', 'Binary']", kind)
     if data_type == "Binary":
-        return MessageAttribute("Binary", b64decode(value["binaryValue"], validate=True))
-    return MessageAttribute(data_type, _text(value["stringValue"]))
+        data = _first(value, _BINARY)
+        # boto3 has decoded it, Lambda has not.
+        decoded = data if isinstance(data, bytes) else b64decode(_text(data), validate=True)
+        return MessageAttribute("Binary", decoded)
+    return MessageAttribute(data_type, _text(_first(value, _STRING)))
 
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError
     return value
+
+
+def _altered(thing: _ThingT, changes: Mapping[str, object]) -> _ThingT:
+    """A copy of the same kind."""
+    if isinstance(thing, dict):
+        altered: Any = {**thing, **changes}
+    elif isinstance(raw := getattr(thing, "raw_event", None), Mapping):
+        # Powertools' data classes are made anew, since they keep what they have parsed.
+        parser = getattr(thing, "_json_deserializer", None)  # it has no public name
+        altered = cast("Any", type(thing))({**raw, **changes}, parser)
+    elif isinstance(thing, BaseModel):
+        altered = thing.model_copy(update=changes)
+    elif is_dataclass(thing):
+        altered = replace(cast("Any", thing), **changes)
+    elif isinstance(thing, Mapping):
+        altered = {**thing, **changes}
+    else:
+        altered = copy.copy(thing)
+        for name, value in changes.items():
+            setattr(altered, name, value)
+    return cast("_ThingT", altered)
+
+
+def _has(thing: object, name: str) -> bool:
+    return name in thing if isinstance(thing, Mapping) else hasattr(thing, name)
+
+
+def _get(thing: object, name: str) -> Any:
+    return thing.get(name) if isinstance(thing, Mapping) else getattr(thing, name, None)
+
+
+def _first(thing: object, names: Sequence[str]) -> Any:
+    return next((found for name in names if (found := _get(thing, name)) is not None), None)

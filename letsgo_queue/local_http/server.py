@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from letsgo_queue.aws_lambda.records import is_scheduled, received_from
+from letsgo_queue.aws_lambda.records import SqsRecord, is_scheduled
 from letsgo_queue.errors import (
     HandlerMissing,
     LetsGoQueueError,
@@ -180,7 +180,7 @@ class LocalHttpServer:
 
     def _take_record(self, record: object, answered: threading.Event) -> None:
         try:
-            received = received_from(record if isinstance(record, dict) else {})
+            received = _received(record)
         except MessageInvalid as error:
             logger.warning("%s It is dropped.", error)
         else:
@@ -189,7 +189,7 @@ class LocalHttpServer:
     def _handle(self, received: ReceivedMessage, answered: threading.Event) -> None:
         answered.wait()
         settled = self._processor.process(
-            self._transport, received, wait=lambda seconds: not self._stopping.wait(seconds)
+            self._transport, received, wait=lambda hold: not self._stopping.wait(hold.seconds)
         )
         if not settled:
             logger.warning(
@@ -204,6 +204,13 @@ class LocalHttpServer:
             logger.warning("%s", error)
         except Exception:  # the handler's own; there is nobody else to tell
             logger.exception("the handler of scheduled events failed")
+
+
+def _received(record: object) -> ReceivedMessage:
+    posted = SqsRecord(record if isinstance(record, dict) else {})
+    if posted.message_id is None:
+        raise MessageInvalid("a record that was posted has no messageId.")
+    return posted.received()
 
 
 def _url(host: str, port: object) -> str:

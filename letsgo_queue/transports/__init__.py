@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from letsgo_queue.errors import SettingsInvalid
 from letsgo_queue.settings import QueueSettings, is_local_http, is_sqs
 from letsgo_queue.transports.base import Transport
 
+if TYPE_CHECKING:
+    from letsgo_queue.transports.sqs_client import Session
+
 __all__ = ["open_transport"]
 
 
-def open_transport(url: str | None, settings: QueueSettings) -> Transport:
+def open_transport(
+    url: str | None, settings: QueueSettings, *, session: Session | None = None
+) -> Transport:
     """Open the queue that `url` names, or without one the queue that `settings` name.
 
     The module of a transport is loaded only here, when it is used: the SQS one loads boto3.
@@ -21,6 +27,7 @@ def open_transport(url: str | None, settings: QueueSettings) -> Transport:
             `sqlite:///path/to/file.db`, `memory://`, or the address of a worker in LetsGo's local
             mode (`http://localhost:3002`).
         settings: Where to look without a `url`.
+        session: The boto3 session for SQS; by default one is made from the environment.
 
     Raises:
         SettingsInvalid: The URL names no queue that is known here.
@@ -30,7 +37,9 @@ def open_transport(url: str | None, settings: QueueSettings) -> Transport:
     if url is None:
         from letsgo_queue.transports.sqs import SqsTransport
 
-        return SqsTransport.of_deployment(settings.deployment, region=settings.region)
+        return SqsTransport.of_deployment(
+            settings.deployment, region=settings.region, session=session
+        )
     try:
         parts = urlsplit(url)
     except ValueError as error:
@@ -48,7 +57,7 @@ def open_transport(url: str | None, settings: QueueSettings) -> Transport:
     if is_sqs(url):
         from letsgo_queue.transports.sqs import SqsTransport
 
-        return SqsTransport(url, region=settings.region)
+        return SqsTransport(url, region=settings.region, session=session)
     if is_local_http(url):
         from letsgo_queue.local_http.transport import LocalHttpTransport
 

@@ -8,6 +8,7 @@ from typing import Protocol, TypeAlias
 
 from letsgo_queue.attributes import (
     MAX_ATTRIBUTES,
+    AttributeValue,
     MessageAttribute,
     attributes_size,
     without_refused_characters,
@@ -50,7 +51,7 @@ class OutgoingMessage:
     Attributes:
         type: The message's type.
         body: What travels, as UTF-8.
-        attributes: Message attributes.
+        attributes: Message attributes: text, numbers and bytes, or each with its data type.
         delay_seconds: Seconds until it can be received.
         group_id: Message group (FIFO order, or SQS fair queues).
         deduplication_id: FIFO deduplication id.
@@ -58,7 +59,7 @@ class OutgoingMessage:
 
     type: str
     body: bytes
-    attributes: Mapping[str, MessageAttribute] = field(default_factory=dict)
+    attributes: Mapping[str, AttributeValue] = field(default_factory=dict)
     delay_seconds: int = 0
     group_id: str | None = None
     deduplication_id: str | None = None
@@ -80,7 +81,7 @@ class ReceivedMessage:
         attributes: Message attributes.
         receive_count: How often it has been received, this time included.
         sent_at: When it was sent (seconds since 1970).
-        invisible_until: When it can be received again (seconds since 1970); None if unknown.
+        invisible_until: When it can be received again (on the monotonic clock); None if unknown.
         group_id: Message group, if it has one.
     """
 

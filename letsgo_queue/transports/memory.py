@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
+from letsgo_queue.attributes import spell_out
 from letsgo_queue.errors import LetsGoQueueError, MessageTooLarge, QueueUnavailable
 from letsgo_queue.transports.base import (
     MAX_MESSAGE_BYTES,
@@ -164,10 +165,10 @@ class MemoryTransport:
             message_id=message_id,
             receipt_handle=stored.receipt_handle,
             body=stored.message.body.decode(),
-            attributes=stored.message.attributes,
+            attributes=spell_out(stored.message.attributes),
             receive_count=stored.receive_count,
             sent_at=stored.sent_at,
-            invisible_until=stored.visible_at,
+            invisible_until=time.monotonic() + visibility_timeout,
             group_id=stored.message.group_id,
         )
 

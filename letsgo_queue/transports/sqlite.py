@@ -16,6 +16,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 
+from letsgo_queue.attributes import spell_out
 from letsgo_queue.errors import LetsGoQueueError, QueueUnavailable, SendFailed
 from letsgo_queue.transports.base import (
     OutgoingMessage,
@@ -94,7 +95,7 @@ class SqliteTransport:
                         (
                             message_id,
                             message.body.decode(),
-                            attributes_to_json(message.attributes),
+                            attributes_to_json(spell_out(message.attributes)),
                             message.group_id,
                             now,
                             now + message.delay_seconds,
@@ -123,7 +124,7 @@ class SqliteTransport:
                 " WHERE message_id = ? AND receipt_handle = ?",
                 (
                     message.body.decode(),
-                    attributes_to_json(message.attributes),
+                    attributes_to_json(spell_out(message.attributes)),
                     message.group_id,
                     now,
                     now + message.delay_seconds,
@@ -229,7 +230,7 @@ class SqliteTransport:
                 " WHERE sequence IN (SELECT sequence FROM queue_messages WHERE visible_at <= ?"
                 " ORDER BY sequence LIMIT ?)"
                 " RETURNING sequence, message_id, receipt_handle, body, attributes, receive_count,"
-                " sent_at, visible_at, group_id",
+                " sent_at, group_id",
                 (now + visibility_timeout, now, limit),
             ).fetchall()
         return [
@@ -240,7 +241,7 @@ class SqliteTransport:
                 attributes=attributes_from_json(row["attributes"]),
                 receive_count=row["receive_count"],
                 sent_at=row["sent_at"],
-                invisible_until=row["visible_at"],
+                invisible_until=time.monotonic() + visibility_timeout,
                 group_id=row["group_id"],
             )
             for row in sorted(rows, key=lambda row: row["sequence"])

@@ -1,35 +1,27 @@
-"""The file of a SQLite queue: its schema, and transactions on it, for all that stand on it.
+"""The file of a SQLite queue: its options, its tables, and how it keeps message attributes.
 
-A file has one connection per process and user of it, opened when it is first needed, and closed
-while the process forks. SQLite's errors become ours where the caller says what they prevented.
+SQLite's errors become ours where the caller says what they prevented.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-import os
 import sqlite3
-import threading
-import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from letsgo_queue.attributes import MessageAttribute
 from letsgo_queue.errors import QueueUnavailable, SettingsInvalid
+from letsgo_queue.sqlite import Schema, SqliteFile, is_retryable
 from letsgo_queue.transports.base import MAX_MESSAGE_BYTES, MAX_VISIBILITY_SECONDS
 
 SCHEMA_VERSION = 1
-BUSY_TIMEOUT_SECONDS = 30
-_UNUSABLE = ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_NOTADB", "SQLITE_CORRUPT")
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS queue_schema (version INTEGER NOT NULL);
-INSERT INTO queue_schema SELECT {version} WHERE NOT EXISTS (SELECT 1 FROM queue_schema);
 CREATE TABLE IF NOT EXISTS queue_messages (
     sequence          INTEGER PRIMARY KEY AUTOINCREMENT,
     message_id        TEXT NOT NULL UNIQUE,
@@ -71,8 +63,8 @@ class SqliteOptions(BaseModel):
     max_message_bytes: int = Field(default=MAX_MESSAGE_BYTES, ge=1024)
 
 
-class QueueFile:
-    """The file that a `sqlite://` URL names. Safe to share between threads."""
+class QueueFile(SqliteFile):
+    """The file that a `sqlite://` URL names."""
 
     def __init__(self, url: str) -> None:
         """Name the file; nothing is opened yet.
@@ -99,29 +91,8 @@ class QueueFile:
             )
             raise SettingsInvalid(f"queue {url!r}: {problems}") from None
         self.url = url
-        self.path = Path(path)
-        self._lock = threading.Lock()
-        self._opened: sqlite3.Connection | None = None
-        _files.add(self)
-
-    @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """The connection, for one statement that changes nothing and waits for no writer."""
-        with self._lock:
-            yield self._connection()
-
-    @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """The connection in a transaction of its own, which is undone where the block raises."""
-        with self._lock:
-            connection = self._connection()
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-                connection.commit()
-            except BaseException:
-                connection.rollback()
-                raise
+        schema = Schema("queue_schema", SCHEMA_VERSION, _SCHEMA)
+        super().__init__(path, schema, user=f"queue {url}")
 
     @contextmanager
     def available(self, consequence: str) -> Iterator[None]:
@@ -136,69 +107,6 @@ class QueueFile:
         return QueueUnavailable(
             f"{consequence}: {self.explain(error)}", retryable=is_retryable(error)
         )
-
-    def explain(self, error: sqlite3.Error) -> str:
-        """What SQLite says, and what to do."""
-        if not self.path.parent.is_dir():
-            return f"the folder of {self.path} does not exist."
-        return f"SQLite says {error} ({self.path}). Check that the file can be written."
-
-    def close(self) -> None:
-        """Close the file; it is opened again when it is next used."""
-        with self._lock:
-            self._disconnect()
-
-    def _connection(self) -> sqlite3.Connection:
-        if self._opened is None:
-            self._opened = self._open()
-        return self._opened
-
-    def _disconnect(self) -> None:
-        if self._opened is not None:
-            self._opened.close()
-            self._opened = None
-
-    def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            self.path,
-            timeout=BUSY_TIMEOUT_SECONDS,
-            isolation_level=None,
-            check_same_thread=False,
-        )
-        connection.row_factory = sqlite3.Row
-        try:
-            self._prepare(connection)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    def _prepare(self, connection: sqlite3.Connection) -> None:
-        # Before anything is changed: a newer schema may have other columns.
-        self._check_version(connection)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")  # an acknowledged send survives a power cut
-        connection.executescript(
-            "BEGIN IMMEDIATE;" + _SCHEMA.format(version=SCHEMA_VERSION) + "COMMIT;"
-        )
-        self._check_version(connection)
-
-    def _check_version(self, connection: sqlite3.Connection) -> None:
-        tables = "SELECT 1 FROM sqlite_master WHERE name = 'queue_schema'"
-        if connection.execute(tables).fetchone() is None:
-            return
-        (version,) = connection.execute("SELECT max(version) FROM queue_schema").fetchone()
-        if version not in {None, SCHEMA_VERSION}:
-            raise SettingsInvalid(
-                f"queue {self.url}: the file has schema {version}, this version reads "
-                f"{SCHEMA_VERSION}. Upgrade letsgo-claimcheck, or use another file."
-            )
-
-
-def is_retryable(error: sqlite3.Error) -> bool:
-    """Whether it may pass by itself (a lock, a full disk); a file that cannot be used does not."""
-    name: str = getattr(error, "sqlite_errorname", "")
-    return not name.startswith(_UNUSABLE)
 
 
 def attributes_to_json(attributes: Mapping[str, MessageAttribute]) -> str:
@@ -223,33 +131,3 @@ def attributes_from_json(text: str) -> dict[str, MessageAttribute]:
 
 def _to_text(value: str | bytes) -> str:
     return base64.b64encode(value).decode() if isinstance(value, bytes) else value
-
-
-_files: weakref.WeakSet[QueueFile] = weakref.WeakSet()
-_paused: list[QueueFile] = []
-_forking = threading.Lock()
-
-
-def _before_fork() -> None:
-    """Close every file: SQLite loses what is written over a connection that crossed a fork.
-
-    https://www.sqlite.org/howtocorrupt.html#_carrying_an_open_database_connection_across_a_fork_
-    """
-    _forking.acquire()
-    _paused.extend(_files)
-    for file in _paused:
-        file._lock.acquire()
-        file._disconnect()
-
-
-def _after_fork() -> None:
-    for file in _paused:
-        file._lock.release()
-    _paused.clear()
-    _forking.release()
-
-
-if hasattr(os, "register_at_fork"):  # Windows has no fork
-    os.register_at_fork(
-        before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork
-    )

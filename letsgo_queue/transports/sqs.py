@@ -16,7 +16,7 @@ from botocore.exceptions import (
     HTTPClientError,
 )
 
-from letsgo_queue.attributes import MessageAttribute
+from letsgo_queue.attributes import MessageAttribute, spell_out
 from letsgo_queue.errors import (
     LetsGoQueueError,
     MessageTooLarge,
@@ -38,6 +38,7 @@ from letsgo_queue.transports.sqs_client import (
     DENIED,
     NO_SUCH_QUEUE,
     RETRYABLE_STATUS,
+    Session,
     error_code,
     explain,
     is_retryable,
@@ -97,19 +98,25 @@ class SqsTransport:
     """An SQS queue."""
 
     def __init__(
-        self, url: str, *, region: str | None = None, client: SQSClient | None = None
+        self,
+        url: str,
+        *,
+        region: str | None = None,
+        session: Session | None = None,
+        client: SQSClient | None = None,
     ) -> None:
         """Name a queue; nothing is asked of it yet.
 
         Args:
             url: The queue's URL. The region in it wins over `region`; a URL of another server
                 than AWS's own (a VPC endpoint, an emulator) is also where requests go.
-            region: The region for URLs that do not say.
+            region: The region for URLs that do not say, where the session does not either.
+            session: The boto3 session; by default one is made from the environment.
             client: A boto3 SQS client to use instead of a new one.
         """
         self.url = url
         self.fifo = url.endswith(".fifo")  # as SQS requires of their names, and of no others
-        self._client = client or make_client(url, region)
+        self._client = client or make_client(url, region, session)
         self._attributes: Mapping[str, str] | None = None
         self._dead_letters: SqsTransport | None = None
         self._asking = threading.Lock()
@@ -119,14 +126,20 @@ class SqsTransport:
 
     @classmethod
     def of_deployment(
-        cls, deployment: str, *, region: str, client: SQSClient | None = None
+        cls,
+        deployment: str,
+        *,
+        region: str,
+        session: Session | None = None,
+        client: SQSClient | None = None,
     ) -> SqsTransport:
         """Find the queue of a LetsGo deployment, as LetsGo does: by name prefix and tag.
 
         Raises:
             QueueNotFound: There is not exactly one; the text lists what was found.
         """
-        client = client or make_client(None, region)
+        client = client or make_client(None, region, session)
+        region = client.meta.region_name
         try:
             queues = _letsgo_queues(client)
         except (ClientError, BotoCoreError) as error:
@@ -217,7 +230,7 @@ class SqsTransport:
         except (ClientError, BotoCoreError) as error:
             raise self._unavailable("no message could be received", error) from error
         # Counted from the answer: long polling hands out a message when it arrives.
-        invisible_until = time.time() + visibility_timeout
+        invisible_until = time.monotonic() + visibility_timeout
         return [from_sqs(message, invisible_until) for message in answer.get("Messages", [])]
 
     def delete(self, message: ReceivedMessage) -> None:
@@ -448,7 +461,7 @@ def _request(message: OutgoingMessage) -> _MessageRequest:
     if message.delay_seconds:
         request["DelaySeconds"] = message.delay_seconds
     if message.attributes:
-        request["MessageAttributes"] = _to_sqs(message.attributes)
+        request["MessageAttributes"] = _to_sqs(spell_out(message.attributes))
     if message.group_id is not None:
         request["MessageGroupId"] = message.group_id
     if message.deduplication_id is not None:
@@ -487,7 +500,7 @@ def from_sqs(message: MessageTypeDef, invisible_until: float) -> ReceivedMessage
 
     Args:
         message: It, with its system attributes.
-        invisible_until: When it can be received again (seconds since 1970).
+        invisible_until: When it can be received again (on the monotonic clock).
     """
     system = message.get("Attributes", {})
     return ReceivedMessage(

@@ -5,20 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import urlsplit
 
-import boto3
-import botocore.session
+import boto3.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as BotocoreConnectionError
 
+from letsgo_queue import aws_client
 from letsgo_queue.errors import QueueNotFound, QueueUnavailable
 from letsgo_queue.settings import region_in
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
+
+Session: TypeAlias = boto3.session.Session
+"""Here for those who are not to import boto3 themselves."""
 
 MAX_POOL_CONNECTIONS = 50
 CONNECT_TIMEOUT_SECONDS = 5
@@ -36,47 +39,37 @@ DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError"}
 RETRYABLE_STATUS = 500
 
 
-def make_client(url: str | None, region: str | None) -> SQSClient:
+def make_client(url: str | None, region: str | None, session: Session | None = None) -> SQSClient:
     """A client for the queue at `url`.
 
     Args:
-        url: The region in it wins over `region`; where it is another server than AWS's own (a VPC
-            endpoint, an emulator), requests go there. None for where boto3 itself would go.
-        region: The region for URLs that do not say.
+        url: The region in it wins over every other; where it is another server than AWS's own (a
+            VPC endpoint, an emulator), requests go there. None for where boto3 itself would go.
+        region: The region for URLs that do not say, where the session does not either.
+        session: The boto3 session; by default one is made from the environment.
     """
+    if session is not None and session.region_name:
+        region = session.region_name
     endpoint = None
     if url is not None:
         parts = urlsplit(url)
         region = region_in(url) or region
         if not _DEFAULT_ENDPOINT.fullmatch(parts.hostname or ""):
             endpoint = f"{parts.scheme}://{parts.netloc}"
-    # A session of our own: boto3's default one is not safe to make clients on several threads.
-    session = botocore.session.get_session()
-    user_agent = _user_agent(session)
-    return boto3.session.Session(botocore_session=session).client(
+    return aws_client.make_client(
         "sqs",
-        region_name=region,
+        session,
+        region=region,
         endpoint_url=endpoint,
         config=Config(
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
             read_timeout=READ_TIMEOUT_SECONDS,
             max_pool_connections=MAX_POOL_CONNECTIONS,
-            user_agent=user_agent,
             # What goes to SQS from here has been checked already.
             parameter_validation=False,
             retries={"mode": "standard", "total_max_attempts": 4},
         ),
     )
-
-
-def _user_agent(session: botocore.session.Session) -> str:
-    """What requests say of who sends them, made once.
-
-    Where a client is given none, botocore makes it twice for every request: a quarter of the CPU
-    time of sending a small message.
-    """
-    app = session.get_config_variable("user_agent_appid")
-    return f"{session.user_agent()} app/{app}" if app else session.user_agent()
 
 
 def neighbour_url(queue_url: str, arn: str) -> str:

@@ -104,7 +104,7 @@ class Processor:
         transport: Transport,
         received: ReceivedMessage,
         *,
-        wait: Callable[[float], bool],
+        wait: Callable[[Hold], bool],
         context: object | None = None,
     ) -> bool:
         """Handle a message to its end, where nobody else holds those that have to wait.
@@ -112,7 +112,7 @@ class Processor:
         Args:
             transport: The queue.
             received: The message.
-            wait: Waits so many seconds; False, at once, where nothing should wait any more.
+            wait: Waits as it is told; False, at once, where the message should not wait here.
             context: AWS Lambda's context.
 
         Returns:
@@ -123,7 +123,7 @@ class Processor:
             outcome = self.run(message)
             if isinstance(outcome, bool):
                 return outcome
-            if not wait(outcome.seconds):
+            if not wait(outcome):
                 return self.fail(message, outcome.error)
 
     def run(self, message: IncomingMessage) -> bool | Hold:

@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, overload
 
-from letsgo_queue.aws_lambda.batches import BatchResponse, LambdaEvents
+from letsgo_queue.aws_lambda.batches import BatchResponse
+from letsgo_queue.aws_lambda.events import LambdaEvents
 from letsgo_queue.errors import SettingsInvalid
 from letsgo_queue.events import Listener, Listeners
 from letsgo_queue.middleware import Middleware
@@ -306,7 +307,7 @@ class Worker:
     def _lambda_events(self) -> LambdaEvents:
         client = self._client or default_client()
         return LambdaEvents(
-            processor=self._processor(),
+            self._processor(),
             prepare=functools.cache(self._prepare),
             open_queue=client.transport,
             concurrency=self._concurrency,

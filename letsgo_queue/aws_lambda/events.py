@@ -1,0 +1,175 @@
+"""The worker behind an SQS event source of AWS Lambda."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from letsgo_queue.aws_lambda.batches import Batch, BatchResponse, Invocation
+from letsgo_queue.aws_lambda.records import SqsRecord, is_scheduled, records_in
+from letsgo_queue.errors import LetsGoQueueError, MessageInvalid, QueueUnavailable
+from letsgo_queue.transports.base import OutgoingMessage, ReceivedMessage, Sent, Transport
+from letsgo_queue.worker.processing import Hold, Processor
+
+logger = logging.getLogger(__name__)
+
+
+class LambdaQueue:
+    """The queue behind an event: Lambda has received the messages, and deletes them.
+
+    Everything else is asked of the queue itself, which is opened only then.
+    """
+
+    def __init__(self, record: SqsRecord, open_queue: Callable[[str], Transport]) -> None:
+        """Name the queue.
+
+        Args:
+            record: A record that came from it.
+            open_queue: Opens a queue by its URL.
+        """
+        self.url = record.queue_url or record.source_arn
+        self.fifo = record.is_fifo
+        self._is_known = record.queue_url is not None
+        self._open_queue = open_queue
+
+    def content_based_deduplication(self) -> bool:
+        """See `Transport`."""
+        return self._open().content_based_deduplication()
+
+    def max_message_bytes(self) -> int | None:
+        """See `Transport`."""
+        return self._open().max_message_bytes()
+
+    def send(self, message: OutgoingMessage) -> str:
+        """See `Transport`."""
+        return self._open().send(message)
+
+    def send_batch(self, messages: Sequence[OutgoingMessage]) -> Sequence[Sent]:
+        """See `Transport`."""
+        return self._open().send_batch(messages)
+
+    def send_on(self, delivery: ReceivedMessage, message: OutgoingMessage) -> None:
+        """See `Transport`; the delivery is deleted now, as the invocation may yet be cut off."""
+        self._open().send_on(delivery, message)
+
+    def receive(
+        self, *, max_messages: int, wait_seconds: float, visibility_timeout: int | None
+    ) -> Sequence[ReceivedMessage]:
+        """Nothing: every message came with the event."""
+        del max_messages, wait_seconds, visibility_timeout
+        return []
+
+    def delete(self, message: ReceivedMessage) -> None:
+        """Nothing to do: Lambda deletes the messages that are not reported as failed."""
+
+    def delete_batch(
+        self, messages: Sequence[ReceivedMessage]
+    ) -> Sequence[LetsGoQueueError | None]:
+        """Nothing to do: Lambda deletes the messages that are not reported as failed."""
+        return [None] * len(messages)
+
+    def move_to_dead_letters(self, message: ReceivedMessage, reason: str) -> bool:
+        """See `Transport`."""
+        return self._open().move_to_dead_letters(message, reason)
+
+    def change_visibility(self, message: ReceivedMessage, seconds: int) -> None:
+        """See `Transport`."""
+        self._open().change_visibility(message, seconds)
+
+    def close(self) -> None:
+        """Nothing to release: the queue itself stays open for the next event."""
+
+    def _open(self) -> Transport:
+        if not self._is_known:
+            raise QueueUnavailable(
+                f"the event's eventSourceARN {self.url!r} names no SQS queue.", retryable=False
+            )
+        return self._open_queue(self.url)
+
+
+class LambdaEvents:
+    """Handles the events of a Lambda function; made once, for all invocations of a process."""
+
+    def __init__(
+        self,
+        processor: Processor,
+        *,
+        prepare: Callable[[str], None],
+        open_queue: Callable[[str], Transport],
+        concurrency: int,
+    ) -> None:
+        """Take what the worker has.
+
+        Args:
+            processor: Handles the messages, and scheduled events.
+            prepare: Called with the URL of a queue before its first message is handled.
+            open_queue: Opens a queue by its URL.
+            concurrency: Records handled at once.
+        """
+        self._processor = processor
+        self._prepare = prepare
+        self._open_queue = open_queue
+        self._concurrency = concurrency
+
+    def handle(self, event: Mapping[str, Any], context: object) -> BatchResponse | None:
+        """Handle an event; see `Worker.lambda_handler`."""
+        if is_scheduled(event):
+            self._processor.run_scheduled(event)
+            return None
+        records = records_in(event)
+        if records is None:
+            raise MessageInvalid(
+                "the event is neither that of an SQS source (it has no Records) nor a scheduled "
+                "one. Check what triggers this function."
+            )
+        batch = Batch(records)
+        if not batch.records:
+            return batch.response()
+        queue = LambdaQueue(batch.records[0], self._open_queue)
+        self._prepare(queue.url)
+        invocation = Invocation(context)
+        lines = batch.lines()
+        with ThreadPoolExecutor(min(self._concurrency, len(lines)), "letsgo-lambda") as pool:
+            for done in pool.map(lambda line: self._run(line, queue, batch, invocation), lines):
+                del done  # raises what a thread raised
+        return batch.response()
+
+    def _run(
+        self,
+        line: Sequence[SqsRecord],
+        queue: LambdaQueue,
+        batch: Batch,
+        invocation: Invocation,
+    ) -> None:
+        """Handle the records of a line one after the other, until one fails."""
+        for position, record in enumerate(line):
+            if not self._process(record, queue, invocation):
+                for unhandled in line[position:]:
+                    batch.fail(unhandled)
+                return
+
+    def _process(self, record: SqsRecord, queue: LambdaQueue, invocation: Invocation) -> bool:
+        if not invocation.has_time_for(0):
+            logger.warning(
+                "message %s was not begun: the invocation is about to end. It is delivered again; "
+                "give the function more time, or smaller batches.",
+                record.name,
+            )
+            return False
+        try:
+            received = record.received(seconds_left=invocation.seconds_left)
+        except MessageInvalid as error:
+            if record.message_id is None:
+                raise  # nothing could name it in the answer
+            logger.warning("%s", error)
+            return False
+        return self._processor.process(
+            queue, received, wait=lambda hold: _wait(hold, invocation), context=invocation.context
+        )
+
+
+def _wait(hold: Hold, invocation: Invocation) -> bool:
+    """Wait for a store; a message that another delivery holds comes back by itself."""
+    return hold.error.retry_after is None and invocation.wait(hold.seconds)
