@@ -12,7 +12,6 @@ import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
 from urllib.parse import quote, urlsplit
 
 from pydantic import BaseModel, Field, ValidationError, field_validator
@@ -25,9 +24,8 @@ from claimcheck.core.claim_check import (
 )
 from claimcheck.core.life import Purge
 from claimcheck.errors import SettingsInvalid
-from claimcheck.stores import store_opener
+from claimcheck.stores import open_store
 from claimcheck.stores.base import ClaimStore
-from claimcheck.stores.lazy import LazyClaimStore
 from letsgo_queue.settings import QueueSettings, is_local_http, region_in
 
 DEFAULT_STORE = "dynamodb://letsgo-claims"
@@ -129,12 +127,12 @@ def claim_check_for(queue_url: str, settings: ClaimCheckSettings | None = None) 
 def _shared_store(url: str, region: str) -> ClaimStore:
     """One store for each URL in a process: the two ends of a memory queue meet in it."""
     with _opening:  # a cache alone may make two for two threads
-        return _lazy_store(url, region)
+        return _store(url, region)
 
 
 @functools.cache
-def _lazy_store(url: str, region: str) -> ClaimStore:
-    return cast("ClaimStore", LazyClaimStore(store_opener(url, region=region)))
+def _store(url: str, region: str) -> ClaimStore:
+    return open_store(url, region=region)
 
 
 def _local_store_url() -> str:
