@@ -2,74 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from claimcheck.errors import SettingsInvalid
 from claimcheck.stores.base import ClaimStore
 
-__all__ = ["open_store", "store_opener"]
+if TYPE_CHECKING:
+    import boto3
 
-_DYNAMODB_OPTIONS = {"region", "endpoint_url"}
+__all__ = ["open_store"]
+
+_OPTIONS = {"dynamodb": ("region", "endpoint_url"), "sqlite": (), "memory": ()}
 
 
-def open_store(url: str, *, region: str | None = None) -> ClaimStore:
+def open_store(
+    url: str, *, region: str | None = None, session: boto3.session.Session | None = None
+) -> ClaimStore:
     """Open the store that `url` names.
+
+    Nothing is loaded or asked until the store is used: small messages need none, and DynamoDB's
+    takes a Lambda function a good part of its start.
 
     Args:
         url: `dynamodb://TABLE` (with `?region=` and `&endpoint_url=`), `sqlite:///path`, or
             `memory://`.
         region: The AWS region, where the URL does not say.
+        session: The boto3 session for requests to AWS. By default the store makes one.
 
     Raises:
-        SettingsInvalid: The URL names no store that is known here.
-    """
-    return store_opener(url, region=region)()
-
-
-def store_opener(url: str, *, region: str | None = None) -> Callable[[], ClaimStore]:
-    """Check a store's URL now, and open the store later; see `open_store`.
-
-    The module of a store is loaded only then: that of DynamoDB loads pynamodb.
+        SettingsInvalid: The URL names no store that is known here, or an option that the store does
+            not have.
     """
     parts = urlsplit(url)
     path = unquote(parts.path.removeprefix("/"))
-    options = dict(parse_qsl(parts.query))
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    if parts.scheme in _OPTIONS:
+        _check_options(url, options.keys(), _OPTIONS[parts.scheme])
     if parts.scheme == "memory":
-        return _open_memory
+        from claimcheck.stores.memory import MemoryClaimStore
+
+        return MemoryClaimStore()
     if parts.scheme == "sqlite" and path and not parts.netloc:
-        return partial(_open_sqlite, path)
-    if (
-        parts.scheme == "dynamodb"
-        and parts.netloc
-        and not path
-        and options.keys() <= _DYNAMODB_OPTIONS
-    ):
-        return partial(
-            _open_dynamodb,
+        from claimcheck.stores.sqlite import SqliteClaimStore
+
+        return SqliteClaimStore(path)
+    if parts.scheme == "dynamodb" and parts.netloc and not path:
+        from claimcheck.stores.dynamodb import DynamoDBClaimStore
+
+        return DynamoDBClaimStore(
             parts.netloc,
-            region=options.get("region", region),
-            endpoint_url=options.get("endpoint_url"),
+            region=options.get("region") or region,
+            endpoint_url=options.get("endpoint_url") or None,
+            session=session,
         )
     raise SettingsInvalid(
         f"claim store {url!r}: expected dynamodb://TABLE, sqlite:///path/to/file.db or memory://."
     )
 
 
-def _open_memory() -> ClaimStore:
-    from claimcheck.stores.memory import MemoryClaimStore
-
-    return MemoryClaimStore()
-
-
-def _open_sqlite(path: str) -> ClaimStore:
-    from claimcheck.stores.sqlite import SqliteClaimStore
-
-    return SqliteClaimStore(path)
-
-
-def _open_dynamodb(table: str, *, region: str | None, endpoint_url: str | None) -> ClaimStore:
-    from claimcheck.stores.dynamodb import DynamoDBClaimStore
-
-    return DynamoDBClaimStore(table, region=region, endpoint_url=endpoint_url)
+def _check_options(url: str, given: Iterable[str], known: Collection[str]) -> None:
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        valid = f"the options are {' and '.join(known)}" if known else "it has no options"
+        raise SettingsInvalid(f"claim store {url!r}: unknown option {', '.join(unknown)}; {valid}.")

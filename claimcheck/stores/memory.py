@@ -1,111 +1,149 @@
-"""Claims in memory, for tests and for work within one process: gone when it ends."""
+"""Claims in memory, for tests and for work within one process: gone when it ends.
+
+Contents and records that have expired are removed when contents are written and when a record is
+acquired.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
-from claimcheck.stores.base import Claim, ClaimHead, Held, Lease
+from claimcheck.stores.base import RECORD_SECONDS, ClaimFacts, Contents, Lease, Record, State
+from claimcheck.stores.reading import LateReading
 
 
-@dataclass(slots=True)
-class _Stored:
-    claim: Claim
-    lease: Lease | None = None
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A record."""
+
+    state: State
+    lease_id: str
+    lease_until: float
+    expires_at: float
 
 
 class MemoryClaimStore:
     """A claim store in the memory of one process."""
 
     url = "memory://"
+    label = "memory:"
 
-    def __init__(self) -> None:
-        """Make an empty store."""
-        self._claims: dict[str, _Stored] = {}
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+        """Make an empty store.
+
+        Args:
+            clock: Seconds since 1970.
+        """
+        self._clock = clock
         self._lock = threading.Lock()
+        self._contents: dict[str, Contents] = {}
+        self._records: dict[str, _Kept] = {}
 
-    def write(self, head: ClaimHead, parts: Sequence[bytes | memoryview]) -> None:
-        """Write a claim, and drop those that expired before it was made."""
+    def write(self, facts: ClaimFacts, parts: Sequence[bytes | memoryview]) -> None:
+        """Write contents; see `ContentsStore.write`."""
+        contents = Contents([bytes(part) for part in parts], facts.expires_at)
         with self._lock:
-            self._claims = {
-                claim_id: stored
-                for claim_id, stored in self._claims.items()
-                if stored.claim.head.expires_at > head.created_at
-            }
-            self._claims[head.id] = _Stored(Claim(head, [bytes(part) for part in parts]))
+            self._remove_expired()
+            self._contents[facts.id] = contents
 
-    def take(self, claim_id: str, parts: int, lease: Lease, *, now: float) -> Claim | Held | None:
-        """Take a claim; see `ClaimStore.take`."""
-        with self._lock:
-            found = self._find(claim_id, now, lease)
-            if isinstance(found, _Stored):
-                found.lease = lease
-                return found.claim
-            return found
+    def read(self, claim_id: str, parts: int) -> LateReading:
+        """Begin to read contents; see `ContentsStore.read`."""
+        return LateReading(partial(self._read, claim_id, parts))
 
-    def read(self, claim_id: str, parts: int, *, now: float) -> Claim | Held | None:
-        """Read a claim; see `ClaimStore.read`."""
+    def remove(self, claim_id: str, parts: int) -> None:
+        """Remove contents; see `ContentsStore.remove`."""
         with self._lock:
-            found = self._find(claim_id, now)
-            return found.claim if isinstance(found, _Stored) else found
+            self._contents.pop(claim_id, None)
 
-    def extend(self, claim_id: str, lease: Lease) -> bool:
-        """Extend a lease; see `ClaimStore.extend`."""
+    def renew(self, claim_id: str, parts: int, *, expires_at: int) -> None:
+        """Have contents expire later; see `ContentsStore.renew`."""
         with self._lock:
-            if stored := self._ours(claim_id, lease):
-                stored.lease = lease
-            return stored is not None
+            if contents := self._contents.get(claim_id):
+                self._contents[claim_id] = replace(contents, expires_at=expires_at)
 
-    def renew(self, claim_id: str, parts: int, lease: Lease, *, expires_at: int) -> bool:
-        """Have a claim expire later; see `ClaimStore.renew`."""
-        with self._lock:
-            if stored := self._ours(claim_id, lease):
-                head = replace(stored.claim.head, expires_at=expires_at)
-                stored.claim = replace(stored.claim, head=head)
-            return stored is not None
+    def now(self) -> float:
+        """Seconds since 1970, by this machine's clock."""
+        return self._clock()
 
-    def put_back(self, claim_id: str, lease: Lease) -> bool:
-        """Put a claim back; see `ClaimStore.put_back`."""
+    def acquire(self, key: str, lease: Lease, *, take_over: bool = False) -> Record | None:
+        """Make a record ours; see `RecordStore.acquire`."""
         with self._lock:
-            if stored := self._ours(claim_id, lease):
-                stored.lease = None
-            return stored is not None
+            self._remove_expired()
+            found, now = self._records.get(key), self._clock()
+            if found is not None:
+                may_end = found.state == "leased" or (found.state == "handed_over" and take_over)
+                ours = found.state == "leased" and found.lease_id == lease.id
+                if not ours and not (may_end and found.lease_until <= now):
+                    return self._record(found)
+            self._keep(key, "leased", lease.id, now + lease.seconds)
+            return None
 
-    def purge(self, claim_id: str, parts: int, lease: Lease) -> bool:
-        """Remove a claim we hold; see `ClaimStore.purge`."""
+    def extend(self, key: str, lease: Lease) -> bool:
+        """Have our lease end later; see `RecordStore.extend`."""
         with self._lock:
-            if claim_id in self._claims and not self._ours(claim_id, lease):
+            if found := self._ours(key, lease.id):
+                self._keep(key, found.state, lease.id, self._clock() + lease.seconds)
+            return found is not None
+
+    def hand_over(self, key: str, lease_id: str) -> bool:
+        """Note that the contents are about to be removed; see `RecordStore.hand_over`."""
+        with self._lock:
+            if found := self._ours(key, lease_id):
+                self._keep(key, "handed_over", lease_id, found.lease_until)
+            return found is not None
+
+    def release(self, key: str, lease_id: str) -> bool:
+        """Remove our record; see `RecordStore.release`."""
+        with self._lock:
+            if self._ours(key, lease_id):
+                del self._records[key]
+            return key not in self._records
+
+    def complete(self, key: str, lease_id: str) -> bool:
+        """Note that the work is done; see `RecordStore.complete`."""
+        with self._lock:
+            found = self._records.get(key)
+            if found is not None and found.lease_id != lease_id:
                 return False
-            self._claims.pop(claim_id, None)
+            self._keep(key, "done", lease_id, 0.0)
             return True
 
-    def discard(self, claim_id: str, parts: int) -> None:
-        """Remove a claim that nobody was told of."""
+    def look_up(self, key: str) -> Record | None:
+        """The record as it is; see `RecordStore.look_up`."""
         with self._lock:
-            self._claims.pop(claim_id, None)
-
-    def look_up(self, claim_id: str, *, now: float) -> ClaimHead | None:
-        """What a reader of the key finds; see `ClaimStore.look_up`."""
-        with self._lock:
-            found = self._find(claim_id, now)
-            return found.claim.head if isinstance(found, _Stored) else None
-
-    def count_rows(self, claim_id: str, parts: int) -> int:
-        """How many rows of a claim are there."""
-        with self._lock:
-            stored = self._claims.get(claim_id)
-            return 0 if stored is None else 1 + len(stored.claim.parts)
+            found = self._records.get(key)
+            return None if found is None else self._record(found)
 
     def close(self) -> None:
         """Nothing to release."""
 
-    def _find(self, claim_id: str, now: float, lease: Lease | None = None) -> _Stored | Held | None:
-        stored = self._claims.get(claim_id)
-        if stored is None or stored.lease is None or stored.lease.until <= now:
-            return stored
-        return stored if lease and stored.lease.id == lease.id else Held(stored.lease.until)
+    def _read(self, claim_id: str, parts: int) -> Contents | None:
+        with self._lock:
+            contents = self._contents.get(claim_id)
+        if contents is None:
+            return None
+        found = list(contents.parts[:parts])
+        return replace(contents, parts=found + [None] * (parts - len(found)))
 
-    def _ours(self, claim_id: str, lease: Lease) -> _Stored | None:
-        stored = self._claims.get(claim_id)
-        return stored if stored and stored.lease and stored.lease.id == lease.id else None
+    def _ours(self, key: str, lease_id: str) -> _Kept | None:
+        found = self._records.get(key)
+        ours = found is not None and found.lease_id == lease_id and found.state != "done"
+        return found if ours else None
+
+    def _keep(self, key: str, state: State, lease_id: str, lease_until: float) -> None:
+        expires_at = self._clock() + RECORD_SECONDS
+        self._records[key] = _Kept(state, lease_id, lease_until, expires_at)
+
+    def _record(self, kept: _Kept) -> Record:
+        # A receipt has no lease.
+        left = 0.0 if kept.state == "done" else kept.lease_until - self._clock()
+        return Record(kept.state, left)
+
+    def _remove_expired(self) -> None:
+        now = self._clock()
+        self._contents = {k: each for k, each in self._contents.items() if each.expires_at > now}
+        self._records = {k: each for k, each in self._records.items() if each.expires_at > now}

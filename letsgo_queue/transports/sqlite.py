@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 
 from letsgo_queue.attributes import spell_out
 from letsgo_queue.errors import LetsGoQueueError, QueueUnavailable, SendFailed
+from letsgo_queue.sqlite import is_retryable
 from letsgo_queue.transports.base import (
     OutgoingMessage,
     ReceivedMessage,
@@ -29,7 +30,6 @@ from letsgo_queue.transports.sqlite_file import (
     QueueFile,
     attributes_from_json,
     attributes_to_json,
-    is_retryable,
 )
 
 logger = logging.getLogger(__name__)

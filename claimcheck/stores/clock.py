@@ -1,0 +1,136 @@
+"""The clock of a server, as far as its answers tell it.
+
+Two machines may differ about the time by minutes, and a lease that one writes is read by the other.
+So both go by the store's clock. Every answer has the server's time in its `Date` header, in whole
+seconds: when an answer said second D, the server's clock was between D and D + 1 at some moment
+between sending and receiving. Every answer narrows that down further.
+
+Between answers the monotonic clock counts on, so nothing changes when somebody sets this machine's
+clock. Where the two clocks of the machine drift apart by more than a second, it was suspended or
+its clock was set. Nobody can tell which, so the server's time is unknown until the next answer.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+
+logger = logging.getLogger(__name__)
+
+TOLERATED_DRIFT_SECONDS = 1.0
+WARN_OFFSET_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Anchor:
+    """What was learned.
+
+    Attributes:
+        earliest: The least that the server's clock is ahead of our monotonic one.
+        latest: The most.
+        wall: How far our wall clock was ahead of our monotonic one.
+    """
+
+    earliest: float
+    latest: float
+    wall: float
+
+    @property
+    def offset(self) -> float:
+        """The best guess of how far the server's clock is ahead of our monotonic one."""
+        return (self.earliest + self.latest) / 2
+
+
+class ServerClock:
+    """Tells the time of a server. Safe to use from several threads."""
+
+    def __init__(
+        self,
+        server: str,
+        *,
+        wall: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Begin with the time of this machine.
+
+        Args:
+            server: Names the server in the log.
+            wall: Seconds since 1970, by this machine.
+            monotonic: Seconds since some moment, which nobody sets.
+        """
+        self._server = server
+        self._wall = wall
+        self._monotonic = monotonic
+        self._anchor: _Anchor | None = None  # only ever replaced, never changed
+        self._warned = False
+
+    @property
+    def known(self) -> bool:
+        """Whether an answer was seen, and this machine's clocks went on together since."""
+        return self._holds(self._anchor)
+
+    def now(self) -> float:
+        """Seconds since 1970, by the server's clock as far as it is known."""
+        anchor = self._anchor
+        if anchor is None:
+            return self._wall()
+        if self._holds(anchor):
+            return self._monotonic() + anchor.offset
+        # A machine that was suspended is the likely case. Its wall clock is right again.
+        return self._wall() + anchor.offset - anchor.wall
+
+    def moment(self) -> float:
+        """This moment, as `learn` takes it."""
+        return self._monotonic()
+
+    def learn(self, date: str | None, *, sent: float, received: float) -> None:
+        """Learn the time from an answer.
+
+        Args:
+            date: Its `Date` header. Without one the server's time is taken for this machine's.
+            sent: When the request was sent: a `moment`.
+            received: When the answer was there: a `moment`.
+        """
+        wall = self._wall() - self._monotonic()
+        second = _seconds(date)
+        if second is None:
+            if not self.known:
+                self._anchor = _Anchor(wall, wall, wall)
+            return
+        earliest, latest = second - received, second + 1 - sent
+        anchor = self._anchor
+        if anchor is not None and self._holds(anchor):
+            low, high = max(earliest, anchor.earliest), min(latest, anchor.latest)
+            if low <= high:  # else the server's clock was set, or drifted
+                earliest, latest = low, high
+        self._anchor = _Anchor(earliest, latest, wall)
+        self._warn_of(self._anchor.offset - wall)
+
+    def _holds(self, anchor: _Anchor | None) -> bool:
+        if anchor is None:
+            return False
+        drift = self._wall() - self._monotonic() - anchor.wall
+        return abs(drift) <= TOLERATED_DRIFT_SECONDS
+
+    def _warn_of(self, offset: float) -> None:
+        if abs(offset) <= WARN_OFFSET_SECONDS or self._warned:
+            return
+        self._warned = True
+        logger.warning(
+            "this machine's clock is %.0f s %s that of %s. Leases go by the store's clock, so no "
+            "claim is acquired too early or too late. Set the machine's clock all the same: "
+            "expiry and the times in logs go by it, and AWS refuses requests that are minutes off.",
+            abs(offset),
+            "behind" if offset > 0 else "ahead of",
+            self._server,
+        )
+
+
+def _seconds(date: str | None) -> float | None:
+    try:
+        return None if date is None else parsedate_to_datetime(date).timestamp()
+    except ValueError:
+        return None

@@ -1,0 +1,298 @@
+"""Items of one DynamoDB table: put, read, changed and deleted, through pynamodb.
+
+pynamodb's models cannot ask for the item that made a condition fail, so this stands on its
+low-level `Connection`. Every answer tells the store's clock the time. Everything that pynamodb and
+botocore raise becomes an error of ours. No other module of the store loads them, which takes a
+Lambda function a good part of its start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import boto3
+import botocore.session
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    InvalidRegionError,
+    NoRegionError,
+    ProfileNotFound,
+)
+from pynamodb.connection import Connection
+
+from claimcheck.errors import (
+    ClaimStoreError,
+    ClaimStoreUnavailable,
+    ClaimTableMissing,
+    SettingsInvalid,
+)
+from letsgo_queue.aws_client import make_client
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+    from claimcheck.stores.clock import ServerClock
+    from claimcheck.stores.dynamodb_values import Item, Value
+
+MAX_POOL_CONNECTIONS = 50
+"""For the threads of a store and all its callers."""
+
+MAX_RETRIES = 4
+CONNECT_TIMEOUT_SECONDS = 5
+READ_TIMEOUT_SECONDS = 15
+
+_CONDITION_FAILED = "ConditionalCheckFailedException"
+_NO_TABLE = "ResourceNotFoundException"
+_TRY_AGAIN = {
+    "ExpiredTokenException",
+    "InternalServerError",
+    "LimitExceededException",
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "ServiceUnavailable",
+    "ThrottlingException",
+}
+_SERVER_ERROR = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A conditional write that changed nothing.
+
+    Attributes:
+        item: The item that is not as the condition wants it; empty where there is none.
+    """
+
+    item: Item
+
+
+class _ConditionFailedError(Exception):
+    def __init__(self, item: Item) -> None:
+        super().__init__()
+        self.item = item
+
+
+class DynamoDBItems:
+    """The items of a table.
+
+    Every method takes `failed`, which says what an error prevented: `claim X was not stored`. Every
+    method raises `ClaimStoreError`.
+    """
+
+    def __init__(
+        self,
+        table: str,
+        *,
+        store: str,
+        region: str | None,
+        endpoint_url: str | None,
+        session: boto3.session.Session | None,
+        clock: ServerClock,
+    ) -> None:
+        """Make a client; nothing is asked of the table yet.
+
+        Args:
+            table: The table's name.
+            store: Names the store in errors.
+            region: The table's region; None for that of the session.
+            endpoint_url: Another server than AWS's own.
+            session: Whose credentials and settings requests have; None for those of the
+                environment.
+            clock: Learns the time from every answer.
+
+        Raises:
+            SettingsInvalid: No client can be made so.
+        """
+        self._table = table
+        self._store = store
+        self._clock = clock
+        self._connection = _Connection(region, endpoint_url, session)
+        try:
+            # Made now: pynamodb makes it on first use, which is not safe on several threads.
+            self.region: str = self._connection.client.meta.region_name
+        except (NoRegionError, InvalidRegionError, ProfileNotFound, ValueError) as error:
+            raise SettingsInvalid(
+                f"claim store {store}: {error}. Check region, endpoint_url and AWS's own settings."
+            ) from error
+        except BotoCoreError as error:
+            raise self._error("no client could be made", error) from error
+
+    def put(self, item: Item, *, failed: str) -> None:
+        """Write an item, in place of one with the same key."""
+        self._call("PutItem", {"Item": item}, failed)
+
+    def get(self, key: str, *, consistent: bool, failed: str) -> Item | None:
+        """Read an item; None if there is none.
+
+        Args:
+            key: Its key.
+            consistent: Whether to see every write that was answered before, for twice the price.
+            failed: What an error prevents.
+        """
+        request = {"Key": _key(key), "ConsistentRead": consistent}
+        item: Item | None = self._call("GetItem", request, failed).get("Item")
+        return item
+
+    def update(
+        self,
+        key: str,
+        change: str,
+        condition: str,
+        *,
+        values: Mapping[str, Value],
+        names: Mapping[str, str] | None = None,
+        failed: str,
+    ) -> Refusal | None:
+        """Change an item, or make it: one conditional write.
+
+        Args:
+            key: Its key.
+            change: What to change, as DynamoDB's update expressions say it.
+            condition: What must be true of the item, as its condition expressions say it.
+            values: What names such as `:mine` stand for in them.
+            names: What names such as `#state` stand for in them.
+            failed: What an error prevents.
+
+        Returns:
+            None if the item was changed.
+        """
+        request = {"UpdateExpression": change, **_conditional(key, condition, names, values)}
+        return self._write("UpdateItem", request, failed)
+
+    def delete(
+        self,
+        key: str,
+        condition: str = "",
+        *,
+        values: Mapping[str, Value] | None = None,
+        names: Mapping[str, str] | None = None,
+        failed: str,
+    ) -> Refusal | None:
+        """Remove an item, under a condition if there is one; see `update`.
+
+        An item that is gone already is no error.
+        """
+        return self._write("DeleteItem", _conditional(key, condition, names, values), failed)
+
+    def close(self) -> None:
+        """Close all connections to the server."""
+        self._connection.client.close()
+
+    def _write(self, operation: str, request: dict[str, Any], failed: str) -> Refusal | None:
+        try:
+            self._call(operation, request, failed)
+        except _ConditionFailedError as error:
+            return Refusal(error.item)
+        return None
+
+    def _call(self, operation: str, request: dict[str, Any], failed: str) -> dict[str, Any]:
+        sent = self._clock.moment()
+        try:
+            answer = self._connection.dispatch(operation, {"TableName": self._table, **request})
+        except ClientError as error:
+            # pynamodb's own error leaves out what the server said beyond code and text.
+            cause = error.__cause__ if isinstance(error.__cause__, ClientError) else error
+            self._learn(cause.response, sent)
+            if _code(cause) == _CONDITION_FAILED:
+                item = cast("Mapping[str, Item]", cause.response).get("Item", {})
+                raise _ConditionFailedError(item) from None
+            raise self._error(failed, cause) from error
+        except BotoCoreError as error:
+            raise self._error(failed, error) from error
+        self._learn(answer, sent)
+        return answer
+
+    def _learn(self, answer: Mapping[str, Any], sent: float) -> None:
+        # Retries make the time between sending and receiving longer, and what it teaches vaguer.
+        headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        self._clock.learn(headers.get("date"), sent=sent, received=self._clock.moment())
+
+    def _error(self, failed: str, error: ClientError | BotoCoreError) -> ClaimStoreError:
+        where = f"claim store {self._store}: {failed}"
+        if isinstance(error, BotoCoreError):
+            return ClaimStoreUnavailable(f"{where}: {str(error).rstrip('. ')}.")
+        code = _code(error)
+        if code == _NO_TABLE:
+            return ClaimTableMissing(
+                f"{where}: the table does not exist in region {self.region}. Make it with "
+                "`claimcheck store create`, or set CLAIMCHECK_STORE."
+            )
+        said = f"{code}: {error.response.get('Error', {}).get('Message', '')}".rstrip(". ")
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if code in _TRY_AGAIN or status >= _SERVER_ERROR:
+            return ClaimStoreUnavailable(f"{where}: {said}.")
+        return ClaimStoreError(f"{where}: {said}.")
+
+
+class _Connection(Connection):
+    """pynamodb's connection, with a client from a session of the caller's choice."""
+
+    def __init__(
+        self,
+        region: str | None,
+        endpoint_url: str | None,
+        session: boto3.session.Session | None,
+    ) -> None:
+        super().__init__(
+            region=region,
+            host=endpoint_url,
+            connect_timeout_seconds=CONNECT_TIMEOUT_SECONDS,
+            read_timeout_seconds=READ_TIMEOUT_SECONDS,
+            max_retry_attempts=MAX_RETRIES,
+            max_pool_connections=MAX_POOL_CONNECTIONS,
+        )
+        self._client_maker = _ClientMaker(session)
+
+    @property
+    def session(self) -> botocore.session.Session:
+        """What pynamodb has its client made by; it asks for nothing else."""
+        return cast("botocore.session.Session", self._client_maker)
+
+
+class _ClientMaker:
+    """Stands for a botocore session, which a boto3 session does not give away."""
+
+    def __init__(self, session: boto3.session.Session | None) -> None:
+        self._session = session
+
+    def create_client(
+        self,
+        service_name: str,
+        region_name: str | None,
+        *,
+        endpoint_url: str | None,
+        config: Config,
+    ) -> DynamoDBClient:
+        del service_name  # always DynamoDB
+        return make_client(
+            "dynamodb", self._session, region=region_name, endpoint_url=endpoint_url, config=config
+        )
+
+
+def _key(key: str) -> Item:
+    return {"id": {"S": key}}
+
+
+def _conditional(
+    key: str,
+    condition: str,
+    names: Mapping[str, str] | None,
+    values: Mapping[str, Value] | None,
+) -> dict[str, Any]:
+    request: dict[str, Any] = {"Key": _key(key)}
+    if condition:
+        request["ConditionExpression"] = condition
+        request["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
+    if names:
+        request["ExpressionAttributeNames"] = names
+    if values:
+        request["ExpressionAttributeValues"] = values
+    return request
+
+
+def _code(error: ClientError) -> str:
+    return error.response.get("Error", {}).get("Code", "")

@@ -1,0 +1,189 @@
+"""One SQLite file: its connection, its transactions and its schema.
+
+The SQLite queue and the SQLite claim store both stand on this, and may share a file. A file has one
+connection per process and user of it. It is opened when it is first needed, and closed while the
+process forks. SQLite's own errors leave this module as they are: the caller knows what they
+prevented.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from letsgo_queue.errors import SettingsInvalid
+
+BUSY_TIMEOUT_SECONDS = 30
+
+_UNUSABLE = ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_NOTADB", "SQLITE_CORRUPT")
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The tables of one user of a file.
+
+    Attributes:
+        table: The table that has the version.
+        version: The version of these tables.
+        statements: They make the tables where they are missing, each ending with a semicolon.
+    """
+
+    table: str
+    version: int
+    statements: str
+
+
+class SqliteFile:
+    """A SQLite file. Safe to share between threads, and to use on both sides of a fork.
+
+    Attributes:
+        path: Where it is, from the root.
+    """
+
+    def __init__(self, path: str | Path, schema: Schema, *, user: str) -> None:
+        """Name the file; nothing is opened yet.
+
+        Args:
+            path: Where it is. The file is made when it is first used; its folder must be there.
+            schema: The tables to make in it.
+            user: Who asks for them, for errors: `queue sqlite:///work.db`.
+        """
+        self.path = Path(path).absolute()
+        self._schema = schema
+        self._user = user
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        # Closes the connection of a file that nobody closed, at the latest when the program ends.
+        self._closing: weakref.finalize[[], SqliteFile] | None = None
+        _files.add(self)
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """The connection, for one statement that changes nothing and waits for no writer."""
+        with self._lock:
+            yield self._connect()
+
+    @contextmanager
+    def transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[sqlite3.Connection]:
+        """The connection in a transaction of its own, which is undone where the block raises.
+
+        Args:
+            begin: `BEGIN` for several statements that only read.
+        """
+        with self._lock:
+            connection = self._connect()
+            try:
+                # In here: whoever is interrupted while this waits may be in a transaction after it.
+                connection.execute(begin)
+                yield connection
+                connection.commit()
+            except BaseException:
+                connection.rollback()
+                raise
+
+    def explain(self, error: sqlite3.Error) -> str:
+        """What SQLite says, and what to do."""
+        if not self.path.parent.is_dir():
+            return f"the folder of {self.path} does not exist."
+        return (
+            f"SQLite says {error} ({self.path}). Check that the file can be written and is a "
+            "SQLite database."
+        )
+
+    def close(self) -> None:
+        """Close the file; it is opened again when it is next used."""
+        with self._lock:
+            self._disconnect()
+
+    def _connect(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._connection = self._open()
+            self._closing = weakref.finalize(self, self._connection.close)
+        return self._connection
+
+    def _disconnect(self) -> None:
+        if self._closing is not None:
+            self._closing()
+        self._connection = self._closing = None
+
+    def _open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        try:
+            self._prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        connection.row_factory = sqlite3.Row
+        # Before anything is changed: a newer schema may have other columns.
+        self._check_version(connection)
+        connection.execute("PRAGMA journal_mode = WAL")
+        # A write that was acknowledged survives a power cut.
+        connection.execute("PRAGMA synchronous = FULL")
+        table, version = self._schema.table, self._schema.version
+        connection.executescript(
+            "BEGIN IMMEDIATE;"
+            f"CREATE TABLE IF NOT EXISTS {table} (version INTEGER NOT NULL);"
+            f"INSERT INTO {table} SELECT {version} WHERE NOT EXISTS (SELECT 1 FROM {table});"
+            f"{self._schema.statements}"
+            "COMMIT;"
+        )
+        self._check_version(connection)
+
+    def _check_version(self, connection: sqlite3.Connection) -> None:
+        table = self._schema.table
+        known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,))
+        if known.fetchone() is None:
+            return
+        (version,) = connection.execute(f"SELECT max(version) FROM {table}").fetchone()
+        if version not in {None, self._schema.version}:
+            raise SettingsInvalid(
+                f"{self._user}: the file has schema {version}, this version reads "
+                f"{self._schema.version}. Upgrade letsgo-claimcheck, or use another file."
+            )
+
+
+def is_retryable(error: sqlite3.Error) -> bool:
+    """Whether it may pass by itself (a lock, a full disk); a file that cannot be used does not."""
+    name: str = getattr(error, "sqlite_errorname", "")
+    return not name.startswith(_UNUSABLE)
+
+
+_files: weakref.WeakSet[SqliteFile] = weakref.WeakSet()
+_paused: list[SqliteFile] = []
+_forking = threading.Lock()
+
+
+def _before_fork() -> None:
+    """Close every file: SQLite loses what is written over a connection that crossed a fork.
+
+    https://www.sqlite.org/howtocorrupt.html#_carrying_an_open_database_connection_across_a_fork_
+    """
+    _forking.acquire()
+    _paused.extend(_files)
+    for file in _paused:
+        file._lock.acquire()
+        file._disconnect()
+
+
+def _after_fork() -> None:
+    for file in _paused:
+        file._lock.release()
+    _paused.clear()
+    _forking.release()
+
+
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork
+    )
