@@ -1,6 +1,6 @@
 """Makes boto3's clients, for the SQS transport and for the DynamoDB claim store.
 
-It imports nothing of ours, so that both packages can stand on it.
+It imports nothing of ours but the errors, so that both packages can stand on it.
 """
 
 from __future__ import annotations
@@ -11,10 +11,30 @@ from typing import TYPE_CHECKING, Literal, overload
 import boto3
 import botocore.session
 from botocore.config import Config
+from botocore.exceptions import (
+    ConfigNotFound,
+    ConfigParseError,
+    InvalidConfigError,
+    NoRegionError,
+    PartialCredentialsError,
+    ProfileNotFound,
+)
+
+from letsgo_queue.errors import SettingsInvalid
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_sqs import SQSClient
+
+_UNUSABLE_SETTINGS = (
+    ConfigNotFound,
+    ConfigParseError,
+    InvalidConfigError,
+    NoRegionError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    ValueError,  # an endpoint that is no URL, a region that is no host name
+)
 
 _making = threading.Lock()
 """A boto3 session is not safe to make clients from on several threads."""
@@ -58,13 +78,24 @@ def make_client(
         region: The region; None for that of the session.
         endpoint_url: Another server than AWS's own.
         config: Timeouts, retries and the like.
+
+    Raises:
+        SettingsInvalid: The settings of AWS, or an argument, cannot be used.
     """
-    if session is None:
-        own = botocore.session.get_session()
-        config = (config or Config()).merge(Config(user_agent=_user_agent(own)))
-        session = boto3.session.Session(botocore_session=own)
-    with _making:
-        return session.client(service, region_name=region, endpoint_url=endpoint_url, config=config)
+    try:
+        if session is None:
+            own = botocore.session.get_session()
+            config = (config or Config()).merge(Config(user_agent=_user_agent(own)))
+            session = boto3.session.Session(botocore_session=own)
+        with _making:
+            return session.client(
+                service, region_name=region, endpoint_url=endpoint_url, config=config
+            )
+    except _UNUSABLE_SETTINGS as error:
+        raise SettingsInvalid(
+            f"no client for {service} can be made (region {region}, endpoint {endpoint_url}): "
+            f"{str(error).rstrip('. ')}. Check these and the settings of AWS."
+        ) from error
 
 
 def _user_agent(session: botocore.session.Session) -> str:

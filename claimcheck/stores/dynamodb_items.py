@@ -15,20 +15,13 @@ from typing import TYPE_CHECKING, Any, cast
 import boto3
 import botocore.session
 from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    InvalidRegionError,
-    NoRegionError,
-    ProfileNotFound,
-)
+from botocore.exceptions import BotoCoreError, ClientError
 from pynamodb.connection import Connection
 
 from claimcheck.errors import (
     ClaimStoreError,
     ClaimStoreUnavailable,
     ClaimTableMissing,
-    SettingsInvalid,
 )
 from letsgo_queue.aws_client import make_client
 
@@ -106,6 +99,7 @@ class DynamoDBItems:
 
         Raises:
             SettingsInvalid: No client can be made so.
+            ClaimStoreUnavailable: Credentials could not be fetched.
         """
         self._table = table
         self._store = store
@@ -114,10 +108,6 @@ class DynamoDBItems:
         try:
             # Made now: pynamodb makes it on first use, which is not safe on several threads.
             self.region: str = self._connection.client.meta.region_name
-        except (NoRegionError, InvalidRegionError, ProfileNotFound, ValueError) as error:
-            raise SettingsInvalid(
-                f"claim store {store}: {error}. Check region, endpoint_url and AWS's own settings."
-            ) from error
         except BotoCoreError as error:
             raise self._error("no client could be made", error) from error
 

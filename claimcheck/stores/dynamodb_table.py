@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import boto3
 from botocore.exceptions import BotoCoreError, ClientError, WaiterError
 
 from claimcheck.errors import ClaimStoreError, ClaimStoreUnavailable
+from letsgo_queue.aws_client import make_client
 
 if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
+    import boto3
     from mypy_boto3_dynamodb.type_defs import TableDescriptionTypeDef
 
 KEY = "id"
@@ -47,7 +47,12 @@ class ClaimTable:
     """The table named in the settings."""
 
     def __init__(
-        self, name: str, *, region: str | None = None, endpoint_url: str | None = None
+        self,
+        name: str,
+        *,
+        region: str | None = None,
+        endpoint_url: str | None = None,
+        session: boto3.session.Session | None = None,
     ) -> None:
         """Name the table; nothing is asked of it yet.
 
@@ -55,17 +60,21 @@ class ClaimTable:
             name: The table's name.
             region: Its region.
             endpoint_url: Another server than AWS's own.
+            session: Whose credentials and settings requests have; None for those of the
+                environment.
+
+        Raises:
+            SettingsInvalid: The settings of AWS, or an argument, cannot be used.
         """
         self.name = name
         self.region = region
-        self._client: DynamoDBClient = boto3.session.Session().client(
-            "dynamodb", region_name=region, endpoint_url=endpoint_url
-        )
+        self._client = make_client("dynamodb", session, region=region, endpoint_url=endpoint_url)
 
     def create(self) -> bool:
         """Make the table if it is not there, wait until it is active, and switch its TTL on.
 
-        Safe to repeat: what is there already is left as it is.
+        Safe to repeat. Nothing is changed in a table that has another key, or TTL on another
+        attribute: it serves something else.
 
         Returns:
             Whether a table was made.
@@ -74,7 +83,10 @@ class ClaimTable:
             ClaimStoreError: DynamoDB refused, or the table did not become active.
         """
         with self._errors("could not be made"):
-            created = self._describe() is None and self._create()
+            table = self._describe()
+            if table is not None and not _has_our_key(table):
+                return False
+            created = table is None and self._create()
             self._client.get_waiter("table_exists").wait(
                 TableName=self.name, WaiterConfig={"Delay": 1, "MaxAttempts": 120}
             )
@@ -96,10 +108,10 @@ class ClaimTable:
                         "table",
                         ok=False,
                         detail=f"{self.name} does not exist in region {self.region}",
-                        remedy="run `claimcheck table create`, or set CLAIMCHECK_STORE",
+                        remedy="run `claimcheck store create`, or set CLAIMCHECK_STORE",
                     )
                 ]
-            return [self._check_state(table), self._check_key(table), self._check_ttl()]
+            return [self._check_state(table), self._check_key(table), self._check_ttl(table)]
 
     def _describe(self) -> TableDescriptionTypeDef | None:
         try:
@@ -145,32 +157,27 @@ class ClaimTable:
         )
 
     def _check_key(self, table: TableDescriptionTypeDef) -> Finding:
-        types = {a["AttributeName"]: a["AttributeType"] for a in table["AttributeDefinitions"]}
-        key = [
-            (k["AttributeName"], types[k["AttributeName"]], k["KeyType"])
-            for k in table["KeySchema"]
-        ]
-        shown = ", ".join(f"{name} ({kind}, {role})" for name, kind, role in key)
-        right = key == [(KEY, "S", "HASH")]
-        remedy = f"a key cannot be changed: make another table with the one key {KEY} (S, HASH)"
-        return Finding("key schema", right, shown, "" if right else remedy)
+        right = _has_our_key(table)
+        shown = ", ".join(f"{name} ({kind}, {role})" for name, kind, role in _key_of(table))
+        return Finding("key schema", right, shown, "" if right else self._serves_something_else())
 
-    def _check_ttl(self) -> Finding:
+    def _check_ttl(self, table: TableDescriptionTypeDef) -> Finding:
         attribute = self._ttl()
         if attribute == TTL_ATTRIBUTE:
             return Finding("TTL", ok=True, detail=f"on {attribute}")
-        if not attribute:
-            return Finding(
-                "TTL",
-                ok=False,
-                detail="off: claims that nobody fetches stay for good",
-                remedy="run `claimcheck table create`, which switches it on",
-            )
-        return Finding(
-            "TTL",
-            ok=False,
-            detail=f"on {attribute}, not on {TTL_ATTRIBUTE}",
-            remedy=f"switch it off and, an hour later, on for {TTL_ATTRIBUTE}",
+        if attribute:
+            detail = f"on {attribute}, not on {TTL_ATTRIBUTE}"
+            return Finding("TTL", ok=False, detail=detail, remedy=self._serves_something_else())
+        detail = "off: claims that nobody fetches stay for good"
+        if not _has_our_key(table):
+            return Finding("TTL", ok=False, detail=detail, remedy=self._serves_something_else())
+        remedy = "if nothing but claims is in it, `claimcheck store create` switches TTL on"
+        return Finding("TTL", ok=False, detail=detail, remedy=remedy)
+
+    def _serves_something_else(self) -> str:
+        return (
+            f"{self.name} seems to serve something else: leave it as it is, and name another table "
+            "in CLAIMCHECK_STORE"
         )
 
     @contextmanager
@@ -185,3 +192,15 @@ class ClaimTable:
             raise ClaimStoreUnavailable(
                 f"table {self.name} in {self.region} {consequence}: {error}"
             ) from error
+
+
+def _has_our_key(table: TableDescriptionTypeDef) -> bool:
+    return _key_of(table) == [(KEY, "S", "HASH")]
+
+
+def _key_of(table: TableDescriptionTypeDef) -> list[tuple[str, str, str]]:
+    """Name, type and role of each attribute of the key."""
+    types = {a["AttributeName"]: a["AttributeType"] for a in table["AttributeDefinitions"]}
+    return [
+        (k["AttributeName"], types[k["AttributeName"]], k["KeyType"]) for k in table["KeySchema"]
+    ]
