@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         ClaimExpired,
         ClaimInProgress,
         ClaimLost,
+        ClaimMissing,
         ClaimStoreError,
         ClaimStoreUnavailable,
         ClaimTableMissing,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from claimcheck.settings import ClaimCheckSettings
     from claimcheck.stores import open_store
     from claimcheck.stores.base import ClaimStore
-    from claimcheck.unwrap import unwrap_claim_check
+    from claimcheck.unwrap import unwrap_claim_check, unwrap_event, unwrap_record
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
@@ -52,6 +53,8 @@ else:
                 "ClaimExpired",
                 "ClaimInProgress",
                 "ClaimLost",
+    "ClaimMissing",
+                "ClaimMissing",
                 "ClaimStoreError",
                 "ClaimStoreUnavailable",
                 "ClaimTableMissing",
@@ -67,7 +70,7 @@ else:
             "claimcheck.settings": ("ClaimCheckSettings",),
             "claimcheck.stores": ("open_store",),
             "claimcheck.stores.base": ("ClaimStore",),
-            "claimcheck.unwrap": ("unwrap_claim_check",),
+            "claimcheck.unwrap": ("unwrap_claim_check", "unwrap_event", "unwrap_record"),
         },
     )
 
@@ -83,6 +86,7 @@ __all__ = [
     "ClaimExpired",
     "ClaimInProgress",
     "ClaimLost",
+    "ClaimMissing",
     "ClaimStore",
     "ClaimStoreError",
     "ClaimStoreUnavailable",
@@ -107,4 +111,6 @@ __all__ = [
     "install",
     "open_store",
     "unwrap_claim_check",
+    "unwrap_event",
+    "unwrap_record",
 ]

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     )
     from letsgo_queue.sending.many import Progress
     from letsgo_queue.settings import QueueSettings
-    from letsgo_queue.worker import Worker
+    from letsgo_queue.worker.worker import Worker
     from letsgo_queue.worker.delivery import Delivery
     from letsgo_queue.worker.retries import RetryPolicy
 else:
@@ -104,7 +104,7 @@ else:
             "letsgo_queue.middleware": ("Handle", "Middleware", "SendContext", "use_middleware"),
             "letsgo_queue.worker.retries": ("RetryPolicy",),
             "letsgo_queue.settings": ("QueueSettings",),
-            "letsgo_queue.worker": ("Worker",),
+            "letsgo_queue.worker.worker": ("Worker",),
         },
     )
 

@@ -22,7 +22,7 @@ except ModuleNotFoundError as missing:
 from letsgo_queue.cli.queues import dead_letter_app, queue_app
 from letsgo_queue.errors import LetsGoQueueError, MessageInvalid, SettingsInvalid
 from letsgo_queue.sending.client import Client
-from letsgo_queue.worker import Worker
+from letsgo_queue.worker.worker import Worker
 from letsgo_queue.worker.worker import LOCAL_HOST, LOCAL_PORT
 
 app = typer.Typer(help="LetsGo's queue and worker, for Python.", no_args_is_help=True)
