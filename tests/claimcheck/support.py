@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from hypothesis import strategies as st
 
 from claimcheck import ClaimCheck, ClaimStore
-from claimcheck.stores.base import Claim, ClaimHead
+from claimcheck.stores.base import ClaimFacts, Contents
 
 SECRET = "hunter2-never-in-an-error"
 """Payload content that a test can look for where it must not be."""
@@ -106,25 +106,22 @@ def carry(data: bytes, *, size: int, message_type: str | None = None, **fields: 
     return json.dumps({**outside, "claimCheck": ticket})
 
 
-def claim_of(store: ClaimStore, sealed_body: str | bytes) -> Claim:
-    """The claim that a sealed body names, as it is in the store."""
+def contents_of(store: ClaimStore, sealed_body: str | bytes) -> Contents | None:
+    """The contents that a sealed body names, as they are in the store."""
     ticket = ticket_in(sealed_body)
-    # Infinitely late no lease is running.
-    claim = store.read(ticket["id"], ticket["parts"], now=float("inf"))
-    assert isinstance(claim, Claim)
-    return claim
+    return store.read(ticket["id"], ticket["parts"]).result()
 
 
-def rewrite(store: ClaimStore, head: ClaimHead, parts: Sequence[bytes]) -> None:
-    """Have other data, or other facts, in a claim that is there."""
-    store.discard(head.id, head.parts)
-    store.write(head, parts)
+def rewrite(store: ClaimStore, facts: ClaimFacts, parts: Sequence[bytes]) -> None:
+    """Have other contents where some are."""
+    store.remove(facts.id, facts.parts)
+    store.write(facts, parts)
 
 
-def rows_of(store: ClaimStore, sealed_body: str | bytes) -> int:
-    """How many rows a sealed body has in the store."""
-    ticket = ticket_in(sealed_body)
-    return store.count_rows(ticket["id"], ticket["parts"])
+def parts_left(store: ClaimStore, sealed_body: str | bytes) -> int:
+    """How many parts of a sealed body's contents are in the store."""
+    contents = contents_of(store, sealed_body)
+    return 0 if contents is None else sum(part is not None for part in contents.parts)
 
 
 def small_claim_check(store: ClaimStore, **options: Any) -> ClaimCheck:
