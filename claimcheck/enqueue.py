@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from claimcheck.core.claim_check import ClaimCheck
     from claimcheck.middleware import ClaimCheckMiddleware, EnqueueResult
     from letsgo_queue.message import AnyMessage, MessageT
-    from letsgo_queue.middleware import Middleware
     from letsgo_queue.sending.client import Client, EnqueueManyOptions, EnqueueOptions
 
 
@@ -34,13 +33,12 @@ def enqueue(message: AnyMessage, **options: Unpack[EnqueueOptions]) -> EnqueueRe
         BodyTooLarge: Over `max_size`; nothing was sent or stored.
         ClaimStoreError: The claim could not be stored; nothing was sent.
     """
-    # The claim check's result, unless an outer middleware made one that is not derived from it.
-    return cast("EnqueueResult", _client().enqueue(message, **options))
+    return _client().enqueue(message, **options)
 
 
 async def aenqueue(message: AnyMessage, **options: Unpack[EnqueueOptions]) -> EnqueueResult:
-    """`enqueue` for asyncio: the same, on a thread, so that the event loop stays free."""
-    return cast("EnqueueResult", await _client().aenqueue(message, **options))
+    """`enqueue` for asyncio: the same, on a thread of the client's own."""
+    return await _client().aenqueue(message, **options)
 
 
 def enqueue_many(
@@ -60,20 +58,22 @@ def enqueue_many(
     Raises:
         EnqueueManyError: Some were not sent; it says which, and why.
     """
-    return cast("list[EnqueueResult]", _client().enqueue_many(messages, **options))
+    return _client().enqueue_many(messages, **options)
 
 
 async def aenqueue_many(
     messages: Iterable[MessageT], **options: Unpack[EnqueueManyOptions[MessageT]]
 ) -> list[EnqueueResult]:
-    """`enqueue_many` for asyncio: the same, on a thread, so that the event loop stays free."""
-    return cast("list[EnqueueResult]", await _client().aenqueue_many(messages, **options))
+    """`enqueue_many` for asyncio: the same, on a thread of the client's own."""
+    return await _client().aenqueue_many(messages, **options)
 
 
 def install(claim_check: ClaimCheck | None = None, *, client: Client | None = None) -> None:
-    """Give a client the claim check, for code that already calls `letsgo_queue.enqueue`.
+    """Give a client, and the workers that use it, the claim check.
 
-    Safe to repeat: the last one counts.
+    For code that already calls `letsgo_queue.enqueue`, and for handlers without
+    `@unwrap_claim_check`. A worker uses the client that it was given, or else the default client; it
+    takes the client's middleware when it starts. Safe to repeat: the last one counts.
 
     Args:
         claim_check: By default the one that the environment describes.
@@ -86,20 +86,18 @@ def install(claim_check: ClaimCheck | None = None, *, client: Client | None = No
     (client or default_client()).add_middleware(middleware)
 
 
-def _client() -> Client:
+def _client() -> Client[EnqueueResult]:
+    """The default client, with the default claim check where it has none.
+
+    Made for each call, in a few microseconds: the default client may have changed since the last.
+    """
+    from claimcheck.middleware import ClaimCheckMiddleware
     from letsgo_queue.sending.default import default_client
 
     client = default_client()
-    return _with_claim_check(client, client.middleware)
-
-
-@functools.lru_cache(maxsize=1)
-def _with_claim_check(client: Client, middleware: tuple[Middleware, ...]) -> Client:
-    """A client with the claim check; made once, since every call asks."""
-    from claimcheck.middleware import ClaimCheckMiddleware
-
-    if any(isinstance(each, ClaimCheckMiddleware) for each in middleware):
-        return client
+    if any(isinstance(each, ClaimCheckMiddleware) for each in client.middleware):
+        # Its result, unless an outer middleware replaced that by another.
+        return cast("Client[EnqueueResult]", client)
     return client.using(_default_middleware())
 
 

@@ -50,12 +50,14 @@ class _SealedMessage(OutgoingMessage):
     claim_check: ClaimCheck
 
 
-class ClaimCheckMiddleware(Middleware):
+class ClaimCheckMiddleware(Middleware[EnqueueResult]):
     """Gives a client or a worker the claim check.
 
     client = Client(middleware=[ClaimCheckMiddleware()])
     worker = Worker(middleware=[ClaimCheckMiddleware()])
     """
+
+    kind = "claim check"
 
     def __init__(
         self,

@@ -46,17 +46,26 @@ class MessageAttribute:
         return len(name.encode()) + len(self.data_type) + len(value)
 
 
-def attributes_size(attributes: Mapping[str, MessageAttribute]) -> int:
+def attributes_size(attributes: Mapping[str, AttributeValue]) -> int:
     """Bytes that `attributes` use of the message's size limit."""
     if not attributes:  # asked several times for each message, and most have none
         return 0
-    return sum(attribute.size(name) for name, attribute in attributes.items())
+    return sum(attribute.size(name) for name, attribute in spell_out(attributes).items())
+
+
+def spell_out(attributes: Mapping[str, AttributeValue]) -> dict[str, MessageAttribute]:
+    """Give each plain value its data type.
+
+    Raises:
+        MessageInvalid: A value is not text, a finite number or bytes.
+    """
+    return {name: _spell_out(name, value) for name, value in attributes.items()}
 
 
 def check_attributes(
     attributes: Mapping[str, AttributeValue] | None,
 ) -> dict[str, MessageAttribute]:
-    """Turn what the caller gave into attributes that SQS takes.
+    """Spell out what the caller gave, and check that SQS takes it.
 
     Raises:
         MessageInvalid: Too many, or a name or value that SQS refuses.
@@ -68,7 +77,11 @@ def check_attributes(
             f"{len(attributes)} attributes: SQS takes at most {MAX_ATTRIBUTES} with a message. "
             "Move some into the payload."
         )
-    return {_name(name): _attribute(name, value) for name, value in attributes.items()}
+    spelled_out = spell_out(attributes)
+    for name, attribute in spelled_out.items():
+        _check_name(name)
+        _check_value(name, attribute.value)
+    return spelled_out
 
 
 def refused_characters(text: str) -> Iterable[str]:
@@ -81,36 +94,37 @@ def without_refused_characters(text: str) -> str:
     return _REFUSED_BY_SQS.sub("", text)
 
 
-def _name(name: str) -> str:
+def _spell_out(name: str, value: AttributeValue) -> MessageAttribute:
+    match value:
+        case MessageAttribute():
+            return value
+        case str():
+            return MessageAttribute("String", value)
+        case bytes():
+            return MessageAttribute("Binary", value)
+        case bool():
+            raise MessageInvalid(f"attribute {name!r}: SQS has no booleans; give 0, 1 or text.")
+        case int() | float() if math.isfinite(value):
+            return MessageAttribute("Number", repr(value))
+        case _:
+            raise MessageInvalid(
+                f"attribute {name!r}: {type(value).__name__} is not text, a finite number or bytes."
+            )
+
+
+def _check_name(name: str) -> None:
     reserved = name.lower().startswith(("aws.", "amazon."))
     if reserved or len(name) > MAX_NAME_LENGTH or not _NAME.fullmatch(name):
         raise MessageInvalid(
             f"attribute name {name[:64]!r}: SQS takes letters, digits, '_', '-' and single inner "
             f"'.', up to {MAX_NAME_LENGTH} characters, not starting with 'AWS.' or 'Amazon.'."
         )
-    return name
 
 
-def _attribute(name: str, value: AttributeValue) -> MessageAttribute:
-    match value:
-        case MessageAttribute():
-            attribute = value
-        case str():
-            attribute = MessageAttribute("String", value)
-        case bytes():
-            attribute = MessageAttribute("Binary", value)
-        case bool():
-            raise MessageInvalid(f"attribute {name!r}: SQS has no booleans; give 0, 1 or text.")
-        case int() | float() if math.isfinite(value):
-            attribute = MessageAttribute("Number", repr(value))
-        case _:
-            raise MessageInvalid(
-                f"attribute {name!r}: {type(value).__name__} is not text, a finite number or bytes."
-            )
-    if not attribute.value:
+def _check_value(name: str, value: str | bytes) -> None:
+    if not value:
         raise MessageInvalid(f"attribute {name!r} is empty: SQS refuses that. Leave it out.")
-    if isinstance(attribute.value, str) and (refused := refused_characters(attribute.value)):
+    if isinstance(value, str) and (refused := refused_characters(value)):
         raise MessageInvalid(
             f"attribute {name!r} has characters that SQS refuses: {', '.join(refused)}."
         )
-    return attribute

@@ -9,14 +9,29 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, dataclass_transform
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from letsgo_queue.errors import MessageInvalid
 
-PayloadT = TypeVar("PayloadT")
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass
+
+    @dataclass_transform(
+        kw_only_default=True, frozen_default=True, field_specifiers=(Field, PrivateAttr)
+    )
+    class _FrozenModel(ModelMetaclass):
+        """Tells type checkers that a message and every subclass of it is frozen.
+
+        They read `frozen` neither from a base class nor from `model_config`. A subclass may narrow
+        the type of a field, as `type: Literal[...]` does, only where nobody can assign to it.
+        """
+else:
+    _FrozenModel = type(BaseModel)
+
+PayloadT_co = TypeVar("PayloadT_co", covariant=True)
 
 _RESERVED_PREFIX = "letsgo:"
 
@@ -41,19 +56,21 @@ class LetsGoMessageType(StrEnum):
     TENANT_DELETED = "letsgo:tenant:deleted"
 
 
-class Message(BaseModel, Generic[PayloadT], frozen=True, ser_json_inf_nan="constants"):
-    """A message with a typed payload.
+class Message(BaseModel, Generic[PayloadT_co], metaclass=_FrozenModel):
+    """A message with a typed payload. It is frozen, and so are its subclasses.
 
         class OrderNew(Message[Order]):
             type: Literal["order:new"] = "order:new"
 
     Attributes:
-        type: What kind of message this is; the worker finds the handler by it.
-        payload: The content, anything that pydantic writes as JSON.
+        type: The kind of message. The worker finds the handler by it.
+        payload: The content: anything that pydantic writes as JSON.
     """
 
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
+
     type: str
-    payload: PayloadT
+    payload: PayloadT_co
 
 
 AnyMessage: TypeAlias = BaseModel | Mapping[str, Any]

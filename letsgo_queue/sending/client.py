@@ -6,22 +6,29 @@ import copy
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Generic, TypedDict, Unpack
+from dataclasses import replace
+from typing import TYPE_CHECKING, Generic, TypedDict, Unpack, cast, overload
 
 from pydantic import BaseModel
+from typing_extensions import TypeVar
 
-from letsgo_queue.attributes import AttributeValue, MessageAttribute, check_attributes
-from letsgo_queue.delays import with_due_time
-from letsgo_queue.errors import LetsGoQueueError, MessageInvalid
+from letsgo_queue.attributes import AttributeValue
+from letsgo_queue.errors import MessageInvalid
 from letsgo_queue.events import EnqueueResult, Listener, Listeners
 from letsgo_queue.message import AnyMessage, MessageT, encode
-from letsgo_queue.middleware import Middleware, merge
+from letsgo_queue.middleware import Middleware, ResultT_co, merge
 from letsgo_queue.sending.many import Progress, send_many
-from letsgo_queue.sending.one import Sending, not_sent
-from letsgo_queue.sending.options import check_delay, check_group, make_deduplication_id
+from letsgo_queue.sending.one import Sending
+from letsgo_queue.sending.options import Options, check_delay, check_group
+from letsgo_queue.sending.threads import SendingThreads
 from letsgo_queue.settings import QueueSettings, url_in_environment
 from letsgo_queue.transports import open_transport
-from letsgo_queue.transports.base import OutgoingMessage, Transport
+from letsgo_queue.transports.base import Transport
+
+if TYPE_CHECKING:
+    from letsgo_queue.transports.sqs_client import Session
+
+OtherResultT = TypeVar("OtherResultT", bound=EnqueueResult)
 
 
 class EnqueueOptions(TypedDict, total=False):
@@ -46,21 +53,44 @@ class EnqueueManyOptions(TypedDict, Generic[MessageT], total=False):
     keep_results: bool
 
 
-class Client:
+class Client(Generic[ResultT_co]):
     """Sends messages to a queue.
 
         client = Client("sqlite:///work.db")
         client.enqueue({"type": "order:new", "payload": {"order_id": "42"}})
 
-    A client opens each queue once, when it is first used, and may be shared by threads.
+    A client opens each queue once, when it is first used, and may be shared by threads. For type
+    checkers it is generic in what `enqueue` returns, which follows from its middleware.
     """
+
+    @overload
+    def __init__(
+        self: Client[EnqueueResult],
+        queue: str | Transport | None = None,
+        *,
+        settings: QueueSettings | None = None,
+        session: Session | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        queue: str | Transport | None = None,
+        *,
+        settings: QueueSettings | None = None,
+        middleware: Sequence[Middleware[ResultT_co]],
+        session: Session | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None: ...
 
     def __init__(
         self,
         queue: str | Transport | None = None,
         *,
         settings: QueueSettings | None = None,
-        middleware: Sequence[Middleware] = (),
+        middleware: Sequence[Middleware[ResultT_co]] = (),
+        session: Session | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Make a client; nothing is opened yet.
@@ -70,15 +100,18 @@ class Client:
                 settings say.
             settings: Where to look without a `queue`; by default the environment.
             middleware: Runs for every message, the first outermost.
+            session: The boto3 session for SQS. By default one is made from the environment.
             clock: Seconds since 1970.
         """
         self._clock = clock
         self._url = queue if isinstance(queue, str) else None
         self._given = None if isinstance(queue, str) else queue
         self._settings = settings
-        self._middleware = tuple(middleware)
+        self._session = session
+        self._middleware = merge(tuple(middleware))
         self._listeners = Listeners()
         self._transports: dict[str | None, Transport] = {}
+        self._threads = SendingThreads()
         self._lock = threading.Lock()
 
     @property
@@ -91,8 +124,17 @@ class Client:
         self._listeners.add(listener)
 
     def add_middleware(self, middleware: Middleware) -> None:
-        """Add middleware inside what is there; it replaces middleware of its own class."""
+        """Add middleware inside what is there. It replaces middleware of its `kind`, if it has one.
+
+        Type checkers do not see what it adds to the result of `enqueue`: see `using`.
+        """
         self._middleware = merge(self._middleware, (middleware,))
+
+    def using(self, *middleware: Middleware[OtherResultT]) -> Client[OtherResultT]:
+        """A client on the same queues and listeners, with `middleware` added inside."""
+        client = cast("Client[OtherResultT]", copy.copy(self))
+        client._middleware = merge(client._middleware, middleware)
+        return client
 
     def transport(self, queue: str | None = None) -> Transport:
         """The queue that `queue` names, or the client's own; opened on first use and kept.
@@ -102,16 +144,21 @@ class Client:
         """
         if queue is None and self._given is not None:
             return self._given
-        settings = self._settings
         # One transport for a queue, also where one call names it and another does not.
-        url = queue or self._url or (settings.url if settings else url_in_environment())
+        url = self._url_of(queue)
         return self._transports.get(url) or self._open(url)
+
+    def _url_of(self, queue: str | None) -> str | None:
+        if queue is None and self._given is not None:
+            return self._given.url
+        settings = self._settings
+        return queue or self._url or (settings.url if settings else url_in_environment())
 
     def _open(self, url: str | None) -> Transport:
         with self._lock:
             if url not in self._transports:
                 settings = self._settings or QueueSettings.from_environment()
-                self._transports[url] = open_transport(url, settings)
+                self._transports[url] = open_transport(url, settings, session=self._session)
             return self._transports[url]
 
     def enqueue(
@@ -123,7 +170,7 @@ class Client:
         deduplication_id: str | None = None,
         attributes: Mapping[str, AttributeValue] | None = None,
         queue: str | None = None,
-    ) -> EnqueueResult:
+    ) -> ResultT_co:
         """Put a message on the queue.
 
         Args:
@@ -145,30 +192,19 @@ class Client:
             QueueUnavailable: It could not be asked what it accepts; nothing was sent.
             SettingsInvalid: No queue, or none that can be used.
         """
-        message_type, body = encode(message)
-        try:
-            checked = check_attributes(attributes)
-        except MessageInvalid as error:
-            # Before the queue is looked for, which may take a request.
-            self._refused(message_type, body, queue or self._url or "", error)
-            raise
-        transport = self.transport(queue)
-        sending = self._start(
-            message_type,
-            body,
-            transport,
-            attributes=checked,
-            delay_seconds=delay_seconds,
-            group_id=group_id,
-            deduplication_id=deduplication_id,
-        )
-        sending.prepare()
+        sending = self._sending(message, queue)
+        with sending.not_sent_on_error():
+            options = Options.check(delay_seconds, attributes, group_id, deduplication_id)
+            transport = self.transport(queue)
+            sending.apply(options, transport, self._clock())
+        sending.prepare(transport)
         try:
             message_id = transport.send(sending.outgoing)
         except Exception as error:
             sending.failed(error)
             raise
-        return sending.sent(message_id)
+        # Its class is what the middleware declares.
+        return cast("ResultT_co", sending.sent(message_id))
 
     def enqueue_many(
         self,
@@ -181,7 +217,7 @@ class Client:
         queue: str | None = None,
         progress: Progress | None = None,
         keep_results: bool = True,
-    ) -> list[EnqueueResult]:
+    ) -> list[ResultT_co]:
         """Put many messages on the queue, in batches as large as it accepts.
 
         Only what is under way is in memory, so `messages` may be a generator of any length. A
@@ -212,89 +248,49 @@ class Client:
                 f"enqueue_many takes an iterable of messages, not {type(messages).__name__}. A "
                 "single message is sent with enqueue."
             )
-        checked = check_attributes(attributes)
+        options = Options.check(delay_seconds, attributes)
         transport = self.transport(queue)
-        delay = check_delay(delay_seconds, transport)
+        check_delay(options.delay_seconds, transport)
         if not callable(group_id):
             check_group(group_id, transport)
 
         def start(message: MessageT) -> Sending:
-            message_type, body = encode(message)
-            return self._start(
-                message_type,
-                body,
-                transport,
-                attributes=checked,
-                delay_seconds=delay,
+            sending = self._sending(message, queue)
+            own = replace(
+                options,
                 group_id=group_id(message) if callable(group_id) else group_id,
                 deduplication_id=deduplication_id(message) if deduplication_id else None,
             )
+            with sending.not_sent_on_error():
+                sending.apply(own, transport, self._clock())
+            return sending
 
-        return send_many(messages, start, transport, progress=progress, keep_results=keep_results)
+        results = send_many(
+            messages, start, transport, progress=progress, keep_results=keep_results
+        )
+        return cast("list[ResultT_co]", results)
 
-    def _start(
-        self,
-        message_type: str,
-        body: bytes,
-        transport: Transport,
-        *,
-        attributes: Mapping[str, MessageAttribute],
-        delay_seconds: float,
-        group_id: str | None,
-        deduplication_id: str | None,
-    ) -> Sending:
-        try:
-            delay = check_delay(delay_seconds, transport)
-            outgoing = OutgoingMessage(
-                type=message_type,
-                body=body,
-                attributes=with_due_time(attributes, delay, self._clock()),
-                delay_seconds=delay,
-                group_id=check_group(group_id, transport),
-                deduplication_id=make_deduplication_id(deduplication_id, body, transport),
-            )
-        except LetsGoQueueError as error:
-            self._refused(message_type, body, transport.url, error, attributes)
-            raise
-        return Sending(outgoing, transport, self._middleware, self._listeners)
+    def _sending(self, message: AnyMessage, queue: str | None) -> Sending:
+        return Sending(
+            *encode(message),
+            queue=self._url_of(queue) or "",
+            middleware=self._middleware,
+            listeners=self._listeners,
+        )
 
-    def _refused(
-        self,
-        message_type: str,
-        body: bytes,
-        queue: str,
-        error: LetsGoQueueError,
-        attributes: Mapping[str, MessageAttribute] | None = None,
-    ) -> None:
-        """Tell listeners of a message whose options break a rule."""
-        refused = OutgoingMessage(type=message_type, body=body, attributes=attributes or {})
-        self._listeners.emit(not_sent(refused, queue, len(body), error))
-
-    async def aenqueue(
-        self, message: AnyMessage, **options: Unpack[EnqueueOptions]
-    ) -> EnqueueResult:
-        """`enqueue` for asyncio: the same, on a thread, so that the event loop stays free."""
-        import asyncio
-
-        return await asyncio.to_thread(self.enqueue, message, **options)
+    async def aenqueue(self, message: AnyMessage, **options: Unpack[EnqueueOptions]) -> ResultT_co:
+        """`enqueue` for asyncio: the same, on a thread of the client's own."""
+        return await self._threads.run(lambda: self.enqueue(message, **options))
 
     async def aenqueue_many(
         self, messages: Iterable[MessageT], **options: Unpack[EnqueueManyOptions[MessageT]]
-    ) -> list[EnqueueResult]:
-        """`enqueue_many` for asyncio: the same, on a thread, so that the event loop stays free."""
-        import asyncio
-
-        return await asyncio.to_thread(lambda: self.enqueue_many(messages, **options))
-
-    def using(self, *middleware: Middleware) -> Client:
-        """A client on the same queues and listeners, with `middleware` added."""
-        client = copy.copy(self)
-        for each in middleware:
-            client.add_middleware(each)
-        return client
+    ) -> list[ResultT_co]:
+        """`enqueue_many` for asyncio: the same, on a thread of the client's own."""
+        return await self._threads.run(lambda: self.enqueue_many(messages, **options))
 
     def close(self) -> None:
-        """Close the queues that this client opened."""
+        """Close the queues that this client opened, and end its threads."""
+        self._threads.close()
         with self._lock:
             for transport in set(self._transports.values()):
                 transport.close()

@@ -4,64 +4,97 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
-from letsgo_queue.attributes import attributes_size
+from letsgo_queue.attributes import attributes_size, check_attributes
 from letsgo_queue.delays import for_one_send
 from letsgo_queue.errors import SendFailed
 from letsgo_queue.events import EnqueueResult, Listeners, MessageNotSent, MessageSent
 from letsgo_queue.middleware import Middleware, SendContext
+from letsgo_queue.sending.options import Options
 from letsgo_queue.transports.base import OutgoingMessage, Transport
 
 logger = logging.getLogger(__name__)
 
 
 class Sending:
-    """A message that was checked; `prepare` it, send `outgoing`, then call `sent` or `failed`."""
+    """A message that the caller gave, until the queue has it or has not.
+
+    `apply` the options and `prepare` it, send `outgoing`, then call `sent` or `failed`.
+
+    Attributes:
+        outgoing: The message, as far as the options and the middleware have changed it.
+    """
 
     def __init__(
         self,
-        message: OutgoingMessage,
-        transport: Transport,
-        middleware: Sequence[Middleware],
+        message_type: str,
+        body: bytes,
+        *,
+        queue: str,
+        middleware: tuple[Middleware, ...],
         listeners: Listeners,
     ) -> None:
-        self._message = message
+        """Note what the caller gave.
+
+        Args:
+            message_type: The message's type.
+            body: The body as UTF-8.
+            queue: URL of the queue; empty where it is yet to be found.
+            middleware: Runs for the message, the first outermost.
+            listeners: Hear what becomes of it.
+        """
+        self.outgoing = OutgoingMessage(type=message_type, body=body)
         # Not the body itself: it is freed once a middleware has put a smaller one in its place.
-        self._size_given = len(message.body)
-        self._transport = transport
+        self._size_given = len(body)
+        self._queue = queue
         self._middleware = middleware
         self._listeners = listeners
         self._prepared: list[tuple[Middleware, OutgoingMessage]] = []
         self._started = time.perf_counter()
 
-    @property
-    def size(self) -> int:
-        """Bytes of body and attributes, as far as the middleware has come."""
-        return self._message.size
-
-    @property
-    def outgoing(self) -> OutgoingMessage:
-        """What goes on the queue."""
-        return for_one_send(self._message)
-
-    def prepare(self) -> None:
-        """Run the middleware; where one refuses the message, those before it undo their part."""
-        context = SendContext(self._transport, self._listeners.emit, bool(self._listeners))
+    @contextmanager
+    def not_sent_on_error(self) -> Iterator[None]:
+        """Whatever is raised in the block keeps the message from being sent."""
         try:
-            for middleware in self._middleware:
-                self._message = middleware.before_send(self._message, context)
-                self._prepared.append((middleware, self._message))
-        except BaseException as error:
-            self.failed(error if isinstance(error, Exception) else _interrupted())
+            yield
+        except Exception as error:
+            self.failed(error)
+            raise
+        except BaseException:
+            self.failed(SendFailed("it was not sent: it was interrupted", retryable=True))
             raise
 
+    def apply(self, options: Options, transport: Transport, now: float) -> None:
+        """Apply the options.
+
+        Raises:
+            MessageInvalid: The queue does not take one of them, or needs one more.
+        """
+        self._queue = transport.url
+        self.outgoing = options.apply(self.outgoing.type, self.outgoing.body, transport, now)
+
+    def prepare(self, transport: Transport) -> None:
+        """Run the middleware. Where one refuses the message, those before it undo their part."""
+        context = SendContext(transport, self._listeners.emit, bool(self._listeners))
+        with self.not_sent_on_error():
+            for middleware in self._middleware:
+                given = self.outgoing
+                message = middleware.before_send(given, context)
+                self._prepared.append((middleware, message))
+                if message.attributes is not given.attributes:
+                    message = replace(message, attributes=check_attributes(message.attributes))
+                self.outgoing = message
+        self.outgoing = for_one_send(self.outgoing)
+
     def sent(self, message_id: str) -> EnqueueResult:
-        """The queue has it under that id.
+        """The queue has the message under that id.
 
         A middleware that raises now is logged: the caller must not take the message for refused.
         """
-        result = EnqueueResult(message_id=message_id, queue=self._transport.url)
+        result = EnqueueResult(message_id=message_id, queue=self._queue)
         for middleware, its_message in reversed(self._prepared):
             try:
                 result = middleware.after_send(its_message, result)
@@ -70,12 +103,12 @@ class Sending:
         if self._listeners:
             self._listeners.emit(
                 MessageSent(
-                    type=self._message.type,
-                    queue=self._transport.url,
+                    type=self.outgoing.type,
+                    queue=self._queue,
                     message_id=message_id,
                     size=self._size_given,
-                    attributes_size=attributes_size(self._message.attributes),
-                    sent_size=self._message.size,
+                    attributes_size=attributes_size(self.outgoing.attributes),
+                    sent_size=self.outgoing.size,
                     duration=time.perf_counter() - self._started,
                     result=result,
                 )
@@ -83,32 +116,18 @@ class Sending:
         return result
 
     def failed(self, error: Exception) -> None:
-        """It was not sent, or nobody knows. A middleware that raises now is logged."""
+        """The message was not sent, or nobody knows. A middleware that raises now is logged."""
         for middleware, its_message in reversed(self._prepared):
             try:
                 middleware.send_failed(its_message, error)
             except Exception:
                 logger.exception("%r could not undo its part", middleware)
-        self._listeners.emit(not_sent(self._message, self._transport.url, self._size_given, error))
-
-
-def _interrupted() -> SendFailed:
-    return SendFailed("it was not sent: the sending was interrupted", retryable=True)
-
-
-def not_sent(message: OutgoingMessage, queue: str, size: int, error: Exception) -> MessageNotSent:
-    """What listeners get of a message that was not sent.
-
-    Args:
-        message: The message, as far as the middleware came with it.
-        queue: URL of the queue.
-        size: Bytes of the body as given.
-        error: Why.
-    """
-    return MessageNotSent(
-        type=message.type,
-        queue=queue,
-        size=size,
-        attributes_size=attributes_size(message.attributes),
-        error=error,
-    )
+        self._listeners.emit(
+            MessageNotSent(
+                type=self.outgoing.type,
+                queue=self._queue,
+                size=self._size_given,
+                attributes_size=attributes_size(self.outgoing.attributes),
+                error=error,
+            )
+        )

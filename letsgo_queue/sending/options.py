@@ -6,32 +6,92 @@ import hashlib
 import math
 import re
 import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from letsgo_queue.delays import LONGEST_DELAY_SECONDS
+from letsgo_queue.attributes import AttributeValue, MessageAttribute, check_attributes
+from letsgo_queue.delays import LONGEST_DELAY_SECONDS, with_due_time
 from letsgo_queue.errors import MessageInvalid
-from letsgo_queue.transports.base import Transport
+from letsgo_queue.transports.base import OutgoingMessage, Transport
 
 # SQS: alphanumeric characters and punctuation, up to 128, for group and deduplication ids.
 _FIFO_ID = re.compile(r"[A-Za-z0-9!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~]{1,128}")
 
 
-def check_delay(delay_seconds: float, transport: Transport) -> int:
-    """The delay in whole seconds, rounded up.
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of a message. `check` needs no queue; `apply` checks the rules of one.
+
+    Attributes:
+        delay_seconds: Whole seconds.
+        attributes: Message attributes.
+        group_id: Message group.
+        deduplication_id: FIFO deduplication id.
+    """
+
+    delay_seconds: int
+    attributes: Mapping[str, MessageAttribute]
+    group_id: str | None = None
+    deduplication_id: str | None = None
+
+    @classmethod
+    def check(
+        cls,
+        delay_seconds: float,
+        attributes: Mapping[str, AttributeValue] | None,
+        group_id: str | None = None,
+        deduplication_id: str | None = None,
+    ) -> Options:
+        """Check what the caller gave, as far as it does not depend on the queue.
+
+        Raises:
+            MessageInvalid: The delay is out of range, or SQS refuses an attribute.
+        """
+        if not 0 <= delay_seconds <= LONGEST_DELAY_SECONDS:
+            raise MessageInvalid(
+                f"delay_seconds={delay_seconds}: a message can be delayed by 0 to "
+                f"{LONGEST_DELAY_SECONDS:,} seconds (14 days)."
+            )
+        return cls(
+            math.ceil(delay_seconds), check_attributes(attributes), group_id, deduplication_id
+        )
+
+    def apply(
+        self, message_type: str, body: bytes, transport: Transport, now: float
+    ) -> OutgoingMessage:
+        """The message to send to a queue.
+
+        Args:
+            message_type: The message's type.
+            body: The body as the caller gave it; a FIFO queue may deduplicate by it.
+            transport: The queue.
+            now: Seconds since 1970.
+
+        Raises:
+            MessageInvalid: The queue does not take one of the options, or needs one more.
+        """
+        check_delay(self.delay_seconds, transport)
+        return OutgoingMessage(
+            type=message_type,
+            body=body,
+            attributes=with_due_time(self.attributes, self.delay_seconds, now),
+            delay_seconds=self.delay_seconds,
+            group_id=check_group(self.group_id, transport),
+            deduplication_id=_deduplication_id(self.deduplication_id, body, transport),
+        )
+
+
+def check_delay(delay_seconds: int, transport: Transport) -> None:
+    """Check that a queue takes the delay.
 
     Raises:
-        MessageInvalid: Out of range, or not possible on this queue.
+        MessageInvalid: It is a FIFO queue, which takes none.
     """
-    if not 0 <= delay_seconds <= LONGEST_DELAY_SECONDS:
-        raise MessageInvalid(
-            f"delay_seconds={delay_seconds}: a message can be delayed by 0 to "
-            f"{LONGEST_DELAY_SECONDS:,} seconds (14 days)."
-        )
     if delay_seconds and transport.fifo:
         raise MessageInvalid(
             f"delay_seconds={delay_seconds}: SQS has no delay per message on a FIFO queue. Set "
             f"DelaySeconds on the queue {transport.url}, or use a standard queue."
         )
-    return math.ceil(delay_seconds)
 
 
 def check_group(group_id: str | None, transport: Transport) -> str | None:
@@ -40,22 +100,17 @@ def check_group(group_id: str | None, transport: Transport) -> str | None:
     Raises:
         MessageInvalid: A FIFO queue has none given, or SQS refuses it.
     """
-    if group_id is None:
-        if transport.fifo:
-            raise MessageInvalid(
-                f"the queue {transport.url} is FIFO: say which messages keep their order among "
-                "each other with group_id=."
-            )
-        return None
-    return _check_fifo_id("group_id", group_id)
+    if group_id is not None:
+        return _check_fifo_id("group_id", group_id)
+    if transport.fifo:
+        raise MessageInvalid(
+            f"the queue {transport.url} is FIFO: say which messages keep their order among each "
+            "other with group_id=."
+        )
+    return None
 
 
-def make_deduplication_id(given: str | None, body: bytes, transport: Transport) -> str | None:
-    """The id a FIFO queue deduplicates by, settled before a middleware changes the body.
-
-    Raises:
-        MessageInvalid: One is given for another queue, or SQS refuses it.
-    """
+def _deduplication_id(given: str | None, body: bytes, transport: Transport) -> str | None:
     if not transport.fifo:
         if given is not None:
             raise MessageInvalid(
@@ -66,7 +121,7 @@ def make_deduplication_id(given: str | None, body: bytes, transport: Transport) 
     if given is not None:
         return _check_fifo_id("deduplication_id", given)
     if transport.content_based_deduplication():
-        return hashlib.sha256(body).hexdigest()
+        return hashlib.sha256(body).hexdigest()  # as SQS does, before middleware changes the body
     return uuid.uuid4().hex
 
 
