@@ -299,8 +299,8 @@ class _Call:
                 f"{_name(self._function)} was called with {len(to_open)} arguments that have to be "
                 "opened. Say which with @unwrap_event or @unwrap_record: the first argument."
             )
-        for value in self._looked_at.values():
-            if holds_sealed(value):
+        for at, value in self._looked_at.items():
+            if at not in dict(to_open) and holds_sealed(value):
                 raise RecordUnsupported(
                     f"{_name(self._function)} was called with a claim check that is no SQS event "
                     "and no record of one, so it cannot be opened here. Give the function the "
