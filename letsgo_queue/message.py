@@ -8,8 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, dataclass_transform
+from enum import Enum, StrEnum
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    Literal,
+    TypeAlias,
+    TypeVar,
+    dataclass_transform,
+    get_args,
+    get_origin,
+)
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 from pydantic_core import PydanticSerializationError, from_json, to_json
@@ -132,6 +142,27 @@ def check_type(message_type: object) -> str:
             f"LetsGo's own types ({', '.join(LetsGoMessageType)}). Choose another."
         )
     return message_type
+
+
+def types_of(model: type[BaseModel]) -> tuple[str, ...]:
+    """The types that the messages of a model can have; empty where they can have any."""
+    field = model.model_fields.get("type")
+    if field is None:
+        return ()
+    values = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+    plain = (_plain(value) for value in (field.default, *values))
+    return tuple(dict.fromkeys(value for value in plain if isinstance(value, str)))
+
+
+def fixed_type(model: type[BaseModel]) -> str | None:
+    """The type that a model gives to its messages: the default of `type`, or its only value."""
+    types = types_of(model)
+    has_default = bool(types) and _plain(model.model_fields["type"].default) == types[0]
+    return types[0] if has_default or len(types) == 1 else None
+
+
+def _plain(value: object) -> object:
+    return value.value if isinstance(value, Enum) else value
 
 
 def _type_in(message: object) -> object:

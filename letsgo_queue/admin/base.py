@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from letsgo_queue.attributes import MessageAttribute, attributes_size
-from letsgo_queue.errors import MessageInvalid, SettingsInvalid
-from letsgo_queue.message import peek
+from letsgo_queue.envelope import type_in
+from letsgo_queue.errors import SettingsInvalid
 from letsgo_queue.transports.base import (
     DEAD_LETTER_REASON,
     MAX_VISIBILITY_SECONDS,
@@ -182,7 +182,7 @@ def dead_letter(message: ReceivedMessage) -> DeadLetter:
     reason = message.attributes.get(DEAD_LETTER_REASON)
     return DeadLetter(
         message_id=message.message_id,
-        type=type_of(message.body),
+        type=type_in(message.body),
         body=message.body,
         attributes=attributes,
         size=len(message.body.encode(errors="replace")) + attributes_size(attributes),
@@ -191,14 +191,6 @@ def dead_letter(message: ReceivedMessage) -> DeadLetter:
         reason=None if reason is None else str(reason.value),
         group_id=message.group_id,
     )
-
-
-def type_of(body: str) -> str | None:
-    """The type of a LetsGo message; None for any other body."""
-    try:
-        return str(peek(body)["type"])
-    except MessageInvalid:
-        return None
 
 
 def without_reason(attributes: Mapping[str, MessageAttribute]) -> dict[str, MessageAttribute]:

@@ -26,10 +26,10 @@ from letsgo_queue.admin.base import (
     DeadLetter,
     QueueStatus,
     dead_letter,
-    type_of,
     without_reason,
 )
 from letsgo_queue.attributes import attributes_size
+from letsgo_queue.envelope import type_in
 from letsgo_queue.errors import (
     LetsGoQueueError,
     QueueNotFound,
@@ -225,7 +225,7 @@ class SqsAdmin:
 
     def _outgoing(self, letter: ReceivedMessage) -> OutgoingMessage:
         return OutgoingMessage(
-            type=type_of(letter.body) or "",
+            type=type_in(letter.body) or "",
             body=letter.body.encode(),
             attributes=without_reason(letter.attributes),
             group_id=letter.group_id,

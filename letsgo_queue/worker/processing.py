@@ -25,8 +25,9 @@ from letsgo_queue.worker.acknowledging import Acknowledger
 from letsgo_queue.worker.delivery import IncomingMessage
 from letsgo_queue.worker.event_loop import EventLoopThread
 from letsgo_queue.worker.failures import settle_failure
+from letsgo_queue.worker.handler import Handler
 from letsgo_queue.worker.heartbeat import Heartbeat
-from letsgo_queue.worker.registry import Handler, Registry
+from letsgo_queue.worker.registry import Registry
 from letsgo_queue.worker.retries import RetryPolicy
 
 logger = logging.getLogger(__name__)

@@ -1,155 +1,21 @@
-"""The handlers of a worker: which function takes which type, and how it is called."""
+"""The handlers of a worker: which function takes which type."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from functools import cached_property
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
-from pydantic import PydanticUserError, TypeAdapter, ValidationError
+from pydantic import BaseModel
 
-from letsgo_queue.envelope import NOT_JSON
-from letsgo_queue.errors import HandlerMissing, MessageInvalid, SettingsInvalid
-from letsgo_queue.message import Message
-from letsgo_queue.middleware import Middleware, middleware_of
-from letsgo_queue.worker.delivery import IncomingMessage
+from letsgo_queue.errors import HandlerMissing, SettingsInvalid
+from letsgo_queue.message import fixed_type
+from letsgo_queue.middleware import Middleware
+from letsgo_queue.worker.handler import Handler, HandlerFunction, name_of
 from letsgo_queue.worker.retries import RetryPolicy
 
-HandlerFunction: TypeAlias = Callable[..., None] | Callable[..., Coroutine[Any, Any, None]]
-"""`(message)` or `(message, delivery)`, sync or async."""
-
-ScheduledFunction: TypeAlias = (
-    Callable[[Mapping[str, Any]], None] | Callable[[Mapping[str, Any]], Coroutine[Any, Any, None]]
-)
+ScheduledFunction: TypeAlias = Callable[[Mapping[str, Any]], object]
 """Takes the event that EventBridge made, sync or async."""
-
-ScheduledT = TypeVar("ScheduledT", bound=ScheduledFunction)
-
-HandlerT = TypeVar("HandlerT", bound=HandlerFunction)
-
-_MAX_PROBLEMS = 10
-_MESSAGE_ONLY = 1
-_MESSAGE_AND_DELIVERY = 2
-
-
-class Handler:
-    """A function that handles messages, and what its signature asks for."""
-
-    def __init__(
-        self, function: HandlerFunction, *, retry_policy: RetryPolicy | None = None
-    ) -> None:
-        """Look at the signature.
-
-        Raises:
-            SettingsInvalid: It takes neither `(message)` nor `(message, delivery)`.
-        """
-        everything = inspect.signature(function).parameters.values()
-        parameters = [
-            parameter
-            for parameter in everything
-            if parameter.kind in {parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD}
-            # What has a default is the function's own business, and no place for the delivery.
-            and (parameter.default is parameter.empty or parameter.name in {"message", "delivery"})
-        ]
-        if len(parameters) not in {_MESSAGE_ONLY, _MESSAGE_AND_DELIVERY}:
-            raise SettingsInvalid(
-                f"handler {_name(function)} takes {len(parameters)} arguments: a handler takes "
-                "(message) or (message, delivery)."
-            )
-        for parameter in everything:
-            if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty:
-                raise SettingsInvalid(
-                    f"handler {_name(function)} needs {parameter.name}=, which nobody gives: a "
-                    "handler takes (message) or (message, delivery)."
-                )
-        is_generator = inspect.isgeneratorfunction(function)
-        if is_generator or inspect.isasyncgenfunction(function):
-            raise SettingsInvalid(
-                f"handler {_name(function)} is a generator: calling it would run nothing. Remove "
-                "its `yield`."
-            )
-        self.function = function
-        self.retry_policy = retry_policy
-        self._takes_delivery = len(parameters) == _MESSAGE_AND_DELIVERY
-        self._message_parameter = parameters[0].name
-
-    @property
-    def middleware(self) -> tuple[Middleware, ...]:
-        """Middleware that decorates the function."""
-        return middleware_of(self.function)
-
-    def arguments(self, incoming: IncomingMessage) -> tuple[object, ...]:
-        """What to call the function with: the validated message, and the delivery if it asks.
-
-        Raises:
-            MessageInvalid: The body does not fit the function's annotation.
-        """
-        message = self._decode(incoming)
-        return (message, incoming.delivery) if self._takes_delivery else (message,)
-
-    @cached_property
-    def adapter(self) -> TypeAdapter[Any]:
-        """Validates a body against the annotation of the function's first parameter.
-
-        Raises:
-            SettingsInvalid: The annotation names what is not there, or cannot be validated.
-        """
-        try:
-            signature = inspect.signature(self.function, eval_str=True)
-            annotation = signature.parameters[self._message_parameter].annotation
-            bare = annotation is inspect.Parameter.empty or annotation is Message
-            return TypeAdapter(Message[Any] if bare else annotation)
-        except (NameError, PydanticUserError) as error:
-            raise SettingsInvalid(
-                f"handler {_name(self.function)}: its annotations cannot be used: {error} What "
-                "they name must be there when the worker runs (not only under TYPE_CHECKING), and "
-                "be something that pydantic validates."
-            ) from error
-
-    def _decode(self, incoming: IncomingMessage) -> object:
-        if incoming.sealed:
-            raise MessageInvalid(
-                f"message {incoming.message_id} of type {incoming.type!r} is a claim check, and "
-                f"nothing opened it before the handler {_name(self.function)}. Decorate the "
-                "handler with @claimcheck.unwrap_claim_check, or give the worker "
-                "middleware=[claimcheck.ClaimCheckMiddleware()]."
-            )
-        try:
-            message = self.adapter.validate_json(incoming.body)
-        except ValidationError as error:
-            if _is_no_json(error):
-                raise MessageInvalid(f"message {incoming.message_id}: {NOT_JSON}") from None
-            raise MessageInvalid(
-                f"message {incoming.message_id} of type {incoming.type!r} does not fit the handler "
-                f"{_name(self.function)}: {self._problems(error)}."
-            ) from None  # the text of a ValidationError quotes the payload
-        inner = message.get("type") if isinstance(message, dict) else getattr(message, "type", None)
-        if inner is not None and inner != incoming.type:
-            raise MessageInvalid(
-                f"message {incoming.message_id} was routed as {incoming.type!r} but has another "
-                "type inside. It was not handled."
-            )
-        return message
-
-    @cached_property
-    def _known_names(self) -> frozenset[str]:
-        try:
-            return frozenset(_property_names(self.adapter.json_schema()))
-        except PydanticUserError:  # not every type has a JSON schema
-            return frozenset()
-
-    def _problems(self, error: ValidationError) -> str:
-        """Where and how, in the schema's words only: keys of the payload are content too."""
-        known = self._known_names
-        errors = error.errors(include_url=False, include_input=False, include_context=False)
-        named = [
-            f"{'.'.join(str(p) if isinstance(p, int) or p in known else '*' for p in e['loc'])}"
-            f" ({e['type']})".lstrip()
-            for e in errors[:_MAX_PROBLEMS]
-        ]
-        more = len(errors) - len(named)
-        return "; ".join([*named, *([f"and {more:,} more"] if more else [])])
 
 
 class Registry:
@@ -162,22 +28,27 @@ class Registry:
 
     def add(
         self,
-        message_type: str,
+        messages: str | type[BaseModel],
         function: HandlerFunction,
         *,
         retry_policy: RetryPolicy | None = None,
     ) -> None:
-        """Register `function` for a type.
+        """Register `function` for the messages of a type, or of a model that has one type.
 
         Raises:
-            SettingsInvalid: The type has a handler already, or the signature does not fit.
+            SettingsInvalid: The model has no type of its own, the type has a handler already, or
+                the signature does not fit.
         """
+        model = None if isinstance(messages, str) else messages
+        message_type = messages if isinstance(messages, str) else _type_of(messages)
         if message_type in self._handlers:
             raise SettingsInvalid(
-                f"type {message_type!r} has the handler "
-                f"{_name(self._handlers[message_type].function)} already; a type has one."
+                f"type {message_type!r} has the handler {self._handlers[message_type].name} "
+                "already; a type has one."
             )
-        self._handlers[message_type] = Handler(function, retry_policy=retry_policy)
+        self._handlers[message_type] = Handler(
+            function, message_type=message_type, model=model, retry_policy=retry_policy
+        )
 
     def set_default(
         self, function: HandlerFunction, *, retry_policy: RetryPolicy | None = None
@@ -189,7 +60,7 @@ class Registry:
         """
         if self._default is not None:
             raise SettingsInvalid(
-                f"the default handler is {_name(self._default.function)} already; there is one."
+                f"the default handler is {self._default.name} already; there is one."
             )
         self._default = Handler(function, retry_policy=retry_policy)
 
@@ -215,14 +86,14 @@ class Registry:
         """
         if self._scheduled is not None:
             raise SettingsInvalid(
-                f"the handler of scheduled events is {_name(self._scheduled)} already; there is "
+                f"the handler of scheduled events is {name_of(self._scheduled)} already; there is "
                 "one."
             )
         try:
             inspect.signature(function).bind({})
         except TypeError:
             raise SettingsInvalid(
-                f"handler {_name(function)}: a handler of scheduled events takes (event)."
+                f"handler {name_of(function)}: a handler of scheduled events takes (event)."
             ) from None
         self._scheduled = function
 
@@ -255,25 +126,12 @@ class Registry:
         return [*self._handlers.values(), *([self._default] if self._default else [])]
 
 
-def _name(function: Callable[..., object]) -> str:
-    return f"{function.__module__}.{getattr(function, '__qualname__', repr(function))}"
-
-
-def _is_no_json(error: ValidationError) -> bool:
-    """Whether the body as a whole is at fault, and not a field of a type that holds JSON."""
-    if error.error_count() > 1:
-        return False
-    [only] = error.errors(include_url=False, include_input=False, include_context=False)
-    return not only["loc"] and only["type"] in {"json_invalid", "string_unicode"}
-
-
-def _property_names(schema: object) -> Iterator[str]:
-    if isinstance(schema, dict):
-        properties = schema.get("properties")
-        if isinstance(properties, dict):
-            yield from properties
-        for value in schema.values():
-            yield from _property_names(value)
-    elif isinstance(schema, list):
-        for value in schema:
-            yield from _property_names(value)
+def _type_of(model: type[BaseModel]) -> str:
+    message_type = fixed_type(model)
+    if message_type is None:
+        raise SettingsInvalid(
+            f"{model.__name__} has no type of its own, so it does not say which messages: write "
+            '`type: Literal["order:new"] = "order:new"` in the class, or name the type: '
+            '@worker.handler("order:new").'
+        )
+    return message_type

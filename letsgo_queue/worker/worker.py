@@ -13,24 +13,30 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, overload
+from typing import Any, TypeVar, overload
+
+from pydantic import BaseModel
 
 from letsgo_queue.aws_lambda.batches import BatchResponse
 from letsgo_queue.aws_lambda.events import LambdaEvents
 from letsgo_queue.errors import SettingsInvalid
 from letsgo_queue.events import Listener, Listeners
-from letsgo_queue.middleware import Middleware
+from letsgo_queue.middleware import Middleware, merge
 from letsgo_queue.sending.client import Client
 from letsgo_queue.sending.default import default_client
 from letsgo_queue.transports.base import MAX_VISIBILITY_SECONDS, Transport
 from letsgo_queue.worker.acknowledging import Acknowledger
 from letsgo_queue.worker.event_loop import EventLoopThread
+from letsgo_queue.worker.handler import HandlerFunction
 from letsgo_queue.worker.heartbeat import Heartbeat
 from letsgo_queue.worker.polling import Poller
 from letsgo_queue.worker.processing import Processor
-from letsgo_queue.worker.registry import HandlerT, Registry, ScheduledT
+from letsgo_queue.worker.registry import Registry, ScheduledFunction
 from letsgo_queue.worker.retries import RetryPolicy
 from letsgo_queue.worker.signals import stop_on_signals
+
+HandlerT = TypeVar("HandlerT", bound=HandlerFunction)
+ScheduledT = TypeVar("ScheduledT", bound=ScheduledFunction)
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +57,7 @@ class Worker:
 
     worker = Worker()
 
-    @worker.handler("order:new")
+    @worker.handler(OrderNew)
     def on_order(message: OrderNew) -> None: ...
 
     worker.run()
@@ -75,8 +81,9 @@ class Worker:
         Args:
             queue: The queue to take messages from: a URL, or a transport made in code. By default
                 that of the client.
-            client: Whose queue it is; by default the default client.
-            middleware: Runs around every handler, the first outermost.
+            client: Whose queue it is, and whose middleware runs around every handler; by default
+                the default client.
+            middleware: Runs around every handler, inside that of the client, the first outermost.
             concurrency: Messages handled at once, each on a thread.
             prefetch: Messages that may wait in the worker, kept invisible, where handlers are so
                 quick that they are begun within a tenth of a second. 0 receives only what is begun
@@ -115,26 +122,34 @@ class Worker:
         self._stopping = threading.Event()
 
     def handler(
-        self, message_type: str, *, retry_policy: RetryPolicy | None = None
+        self, messages: type[BaseModel] | str, /, *, retry_policy: RetryPolicy | None = None
     ) -> Callable[[HandlerT], HandlerT]:
-        """Decorate the handler of a message type.
+        """Decorate the handler of a kind of message.
 
-        It takes `(message)` or `(message, delivery)`, sync or async. The message is validated
-        against its annotation: a `Message` subclass, another pydantic model, or `dict`. It may
-        raise `Retry` and `Reject`.
+            @worker.handler(OrderNew)
+            def on_order(message: OrderNew) -> None: ...
+
+        The handler takes `(message)` or `(message, delivery)`, sync or async, and may return
+        anything. The message is validated against its annotation: a `Message` subclass, another
+        pydantic model, or `dict`; without one, against the model given here. The handler may raise
+        `Retry` and `Reject`.
 
         Args:
-            message_type: Which messages.
+            messages: A model whose `type` is fixed, or the type: `"order:new"`.
             retry_policy: In place of the worker's own.
 
         Raises:
-            SettingsInvalid: The type has a handler already, or the signature does not fit.
+            SettingsInvalid: The model has no type of its own, the type has a handler already, the
+                signature does not fit, or the annotation is a model of another type.
         """
-        if not isinstance(message_type, str):
-            raise SettingsInvalid('say which messages: @worker.handler("order:new").')
+        is_model = isinstance(messages, type) and issubclass(messages, BaseModel)
+        if not is_model and not isinstance(messages, str):
+            raise SettingsInvalid(
+                'say which messages: @worker.handler(OrderNew) or @worker.handler("order:new").'
+            )
 
         def register(function: HandlerT) -> HandlerT:
-            self._registry.add(message_type, function, retry_policy=retry_policy)
+            self._registry.add(messages, function, retry_policy=retry_policy)
             return function
 
         return register
@@ -316,7 +331,7 @@ class Worker:
     def _prepare(self, queue: str) -> None:
         """Have what is wrong with handlers and settings show before the first message."""
         self._registry.prepare()
-        for middleware in (*self._middleware, *self._registry.middleware()):
+        for middleware in (*self._middleware_around_all(), *self._registry.middleware()):
             middleware.prepare(queue)
 
     def _processor(
@@ -327,7 +342,7 @@ class Worker:
     ) -> Processor:
         return Processor(
             self._registry,
-            middleware=self._middleware,
+            middleware=self._middleware_around_all(),
             emit=self._listeners.emit,
             event_loop=self._event_loop,
             retry_policy=self._retry_policy,
@@ -335,6 +350,10 @@ class Worker:
             acknowledger=acknowledger,
             clock=self._clock,
         )
+
+    def _middleware_around_all(self) -> tuple[Middleware, ...]:
+        client = self._client or default_client()
+        return merge(client.middleware, self._middleware)
 
     def _transport(self) -> Transport:
         if self._queue is not None and not isinstance(self._queue, str):

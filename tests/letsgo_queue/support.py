@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from letsgo_queue import Delivery, Event, Worker
+from letsgo_queue import Event, Worker
 from letsgo_queue.transports.base import OutgoingMessage, ReceivedMessage, Transport
 from letsgo_queue.transports.memory import MemoryTransport
-from letsgo_queue.worker.delivery import Visibility
+from letsgo_queue.worker.delivery import IncomingMessage
 
 SECRET = "hunter2-never-in-an-error"
 """Payload content that a test can look for where it must not be."""
@@ -83,8 +83,8 @@ def bodies(transport: Transport) -> list[str]:
     return [message.body for message in receive(transport, visibility_timeout=0)]
 
 
-def delivery_of(body: str, *, type: str = "order:new") -> Delivery:
-    """A delivery as a worker makes it, of a message that is on no queue."""
+def incoming(body: str) -> IncomingMessage:
+    """A message as a worker has it in hand, of one that is on no queue."""
     received = ReceivedMessage(
         message_id="m-1",
         receipt_handle="r-1",
@@ -93,16 +93,9 @@ def delivery_of(body: str, *, type: str = "order:new") -> Delivery:
         receive_count=1,
         sent_at=0.0,
     )
-    transport = MemoryTransport()
-    return Delivery(
-        type=type,
-        body=body,
-        received=received,
-        queue=transport.url,
-        emit=lambda _event: None,
-        pause=lambda _seconds: True,
-        visibility=Visibility(transport, received),
-    )
+    message = IncomingMessage(received, MemoryTransport(), emit=lambda _event: None)
+    message.read_envelope()
+    return message
 
 
 def events_of(worker: Worker) -> list[Event]:
