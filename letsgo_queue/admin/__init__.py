@@ -1,4 +1,4 @@
-"""Looking after a queue: making it, counting and purging its messages, and its dead letters.
+"""Looking after a queue: make it, count its messages, purge it, list and redrive dead letters.
 
 admin = open_admin("sqlite:///work.db", QueueSettings())
 for letter in admin.dead_letters():
@@ -28,14 +28,12 @@ __all__ = [
 def open_admin(url: str | None, settings: QueueSettings) -> QueueAdmin:
     """Open the queue that `url` names, or without one the queue that `settings` name.
 
-    The modules of SQS, which load boto3, are loaded only here, when it is used.
-
     Args:
         url: `https://sqs...` (or another server's), or `sqlite:///path/to/file.db`.
         settings: Where to look without a `url`.
 
     Raises:
-        SettingsInvalid: The URL names no queue that can be looked after from another process.
+        SettingsInvalid: The URL names no queue, or one that only its own process can look after.
         QueueNotFound: The LetsGo deployment has no queue, or several.
     """
     transport = open_transport(url, settings)
@@ -49,15 +47,15 @@ def open_admin(url: str | None, settings: QueueSettings) -> QueueAdmin:
 
         return SqsAdmin(transport.url, region=settings.region)
     raise SettingsInvalid(
-        f"queue {transport.url!r} keeps nothing that another process could look after. Name an SQS "
-        "queue (https://sqs...) or a SQLite one (sqlite:///work.db)."
+        f"queue {transport.url!r} keeps nothing that another process can see. Name an SQS queue "
+        "(https://sqs...) or a SQLite queue (sqlite:///work.db)."
     )
 
 
 def create_queue(
     target: str | None, settings: QueueSettings, options: QueueOptions | None = None
 ) -> str:
-    """Make a queue and its dead-letter queue; where they are there already, nothing changes.
+    """Make a queue and its dead-letter queue. Queues that are there already stay as they are.
 
     Args:
         target: The name of an SQS queue, an SQS queue's URL, or `sqlite:///path`; None for what
@@ -69,9 +67,9 @@ def create_queue(
         The queue's URL.
 
     Raises:
-        SettingsInvalid: The target or an option cannot be used, or the queue is there and differs;
-            the text says in what.
-        QueueUnavailable: It could not be made, or not be asked.
+        SettingsInvalid: The target or an option cannot be used, or the queue is there and differs:
+            the text says how.
+        QueueUnavailable: The queue could not be made or asked.
     """
     options = options or QueueOptions()
     target = target or settings.queue_url
@@ -89,6 +87,6 @@ def create_queue(
 
         return create_sqs_queue(target, options, region=settings.region)
     raise SettingsInvalid(
-        f"queue {target!r}: only SQS queues (a name, or a URL https://sqs...) and SQLite ones "
-        "(sqlite:///path/to/file.db) are made beforehand."
+        f"queue {target!r} cannot be made: only SQS queues (a name, or a URL https://sqs...) and "
+        "SQLite queues (sqlite:///path/to/file.db) are made beforehand."
     )

@@ -1,9 +1,9 @@
-"""What can be done with a queue beside sending and receiving: the contract of every kind of queue.
+"""The contract of looking after a queue, which SQS and SQLite queues keep.
 
-A dead letter is a message that was given up: received too often, or moved by a worker, which then
-leaves the reason in an attribute. Redriving puts it back on the queue as a new message:
+A dead letter is a message that nobody tries again: it was received too often, or a worker moved it
+and left the reason in an attribute. Redriving puts it back on the queue as a new message:
 
-    queue ──received too often, or given up──> dead letters ──redrive──> queue
+    queue ──received too often, or moved──> dead letters ──redrive──> queue
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from letsgo_queue.transports.base import (
 )
 
 DEFAULT_VISIBILITY_TIMEOUT = 30
-"""Seconds, as SQS has it for a new queue."""
+"""Seconds: SQS's own default for a new queue."""
 
 DEFAULT_MAX_RECEIVE_COUNT = 5
 
 MAX_MAX_RECEIVE_COUNT = 1000
-"""The most that a redrive policy takes.
+"""The most that SQS's redrive policy takes.
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-configure-dead-letter-queue.html"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueOptions:
-    """What a new queue is to be like.
+    """The options of a new queue.
 
     Attributes:
-        fifo: Whether it keeps the order within a message group; SQS only.
-        visibility_timeout: Seconds that a received message stays invisible, 0 to 43,200; None for
-            30, or what a `sqlite://` URL says.
-        max_receive_count: Receives after which a message becomes a dead letter, 1 to 1,000; None
-            for 5, or what a `sqlite://` URL says.
-        deployment: The LetsGo deployment that is to find the queue when no URL is set; SQS only.
+        fifo: Whether it keeps the order within a message group (SQS only).
+        visibility_timeout: Seconds that a received message stays invisible, 0 to 43,200. None: what
+            a `sqlite://` URL says, else 30.
+        max_receive_count: Receives after which a message becomes a dead letter, 1 to 1,000. None:
+            what a `sqlite://` URL says, else 5.
+        deployment: The LetsGo deployment that finds the queue when no URL is set (SQS only).
 
     Raises:
         SettingsInvalid: A number is out of range.
@@ -54,7 +54,7 @@ class QueueOptions:
     deployment: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what SQS refuses."""
+        """Refuse numbers that SQS refuses."""
         timeout, count = self.visibility_timeout, self.max_receive_count
         if timeout is not None and not 0 <= timeout <= MAX_VISIBILITY_SECONDS:
             raise SettingsInvalid(
@@ -69,13 +69,13 @@ class QueueOptions:
 
 @dataclass(frozen=True, slots=True)
 class QueueStatus:
-    """How many messages a queue has. On SQS all four are approximate, and may lag by a minute.
+    """How many messages a queue has. SQS's numbers are approximate, and may be a minute old.
 
     Attributes:
         waiting: Can be received now.
         in_flight: Received, and invisible.
-        delayed: Not yet due.
-        dead: Dead letters; None where the queue has no dead-letter queue.
+        delayed: Not due yet.
+        dead: Dead letters; None if the queue has no dead-letter queue.
     """
 
     waiting: int
@@ -86,18 +86,19 @@ class QueueStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """A message that was given up.
+    """A message that nobody tries again, unless it is redriven.
 
     Attributes:
-        message_id: Its id among the dead letters, which redriving asks for.
-        type: The message's type; None where the body is no LetsGo message.
+        message_id: Its id on the dead-letter queue; redriving takes it.
+        type: The message's type; None if the body is no LetsGo message.
         body: The body as it travelled.
         attributes: Message attributes, without the reason.
         size: Bytes of the body and these attributes.
-        sent_at: When it was sent, in UTC. SQS counts a message that a worker moved as sent then.
-        receive_count: How often it had been received. SQS counts looking at dead letters too, and
-            starts again with a message that a worker moved.
-        reason: Why a worker gave it up; None where it was received too often.
+        sent_at: When it was sent, in UTC. For a message that a worker moved on SQS: when it was
+            moved.
+        receive_count: How often it has been received. SQS counts the receives of whoever lists
+            dead letters too, and counts from 0 again when a worker moves a message.
+        reason: Why a worker moved it; None if it was received too often.
         group_id: Message group, if it has one.
     """
 
@@ -113,10 +114,10 @@ class DeadLetter:
 
 
 class QueueAdmin(Protocol):
-    """A queue, to look after.
+    """Looks after a queue.
 
-    Every method raises `QueueNotFound` where the queue, or the dead-letter queue it asks for, does
-    not exist, and `QueueUnavailable` where it could not be asked.
+    Every method raises `QueueNotFound` if the queue, or a dead-letter queue that it needs, does not
+    exist, and `QueueUnavailable` if it could not be asked.
     """
 
     @property
@@ -129,13 +130,13 @@ class QueueAdmin(Protocol):
         ...
 
     def purge(self) -> int | None:
-        """Remove every message, those in flight too, but no dead letters.
+        """Remove every message, also those in flight, but no dead letters.
 
-        What large messages had in the claim store stays there until it expires, 15 days after
-        their delivery was due.
+        Claims of large messages stay in their store until they expire, 15 days after the delivery
+        was due.
 
         Returns:
-            How many were removed; None where the queue does not say.
+            How many were removed; None if the queue does not say.
         """
         ...
 
@@ -154,20 +155,20 @@ class QueueAdmin(Protocol):
         limit: int | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> int:
-        """Put dead letters back on the queue, oldest first, with the receive count at 0 again.
+        """Put dead letters back on the queue, oldest first, with a receive count of 0.
 
-        Those that die again meanwhile are left alone.
+        Messages that become dead letters again meanwhile are left alone.
 
         Args:
             message_ids: Only these dead letters.
             limit: At most this many.
-            progress: Called with how many have been moved, as that is known.
+            progress: Called with the number that has been moved so far.
 
         Returns:
             How many were moved.
 
         Raises:
-            RedriveIncomplete: Some could not be moved; they are dead letters still.
+            RedriveIncomplete: Some could not be moved and are still dead letters.
         """
         ...
 
@@ -177,7 +178,7 @@ class QueueAdmin(Protocol):
 
 
 def dead_letter(message: ReceivedMessage) -> DeadLetter:
-    """A message of the dead-letter queue, with what there is to know of it."""
+    """Describe a message of the dead-letter queue."""
     attributes = without_reason(message.attributes)
     reason = message.attributes.get(DEAD_LETTER_REASON)
     return DeadLetter(

@@ -1,6 +1,6 @@
-"""A SQLite queue, looked after: everything here is one transaction on its file.
+"""Looking after a SQLite queue: each call is one transaction on its file.
 
-The file must be there: a path with a typing error in it would otherwise be a new, empty queue.
+The file must be there. Otherwise a mistyped path would make a new, empty queue.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class SqliteAdmin:
     ) -> int:
         """Put dead letters back on the queue, all or none; see `QueueAdmin.redrive`.
 
-        They keep their ids and when they were sent.
+        They keep their ids and the times at which they were sent.
         """
         with self._transaction("its dead letters were not moved") as connection:
             found = connection.execute(
@@ -151,30 +151,30 @@ class SqliteAdmin:
     def _check_file(self) -> None:
         if not self._file.path.exists():
             raise QueueNotFound(
-                f"queue {self.url}: there is no file {self._file.path}. Check the path; "
-                "`letsgo-queue queue create`, or the first message, makes it."
+                f"queue {self.url}: there is no file {self._file.path}. Check the path. "
+                "`letsgo-queue queue create` makes the file, and so does the first message."
             )
 
 
 def create_sqlite_queue(url: str, options: QueueOptions) -> str:
-    """Make the file of a queue; where it is there, nothing changes.
+    """Make the file of a queue. A file that is there already stays as it is.
 
     Args:
         url: `sqlite:///path`, with options as a query.
-        options: What is given here goes into the URL, where a SQLite queue has its options.
+        options: They go into the URL, where a SQLite queue has its options.
 
     Returns:
         The URL to use.
 
     Raises:
-        SettingsInvalid: The URL cannot be used, says otherwise than `options`, or they ask for what
-            only SQS has.
+        SettingsInvalid: The URL cannot be used or contradicts `options`, or only SQS has such an
+            option.
         QueueUnavailable: The file could not be made.
     """
     if options.fifo or options.deployment is not None:
         raise SettingsInvalid(
-            f"queue {url!r}: a SQLite queue is not FIFO and belongs to no deployment. Leave both "
-            "out; messages come in the order they were sent."
+            f"queue {url!r}: a SQLite queue is not FIFO and belongs to no deployment. Leave out "
+            "both options; messages come in the order in which they were sent."
         )
     named = QueueFile(url).options
     given = {
@@ -189,7 +189,7 @@ def create_sqlite_queue(url: str, options: QueueOptions) -> str:
         if getattr(named, name) != given[name]:
             raise SettingsInvalid(
                 f"queue {url!r}: the URL says {name}={getattr(named, name)}, the option "
-                f"{given[name]}. Give one of them."
+                f"{given[name]}. Leave out one of them."
             )
     file = QueueFile(_with_options(url, named, given))
     with file.available(f"queue {url} was not made"), file.transaction():

@@ -1,26 +1,22 @@
-"""An SQS queue, looked after.
+"""Looking after an SQS queue.
 
-SQS has no list of a queue's messages: dead letters are received, and made visible again at the end.
-Redriving sends each to the queue before it is deleted, so that a crash between may double a message
-but never loses one.
+Redriving sends each dead letter to the queue, then deletes it. A crash in between may double a
+message, and never loses one.
 
-SQS's own StartMessageMoveTask is not used: it can be asked for no single message and no number of
-them, leaves the reason on, and stops at a message that a worker sent to the dead-letter queue
-(CouldNotDetermineMessageSource) unless it is told where to.
+SQS has StartMessageMoveTask for this. It moves all letters or none, keeps the reason on them, and
+without a destination it stops at a letter that a worker sent (CouldNotDetermineMessageSource).
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/troubleshooting-dlq-redrive.html
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from types import TracebackType
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, cast
 
 from letsgo_queue.admin.base import (
     DeadLetter,
@@ -28,6 +24,7 @@ from letsgo_queue.admin.base import (
     dead_letter,
     without_reason,
 )
+from letsgo_queue.admin.sqs_visit import Visit
 from letsgo_queue.attributes import attributes_size
 from letsgo_queue.envelope import type_in
 from letsgo_queue.errors import (
@@ -42,24 +39,18 @@ from letsgo_queue.transports.base import (
     OutgoingMessage,
     ReceivedMessage,
 )
-from letsgo_queue.transports.sqs import SqsTransport, from_sqs
+from letsgo_queue.transports.sqs import SqsTransport
 from letsgo_queue.transports.sqs_client import asking, make_client, neighbour_url
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.literals import QueueAttributeNameType
 
-logger = logging.getLogger(__name__)
-
 LIST_VISIBILITY_SECONDS = 60
-"""How long dead letters that are listed stay invisible if the process is killed meanwhile."""
+"""How long listed dead letters stay invisible if the process is killed meanwhile."""
 
 REDRIVE_VISIBILITY_SECONDS = 120
-"""The same for those that are redriven; the time to send and delete ten, with retries."""
-
-WAIT_SECONDS = 1
-"""A long poll asks all of SQS's servers; without it, letters may be missed.
-https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html"""
+"""The same for letters that are redriven: time to send and delete ten, with retries."""
 
 _COUNTS: list[QueueAttributeNameType] = [
     "ApproximateNumberOfMessages",
@@ -70,7 +61,7 @@ _COUNTS: list[QueueAttributeNameType] = [
 
 @dataclass(frozen=True, slots=True)
 class _Described:
-    """What a queue says of itself.
+    """What SQS says of a queue.
 
     Attributes:
         attributes: By SQS's names.
@@ -85,7 +76,7 @@ class SqsAdmin:
     """An SQS queue and its dead-letter queue.
 
     A dead-letter queue may serve several queues. Letters that SQS moved there from another queue
-    are left out; of those that a worker moved SQS does not say whose they were.
+    are left alone. Where a worker sent a letter from, SQS does not say: those all count as ours.
     """
 
     def __init__(
@@ -113,18 +104,18 @@ class SqsAdmin:
         dead = None
         if (dead_letter_url := _dead_letter_url(self.url, attributes)) is not None:
             counts = self._describe(dead_letter_url, _COUNTS).attributes
-            # Being looked at, or delayed by its queue, a letter is dead still.
+            # A letter that somebody looks at, or that its queue delays, is dead as well.
             dead = sum(int(counts[name]) for name in _COUNTS)
         return QueueStatus(waiting, in_flight, delayed, dead)
 
     def purge(self) -> None:
-        """PurgeQueue, which takes up to 60 seconds; see `QueueAdmin.purge`.
+        """Remove every message but the dead letters; see `QueueAdmin.purge`.
 
-        What is sent before it ends may be removed too.
+        SQS takes up to 60 seconds for it. Messages that are sent meanwhile may be removed too.
         https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_PurgeQueue.html
 
         Raises:
-            QueueUnavailable: It was purged less than 60 seconds ago: SQS allows one at a time.
+            QueueUnavailable: A purge began less than 60 seconds ago: SQS allows one at a time.
         """
         with asking(self.url, "it was not purged"):
             try:
@@ -138,8 +129,8 @@ class SqsAdmin:
     def dead_letters(self, *, limit: int | None = None) -> Sequence[DeadLetter]:
         """The dead letters that SQS hands out now; see `QueueAdmin.dead_letters`.
 
-        Of each message group of a FIFO queue SQS hands out the first ten at most. Who lists or
-        redrives at the same time takes letters from this list.
+        Of a message group of a FIFO queue SQS hands out the first ten at most. Letters that
+        somebody else lists or redrives at the same time are missing from the list.
         """
         letters: list[ReceivedMessage] = []
         with self._visit(LIST_VISIBILITY_SECONDS) as visit:
@@ -158,8 +149,8 @@ class SqsAdmin:
     ) -> int:
         """Send dead letters to the queue, then delete them; see `QueueAdmin.redrive`.
 
-        Each is a new message, with an id of its own. Order is kept within the message groups of a
-        FIFO queue, and otherwise as nearly as SQS hands letters out.
+        Each becomes a new message with an id of its own. Message groups of a FIFO queue keep their
+        order; other letters come in about the order in which SQS hands them out.
         """
         moved = 0
         errors: dict[str, LetsGoQueueError] = {}
@@ -176,8 +167,8 @@ class SqsAdmin:
             message_id, error = next(iter(errors.items()))
             raise RedriveIncomplete(
                 f"{moved} dead letters were moved to {self.url}, {len(errors)} were not; the first "
-                f"is message {message_id} ({type(error).__name__}): {error} What was not moved is "
-                "a dead letter still. Redrive again when that is settled.",
+                f"is message {message_id} ({type(error).__name__}): {error} These are dead letters "
+                "still. Redrive again when the cause is settled.",
                 moved=moved,
                 errors=errors,
             )
@@ -188,20 +179,20 @@ class SqsAdmin:
         self._client.close()
 
     def _to_move(
-        self, visit: _Visit, message_ids: Collection[str] | None, limit: int | None
+        self, visit: Visit, message_ids: Collection[str] | None, limit: int | None
     ) -> Iterator[Sequence[ReceivedMessage]]:
-        """The letters that are asked for, as many at a time as one request takes."""
+        """The letters to move, as many at a time as one request takes."""
         missing = None if message_ids is None else set(message_ids)
         for batch in visit.batches():
             letters = [
                 letter
-                # A FIFO queue hands them out in their order, whenever each was moved here.
+                # A FIFO queue hands them out in order, whenever each became a dead letter.
                 for letter in (batch if self._queue.fifo else _oldest_first(batch))
-                # Those of after the start have died again.
+                # Later letters were redriven by this visit, and are dead again.
                 if letter.sent_at <= visit.started
                 and (missing is None or letter.message_id in missing)
             ][:limit]
-            # One that failed holds up the rest of its message group.
+            # A letter that fails holds up the rest of its message group.
             yield from _fitting(letters, 1 if self._queue.fifo else MAX_BATCH)
             if limit is not None:
                 limit -= len(letters)
@@ -211,9 +202,9 @@ class SqsAdmin:
                 return
 
     def _move(
-        self, letters: Sequence[ReceivedMessage], visit: _Visit
+        self, letters: Sequence[ReceivedMessage], visit: Visit
     ) -> Mapping[str, LetsGoQueueError]:
-        """Send letters, and delete those that were sent; what went wrong, by message id."""
+        """Send letters, and delete them; returns what went wrong, by message id."""
         outcomes = self._queue.send_batch([self._outgoing(letter) for letter in letters])
         errors: dict[str, LetsGoQueueError] = {
             letter.message_id: outcome
@@ -229,23 +220,23 @@ class SqsAdmin:
             body=letter.body.encode(),
             attributes=without_reason(letter.attributes),
             group_id=letter.group_id,
-            # With its old one, SQS would drop it for five minutes after it was first sent.
+            # With its old id SQS would drop it, for five minutes after it was first sent.
             deduplication_id=uuid.uuid4().hex if self._queue.fifo else None,
         )
 
     def _ends_it(self, error: LetsGoQueueError) -> bool:
-        """Whether an error is not that of one letter alone."""
+        """Whether an error stops the other letters too."""
         return self._queue.fifo or error.retryable or isinstance(error, QueueNotFound)
 
-    def _visit(self, visibility_timeout: int) -> _Visit:
+    def _visit(self, visibility_timeout: int) -> Visit:
         described = self._describe(self.url, ["QueueArn", "RedrivePolicy"])
         url = _dead_letter_url(self.url, described.attributes)
         if url is None:
             raise QueueNotFound(
                 f"queue {self.url} has no dead-letter queue. `letsgo-queue queue create` makes a "
-                "queue with one; for a queue that is there, set its RedrivePolicy."
+                "queue with one. To give this queue one, set its RedrivePolicy."
             )
-        return _Visit(
+        return Visit(
             self._client,
             url,
             source=described.attributes["QueueArn"],
@@ -262,109 +253,6 @@ class SqsAdmin:
             # The header leaves out the fraction of the second.
             (parsedate_to_datetime(date).timestamp() if date else time.time()) + 1,
         )
-
-
-class _Visit:
-    """One walk over a dead-letter queue: each letter once, and those left visible in the end.
-
-    Attributes:
-        started: When it began, by SQS's clock (seconds since 1970).
-    """
-
-    def __init__(
-        self,
-        client: SQSClient,
-        url: str,
-        *,
-        source: str,
-        started: float,
-        visibility_timeout: int,
-    ) -> None:
-        self.started = started
-        self._client = client
-        self._letters = SqsTransport(url, client=client)
-        self._source = source
-        self._visibility_timeout = visibility_timeout
-        self._held: dict[str, ReceivedMessage] = {}
-
-    def batches(self) -> Iterator[Sequence[ReceivedMessage]]:
-        """The letters of our queue, up to ten at a time, until no new ones come."""
-        seen: set[str] = set()
-        while True:
-            ours = self._receive()
-            new = self._held.keys() - seen
-            if not new:
-                return
-            seen |= new
-            yield [letter for letter in ours if letter.message_id in new]
-
-    def delete(self, letters: Sequence[ReceivedMessage]) -> Mapping[str, LetsGoQueueError]:
-        """Remove letters; those that could not be, by message id."""
-        if not letters:
-            return {}
-        errors: dict[str, LetsGoQueueError] = {}
-        outcomes = self._letters.delete_batch(letters)
-        for letter, error in zip(letters, outcomes, strict=True):
-            if error is None:
-                del self._held[letter.message_id]
-            else:
-                errors[letter.message_id] = error
-        return errors
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Make visible what is left; where that fails, it becomes so by itself."""
-        held = list(self._held.values())
-        try:
-            for start in range(0, len(held), MAX_BATCH):
-                with asking(self._letters.url, "letters that were looked at are invisible still"):
-                    # An entry that fails was received by somebody else: nothing is to be done.
-                    self._client.change_message_visibility_batch(
-                        QueueUrl=self._letters.url,
-                        Entries=[
-                            {
-                                "Id": str(position),
-                                "ReceiptHandle": letter.receipt_handle,
-                                "VisibilityTimeout": 0,
-                            }
-                            for position, letter in enumerate(held[start : start + MAX_BATCH])
-                        ],
-                    )
-        except (QueueUnavailable, QueueNotFound) as refused:
-            logger.warning("%s That ends in %d s.", refused, self._visibility_timeout)
-
-    def _receive(self) -> Sequence[ReceivedMessage]:
-        """Up to ten letters, all of them held; without those of other queues."""
-        with asking(self._letters.url, "no dead letter could be received"):
-            answer = self._client.receive_message(
-                QueueUrl=self._letters.url,
-                MaxNumberOfMessages=MAX_BATCH,
-                WaitTimeSeconds=WAIT_SECONDS,
-                VisibilityTimeout=self._visibility_timeout,
-                MessageAttributeNames=["All"],
-                MessageSystemAttributeNames=[
-                    "ApproximateReceiveCount",
-                    "DeadLetterQueueSourceArn",
-                    "MessageGroupId",
-                    "SentTimestamp",
-                ],
-            )
-        until = time.time() + self._visibility_timeout
-        received = [(from_sqs(found, until), found) for found in answer.get("Messages", [])]
-        self._held.update((letter.message_id, letter) for letter, _ in received)
-        return [
-            letter
-            for letter, found in received
-            if found.get("Attributes", {}).get("DeadLetterQueueSourceArn", self._source)
-            == self._source
-        ]
 
 
 def _dead_letter_url(queue_url: str, attributes: Mapping[str, str]) -> str | None:

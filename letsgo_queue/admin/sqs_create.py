@@ -3,7 +3,7 @@
     orders         ──received too often──> orders-dead-letters
     orders.fifo    ──received too often──> orders-dead-letters.fifo
 
-A queue that is there is compared, never changed: changing it is for whatever made it.
+A queue that is there is compared with the options and never changed: whoever made it changes it.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs.literals import QueueAttributeNameType
 
 RETENTION_SECONDS = 1_209_600
-"""14 days, the longest that SQS keeps a message. A dead letter's time may count from when it was
-first sent, so the dead-letter queue keeps it no shorter than the queue:
+"""14 days, the longest that SQS keeps a message. The time of a dead letter may count from when the
+message was first sent, so the dead-letter queue must not keep it for less than the queue does:
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-dead-letter-queues.html"""
 
 MAX_NAME_LENGTH = 80
@@ -45,7 +45,7 @@ _NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 @dataclass(frozen=True, slots=True)
 class _Queue:
-    """A queue that is there."""
+    """A queue that exists."""
 
     url: str
     attributes: Mapping[str, str]
@@ -59,16 +59,16 @@ def create_sqs_queue(
 
     Args:
         target: The queue's name, or its URL, which says where to make it.
-        options: What it is to be like.
-        region: Where to make it if `target` does not say.
+        options: Its options.
+        region: Where to make it, if `target` does not say.
         client: A boto3 SQS client to use instead of a new one.
 
     Returns:
         The queue's URL.
 
     Raises:
-        SettingsInvalid: The name cannot be used, or one of the queues is there and differs.
-        QueueUnavailable: SQS refused, or was not reached.
+        SettingsInvalid: The name cannot be used, or one of the queues exists and differs.
+        QueueUnavailable: SQS refused, or did not answer.
     """
     named_by_url = "://" in target
     stem, suffix = _name_parts(target.rpartition("/")[2] if named_by_url else target, options)
@@ -96,7 +96,7 @@ def create_sqs_queue(
         differences += _differences(dead_letters, wanted, {})
     if differences:
         raise SettingsInvalid(
-            f"queue {name!r} is there and differs; nothing was changed. {'. '.join(differences)}. "
+            f"queue {name!r} exists and differs; nothing was changed. {'. '.join(differences)}. "
             "Give the options that it has, or change it where it was made."
         )
     fifo = {"FifoQueue": "true"} if suffix else {}
@@ -118,19 +118,19 @@ def _name_parts(name: str, options: QueueOptions) -> tuple[str, str]:
     most = MAX_NAME_LENGTH - len(DEAD_LETTERS_SUFFIX) - len(suffix)
     if not _NAME.fullmatch(stem) or len(stem) > most:
         raise SettingsInvalid(
-            f"queue name {name!r}: SQS takes letters, digits, '_' and '-', and with "
-            f"{DEAD_LETTERS_SUFFIX + suffix!r} behind it there is room for {most}."
+            f"queue name {name!r}: SQS takes letters, digits, '_' and '-'. With "
+            f"{DEAD_LETTERS_SUFFIX + suffix!r} after it there is room for {most} of them."
         )
     if options.deployment is not None and not stem.startswith(LETSGO_PREFIX):
         raise SettingsInvalid(
             f"queue name {name!r}: a deployment finds only queues whose name starts with "
-            f"{LETSGO_PREFIX!r}. Name it {LETSGO_PREFIX + name!r}, or leave the deployment out."
+            f"{LETSGO_PREFIX!r}. Name it {LETSGO_PREFIX + name!r}, or leave out the deployment."
         )
     return stem, suffix
 
 
 def _find(client: SQSClient, name: str) -> _Queue | None:
-    with asking(name, "it was not made, as SQS could not be asked whether it is there"):
+    with asking(name, "it was not made, since SQS did not say whether it exists"):
         try:
             url = client.get_queue_url(QueueName=name)["QueueUrl"]
             return _describe(client, url)

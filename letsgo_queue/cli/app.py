@@ -3,40 +3,30 @@
 from __future__ import annotations
 
 import importlib
-import json
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-try:
-    import typer
-
-    from letsgo_queue.cli.terminal import JsonOption, QueueOption, print_error, print_json
-except ModuleNotFoundError as missing:
-    raise SystemExit(
-        f"the command line needs {missing.name}: pip install 'letsgo-claimcheck[cli]'"
-    ) from None
+import typer
+from pydantic_core import from_json
 
 from letsgo_queue.cli.queues import dead_letter_app, queue_app
-from letsgo_queue.errors import LetsGoQueueError, MessageInvalid, SettingsInvalid
+from letsgo_queue.cli.terminal import JsonOption, QueueOption, make_command, print_json, run
+from letsgo_queue.errors import MessageInvalid, SettingsInvalid
 from letsgo_queue.sending.client import Client
-from letsgo_queue.worker.worker import Worker
-from letsgo_queue.worker.worker import LOCAL_HOST, LOCAL_PORT
+from letsgo_queue.worker.worker import LOCAL_HOST, LOCAL_PORT, Worker
 
-app = typer.Typer(help="LetsGo's queue and worker, for Python.", no_args_is_help=True)
+app = make_command("LetsGo's queue and worker, for Python.")
 app.add_typer(queue_app, name="queue")
 app.add_typer(dead_letter_app, name="dead-letter")
 
 
 def main() -> None:
-    """Run the command; an error of ours is a line on stderr and exit code 1."""
-    try:
-        app()
-    except LetsGoQueueError as error:
-        print_error(str(error))
-        sys.exit(1)
+    """Run the command."""
+    run(app)
 
 
 @app.command()
@@ -62,15 +52,15 @@ def enqueue(
     as_json: JsonOption = False,
 ) -> None:
     """Put a message on the queue, and print its id."""
-    client = Client(queue)
-    result = client.enqueue(
-        {"type": message_type, "payload": _read_payload(payload)},
-        delay_seconds=delay,
-        group_id=group,
-        deduplication_id=deduplication_id,
-        attributes=_read_attributes(attribute or []),
-    )
-    client.close()
+    message = {"type": message_type, "payload": _read_payload(payload)}
+    with closing(Client(queue)) as client:
+        result = client.enqueue(
+            message,
+            delay_seconds=delay,
+            group_id=group,
+            deduplication_id=deduplication_id,
+            attributes=_read_attributes(attribute or []),
+        )
     if as_json:
         print_json({"message_id": result.message_id, "queue": result.queue})
     else:
@@ -97,7 +87,7 @@ def worker(
     if local and burst:
         raise SettingsInvalid("--burst is for a queue that can be empty; --local has none.")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    for library in ("botocore", "pynamodb"):  # which tell of every setting they find
+    for library in ("botocore", "pynamodb"):  # they log every setting that they find
         logging.getLogger(library).setLevel(logging.WARNING)
     found = _load_worker(target)
     if local:
@@ -106,18 +96,16 @@ def worker(
         found.run(burst=burst, concurrency=concurrency)
 
 
-def _read_payload(payload: str) -> Any:
+def _read_payload(given: str) -> object:
     try:
-        if payload == "-":
-            text = sys.stdin.read()
-        elif payload.startswith("@"):
-            text = Path(payload[1:]).read_text(encoding="utf-8")
-        else:
-            text = payload
-        return json.loads(text)
+        if given == "-":
+            return from_json(sys.stdin.buffer.read())
+        if given.startswith("@"):
+            return from_json(Path(given[1:]).read_bytes())
+        return from_json(given)
     except OSError as error:
-        raise MessageInvalid(f"payload {payload}: {error.strerror}.") from error
-    except ValueError:
+        raise MessageInvalid(f"payload {given}: {error.strerror}.") from error
+    except (ValueError, TypeError):  # TypeError: an argument that is not Unicode
         raise MessageInvalid(
             "the payload is not JSON. Text needs its quotes: --payload '\"text\"'."
         ) from None
@@ -137,13 +125,27 @@ def _read_attributes(given: Sequence[str]) -> dict[str, str]:
 
 def _load_worker(target: str) -> Worker:
     module_name, _, name = target.partition(":")
+    name = name or "worker"
+    if not all(part.isidentifier() for part in module_name.split(".")):
+        raise SettingsInvalid(
+            f"{target!r}: give a module and a name in it, as in shop.jobs:worker."
+        )
     sys.path.insert(0, str(Path.cwd()))  # as python -m does
     try:
-        found = getattr(importlib.import_module(module_name), name or "worker")
-    except (ModuleNotFoundError, AttributeError) as error:
-        raise SettingsInvalid(f"{target!r} names no worker: {error}.") from error
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if not f"{module_name}.".startswith(f"{error.name}."):
+            raise  # the module is there and lacks another: the traceback says where
+        raise SettingsInvalid(
+            f"{target!r}: there is no module {error.name!r}. Run this where Python finds it."
+        ) from None
+    found = getattr(module, name, None)
+    if found is None:
+        raise SettingsInvalid(f"{target!r}: that module has no {name!r}.")
     if not isinstance(found, Worker):
-        raise SettingsInvalid(f"{target!r} is {type(found).__name__}, not letsgo_queue.Worker.")
+        raise SettingsInvalid(
+            f"{target!r} is of type {type(found).__name__}, not letsgo_queue.Worker."
+        )
     return found
 
 

@@ -9,7 +9,6 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from letsgo_queue.admin import (
     DeadLetter,
@@ -22,20 +21,19 @@ from letsgo_queue.attributes import MessageAttribute
 from letsgo_queue.cli.terminal import (
     JsonOption,
     QueueOption,
-    errors,
     is_interactive,
+    make_group,
     print_error,
     print_json,
+    progress_bar,
 )
 from letsgo_queue.settings import QueueSettings
 from letsgo_queue.text import counted, printable
 
 DEAD_LETTERS_EXIT_CODE = 3
 
-queue_app = typer.Typer(help="Make, count and purge a queue.", no_args_is_help=True)
-dead_letter_app = typer.Typer(
-    help="Messages that were given up: look at them, put them back.", no_args_is_help=True
-)
+queue_app = make_group("Make a queue, count its messages, remove them.")
+dead_letter_app = make_group("List dead letters, and put them back on the queue.")
 
 LimitOption = Annotated[int | None, typer.Option(min=1, help="At most this many.")]
 
@@ -53,20 +51,21 @@ def create(
     ] = False,
     visibility_timeout: Annotated[
         int | None,
-        typer.Option(help="Seconds that a received message stays invisible; 30 by default."),
+        typer.Option(help="Seconds that a received message stays invisible; by default 30."),
     ] = None,
     max_receive_count: Annotated[
         int | None,
-        typer.Option(help="Receives after which a message is a dead letter; 5 by default."),
+        typer.Option(help="Receives after which a message is a dead letter; by default 5."),
     ] = None,
     deployment: Annotated[
         str | None,
-        typer.Option(help="LetsGo deployment that is to find the queue by itself (SQS)."),
+        typer.Option(help="The LetsGo deployment that finds the queue without a URL (SQS)."),
     ] = None,
 ) -> None:
-    """Make a queue and its dead-letter queue, and print its URL; safe to repeat.
+    """Make a queue and its dead-letter queue, and print its URL.
 
-    A queue that is there and differs is not changed: what differs is an error.
+    It is safe to repeat: a queue that is there already is left as it is, and an error says how it
+    differs from the options.
     """
     options = QueueOptions(
         fifo=fifo,
@@ -87,7 +86,7 @@ def status(
 ) -> None:
     """Print how many messages are waiting, in flight, delayed and dead.
 
-    The numbers of SQS are approximate, and may lag by a minute.
+    SQS's numbers are approximate, and may be a minute old.
     """
     with _admin(queue) as admin:
         found = admin.status()
@@ -108,7 +107,7 @@ def purge(
 ) -> None:
     """Remove every message of a queue, those in flight too; dead letters stay.
 
-    What large messages had in the claim store expires by itself.
+    Claims of large messages stay in their store until they expire.
     """
     with _admin(queue) as admin:
         if not yes:
@@ -129,9 +128,9 @@ def list_dead_letters(
         bool, typer.Option("--bodies", help="Show bodies and attributes as well.")
     ] = False,
 ) -> None:
-    """List the messages that were given up, and why; they stay where they are.
+    """List the dead letters, and why each is one; they stay where they are.
 
-    SQS hides what is listed from others until the end, a minute at most.
+    SQS hides them from others while they are listed, for a minute at most.
     """
     with _admin(queue) as admin:
         letters = admin.dead_letters(limit=limit)
@@ -153,7 +152,7 @@ def redrive(
 ) -> None:
     """Put dead letters back on the queue, oldest first."""
     wanted = None if message_ids is None else set(message_ids)
-    with _admin(queue) as admin, _bar() as bar:
+    with _admin(queue) as admin, progress_bar() as bar:
         total = admin.status().dead if wanted is None else len(wanted)
         if total is not None and limit is not None:
             total = min(total, limit)
@@ -178,12 +177,6 @@ def redrive(
 def _admin(queue: str | None) -> Iterator[QueueAdmin]:
     with closing(open_admin(queue, QueueSettings.from_environment())) as admin:
         yield admin
-
-
-def _bar() -> Progress:
-    """A progress bar on a terminal; nothing elsewhere."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    return Progress(*columns, console=errors, disable=not errors.is_terminal, transient=True)
 
 
 def _as_json(letter: DeadLetter, *, bodies: bool) -> Mapping[str, Any]:

@@ -1,29 +1,78 @@
-"""What the commands share: how a queue is named, and how results are printed.
+"""What both commands share: how they start and fail, options, and how they print.
 
-Results go to stdout, all else to stderr, so that a program can read the one. Exit codes: 0 done, 1
-an error of ours, 2 wrong usage. Text that came with a message is printed without what a terminal
-would take for a command.
+Results go to stdout, everything else to stderr, so that a program can read the results. Exit codes:
+0 done, 1 an error of ours, 2 wrong usage. Text that came with a message is printed without the
+characters that a terminal takes for commands.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from datetime import datetime
+from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from letsgo_queue.errors import LetsGoError
 from letsgo_queue.text import printable
 
-errors = Console(stderr=True)
+_DISTRIBUTION = "letsgo-claimcheck"
+
+console = Console(highlight=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
 
 QueueOption = Annotated[
     str | None, typer.Option("--queue", help="Queue URL; by default that of the environment.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+def make_command(about: str) -> typer.Typer:
+    """Make a command, with `--version`.
+
+    Args:
+        about: What `--help` says of it.
+    """
+    command = make_group(about)
+
+    @command.callback(help=about)
+    def options(
+        version: Annotated[
+            bool,
+            typer.Option(
+                "--version", help="Print the version.", callback=_print_version, is_eager=True
+            ),
+        ] = False,
+    ) -> None: ...
+
+    return command
+
+
+def make_group(about: str) -> typer.Typer:
+    """Make a group of commands.
+
+    A traceback shows no local variables, since these may hold payloads.
+    """
+    return typer.Typer(help=about, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+def run(app: typer.Typer) -> None:
+    """Run a command; an error of ours is one line on stderr and exit code 1."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal that lacks a character gets its escape, as on stderr.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        app()
+    except LetsGoError as error:
+        print_error(str(error))
+        sys.exit(1)
 
 
 def print_json(document: Any) -> None:
@@ -32,10 +81,27 @@ def print_json(document: Any) -> None:
 
 
 def print_error(text: str) -> None:
-    """Print an error of ours as a line on stderr."""
-    errors.print(f"[red]error:[/] {escape(printable(text))}", highlight=False, soft_wrap=True)
+    """Print an error of ours as one line on stderr."""
+    errors.print(f"[red]error:[/] {escape(printable(text))}")
+
+
+def print_check(text: str, *, ok: bool) -> None:
+    """Print whether something is as it should be."""
+    console.print("[green]✓[/]" if ok else "[red]✗[/]", escape(printable(text)))
+
+
+def progress_bar() -> Progress:
+    """A progress bar on a terminal, which goes away when it ends; nothing elsewhere."""
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+    return Progress(*columns, console=errors, disable=not errors.is_terminal, transient=True)
 
 
 def is_interactive() -> bool:
     """Whether somebody can be asked."""
     return sys.stdin.isatty()
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"{_DISTRIBUTION} {version(_DISTRIBUTION)}")
+        raise typer.Exit

@@ -1,4 +1,4 @@
-"""Runs the commands as a user does, in a process of their own."""
+"""Runs the commands as a user does, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ import pty
 import subprocess
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
-_MODULES = {"claimcheck": "claimcheck.cli.app", "letsgo-queue": "letsgo_queue.cli.app"}
+Command: TypeAlias = Literal["claimcheck", "letsgo-queue"]
+
+_MODULES: dict[Command, str] = {
+    "claimcheck": "claimcheck.cli.app",
+    "letsgo-queue": "letsgo_queue.cli.app",
+}
 
 
 def run(
-    command: Literal["claimcheck", "letsgo-queue"],
+    command: Command,
     *arguments: str,
     cwd: Path,
     stdin: str | None = None,
@@ -30,13 +35,13 @@ def run(
 
 
 def run_on_terminal(
-    command: Literal["claimcheck", "letsgo-queue"], *arguments: str, cwd: Path, answer: str = ""
+    command: Command, *arguments: str, cwd: Path, answer: str = ""
 ) -> tuple[int, str]:
-    """Run a command on a terminal; its exit code, and all that it showed.
+    """Run a command on a terminal, and return its exit code and all that it showed.
 
     Args:
-        command: Which one.
-        arguments: Its own.
+        command: Which command.
+        arguments: Its arguments.
         cwd: Where it runs.
         answer: What is typed.
     """

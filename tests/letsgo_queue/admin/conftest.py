@@ -16,4 +16,4 @@ def clock() -> Clock:
 def no_waiting(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Emulators have one server, so a short poll of theirs misses nothing."""
     if not request.config.getoption("--aws"):
-        monkeypatch.setattr("letsgo_queue.admin.sqs.WAIT_SECONDS", 0)
+        monkeypatch.setattr("letsgo_queue.admin.sqs_visit.WAIT_SECONDS", 0)

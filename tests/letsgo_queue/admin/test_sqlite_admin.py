@@ -55,7 +55,6 @@ def test_redriven_message_has_all_its_receives_again(url: str, clock: Clock) -> 
         for count in (1, 2):
             message = receive_one(queue.transport)
             assert (message.message_id, message.receive_count) == (message_id, count)
-            assert message.invisible_until == clock.now + 5
             clock.advance(5)
         assert receive(queue.transport) == []
         (letter,) = queue.admin.dead_letters()

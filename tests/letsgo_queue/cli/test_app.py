@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.letsgo_queue.support import SECRET
 from tests.support.command import run
 
 WORKER = """
@@ -60,13 +61,38 @@ def test_what_is_enqueued_is_handled(
         (("enqueue", "--type", "greet", "--delay", "-1"), "delay_seconds"),
         (("enqueue", "--type", "greet", "--queue", "ftp://x"), "ftp://x"),
         (("worker", "nowhere:worker"), "nowhere"),
-        (("worker", "work"), "no attribute 'worker'"),
-        (("worker", "work:other"), "not letsgo_queue.Worker"),
+        (("enqueue", "--type", "greet", "--payload", "[" * 10_000), "not JSON"),
+        (("enqueue", "--type", "greet", "--payload", "@."), "Is a directory"),
+        (("worker", ""), "give a module"),
+        (("worker", ".work"), "give a module"),
+        (("worker", "work.missing:worker"), "no module 'work.missing'"),
+        (("worker", "work"), "has no 'worker'"),
+        (("worker", "work:other"), "int, not letsgo_queue.Worker"),
     ],
 )
 def test_a_mistake_is_one_clear_line(project: Path, arguments: tuple[str, ...], said: str) -> None:
     tried = run("letsgo-queue", *arguments, cwd=project)
 
-    assert tried.returncode == 1
+    assert (tried.returncode, tried.stdout) == (1, "")
     assert said in tried.stderr
-    assert "Traceback" not in tried.stderr
+    assert tried.stderr.startswith("error: ")
+    assert tried.stderr.count("\n") == 1
+
+
+def test_a_module_that_lacks_another_says_where(project: Path) -> None:
+    (project / "work.py").write_text("import missing_dependency\n")
+
+    tried = run("letsgo-queue", "worker", "work", cwd=project)
+
+    assert tried.returncode == 1
+    assert 'work.py", line 1' in tried.stderr
+    assert "missing_dependency" in tried.stderr
+
+
+def test_a_traceback_shows_no_local_variables(project: Path) -> None:
+    (project / "work.py").write_text(f"payload = '{SECRET[:6]}' + '{SECRET[6:]}'\n1 / 0\n")
+
+    tried = run("letsgo-queue", "worker", "work", cwd=project)
+
+    assert "ZeroDivisionError" in tried.stderr
+    assert SECRET not in tried.stderr

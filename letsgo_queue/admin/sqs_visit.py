@@ -1,0 +1,148 @@
+"""A visit to a dead-letter queue on SQS.
+
+SQS has no list of a queue's messages. So a visit receives dead letters, which makes them invisible,
+and makes those that are left visible again when it ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from letsgo_queue.errors import LetsGoQueueError, QueueNotFound, QueueUnavailable
+from letsgo_queue.transports.base import MAX_BATCH, ReceivedMessage
+from letsgo_queue.transports.sqs import SqsTransport, from_sqs
+from letsgo_queue.transports.sqs_client import asking
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+logger = logging.getLogger(__name__)
+
+WAIT_SECONDS = 1
+"""A long poll asks all of SQS's servers; a short one may miss letters.
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html"""
+
+
+class Visit:
+    """One walk over a dead-letter queue, which meets each letter once.
+
+    Attributes:
+        started: When it began, by SQS's clock (seconds since 1970).
+    """
+
+    def __init__(
+        self,
+        client: SQSClient,
+        url: str,
+        *,
+        source: str,
+        started: float,
+        visibility_timeout: int,
+    ) -> None:
+        """Begin a visit; nothing is received yet.
+
+        Args:
+            client: Makes the requests.
+            url: The dead-letter queue.
+            source: ARN of the queue whose letters are meant. Others are left alone.
+            started: Now, by SQS's clock (seconds since 1970).
+            visibility_timeout: Seconds that letters stay invisible if the process is killed.
+        """
+        self.started = started
+        self._client = client
+        self._letters = SqsTransport(url, client=client)
+        self._source = source
+        self._visibility_timeout = visibility_timeout
+        self._held: dict[str, ReceivedMessage] = {}
+
+    def batches(self) -> Iterator[Sequence[ReceivedMessage]]:
+        """The letters of our queue, up to ten at a time, until no new ones come."""
+        seen: set[str] = set()
+        while True:
+            ours = self._receive()
+            new = self._held.keys() - seen
+            if not new:
+                return
+            seen |= new
+            yield [letter for letter in ours if letter.message_id in new]
+
+    def delete(self, letters: Sequence[ReceivedMessage]) -> Mapping[str, LetsGoQueueError]:
+        """Remove letters.
+
+        Returns:
+            Why some could not be removed, by message id.
+        """
+        if not letters:
+            return {}
+        errors: dict[str, LetsGoQueueError] = {}
+        outcomes = self._letters.delete_batch(letters)
+        for letter, error in zip(letters, outcomes, strict=True):
+            if error is None:
+                del self._held[letter.message_id]
+            else:
+                errors[letter.message_id] = error
+        return errors
+
+    def __enter__(self) -> Self:
+        """Nothing more: letters are received when they are asked for."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Make visible what is left; where that fails, its timeout does it."""
+        held = list(self._held.values())
+        try:
+            for start in range(0, len(held), MAX_BATCH):
+                self._make_visible(held[start : start + MAX_BATCH])
+        except (QueueUnavailable, QueueNotFound) as refused:
+            logger.warning("%s That ends in %d s.", refused, self._visibility_timeout)
+
+    def _make_visible(self, letters: Sequence[ReceivedMessage]) -> None:
+        with asking(self._letters.url, "letters that were looked at are still invisible"):
+            # Somebody else received the letter of an entry that fails; it is theirs now.
+            self._client.change_message_visibility_batch(
+                QueueUrl=self._letters.url,
+                Entries=[
+                    {
+                        "Id": str(position),
+                        "ReceiptHandle": letter.receipt_handle,
+                        "VisibilityTimeout": 0,
+                    }
+                    for position, letter in enumerate(letters)
+                ],
+            )
+
+    def _receive(self) -> Sequence[ReceivedMessage]:
+        """Receive up to ten letters and hold them all; returns those of our queue."""
+        with asking(self._letters.url, "no dead letter could be received"):
+            answer = self._client.receive_message(
+                QueueUrl=self._letters.url,
+                MaxNumberOfMessages=MAX_BATCH,
+                WaitTimeSeconds=WAIT_SECONDS,
+                VisibilityTimeout=self._visibility_timeout,
+                MessageAttributeNames=["All"],
+                MessageSystemAttributeNames=[
+                    "ApproximateReceiveCount",
+                    "DeadLetterQueueSourceArn",
+                    "MessageGroupId",
+                    "SentTimestamp",
+                ],
+            )
+        invisible_until = time.monotonic() + self._visibility_timeout
+        ours = []
+        for found in answer.get("Messages", []):
+            letter = from_sqs(found, invisible_until)
+            self._held[letter.message_id] = letter
+            # SQS does not say where a letter came from that a worker sent here.
+            source = found.get("Attributes", {}).get("DeadLetterQueueSourceArn", self._source)
+            if source == self._source:
+                ours.append(letter)
+        return ours
