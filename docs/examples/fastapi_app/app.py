@@ -1,4 +1,4 @@
-"""The app: takes an order of any size, and leaves the work to the worker."""
+"""The app takes orders of any size, and leaves the work to the worker."""
 
 from fastapi import FastAPI, status
 from orders import Order, OrderNew

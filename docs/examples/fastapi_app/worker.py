@@ -1,4 +1,4 @@
-"""The worker: gets each order whole, however it travelled."""
+"""The worker. It gets each order whole, however it travelled."""
 
 from orders import OrderNew
 
@@ -8,7 +8,7 @@ from letsgo_queue import Worker
 worker = Worker()
 
 
-@worker.handler("order:new")
+@worker.handler(OrderNew)
 @unwrap_claim_check
 def on_order(message: OrderNew) -> None:
     order = message.payload

@@ -1,10 +1,10 @@
-"""A worker on AWS Lambda: orders of any size, and a report every night."""
+"""A worker on AWS Lambda. It handles orders of any size, and writes a report every night."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Literal
 
 from pydantic import BaseModel
 
@@ -20,12 +20,16 @@ class Order(BaseModel):
     lines: list[dict[str, str]]
 
 
+class OrderNew(Message[Order]):
+    type: Literal["order:new"] = "order:new"
+
+
 worker = Worker(retry_policy=RetryPolicy(base=10, cap=900))
 
 
-@worker.handler("order:new")
+@worker.handler(OrderNew)
 @unwrap_claim_check
-def on_order(message: Message[Order]) -> None:
+def on_order(message: OrderNew) -> None:
     order = message.payload
     if not order.lines:
         raise Reject("an order without lines")
@@ -33,7 +37,7 @@ def on_order(message: Message[Order]) -> None:
 
 
 @worker.scheduled
-def nightly(event: Mapping[str, Any]) -> None:
+def nightly(event: Mapping[str, object]) -> None:
     logger.info("the report of %s", event["time"])
 
 

@@ -1,4 +1,4 @@
-"""A Lambda function behind an SQS queue, with Powertools' batch processor: orders of any size."""
+"""A Lambda function that handles orders of any size with Powertools' batch processor."""
 
 from __future__ import annotations
 
