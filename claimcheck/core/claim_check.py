@@ -379,16 +379,16 @@ class ClaimCheck:
     ) -> Opened:
         what = f"{what} (claim {ticket.id})"
         claim, parts = acquire_claim(self.store, ticket, lease, what=what, purge=purge)
-        hold: Hold = claim
+        # Each part may be freed once it is read, unless it may have to be written again.
+        kept = [*parts] if purge == "before" else []
         try:
-            # Each part may be freed once it is read, unless it may have to be written again.
-            kept = [*parts] if purge == "before" else []
             text = _unpack(what, sealed, parts)
-            if purge == "before":
-                hold = hand_over(claim, sealed.type, kept, what=what)
         except BaseException:
-            hold.settle(succeeded=False)
+            claim.settle(succeeded=False)
             raise
+        hold: Hold = claim
+        if purge == "before":
+            hold = hand_over(claim, sealed.type, kept, lease, what=what)
         return Opened(text, "stored", size=ticket.size, claim_id=ticket.id, hold=hold)
 
     def _write(self, message_type: str | None, ticket: Ticket) -> bytes:

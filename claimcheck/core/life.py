@@ -39,7 +39,7 @@ from claimcheck.errors import (
     ClaimStoreError,
     SettingsInvalid,
 )
-from claimcheck.stores.base import ClaimFacts, ClaimStore, Contents, Lease, Record
+from claimcheck.stores.base import ClaimFacts, ClaimStore, Contents, Lease, Reading, Record
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +53,9 @@ a failure that moves it there."""
 
 STORE_PAUSES_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
 """How long to wait before a store that refused is asked again, where contents are only here."""
+
+WRITE_AGAIN_SECONDS = 60
+"""How long a claim is held while its contents are written back."""
 
 Purge: TypeAlias = Literal["after", "before", "never"]
 """When contents are removed: after the handler, before it, or by their expiry."""
@@ -126,12 +129,12 @@ class ClaimHold(Hold):
     Attributes:
         ticket: What the message says of it.
         keep: Whether the contents stay until they expire.
-        expires_at: When they expire (seconds since 1970).
+        expires_at: When they expire (seconds since 1970); None until they were found whole.
     """
 
     ticket: StoredTicket
     keep: bool = False
-    expires_at: int = 0
+    expires_at: int | None = None
 
     def complete(self) -> bool:
         """Leave the receipt, then remove the contents, which expire where that fails."""
@@ -147,7 +150,8 @@ class ClaimHold(Hold):
     def release(self) -> bool:
         """Have the claim back, renewed where it has grown old."""
         expires_at = _expiry_from(self.store.now())
-        if expires_at - self.expires_at >= RENEW_AFTER_SECONDS:
+        # A ticket that names what is not there may name a thousand parts of it.
+        if self.expires_at is not None and expires_at - self.expires_at >= RENEW_AFTER_SECONDS:
             try:
                 self.store.renew(self.ticket.id, self.ticket.parts, expires_at=expires_at)
             except ClaimStoreError as error:
@@ -169,14 +173,18 @@ class HandedOverHold(Hold):
 
     def release(self) -> bool:
         """Write the contents again, then release the record."""
-        self._write_again()
-        return Hold.release(self)
+        return self._write_again() and Hold.release(self)
 
-    def _write_again(self) -> None:
-        for pause in (*STORE_PAUSES_SECONDS, None):
+    def _write_again(self) -> bool:
+        pauses = iter(STORE_PAUSES_SECONDS)
+        while True:
             try:
-                self.store.write(self.facts, self.parts)
+                # Contents that come back behind another delivery would have a third handle them.
+                ours = self.extend(WRITE_AGAIN_SECONDS) or self.store.look_up(self.key) is None
+                if ours:
+                    self.store.write(self.facts, self.parts)
             except ClaimStoreError:
+                pause = next(pauses, None)
                 if pause is None:
                     logger.error(  # noqa: TRY400  whoever called logs the error itself
                         "claim %s was removed before its handler (purge='before') and could not be "
@@ -186,7 +194,7 @@ class HandedOverHold(Hold):
                     raise
                 time.sleep(pause)
             else:
-                return
+                return ours
 
 
 def acquire_record(store: ClaimStore, key: str, lease: Lease, *, what: str) -> Hold:
@@ -231,40 +239,40 @@ def acquire_claim(
     reading = store.read(ticket.id, ticket.parts)
     try:
         contents = None
-        handed_over = False
         if blocking := store.acquire(hold.key, lease):
             if blocking.state != "handed_over" or blocking.is_held:
                 raise _why_not(blocking, what)
-            # Whole contents were never removed, or a failure brought them back.
-            handed_over = True
-            contents = reading.result()
-            if contents is None or None in contents.parts:
-                raise _lost(what)
-            if blocking := store.acquire(hold.key, lease, take_over=True):
-                raise _why_not(blocking, what)
+            contents = _take_over(hold, lease, reading, what)
         try:
-            if not handed_over:
-                contents = reading.result()
+            if contents is None:
+                contents = _read(hold, reading)
             if contents is None:
                 raise _missing(store, ticket, what)
-            hold.expires_at = contents.expires_at
-            return hold, _whole_parts(store, ticket, contents, what)
+            parts = _whole_parts(store, ticket, contents, what)
         except BaseException:
             hold.settle(succeeded=False)
             raise
+        hold.expires_at = contents.expires_at
+        return hold, parts
     finally:
         reading.cancel()
 
 
 def hand_over(
-    hold: ClaimHold, message_type: str | None, parts: Sequence[bytes], *, what: str
+    hold: ClaimHold,
+    message_type: str | None,
+    parts: Sequence[bytes],
+    lease: Lease,
+    *,
+    what: str,
 ) -> HandedOverHold:
     """Remove contents before their handler runs, and keep them here in case it fails.
 
     Args:
-        hold: The hold on the claim.
+        hold: The hold on the claim; it is over now.
         message_type: The message's type.
         parts: The contents.
+        lease: What the claim is held with.
         what: The message and its claim, for errors.
 
     Raises:
@@ -272,7 +280,7 @@ def hand_over(
         ClaimStoreError: The store did not confirm it. The handler must not run: the claim is back,
             or its lease brings it back.
     """
-    ticket = hold.ticket
+    store, ticket = hold.store, hold.ticket
     facts = ClaimFacts(
         id=ticket.id,
         type=message_type,
@@ -280,16 +288,22 @@ def hand_over(
         size=ticket.size,
         stored=ticket.stored,
         created_at=ticket.expires - CONTENTS_SECONDS,
-        expires_at=max(hold.expires_at, _expiry_from(hold.store.now())),
+        expires_at=max(hold.expires_at or 0, _expiry_from(store.now())),
     )
-    after = HandedOverHold(hold.store, hold.key, hold.lease_id, facts, parts)
-    if not hold.store.hand_over(hold.key, hold.lease_id):
-        raise _why_not(Record("leased", 0.0), what)
+    after = HandedOverHold(store, hold.key, hold.lease_id, facts, parts)
+    undo: Hold = hold
     try:
-        hold.store.remove(ticket.id, ticket.parts)
+        ours = store.hand_over(hold.key, hold.lease_id)
+        if ours:
+            undo = after
+            store.remove(ticket.id, ticket.parts)
+            # Our lease may have run out on the way, and another delivery have read them before.
+            ours = after.extend(lease.seconds)
     except BaseException:
-        after.settle(succeeded=False)
+        undo.settle(succeeded=False)
         raise
+    if not ours:
+        raise _why_not(Record("leased", 0.0), what)
     return after
 
 
@@ -313,6 +327,42 @@ def sha256_of(parts: Sequence[bytes | memoryview]) -> str:
 
 def _expiry_from(now: float) -> int:
     return int(now) + CONTENTS_SECONDS
+
+
+def _read(hold: ClaimHold, reading: Reading) -> Contents | None:
+    """The contents of a claim whose record is ours."""
+    contents = reading.result()
+    if _is_whole(contents):
+        return contents
+    # It began before the record was ours, and a delivery that failed may have written them since.
+    return hold.store.read(hold.ticket.id, hold.ticket.parts).result()
+
+
+def _take_over(hold: ClaimHold, lease: Lease, reading: Reading, what: str) -> Contents:
+    """Acquire a claim that a delivery handed over, and whose lease has run out.
+
+    Whole contents say that no handler runs: that delivery ended before it removed them, or brought
+    them back. It may also be slow to remove them. So they are read again once the record is ours:
+    either they are there, and that delivery finds its lease gone, or they are not, and it is at its
+    handler.
+
+    Raises:
+        ClaimInProgress: Another delivery was quicker.
+        ClaimLost: The contents are gone.
+    """
+    if not _is_whole(reading.result()):
+        raise _lost(what)
+    if blocking := hold.store.acquire(hold.key, lease, take_over=True):
+        raise _why_not(blocking, what)
+    contents = hold.store.read(hold.ticket.id, hold.ticket.parts).result()
+    if contents is None or not _is_whole(contents):
+        hold.store.hand_over(hold.key, lease.id)
+        raise _lost(what)
+    return contents
+
+
+def _is_whole(contents: Contents | None) -> bool:
+    return contents is not None and None not in contents.parts
 
 
 def _why_not(record: Record, what: str) -> ClaimCheckError:
