@@ -192,7 +192,8 @@ def must_open(opener: Opener, record: SqsRecord) -> bool:
     Raises:
         RecordUnsupported: It was parsed before it could be opened.
     """
-    if record.is_sealed and not isinstance(record.body, str):
+    must = record.is_sealed or (opener.once and record.message_id is not None)
+    if must and not isinstance(record.body, str | None):
         raise RecordUnsupported(
             f"message {record.name}: the body of its record ({type(record.original).__name__}) was "
             "parsed before it could be opened. Decorate the Lambda handler with "
@@ -204,7 +205,7 @@ def must_open(opener: Opener, record: SqsRecord) -> bool:
             "service (SNS or EventBridge), which is not opened. For SNS, turn raw message delivery "
             "on for the subscription."
         )
-    return record.is_sealed or (opener.once and record.message_id is not None)
+    return must
 
 
 def open_record(opener: Opener, record: SqsRecord, invocation: Invocation) -> OpenedRecord:
@@ -235,6 +236,8 @@ def open_record(opener: Opener, record: SqsRecord, invocation: Invocation) -> Op
         raise
     if opened is None:
         return OpenedRecord(None, None)
+    if opened.route == "inline":
+        return OpenedRecord(record.original, opened)
     try:
         return OpenedRecord(record.with_body(opened.body), opened)
     except TypeError as error:

@@ -310,9 +310,11 @@ class _Call:
 
     def _first_argument(self) -> tuple[int | str, object]:
         found = next(iter(self._looked_at.items()), None)
-        looks_right = records_in if self._form == "event" else is_record
-        if found is None or not (looks_right(found[1]) or found[1] == []):
-            article = "an event" if self._form == "event" else "a record"
+        is_event = self._form == "event"
+        if found is None or not (
+            records_in(found[1]) is not None if is_event else is_record(found[1])
+        ):
+            article = "an event" if is_event else "a record"
             raise RecordUnsupported(
                 f"{_name(self._function)} is decorated with @unwrap_{self._form}, and its first "
                 f"argument is not {article} of SQS."
@@ -365,12 +367,14 @@ def _is_async(function: Callable[..., object]) -> bool:
 
 def _is_method_of(function: Callable[..., object], owner: object) -> bool:
     """Whether a call's first argument is the object, or the class, that has the function."""
-    found = inspect.getattr_static(
-        owner if isinstance(owner, type) else type(owner), getattr(function, "__name__", ""), None
-    )
-    if isinstance(found, classmethod):
-        found = found.__func__
-    return inspect.isfunction(found) and inspect.unwrap(found) is inspect.unwrap(function)
+    kind = owner if isinstance(owner, type) else type(owner)
+    name = getattr(function, "__name__", "")
+    # Of every class, as a method may have been called with `super()`.
+    for found in (vars(each).get(name) for each in kind.__mro__):
+        method = found.__func__ if isinstance(found, classmethod) else found
+        if inspect.isfunction(method) and inspect.unwrap(method) is inspect.unwrap(function):
+            return True
+    return False
 
 
 def _is_context(value: object) -> bool:
