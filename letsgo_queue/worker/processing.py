@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -159,6 +160,7 @@ class Processor:
 
     def release(self, message: IncomingMessage) -> None:
         """Keep a message invisible no more."""
+        message.end()
         if self._heartbeat is not None:
             self._heartbeat.release(message)
 
@@ -169,7 +171,8 @@ class Processor:
             QueueUnavailable: The queue could not be told; the message comes again later.
         """
         self.release(message)
-        message.transport.change_visibility(message.received, int(seconds))
+        delay = min(math.ceil(seconds), message.longest_extension)
+        message.transport.change_visibility(message.received, delay)
 
     def fail(self, message: IncomingMessage, error: BaseException) -> bool:
         """End a message that was not handled; whether it was settled."""
@@ -202,7 +205,7 @@ class Processor:
         Raises:
             HandlerMissing: There is no handler for it.
         """
-        outcome = self._registry.scheduled(event)
+        outcome = self._registry.scheduled(dict(event))
         if inspect.isawaitable(outcome):
             self._event_loop.run(outcome)
 

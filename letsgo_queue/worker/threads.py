@@ -120,18 +120,28 @@ class HandlerThreads:
         """
         with self._changed:
             self._closed = True
-            now = time.monotonic()
-            rest = [(0.0, message) for _, message in self._waiting]
-            rest += [(max(due - now, 0.0), message) for due, _, message in self._held]
+            waiting = [(0.0, message) for _, message in self._waiting]
             self._waiting.clear()
-            self._held.clear()
             self._changed.notify_all()
-        return rest
+        return [*waiting, *self._let_go()]
 
-    def join(self) -> None:
-        """After `close`: wait for the handlers that run."""
+    def join(self) -> Sequence[tuple[float, IncomingMessage]]:
+        """After `close`: wait for the handlers that run.
+
+        Returns:
+            As `close`: the messages that could not be opened yet.
+        """
         for thread in self._threads:
             thread.join()
+        return self._let_go()
+
+    def _let_go(self) -> Sequence[tuple[float, IncomingMessage]]:
+        """Hold nothing any more."""
+        with self._changed:
+            now = time.monotonic()
+            held = [(max(due - now, 0.0), message) for due, _, message in self._held]
+            self._held.clear()
+        return held
 
     def _wake(self, count: int) -> None:
         """Have so many more threads look for work, as far as there are any."""
