@@ -109,13 +109,15 @@ class Handler:
                 model of messages of another type.
         """
         try:
-            return TypeAdapter(self._annotation())
+            adapter = TypeAdapter(self._annotation())
+            adapter.rebuild()  # raises where a model names what is not there
         except _UNUSABLE as error:
             raise SettingsInvalid(
                 f"handler {self.name}: its annotations cannot be used: {error} What they name must "
                 "be there when the worker runs (not only under TYPE_CHECKING), and be something "
                 "that pydantic validates."
             ) from error
+        return adapter
 
     def _annotation(self) -> Any:
         signature = inspect.signature(self.function, eval_str=True)
