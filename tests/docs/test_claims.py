@@ -15,7 +15,6 @@ EXPORT, CREATE, CHECK = commands(PAGE)
 TABLE = "letsgo-claims"
 
 
-
 @pytest.fixture
 def reader(tmp_path: Path) -> Reader:
     assert write_blocks(PAGE, tmp_path) == {"own_session.py", "installed.py"}
