@@ -272,7 +272,7 @@ def print_report(report: BodyReport, *, as_json: bool) -> None:
         print_json(asdict(report))
         return
     for name, value in _lines(report):
-        typer.echo(f"{name:<14}{printable(value)}")
+        typer.echo(f"{name:<16}{printable(value)}")
 
 
 def _lines(report: BodyReport) -> Iterator[tuple[str, str]]:
