@@ -206,8 +206,9 @@ class IncomingMessage:
                 raise QueueUnavailable(
                     f"message {self.message_id} cannot be extended: {why}.", retryable=False
                 )
+            asked = time.monotonic()  # the queue counts from a moment later
             self.transport.change_visibility(self.received, granted)
-            self.invisible_until = time.monotonic() + granted
+            self.invisible_until = asked + granted
             for follower in self._followers:
                 follower(granted)
         return granted

@@ -52,7 +52,7 @@ class Heartbeat:
         if timeout <= 0:
             return
         message.visibility_timeout = timeout
-        message.extension_due = time.monotonic() + timeout / 2
+        message.extension_due = _half_time(message)
         with self._lock:
             self._in_hand.add(message)
             if self._thread is None:
@@ -90,15 +90,12 @@ class Heartbeat:
         with message.lock:
             if message.is_over:
                 return
-            due_in = self._extend_now(message)
-            message.extension_due = time.monotonic() + due_in
+            message.extension_due = self._extend_now(message)
 
     def _extend_now(self, message: IncomingMessage) -> float:
-        """Extend a message; in how many seconds it is due again."""
-        half = message.visibility_timeout / 2
-        left = message.seconds_invisible or 0.0
-        if left > half:  # its handler extended it
-            return left - half
+        """Extend a message; when it is due again."""
+        if _half_time(message) > time.monotonic():  # its handler extended it
+            return _half_time(message)
         if message.longest_extension < 1:
             return math.inf
         try:
@@ -110,8 +107,13 @@ class Heartbeat:
                 message.message_id,
                 error,
             )
-            return RETRY_SECONDS if error.retryable else math.inf
+            return time.monotonic() + RETRY_SECONDS if error.retryable else math.inf
         except Exception:  # a defect of a transport or a store; without this none would try again
             logger.exception("message %s could not be kept invisible", message.message_id)
-            return RETRY_SECONDS
-        return half if granted >= message.visibility_timeout else math.inf
+            return time.monotonic() + RETRY_SECONDS
+        return _half_time(message) if granted >= message.visibility_timeout else math.inf
+
+
+def _half_time(message: IncomingMessage) -> float:
+    """When half of its visibility timeout is left."""
+    return (message.invisible_until or 0.0) - message.visibility_timeout / 2
