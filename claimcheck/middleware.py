@@ -6,6 +6,7 @@ import logging
 import time
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from claimcheck.core.claim_check import ClaimCheck, Opened, Route, Sealed, new_lease_id
 from claimcheck.core.life import Purge
@@ -17,7 +18,9 @@ from letsgo_queue.attributes import attributes_size
 from letsgo_queue.errors import SendUncertain
 from letsgo_queue.middleware import Handle, Middleware, SendContext
 from letsgo_queue.transports.base import OutgoingMessage
-from letsgo_queue.worker.delivery import IncomingMessage
+
+if TYPE_CHECKING:  # who only sends does not load the worker
+    from letsgo_queue.worker.delivery import IncomingMessage
 
 logger = logging.getLogger(__name__)
 

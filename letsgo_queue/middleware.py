@@ -12,15 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Generic, TypeAlias, cast
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeAlias, cast
 
 from typing_extensions import TypeVar
 
 from letsgo_queue.events import EnqueueResult, Event
 from letsgo_queue.transports.base import OutgoingMessage, Transport
-from letsgo_queue.worker.delivery import IncomingMessage
 
-Handle: TypeAlias = Callable[[IncomingMessage], None]
+if TYPE_CHECKING:  # who only sends does not load the worker
+    from letsgo_queue.worker.delivery import IncomingMessage
+
+Handle: TypeAlias = "Callable[[IncomingMessage], None]"
 """The rest of the way to the handler, and the handler."""
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., object])
