@@ -90,6 +90,7 @@ class SqlitePlace:
         self._path = folder / "claims.db"
         self.store = SqliteClaimStore(self._path, clock=clock)
         self.elsewhere = SqliteClaimStore(folder / "elsewhere.db", clock=clock)
+        self.store.look_up("none")  # which makes the file
 
     def close(self) -> None:
         self.store.close()

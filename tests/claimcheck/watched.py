@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from claimcheck import ClaimStore, ClaimStoreUnavailable
+from claimcheck.stores.base import Contents, Reading
 
 Action = Callable[[], object]
 
@@ -26,6 +27,7 @@ class Watched:
         self._behind = behind
         self._before: dict[str, list[Action]] = {}
         self._after: dict[str, list[Action]] = {}
+        self._readings: list[Callable[[Reading], Reading]] = []
 
     @property
     def store(self) -> ClaimStore:
@@ -47,6 +49,14 @@ class Watched:
         """Have the next call of a method take effect, and fail all the same."""
         self.after(method, _no_answer)
 
+    def fail_reading(self) -> None:
+        """Have the next contents that are read fail when they are waited for."""
+        self._readings.append(lambda _: _Unreadable())
+
+    def read_early(self) -> None:
+        """Have the next contents be read to the end as soon as they are asked for."""
+        self._readings.append(_Early)
+
     def recover(self) -> None:
         """Have nothing more happen."""
         self._before.clear()
@@ -61,10 +71,31 @@ class Watched:
             self.calls[name] += 1
             _next(self._before, name)
             answer = found(*args, **kwargs)
+            if name == "read" and self._readings:
+                answer = self._readings.pop(0)(answer)
             _next(self._after, name)
             return answer
 
         return call
+
+
+class _Early:
+    def __init__(self, reading: Reading) -> None:
+        self._contents = reading.result()
+
+    def result(self) -> Contents | None:
+        return self._contents
+
+    def cancel(self) -> None:
+        """It is over."""
+
+
+class _Unreadable:
+    def result(self) -> Contents | None:
+        raise ClaimStoreUnavailable("the test says so")
+
+    def cancel(self) -> None:
+        """It never began."""
 
 
 def _next(actions: dict[str, list[Action]], method: str) -> None:
