@@ -53,9 +53,10 @@ if TYPE_CHECKING:
     )
     from letsgo_queue.sending.many import Progress
     from letsgo_queue.settings import QueueSettings
-    from letsgo_queue.worker.worker import Worker
-    from letsgo_queue.worker.delivery import Delivery
+    from letsgo_queue.transports.base import OutgoingMessage
+    from letsgo_queue.worker.delivery import Delivery, IncomingMessage
     from letsgo_queue.worker.retries import RetryPolicy
+    from letsgo_queue.worker.worker import Worker
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,

@@ -62,23 +62,23 @@ class Middleware(Generic[ResultT_co]):
 
     kind: ClassVar[str | None] = None
 
-    def prepare(self, queue: str) -> None:
+    def prepare(self, queue: str, /) -> None:
         """Called when a worker starts on the queue of that URL. What it raises stops the worker."""
 
-    def before_send(self, message: OutgoingMessage, context: SendContext) -> OutgoingMessage:
+    def before_send(self, message: OutgoingMessage, context: SendContext, /) -> OutgoingMessage:
         """The message to send in place of `message`. What it raises refuses the message."""
         del context
         return message
 
-    def after_send(self, message: OutgoingMessage, result: EnqueueResult) -> ResultT_co:
+    def after_send(self, message: OutgoingMessage, result: EnqueueResult, /) -> ResultT_co:
         """The result to give in place of `result`; `message` is what `before_send` gave."""
         del message
         return cast("ResultT_co", result)
 
-    def send_failed(self, message: OutgoingMessage, error: Exception) -> None:
+    def send_failed(self, message: OutgoingMessage, error: Exception, /) -> None:
         """Undo `before_send`: the message was not sent, or nobody knows (`SendUncertain`)."""
 
-    def handle(self, message: IncomingMessage, call_next: Handle) -> None:
+    def handle(self, message: IncomingMessage, call_next: Handle, /) -> None:
         """Handle a message: `call_next(message)` goes on to the handler.
 
         Returning acknowledges the message, with or without the handler having run; raising leaves

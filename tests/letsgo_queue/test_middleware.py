@@ -13,6 +13,7 @@ from letsgo_queue import (
     EnqueueResult,
     Event,
     Handle,
+    IncomingMessage,
     MessageAttribute,
     MessageHandled,
     MessageInvalid,
@@ -20,15 +21,14 @@ from letsgo_queue import (
     MessageSent,
     MessageSkipped,
     Middleware,
+    OutgoingMessage,
     SendContext,
     SendFailed,
     Worker,
     set_default_client,
     use_middleware,
 )
-from letsgo_queue.transports.base import OutgoingMessage
 from letsgo_queue.transports.memory import MemoryTransport
-from letsgo_queue.worker.delivery import IncomingMessage
 from tests.letsgo_queue.support import Clock, bodies, events_of, failure, receive, receive_one
 
 MESSAGE = {"type": "a"}
