@@ -142,7 +142,8 @@ class DynamoDBPlace:
 
     def left(self) -> Left:
         keys = [each["id"]["S"] for each in self.backup()]
-        return Left(sum("/" in key for key in keys), sum("@" in key for key in keys))
+        records = sum("@" in key for key in keys)
+        return Left(len(keys) - records, records)
 
     def remove_record(self, claim_id: str) -> None:
         self._client.delete_item(TableName=self.store.table, Key={"id": {"S": f"{claim_id}@"}})
