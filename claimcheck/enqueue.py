@@ -6,7 +6,10 @@ What it stands on is loaded by the first call, since `import claimcheck` loads t
 from __future__ import annotations
 
 import functools
+import importlib
 from typing import TYPE_CHECKING, Unpack, cast
+
+from letsgo_queue.forking import forks_wait
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -81,6 +84,7 @@ def install(claim_check: ClaimCheck | None = None, *, client: Client | None = No
         claim_check: By default the one that the environment describes.
         client: By default the default client.
     """
+    _load()
     from claimcheck.middleware import ClaimCheckMiddleware
     from letsgo_queue.sending.default import default_client
 
@@ -99,6 +103,7 @@ def _client() -> Client[EnqueueResult]:
 
     Asked for each call: the default client may have changed since the last, or its middleware.
     """
+    _load()
     from letsgo_queue.sending.default import default_client
 
     client = default_client()
@@ -118,6 +123,13 @@ def _with_claim_check(client: Client) -> Client[EnqueueResult]:
         # Its result, unless an outer middleware replaced that by another.
         return cast("Client[EnqueueResult]", client)
     return client.using(_default_middleware())
+
+
+@functools.cache
+def _load() -> None:
+    with forks_wait():
+        for module in ("claimcheck.middleware", "letsgo_queue.sending.default"):
+            importlib.import_module(module)
 
 
 @functools.cache

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import os
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -26,6 +25,7 @@ from claimcheck.core.life import Purge
 from claimcheck.errors import SettingsInvalid
 from claimcheck.stores import open_store
 from claimcheck.stores.base import ClaimStore
+from letsgo_queue.forking import Lock, forks_wait
 from letsgo_queue.settings import QueueSettings, is_local_http, region_in
 
 DEFAULT_STORE = "dynamodb://letsgo-claims"
@@ -33,7 +33,7 @@ _PREFIX = "CLAIMCHECK_"
 _LOCAL_APPLICATION = "letsgo-claimcheck"
 _LOCAL_FILE = "claims.db"
 
-_opening = threading.Lock()
+_opening = Lock()
 
 
 class ClaimCheckSettings(BaseModel, frozen=True, extra="forbid"):
@@ -158,6 +158,7 @@ def _make_local_folder() -> None:
 
 
 def _local_folder() -> Path:
-    from platformdirs import user_state_path
+    with forks_wait():
+        from platformdirs import user_state_path
 
     return user_state_path(_LOCAL_APPLICATION)

@@ -1,11 +1,13 @@
 """Makes boto3's clients, for the SQS transport and for the DynamoDB claim store.
 
-It imports nothing of ours but the errors, so that both packages can stand on it.
+It imports nothing of ours but the errors and what a fork needs, so that both packages can stand on
+it.
 """
 
 from __future__ import annotations
 
-import threading
+# Else the first connection loads it, and a process that forks meanwhile has half of it.
+import encodings.idna  # noqa: F401
 from typing import TYPE_CHECKING, Literal, overload
 
 import boto3
@@ -21,6 +23,7 @@ from botocore.exceptions import (
 )
 
 from letsgo_queue.errors import SettingsInvalid
+from letsgo_queue.forking import Lock
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -36,7 +39,7 @@ _UNUSABLE_SETTINGS = (
     ValueError,  # an endpoint that is no URL, a region that is no host name
 )
 
-_making = threading.Lock()
+_making = Lock()
 """A boto3 session is not safe to make clients from on several threads."""
 
 

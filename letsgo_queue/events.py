@@ -7,10 +7,11 @@ Events have sizes and durations, never content. A listener hears those of a clie
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
+
+from letsgo_queue.forking import Lock
 
 logger = logging.getLogger(__name__)
 
@@ -175,7 +176,7 @@ class _Process:
 
     def __init__(self) -> None:
         self.listeners: tuple[Listener, ...] = ()
-        self.lock = threading.Lock()
+        self.lock = Lock()
 
 
 _process = _Process()

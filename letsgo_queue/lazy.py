@@ -10,6 +10,8 @@ import importlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
+from letsgo_queue.forking import forks_wait
+
 
 def lazy_names(
     package: str, modules: Mapping[str, Sequence[str]]
@@ -25,7 +27,9 @@ def lazy_names(
     def __getattr__(name: str) -> object:  # noqa: N807  what it is
         if name not in module_of:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        found: object = getattr(importlib.import_module(module_of[name]), name)
+        with forks_wait():
+            module = importlib.import_module(module_of[name])
+        found: object = getattr(module, name)
         setattr(sys.modules[package], name, found)  # found at once the next time
         return found
 

@@ -85,3 +85,8 @@ def url_in_environment() -> str | None:
     """`QueueSettings.from_environment().url`, for those who ask for every message."""
     environ = os.environ
     return environ.get("LETSGO_LOCAL_QUEUE_URL") or environ.get("LETSGO_QUEUE_URL") or None
+
+
+# pydantic prepares itself when it first reads and writes, under locks of its own: a process that
+# another thread forks meanwhile would wait for them for good. Forks wait while this is loaded.
+QueueSettings.model_validate_json(QueueSettings().model_dump_json()).model_dump()

@@ -61,7 +61,8 @@ class SqliteFile:
         self._connection: sqlite3.Connection | None = None
         # Closes the connection of a file that nobody closed, at the latest when the program ends.
         self._closing: weakref.finalize[[], SqliteFile] | None = None
-        _files.add(self)
+        with _forking:
+            _files.add(self)
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -161,7 +162,8 @@ def is_retryable(error: sqlite3.Error) -> bool:
 
 _files: weakref.WeakSet[SqliteFile] = weakref.WeakSet()
 _paused: list[SqliteFile] = []
-_forking = threading.Lock()
+_forking = threading.RLock()
+"""Held during a fork: no file is there then that was not closed before it."""
 
 
 def _before_fork() -> None:

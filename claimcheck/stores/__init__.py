@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from claimcheck.errors import SettingsInvalid
 from claimcheck.stores.base import ClaimStore
+from letsgo_queue.forking import forks_wait
 
 if TYPE_CHECKING:
     import boto3
@@ -41,15 +42,18 @@ def open_store(
     if parts.scheme in _OPTIONS:
         _check_options(url, options.keys(), _OPTIONS[parts.scheme])
     if parts.scheme == "memory":
-        from claimcheck.stores.memory import MemoryClaimStore
+        with forks_wait():
+            from claimcheck.stores.memory import MemoryClaimStore
 
         return MemoryClaimStore()
     if parts.scheme == "sqlite" and path and not parts.netloc:
-        from claimcheck.stores.sqlite import SqliteClaimStore
+        with forks_wait():
+            from claimcheck.stores.sqlite import SqliteClaimStore
 
         return SqliteClaimStore(path)
     if parts.scheme == "dynamodb" and parts.netloc and not path:
-        from claimcheck.stores.dynamodb import DynamoDBClaimStore
+        with forks_wait():
+            from claimcheck.stores.dynamodb import DynamoDBClaimStore
 
         return DynamoDBClaimStore(
             parts.netloc,

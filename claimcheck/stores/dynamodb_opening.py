@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING
 from claimcheck.stores.calls import Calls
 from claimcheck.stores.clock import ServerClock
 from claimcheck.stores.labels import store_label
+from letsgo_queue.forking import PerProcess
 
 if TYPE_CHECKING:
     import boto3
@@ -47,9 +46,6 @@ class DynamoDBOpening:
         session: The boto3 session for its requests; None for one of its own.
     """
 
-    _opening: threading.Lock
-    _open: Opened | None
-
     def __init__(
         self,
         table: str,
@@ -67,8 +63,8 @@ class DynamoDBOpening:
             region: Its region; by default that of `session`, `AWS_REGION`, or what AWS's own
                 settings say.
             endpoint_url: Another server than AWS's own.
-            session: Whose credentials and settings requests have. It may be the one that the queue
-                has too.
+            session: Whose credentials and settings requests have, in a forked process too. It may
+                be the one that the queue has.
             parallelism: Threads for the parts of all claims; each caller makes calls as well.
             clock: Seconds since 1970, instead of what the `Date` of DynamoDB's answers says.
         """
@@ -81,8 +77,7 @@ class DynamoDBOpening:
         self._parallelism = parallelism
         self._server_clock = ServerClock(f"claim store {self.url}")
         self._clock = clock
-        self._start_anew()
-        _openings.add(self)
+        self._table = PerProcess(self._open)
 
     @property
     def label(self) -> str:
@@ -94,49 +89,27 @@ class DynamoDBOpening:
 
         Calls that other callers make themselves are not waited for.
         """
-        with self._opening:
-            opened = self._open
-        if opened is None:
-            return
-        # Not under the lock: a read that is under way may ask for it.
-        opened.calls.close()
-        opened.items.close()
-        with self._opening:
-            if self._open is opened:
-                self._open = None
+        opened = self._table.made
+        if opened is not None:
+            opened.calls.close()  # a read that is under way may still ask for what is open
+            opened.items.close()
+            self._table.forget(opened)
 
     def _opened(self) -> Opened:
-        with self._opening:
-            if self._open is None:
-                # Loaded now: small messages need no store.
-                from claimcheck.stores.dynamodb_items import DynamoDBItems
+        return self._table.get()
 
-                self._open = Opened(
-                    DynamoDBItems(
-                        self.table,
-                        store=self.url,
-                        region=self.region,
-                        endpoint_url=self.endpoint_url,
-                        session=self.session,
-                        clock=self._server_clock,
-                    ),
-                    Calls(self._parallelism, name="claimcheck-dynamodb"),
-                )
-            return self._open
+    def _open(self) -> Opened:
+        # Loaded now: small messages need no store.
+        from claimcheck.stores.dynamodb_items import DynamoDBItems
 
-    def _start_anew(self) -> None:
-        self._opening = threading.Lock()
-        self._open = None
-
-
-_openings: weakref.WeakSet[DynamoDBOpening] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    """Leave threads, sockets and held locks to the parent: a fork copies none that works."""
-    for opening in _openings:
-        opening._start_anew()
-
-
-if hasattr(os, "register_at_fork"):  # Windows has no fork
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+        return Opened(
+            DynamoDBItems(
+                self.table,
+                store=self.url,
+                region=self.region,
+                endpoint_url=self.endpoint_url,
+                session=self.session,
+                clock=self._server_clock,
+            ),
+            Calls(self._parallelism, name="claimcheck-dynamodb"),
+        )

@@ -6,7 +6,6 @@ acquired.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from functools import partial
 
 from claimcheck.stores.base import RECORD_SECONDS, ClaimFacts, Contents, Lease, Record, State
 from claimcheck.stores.reading import LateReading
+from letsgo_queue.forking import Lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class _Kept:
 
 
 class MemoryClaimStore:
-    """A claim store in the memory of one process."""
+    """A claim store in the memory of one process; one that is forked goes on with a copy."""
 
     url = "memory://"
     label = "memory:"
@@ -39,7 +39,7 @@ class MemoryClaimStore:
             clock: Seconds since 1970.
         """
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._contents: dict[str, Contents] = {}
         self._records: dict[str, _Kept] = {}
 

@@ -40,7 +40,7 @@ from letsgo_queue.transports.base import (
     ReceivedMessage,
 )
 from letsgo_queue.transports.sqs import SqsTransport
-from letsgo_queue.transports.sqs_client import asking, make_client, neighbour_url
+from letsgo_queue.transports.sqs_client import asking, neighbour_url
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -87,10 +87,9 @@ class SqsAdmin:
         Args:
             url: The queue's URL; see `SqsTransport`.
             region: The region for URLs that do not say.
-            client: A boto3 SQS client to use instead of a new one.
+            client: A boto3 SQS client to use instead of a new one; see `SqsTransport`.
         """
-        self._client = client or make_client(url, region)
-        self._queue = SqsTransport(url, client=self._client)
+        self._queue = SqsTransport(url, region=region, client=client)
 
     @property
     def url(self) -> str:
@@ -118,9 +117,10 @@ class SqsAdmin:
             QueueUnavailable: A purge began less than 60 seconds ago: SQS allows one at a time.
         """
         with asking(self.url, "it was not purged"):
+            client = self._queue.client
             try:
-                self._client.purge_queue(QueueUrl=self.url)
-            except self._client.exceptions.PurgeQueueInProgress as error:
+                client.purge_queue(QueueUrl=self.url)
+            except client.exceptions.PurgeQueueInProgress as error:
                 raise QueueUnavailable(
                     f"queue {self.url} is being purged: SQS takes one purge in 60 seconds. Wait "
                     "until that one is over, and try again if messages are left."
@@ -176,7 +176,7 @@ class SqsAdmin:
 
     def close(self) -> None:
         """Close the client's connections."""
-        self._client.close()
+        self._queue.close()
 
     def _to_move(
         self, visit: Visit, message_ids: Collection[str] | None, limit: int | None
@@ -237,7 +237,7 @@ class SqsAdmin:
                 "queue with one. To give this queue one, set its RedrivePolicy."
             )
         return Visit(
-            self._client,
+            self._queue.client,
             url,
             source=described.attributes["QueueArn"],
             started=described.at,
@@ -246,7 +246,7 @@ class SqsAdmin:
 
     def _describe(self, url: str, names: Sequence[QueueAttributeNameType]) -> _Described:
         with asking(url, "its attributes could not be read"):
-            answer = self._client.get_queue_attributes(QueueUrl=url, AttributeNames=names)
+            answer = self._queue.client.get_queue_attributes(QueueUrl=url, AttributeNames=names)
         date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
         return _Described(
             cast("Mapping[str, str]", answer.get("Attributes", {})),

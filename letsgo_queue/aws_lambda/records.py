@@ -15,7 +15,6 @@ import time
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass, replace
-from functools import cached_property
 from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 from pydantic import BaseModel
@@ -23,6 +22,7 @@ from pydantic import BaseModel
 from letsgo_queue.attributes import MessageAttribute, spell_out
 from letsgo_queue.envelope import has_sealed_shape, is_sealed
 from letsgo_queue.errors import MessageInvalid
+from letsgo_queue.forking import cached_property
 from letsgo_queue.transports.base import OutgoingMessage, ReceivedMessage
 
 Record: TypeAlias = Mapping[str, Any]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -15,6 +14,7 @@ from typing_extensions import TypeVar
 from letsgo_queue.attributes import AttributeValue
 from letsgo_queue.errors import MessageInvalid
 from letsgo_queue.events import EnqueueResult, Listener, Listeners
+from letsgo_queue.forking import Lock
 from letsgo_queue.message import AnyMessage, MessageT, encode
 from letsgo_queue.middleware import Middleware, ResultT_co, merge
 from letsgo_queue.sending.many import Progress, send_many
@@ -59,8 +59,9 @@ class Client(Generic[ResultT_co]):
         client = Client("sqlite:///work.db")
         client.enqueue({"type": "order:new", "payload": {"order_id": "42"}})
 
-    A client opens each queue once, when it is first used, and may be shared by threads. For type
-    checkers it is generic in what `enqueue` returns, which follows from its middleware.
+    A client opens each queue once, when it is first used, and may be shared by threads. A
+    process that is forked goes on with it, on connections of its own. For type checkers it is
+    generic in what `enqueue` returns, which follows from its middleware.
     """
 
     @overload
@@ -112,7 +113,7 @@ class Client(Generic[ResultT_co]):
         self._listeners = Listeners()
         self._transports: dict[str | None, Transport] = {}
         self._threads = SendingThreads()
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     @property
     def middleware(self) -> tuple[Middleware, ...]:

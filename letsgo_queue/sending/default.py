@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable
 from typing import Unpack
 
 from letsgo_queue.events import EnqueueResult
+from letsgo_queue.forking import Lock
 from letsgo_queue.message import AnyMessage, MessageT
 from letsgo_queue.sending.client import Client, EnqueueManyOptions, EnqueueOptions
 
@@ -15,7 +15,7 @@ class _Default:
     """Holds the one default client; everything else is passed around."""
 
     client: Client | None = None
-    lock = threading.Lock()
+    lock = Lock()
 
 
 def default_client() -> Client:

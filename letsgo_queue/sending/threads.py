@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from functools import partial
 from typing import TypeVar
+
+from letsgo_queue.forking import PerProcess
 
 MAX_THREADS = 50
 """Sends at once: as many as the SQS client keeps connections."""
@@ -21,25 +23,18 @@ class SendingThreads:
     """
 
     def __init__(self) -> None:
-        self._pool = _Pool()
+        self._pool = PerProcess(partial(ThreadPoolExecutor, MAX_THREADS, "letsgo-aenqueue"))
 
     async def run(self, function: Callable[[], ResultT]) -> ResultT:
         """Call `function` on a thread, with the context variables of the caller."""
         import asyncio
 
-        pool = self._pool
-        if pool.process != os.getpid():
-            self._pool = pool = _Pool()
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(pool, copy_context().run, function)
+        return await loop.run_in_executor(self._pool.get(), copy_context().run, function)
 
     def close(self) -> None:
         """End the threads, each after the call that it is at."""
-        pool, self._pool = self._pool, _Pool()
-        pool.shutdown()
-
-
-class _Pool(ThreadPoolExecutor):
-    def __init__(self) -> None:
-        super().__init__(MAX_THREADS, "letsgo-aenqueue")
-        self.process = os.getpid()
+        pool = self._pool.made
+        if pool is not None:
+            self._pool.forget(pool)
+            pool.shutdown()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from letsgo_queue.errors import SettingsInvalid
+from letsgo_queue.forking import forks_wait
 from letsgo_queue.settings import QueueSettings, is_local_http, is_sqs
 from letsgo_queue.transports.base import Transport
 
@@ -35,7 +36,8 @@ def open_transport(
     """
     url = url or settings.url
     if url is None:
-        from letsgo_queue.transports.sqs import SqsTransport
+        with forks_wait():
+            from letsgo_queue.transports.sqs import SqsTransport
 
         return SqsTransport.of_deployment(
             settings.deployment, region=settings.region, session=session
@@ -47,19 +49,23 @@ def open_transport(
     if parts.scheme == "memory":
         if parts.query:
             raise SettingsInvalid(f"queue {url!r}: a memory:// queue takes no options in its URL.")
-        from letsgo_queue.transports.memory import MemoryTransport
+        with forks_wait():
+            from letsgo_queue.transports.memory import MemoryTransport
 
         return MemoryTransport(url)
     if parts.scheme == "sqlite":
-        from letsgo_queue.transports.sqlite import SqliteTransport
+        with forks_wait():
+            from letsgo_queue.transports.sqlite import SqliteTransport
 
         return SqliteTransport(url)
     if is_sqs(url):
-        from letsgo_queue.transports.sqs import SqsTransport
+        with forks_wait():
+            from letsgo_queue.transports.sqs import SqsTransport
 
         return SqsTransport(url, region=settings.region, session=session)
     if is_local_http(url):
-        from letsgo_queue.local_http.transport import LocalHttpTransport
+        with forks_wait():
+            from letsgo_queue.local_http.transport import LocalHttpTransport
 
         return LocalHttpTransport(url, region=settings.region)
     raise SettingsInvalid(

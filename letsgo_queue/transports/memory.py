@@ -11,6 +11,7 @@ from itertools import islice
 
 from letsgo_queue.attributes import spell_out
 from letsgo_queue.errors import LetsGoQueueError, MessageTooLarge, QueueUnavailable
+from letsgo_queue.forking import renew_in_children
 from letsgo_queue.transports.base import (
     MAX_MESSAGE_BYTES,
     OutgoingMessage,
@@ -34,7 +35,7 @@ class _Stored:
 
 
 class MemoryTransport:
-    """A queue in the memory of one process."""
+    """A queue in the memory of one process; one that is forked goes on with a copy."""
 
     fifo = False
 
@@ -59,8 +60,9 @@ class MemoryTransport:
         self._max_message_bytes = max_message_bytes
         self._clock = clock
         self._messages: dict[str, _Stored] = {}
-        self._changed = threading.Condition()
         self.dead_letters: list[ReceivedMessage] = []
+        self._start_anew()
+        renew_in_children(self._start_anew)
 
     def content_based_deduplication(self) -> bool:
         """No: this queue is not FIFO."""
@@ -142,6 +144,9 @@ class MemoryTransport:
 
     def close(self) -> None:
         """Nothing to release."""
+
+    def _start_anew(self) -> None:
+        self._changed = threading.Condition()
 
     def _send_or_refuse(self, message: OutgoingMessage) -> Sent:
         try:

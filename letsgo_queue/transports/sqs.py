@@ -24,7 +24,9 @@ from letsgo_queue.errors import (
     QueueUnavailable,
     SendFailed,
     SendUncertain,
+    SettingsInvalid,
 )
+from letsgo_queue.forking import Lock, PerProcess
 from letsgo_queue.transports.base import (
     ANY_QUEUE_BYTES,
     MAX_MESSAGE_BYTES,
@@ -94,8 +96,11 @@ class _Send(threading.local):
     may_have_arrived = False
 
 
+_send = _Send()
+
+
 class SqsTransport:
-    """An SQS queue."""
+    """An SQS queue. A forked process has a boto3 client of its own for it."""
 
     def __init__(
         self,
@@ -103,7 +108,7 @@ class SqsTransport:
         *,
         region: str | None = None,
         session: Session | None = None,
-        client: SQSClient | None = None,
+        client: SQSClient | PerProcess[SQSClient] | None = None,
     ) -> None:
         """Name a queue; nothing is asked of it yet.
 
@@ -111,18 +116,24 @@ class SqsTransport:
             url: The queue's URL. The region in it wins over `region`; a URL of another server
                 than AWS's own (a VPC endpoint, an emulator) is also where requests go.
             region: The region for URLs that do not say, where the session does not either.
-            session: The boto3 session; by default one is made from the environment.
-            client: A boto3 SQS client to use instead of a new one.
+            session: The boto3 session, from which each process makes its client; by default one is
+                made from the environment.
+            client: A boto3 SQS client to use instead of a new one. A forked process cannot use it,
+                and raises `SettingsInvalid`; give a session where processes fork. Or the clients
+                of another transport.
+
+        Raises:
+            SettingsInvalid: No client can be made so.
         """
         self.url = url
         self.fifo = url.endswith(".fifo")  # as SQS requires of their names, and of no others
-        self._client = client or make_client(url, region, session)
+        self._clients = (
+            client if isinstance(client, PerProcess) else _clients(url, region, session, client)
+        )
+        self._clients.get()
         self._attributes: Mapping[str, str] | None = None
         self._dead_letters: SqsTransport | None = None
-        self._asking = threading.Lock()
-        self._send = _Send()
-        for operation in ("SendMessage", "SendMessageBatch"):
-            self._client.meta.events.register(f"needs-retry.sqs.{operation}", self._after_attempt)
+        self._asking = Lock()
 
     @classmethod
     def of_deployment(
@@ -138,10 +149,10 @@ class SqsTransport:
         Raises:
             QueueNotFound: There is not exactly one; the text lists what was found.
         """
-        client = client or make_client(None, region, session)
-        region = client.meta.region_name
+        clients = _clients(None, region, session, client)
+        region = clients.get().meta.region_name
         try:
-            queues = _letsgo_queues(client)
+            queues = _letsgo_queues(clients.get())
         except (ClientError, BotoCoreError) as error:
             raise QueueNotFound(
                 f"no queue is set, and looking for that of LetsGo deployment {deployment!r} in "
@@ -149,13 +160,22 @@ class SqsTransport:
             ) from error
         matching = [url for url, tag in queues.items() if tag == deployment]
         if len(matching) == 1:
-            return cls(matching[0], region=region, client=client)
+            return cls(matching[0], client=clients)
         found = ", ".join(f"{url} ({LETSGO_TAG}={tag})" for url, tag in queues.items()) or "none"
         raise QueueNotFound(
             f"no queue is set, and LetsGo deployment {deployment!r} in {region} has "
             f"{len(matching)} queues named {LETSGO_PREFIX}* instead of one. Found: {found}. "
             "Set LETSGO_QUEUE_URL or LETSGO_DEPLOYMENT."
         )
+
+    @property
+    def client(self) -> SQSClient:
+        """The boto3 client of this process.
+
+        Raises:
+            SettingsInvalid: A client was given in code, and this process was forked since.
+        """
+        return self._clients.get()
 
     def content_based_deduplication(self) -> bool:
         """Whether the queue deduplicates by content; see `Transport`."""
@@ -170,8 +190,8 @@ class SqsTransport:
         """SendMessage; see `Transport.send`."""
         self._check_size(message)
         try:
-            self._send.may_have_arrived = False
-            answer = self._client.send_message(QueueUrl=self.url, **_request(message))
+            _send.may_have_arrived = False
+            answer = self.client.send_message(QueueUrl=self.url, **_request(message))
             return answer["MessageId"]
         except (ClientError, BotoCoreError) as error:
             raise self._send_error(message, error) from error
@@ -226,7 +246,7 @@ class SqsTransport:
             "VisibilityTimeout": visibility_timeout,
         }
         try:
-            answer = self._client.receive_message(**request)
+            answer = self.client.receive_message(**request)
         except (ClientError, BotoCoreError) as error:
             raise self._unavailable("no message could be received", error) from error
         # Counted from the answer: long polling hands out a message when it arrives.
@@ -236,7 +256,7 @@ class SqsTransport:
     def delete(self, message: ReceivedMessage) -> None:
         """DeleteMessage; see `Transport.delete`."""
         try:
-            self._client.delete_message(QueueUrl=self.url, ReceiptHandle=message.receipt_handle)
+            self.client.delete_message(QueueUrl=self.url, ReceiptHandle=message.receipt_handle)
         except (ClientError, BotoCoreError) as error:
             raise self._unavailable(_not_acknowledged(message), error) from error
 
@@ -249,7 +269,7 @@ class SqsTransport:
             for position, message in enumerate(messages)
         ]
         try:
-            answer = self._client.delete_message_batch(QueueUrl=self.url, Entries=entries)
+            answer = self.client.delete_message_batch(QueueUrl=self.url, Entries=entries)
         except (ClientError, BotoCoreError) as error:
             return [self._unavailable(_not_acknowledged(message), error) for message in messages]
         failed = {int(entry["Id"]): entry for entry in answer.get("Failed", [])}
@@ -304,7 +324,7 @@ class SqsTransport:
     def _dead_letter_queue(self, url: str) -> SqsTransport:
         with self._asking:
             if self._dead_letters is None:
-                self._dead_letters = SqsTransport(url, client=self._client)
+                self._dead_letters = SqsTransport(url, client=self._clients)
             return self._dead_letters
 
     def dead_letter_url(self) -> str | None:
@@ -317,7 +337,7 @@ class SqsTransport:
     def change_visibility(self, message: ReceivedMessage, seconds: int) -> None:
         """ChangeMessageVisibility; see `Transport.change_visibility`."""
         try:
-            self._client.change_message_visibility(
+            self.client.change_message_visibility(
                 QueueUrl=self.url,
                 ReceiptHandle=message.receipt_handle,
                 VisibilityTimeout=seconds,
@@ -329,7 +349,8 @@ class SqsTransport:
 
     def close(self) -> None:
         """Close the client's connections."""
-        self._client.close()
+        if self._clients.made is not None:
+            self._clients.made.close()
 
     def _send_entries(self, messages: Mapping[int, OutgoingMessage]) -> Mapping[int, Sent]:
         """One SendMessageBatch; what became of each message, by its position."""
@@ -339,8 +360,8 @@ class SqsTransport:
             for at, message in messages.items()
         ]
         try:
-            self._send.may_have_arrived = False
-            answer = self._client.send_message_batch(QueueUrl=self.url, Entries=entries)
+            _send.may_have_arrived = False
+            answer = self.client.send_message_batch(QueueUrl=self.url, Entries=entries)
         except (ClientError, BotoCoreError) as error:
             return {at: self._send_error(message, error) for at, message in messages.items()}
         sent: dict[int, Sent] = {
@@ -378,7 +399,7 @@ class SqsTransport:
                 if self.fifo:
                     names.append("ContentBasedDeduplication")
                 try:
-                    answer = self._client.get_queue_attributes(
+                    answer = self.client.get_queue_attributes(
                         QueueUrl=self.url, AttributeNames=names
                     )
                     self._attributes = cast("Mapping[str, str]", answer.get("Attributes", {}))
@@ -406,7 +427,7 @@ class SqsTransport:
         what = f"message of type {message.type!r} to {self.url}"
         if isinstance(error, ClientError) and error_code(error) in NO_SUCH_QUEUE:
             return QueueNotFound(f"{what} was not sent: the queue does not exist.")
-        if self._send.may_have_arrived:
+        if _send.may_have_arrived:
             return self._uncertain(message, explain(error))
         return SendFailed(f"{what} was not sent: {explain(error)}.", retryable=is_retryable(error))
 
@@ -416,26 +437,52 @@ class SqsTransport:
             f"{reason}. Sending it again may deliver it twice."
         )
 
-    def _after_attempt(
-        self,
-        response: tuple[AWSResponse, Mapping[str, object]] | None,
-        caught_exception: Exception | None,
-        **_: object,
-    ) -> None:
-        """Note an attempt that may have put the message on the queue; botocore may try again.
-
-        An answer of SQS below 500 says what it did, and without a connection it did nothing.
-        """
-        if response is None:
-            unanswered = isinstance(caught_exception, HTTPClientError)
-        else:
-            unanswered = response[0].status_code >= RETRYABLE_STATUS
-        self._send.may_have_arrived |= unanswered
-
     def _unavailable(
         self, consequence: str, error: ClientError | BotoCoreError
     ) -> QueueUnavailable | QueueNotFound:
         return unavailable(self.url, consequence, error)
+
+
+def _clients(
+    url: str | None, region: str | None, session: Session | None, given: SQSClient | None
+) -> PerProcess[SQSClient]:
+    """The client of each process; see `SqsTransport`."""
+
+    def make() -> SQSClient:
+        if given is not None:
+            raise SettingsInvalid(
+                f"queue {url}: its boto3 client was made by the process from which this one was "
+                "forked, and two processes that share one read each other's answers. Give the "
+                "queue a boto3 session in place of the client, or make it after the fork."
+            )
+        return _watched(make_client(url, region, session))
+
+    return PerProcess(make, None if given is None else _watched(given))
+
+
+def _watched(client: SQSClient) -> SQSClient:
+    """Have `_send` know what becomes of the client's sends."""
+    for operation in ("SendMessage", "SendMessageBatch"):
+        client.meta.events.register(
+            f"needs-retry.sqs.{operation}", _after_attempt, unique_id="letsgo-after-attempt"
+        )
+    return client
+
+
+def _after_attempt(
+    response: tuple[AWSResponse, Mapping[str, object]] | None,
+    caught_exception: Exception | None,
+    **_: object,
+) -> None:
+    """Note an attempt that may have put the message on the queue; botocore may try again.
+
+    An answer of SQS below 500 says what it did, and without a connection it did nothing.
+    """
+    if response is None:
+        unanswered = isinstance(caught_exception, HTTPClientError)
+    else:
+        unanswered = response[0].status_code >= RETRYABLE_STATUS
+    _send.may_have_arrived |= unanswered
 
 
 def _letsgo_queues(client: SQSClient) -> dict[str, str]:

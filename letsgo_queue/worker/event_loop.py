@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Awaitable
+from concurrent.futures import Future
+
+from letsgo_queue.forking import Lock, PerProcess, child_ends_here
 
 logger = logging.getLogger(__name__)
 
@@ -16,20 +19,16 @@ class EventLoopThread:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._running: _Running | None = None
+        self._lock = Lock()
+        self._running = PerProcess(_Running)
 
     def run(self, outcome: Awaitable[object]) -> None:
         """Await what an async handler returned, and raise what it raises.
 
         Call it on another thread; the handler has the context variables of that thread.
         """
-        import asyncio
-
         with self._lock:  # nothing is added to a loop that stops
-            if self._running is None:
-                self._running = _Running()
-            ended = asyncio.run_coroutine_threadsafe(_contained(outcome), self._running.loop)
+            ended = self._running.get().start(outcome)
         error = ended.result()
         if error is not None:
             raise error
@@ -37,9 +36,10 @@ class EventLoopThread:
     def stop(self) -> None:
         """Cancel what still runs, close the loop, and end its thread."""
         with self._lock:
-            if self._running is not None:
-                self._running.stop()
-                self._running = None
+            running = self._running.made
+            if running is not None:
+                running.stop()
+                self._running.forget(running)
 
 
 class _Running:
@@ -49,13 +49,18 @@ class _Running:
         import asyncio
 
         self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
-        self.loop = self._runner.get_loop()
+        self._loop = self._runner.get_loop()
         self._stopping = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="letsgo-worker-asyncio", daemon=True)
         self._thread.start()
 
+    def start(self, outcome: Awaitable[object]) -> Future[BaseException | None]:
+        import asyncio
+
+        return asyncio.run_coroutine_threadsafe(_contained(outcome), self._loop)
+
     def stop(self) -> None:
-        self.loop.call_soon_threadsafe(self._stopping.set)
+        self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join()
 
     def _run(self) -> None:
@@ -74,7 +79,8 @@ async def _contained(outcome: Awaitable[object]) -> BaseException | None:
     Returned, it reaches the handler's message as it is.
     """
     try:
-        await outcome
+        with child_ends_here():
+            await outcome
     except BaseException as error:  # noqa: BLE001  raised by `run`
         return error
     return None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import cached_property
 from inspect import Parameter
 from typing import Any, TypeAlias
 
@@ -13,6 +12,7 @@ from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
 
 from letsgo_queue.envelope import NOT_JSON
 from letsgo_queue.errors import MessageInvalid, SettingsInvalid
+from letsgo_queue.forking import cached_property
 from letsgo_queue.message import Message, types_of
 from letsgo_queue.middleware import Middleware, middleware_of
 from letsgo_queue.worker.delivery import Delivery, IncomingMessage

@@ -13,6 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from letsgo_queue.errors import LetsGoError
+from letsgo_queue.forking import renew_in_children
 from letsgo_queue.worker.delivery import IncomingMessage
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ class Heartbeat:
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        renew_in_children(self._unlock_messages)
 
     def hold(self, message: IncomingMessage) -> None:
         """Keep a message invisible until it is released.
@@ -71,6 +73,11 @@ class Heartbeat:
         self._stopping.set()
         if self._thread is not None:
             self._thread.join()
+
+    def _unlock_messages(self) -> None:
+        # A process that a handler forks may extend its message, which this may have been at.
+        for message in self._in_hand:
+            message.lock = threading.RLock()
 
     def _run(self) -> None:
         with ThreadPoolExecutor(self._concurrency, "letsgo-worker-heartbeat") as pool:

@@ -20,6 +20,7 @@ from letsgo_queue.events import (
     MessageRejected,
     MessageSkipped,
 )
+from letsgo_queue.forking import child_ends_here
 from letsgo_queue.middleware import Handle, Middleware, merge
 from letsgo_queue.transports.base import ReceivedMessage, Transport
 from letsgo_queue.worker.acknowledging import Acknowledger
@@ -205,7 +206,8 @@ class Processor:
         Raises:
             HandlerMissing: There is no handler for it.
         """
-        outcome = self._registry.scheduled(dict(event))
+        with child_ends_here():
+            outcome = self._registry.scheduled(dict(event))
         if inspect.isawaitable(outcome):
             self._event_loop.run(outcome)
 
@@ -226,7 +228,8 @@ class Processor:
         def handle(message: IncomingMessage) -> None:
             arguments = handler.arguments(message)
             message.handler_started = True
-            outcome = handler.function(*arguments)
+            with child_ends_here():
+                outcome = handler.function(*arguments)
             if inspect.isawaitable(outcome):
                 self._event_loop.run(outcome)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -16,11 +17,13 @@ def stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
     """Call `stop` on the first SIGTERM or SIGINT; a second one acts as if this were not here.
 
     Python delivers signals to the main thread only: on another thread this does nothing, and
-    whoever started the thread stops the worker.
+    whoever started the thread stops the worker. In a process that a handler forks, signals act as
+    if this were not here.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    process = os.getpid()
     previous = {number: signal.getsignal(number) for number in STOP_SIGNALS}
 
     def restore() -> None:
@@ -28,9 +31,12 @@ def stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
             if handler is not None:  # None: not set by Python, which cannot set it again
                 signal.signal(number, handler)
 
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
+    def on_signal(number: int, _frame: FrameType | None) -> None:
         restore()
-        stop()
+        if os.getpid() == process:
+            stop()
+        else:
+            signal.raise_signal(number)
 
     for number in STOP_SIGNALS:
         signal.signal(number, on_signal)

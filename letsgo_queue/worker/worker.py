@@ -12,7 +12,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from typing import Any, TypeVar, overload
 
 from pydantic import BaseModel
@@ -21,6 +20,7 @@ from letsgo_queue.aws_lambda.batches import BatchResponse
 from letsgo_queue.aws_lambda.events import LambdaEvents
 from letsgo_queue.errors import SettingsInvalid
 from letsgo_queue.events import Listener, Listeners
+from letsgo_queue.forking import cached_property, forks_wait, renew_in_children
 from letsgo_queue.middleware import Middleware, merge
 from letsgo_queue.sending.client import Client
 from letsgo_queue.sending.default import default_client
@@ -119,7 +119,8 @@ class Worker:
         self._event_loop = EventLoopThread()
         self._registry = Registry()
         self._listeners = Listeners()
-        self._stopping = threading.Event()
+        self._start_anew()
+        renew_in_children(self._start_anew)
 
     def handler(
         self, messages: type[BaseModel] | str, /, *, retry_policy: RetryPolicy | None = None
@@ -287,7 +288,8 @@ class Worker:
         Raises:
             SettingsInvalid: One cannot listen there, or waitress is not installed.
         """
-        from letsgo_queue.local_http.server import LocalHttpServer
+        with forks_wait():
+            from letsgo_queue.local_http.server import LocalHttpServer
 
         _check_range("port", port, 0, MAX_PORT)
         concurrency = self._concurrency if concurrency is None else concurrency
@@ -317,6 +319,9 @@ class Worker:
         Safe from any thread. On SQS the long poll that is under way ends first (`wait_seconds`).
         """
         self._stopping.set()
+
+    def _start_anew(self) -> None:
+        self._stopping = threading.Event()
 
     @cached_property
     def _lambda_events(self) -> LambdaEvents:

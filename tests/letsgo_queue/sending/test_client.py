@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import pickle
-import subprocess
-import sys
 import threading
 import uuid
 from collections.abc import Sequence
@@ -219,27 +217,6 @@ def test_a_client_that_is_closed_leaves_no_thread(queue: MemoryTransport) -> Non
         assert set(threading.enumerate()) - before
         client.close()
         assert not set(threading.enumerate()) - before
-
-
-FORKED = """
-import asyncio, os, signal
-from letsgo_queue import Client
-
-client = Client("memory://")
-asyncio.run(client.aenqueue({"type": "a"}))
-while not client._threads._pool._idle_semaphore._value:  # its thread waits for the next call
-    pass
-child = os.fork()
-if child == 0:
-    signal.alarm(20)  # the threads of the parent are not here, and a call given to them never ends
-    asyncio.run(client.aenqueue({"type": "a"}))
-    os._exit(0)
-raise SystemExit(os.waitpid(child, 0)[1])
-"""
-
-
-def test_a_forked_process_has_threads_of_its_own() -> None:
-    subprocess.run([sys.executable, "-W", "ignore", "-c", FORKED], check=True)
 
 
 def test_aenqueue_raises_what_enqueue_raises(client: Client) -> None:

@@ -324,7 +324,7 @@ def test_doubt_about_one_send_does_not_last(
     ],
 )
 def test_url_says_region_and_endpoint(url: str, region: str, endpoint: str) -> None:
-    meta = SqsTransport(url, region="ap-south-1")._client.meta
+    meta = SqsTransport(url, region="ap-south-1").client.meta
 
     assert (meta.region_name, meta.endpoint_url) == (region, endpoint)
 
