@@ -5,23 +5,22 @@ On the sending side the hooks are separate, so that a batch can run them for man
     before_send ──> the queue accepts ──> after_send
          └──────────> anything fails ───> send_failed
 
-Around the handler, one hook wraps the rest: it calls on, or does not, and sees what is raised.
+Around the handler one hook is a generator. It yields once, and the rest of the way runs there: other
+middleware, and the handler, sync or async. It sees what they raise. One definition serves both kinds
+of handler.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Generic, TypeAlias, cast
+from typing import ClassVar, Generic, cast
 
 from typing_extensions import TypeVar
 
 from letsgo_queue.events import EnqueueResult, Event
 from letsgo_queue.transports.base import OutgoingMessage, Transport
 from letsgo_queue.worker.delivery import IncomingMessage
-
-Handle: TypeAlias = Callable[[IncomingMessage], None]
-"""The rest of the way to the handler, and the handler."""
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., object])
 
@@ -76,13 +75,30 @@ class Middleware(Generic[ResultT_co]):
     def send_failed(self, message: OutgoingMessage, error: Exception) -> None:
         """Undo `before_send`: the message was not sent, or nobody knows (`SendUncertain`)."""
 
-    def handle(self, message: IncomingMessage, call_next: Handle) -> None:
-        """Handle a message: `call_next(message)` goes on to the handler.
+    def handle(self, message: IncomingMessage) -> Iterator[None]:
+        """Surround the handling of a message.
 
-        Returning acknowledges the message, with or without the handler having run; raising leaves
-        it to the queue's retries.
+            def handle(self, message):
+                started = time.monotonic()
+                try:
+                    yield
+                finally:
+                    measure(message.type, time.monotonic() - started)
+
+        The rest of the way runs at the `yield`; what it raises is raised there. A generator that
+        ends without it settles the message: it is acknowledged, and its handler does not run.
         """
-        call_next(message)
+        del message
+        yield
+
+    def blocks(self, message: IncomingMessage) -> bool:
+        """Whether `handle` may wait for something while it surrounds this message.
+
+        For an async handler it then runs on a thread, so that the event loop stays free. For a sync
+        one it makes no difference.
+        """
+        del message
+        return True
 
 
 def use_middleware(*middleware: Middleware) -> Callable[[FunctionT], FunctionT]:
