@@ -32,6 +32,7 @@ lint: $(VENV)/.dev ## ruff: rules and format
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 
+# The Python of README, docs and examples is checked by tests/docs/test_types.py.
 types: $(VENV)/.dev ## mypy, strict
 	$(BIN)/mypy
 

@@ -288,19 +288,19 @@ class _Call:
         """The argument that is the event or the record."""
         if self._form != "by type":
             return self._first_argument()
-        candidates = [
-            (at, value)
+        candidates = {
+            at: value
             for at, value in self._looked_at.items()
             if records_in(value) or is_record(value)
-        ]
-        to_open = [each for each in candidates if _must_open(opener, each[1])]
+        }
+        to_open = [each for each in candidates.items() if _must_open(opener, each[1])]
         if len(to_open) > 1:
             raise RecordUnsupported(
                 f"{_name(self._function)} was called with {len(to_open)} arguments that have to be "
                 "opened. Say which with @unwrap_event or @unwrap_record: the first argument."
             )
         for at, value in self._looked_at.items():
-            if at not in dict(to_open) and holds_sealed(value):
+            if at not in candidates and holds_sealed(value):
                 raise RecordUnsupported(
                     f"{_name(self._function)} was called with a claim check that is no SQS event "
                     "and no record of one, so it cannot be opened here. Give the function the "

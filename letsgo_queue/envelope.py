@@ -40,16 +40,20 @@ _ESCAPED_MARKER = re.compile(
 _ESCAPED_MARKER_IN_BYTES = re.compile(_ESCAPED_MARKER.pattern.encode(), re.IGNORECASE)
 
 
-def type_of(body: str) -> str:
+def type_of(body: str, *, whole: bool = False) -> str:
     """The type of a message from the queue.
 
     Where the body starts with its type, only what could contradict it is looked at: whether the
     rest is JSON is left to whoever reads it.
 
+    Args:
+        body: The body.
+        whole: Whether to read all of it, to be sure that it is JSON.
+
     Raises:
         MessageInvalid: The body is not a JSON object with a string `type`.
     """
-    leading = _LEADING_TYPE.match(body)
+    leading = None if whole else _LEADING_TYPE.match(body)
     if leading and body.find('"type"', leading.end()) < 0 and not mentions_claim_check(body):
         return leading[1]
     fields = _fields(body)
@@ -113,8 +117,9 @@ def holds_sealed(value: object, *, depth: int = DEEPEST_ENVELOPE) -> bool:
         depth: How deep to look into it.
     """
     if isinstance(value, str | bytes):
-        named = CLAIM_CHECK in value if isinstance(value, str) else CLAIM_CHECK.encode() in value
-        value = _fields(value) if named else None
+        if not (CLAIM_CHECK in value if isinstance(value, str) else CLAIM_CHECK.encode() in value):
+            return False
+        value = _fields(value)
     if isinstance(value, Mapping):
         if has_sealed_shape(value):
             return True

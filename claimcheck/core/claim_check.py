@@ -338,12 +338,14 @@ class ClaimCheck:
             ClaimStoreError: The store refused, or did not answer.
         """
         sealed = self._read(body, message_id)
+        if sealed is None and once is None:
+            return Opened(body, "inline")  # most messages: random bytes for a lease would cost more
         lease = Lease(
             lease_id or new_lease_id(),
             # A lease that has ended would hold the claim from nobody.
             lease_seconds if lease_seconds and lease_seconds > 0 else self._lease_seconds,
         )
-        what = f"message {message_id or '(no id)'}"
+        what = _named(message_id)
         if sealed is not None:
             what += f" of type {sealed.type!r}"
             if isinstance(sealed.ticket, StoredTicket):
@@ -361,16 +363,16 @@ class ClaimCheck:
 
     def _read(self, body: str, message_id: str | None) -> SealedMessage | None:
         """The ticket in a body, if it is one that this claim check accepts."""
-        what = f"message {message_id or '(no id)'}"
         try:
             sealed = tickets.read(body, max_size=self._max_size)
         except TicketInvalid as error:
-            raise type(error)(f"{what}: {error}.") from None
+            raise type(error)(f"{_named(message_id)}: {error}.") from None
         signer = self._signer
         if sealed and signer and not signer.accepts(sealed.type, sealed.ticket):
             raise TicketForged(
-                f"{what} of type {sealed.type!r}: its ticket is not signed with a key that this "
-                "worker has. Where the sender is one of yours, give both the same signing_key."
+                f"{_named(message_id)} of type {sealed.type!r}: its ticket is not signed with a "
+                "key that this worker has. Where the sender is one of yours, give both the same "
+                "signing_key."
             )
         return sealed
 
@@ -382,7 +384,7 @@ class ClaimCheck:
         # Each part may be freed once it is read, unless it may have to be written again.
         kept = [*parts] if purge == "before" else []
         try:
-            text = _unpack(what, sealed, parts)
+            text = unpack(what, sealed, parts)
         except BaseException:
             claim.settle(succeeded=False)
             raise
@@ -401,6 +403,11 @@ class ClaimCheck:
         if self._inline_limit is not None:
             return self._inline_limit
         return (queue_limit() if queue_limit else None) or ANY_QUEUE_BYTES
+
+
+def _named(message_id: str | None) -> str:
+    """A message, for errors."""
+    return f"message {message_id or '(no id)'}"
 
 
 def unpack_carried(what: str, sealed: SealedMessage, ticket: CarriedTicket) -> str:
@@ -423,11 +430,21 @@ def unpack_carried(what: str, sealed: SealedMessage, ticket: CarriedTicket) -> s
         raise ClaimCorrupted(
             f"{what}: the data in its ticket is not what was sealed (its SHA-256 differs)."
         )
-    return _unpack(what, sealed, [data])
+    return unpack(what, sealed, [data])
 
 
-def _unpack(what: str, sealed: SealedMessage, parts: list[bytes]) -> str:
-    """The body in the encoded bytes, which are taken out of the list."""
+def unpack(what: str, sealed: SealedMessage, parts: list[bytes]) -> str:
+    """The body in encoded bytes, which are taken out of the list.
+
+    Args:
+        what: The message, for errors.
+        sealed: The message as it travelled.
+        parts: The bytes.
+
+    Raises:
+        ClaimCorrupted: The bytes are not a body of the ticket's size.
+        TicketInvalid: The type inside is another.
+    """
     try:
         text = decode(sealed.ticket.encoding, parts, sealed.ticket.size)
     except ClaimCorrupted as error:

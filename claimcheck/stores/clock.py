@@ -20,6 +20,9 @@ from email.utils import parsedate_to_datetime
 
 logger = logging.getLogger(__name__)
 
+SLOWEST_ANSWER_SECONDS = 2.0
+"""An answer that took longer says too little: the request may have been sent more than once."""
+
 TOLERATED_DRIFT_SECONDS = 1.0
 WARN_OFFSET_SECONDS = 5.0
 
@@ -90,10 +93,12 @@ class ServerClock:
         """Learn the time from an answer.
 
         Args:
-            date: Its `Date` header. Without one the server's time is taken for this machine's.
+            date: Its `Date` header. Where there is none, this machine's time must do.
             sent: When the request was sent: a `moment`.
             received: When the answer was there: a `moment`.
         """
+        if received - sent > SLOWEST_ANSWER_SECONDS:
+            return
         wall = self._wall() - self._monotonic()
         second = _seconds(date)
         if second is None:

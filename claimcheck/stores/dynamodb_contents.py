@@ -129,8 +129,8 @@ class DynamoDBReading:
         self._lock = threading.Lock()
         self._cancelled = False
         self._begun: dict[int, Call[Item | None]] = {}
-        self._begin([1] if parts > 1 else [])
         self._first = calls.start(self._get_first)
+        self._begin([1] if parts > 1 else [])
 
     def result(self) -> Contents | None:
         """Wait for all parts; see `Reading.result`. Ask once."""

@@ -44,14 +44,14 @@ class DynamoDBRecords(DynamoDBOpening):
 
     def acquire(self, key: str, lease: Lease, *, take_over: bool = False) -> Record | None:
         """Make a record ours; see `RecordStore.acquire`."""
-        self._learn_the_time(key)
+        self._learn_the_time(key, "acquired")
         condition = _FREE_TO_TAKE_OVER if take_over else _FREE
         refusal = self._update(key, _ACQUIRE, condition, lease, "acquired")
         return None if refusal is None else self._record(refusal.item)
 
     def extend(self, key: str, lease: Lease) -> bool:
         """Have our lease end later; see `RecordStore.extend`."""
-        self._learn_the_time(key)
+        self._learn_the_time(key, "extended")
         return self._update(key, _EXTEND, _OURS_NOW, lease, "extended") is None
 
     def hand_over(self, key: str, lease_id: str) -> bool:
@@ -108,12 +108,12 @@ class DynamoDBRecords(DynamoDBOpening):
         return {name: values[name] for name in re.findall(r":\w+", expressions)}
 
     def _record(self, item: Item) -> Record:
-        until = number_in(item, "lease_until")
-        # A receipt has no lease.
-        return Record(cast("State", text_in(item, "state")), until - self.now() if until else 0.0)
+        state = cast("State", text_in(item, "state") or "leased")
+        until = number_in(item, "lease_until")  # which a receipt has not
+        return Record(state, until - self.now() if until else 0.0)
 
-    def _learn_the_time(self, key: str) -> None:
+    def _learn_the_time(self, key: str, changed: str) -> None:
         """Ask for the record where DynamoDB's time is not known: the answer says it."""
         if self._clock is None and not self._server_clock.known:
-            failed = f"record {key} was not looked up"
+            failed = f"record {key} was not {changed}"
             self._opened().items.get(key, consistent=False, failed=failed)

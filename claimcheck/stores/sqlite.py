@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from claimcheck.errors import ClaimStoreUnavailable
+from claimcheck.errors import ClaimStoreError, ClaimStoreUnavailable
 from claimcheck.stores.base import RECORD_SECONDS, ClaimFacts, Contents, Lease, Record
 from claimcheck.stores.labels import store_label
 from claimcheck.stores.reading import LateReading
-from letsgo_queue.sqlite import Schema, SqliteFile
+from letsgo_queue.sqlite import Schema, SqliteFile, is_retryable
 
 SCHEMA_VERSION = 1
 
@@ -236,6 +236,5 @@ class SqliteClaimStore:
             with self._file.transaction(begin) as connection:
                 yield connection
         except sqlite3.Error as error:
-            raise ClaimStoreUnavailable(
-                f"claim store {self.url}: {failed}: {self._file.explain(error)}"
-            ) from error
+            kind = ClaimStoreUnavailable if is_retryable(error) else ClaimStoreError
+            raise kind(f"claim store {self.url}: {failed}: {self._file.explain(error)}") from error

@@ -57,16 +57,13 @@ class SqsRecord:
 
     Attributes:
         original: The record as it came; it is never changed.
+        body: Its body: text, or whatever somebody parsed that to.
     """
 
     def __init__(self, original: object) -> None:
         """Look at a record."""
         self.original = original
-
-    @cached_property
-    def body(self) -> object:
-        """Its body: text, or whatever somebody parsed that to."""
-        return _first(self.original, _BODY)
+        self.body: object = _first(original, _BODY)
 
     @cached_property
     def is_sealed(self) -> bool:
@@ -164,8 +161,9 @@ def is_scheduled(event: object) -> bool:
 
 def is_record(value: object) -> bool:
     """Whether a value may be a record: it has a body, and no `type`, which every message has."""
-    has_body = any(_has(value, name) for name in _BODY)
-    return has_body and not (isinstance(value, Mapping) and "type" in value)
+    if isinstance(value, Mapping):
+        return ("body" in value or "Body" in value) and "type" not in value
+    return hasattr(value, "body") or hasattr(value, "Body")
 
 
 def records_in(event: object) -> Sequence[object] | None:
@@ -296,4 +294,7 @@ def _get(thing: object, name: str) -> Any:
 
 
 def _first(thing: object, names: Sequence[str]) -> Any:
-    return next((found for name in names if (found := _get(thing, name)) is not None), None)
+    for name in names:
+        if (found := _get(thing, name)) is not None:
+            return found
+    return None

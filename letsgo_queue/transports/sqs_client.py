@@ -13,7 +13,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as BotocoreConnectionError
 
-from letsgo_queue import aws_client
+from letsgo_queue.aws_client import make_client as make_aws_client
 from letsgo_queue.errors import QueueNotFound, QueueUnavailable
 from letsgo_queue.settings import region_in
 
@@ -56,7 +56,7 @@ def make_client(url: str | None, region: str | None, session: Session | None = N
         region = region_in(url) or region
         if not _DEFAULT_ENDPOINT.fullmatch(parts.hostname or ""):
             endpoint = f"{parts.scheme}://{parts.netloc}"
-    return aws_client.make_client(
+    return make_aws_client(
         "sqs",
         session,
         region=region,

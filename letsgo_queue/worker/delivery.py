@@ -11,14 +11,17 @@ from typing import TypedDict
 
 from letsgo_queue.attributes import MessageAttribute
 from letsgo_queue.envelope import is_sealed, type_of
-from letsgo_queue.errors import LetsGoError, MessageInvalid
+from letsgo_queue.errors import LetsGoError, MessageInvalid, QueueUnavailable
 from letsgo_queue.events import Event
 from letsgo_queue.transports.base import MAX_VISIBILITY_SECONDS, ReceivedMessage, Transport
-from letsgo_queue.worker.retries import RetryPolicy
+from letsgo_queue.worker.retries import RetryPolicy, doubled
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
 """How long a message waits that could not be opened: longer with each try."""
+
+RECEIVE_SECONDS = 1.0
+"""How long a message may have been on its way from the queue to the worker."""
 
 
 class Facts(TypedDict):
@@ -51,7 +54,7 @@ class IncomingMessage:
         invisible_until: When it can be received again (on the monotonic clock); None if unknown.
         visibility_timeout: Seconds that the heartbeat extends it by.
         extension_due: When the heartbeat extends it next (on the monotonic clock).
-        is_over: Whether it is settled, and must not be extended any more.
+        is_over: Whether it is settled, so that nobody extends it any more.
         lock: Held while its visibility changes.
     """
 
@@ -178,17 +181,45 @@ class IncomingMessage:
         """Call `follower(seconds)` whenever it is kept invisible for `seconds` from now."""
         self._followers = (*self._followers, follower)
 
-    def extend(self, seconds: int) -> None:
-        """Keep it invisible for `seconds` from now, and tell those who follow.
+    @property
+    def longest_extension(self) -> int:
+        """Seconds from now for which it can still be kept invisible.
+
+        SQS allows 12 hours, which it counts from the receive.
+        """
+        in_hand = self.seconds_in_hand + RECEIVE_SECONDS
+        return max(math.floor(MAX_VISIBILITY_SECONDS - in_hand), 0)
+
+    def extend(self, seconds: float) -> int:
+        """Keep it invisible for `seconds` from now, as far as SQS allows, and tell who follows.
+
+        Returns:
+            The seconds, rounded up, or fewer where that is all that SQS allows.
 
         Raises:
             QueueUnavailable: The queue could not be told, or the delivery is no longer ours.
         """
         with self.lock:
-            self.transport.change_visibility(self.received, seconds)
-            self.invisible_until = time.monotonic() + seconds
+            granted = min(math.ceil(seconds), self.longest_extension)
+            if self.is_over or granted < 1:
+                why = "it is settled" if self.is_over else "its 12 hours are over"
+                raise QueueUnavailable(
+                    f"message {self.message_id} cannot be extended: {why}.", retryable=False
+                )
+            self.transport.change_visibility(self.received, granted)
+            self.invisible_until = time.monotonic() + granted
             for follower in self._followers:
-                follower(seconds)
+                follower(granted)
+        return granted
+
+    def end(self) -> None:
+        """Let nobody extend it any more.
+
+        An extension that is under way ends first: after this one it would hide a message that is to
+        come again.
+        """
+        with self.lock:
+            self.is_over = True
 
     def next_try(self, error: LetsGoError) -> float | None:
         """Seconds to hold it before it is tried again; None where it fails for `error` now.
@@ -197,13 +228,14 @@ class IncomingMessage:
         """
         if self.handler_started:
             return None
-        pause = min(FIRST_PAUSE_SECONDS * 2.0**self._tries, LONGEST_PAUSE_SECONDS)
+        pause = doubled(FIRST_PAUSE_SECONDS, self._tries, LONGEST_PAUSE_SECONDS)
         if error.retry_after is not None:
             pause = max(error.retry_after, FIRST_PAUSE_SECONDS)
         if self.seconds_in_hand + pause > error.patience:
             return None
         self._tries += 1
         self.body = self.received.body
+        self._followers = ()
         return pause
 
 
@@ -256,20 +288,21 @@ class Delivery:
         return self._message.context
 
     def extend(self, seconds: float) -> None:
-        """Keep the message from other workers for `seconds` from now, for long work.
+        """Keep the message from other workers for `seconds` from now.
+
+        A worker that polls does this by itself while the handler runs.
 
         Args:
-            seconds: 0 to 43,200 (SQS's 12 hours), rounded up. SQS counts its 12 hours from the
-                receive, so a longer request is cut to what is left of them.
+            seconds: Above 0, up to 43,200 (SQS's 12 hours), rounded up. SQS counts its 12 hours
+                from the receive: a longer request is cut to the rest of them.
 
         Raises:
             MessageInvalid: `seconds` is out of range.
             QueueUnavailable: The queue could not be told, or the delivery is no longer ours.
         """
-        if not 0 <= seconds <= MAX_VISIBILITY_SECONDS:
+        if not 0 < seconds <= MAX_VISIBILITY_SECONDS:
             raise MessageInvalid(
-                f"message {self.message_id}: it cannot be extended by {seconds} s, SQS takes 0 to "
-                f"{MAX_VISIBILITY_SECONDS:,}."
+                f"message {self.message_id} cannot be extended by {seconds} s: give more than 0, "
+                f"up to {MAX_VISIBILITY_SECONDS:,}. Retry(delay=0) has it delivered again at once."
             )
-        left = MAX_VISIBILITY_SECONDS - self._message.seconds_in_hand
-        self._message.extend(max(min(math.ceil(seconds), math.floor(left)), 0))
+        self._message.extend(seconds)

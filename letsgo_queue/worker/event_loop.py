@@ -2,68 +2,79 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import asyncio
+logger = logging.getLogger(__name__)
 
 
 class EventLoopThread:
-    """An event loop on a thread of its own, started when first used."""
+    """An event loop on a thread of its own, started when a handler first needs it.
+
+    asyncio is loaded then: a worker whose handlers are all sync does without.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
+        self._running: _Running | None = None
 
-    def run(self, outcome: Awaitable[None]) -> None:
-        """Await what an async handler returned, raising what it raises. Call on another thread."""
+    def run(self, outcome: Awaitable[object]) -> None:
+        """Await what an async handler returned, and raise what it raises.
+
+        Call it on another thread; the handler has the context variables of that thread.
+        """
         import asyncio
 
-        stopped = asyncio.run_coroutine_threadsafe(_contained(outcome), self._started()).result()
-        if stopped is not None:
-            raise stopped
+        with self._lock:  # nothing is added to a loop that stops
+            if self._running is None:
+                self._running = _Running()
+            ended = asyncio.run_coroutine_threadsafe(_contained(outcome), self._running.loop)
+        error = ended.result()
+        if error is not None:
+            raise error
 
     def stop(self) -> None:
-        """Stop the loop, if it was started; what still runs on it is cancelled."""
+        """Cancel what still runs, close the loop, and end its thread."""
+        with self._lock:
+            if self._running is not None:
+                self._running.stop()
+                self._running = None
+
+
+class _Running:
+    """A loop, and the thread that it runs on."""
+
+    def __init__(self) -> None:
         import asyncio
 
-        with self._lock:
-            if self._loop is not None and self._thread is not None:
-                asyncio.run_coroutine_threadsafe(_cancel_others(), self._loop).result()
-                self._loop.call_soon_threadsafe(self._loop.stop)
-                self._thread.join()
-                self._loop.close()
-                self._loop = self._thread = None
+        self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+        self.loop = self._runner.get_loop()
+        self._stopping = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="letsgo-worker-asyncio", daemon=True)
+        self._thread.start()
 
-    def _started(self) -> asyncio.AbstractEventLoop:
-        import asyncio
+    def stop(self) -> None:
+        self.loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join()
 
-        with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(
-                    target=self._loop.run_forever, name="letsgo-worker-asyncio", daemon=True
-                )
-                self._thread.start()
-            return self._loop
-
-
-async def _cancel_others() -> None:
-    import asyncio
-
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
+    def _run(self) -> None:
+        with self._runner:
+            while not self._stopping.is_set():
+                try:
+                    self._runner.run(self._stopping.wait())
+                except (SystemExit, KeyboardInterrupt):
+                    # A task that a handler started, and did not await: asyncio ends the loop.
+                    logger.exception("a task of an async handler tried to end the worker")
 
 
-async def _contained(outcome: Awaitable[None]) -> SystemExit | KeyboardInterrupt | None:
-    """Keep from the event loop what would end it, and all that runs on it."""
+async def _contained(outcome: Awaitable[object]) -> BaseException | None:
+    """What a handler raised, SystemExit included, which would end the loop and all that runs on it.
+
+    Returned, it reaches the handler's message as it is.
+    """
     try:
         await outcome
-    except (SystemExit, KeyboardInterrupt) as stopped:
-        return stopped
+    except BaseException as error:  # noqa: BLE001  raised by `run`
+        return error
     return None

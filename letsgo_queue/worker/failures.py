@@ -17,7 +17,6 @@ import math
 
 from letsgo_queue.errors import LetsGoError, Reject, Retry
 from letsgo_queue.events import MessageFailed, MessageRejected
-from letsgo_queue.transports.base import MAX_VISIBILITY_SECONDS
 from letsgo_queue.worker.delivery import IncomingMessage
 
 logger = logging.getLogger(__name__)
@@ -93,6 +92,4 @@ def _delay(message: IncomingMessage, error: BaseException) -> int | None:
         delay = message.policy.delay(message.received.receive_count)
     else:
         return None
-    # SQS counts its 12 hours from when the message was received.
-    most = MAX_VISIBILITY_SECONDS - math.ceil(message.seconds_in_hand)
-    return max(min(math.ceil(delay), most), 0)
+    return min(math.ceil(delay), message.longest_extension)

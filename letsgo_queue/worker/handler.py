@@ -25,8 +25,8 @@ _MAX_PROBLEMS = 10
 _MESSAGE_ONLY = 1
 _MESSAGE_AND_DELIVERY = 2
 
-_UNRESOLVED = (NameError, AttributeError, TypeError, SyntaxError)
-"""What an annotation raises that cannot be evaluated."""
+_UNUSABLE = (NameError, AttributeError, TypeError, SyntaxError, PydanticUserError)
+"""What an annotation raises that cannot be evaluated, or not be validated against."""
 
 
 class Handler:
@@ -70,7 +70,7 @@ class Handler:
             or names[0] == "delivery"
             or "message" in names[1:]
         ):
-            raise self._wrong_signature()
+            raise self._wrong_signature(_names_only(inspect.signature(function)))
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise SettingsInvalid(
                 f"handler {self.name} is a generator: calling it would run nothing. Remove its "
@@ -78,7 +78,7 @@ class Handler:
             )
         self._takes_delivery = len(parameters) == _MESSAGE_AND_DELIVERY
         self._message_parameter = names[0]
-        with suppress(*_UNRESOLVED):  # `adapter` says so, when the worker starts
+        with suppress(*_UNUSABLE):  # `adapter` says so, when the worker starts
             self._annotation()
 
     @property
@@ -110,7 +110,7 @@ class Handler:
         """
         try:
             return TypeAdapter(self._annotation())
-        except (*_UNRESOLVED, PydanticUserError) as error:
+        except _UNUSABLE as error:
             raise SettingsInvalid(
                 f"handler {self.name}: its annotations cannot be used: {error} What they name must "
                 "be there when the worker runs (not only under TYPE_CHECKING), and be something "
@@ -121,7 +121,7 @@ class Handler:
         signature = inspect.signature(self.function, eval_str=True)
         annotation = signature.parameters[self._message_parameter].annotation
         if annotation is Delivery:
-            raise self._wrong_signature()
+            raise self._wrong_signature(f"({self._message_parameter}: Delivery)")
         if annotation is Parameter.empty or annotation is Message:
             return self._model or Message[Any]
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
@@ -134,17 +134,9 @@ class Handler:
                 )
         return annotation
 
-    def _wrong_signature(self) -> SettingsInvalid:
-        signature = inspect.signature(self.function)
-        names = signature.replace(
-            parameters=[
-                parameter.replace(annotation=Parameter.empty, default=Parameter.empty)
-                for parameter in signature.parameters.values()
-            ],
-            return_annotation=inspect.Signature.empty,
-        )
+    def _wrong_signature(self, takes: object) -> SettingsInvalid:
         return SettingsInvalid(
-            f"handler {self.name} takes {names}: a handler takes (message) or (message, delivery)."
+            f"handler {self.name} takes {takes}: a handler takes (message) or (message, delivery)."
         )
 
     def _decode(self, incoming: IncomingMessage) -> object:
@@ -190,6 +182,15 @@ class Handler:
         ]
         more = len(errors) - len(named)
         return "; ".join([*named, *([f"and {more:,} more"] if more else [])])
+
+
+def _names_only(signature: inspect.Signature) -> inspect.Signature:
+    return inspect.Signature(
+        [
+            parameter.replace(annotation=Parameter.empty, default=Parameter.empty)
+            for parameter in signature.parameters.values()
+        ]
+    )
 
 
 def name_of(function: Callable[..., object]) -> str:

@@ -1,4 +1,4 @@
-"""The heartbeat: keeps messages invisible for as long as their handlers run.
+"""The heartbeat: keeps messages invisible for as long as they are in hand.
 
 Whenever half of its visibility timeout has passed, a message is extended by as much again; the
 lease of its claim follows. SQS allows 12 hours in all.
@@ -13,20 +13,22 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from letsgo_queue.errors import LetsGoError
-from letsgo_queue.transports.base import MAX_VISIBILITY_SECONDS
 from letsgo_queue.worker.delivery import IncomingMessage
 
 logger = logging.getLogger(__name__)
 
+LOOK_SECONDS = 0.2
+"""How often the heartbeat looks for messages that are due."""
+
 RETRY_SECONDS = 1.0
-"""How soon an extension that failed is tried again, while there is time left."""
+"""How soon an extension that failed is tried again."""
 
 
 class Heartbeat:
     """Extends the messages in hand.
 
-    One thread watches for those that are due, and others extend them, so that a slow answer to one
-    extension makes no other message wait. All are started when first needed.
+    One thread looks for messages that are due, and others extend them: a slow answer to one
+    extension makes no other message wait. All start when they are first needed.
     """
 
     def __init__(self, concurrency: int) -> None:
@@ -37,9 +39,9 @@ class Heartbeat:
         """
         self._concurrency = concurrency
         self._in_hand: set[IncomingMessage] = set()
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self._wakes_at = math.inf
 
     def hold(self, message: IncomingMessage) -> None:
         """Keep a message invisible until it is released.
@@ -51,83 +53,65 @@ class Heartbeat:
             return
         message.visibility_timeout = timeout
         message.extension_due = time.monotonic() + timeout / 2
-        with self._changed:
+        with self._lock:
             self._in_hand.add(message)
             if self._thread is None:
                 self._thread = threading.Thread(
                     target=self._run, name="letsgo-worker-heartbeat", daemon=True
                 )
                 self._thread.start()
-            elif message.extension_due < self._wakes_at:
-                self._changed.notify()
 
     def release(self, message: IncomingMessage) -> None:
-        """Extend a message no more.
-
-        Waits for an extension under way: one after the end would hide a message that is to come
-        again.
-        """
-        with message.lock:
-            message.is_over = True
-        with self._changed:
+        """Look after a message no more."""
+        with self._lock:
             self._in_hand.discard(message)
 
     def stop(self) -> None:
-        """End the thread, once no message is in hand any more."""
-        with self._changed:
-            thread, self._thread = self._thread, None
-            self._changed.notify()
-        if thread is not None:
-            thread.join()
+        """End the threads."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
 
     def _run(self) -> None:
         with ThreadPoolExecutor(self._concurrency, "letsgo-worker-heartbeat") as pool:
-            while due := self._wait_for_due():
-                for message in due:
+            while not self._stopping.wait(LOOK_SECONDS):
+                for message in self._due():
                     pool.submit(self._extend, message)
 
-    def _wait_for_due(self) -> list[IncomingMessage]:
-        """The messages whose time has come; none at the end."""
-        with self._changed:
-            while self._thread is not None:
-                now = time.monotonic()
-                if due := [each for each in self._in_hand if each.extension_due <= now]:
-                    for message in due:
-                        message.extension_due = math.inf  # until it has been extended
-                    return due
-                self._wakes_at = min(
-                    (each.extension_due for each in self._in_hand), default=math.inf
-                )
-                self._changed.wait(None if self._wakes_at == math.inf else self._wakes_at - now)
-            return []
+    def _due(self) -> list[IncomingMessage]:
+        now = time.monotonic()
+        with self._lock:
+            due = [message for message in self._in_hand if message.extension_due <= now]
+        for message in due:
+            message.extension_due = math.inf  # until it has been extended
+        return due
 
     def _extend(self, message: IncomingMessage) -> None:
         with message.lock:
             if message.is_over:
                 return
-            half = message.visibility_timeout / 2
-            left = message.seconds_invisible or 0.0
-            # A handler may have extended it by itself.
-            due_in = left - half if left > half else self._extend_now(message)
-        with self._changed:
+            due_in = self._extend_now(message)
             message.extension_due = time.monotonic() + due_in
-            self._changed.notify()
 
     def _extend_now(self, message: IncomingMessage) -> float:
         """Extend a message; in how many seconds it is due again."""
-        timeout = message.visibility_timeout
-        # SQS refuses what goes beyond 12 hours from the receive.
-        most = math.floor(MAX_VISIBILITY_SECONDS - message.seconds_in_hand)
-        if most < 1:
+        half = message.visibility_timeout / 2
+        left = message.seconds_invisible or 0.0
+        if left > half:  # its handler extended it
+            return left - half
+        if message.longest_extension < 1:
             return math.inf
         try:
-            message.extend(min(math.ceil(timeout), most))
+            granted = message.extend(message.visibility_timeout)
         except LetsGoError as error:
             logger.warning(
-                "message %s could not be kept invisible while its handler runs, and may be "
-                "delivered to another worker: %s",
+                "message %s could not be kept invisible, and may be delivered to another worker: "
+                "%s",
                 message.message_id,
                 error,
             )
             return RETRY_SECONDS if error.retryable else math.inf
-        return timeout / 2 if timeout < most else math.inf
+        except Exception:  # a defect of a transport or a store; without this none would try again
+            logger.exception("message %s could not be kept invisible", message.message_id)
+            return RETRY_SECONDS
+        return half if granted >= message.visibility_timeout else math.inf

@@ -12,19 +12,21 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from letsgo_queue.errors import LetsGoError, QueueUnavailable
 from letsgo_queue.transports.base import MAX_BATCH, ReceivedMessage, Transport
 from letsgo_queue.worker.delivery import IncomingMessage
 from letsgo_queue.worker.processing import Processor
+from letsgo_queue.worker.retries import doubled
 from letsgo_queue.worker.threads import HandlerThreads
 
 logger = logging.getLogger(__name__)
 
+FIRST_PAUSE_SECONDS = 1.0
 MAX_PAUSE_SECONDS = 30.0
-"""The longest pause between two attempts to reach a queue that does not answer."""
+"""The shortest and the longest pause before a queue that did not answer is asked again."""
 
 EMPTY_PAUSE_SECONDS = 0.05
 """The pause, while handlers run, before an empty queue is asked again."""
@@ -127,8 +129,9 @@ class Poller:
             self._ended = True
             # What is given back while a receiver asks would come to it again, and use up receives.
             self._wait_for_receivers()
-            self._give_back()
-            self._handlers.join()
+            self._give_back((0.0, message) for message in self._too_late)
+            self._give_back(self._handlers.close())
+            self._give_back(self._handlers.join())
         if self._error is not None:
             raise self._error
 
@@ -238,7 +241,7 @@ class Poller:
         except QueueUnavailable as error:
             if not (self._reached or error.retryable):
                 raise
-            pause = min(2.0**self._failures, MAX_PAUSE_SECONDS)
+            pause = doubled(FIRST_PAUSE_SECONDS, self._failures, MAX_PAUSE_SECONDS)
             self._failures += 1
             logger.warning("%s Trying again in %.0f s.", error, pause)
             self._stopping.wait(pause)
@@ -256,11 +259,12 @@ class Poller:
         if self._room() or self._is_over():
             self._changed.notify_all()
 
-    def _give_back(self) -> None:
-        """Have messages that were not begun delivered again."""
-        rest = [(0.0, message) for message in self._too_late]
-        for seconds, message in (*rest, *self._handlers.close()):
+    def _give_back(self, messages: Iterable[tuple[float, IncomingMessage]]) -> None:
+        """Have messages that were not handled delivered again, each in so many seconds."""
+        for seconds, message in messages:
             try:
                 self._processor.give_back(message, seconds=seconds)
             except LetsGoError as error:
                 logger.warning("message %s comes again later: %s", message.message_id, error)
+            except Exception:  # a defect of a transport; the others must be given back too
+                logger.exception("message %s comes again later", message.message_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -117,6 +118,7 @@ class Processor:
             return
         message.policy = message.handler.retry_policy or self._retry_policy
 
+<<<<<<< HEAD
     def run(self, message: IncomingMessage) -> Outcome:
         """Handle a message; an async handler runs on the event loop, and this waits for it."""
         return message.context.run(self._run, message)
@@ -170,6 +172,13 @@ class Processor:
         outcome = self._registry.scheduled(event)
         if inspect.isawaitable(outcome):
             self._event_loop.run(outcome)
+=======
+    def release(self, message: IncomingMessage) -> None:
+        """Keep a message invisible no more."""
+        message.end()
+        if self._heartbeat is not None:
+            self._heartbeat.release(message)
+>>>>>>> 693c1418dfdfc367f601968586542252fa8ff606
 
     def give_back(self, message: IncomingMessage, *, seconds: float = 0) -> None:
         """Have a message that was not handled delivered again in so many seconds.
@@ -177,8 +186,14 @@ class Processor:
         Raises:
             QueueUnavailable: The queue could not be told; the message comes again later.
         """
+<<<<<<< HEAD
         message.end()
         message.transport.change_visibility(message.received, int(seconds))
+=======
+        self.release(message)
+        delay = min(math.ceil(seconds), message.longest_extension)
+        message.transport.change_visibility(message.received, delay)
+>>>>>>> 693c1418dfdfc367f601968586542252fa8ff606
 
     def acknowledged(self, message: IncomingMessage, error: LetsGoError | None) -> None:
         """Tell listeners of a message that is done with.
@@ -221,3 +236,69 @@ class Processor:
             outcome = MessageFailed(**message.facts(), error=error)
         self._emit(outcome)
         return isinstance(outcome, MessageRejected)
+<<<<<<< HEAD
+=======
+
+    def run_scheduled(self, event: Mapping[str, Any]) -> None:
+        """Handle a scheduled event; an error of its handler is the caller's.
+
+        Raises:
+            HandlerMissing: There is no handler for it.
+        """
+        outcome = self._registry.scheduled(dict(event))
+        if inspect.isawaitable(outcome):
+            self._event_loop.run(outcome)
+
+    def _handle(self, message: IncomingMessage) -> None:
+        message_type = message.read_envelope()
+        if left := seconds_left(message.received, self._clock()):
+            message.transport.send_on(
+                message.received, sent_on(message.received, message_type, left)
+            )
+            message.delay_left = left
+            return
+        handler = self._registry.find(message.message_id, message_type)
+        message.policy = handler.retry_policy or self._retry_policy
+        middleware = merge(self._middleware, handler.middleware)
+        _chain(middleware, self._ending_in(handler))(message)
+
+    def _ending_in(self, handler: Handler) -> Handle:
+        def handle(message: IncomingMessage) -> None:
+            arguments = handler.arguments(message)
+            message.handler_started = True
+            outcome = handler.function(*arguments)
+            if inspect.isawaitable(outcome):
+                self._event_loop.run(outcome)
+
+        return handle
+
+    def _succeed(self, message: IncomingMessage) -> None:
+        if self._acknowledger is not None:
+            self._acknowledger.add(message, self._acknowledged)
+            return
+        try:
+            message.transport.delete(message.received)
+        except LetsGoError as error:
+            self._acknowledged(message, error)
+        else:
+            self._acknowledged(message, None)
+
+    def _acknowledged(self, message: IncomingMessage, error: LetsGoError | None) -> None:
+        if error is not None:
+            # The work is done; only its acknowledgement is not.
+            logger.warning("%s It was handled: expect it a second time.", error)
+        if message.handler_started:
+            self._emit(MessageHandled(**message.facts()))
+        else:
+            self._emit(MessageSkipped(**message.facts()))
+
+
+def _chain(middleware: Sequence[Middleware], handle: Handle) -> Handle:
+    for each in reversed(middleware):
+        handle = _link(each, handle)
+    return handle
+
+
+def _link(middleware: Middleware, call_next: Handle) -> Handle:
+    return lambda message: middleware.handle(message, call_next)
+>>>>>>> 693c1418dfdfc367f601968586542252fa8ff606

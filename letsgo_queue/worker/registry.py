@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from pydantic import BaseModel
@@ -14,7 +14,7 @@ from letsgo_queue.middleware import Middleware
 from letsgo_queue.worker.handler import Handler, HandlerFunction, name_of
 from letsgo_queue.worker.retries import RetryPolicy
 
-ScheduledFunction: TypeAlias = Callable[[Mapping[str, Any]], object]
+ScheduledFunction: TypeAlias = Callable[[dict[str, Any]], object]
 """Takes the event that EventBridge made, sync or async."""
 
 

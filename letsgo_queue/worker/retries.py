@@ -14,7 +14,13 @@ from dataclasses import dataclass
 from letsgo_queue.errors import SettingsInvalid
 from letsgo_queue.transports.base import MAX_VISIBILITY_SECONDS
 
-_MAX_DOUBLINGS = 40  # far beyond any cap
+_MAX_DOUBLINGS = 40
+"""Far beyond any pause; a float can be doubled a thousand times, and then it overflows."""
+
+
+def doubled(seconds: float, times: int, longest: float) -> float:
+    """A pause that doubles so many times, up to the longest."""
+    return min(seconds * 2.0 ** min(times, _MAX_DOUBLINGS), longest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +69,7 @@ class RetryPolicy:
             attempt: Which delivery it was, from 1.
             chance: Gives a number from 0 to 1.
         """
-        doublings = min(max(attempt - 1, 0), _MAX_DOUBLINGS)
-        longest = min(self.base * 2.0**doublings, self.cap)
+        longest = doubled(self.base, max(attempt - 1, 0), self.cap)
         return math.ceil(longest * (1 - self.jitter * chance()))
 
     def is_last(self, attempt: int) -> bool:

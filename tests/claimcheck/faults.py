@@ -12,6 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
+_KEPT_HEADERS = {"content-type", "date", "x-amzn-requestid", "x-amz-crc32"}
+
 Matches: TypeAlias = Callable[[dict[str, Any]], bool]
 """Whether a fault is meant for a request, by the request's JSON."""
 
@@ -55,11 +57,15 @@ class FaultyServer:
         url: Where clients find it.
         faults: What happens to some requests; the others reach the server.
         user_agents: What each request said of who sent it.
+        operations: What each request asked for.
+        open_connections: How many connections of clients are open.
     """
 
     url: str
     faults: list[Fault] = field(default_factory=list)
     user_agents: list[str] = field(default_factory=list)
+    operations: list[str] = field(default_factory=list)
+    open_connections: int = 0
 
     def refuse(self, operation: str, code: str, status: int = 400, **options: Any) -> Fault:
         """Answer with an error of AWS's."""
@@ -93,11 +99,22 @@ def faulty(server_url: str) -> Iterator[FaultyServer]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
+        def setup(self) -> None:
+            super().setup()
+            with lock:
+                proxied.open_connections += 1
+
+        def finish(self) -> None:
+            super().finish()
+            with lock:
+                proxied.open_connections -= 1
+
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             proxied.user_agents.append(self.headers["User-Agent"])
             operation = self.headers.get("X-Amz-Target", "").rpartition(".")[2]
             request = json.loads(body)
+            proxied.operations.append(operation)
             with lock:
                 fault = next((f for f in proxied.faults if f.takes(operation, request)), None)
             if fault is not None and fault.until is not None:
@@ -111,7 +128,7 @@ def faulty(server_url: str) -> Iterator[FaultyServer]:
             if status is None or (fault is not None and fault.lost):
                 self.close_connection = True
                 return
-            self.send_response(status)
+            self.send_response_only(status)  # the Date is the server's own
             for name, value in headers.items():
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(answer)))
@@ -126,7 +143,7 @@ def faulty(server_url: str) -> Iterator[FaultyServer]:
                 kept = {
                     name: value
                     for name, value in answer.getheaders()
-                    if name.lower() in {"content-type", "x-amzn-requestid", "x-amz-crc32"}
+                    if name.lower() in _KEPT_HEADERS
                 }
                 return answer.status, kept, answer.read()
             finally:

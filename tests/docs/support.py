@@ -1,15 +1,23 @@
-"""What the tests of the documentation share: its code blocks, as files."""
+"""What the tests of the documentation share: the files of a page, and a reader who follows it."""
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import signal
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from tests.letsgo_queue.support import wait_for
 
 ROOT = Path(__file__).parents[2]
 _CONSOLE = re.compile(r"```console\n(.*?)```", re.DOTALL)
 _BLOCK = re.compile(r"```python\n# ([\w/]+\.py)\n(.*?)```", re.DOTALL)
+_SECONDS = 60
 
 
 def write_blocks(page: str, folder: Path) -> set[str]:
@@ -36,12 +44,84 @@ def commands(page: str) -> list[str]:
 
 
 def install_commands(folder: Path) -> None:
-    """Put `letsgo-queue` and `claimcheck` into `folder`, as pip would into a PATH."""
+    """Put `python`, `letsgo-queue` and `claimcheck` into `folder`, as pip would into a PATH."""
     folder.mkdir()
     for name, module in (
-        ("letsgo-queue", "letsgo_queue.cli.app"),
-        ("claimcheck", "claimcheck.cli.app"),
+        ("python", ""),
+        ("letsgo-queue", "-m letsgo_queue.cli.app"),
+        ("claimcheck", "-m claimcheck.cli.app"),
     ):
         script = folder / name
-        script.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m {module} "$@"\n')
+        script.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {module} "$@"\n')
         script.chmod(0o755)
+
+
+class Reader:
+    """Follows a page: has its files in a folder, and types its commands into a shell.
+
+    Attributes:
+        folder: Where the files are, and where the commands run.
+        settings: The environment of the commands, beside that of the test.
+    """
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        """Open a shell in a folder."""
+        self.folder = folder
+        self.settings = settings
+        install_commands(folder / "bin")
+
+    def type(self, command: str, *, code: int = 0) -> str:
+        """Run a command to its end; what it prints."""
+        return self._run(command, code).stdout
+
+    def log_of(self, command: str) -> str:
+        """Run a command to its end; what it logs."""
+        return self._run(command, 0).stderr
+
+    @contextmanager
+    def leave_running(self, command: str) -> Iterator[Path]:
+        """Run a command until it is interrupted; gives the file with all that it writes."""
+        log = self.folder / f"{len(list(self.folder.glob('*.log')))}.log"
+        with (
+            log.open("wb") as output,
+            subprocess.Popen(
+                ["sh", "-c", f"exec {command}"],
+                cwd=self.folder,
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            ) as process,
+        ):
+            try:
+                yield log
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(_SECONDS) == 0, log.read_text()
+            finally:
+                process.kill()
+
+    def _run(self, command: str, code: int) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            ["sh", "-c", command],
+            cwd=self.folder,
+            env=self._environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_SECONDS,
+        )
+        assert done.returncode == code, f"{command}\n{done.stdout}{done.stderr}"
+        return done
+
+    def _environment(self) -> dict[str, str]:
+        path = os.pathsep.join((str(self.folder / "bin"), os.environ["PATH"]))
+        return {**os.environ, **self.settings, "PATH": path}
+
+
+def address_in(log: Path) -> str:
+    """The address of a worker in LetsGo's local mode, as soon as its log says it."""
+    found = wait_for(
+        lambda: re.findall(r"worker running on (http://\S+)\n", log.read_text()), "the worker"
+    )
+    return str(found[0])

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from letsgo_queue.admin import QueueStatus
 from letsgo_queue.admin.sqlite import SqliteAdmin
-from tests.docs.support import commands, install_commands, write_blocks
+from tests.docs.support import Reader, commands, write_blocks
 from tests.letsgo_queue.support import wait_for
 from tests.support.servers import AwsServer
 
@@ -23,36 +20,19 @@ PAGE = "docs/how-to/dead-letters.md"
 CREATE, EXPORT, *REST = commands(PAGE)
 
 
-class Reader:
-    """Types the page's commands into a shell, in a folder of their own."""
-
-    def __init__(self, folder: Path) -> None:
-        assert write_blocks(PAGE, folder) == {"orders.py", "redrive.py"}
-        install_commands(folder / "bin")
-        self._folder = folder
-
-    def start(self, command: str) -> subprocess.Popen[str]:
-        path = os.pathsep.join((str(self._folder / "bin"), os.environ["PATH"]))
-        return subprocess.Popen(
-            ["sh", "-c", command],
-            cwd=self._folder,
-            env={**os.environ, "PATH": path},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def type(self, command: str, *, code: int = 0) -> str:
-        with self.start(command) as process:
-            output, errors = process.communicate(timeout=60)
-        assert process.returncode == code, f"{command}\n{errors}"
-        return output
+@pytest.fixture
+def reader(tmp_path: Path) -> Reader:
+    assert write_blocks(PAGE, tmp_path) == {"orders.py", "redrive.py"}
+    return Reader(tmp_path)
 
 
 @pytest.fixture
-def reader(tmp_path: Path) -> Reader:
-    return Reader(tmp_path)
+def on_sqlite(reader: Reader) -> Iterator[SqliteAdmin]:
+    """The page's own queue, looked after."""
+    name, _, value = EXPORT.removeprefix("export ").partition("=")
+    reader.settings[name] = value
+    with closing(SqliteAdmin(f"sqlite:///{reader.folder}/work.db")) as admin:
+        yield admin
 
 
 @pytest.fixture
@@ -71,46 +51,35 @@ def test_queues_are_made_on_sqs(reader: Reader, name: str) -> None:
 
 
 @pytest.mark.skipif(shutil.which("jq") is None, reason="there is no jq")
-def test_one_letter_is_followed(reader: Reader, tmp_path: Path) -> None:
+def test_one_letter_is_followed(reader: Reader, on_sqlite: SqliteAdmin) -> None:
     create, enqueue, work, status, alarm, listing, body, show, redrive_one, redrive = REST
 
-    def type(command: str, code: int = 0) -> str:
-        return reader.type(f"{EXPORT}; {command}", code=code)
+    assert "sqlite:///work.db" in reader.type(create)
+    message_id = reader.type(enqueue).strip()
+    with reader.leave_running(work) as log:
+        wait_for(lambda: on_sqlite.status() == QueueStatus(0, 0, 0, 1), "the dead letter")
+    assert message_id in log.read_text()
 
-    assert "sqlite:///work.db" in type(create)
-    message_id = type(enqueue).strip()
-    admin = SqliteAdmin(f"sqlite:///{tmp_path}/work.db")
-    with reader.start(f"{EXPORT}; exec {work}") as worker:
-        wait_for(lambda: admin.status() == QueueStatus(0, 0, 0, 1), "the dead letter")
-        worker.send_signal(signal.SIGTERM)
-        _, log = worker.communicate(timeout=60)
-    assert worker.returncode == 0
-    assert message_id in log
+    assert "dead       1" in reader.type(status)
+    assert json.loads(reader.type(alarm, code=3))["dead"] == 1
+    listed = reader.type(listing)
+    assert message_id in listed
+    assert "failed in delivery 1, max_attempts=1: IndexError" in listed
+    assert json.loads(reader.type(body)) == {"type": "order:new", "payload": {"lines": []}}
+    assert "inline" in reader.type(show)
 
-    assert "dead       1" in type(status)
-    assert json.loads(type(alarm, code=3))["dead"] == 1
-    assert message_id in type(listing)
-    assert json.loads(type(body)) == {"type": "order:new", "payload": {"lines": []}}
-    assert "inline" in type(show)
-
-    assert "1 dead letter moved" in type(redrive_one)
-    assert "0 dead letters moved" in type(redrive)
-    assert admin.status() == QueueStatus(1, 0, 0, 0)
-    admin.close()
+    assert "1 dead letter moved" in reader.type(redrive_one)
+    assert "0 dead letters moved" in reader.type(redrive)
+    assert on_sqlite.status() == QueueStatus(1, 0, 0, 0)
 
 
-def test_the_code_redrives(reader: Reader, tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/work.db?max_receive_count=1&visibility_timeout=0"
-    export = f"export LETSGO_QUEUE_URL='{url}'"
-    reader.type(f"{export}; letsgo-queue enqueue --type order:new --payload '{{\"lines\": []}}'")
-    with reader.start(f"{export}; exec letsgo-queue worker orders:worker") as worker:
-        admin = SqliteAdmin(url)
-        wait_for(lambda: admin.status().dead == 1, "the dead letter")
-        admin.close()
-        worker.send_signal(signal.SIGTERM)
-        worker.communicate(timeout=60)
+def test_the_code_redrives(reader: Reader, on_sqlite: SqliteAdmin) -> None:
+    _, enqueue, work, *_ = REST
+    reader.type(enqueue)
+    with reader.leave_running(work):
+        wait_for(lambda: on_sqlite.status().dead == 1, "the dead letter")
 
-    printed = reader.type(f"{export}; {sys.executable} redrive.py")
+    printed = reader.type("python redrive.py")
 
     expected = "QueueStatus(waiting=1, in_flight=0, delayed=0, dead=0)"
     assert printed.splitlines() == ["moved 1", f"1 {expected}"]

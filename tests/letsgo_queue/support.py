@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from letsgo_queue import Event, Worker
+from letsgo_queue import Event, MessageFailed, Worker
 from letsgo_queue.transports.base import OutgoingMessage, ReceivedMessage, Transport
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.worker.delivery import IncomingMessage
@@ -103,6 +103,13 @@ def events_of(worker: Worker) -> list[Event]:
     events: list[Event] = []
     worker.add_listener(events.append)
     return events
+
+
+def failure(events: Sequence[Event]) -> BaseException:
+    """What the one event, a failure, was about."""
+    (event,) = events
+    assert isinstance(event, MessageFailed)
+    return event.error
 
 
 @contextmanager

@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, TypeAlias
 
+import boto3
 import pytest
 
-from claimcheck import ClaimStoreError, ClaimStoreUnavailable
+from claimcheck import ClaimStoreError, ClaimStoreUnavailable, SettingsInvalid
 from claimcheck.stores.dynamodb_table import ClaimTable, Finding
-from tests.claimcheck.faults import Fault, FaultyServer, faulty
+from tests.claimcheck.faults import Fault, FaultyServer
 from tests.support.servers import AwsServer
 
 Key: TypeAlias = tuple[str, Literal["S", "N"], Literal["HASH", "RANGE"]]
+
+
+OTHER_KEYS: list[list[Key]] = [
+    [("key", "S", "HASH")],
+    [("id", "N", "HASH")],
+    [("id", "S", "HASH"), ("part", "N", "RANGE")],
+]
+
+
+def leave_alone(table: str) -> str:
+    """What a table that is not ours calls for."""
+    return (
+        f"{table} seems to serve something else: leave it as it is, and name another table in "
+        "CLAIMCHECK_STORE"
+    )
 
 
 def make_table(aws: AwsServer, *keys: Key) -> str:
@@ -64,13 +79,23 @@ class TestCreate:
         assert not table.create()
         assert aws.dynamodb().scan(TableName=name)["Count"] == 1
 
-    def test_leaves_another_ttl_alone(self, aws: AwsServer) -> None:
+    def test_changes_nothing_where_ttl_is_on_something_else(self, aws: AwsServer) -> None:
         name = make_table(aws, ("id", "S", "HASH"))
         switch_ttl_on(aws, name, "ttl")
 
-        ClaimTable(name, region=aws.region).create()
+        assert not ClaimTable(name, region=aws.region).create()
 
         assert check(aws, name)["TTL"].detail == "on ttl, not on expires_at"
+
+    @pytest.mark.parametrize("keys", OTHER_KEYS)
+    def test_changes_nothing_where_the_key_is_another(
+        self, aws: AwsServer, keys: list[Key]
+    ) -> None:
+        name = make_table(aws, *keys)
+
+        assert not ClaimTable(name, region=aws.region).create()
+
+        assert check(aws, name)["TTL"].detail.startswith("off")
 
     def test_switches_ttl_on_where_it_is_off(self, aws: AwsServer) -> None:
         name = make_table(aws, ("id", "S", "HASH"))
@@ -109,29 +134,33 @@ class TestCheck:
 
         assert not finding.ok
         assert finding.detail == f"no-such-table does not exist in region {aws.region}"
-        assert "`claimcheck table create`" in finding.remedy
+        assert "`claimcheck store create`" in finding.remedy
         assert "CLAIMCHECK_STORE" in finding.remedy
 
     @pytest.mark.parametrize(
         ("keys", "shown"),
         [
-            ([("key", "S", "HASH")], "key (S, HASH)"),
-            ([("id", "N", "HASH")], "id (N, HASH)"),
-            ([("id", "S", "HASH"), ("part", "N", "RANGE")], "id (S, HASH), part (N, RANGE)"),
+            (OTHER_KEYS[0], "key (S, HASH)"),
+            (OTHER_KEYS[1], "id (N, HASH)"),
+            (OTHER_KEYS[2], "id (S, HASH), part (N, RANGE)"),
         ],
     )
-    def test_a_wrong_key(self, aws: AwsServer, keys: list[Key], shown: str) -> None:
-        finding = check(aws, make_table(aws, *keys))["key schema"]
+    def test_another_key(self, aws: AwsServer, keys: list[Key], shown: str) -> None:
+        name = make_table(aws, *keys)
 
-        assert (finding.ok, finding.detail) == (False, shown)
-        assert "make another table with the one key id (S, HASH)" in finding.remedy
+        state, key, ttl = ClaimTable(name, region=aws.region).check()
+
+        assert state.ok
+        assert (key.ok, key.detail) == (False, shown)
+        assert not ttl.ok
+        assert key.remedy == ttl.remedy == leave_alone(name)
 
     def test_a_ttl_that_is_off(self, aws: AwsServer) -> None:
         finding = check(aws, make_table(aws, ("id", "S", "HASH")))["TTL"]
 
         assert not finding.ok
         assert "stay for good" in finding.detail
-        assert "`claimcheck table create`, which switches it on" in finding.remedy
+        assert "`claimcheck store create` switches TTL on" in finding.remedy
 
     def test_a_ttl_on_something_else(self, aws: AwsServer) -> None:
         name = make_table(aws, ("id", "S", "HASH"))
@@ -140,15 +169,10 @@ class TestCheck:
         finding = check(aws, name)["TTL"]
 
         assert (finding.ok, finding.detail) == (False, "on ttl, not on expires_at")
-        assert "on for expires_at" in finding.remedy
+        assert finding.remedy == leave_alone(name)
 
 
 class TestOnABadDay:
-    @pytest.fixture
-    def server(self, ministack: AwsServer) -> Iterator[FaultyServer]:
-        with faulty(str(ministack.endpoint_url)) as server:
-            yield server
-
     @pytest.fixture
     def table(self, ministack: AwsServer, server: FaultyServer) -> ClaimTable:
         name = ministack.make_table_name()
@@ -200,3 +224,18 @@ class TestOnABadDay:
         with pytest.raises(ClaimStoreUnavailable, match=r"could not be checked: .*127") as error:
             table.check()
         assert error.value.retryable
+
+    def test_settings_of_aws_that_cannot_be_used(self) -> None:
+        with pytest.raises(SettingsInvalid, match="specify a region"):
+            ClaimTable("claims")
+
+
+def test_requests_are_made_with_the_session_that_was_given(
+    ministack: AwsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = ministack.make_table_name()
+    session = boto3.session.Session("key", "secret", region_name=ministack.region)
+
+    with monkeypatch.context() as patch:
+        patch.delenv("AWS_ACCESS_KEY_ID")
+        assert ClaimTable(name, session=session).create()

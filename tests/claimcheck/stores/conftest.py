@@ -1,0 +1,70 @@
+"""One store of each kind, with a clock that only moves when told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from claimcheck.stores.dynamodb import DynamoDBClaimStore
+from claimcheck.stores.dynamodb_table import ClaimTable
+from claimcheck.stores.memory import MemoryClaimStore
+from claimcheck.stores.sqlite import SqliteClaimStore
+from tests.claimcheck.faults import FaultyServer, faulty
+from tests.claimcheck.support import Clock
+from tests.support.servers import AwsServer
+
+
+@pytest.fixture
+def memory_store(clock: Clock) -> MemoryClaimStore:
+    return MemoryClaimStore(clock=clock)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "claims.db"
+
+
+@pytest.fixture
+def sqlite_store(path: Path, clock: Clock) -> Iterator[SqliteClaimStore]:
+    store = SqliteClaimStore(path, clock=clock)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def table(aws: AwsServer) -> str:
+    return make_table(aws)
+
+
+@pytest.fixture
+def dynamodb_store(aws: AwsServer, table: str, clock: Clock) -> Iterator[DynamoDBClaimStore]:
+    store = DynamoDBClaimStore(table, region=aws.region, clock=clock)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def ministack_table(ministack: AwsServer) -> str:
+    return make_table(ministack)
+
+
+@pytest.fixture
+def server(ministack: AwsServer) -> Iterator[FaultyServer]:
+    """MiniStack on a bad day."""
+    with faulty(str(ministack.endpoint_url)) as server:
+        yield server
+
+
+@pytest.fixture
+def atomic(request: pytest.FixtureRequest) -> None:
+    """Skips where a server does not keep others out between a condition and its write."""
+    if "aws" in request.fixturenames and request.getfixturevalue("aws").name == "moto":
+        pytest.skip("moto has many threads and no lock: two conditional writes can succeed")
+
+
+def make_table(aws: AwsServer) -> str:
+    name = aws.make_table_name()
+    ClaimTable(name, region=aws.region).create()
+    return name

@@ -1,0 +1,191 @@
+"""`ServerClock`: what a server's answers tell of its clock."""
+
+from __future__ import annotations
+
+from email.utils import formatdate
+
+import pytest
+
+from claimcheck.stores.clock import SLOWEST_ANSWER_SECONDS, ServerClock
+
+
+class World:
+    """A machine and a server, each with a clock of its own."""
+
+    def __init__(self) -> None:
+        self.elapsed = 0.0
+        self.asleep = 0.0
+        self.wall_is_off = 0.0
+        self.server_is_off = 0.0
+        self.clock = ServerClock("the store", wall=self.wall, monotonic=self.monotonic)
+
+    def wall(self) -> float:
+        return 1_800_000_000 + self.elapsed + self.wall_is_off
+
+    def monotonic(self) -> float:
+        return 5_000 + self.elapsed - self.asleep
+
+    def server(self) -> float:
+        return 1_800_000_000 + self.elapsed + self.server_is_off
+
+    def knows(self) -> bool:
+        return self.clock.known
+
+    def error(self) -> float:
+        """How far the clock is off what it should tell."""
+        return abs(self.clock.now() - self.server())
+
+    def ask(self, there: float = 0.0, back: float = 0.0) -> None:
+        """Have a request take so many seconds on its way, and its answer as well."""
+        sent = self.monotonic()
+        self.elapsed += there
+        date = formatdate(int(self.server()), usegmt=True)
+        self.elapsed += back
+        self.clock.learn(date, sent=sent, received=self.monotonic())
+
+    def suspend(self, seconds: float) -> None:
+        self.elapsed += seconds
+        self.asleep += seconds
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_before_an_answer_it_is_this_machines(world: World) -> None:
+    world.server_is_off = 600
+
+    assert not world.knows()
+    assert world.clock.now() == world.wall()
+
+
+@pytest.mark.parametrize("off", [-600.0, -0.4, 0.0, 0.3, 600.7])
+def test_an_answer_tells_it_to_half_a_second(world: World, off: float) -> None:
+    world.server_is_off = off
+
+    world.ask()
+
+    assert world.knows()
+    assert world.error() <= 0.5
+
+
+def test_the_way_there_and_back_counts(world: World) -> None:
+    world.server_is_off = 600
+
+    world.ask(there=0.8, back=0.8)
+
+    assert world.error() <= 1.3
+
+
+def test_further_answers_tell_more(world: World) -> None:
+    world.server_is_off = -600.3
+
+    for _ in range(50):
+        world.elapsed += 0.83
+        world.ask(there=0.01, back=0.01)
+
+    assert world.error() < 0.05
+
+
+def test_an_answer_that_was_slow_tells_nothing(world: World) -> None:
+    """It may be the answer to a request that was sent again."""
+    world.ask(there=SLOWEST_ANSWER_SECONDS, back=0.1)
+
+    assert not world.knows()
+
+
+def test_between_answers_it_counts_on(world: World) -> None:
+    world.server_is_off = 600
+    world.ask()
+    error = world.error()
+
+    world.elapsed += 40_000
+
+    assert world.knows()
+    assert world.error() == pytest.approx(error)
+
+
+@pytest.mark.parametrize("steps", [-3_600.0, 3_600.0])
+def test_a_wall_clock_that_is_set_is_noticed(world: World, steps: float) -> None:
+    world.ask()
+    world.wall_is_off = steps
+
+    assert not world.knows()
+    world.ask()
+    assert world.knows()
+    assert world.error() <= 0.5
+
+
+def test_a_wall_clock_that_is_corrected_a_little_changes_nothing(world: World) -> None:
+    world.ask()
+    before = world.clock.now()
+
+    world.wall_is_off = 0.9
+
+    assert world.knows()
+    assert world.clock.now() == before
+
+
+def test_a_machine_that_was_suspended_knows_it_no_more(world: World) -> None:
+    world.server_is_off = 600
+    world.ask()
+
+    world.suspend(300)
+
+    assert not world.knows()
+    assert world.error() <= 0.5  # the best guess there is
+    world.ask()
+    assert world.knows()
+    assert world.error() <= 0.5
+
+
+def test_a_server_whose_clock_is_set_is_followed(world: World) -> None:
+    world.ask()
+    world.server_is_off = -40
+
+    world.ask()
+
+    assert world.error() <= 0.5
+
+
+@pytest.mark.parametrize("date", [None, "yesterday", ""])
+def test_without_a_date_this_machines_time_must_do(world: World, date: str | None) -> None:
+    world.server_is_off = 600
+
+    world.clock.learn(date, sent=world.monotonic(), received=world.monotonic())
+
+    assert world.knows()
+    assert world.clock.now() == world.wall()
+
+
+def test_an_answer_without_a_date_takes_nothing_away(world: World) -> None:
+    world.server_is_off = 600
+    world.ask()
+
+    world.clock.learn(None, sent=world.monotonic(), received=world.monotonic())
+
+    assert world.error() <= 0.5
+
+
+@pytest.mark.parametrize(("off", "where"), [(600.0, "behind"), (-600.0, "ahead of")])
+def test_a_difference_is_logged_once(
+    world: World, caplog: pytest.LogCaptureFixture, off: float, where: str
+) -> None:
+    world.server_is_off = off
+
+    for _ in range(3):
+        world.ask()
+        world.elapsed += 1
+
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert f"this machine's clock is 600 s {where} that of the store" in record.getMessage()
+
+
+def test_a_small_difference_is_not_logged(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    world.server_is_off = 4
+
+    world.ask()
+
+    assert not caplog.records

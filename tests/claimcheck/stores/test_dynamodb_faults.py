@@ -1,0 +1,328 @@
+"""`DynamoDBClaimStore`: what it does when DynamoDB does not do what it was asked."""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from claimcheck import ClaimStoreError, ClaimStoreUnavailable
+from claimcheck.stores.base import Record
+from claimcheck.stores.dynamodb import DynamoDBClaimStore
+from tests.claimcheck.faults import Fault, FaultyServer, Matches
+from tests.claimcheck.stores.support import (
+    MINE,
+    OPERATIONS,
+    OTHERS,
+    Claim,
+    make_claim,
+    read,
+    remove,
+    write,
+)
+from tests.claimcheck.support import wait_for
+from tests.support.servers import AwsServer
+
+pytestmark = pytest.mark.usefixtures("impatient")
+
+REQUESTS = ("PutItem", "GetItem", "UpdateItem", "DeleteItem")
+
+
+@pytest.fixture
+def store(
+    ministack: AwsServer, server: FaultyServer, ministack_table: str
+) -> Iterator[DynamoDBClaimStore]:
+    with closing(
+        DynamoDBClaimStore(ministack_table, region=ministack.region, endpoint_url=server.url)
+    ) as store:
+        yield store
+
+
+def keys_in(aws: AwsServer, table: str) -> list[str]:
+    items = aws.dynamodb().scan(TableName=table, ConsistentRead=True)["Items"]
+    return sorted(item["id"]["S"] for item in items)
+
+
+def is_put_of(key: str) -> Matches:
+    return lambda request: bool(request["Item"]["id"]["S"] == key)
+
+
+def is_key(key: str) -> Matches:
+    return lambda request: bool(request["Key"]["id"]["S"] == key)
+
+
+def is_key_of_a_part(request: dict[str, Any]) -> bool:
+    return "/" in request["Key"]["id"]["S"]
+
+
+def live(store: DynamoDBClaimStore, claim: Claim) -> None:
+    """The life of a claim whose handler succeeds, with every step doing what it is to do."""
+    store.write(claim.facts, claim.parts)
+    assert store.acquire(claim.key, MINE) is None
+    assert read(store, claim) == claim.contents
+    assert store.extend(claim.key, MINE)
+    assert store.hand_over(claim.key, MINE.id)
+    assert store.complete(claim.key, MINE.id)
+    remove(store, claim)
+
+
+class TestRefused:
+    @pytest.mark.parametrize("operation", OPERATIONS)
+    @pytest.mark.parametrize(
+        ("code", "status"),
+        [("ProvisionedThroughputExceededException", 400), ("InternalServerError", 500)],
+    )
+    def test_is_unavailable_while_it_throttles_or_fails(
+        self,
+        server: FaultyServer,
+        store: DynamoDBClaimStore,
+        operation: str,
+        code: str,
+        status: int,
+    ) -> None:
+        claim = write(store)
+        store.acquire(claim.key, MINE)
+        for name in REQUESTS:
+            server.refuse(name, code, status)
+
+        with pytest.raises(
+            ClaimStoreUnavailable, match=rf"{store.table}: .*{claim.id}.*{code}"
+        ) as error:
+            OPERATIONS[operation](store, claim)
+
+        assert error.value.retryable
+        server.faults.clear()
+        assert read(store, claim) == claim.contents
+        assert store.acquire(claim.key, OTHERS) is not None
+
+    @pytest.mark.parametrize("operation", OPERATIONS)
+    def test_a_refusal_is_final(
+        self, server: FaultyServer, store: DynamoDBClaimStore, operation: str
+    ) -> None:
+        claim = write(store)
+        for name in REQUESTS:
+            server.refuse(name, "AccessDeniedException")
+
+        with pytest.raises(ClaimStoreError, match=r"AccessDenied.*the test says so") as error:
+            OPERATIONS[operation](store, claim)
+
+        assert not isinstance(error.value, ClaimStoreUnavailable)
+        assert not error.value.retryable
+
+    def test_one_error_tells_of_many(self, server: FaultyServer, store: DynamoDBClaimStore) -> None:
+        claim = make_claim(*[10] * 30)
+        server.refuse("PutItem", "AccessDeniedException")
+
+        with pytest.raises(ClaimStoreError) as error:
+            store.write(claim.facts, claim.parts)
+
+        text = "".join(traceback.format_exception(error.value))
+        assert text.count("AccessDeniedException") < 10
+
+    @pytest.mark.parametrize("part", [0, 1, 2])
+    def test_a_write_that_fails_half_way_leaves_nothing(
+        self, ministack: AwsServer, server: FaultyServer, store: DynamoDBClaimStore, part: int
+    ) -> None:
+        claim = make_claim(10, 20, 30)
+        server.refuse("PutItem", "AccessDeniedException", matches=is_put_of(f"{claim.id}/{part}"))
+
+        with pytest.raises(ClaimStoreError, match=f"claim {claim.id} was not stored"):
+            store.write(claim.facts, claim.parts)
+
+        assert keys_in(ministack, store.table) == []
+
+    def test_what_cannot_be_removed_expires(
+        self,
+        ministack: AwsServer,
+        server: FaultyServer,
+        store: DynamoDBClaimStore,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        claim = make_claim(10, 20, 30)
+        server.refuse("PutItem", "AccessDeniedException", matches=is_put_of(f"{claim.id}/1"))
+        server.refuse("DeleteItem", "AccessDeniedException")
+
+        with pytest.raises(ClaimStoreError, match="was not stored"):
+            store.write(claim.facts, claim.parts)
+
+        left = ministack.dynamodb().scan(TableName=store.table)["Items"]
+        assert [item["expires_at"]["N"] for item in left] == [str(claim.facts.expires_at)] * 2
+        assert f"what was written of claim {claim.id} is left to expire" in caplog.text
+
+    def test_removing_removes_all_but_what_cannot_be_removed(
+        self, ministack: AwsServer, server: FaultyServer, store: DynamoDBClaimStore
+    ) -> None:
+        claim = write(store, *[10] * 10)
+        server.refuse("DeleteItem", "AccessDeniedException", matches=is_key(f"{claim.id}/0"))
+
+        with pytest.raises(ClaimStoreError, match=f"contents of claim {claim.id} were not removed"):
+            remove(store, claim)
+
+        assert keys_in(ministack, store.table) == [f"{claim.id}/0"]
+
+    @pytest.mark.parametrize("part", [0, 1, 2])
+    def test_a_part_that_cannot_be_read_is_not_taken_for_missing(
+        self, server: FaultyServer, store: DynamoDBClaimStore, part: int
+    ) -> None:
+        claim = write(store, 10, 20, 30)
+        server.refuse("GetItem", "AccessDeniedException", matches=is_key(f"{claim.id}/{part}"))
+
+        with pytest.raises(ClaimStoreError, match=f"claim {claim.id} was not read: AccessDenied"):
+            read(store, claim)
+
+    def test_a_time_that_cannot_be_asked_for_acquires_nothing(
+        self, ministack: AwsServer, server: FaultyServer, store: DynamoDBClaimStore
+    ) -> None:
+        server.hang_up("GetItem")
+
+        with pytest.raises(ClaimStoreUnavailable, match="record key@ was not acquired"):
+            store.acquire("key@", MINE)
+
+        assert keys_in(ministack, store.table) == []
+
+
+class TestNotAnswered:
+    def test_a_short_fault_is_not_noticed(
+        self, ministack: AwsServer, server: FaultyServer, store: DynamoDBClaimStore
+    ) -> None:
+        claim = make_claim()
+        for name in REQUESTS:
+            server.refuse(name, "ProvisionedThroughputExceededException", times=1)
+            server.hang_up(name, times=1)
+
+        live(store, claim)
+
+        assert keys_in(ministack, store.table) == [claim.key]
+        assert [fault.happened for fault in server.faults] == [1] * 8
+
+    def test_is_unavailable_when_nobody_listens(self, ministack: AwsServer) -> None:
+        with closing(
+            DynamoDBClaimStore("claims", region=ministack.region, endpoint_url="http://127.0.0.1:9")
+        ) as store:
+            with pytest.raises(
+                ClaimStoreUnavailable, match=r"claims: claim .*127\.0\.0\.1:9"
+            ) as error:
+                write(store)
+            assert error.value.retryable
+
+    @pytest.mark.parametrize("number", [1, 2, 3, 4])
+    @pytest.mark.parametrize("operation", ["UpdateItem", "DeleteItem", "PutItem"])
+    def test_a_lost_answer_changes_nothing(
+        self,
+        ministack: AwsServer,
+        server: FaultyServer,
+        store: DynamoDBClaimStore,
+        operation: str,
+        number: int,
+    ) -> None:
+        """It takes effect, and the answer to the n-th such request is lost."""
+        seen: list[None] = []
+
+        def is_number(_request: dict[str, Any]) -> bool:
+            seen.append(None)
+            return len(seen) == number
+
+        claim = make_claim(*[10] * 4)
+        lost = server.lose_answer(operation, matches=is_number, times=1)
+
+        live(store, claim)
+
+        assert lost.happened == 1
+        assert keys_in(ministack, store.table) == [claim.key]
+        assert store.look_up(claim.key) == Record("done", 0)
+
+    def test_a_lost_answer_to_a_release_changes_nothing(
+        self, server: FaultyServer, store: DynamoDBClaimStore
+    ) -> None:
+        store.acquire("key@", MINE)
+        lost = server.lose_answer("DeleteItem", times=1)
+
+        assert store.release("key@", MINE.id)
+
+        assert lost.happened == 1
+        assert store.look_up("key@") is None
+
+    def test_a_request_that_arrives_late_undoes_nothing(
+        self, ministack: AwsServer, server: FaultyServer, ministack_table: str
+    ) -> None:
+        """It was given up and made again, and the first one is still on its way."""
+        go_on = threading.Event()
+        late = DynamoDBClaimStore(ministack_table, region=ministack.region, endpoint_url=server.url)
+        direct = DynamoDBClaimStore(ministack_table, region=ministack.region)
+        with closing(late), closing(direct), ThreadPoolExecutor(1) as pool:
+            late.look_up("key@")  # so that the time is known
+            held = server.hold("UpdateItem", go_on, times=1)
+            acquiring = pool.submit(late.acquire, "key@", MINE)
+            wait_for(lambda: held.happened, "the request to be on its way")
+            assert direct.acquire("key@", MINE) is None
+            assert direct.complete("key@", MINE.id)
+
+            go_on.set()
+
+            assert acquiring.result(20) == Record("done", 0)
+            assert direct.look_up("key@") == Record("done", 0)
+
+
+class TestSlow:
+    def test_claims_do_not_wait_for_the_parts_of_others(
+        self, ministack: AwsServer, server: FaultyServer, ministack_table: str
+    ) -> None:
+        """Though one that is slow keeps every thread of the store."""
+        store = DynamoDBClaimStore(
+            ministack_table, region=ministack.region, endpoint_url=server.url, parallelism=1
+        )
+        slow = write(store)
+        go_on = threading.Event()
+        held = server.hold("GetItem", go_on, matches=is_key(f"{slow.id}/0"))
+        with closing(store), ThreadPoolExecutor(1) as pool:
+            reading = store.read(slow.id, 2)
+            wait_for(lambda: held.happened, "the store's only thread to read")
+
+            living = pool.submit(live, store, make_claim(10, 20, 30))
+            living.result(20)
+
+            go_on.set()
+            assert reading.result() == slow.contents
+
+    def test_a_reading_that_is_cancelled_begins_nothing_more(
+        self, server: FaultyServer, store: DynamoDBClaimStore
+    ) -> None:
+        claim = write(store, *[10] * 20)
+        server.operations.clear()
+        go_on = threading.Event()
+        held = server.hold("GetItem", go_on)
+        reading = store.read(claim.id, 20)
+        wait_for(lambda: held.happened == 2, "two parts to be under way")
+
+        reading.cancel()
+        go_on.set()
+        store.close()
+
+        assert server.operations == ["GetItem"] * 2
+
+    def test_reads_again_what_was_written_a_moment_ago(
+        self, server: FaultyServer, store: DynamoDBClaimStore
+    ) -> None:
+        claim = write(store)
+        unseen = server.add(
+            Fault("GetItem", lambda request: not request.get("ConsistentRead"), status=200)
+        )
+
+        assert read(store, claim) == claim.contents
+        assert unseen.happened == 2
+
+    @pytest.mark.parametrize("answer", [{}, {"Item": {"id": {"S": "x/0"}}}])
+    def test_an_answer_without_a_part_is_no_part(
+        self, server: FaultyServer, store: DynamoDBClaimStore, answer: dict[str, object]
+    ) -> None:
+        claim = write(store, 10)
+        server.add(Fault("GetItem", status=200, answer=answer))
+
+        found = read(store, claim)
+
+        assert found is None or found.parts == [None]

@@ -1,0 +1,45 @@
+"""`MemoryClaimStore`: what is its own."""
+
+from __future__ import annotations
+
+from claimcheck.stores.memory import MemoryClaimStore
+from tests.claimcheck.stores.support import MINE, OTHERS, read, write
+from tests.claimcheck.support import DAY, Clock
+
+
+def test_is_named(memory_store: MemoryClaimStore) -> None:
+    assert (memory_store.url, memory_store.label) == ("memory://", "memory:")
+
+
+def test_two_stores_have_nothing_in_common(memory_store: MemoryClaimStore) -> None:
+    claim = write(memory_store)
+
+    assert read(MemoryClaimStore(), claim) is None
+
+
+def test_writing_removes_contents_that_have_expired(
+    memory_store: MemoryClaimStore, clock: Clock
+) -> None:
+    expired = write(memory_store, expires_at=int(clock()) + 10)
+    kept = write(memory_store, expires_at=int(clock()) + 11)
+    clock.advance(10)
+    assert read(memory_store, expired) == expired.contents
+
+    write(memory_store)
+
+    assert read(memory_store, expired) is None
+    assert read(memory_store, kept) == kept.contents
+
+
+def test_acquiring_removes_records_that_have_expired(
+    memory_store: MemoryClaimStore, clock: Clock
+) -> None:
+    memory_store.complete("expired@", MINE.id)
+    clock.advance(1)
+    memory_store.complete("kept@", MINE.id)
+    clock.advance(30 * DAY - 1)
+
+    memory_store.acquire("another@", OTHERS)
+
+    assert memory_store.look_up("expired@") is None
+    assert memory_store.look_up("kept@") is not None

@@ -1,0 +1,145 @@
+"""`open_store`: which store a URL names."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import quote
+
+import boto3
+import pytest
+
+from claimcheck import SettingsInvalid, open_store
+from claimcheck.stores.dynamodb import DynamoDBClaimStore
+from claimcheck.stores.memory import MemoryClaimStore
+from claimcheck.stores.sqlite import SqliteClaimStore
+from tests.claimcheck.stores.support import read, write
+from tests.support.servers import AwsServer
+
+
+def test_memory() -> None:
+    assert isinstance(open_store("memory://"), MemoryClaimStore)
+
+
+@pytest.mark.parametrize("slashes", ["sqlite:///", "sqlite:////"])
+def test_sqlite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slashes: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = "my claims.db" if slashes == "sqlite:///" else f"{tmp_path}/my claims.db"[1:]
+
+    with closing(open_store(slashes + quote(path))) as store:
+        claim = write(store)
+
+    with closing(SqliteClaimStore(tmp_path / "my claims.db")) as store:
+        assert read(store, claim) == claim.contents
+
+
+def test_dynamodb(aws: AwsServer, table: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    query = f"?region={aws.region}"
+    if aws.endpoint_url:
+        query += f"&endpoint_url={quote(aws.endpoint_url)}"
+
+    with closing(open_store(f"dynamodb://{table}{query}", region="eu-north-1")) as store:
+        claim = write(store)
+        assert read(store, claim) == claim.contents
+        assert store.label == f"dynamodb:{aws.region}:{table}"
+    with closing(DynamoDBClaimStore(table, region=aws.region, endpoint_url=aws.endpoint_url)) as it:
+        assert read(it, claim) == claim.contents
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "environment", "region"),
+    [
+        ("dynamodb://claims?region=eu-north-1", {"region": "us-west-2"}, {}, "eu-north-1"),
+        ("dynamodb://claims", {"region": "us-west-2"}, {"AWS_REGION": "eu-west-1"}, "us-west-2"),
+        ("dynamodb://claims?region=", {"region": "us-west-2"}, {}, "us-west-2"),
+        (
+            "dynamodb://claims",
+            {"session": boto3.session.Session(region_name="eu-north-1")},
+            {"AWS_REGION": "eu-west-1"},
+            "eu-north-1",
+        ),
+        ("dynamodb://claims", {}, {"AWS_REGION": "eu-west-1"}, "eu-west-1"),
+        ("dynamodb://claims", {}, {"AWS_DEFAULT_REGION": "eu-west-2"}, "eu-west-2"),
+    ],
+)
+def test_the_region_of_dynamodb(
+    url: str,
+    options: dict[str, object],
+    environment: dict[str, str],
+    region: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+    with closing(open_store(url, **options)) as store:  # type: ignore[arg-type]  # as a caller's
+        assert store.label == f"dynamodb:{region}:claims"
+
+
+def test_a_region_that_nobody_names() -> None:
+    store = open_store("dynamodb://claims")
+
+    with pytest.raises(SettingsInvalid, match="specify a region"):
+        write(store)
+
+
+@pytest.mark.parametrize(
+    "options", ["region=not a region", "region=us-west-2&endpoint_url=localhost"]
+)
+def test_options_that_cannot_be_used(options: str) -> None:
+    store = open_store(f"dynamodb://claims?{options}")
+
+    with pytest.raises(SettingsInvalid, match="no client for dynamodb can be made"):
+        write(store)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "claims",
+        "redis://localhost",
+        "sqlite://",
+        "sqlite:///",
+        "sqlite://claims.db",
+        "dynamodb://",
+        "dynamodb:///claims",
+        "dynamodb://claims/more",
+    ],
+)
+def test_refuses_what_names_no_store(url: str) -> None:
+    with pytest.raises(SettingsInvalid, match=r"expected dynamodb://TABLE, sqlite:///path"):
+        open_store(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        (
+            "dynamodb://claims?regoin=us-west-2",
+            r"unknown option regoin; the options are region and endpoint_url\.",
+        ),
+        ("dynamodb://claims?b=&a=1", r"unknown option a, b; the options are"),
+        ("sqlite:///claims.db?timeout=1", r"unknown option timeout; it has no options\."),
+        ("memory://?size=1", r"unknown option size; it has no options\."),
+    ],
+)
+def test_names_options_that_are_unknown(url: str, text: str) -> None:
+    with pytest.raises(SettingsInvalid, match=text):
+        open_store(url)
+
+
+def test_dynamodb_is_loaded_when_it_is_used() -> None:
+    """A Lambda function that only handles small messages never loads it."""
+    script = (
+        "import sys; from claimcheck import open_store\n"
+        "store = open_store('dynamodb://claims', region='eu-west-1')\n"
+        "assert store.label == 'dynamodb:eu-west-1:claims'\n"
+        "store.close()\n"
+        "assert not {'boto3', 'botocore', 'pynamodb', 'sqlite3'} & sys.modules.keys()\n"
+    )
+
+    subprocess.run([sys.executable, "-c", script], check=True)

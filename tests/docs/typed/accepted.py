@@ -1,0 +1,136 @@
+"""What type checkers accept, and the types that they find. Nothing here is run."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, assert_type
+
+import boto3
+from pydantic import BaseModel
+
+import claimcheck
+import letsgo_queue
+from claimcheck import ClaimCheckMiddleware, unwrap_claim_check
+from letsgo_queue import (
+    Client,
+    Delivery,
+    EnqueueResult,
+    Message,
+    Middleware,
+    RetryPolicy,
+    SendContext,
+    Worker,
+    use_middleware,
+)
+from letsgo_queue.transports.base import OutgoingMessage
+
+
+class Order(BaseModel):
+    order_id: str
+
+
+class OrderNew(Message[Order]):
+    type: Literal["order:new"] = "order:new"
+
+
+class Tagged(Message[dict[str, Any]]):
+    tags: tuple[str, ...] = ()
+
+
+order = Order(order_id="42")
+message = OrderNew(payload=order)
+assert_type(message.type, Literal["order:new"])
+assert_type(message.payload, Order)
+Message(type="a", payload=1)
+Message[Order](type="order:new", payload=order)
+Tagged(type="a", payload={"b": 1}, tags=("x",))
+
+
+def log(message: Message[BaseModel]) -> None:
+    """A message of an order is a message of a model."""
+
+
+log(message)
+
+
+class Tracing(Middleware):
+    def before_send(self, message: OutgoingMessage, context: SendContext) -> OutgoingMessage:
+        return replace(message, attributes={**message.attributes, "trace": "abc", "try": 1})
+
+
+@dataclass
+class Logging(Middleware):
+    name: str
+
+    def after_send(self, message: OutgoingMessage, result: EnqueueResult) -> EnqueueResult:
+        return result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MyResult(EnqueueResult):
+    cost: float
+
+
+class Pricing(Middleware[MyResult]):
+    def after_send(self, message: OutgoingMessage, result: EnqueueResult) -> MyResult:
+        return MyResult(message_id=result.message_id, queue=result.queue, cost=0.4e-6)
+
+
+assert_type(Client().enqueue(message), EnqueueResult)
+assert_type(Client("memory://", session=boto3.Session()).enqueue(message), EnqueueResult)
+assert_type(Client(middleware=[Tracing(), Logging("a")]).enqueue(message), EnqueueResult)
+assert_type(Client(middleware=[Pricing()]).enqueue(message).cost, float)
+
+sealing = Client("memory://", middleware=[ClaimCheckMiddleware()])
+assert_type(sealing.enqueue(message), claimcheck.EnqueueResult)
+assert_type(sealing.enqueue_many([message, message]), list[claimcheck.EnqueueResult])
+assert_type(sealing.enqueue(message).route, Literal["inline", "compressed", "stored"])
+assert_type(
+    Client(middleware=[Tracing()]).using(ClaimCheckMiddleware()).enqueue(message),
+    claimcheck.EnqueueResult,
+)
+assert_type(letsgo_queue.enqueue(message, delay_seconds=3), EnqueueResult)
+assert_type(claimcheck.enqueue({"type": "a", "payload": 1}), claimcheck.EnqueueResult)
+sealing.enqueue_many([message], group_id=lambda message: message.payload.order_id)
+
+
+async def send() -> None:
+    assert_type(await sealing.aenqueue(message), claimcheck.EnqueueResult)
+    assert_type(await letsgo_queue.aenqueue(message), EnqueueResult)
+
+
+def set_up(client: Client, middleware: Sequence[Middleware]) -> Worker:
+    """Any client and any middleware are a `Client` and a `Middleware`."""
+    return Worker(client=client, middleware=middleware)
+
+
+worker = set_up(sealing, [ClaimCheckMiddleware(), Tracing()])
+
+
+@worker.handler(OrderNew)
+def on_order(message: OrderNew) -> int:
+    return len(message.payload.order_id)
+
+
+@worker.handler("order:old", retry_policy=RetryPolicy())
+@unwrap_claim_check
+@use_middleware(Tracing(), ClaimCheckMiddleware())
+async def on_old(message: Message[Order], delivery: Delivery) -> None:
+    delivery.extend(60)
+
+
+@worker.default
+def otherwise(message: dict[str, Any]) -> str:
+    return "anything"
+
+
+@worker.scheduled
+def nightly(event: dict[str, Any]) -> None: ...
+
+
+class Handlers:
+    def handle(self, message: OrderNew) -> None: ...
+
+
+worker.handler(OrderNew)(Handlers().handle)
+worker.handler(OrderNew)(lambda message: len(message.type))
+assert_type(on_order(message), int)
