@@ -1,7 +1,9 @@
-"""The heartbeat: keeps messages invisible for as long as they are in hand.
+"""The heartbeat: keeps messages invisible, and their claims held, for as long as they are in hand.
 
-Whenever half of its visibility timeout has passed, a message is extended by as much again; the
-lease of its claim follows. SQS allows 12 hours in all.
+Whenever half of its visibility timeout has passed, a message is extended by as much again. SQS
+allows 12 hours in all. Messages go to the queue ten at a time; their claims go to the store beside
+that, so that a store that does not answer makes no message visible, and the other way round. An
+extension that fails is tried again while there is time left, whatever it was that failed.
 """
 
 from __future__ import annotations
@@ -10,108 +12,155 @@ import logging
 import math
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
 
 from letsgo_queue.errors import LetsGoError
+from letsgo_queue.transports.base import MAX_BATCH, MAX_VISIBILITY_SECONDS, Transport
 from letsgo_queue.worker.delivery import IncomingMessage
+from letsgo_queue.worker.parts import Parts
 
 logger = logging.getLogger(__name__)
-
-LOOK_SECONDS = 0.2
-"""How often the heartbeat looks for messages that are due."""
 
 RETRY_SECONDS = 1.0
 """How soon an extension that failed is tried again."""
 
+MAX_SENDERS = 4
+"""Extensions under way at once; each gives up before the messages that wait for it are due."""
+
 
 class Heartbeat:
-    """Extends the messages in hand.
+    """Extends the messages of one queue."""
 
-    One thread looks for messages that are due, and others extend them: a slow answer to one
-    extension makes no other message wait. All start when they are first needed.
-    """
-
-    def __init__(self, concurrency: int) -> None:
-        """Make a heartbeat.
+    def __init__(self, transport: Transport, parts: Parts) -> None:
+        """Start nothing yet.
 
         Args:
-            concurrency: Messages extended at once.
+            transport: The queue.
+            parts: Starts the threads, and watches them.
         """
-        self._concurrency = concurrency
+        self._transport = transport
+        self._parts = parts
+        # Added to and taken from without a lock: a set's own methods are atomic.
         self._in_hand: set[IncomingMessage] = set()
-        self._lock = threading.Lock()
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._changed = threading.Condition()
+        self._work: list[Callable[[], None]] = []
+        self._senders = 0
+        self._idle = 0
+        self._wakes_at = math.inf
+        self._started = False
+        self._closed = False
 
-    def hold(self, message: IncomingMessage) -> None:
-        """Keep a message invisible until it is released.
+    def hold(self, messages: Iterable[IncomingMessage]) -> None:
+        """Keep messages invisible until they are released.
 
         A message whose visibility timeout is 0 or not known is left alone.
         """
-        timeout = message.seconds_invisible or 0.0
-        if timeout <= 0:
-            return
-        message.visibility_timeout = timeout
-        message.extension_due = time.monotonic() + timeout / 2
-        with self._lock:
-            self._in_hand.add(message)
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="letsgo-worker-heartbeat", daemon=True
-                )
-                self._thread.start()
+        soonest = math.inf
+        for message in messages:
+            timeout = message.seconds_invisible or 0.0
+            if timeout > 0:
+                message.visibility_timeout = timeout
+                message.extension_due = time.monotonic() + timeout / 2
+                soonest = min(soonest, message.extension_due)
+                self._in_hand.add(message)
+        if soonest < self._wakes_at:
+            with self._changed:
+                if not self._started:
+                    self._started = True
+                    self._parts.start("heartbeat", self._watch)
+                self._wakes_at = soonest
+                self._changed.notify_all()
 
     def release(self, message: IncomingMessage) -> None:
-        """Look after a message no more."""
-        with self._lock:
-            self._in_hand.discard(message)
+        """Extend a message no more."""
+        self._in_hand.discard(message)
 
-    def stop(self) -> None:
-        """End the threads."""
-        self._stopping.set()
-        if self._thread is not None:
-            self._thread.join()
+    def in_hand(self) -> Sequence[IncomingMessage]:
+        """The messages that are kept invisible."""
+        return list(self._in_hand)
 
-    def _run(self) -> None:
-        with ThreadPoolExecutor(self._concurrency, "letsgo-worker-heartbeat") as pool:
-            while not self._stopping.wait(LOOK_SECONDS):
-                for message in self._due():
-                    pool.submit(self._extend, message)
+    def close(self) -> None:
+        """End the threads; they wait for no answer."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
 
-    def _due(self) -> list[IncomingMessage]:
-        now = time.monotonic()
-        with self._lock:
-            due = [message for message in self._in_hand if message.extension_due <= now]
-        for message in due:
-            message.extension_due = math.inf  # until it has been extended
-        return due
+    def _watch(self) -> None:
+        """Hand out the extensions that are due, until closed."""
+        while (due := self._wait_for_due()) is not None:
+            for start in range(0, len(due), MAX_BATCH):
+                batch = due[start : start + MAX_BATCH]
+                self._send(lambda batch=batch: self._extend(batch))
+                claims = [each for each in batch if each.holds]
+                for message in claims:
+                    self._send(message.extend_holds)
 
-    def _extend(self, message: IncomingMessage) -> None:
-        with message.lock:
-            if message.is_over:
-                return
-            due_in = self._extend_now(message)
-            message.extension_due = time.monotonic() + due_in
+    def _wait_for_due(self) -> list[IncomingMessage] | None:
+        """The messages whose time has come; None at the end."""
+        with self._changed:
+            while not self._closed:
+                now = time.monotonic()
+                in_hand = list(self._in_hand)
+                if due := [each for each in in_hand if each.extension_due <= now]:
+                    for message in due:
+                        # Again soon, unless the extension succeeds by then.
+                        message.extension_due = now + RETRY_SECONDS
+                    return due
+                self._wakes_at = min((each.extension_due for each in in_hand), default=math.inf)
+                self._changed.wait(None if self._wakes_at == math.inf else self._wakes_at - now)
+            return None
 
-    def _extend_now(self, message: IncomingMessage) -> float:
-        """Extend a message; in how many seconds it is due again."""
-        half = message.visibility_timeout / 2
-        left = message.seconds_invisible or 0.0
-        if left > half:  # its handler extended it
-            return left - half
-        if message.longest_extension < 1:
-            return math.inf
-        try:
-            granted = message.extend(message.visibility_timeout)
-        except LetsGoError as error:
-            logger.warning(
-                "message %s could not be kept invisible, and may be delivered to another worker: "
-                "%s",
-                message.message_id,
-                error,
-            )
-            return RETRY_SECONDS if error.retryable else math.inf
-        except Exception:  # a defect of a transport or a store; without this none would try again
-            logger.exception("message %s could not be kept invisible", message.message_id)
-            return RETRY_SECONDS
-        return half if granted >= message.visibility_timeout else math.inf
+    def _extend(self, messages: Sequence[IncomingMessage]) -> None:
+        """Extend messages at the queue, in one request."""
+        seconds = {message: _seconds_for(message) for message in messages}
+        messages = [message for message in messages if seconds[message] > 0]
+        began = time.monotonic()
+        errors = self._transport.change_visibility_batch(
+            [(message.received, seconds[message]) for message in messages]
+        )
+        for message, error in zip(messages, errors, strict=True):
+            if error is None:
+                message.extended(began + seconds[message])
+            elif message in self._in_hand:
+                self._failed(message, error)
+
+    def _failed(self, message: IncomingMessage, error: LetsGoError) -> None:
+        logger.warning(
+            "message %s could not be kept invisible while its handler runs, and may be delivered "
+            "to another worker: %s",
+            message.message_id,
+            error,
+        )
+        if not error.retryable:
+            message.extension_due = math.inf  # it is no longer ours
+
+    def _send(self, work: Callable[[], None]) -> None:
+        """Have a thread make a call."""
+        with self._changed:
+            self._work.append(work)
+            if self._idle == 0 and self._senders < MAX_SENDERS:
+                self._senders += 1
+                self._parts.start(f"extend-{self._senders}", self._make_calls)
+            self._changed.notify_all()
+
+    def _make_calls(self) -> None:
+        while True:
+            with self._changed:
+                while not self._work:
+                    if self._closed:
+                        return
+                    self._idle += 1
+                    self._changed.wait()
+                    self._idle -= 1
+                work = self._work.pop(0)
+            work()
+
+
+def _seconds_for(message: IncomingMessage) -> int:
+    """By how long to extend a message; 0 where SQS's 12 hours are over, or its handler did it."""
+    left = (message.seconds_invisible or 0.0) - message.visibility_timeout / 2
+    if left > 0:
+        message.extension_due = time.monotonic() + left
+        return 0
+    most = math.floor(MAX_VISIBILITY_SECONDS - message.seconds_in_hand)
+    return max(min(math.ceil(message.visibility_timeout), most), 0)

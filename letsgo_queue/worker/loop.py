@@ -63,7 +63,7 @@ class LoopOptions:
 
 
 class Executor(Protocol):
-    """Runs messages."""
+    """Runs messages, and calls back with the outcome of each."""
 
     def add(self, messages: Sequence[IncomingMessage]) -> None:
         """Have messages handled soon."""
@@ -72,3 +72,226 @@ class Executor(Protocol):
     def close(self) -> Sequence[IncomingMessage]:
         """Begin no more messages; those that were not begun."""
         ...
+
+
+class WorkLoop:
+    """Takes messages from a queue and has them handled, until stopped."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        processor: Processor,
+        options: LoopOptions,
+        *,
+        event_loop: EventLoopThread,
+        stopping: threading.Event,
+    ) -> None:
+        """Make a loop; no thread is started yet.
+
+        Args:
+            transport: The queue.
+            processor: Handles the messages.
+            options: How to work.
+            event_loop: Runs async handlers.
+            stopping: Set when no more messages should be taken.
+        """
+        self._transport = transport
+        self._processor = processor
+        self._options = options
+        self._stopping = stopping
+        self._changed = threading.Condition()
+        self._parts = Parts(self._wake)
+        self._heartbeat = Heartbeat(self._parts)
+        self._acknowledger = Acknowledger(transport, processor.acknowledged, self._parts)
+        self._threads = HandlerThreads(options.concurrency, self._run, self._parts)
+        self._tasks = HandlerTasks(event_loop, processor, self._finish)
+        self._lanes = Lanes(fifo=transport.fifo)
+        self._pace = Pace()
+        self._held: list[tuple[float, int, IncomingMessage]] = []  # by when they are tried again
+        self._numbers = count()
+        self._in_hand = 0  # with those that receivers ask for
+        self._receivers = 0
+        self._queue_has_more = False
+        self._is_empty = False
+        self._failures = 0
+
+    def run(self) -> None:
+        """Take messages until stopped, then end as `_stop` says.
+
+        Raises:
+            WorkerBroken: A part of the worker cannot go on.
+            LetsGoQueueError: With `until_empty`, the queue cannot be reached.
+        """
+        self._start_receivers()
+        try:
+            while not self._is_over():
+                self._wait(self._tend())
+        finally:
+            self._stop()
+        if self._parts.broken is not None:
+            raise self._parts.broken
+
+    def _tend(self) -> float:
+        """Do what time alone brings about; seconds until that is due again."""
+        due_in = [WATCH_SECONDS]
+        with self._changed:
+            now = time.monotonic()
+            ready = []
+            while self._held and self._held[0][0] <= now:
+                ready.append(heappop(self._held)[2])
+            if self._held:
+                due_in.append(self._held[0][0] - now)
+        self._begin(ready)
+        if (seconds := self._threads.help()) is not None:
+            due_in.append(seconds)
+        return min(due_in)
+
+    # Receiving
+
+    def _start_receivers(self) -> None:
+        """Start a receiver, if one more should ask."""
+        if slots := self._ask():
+            self._parts.start("receive", lambda: self._receive(slots))
+
+    def _receive(self, slots: int) -> None:
+        """Ask the queue, and go on as long as one more receiver should ask."""
+        while slots:
+            received: Sequence[ReceivedMessage] = ()
+            try:
+                received = self._receive_once(slots)
+            finally:
+                slots = self._received(slots, len(received))
+
+    def _receive_once(self, slots: int) -> Sequence[ReceivedMessage]:
+        try:
+            received = self._transport.receive(
+                max_messages=slots,
+                wait_seconds=self._options.wait_seconds,
+                visibility_timeout=self._options.visibility_timeout,
+            )
+        except LetsGoError as error:
+            self._could_not_receive(error)
+            return ()
+        self._failures = 0
+        messages = [self._processor.accept(self._transport, each) for each in received]
+        self._heartbeat.hold(messages)
+        with self._changed:
+            ready = self._lanes.enter(messages)
+        self._begin(ready)
+        return received
+
+    def _received(self, asked: int, received: int) -> int:
+        """A request is over; how many messages to ask for next, 0 to end this receiver."""
+        with self._changed:
+            idle = self._in_hand == asked
+            self._in_hand -= asked - received
+            self._receivers -= 1
+            self._queue_has_more = received == asked
+            # No handler is at work that might still send a message.
+            self._is_empty |= self._options.until_empty and idle and not received
+            slots = self._ask()
+            self._changed.notify_all()
+        if slots and received:
+            self._start_receivers()  # the queue may have more than one receiver brings
+        return slots
+
+    def _ask(self) -> int:
+        """How many messages one more receiver should ask for; 0 if there should be none."""
+        with self._changed:
+            slots = 0 if self._is_over() else self._room()
+            if slots:
+                self._in_hand += slots
+                self._receivers += 1
+            return slots
+
+    def _room(self) -> int:
+        ahead = min(self._pace.handled_lately(), self._options.prefetch)
+        busy = self._in_hand - min(len(self._held), MAX_HELD)
+        free = self._options.concurrency + ahead - busy
+        enough = min(max(ahead // 2, 1), MAX_BATCH)
+        if self._receivers:
+            if not self._queue_has_more or self._receivers == MAX_RECEIVERS:
+                return 0
+            enough = MAX_BATCH  # each request costs, so further ones should bring much
+        return min(free, MAX_BATCH) if free >= enough else 0
+
+    def _could_not_receive(self, error: LetsGoError) -> None:
+        """Wait, longer each time; with `until_empty`, give up."""
+        if self._options.until_empty:
+            with self._changed:
+                self._error = error
+            return
+        pause = min(2.0**self._failures, MAX_PAUSE_SECONDS)
+        self._failures = min(self._failures + 1, 10)
+        logger.warning("%s Trying again in %.0f s.", error, pause)
+        self._stopping.wait(pause)
+
+    # Handling
+
+    def _begin(self, messages: Sequence[IncomingMessage]) -> None:
+        """Hand messages to the executor of their handlers."""
+        for message in messages:
+            self._processor.find_handler(message)
+        tasks = [each for each in messages if self._processor.is_async(each)]
+        if tasks:
+            self._tasks.add(tasks)
+        if len(tasks) < len(messages):
+            self._threads.add([each for each in messages if not self._processor.is_async(each)])
+
+    def _run(self, message: IncomingMessage) -> None:
+        self._finish(message, self._processor.run(message))
+
+    def _finish(self, message: IncomingMessage, outcome: Outcome) -> None:
+        """A message was run: settle it, or hold it until it is run again."""
+        if isinstance(outcome, Hold):
+            with self._changed:
+                due = time.monotonic() + outcome.seconds
+                heappush(self._held, (due, next(self._numbers), message))
+                self._changed.notify()
+            return
+        self._heartbeat.release(message)
+        if outcome:
+            self._acknowledger.add(message)
+        with self._changed:
+            ready = self._lanes.leave(message) if outcome else ()
+            unrun = () if outcome else self._lanes.fail(message)
+            self._in_hand -= 1 + len(unrun)
+            self._pace.count()
+            if self._room() or self._is_over():
+                self._changed.notify()
+        self._give_back(unrun)
+        if ready:
+            self._begin(ready)
+
+    # Ending
+
+    def _stop(self) -> None:
+        """End in steps, none of which takes longer than its time."""
+        self._stopping.set()
+        deadline = time.monotonic() + self._options.drain_timeout
+        # Those that are held may wait for hours: let others have them.
+        self._give_back(self._take_held())
+        self._drain(deadline)
+        unbegun = [*self._threads.close(), *self._tasks.close(), *self._lanes.clear()]
+        self._give_back(unbegun)
+        self._give_up(self._heartbeat.in_hand())
+        self._acknowledger.close(ENDING_SECONDS)
+        self._heartbeat.close()
+        for name in self._parts.join(ENDING_SECONDS):
+            logger.warning("the worker's thread %s is left behind: it waits for an answer", name)
+
+    def _drain(self, deadline: float) -> None:
+        """Wait until the messages in hand are handled, and tell what is waited for."""
+        told = time.monotonic()
+        with self._changed:
+            while self._in_hand and (left := deadline - time.monotonic()) > 0:
+                if not self._heartbeat.in_hand():
+                    # Only a long poll is open. Its answer may bring a message, which then comes
+                    # again when its visibility timeout ends.
+                    left = min(left, self._seconds_for_open_poll(told))
+                    if left <= 0:
+                        return
+                self._changed.wait(min(left, WATCH_SECONDS))
+                if time.monotonic() - told > TELL_SECONDS:
+                    told = time.monotonic()
+                    logger.info("stopping: %d messages are still in hand", self._in_hand)
