@@ -53,7 +53,7 @@ else:
                 "ClaimExpired",
                 "ClaimInProgress",
                 "ClaimLost",
-    "ClaimMissing",
+                "ClaimMissing",
                 "ClaimMissing",
                 "ClaimStoreError",
                 "ClaimStoreUnavailable",

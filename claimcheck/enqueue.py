@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from claimcheck.core.claim_check import ClaimCheck
     from claimcheck.middleware import ClaimCheckMiddleware, EnqueueResult
     from letsgo_queue.message import AnyMessage, MessageT
+    from letsgo_queue.middleware import Middleware
     from letsgo_queue.sending.client import Client, EnqueueManyOptions, EnqueueOptions
 
 
@@ -72,8 +73,9 @@ def install(claim_check: ClaimCheck | None = None, *, client: Client | None = No
     """Give a client, and the workers that use it, the claim check.
 
     For code that already calls `letsgo_queue.enqueue`, and for handlers without
-    `@unwrap_claim_check`. A worker uses the client that it was given, or else the default client; it
-    takes the client's middleware when it starts. Safe to repeat: the last one counts.
+    `@unwrap_claim_check`. A worker uses the client that it was given, else the default client. It
+    looks for the claim check when it starts. A claim check nearer to the handler replaces it: one
+    of the worker's own, or a handler's `@unwrap_claim_check`. Safe to repeat: the last one counts.
 
     Args:
         claim_check: By default the one that the environment describes.
@@ -86,15 +88,32 @@ def install(claim_check: ClaimCheck | None = None, *, client: Client | None = No
     (client or default_client()).add_middleware(middleware)
 
 
+class _Latest:
+    """The default client of the latest call, its middleware then, and the client that was used."""
+
+    call: tuple[Client, tuple[Middleware, ...], Client[EnqueueResult]] | None = None
+
+
 def _client() -> Client[EnqueueResult]:
     """The default client, with the default claim check where it has none.
 
-    Made for each call, in a few microseconds: the default client may have changed since the last.
+    Asked for each call: the default client may have changed since the last, or its middleware.
     """
-    from claimcheck.middleware import ClaimCheckMiddleware
     from letsgo_queue.sending.default import default_client
 
     client = default_client()
+    middleware = client.middleware
+    latest = _Latest.call
+    if latest is not None and latest[0] is client and latest[1] is middleware:
+        return latest[2]
+    sealing = _with_claim_check(client)
+    _Latest.call = (client, middleware, sealing)
+    return sealing
+
+
+def _with_claim_check(client: Client) -> Client[EnqueueResult]:
+    from claimcheck.middleware import ClaimCheckMiddleware
+
     if any(isinstance(each, ClaimCheckMiddleware) for each in client.middleware):
         # Its result, unless an outer middleware replaced that by another.
         return cast("Client[EnqueueResult]", client)

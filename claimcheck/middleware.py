@@ -6,18 +6,21 @@ import logging
 import time
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from claimcheck.core.claim_check import ClaimCheck, Opened, Route, Sealed, new_lease_id
 from claimcheck.core.life import Purge
 from claimcheck.errors import ClaimStoreError
 from claimcheck.events import DuplicateSuppressed, MessageOpened, MessageSealed
-from claimcheck.opening import OnDuplicate, Opener
+from claimcheck.opener import OnDuplicate, Opener
 from letsgo_queue import events as queue_events
 from letsgo_queue.attributes import attributes_size
 from letsgo_queue.errors import SendUncertain
-from letsgo_queue.middleware import Handle, Middleware, SendContext
+from letsgo_queue.middleware import Middleware, SendContext, Steps
 from letsgo_queue.transports.base import OutgoingMessage
-from letsgo_queue.worker.delivery import IncomingMessage
+
+if TYPE_CHECKING:  # who only sends does not load the worker
+    from letsgo_queue.worker.delivery import IncomingMessage
 
 logger = logging.getLogger(__name__)
 
@@ -156,7 +159,11 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
                 failure,
             )
 
-    def handle(self, message: IncomingMessage, call_next: Handle) -> None:
+    def blocks(self, message: IncomingMessage, /) -> bool:
+        """Whether opening this message asks a store."""
+        return message.sealed or self.opener.once
+
+    def handle(self, message: IncomingMessage, /) -> Steps:
         """Open the message; settle its claim by how the handler ends."""
         started = time.perf_counter()
         opened = self._open(message)
@@ -182,11 +189,11 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
             )
         )
         with opened:
-            message.on_extend(lambda seconds: _extend(opened, seconds))
+            message.attach(_Claim(opened))
             message.open(opened.body)
             token = _handling.set((*_handling.get(), self))
             try:
-                call_next(message)
+                yield
             finally:
                 _handling.reset(token)
 
@@ -204,10 +211,20 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
         )
 
 
-def _extend(opened: Opened, seconds: float) -> None:
-    """Extend the lease with the visibility; where that fails it may only end too early."""
-    try:
-        if not opened.extend(seconds):
-            logger.warning("claim %s: another delivery has it", opened.claim_id)
-    except ClaimStoreError as error:
-        logger.warning("claim %s: its lease was not extended: %s", opened.claim_id, error)
+class _Claim:
+    """The hold on a message's claim, for the worker's heartbeat."""
+
+    def __init__(self, opened: Opened) -> None:
+        self._opened = opened
+
+    def extend(self, seconds: float) -> None:
+        """Extend the lease with the visibility; where that fails it may only end too early."""
+        try:
+            if not self._opened.extend(seconds):
+                logger.warning("claim %s: another delivery has it", self._opened.claim_id)
+        except ClaimStoreError as error:
+            logger.warning("claim %s: its lease was not extended: %s", self._opened.claim_id, error)
+
+    def release(self) -> None:
+        """Have the claim back, though the handler still runs."""
+        self._opened.settle(succeeded=False)

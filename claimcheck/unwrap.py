@@ -22,7 +22,8 @@ from claimcheck.core.claim_check import ClaimCheck
 from claimcheck.core.life import Purge
 from claimcheck.errors import RecordUnsupported, SettingsInvalid
 from claimcheck.middleware import ClaimCheckMiddleware
-from claimcheck.opening import OnDuplicate, Opener, Work, must_open, open_batch, open_record
+from claimcheck.opener import OnDuplicate, Opener
+from claimcheck.opening import Work, must_open, open_batch, open_record
 from letsgo_queue.aws_lambda.batches import Invocation
 from letsgo_queue.aws_lambda.records import SqsRecord, is_record, records_in
 from letsgo_queue.envelope import holds_sealed

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
         listen_to_all,
     )
     from letsgo_queue.message import LetsGoMessageType, Message
-    from letsgo_queue.middleware import Handle, Middleware, SendContext, use_middleware
+    from letsgo_queue.middleware import Middleware, SendContext, Steps, use_middleware
     from letsgo_queue.sending.client import Client, EnqueueManyOptions, EnqueueOptions
     from letsgo_queue.sending.default import (
         aenqueue,
@@ -53,9 +53,10 @@ if TYPE_CHECKING:
     )
     from letsgo_queue.sending.many import Progress
     from letsgo_queue.settings import QueueSettings
-    from letsgo_queue.worker.worker import Worker
-    from letsgo_queue.worker.delivery import Delivery
+    from letsgo_queue.transports.base import OutgoingMessage
+    from letsgo_queue.worker.delivery import Delivery, IncomingMessage
     from letsgo_queue.worker.retries import RetryPolicy
+    from letsgo_queue.worker.worker import Worker
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
@@ -71,7 +72,8 @@ else:
                 "enqueue_many",
                 "set_default_client",
             ),
-            "letsgo_queue.worker.delivery": ("Delivery",),
+            "letsgo_queue.transports.base": ("OutgoingMessage",),
+            "letsgo_queue.worker.delivery": ("Delivery", "IncomingMessage"),
             "letsgo_queue.errors": (
                 "EnqueueManyError",
                 "HandlerMissing",
@@ -101,7 +103,7 @@ else:
                 "listen_to_all",
             ),
             "letsgo_queue.message": ("LetsGoMessageType", "Message"),
-            "letsgo_queue.middleware": ("Handle", "Middleware", "SendContext", "use_middleware"),
+            "letsgo_queue.middleware": ("Middleware", "SendContext", "Steps", "use_middleware"),
             "letsgo_queue.worker.retries": ("RetryPolicy",),
             "letsgo_queue.settings": ("QueueSettings",),
             "letsgo_queue.worker.worker": ("Worker",),
@@ -116,8 +118,8 @@ __all__ = [
     "EnqueueOptions",
     "EnqueueResult",
     "Event",
-    "Handle",
     "HandlerMissing",
+    "IncomingMessage",
     "LetsGoError",
     "LetsGoMessageType",
     "LetsGoQueueError",
@@ -134,6 +136,7 @@ __all__ = [
     "MessageSkipped",
     "MessageTooLarge",
     "Middleware",
+    "OutgoingMessage",
     "Progress",
     "QueueNotFound",
     "QueueSettings",
@@ -145,6 +148,7 @@ __all__ = [
     "SendFailed",
     "SendUncertain",
     "SettingsInvalid",
+    "Steps",
     "Worker",
     "aenqueue",
     "aenqueue_many",

@@ -67,8 +67,8 @@ class MessageNotSent(Event):
     """A message was refused before it was sent, or by the queue.
 
     Where `error` is `SendUncertain` the queue may have it all the same. What cannot be written as
-    a message at all, or asks for a queue that is not there, has no event; nor have the messages of
-    `enqueue_many` where an option for all of them is wrong.
+    a message has no event; nor have the messages of `enqueue_many` where its queue is not found,
+    or an option for all of them is wrong. `queue` is empty where no queue was found.
 
     Attributes:
         size: Bytes of the body as given.

@@ -5,22 +5,27 @@ On the sending side the hooks are separate, so that a batch can run them for man
     before_send ──> the queue accepts ──> after_send
          └──────────> anything fails ───> send_failed
 
-Around the handler one hook is a generator. It yields once, and the rest of the way runs there: other
-middleware, and the handler, sync or async. It sees what they raise. One definition serves both kinds
-of handler.
+Around the handler one hook is a generator. It yields once, and the rest of the way runs there:
+other middleware, and the handler, sync or async. It sees what they raise. One definition serves
+both kinds of handler.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import ClassVar, Generic, cast
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeAlias, cast
 
 from typing_extensions import TypeVar
 
 from letsgo_queue.events import EnqueueResult, Event
 from letsgo_queue.transports.base import OutgoingMessage, Transport
-from letsgo_queue.worker.delivery import IncomingMessage
+
+if TYPE_CHECKING:  # who only sends does not load the worker
+    from letsgo_queue.worker.delivery import IncomingMessage
+
+Steps: TypeAlias = Generator[None, None, None]
+"""What `handle` is: a generator that yields once."""
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., object])
 
@@ -59,23 +64,23 @@ class Middleware(Generic[ResultT_co]):
 
     kind: ClassVar[str | None] = None
 
-    def prepare(self, queue: str) -> None:
+    def prepare(self, queue: str, /) -> None:
         """Called when a worker starts on the queue of that URL. What it raises stops the worker."""
 
-    def before_send(self, message: OutgoingMessage, context: SendContext) -> OutgoingMessage:
+    def before_send(self, message: OutgoingMessage, context: SendContext, /) -> OutgoingMessage:
         """The message to send in place of `message`. What it raises refuses the message."""
         del context
         return message
 
-    def after_send(self, message: OutgoingMessage, result: EnqueueResult) -> ResultT_co:
+    def after_send(self, message: OutgoingMessage, result: EnqueueResult, /) -> ResultT_co:
         """The result to give in place of `result`; `message` is what `before_send` gave."""
         del message
         return cast("ResultT_co", result)
 
-    def send_failed(self, message: OutgoingMessage, error: Exception) -> None:
+    def send_failed(self, message: OutgoingMessage, error: Exception, /) -> None:
         """Undo `before_send`: the message was not sent, or nobody knows (`SendUncertain`)."""
 
-    def handle(self, message: IncomingMessage) -> Iterator[None]:
+    def handle(self, message: IncomingMessage, /) -> Steps:
         """Surround the handling of a message.
 
             def handle(self, message):
@@ -91,7 +96,7 @@ class Middleware(Generic[ResultT_co]):
         del message
         yield
 
-    def blocks(self, message: IncomingMessage) -> bool:
+    def blocks(self, message: IncomingMessage, /) -> bool:
         """Whether `handle` may wait for something while it surrounds this message.
 
         For an async handler it then runs on a thread, so that the event loop stays free. For a sync

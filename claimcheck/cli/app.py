@@ -1,47 +1,24 @@
-"""The `claimcheck` command."""
+"""The `claimcheck` command. Each command loads what it needs when it runs."""
 
 from __future__ import annotations
 
 import sys
-import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
-try:
-    import typer
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.table import Table
-except ModuleNotFoundError as missing:
-    raise SystemExit(
-        f"the command line needs {missing.name}: pip install 'letsgo-claimcheck[cli]'"
-    ) from None
+import typer
 
-from claimcheck.errors import BodyInvalid, ClaimCheckError, SettingsInvalid
-from claimcheck.settings import DEFAULT_STORE, ClaimCheckSettings
-from claimcheck.stores import open_store
-from letsgo_queue.errors import LetsGoQueueError
-from letsgo_queue.settings import QueueSettings, region_in
+from claimcheck.errors import BodyInvalid
+from letsgo_queue.cli.terminal import JsonOption, make_command, make_group, run
 
-if TYPE_CHECKING:
-    from claimcheck.stores.dynamodb_table import ClaimTable
-
-app = typer.Typer(help="Messages of any size on Amazon SQS.", no_args_is_help=True)
-table_app = typer.Typer(help="The DynamoDB table that claims are kept in.", no_args_is_help=True)
-app.add_typer(table_app, name="table")
-
-console = Console()
-errors = Console(stderr=True)
+app = make_command("Messages of any size on Amazon SQS.")
+store_app = make_group("The store that claims are kept in.")
+app.add_typer(store_app, name="store")
 
 
 def main() -> None:
-    """Run the command; an error of ours is a line on stderr and exit code 1."""
-    try:
-        app()
-    except (ClaimCheckError, LetsGoQueueError) as error:
-        errors.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-        sys.exit(1)
+    """Run the command."""
+    run(app)
 
 
 @app.command()
@@ -49,51 +26,17 @@ def demo(
     files: Annotated[list[Path] | None, typer.Argument(help="JSON files to send as well.")] = None,
     aws: Annotated[
         bool,
-        typer.Option("--aws", help="Use the queue and table that the environment names."),
+        typer.Option("--aws", help="Use the queue and the store that the environment names."),
     ] = False,
 ) -> None:
     """Send real messages of every size to a worker, and check what became of them.
 
-    By default the queue and the claims are in a SQLite file in a temporary folder. With --aws use a
-    queue that nobody else works on. Exit code 0 only if every check held.
+    By default queue and claims are in a SQLite file in a temporary folder. With --aws use a queue
+    that nobody else works on. Exit code 0 only if every check held.
     """
-    from claimcheck.demo.messages import demo_messages
-    from claimcheck.demo.run import DemoFailed, RoundTrip, local_settings, run_demo
+    from claimcheck.cli.demo import show_demo
 
-    table = Table("message type", box=None, pad_edge=False, header_style="bold")
-    for column in ("size", "route", "on the queue", "stored", "round trip"):
-        table.add_column(column, justify="left" if column == "route" else "right")
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with tempfile.TemporaryDirectory() as name, Progress(*columns, console=console) as bar:
-        task = bar.add_task("reading payloads", total=None)
-        messages = demo_messages(files or [])
-        bar.update(task, total=len(messages), description="starting the worker")
-
-        def show(trip: RoundTrip) -> None:
-            result = trip.result
-            table.add_row(
-                escape(trip.type),
-                f"{result.size:,}",
-                result.route,
-                f"{result.sent_size:,}",
-                f"{result.stored_size:,}",
-                f"{trip.seconds * 1000:.0f} ms",
-            )
-            bar.update(task, advance=1, description=escape(trip.type))
-
-        settings = None if aws else local_settings(Path(name))
-        try:
-            checks = run_demo(messages, Path(name), settings, show)
-        except DemoFailed as failure:
-            errors.print(f"[red]error:[/] {failure}", highlight=False)
-            raise typer.Exit(1) from None
-        bar.update(task, description="done")
-    console.print()
-    console.print(table)
-    console.print("\nsizes in bytes\n", style="dim")
-    for check in checks:
-        console.print("[green]✓[/]" if check.held else "[red]✗[/]", check.promise, highlight=False)
-    raise typer.Exit(0 if all(check.held for check in checks) else 1)
+    _end(fine=show_demo(files or [], aws=aws))
 
 
 @app.command()
@@ -102,17 +45,17 @@ def show(
         str | None,
         typer.Option("--queue", help="Queue it came from; by default that of the environment."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Explain a message body from standard input: its route, its sizes, and where its claim is.
+    """Explain a message body from standard input: its route, its sizes, and its claim.
 
-    The claim is not taken, and no payload is shown. Exit code 1 where the message cannot be opened.
+    It shows no payload and acquires no claim. Exit code 1 if the message cannot be read.
     """
-    from claimcheck.cli.show_command import print_report, report_on
+    from claimcheck.cli.show import print_report, report_on
 
     report = report_on(_read_body(), queue)
     print_report(report, as_json=as_json)
-    raise typer.Exit(0 if report.usable else 1)
+    _end(fine=report.fine)
 
 
 @app.command()
@@ -130,11 +73,11 @@ def audit(
 ) -> None:
     """Print, render or compare reports of the size audit, or weigh a folder of JSON payloads.
 
-    Exit code 1 where a budget is exceeded, a message type has grown by more than it may, or a file
+    Exit code 1 if a message type is over its budget or has grown by more than it may, or if a file
     could not be weighed.
     """
-    from claimcheck.audit.command import show_comparison, show_report, weigh_folder
     from claimcheck.audit.report import AuditReport
+    from claimcheck.cli.audit import show_comparison, show_report, weigh_folder
 
     match reports or [], from_files:
         case [], Path() as folder:
@@ -148,60 +91,41 @@ def audit(
             raise typer.BadParameter(
                 "give one saved report, two without --json and --html, or --from-files DIR"
             )
-    raise typer.Exit(0 if fine else 1)
+    _end(fine=fine)
 
 
-@table_app.command("create")
-def table_create() -> None:
-    """Make the table that the settings name, with on-demand billing and TTL; safe to repeat."""
-    table = _table()
-    with console.status(f"making table {table.name} in {table.region}"):
-        made = table.create()
-    state = "made" if made else "was there already"
-    console.print(f"table {table.name} in {table.region}: {state}", highlight=False)
-    _show_findings(table)
+@store_app.command("create")
+def store_create() -> None:
+    """Make the DynamoDB table that the settings name, with on-demand billing and TTL.
+
+    It is safe to repeat, and changes nothing in a table that serves something else.
+    """
+    from claimcheck.cli.store import create_store
+
+    _end(fine=create_store())
 
 
-@table_app.command("check")
-def table_check() -> None:
-    """Compare the table with what claims need; exit code 1 where something is wrong."""
-    _show_findings(_table())
+@store_app.command("check")
+def store_check() -> None:
+    """Compare the table with what claims need; exit code 1 if something is wrong."""
+    from claimcheck.cli.store import check_store
+
+    _end(fine=check_store())
 
 
 def _read_body() -> str:
     try:
         body = sys.stdin.buffer.read().decode()
     except UnicodeDecodeError:
-        raise BodyInvalid("standard input is not UTF-8 text, so no message body.") from None
-    # The one that `echo` and `jq -r` put behind it.
-    body = body.removesuffix("\n")
+        raise BodyInvalid("standard input is not UTF-8 text, so it is no message body.") from None
+    body = body.removesuffix("\n")  # `echo` and `jq -r` add it
     if not body:
         raise BodyInvalid("standard input is empty: pipe a message body into this command.")
     return body
 
 
-def _table() -> ClaimTable:
-    """The table that the settings name."""
-    from claimcheck.stores.dynamodb import DynamoDBClaimStore
-    from claimcheck.stores.dynamodb_table import ClaimTable
-
-    url = ClaimCheckSettings.from_environment().store or DEFAULT_STORE
-    queue = QueueSettings.from_environment()
-    store = open_store(url, region=region_in(queue.queue_url or "") or queue.region)
-    if not isinstance(store, DynamoDBClaimStore):
-        raise SettingsInvalid(f"CLAIMCHECK_STORE={url!r} is not a DynamoDB table.")
-    return ClaimTable(store.table, region=store.region, endpoint_url=store.endpoint_url)
-
-
-def _show_findings(table: ClaimTable) -> None:
-    findings = table.check()
-    for finding in findings:
-        mark = "[green]✓[/]" if finding.ok else "[red]✗[/]"
-        console.print(mark, f"{finding.subject}: {finding.detail}", highlight=False)
-        if finding.remedy:
-            console.print(f"  {finding.remedy}", highlight=False)
-    if not all(finding.ok for finding in findings):
-        raise typer.Exit(1)
+def _end(*, fine: bool) -> None:
+    raise typer.Exit(0 if fine else 1)
 
 
 if __name__ == "__main__":

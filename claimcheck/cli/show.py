@@ -1,33 +1,42 @@
-"""What a message body is, for people: explained without its content, and without taking its claim.
+"""`claimcheck show`: explains a message body. It shows no content, and acquires no claim.
 
-there        a delivery can take the claim
-taken        a delivery has it, until its lease ends
-gone         it was purged: the message was handled, or this is not the sender's store
-expired      nobody fetched it in time
-damaged      it is not what the ticket says, or parts of it are missing
-unreadable   the store did not say
+there         nobody has the claim
+leased        a delivery has it, until its lease ends
+handed over   its contents were removed before the handler of a delivery ran
+done          the message was handled: there is a receipt
+missing       the store has neither contents nor a record of it
+expired       the same, and its time has passed
+damaged       its contents are not what was sealed
+unreadable    the store did not say
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Literal, TypeAlias
 
+import typer
+
 from claimcheck.core import ticket as tickets
-from claimcheck.core.claim_check import Route
+from claimcheck.core.claim_check import Route, unpack, unpack_carried
 from claimcheck.core.compression import Encoding
+from claimcheck.core.life import record_key, sha256_of
 from claimcheck.core.signing import Signer
 from claimcheck.core.ticket import CarriedTicket, SealedMessage, StoredTicket
-from claimcheck.core.verify import describes, unpack_carried
-from claimcheck.errors import ClaimCheckError, ClaimCorrupted, TicketInvalid
-from claimcheck.stores.base import ClaimHead, ClaimStore, Held
+from claimcheck.errors import ClaimCorrupted, ClaimStoreError, TicketInvalid
+from claimcheck.settings import ClaimCheckSettings, claim_check_for
+from claimcheck.stores.base import ClaimStore, Contents, Record
+from letsgo_queue.cli.terminal import print_json
+from letsgo_queue.envelope import type_of
+from letsgo_queue.errors import MessageInvalid
+from letsgo_queue.settings import QueueSettings
+from letsgo_queue.text import counted, printable
 
-ClaimState: TypeAlias = Literal["there", "taken", "gone", "expired", "damaged", "unreadable"]
-
-USABLE: frozenset[ClaimState] = frozenset({"there", "taken"})
-"""The states of a claim that is not lost."""
+ClaimState: TypeAlias = Literal[
+    "there", "leased", "handed_over", "done", "missing", "expired", "damaged", "unreadable"
+]
 
 _LATEST = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 
@@ -38,20 +47,27 @@ class ClaimReport:
 
     Attributes:
         id: The claim id.
-        store: Where it was looked for.
+        store: Label of the store that was asked.
+        sender_store: Label of the store that the sender wrote to.
         state: What was found.
-        detail: Why it is in that state; None where there is nothing to say.
-        lease_until: When the delivery that took it loses it, in UTC; None unless taken.
-        expires_at: When it may be gone, in UTC: as the claim says, since a failure may have renewed
-            it; else as the ticket says.
+        detail: Why it is in that state; None if there is nothing to say.
+        lease_until: When the lease of the delivery that has it ends, in UTC; None if none has it.
+        expires_at: When its contents expire, in UTC: a failed delivery may have renewed them. If
+            they are not there, as the ticket says.
     """
 
     id: str
     store: str
+    sender_store: str
     state: ClaimState
     detail: str | None = None
     lease_until: datetime | None = None
     expires_at: datetime
+
+    @property
+    def fine(self) -> bool:
+        """Whether the message was handled, or can be."""
+        return self.state in {"there", "done"} or self.lease_until is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,17 +75,17 @@ class BodyReport:
     """A body from a queue.
 
     Attributes:
-        sealed: Whether the payload was sealed.
-        type: The message's type; None where it has none, or the ticket is malformed.
-        route: Which way it went; None where the ticket is malformed.
-        size: Bytes of the body as it was enqueued; None where the ticket is malformed.
+        sealed: Whether it has a claim check in place of its payload.
+        type: The message's type; None if it has none, or cannot be read.
+        route: Which way it went; None if it cannot be read.
+        size: Bytes of the body as it was enqueued; None if it cannot be read.
         sent_size: Bytes of the body on the queue, without attributes.
         stored_size: Bytes in the store.
         parts: Parts in the store.
-        encoding: How it was encoded; None unless sealed.
-        ratio: How many bytes of the original one encoded byte stands for; None unless sealed.
-        signed: Whether the ticket carries a signature.
-        problem: Why the message itself cannot be opened; None where it can.
+        encoding: How its contents are encoded; None unless sealed.
+        ratio: Bytes of the body as enqueued for each encoded byte; None unless sealed.
+        signed: Whether its ticket has a signature.
+        problem: Why no worker can read the message; None if one can.
         claim: Its claim; None unless stored.
     """
 
@@ -87,27 +103,41 @@ class BodyReport:
     claim: ClaimReport | None = None
 
     @property
-    def usable(self) -> bool:
-        """Whether a worker can open the message, now or when a lease ends."""
-        return self.problem is None and (self.claim is None or self.claim.state in USABLE)
+    def fine(self) -> bool:
+        """Whether the message was handled, or can be."""
+        return self.problem is None and (self.claim is None or self.claim.fine)
+
+
+def report_on(body: str, queue: str | None) -> BodyReport:
+    """Explain a body as a worker on the queue would see it.
+
+    Args:
+        body: The body, sealed or not.
+        queue: URL of its queue; by default that of the environment.
+
+    Raises:
+        SettingsInvalid: A setting cannot be used.
+    """
+    settings = ClaimCheckSettings.from_environment()
+    url = queue or QueueSettings.from_environment().url or ""
+    return explain(
+        body,
+        store=lambda: claim_check_for(url, settings).store,
+        max_size=settings.max_size,
+        signer=Signer(settings.signing_key) if settings.signing_key else None,
+    )
 
 
 def explain(
-    body: str,
-    *,
-    store: Callable[[], ClaimStore],
-    max_size: int,
-    signer: Signer | None,
-    now: float,
+    body: str, *, store: Callable[[], ClaimStore], max_size: int, signer: Signer | None
 ) -> BodyReport:
-    """Say what a body is.
+    """Explain a body.
 
     Args:
-        body: What came from the queue, sealed or not.
-        store: Opens the store; called only for a body whose payload is in one.
+        body: The body, sealed or not.
+        store: Opens the store; called only if the body has a claim in it.
         max_size: Bytes that a ticket may claim.
-        signer: Accepts signatures; None where tickets need none.
-        now: Seconds since 1970.
+        signer: Accepts signatures; None if tickets need none.
     """
     sent_size = len(body.encode())
     try:
@@ -115,115 +145,164 @@ def explain(
     except TicketInvalid as error:
         return BodyReport(sealed=True, sent_size=sent_size, problem=f"{error}.")
     if sealed is None:
-        return BodyReport(
-            sealed=False,
-            type=tickets.type_in(body),
-            route="inline",
-            size=sent_size,
-            sent_size=sent_size,
-        )
+        return _explain_inline(body, sent_size)
     ticket = sealed.ticket
-    problem = None
-    if signer is not None and not signer.accepts(sealed.type, ticket):
-        problem = "its ticket is not signed with a key that is known here."
     if isinstance(ticket, StoredTicket):
-        return BodyReport(
-            sealed=True,
-            type=sealed.type,
-            route="stored",
-            size=ticket.size,
-            sent_size=sent_size,
-            stored_size=ticket.stored,
-            parts=ticket.parts,
-            encoding=ticket.encoding,
-            ratio=ticket.size / ticket.stored,
-            signed=ticket.sig is not None,
-            problem=problem,
-            claim=_look_for(sealed, ticket, store(), now),
-        )
+        claim = _look_up(sealed, ticket, store())
+        stored_size, parts, encoded_size = ticket.stored, ticket.parts, ticket.stored
+    else:
+        claim = None
+        stored_size, parts, encoded_size = 0, 0, len(ticket.data) * 3 // 4
     return BodyReport(
         sealed=True,
         type=sealed.type,
-        route="compressed",
+        route="compressed" if claim is None else "stored",
         size=ticket.size,
         sent_size=sent_size,
+        stored_size=stored_size,
+        parts=parts,
         encoding=ticket.encoding,
-        ratio=ticket.size / (len(ticket.data) * 3 / 4),
+        ratio=ticket.size / max(encoded_size, 1),
         signed=ticket.sig is not None,
-        problem=problem or _problem_of(sealed, ticket),
+        problem=_problem_of(sealed, signer),
+        claim=claim,
     )
 
 
-def _problem_of(sealed: SealedMessage, ticket: CarriedTicket) -> str | None:
+def _explain_inline(body: str, sent_size: int) -> BodyReport:
     try:
-        unpack_carried("the message", sealed, ticket)
+        message_type = type_of(body, whole=True)
+    except MessageInvalid as error:
+        return BodyReport(sealed=False, sent_size=sent_size, problem=str(error))
+    return BodyReport(
+        sealed=False, type=message_type, route="inline", size=sent_size, sent_size=sent_size
+    )
+
+
+def _problem_of(sealed: SealedMessage, signer: Signer | None) -> str | None:
+    if signer is not None and not signer.accepts(sealed.type, sealed.ticket):
+        return "its ticket is not signed with a key that is known here."
+    if isinstance(sealed.ticket, CarriedTicket):
+        try:
+            unpack_carried("the message", sealed, sealed.ticket)
+        except (TicketInvalid, ClaimCorrupted) as error:
+            return str(error)
+    return None
+
+
+def _look_up(sealed: SealedMessage, ticket: StoredTicket, store: ClaimStore) -> ClaimReport:
+    lease_until = None
+    expires_at = ticket.expires
+    try:
+        # Contents first: a delivery that ends meanwhile removes them, and leaves a receipt.
+        contents = store.read(ticket.id, ticket.parts).result()
+        record = store.look_up(record_key(ticket))
+        state, detail = _judge(contents, record, sealed, ticket, store)
+        if contents is not None:
+            expires_at = contents.expires_at
+        if record is not None and record.is_held:
+            lease_until = _moment(store.now() + record.seconds_left)
+    except ClaimStoreError as error:
+        state, detail = "unreadable", str(error)
+    return ClaimReport(
+        id=ticket.id,
+        store=store.label,
+        sender_store=ticket.store,
+        state=state,
+        detail=detail,
+        lease_until=lease_until,
+        expires_at=_moment(expires_at),
+    )
+
+
+def _judge(
+    contents: Contents | None,
+    record: Record | None,
+    sealed: SealedMessage,
+    ticket: StoredTicket,
+    store: ClaimStore,
+) -> tuple[ClaimState, str | None]:
+    """What a delivery would find, as the table in `claimcheck.core.life` has it."""
+    parts = [part for part in contents.parts if part is not None] if contents else []
+    if record is not None and (record.state == "done" or record.is_held):
+        return record.state, None
+    if record is not None and record.state == "handed_over" and len(parts) < ticket.parts:
+        return "handed_over", (
+            "its contents were removed before the handler (purge='before'), and that delivery "
+            "never ended. Check how far the work came."
+        )
+    if contents is None:
+        return _judge_missing(ticket, store)
+    damage = _damage_of(parts, sealed, ticket)
+    return ("there", None) if damage is None else ("damaged", damage)
+
+
+def _damage_of(parts: list[bytes], sealed: SealedMessage, ticket: StoredTicket) -> str | None:
+    if missing := ticket.parts - len(parts):
+        return f"{missing} of {ticket.parts} parts are missing."
+    if sha256_of(parts) != ticket.sha256:
+        return "the stored bytes are not those that were sealed (their SHA-256 differs)."
+    try:
+        unpack("the message", sealed, parts)
     except (TicketInvalid, ClaimCorrupted) as error:
         return str(error)
     return None
 
 
-def _look_for(
-    sealed: SealedMessage, ticket: StoredTicket, store: ClaimStore, now: float
-) -> ClaimReport:
-    lease_until = None
-    expires = ticket.expires
-    try:
-        found = _find(store, ticket, now)
-        if isinstance(found, Held):
-            lease_until = _moment(found.until)
-        elif found is not None:
-            expires = found.expires_at
-        state, detail = _judge(found, sealed, ticket, store, now)
-    except ClaimCheckError as error:
-        state, detail = "unreadable", str(error)
-    return ClaimReport(
-        id=ticket.id,
-        store=store.url,
-        state=state,
-        detail=detail,
-        lease_until=lease_until,
-        expires_at=_moment(expires),
+def _judge_missing(ticket: StoredTicket, store: ClaimStore) -> tuple[ClaimState, str]:
+    if store.url == "memory://":
+        return "unreadable", "a store in memory is seen only by the process that made it."
+    if store.now() >= ticket.expires:
+        return "expired", "the message waited longer than its claim was kept."
+    return "missing", "nobody can tell whether the message was handled. " + (
+        "Check account and region: the store has the sender's name."
+        if ticket.store == store.label
+        else "Ask the sender's store: set CLAIMCHECK_STORE as the sender does."
     )
 
 
-def _find(store: ClaimStore, ticket: StoredTicket, now: float) -> ClaimHead | Held | None:
-    head = store.look_up(ticket.id, now=now)
-    if head is not None:
-        return head
-    # No part is asked for: this tells a claim that is taken from one that is gone.
-    found = store.read(ticket.id, 0, now=now)
-    return found if found is None or isinstance(found, Held) else found.head
-
-
-def _judge(
-    found: ClaimHead | Held | None,
-    sealed: SealedMessage,
-    ticket: StoredTicket,
-    store: ClaimStore,
-    now: float,
-) -> tuple[ClaimState, str | None]:
-    if isinstance(found, Held):
-        return "taken", None
-    if found is None:
-        return _judge_missing(ticket, store, now)
-    if not describes(ticket, found) or sealed.type != found.type:
-        return "damaged", "the ticket does not describe the claim it names."
-    missing = found.parts + 1 - store.count_rows(ticket.id, found.parts)
-    if missing:
-        return "damaged", f"{missing} of {found.parts} parts are missing."
-    return "there", None
-
-
-def _judge_missing(
-    ticket: StoredTicket, store: ClaimStore, now: float
-) -> tuple[ClaimState, str | None]:
-    if store.url == "memory://":
-        return "unreadable", "a store in memory is seen only by the process that made it."
-    if now >= ticket.expires:
-        return "expired", "nobody fetched it in time; the payload is lost."
-    return "gone", "the message was handled, or its sender has another CLAIMCHECK_STORE."
-
-
 def _moment(seconds: float) -> datetime:
-    # A ticket comes from whoever can write to the queue, and may name any number.
+    # Whoever can write to the queue can write a ticket, with any number in it.
     return datetime.fromtimestamp(min(seconds, _LATEST), UTC)
+
+
+def print_report(report: BodyReport, *, as_json: bool) -> None:
+    """Print a report: lines of name and value, or one JSON document."""
+    if as_json:
+        print_json(asdict(report))
+        return
+    for name, value in _lines(report):
+        typer.echo(f"{name:<16}{printable(value)}")
+
+
+def _lines(report: BodyReport) -> Iterator[tuple[str, str]]:
+    yield "sealed", "yes" if report.sealed else "no"
+    if report.route is not None:
+        yield "type", "none" if report.type is None else report.type
+        yield "route", report.route
+        yield "size", f"{report.size:,} bytes"
+    yield "on the queue", f"{report.sent_size:,} bytes, without attributes"
+    if report.stored_size:
+        yield "stored", f"{report.stored_size:,} bytes in {counted(report.parts, 'part')}"
+    if report.ratio is not None:
+        yield "ratio", f"{report.ratio:.1f} to 1 ({report.encoding})"
+        yield "signed", "yes" if report.signed else "no"
+    if report.claim is not None:
+        yield from _claim_lines(report.claim)
+    if report.problem is not None:
+        yield "problem", report.problem
+
+
+def _claim_lines(claim: ClaimReport) -> Iterator[tuple[str, str]]:
+    yield "claim", claim.id
+    yield "store", claim.store
+    if claim.sender_store != claim.store:
+        yield "sender's store", claim.sender_store
+    until = "" if claim.lease_until is None else f", lease until {_utc(claim.lease_until)}"
+    detail = "" if claim.detail is None else f": {claim.detail}"
+    yield "state", f"{claim.state.replace('_', ' ')}{until}{detail}"
+    yield "expires", _utc(claim.expires_at)
+
+
+def _utc(when: datetime) -> str:
+    return f"{when:%Y-%m-%d %H:%M:%S} UTC"

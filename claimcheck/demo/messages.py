@@ -1,7 +1,7 @@
-"""What the demo sends.
+"""The messages of the demo.
 
-Two small messages, JSON API models that botocore ships, one payload that does not compress, and any
-JSON files.
+Two small ones, API models that botocore ships as JSON, a payload that does not compress, and the
+user's own JSON files.
 """
 
 from __future__ import annotations
@@ -15,18 +15,23 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from pydantic_core import from_json
+
 from claimcheck.errors import BodyInvalid
 
 DemoMessage: TypeAlias = dict[str, Any]
 
 MODELS = ("sqs", "lambda", "dynamodb", "s3", "ec2")
-"""Services whose API models are sent: from 0.1 to 4 MB of JSON."""
+"""Services whose API models are sent: 0.1 to 4 MB of JSON each."""
 
 INCOMPRESSIBLE_BYTES = 1_500_000
 
 
 def demo_messages(paths: Sequence[Path]) -> list[DemoMessage]:
-    """The messages of the demo, smallest first, those from `paths` last.
+    """Make the messages: the smallest first, those from files last.
+
+    Args:
+        paths: JSON files to send as well.
 
     Raises:
         BodyInvalid: A file cannot be read, or is not JSON.
@@ -48,13 +53,13 @@ def _model(service: str) -> Any:
 
 
 def _noise() -> str:
-    seeded = random.Random(7)  # the same noise each time
+    seeded = random.Random(7)  # the same noise every time
     return base64.b64encode(seeded.randbytes(INCOMPRESSIBLE_BYTES)).decode()
 
 
 def _read(path: Path) -> Any:
     try:
-        return json.loads(path.read_bytes())
+        return from_json(path.read_bytes())
     except OSError as error:
         raise BodyInvalid(f"{path}: {error.strerror}.") from error
     except ValueError:

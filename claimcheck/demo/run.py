@@ -1,4 +1,4 @@
-"""Runs the demo: sends each message, waits for the worker to have it, checks what became of it."""
+"""Runs the demo: sends each message, waits until the worker has it, checks what became of it."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast, get_args
+from typing import get_args
 
-from claimcheck.core.claim_check import ClaimCheck, Route
-from claimcheck.default import claim_check_for
+from claimcheck.core.claim_check import Route
+from claimcheck.core.life import record_key
+from claimcheck.core.ticket import StoredTicket, read
 from claimcheck.demo.messages import DemoMessage
 from claimcheck.demo.worker import READY
+from claimcheck.errors import ClaimCheckError
 from claimcheck.middleware import ClaimCheckMiddleware, EnqueueResult
-from claimcheck.settings import ClaimCheckSettings
-from claimcheck.stores.base import PART_BYTES
+from claimcheck.settings import ClaimCheckSettings, claim_check_for
+from claimcheck.stores.base import ClaimStore
 from letsgo_queue import Client, QueueSettings
 from letsgo_queue.message import encode
 
@@ -28,8 +30,8 @@ POLL_SECONDS = 0.002
 _OURS = ("LETSGO_", "CLAIMCHECK_")
 
 
-class DemoFailed(Exception):
-    """The demo could not be run to its end."""
+class DemoFailed(ClaimCheckError):
+    """The demo did not come to its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,29 +40,31 @@ class RoundTrip:
 
     Attributes:
         type: Its type.
-        result: What `enqueue` said.
+        result: What `enqueue` returned.
         seconds: From the call of `enqueue` to the handler.
-        intact: Whether the handler got what was sent, byte for byte.
-        untouched: Whether what travelled on the queue is what was sent, byte for byte.
+        sent: The body, as it was enqueued.
+        travelled: The body on the queue.
+        handled: The body that the handler got.
     """
 
     type: str
     result: EnqueueResult
     seconds: float
-    intact: bool
-    untouched: bool
+    sent: bytes = field(repr=False)
+    travelled: bytes = field(repr=False)
+    handled: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that the demo promises, and whether it held."""
+    """A promise, and whether it held."""
 
     promise: str
     held: bool
 
 
 def local_settings(folder: Path) -> dict[str, str]:
-    """Settings for a queue and claims in one SQLite file, in place of the environment's."""
+    """Settings for a queue and its claims in one SQLite file."""
     return {"LETSGO_QUEUE_URL": f"sqlite:///{folder / 'demo.db'}"}
 
 
@@ -70,61 +74,65 @@ def run_demo(
     settings: Mapping[str, str] | None,
     progress: Callable[[RoundTrip], None],
 ) -> list[Check]:
-    """Send every message, and say whether all that was promised held.
+    """Send every message, and check what became of it.
 
     Args:
-        messages: What to send.
-        folder: Where the worker leaves what it got.
-        settings: In place of the LETSGO_* and CLAIMCHECK_* variables; None for those as they are.
+        messages: The messages.
+        folder: Where the worker writes what it got.
+        settings: These instead of the LETSGO_* and CLAIMCHECK_* variables; None to use those.
         progress: Called after each message.
 
     Raises:
         DemoFailed: The worker ended, or did not get a message in time.
-        LetsGoQueueError: The queue cannot be used.
-        ClaimCheckError: The store cannot be used.
+        LetsGoError: The queue or the store cannot be used.
     """
     environment = dict(os.environ)
     if settings is not None:
         environment = {k: v for k, v in environment.items() if not k.startswith(_OURS)}
         environment.update(settings)
-    queue = QueueSettings.from_environment(environment)
-    client = Client(settings=queue)
-    claim_check = claim_check_for(
-        client.transport().url, ClaimCheckSettings.from_environment(environment)
-    )
-    client.add_middleware(ClaimCheckMiddleware(claim_check))
+    environment.pop("CLAIMCHECK_PURGE", None)  # the demo leaves no contents behind
     trips: list[RoundTrip] = []
-    with _worker(folder, [message["type"] for message in messages], environment) as worker:
-        for message in messages:
-            trips.append(_send(client, message, folder, worker))
-            progress(trips[-1])
-    rows = sum(_rows_left(claim_check, trip.result) for trip in trips)
-    client.close()
-    return _checks(trips, rows)
+    with closing(Client(settings=QueueSettings.from_environment(environment))) as client:
+        claim_check = claim_check_for(
+            client.transport().url, ClaimCheckSettings.from_environment(environment)
+        )
+        sender = client.using(ClaimCheckMiddleware(claim_check))
+        with closing(claim_check.store) as store:
+            with _worker(folder, [message["type"] for message in messages], environment) as worker:
+                for message in messages:
+                    trips.append(_send(sender, message, folder, worker))
+                    progress(trips[-1])
+            return _checks(trips, store)
 
 
 def _send(
-    client: Client, message: DemoMessage, folder: Path, worker: subprocess.Popen[bytes]
+    client: Client[EnqueueResult],
+    message: DemoMessage,
+    folder: Path,
+    worker: subprocess.Popen[bytes],
 ) -> RoundTrip:
     _, body = encode(message)
     started = time.time()
-    result = cast("EnqueueResult", client.enqueue(message))
+    result = client.enqueue(message)
     when = folder / f"{result.message_id}.when"
     _wait_for(when, worker)
     return RoundTrip(
         type=message["type"],
         result=result,
         seconds=float(when.read_text()) - started,
-        intact=when.with_suffix(".handled").read_bytes() == body,
-        untouched=when.with_suffix(".travelled").read_bytes() == body,
+        sent=body,
+        travelled=when.with_suffix(".travelled").read_bytes(),
+        handled=when.with_suffix(".handled").read_bytes(),
     )
 
 
-def _checks(trips: Sequence[RoundTrip], rows: int) -> list[Check]:
+def _checks(trips: Sequence[RoundTrip], store: ClaimStore) -> list[Check]:
     inline = [trip for trip in trips if trip.result.route == "inline"]
+    stored = [trip for trip in trips if trip.result.route == "stored"]
     ways = {trip.result.route for trip in trips}
-    intact = sum(trip.intact for trip in trips)
-    untouched = sum(trip.untouched for trip in inline)
+    intact = sum(trip.handled == trip.sent for trip in trips)
+    untouched = sum(trip.travelled == trip.sent for trip in inline)
+    cleaned = sum(_left_a_receipt_only(trip, store) for trip in stored)
     return [
         Check(f"{intact} of {len(trips)} payloads came back byte for byte", intact == len(trips)),
         Check(
@@ -132,21 +140,27 @@ def _checks(trips: Sequence[RoundTrip], rows: int) -> list[Check]:
             untouched == len(inline),
         ),
         Check(f"messages went {len(ways)} of 3 ways", ways == set(get_args(Route))),
-        Check(f"{rows} rows are left in the store", rows == 0),
+        Check(
+            f"{cleaned} of {len(stored)} stored messages left nothing but a receipt",
+            cleaned == len(stored),
+        ),
     ]
 
 
-def _rows_left(claim_check: ClaimCheck, result: EnqueueResult) -> int:
-    if result.claim_id is None:
-        return 0
-    return claim_check.store.count_rows(result.claim_id, -(-result.stored_size // PART_BYTES))
+def _left_a_receipt_only(trip: RoundTrip, store: ClaimStore) -> bool:
+    sealed = read(trip.travelled.decode(), max_size=len(trip.sent))
+    assert sealed is not None
+    assert isinstance(sealed.ticket, StoredTicket)
+    record = store.look_up(record_key(sealed.ticket))
+    contents = store.read(sealed.ticket.id, sealed.ticket.parts).result()
+    return record is not None and record.state == "done" and contents is None
 
 
 @contextmanager
 def _worker(
     folder: Path, types: Sequence[str], environment: Mapping[str, str]
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A worker process; on leaving it has finished what it had in hand."""
+    """Run a worker process; in the end it finishes the messages that it has in hand."""
     command = [sys.executable, "-m", "claimcheck.demo.worker", str(folder), *types]
     worker = subprocess.Popen(command, env=environment)
     try:

@@ -1,7 +1,7 @@
 """The demo's worker, in a process of its own: `python -m claimcheck.demo.worker FOLDER TYPE ...`.
 
-For each message it leaves in the folder what travelled on the queue, what the handler got, and,
-once both are there, when that was.
+For each message it writes into the folder what travelled on the queue, what the handler gets, and
+last, when that was.
 """
 
 from __future__ import annotations
@@ -12,9 +12,28 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from claimcheck import unwrap_claim_check
-from letsgo_queue import Delivery, Worker
+from letsgo_queue import Handle, Middleware, Worker, use_middleware
+from letsgo_queue.worker.delivery import IncomingMessage
 
 READY = "ready"
+
+
+class Witness(Middleware):
+    """Writes down each message, just before its handler runs."""
+
+    def __init__(self, folder: Path) -> None:
+        """Name the folder to write to."""
+        self._folder = folder
+
+    def handle(self, message: IncomingMessage, call_next: Handle) -> None:
+        """Write the message down, then go on to the handler."""
+        handled_at = time.time()
+        when = self._folder / f"{message.message_id}.when"
+        when.with_suffix(".travelled").write_bytes(message.received.body.encode())
+        when.with_suffix(".handled").write_bytes(message.body.encode())
+        when.with_suffix(".tmp").write_text(repr(handled_at))
+        when.with_suffix(".tmp").rename(when)  # whole, as soon as it is there
+        call_next(message)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -23,17 +42,12 @@ def main(arguments: Sequence[str]) -> None:
     worker = Worker(wait_seconds=1)  # a long poll would keep the demo from ending
 
     @unwrap_claim_check
-    def keep(message: dict[str, object], delivery: Delivery) -> None:
-        del message
-        handled_at = time.time()
-        (folder / f"{delivery.message_id}.travelled").write_bytes(delivery.received.body.encode())
-        (folder / f"{delivery.message_id}.handled").write_bytes(delivery.body.encode())
-        when = folder / f"{delivery.message_id}.when"
-        when.with_suffix(".tmp").write_text(repr(handled_at))
-        when.with_suffix(".tmp").rename(when)
+    @use_middleware(Witness(folder))
+    def handle(message: dict[str, object]) -> None:
+        """Nothing more to do."""
 
     for message_type in types:
-        worker.handler(message_type)(keep)
+        worker.handler(message_type)(handle)
     (folder / READY).touch()
     worker.run()
 

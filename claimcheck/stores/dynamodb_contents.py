@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
-from claimcheck.errors import ClaimStoreError
+from claimcheck.errors import ClaimStoreError, ClaimTableMissing
 from claimcheck.stores.base import ClaimFacts, Contents
 from claimcheck.stores.calls import Call, Calls
 from claimcheck.stores.dynamodb_opening import DynamoDBOpening
@@ -39,8 +39,9 @@ class DynamoDBContents(DynamoDBOpening):
         writes = [partial(self._put_part, facts, n, part) for n, part in enumerate(parts)]
         try:
             self._opened().calls.make_all(writes)
-        except ClaimStoreError:
-            self._remove_quietly(facts)
+        except ClaimStoreError as error:
+            if not isinstance(error, ClaimTableMissing):  # else nothing was written
+                self._remove_quietly(facts)
             raise
 
     def read(self, claim_id: str, parts: int) -> DynamoDBReading:

@@ -10,7 +10,13 @@ from typing import Any
 from letsgo_queue.aws_lambda.batches import Batch, BatchResponse, Invocation
 from letsgo_queue.aws_lambda.records import SqsRecord, is_scheduled, records_in
 from letsgo_queue.errors import LetsGoQueueError, MessageInvalid, QueueUnavailable
-from letsgo_queue.transports.base import OutgoingMessage, ReceivedMessage, Sent, Transport
+from letsgo_queue.transports.base import (
+    OutgoingMessage,
+    ReceivedMessage,
+    Sent,
+    Transport,
+    one_by_one,
+)
 from letsgo_queue.worker.processing import Hold, Processor
 
 logger = logging.getLogger(__name__)
@@ -77,6 +83,12 @@ class LambdaQueue:
     def change_visibility(self, message: ReceivedMessage, seconds: int) -> None:
         """See `Transport`."""
         self._open().change_visibility(message, seconds)
+
+    def change_visibility_batch(
+        self, changes: Sequence[tuple[ReceivedMessage, int]]
+    ) -> Sequence[LetsGoQueueError | None]:
+        """Keep deliveries invisible; see `Transport`."""
+        return one_by_one(self.change_visibility, changes)
 
     def close(self) -> None:
         """Nothing to release: the queue itself stays open for the next event."""
@@ -166,7 +178,10 @@ class LambdaEvents:
             logger.warning("%s", error)
             return False
         return self._processor.process(
-            queue, received, wait=lambda hold: _wait(hold, invocation), context=invocation.context
+            queue,
+            received,
+            wait=lambda hold: _wait(hold, invocation),
+            lambda_context=invocation.context,
         )
 
 

@@ -30,6 +30,7 @@ from letsgo_queue.transports.base import (
     OutgoingMessage,
     ReceivedMessage,
     Sent,
+    one_by_one,
     too_large,
 )
 
@@ -163,6 +164,12 @@ class LocalHttpTransport:
     def change_visibility(self, message: ReceivedMessage, seconds: int) -> None:
         """Not possible at this end; see `receive`."""
         self._refuse()
+
+    def change_visibility_batch(
+        self, changes: Sequence[tuple[ReceivedMessage, int]]
+    ) -> Sequence[LetsGoQueueError | None]:
+        """Keep deliveries invisible; see `Transport`."""
+        return one_by_one(self.change_visibility, changes)
 
     def close(self) -> None:
         """Nothing to release: each request has a connection of its own."""

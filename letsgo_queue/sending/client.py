@@ -142,10 +142,12 @@ class Client(Generic[ResultT_co]):
         Raises:
             SettingsInvalid: It names no queue.
         """
-        if queue is None and self._given is not None:
-            return self._given
+        return self._transport_of(self._url_of(queue))
+
+    def _transport_of(self, url: str | None) -> Transport:
         # One transport for a queue, also where one call names it and another does not.
-        url = self._url_of(queue)
+        if self._given is not None and self._given.url == url:
+            return self._given
         return self._transports.get(url) or self._open(url)
 
     def _url_of(self, queue: str | None) -> str | None:
@@ -192,10 +194,10 @@ class Client(Generic[ResultT_co]):
             QueueUnavailable: It could not be asked what it accepts; nothing was sent.
             SettingsInvalid: No queue, or none that can be used.
         """
-        sending = self._sending(message, queue)
-        with sending.not_sent_on_error():
+        url = self._url_of(queue)
+        with self._sending(message, url) as sending:
             options = Options.check(delay_seconds, attributes, group_id, deduplication_id)
-            transport = self.transport(queue)
+            transport = self._transport_of(url)
             sending.apply(options, transport, self._clock())
         sending.prepare(transport)
         try:
@@ -255,13 +257,13 @@ class Client(Generic[ResultT_co]):
             check_group(group_id, transport)
 
         def start(message: MessageT) -> Sending:
-            sending = self._sending(message, queue)
+            sending = self._sending(message, transport.url)
             own = replace(
                 options,
                 group_id=group_id(message) if callable(group_id) else group_id,
                 deduplication_id=deduplication_id(message) if deduplication_id else None,
             )
-            with sending.not_sent_on_error():
+            with sending:
                 sending.apply(own, transport, self._clock())
             return sending
 
@@ -270,10 +272,10 @@ class Client(Generic[ResultT_co]):
         )
         return cast("list[ResultT_co]", results)
 
-    def _sending(self, message: AnyMessage, queue: str | None) -> Sending:
+    def _sending(self, message: AnyMessage, url: str | None) -> Sending:
         return Sending(
             *encode(message),
-            queue=self._url_of(queue) or "",
+            queue=url or "",
             middleware=self._middleware,
             listeners=self._listeners,
         )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
+from types import TracebackType
+from typing import Self
 
 from letsgo_queue.attributes import attributes_size, check_attributes
 from letsgo_queue.delays import for_one_send
@@ -55,17 +55,21 @@ class Sending:
         self._prepared: list[tuple[Middleware, OutgoingMessage]] = []
         self._started = time.perf_counter()
 
-    @contextmanager
-    def not_sent_on_error(self) -> Iterator[None]:
-        """Whatever is raised in the block keeps the message from being sent."""
-        try:
-            yield
-        except Exception as error:
+    def __enter__(self) -> Self:
+        """What is raised in the block keeps the message from being sent."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Say so, where something was raised."""
+        if isinstance(error, Exception):
             self.failed(error)
-            raise
-        except BaseException:
+        elif error is not None:
             self.failed(SendFailed("it was not sent: it was interrupted", retryable=True))
-            raise
 
     def apply(self, options: Options, transport: Transport, now: float) -> None:
         """Apply the options.
@@ -79,7 +83,7 @@ class Sending:
     def prepare(self, transport: Transport) -> None:
         """Run the middleware. Where one refuses the message, those before it undo their part."""
         context = SendContext(transport, self._listeners.emit, bool(self._listeners))
-        with self.not_sent_on_error():
+        with self:
             for middleware in self._middleware:
                 given = self.outgoing
                 message = middleware.before_send(given, context)

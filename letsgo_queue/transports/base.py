@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
@@ -209,9 +209,36 @@ class Transport(Protocol):
         """
         ...
 
+    def change_visibility_batch(
+        self, changes: Sequence[tuple[ReceivedMessage, int]]
+    ) -> Sequence[LetsGoQueueError | None]:
+        """Keep up to ten deliveries invisible, each for its seconds from now.
+
+        For the heartbeat: it asks again where this fails, so this gives up within a few seconds.
+
+        Returns:
+            For each one None, or why not: see `change_visibility`.
+        """
+        ...
+
     def close(self) -> None:
         """Release connections. The transport may not be used afterwards."""
         ...
+
+
+def one_by_one(
+    change: Callable[[ReceivedMessage, int], None], changes: Sequence[tuple[ReceivedMessage, int]]
+) -> Sequence[LetsGoQueueError | None]:
+    """`change_visibility_batch` for a transport whose calls cost nothing."""
+    errors: list[LetsGoQueueError | None] = []
+    for message, seconds in changes:
+        try:
+            change(message, seconds)
+        except LetsGoQueueError as error:
+            errors.append(error)
+        else:
+            errors.append(None)
+    return errors
 
 
 def too_large(message: OutgoingMessage, limit: int) -> MessageTooLarge:

@@ -16,6 +16,7 @@ from letsgo_queue.transports.base import (
     OutgoingMessage,
     ReceivedMessage,
     Sent,
+    one_by_one,
     too_large,
     with_reason,
 )
@@ -139,6 +140,12 @@ class MemoryTransport:
                 )
             self._messages[message.message_id].visible_at = self._clock() + seconds
             self._changed.notify()
+
+    def change_visibility_batch(
+        self, changes: Sequence[tuple[ReceivedMessage, int]]
+    ) -> Sequence[LetsGoQueueError | None]:
+        """Keep deliveries invisible; see `Transport`."""
+        return one_by_one(self.change_visibility, changes)
 
     def close(self) -> None:
         """Nothing to release."""

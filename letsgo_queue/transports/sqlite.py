@@ -23,6 +23,7 @@ from letsgo_queue.transports.base import (
     OutgoingMessage,
     ReceivedMessage,
     Sent,
+    one_by_one,
     too_large,
     with_reason,
 )
@@ -207,6 +208,12 @@ class SqliteTransport:
             )
         if not changed.rowcount:
             raise _ended(message)
+
+    def change_visibility_batch(
+        self, changes: Sequence[tuple[ReceivedMessage, int]]
+    ) -> Sequence[LetsGoQueueError | None]:
+        """Keep deliveries invisible; see `Transport`."""
+        return one_by_one(self.change_visibility, changes)
 
     def close(self) -> None:
         """Close the file."""

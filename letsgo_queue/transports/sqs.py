@@ -8,6 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Literal, NotRequired, TypedDict, cast
 
 from botocore.exceptions import (
@@ -117,6 +118,9 @@ class SqsTransport:
         self.url = url
         self.fifo = url.endswith(".fifo")  # as SQS requires of their names, and of no others
         self._client = client or make_client(url, region, session)
+        # Made when the heartbeat first needs it. One given in code serves for all.
+        self._make_quick_client = partial(make_client, url, region, session, quick=True)
+        self._quick: SQSClient | None = client
         self._attributes: Mapping[str, str] | None = None
         self._dead_letters: SqsTransport | None = None
         self._asking = threading.Lock()
@@ -327,9 +331,52 @@ class SqsTransport:
                 f"message {message.message_id} was not extended", error
             ) from error
 
+    def change_visibility_batch(
+        self, changes: Sequence[tuple[ReceivedMessage, int]]
+    ) -> Sequence[LetsGoQueueError | None]:
+        """ChangeMessageVisibilityBatch; see `Transport.change_visibility_batch`."""
+        if not changes:
+            return []
+        try:
+            answer = self._quick_client().change_message_visibility_batch(
+                QueueUrl=self.url,
+                Entries=[
+                    {
+                        "Id": str(at),
+                        "ReceiptHandle": message.receipt_handle,
+                        "VisibilityTimeout": seconds,
+                    }
+                    for at, (message, seconds) in enumerate(changes)
+                ],
+            )
+        except (ClientError, BotoCoreError) as error:
+            return [
+                self._unavailable(f"message {message.message_id} was not extended", error)
+                for message, _ in changes
+            ]
+        failed = {int(entry["Id"]): entry for entry in answer.get("Failed", [])}
+        return [
+            QueueUnavailable(
+                f"queue {self.url}: message {message.message_id} was not extended: "
+                f"{_explain_entry(failed[at])}.",
+                retryable=not failed[at]["SenderFault"],
+            )
+            if at in failed
+            else None
+            for at, (message, _) in enumerate(changes)
+        ]
+
     def close(self) -> None:
         """Close the client's connections."""
         self._client.close()
+        if self._quick is not None:
+            self._quick.close()
+
+    def _quick_client(self) -> SQSClient:
+        with self._asking:
+            if self._quick is None:
+                self._quick = self._make_quick_client()
+            return self._quick
 
     def _send_entries(self, messages: Mapping[int, OutgoingMessage]) -> Mapping[int, Sent]:
         """One SendMessageBatch; what became of each message, by its position."""

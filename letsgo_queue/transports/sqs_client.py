@@ -39,7 +39,14 @@ DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError"}
 RETRYABLE_STATUS = 500
 
 
-def make_client(url: str | None, region: str | None, session: Session | None = None) -> SQSClient:
+QUICK_CONNECT_TIMEOUT_SECONDS = 2
+QUICK_READ_TIMEOUT_SECONDS = 3
+"""For calls that are made again while there is time: one that hangs must not use that up."""
+
+
+def make_client(
+    url: str | None, region: str | None, session: Session | None = None, *, quick: bool = False
+) -> SQSClient:
     """A client for the queue at `url`.
 
     Args:
@@ -47,6 +54,7 @@ def make_client(url: str | None, region: str | None, session: Session | None = N
             VPC endpoint, an emulator), requests go there. None for where boto3 itself would go.
         region: The region for URLs that do not say, where the session does not either.
         session: The boto3 session; by default one is made from the environment.
+        quick: Whether a call fails within seconds, and is not made again by botocore.
     """
     if session is not None and session.region_name:
         region = session.region_name
@@ -62,12 +70,12 @@ def make_client(url: str | None, region: str | None, session: Session | None = N
         region=region,
         endpoint_url=endpoint,
         config=Config(
-            connect_timeout=CONNECT_TIMEOUT_SECONDS,
-            read_timeout=READ_TIMEOUT_SECONDS,
+            connect_timeout=QUICK_CONNECT_TIMEOUT_SECONDS if quick else CONNECT_TIMEOUT_SECONDS,
+            read_timeout=QUICK_READ_TIMEOUT_SECONDS if quick else READ_TIMEOUT_SECONDS,
             max_pool_connections=MAX_POOL_CONNECTIONS,
             # What goes to SQS from here has been checked already.
             parameter_validation=False,
-            retries={"mode": "standard", "total_max_attempts": 4},
+            retries={"mode": "standard", "total_max_attempts": 1 if quick else 4},
         ),
     )
 

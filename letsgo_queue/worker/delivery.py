@@ -6,8 +6,9 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextvars import Context, copy_context
 from datetime import UTC, datetime
-from typing import TypedDict
+from typing import TYPE_CHECKING, Protocol, TypedDict
 
 from letsgo_queue.attributes import MessageAttribute
 from letsgo_queue.envelope import is_sealed, type_of
@@ -16,12 +17,27 @@ from letsgo_queue.events import Event
 from letsgo_queue.transports.base import MAX_VISIBILITY_SECONDS, ReceivedMessage, Transport
 from letsgo_queue.worker.retries import RetryPolicy, doubled
 
+if TYPE_CHECKING:
+    from letsgo_queue.worker.handler import Handler
+
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
 """How long a message waits that could not be opened: longer with each try."""
 
 RECEIVE_SECONDS = 1.0
 """How long a message may have been on its way from the queue to the worker."""
+
+
+class Hold(Protocol):
+    """What a middleware holds for as long as a message is in hand: a claim, say."""
+
+    def extend(self, seconds: float) -> object:
+        """Hold it for so many seconds from now."""
+        ...
+
+    def release(self) -> object:
+        """Let it go: the message is given back though its handler still runs."""
+        ...
 
 
 class Facts(TypedDict):
@@ -48,7 +64,12 @@ class IncomingMessage:
         policy: The retry policy that applies to it.
         handler_started: Whether its handler had begun.
         delay_left: Seconds until it is due; it was sent on where that is above 0.
-        context: AWS Lambda's context; None elsewhere.
+        rejected: Whether it was moved to the dead-letter queue.
+        handler: The handler of its type; None until it is found.
+        refusal: Why it cannot be handled, if that is known before it is run.
+        context: The context variables that middleware and handler share.
+        lambda_context: AWS Lambda's context; None elsewhere.
+        holds: What middleware holds for it.
         lease_id: What a claim check holds its claim with; the same for each try to open it.
         arrived: When it arrived (on the monotonic clock).
         invisible_until: When it can be received again (on the monotonic clock); None if unknown.
@@ -60,20 +81,24 @@ class IncomingMessage:
 
     __slots__ = (
         "_emit",
-        "_followers",
         "_tries",
         "arrived",
         "body",
         "context",
         "delay_left",
         "extension_due",
+        "handler",
         "handler_started",
+        "holds",
         "invisible_until",
         "is_over",
+        "lambda_context",
         "lease_id",
         "lock",
         "policy",
         "received",
+        "refusal",
+        "rejected",
         "sealed",
         "transport",
         "type",
@@ -87,7 +112,7 @@ class IncomingMessage:
         *,
         emit: Callable[[Event], None],
         policy: RetryPolicy | None = None,
-        context: object | None = None,
+        lambda_context: object = None,
     ) -> None:
         """Take a message in hand.
 
@@ -96,7 +121,7 @@ class IncomingMessage:
             transport: The queue.
             emit: Hands an event to the worker's listeners.
             policy: The worker's retry policy.
-            context: AWS Lambda's context.
+            lambda_context: AWS Lambda's context.
         """
         self.received = received
         self.transport = transport
@@ -106,7 +131,12 @@ class IncomingMessage:
         self.policy = policy
         self.handler_started = False
         self.delay_left = 0
-        self.context = context
+        self.rejected = False
+        self.handler: Handler | None = None
+        self.refusal: LetsGoError | None = None
+        self.context: Context = copy_context()
+        self.lambda_context = lambda_context
+        self.holds: tuple[Hold, ...] = ()
         self.invisible_until = received.invisible_until
         self.visibility_timeout = 0.0
         self.extension_due = math.inf
@@ -115,7 +145,6 @@ class IncomingMessage:
         self.is_over = False
         self.lock = threading.RLock()
         self._emit = emit
-        self._followers: tuple[Callable[[float], object], ...] = ()
         self._tries = 0
 
     @property
@@ -177,9 +206,19 @@ class IncomingMessage:
             "duration": self.seconds_in_hand,
         }
 
-    def on_extend(self, follower: Callable[[float], object]) -> None:
-        """Call `follower(seconds)` whenever it is kept invisible for `seconds` from now."""
-        self._followers = (*self._followers, follower)
+    def attach(self, hold: Hold) -> None:
+        """Extend `hold` whenever the message is kept invisible, and release it with the message."""
+        self.holds = (*self.holds, hold)
+
+    def extend_holds(self, seconds: float) -> None:
+        """Extend what middleware holds."""
+        for hold in self.holds:
+            hold.extend(seconds)
+
+    def extended(self, until: float) -> None:
+        """Note that it is invisible until then (on the monotonic clock)."""
+        self.invisible_until = until
+        self.extension_due = until - self.visibility_timeout / 2
 
     @property
     def longest_extension(self) -> int:
@@ -206,10 +245,10 @@ class IncomingMessage:
                 raise QueueUnavailable(
                     f"message {self.message_id} cannot be extended: {why}.", retryable=False
                 )
+            asked = time.monotonic()  # the queue counts from a moment later
             self.transport.change_visibility(self.received, granted)
-            self.invisible_until = time.monotonic() + granted
-            for follower in self._followers:
-                follower(granted)
+            self.extended(asked + granted)
+        self.extend_holds(granted)
         return granted
 
     def end(self) -> None:
@@ -235,7 +274,7 @@ class IncomingMessage:
             return None
         self._tries += 1
         self.body = self.received.body
-        self._followers = ()
+        self.holds = ()
         return pause
 
 
@@ -285,7 +324,7 @@ class Delivery:
     @property
     def lambda_context(self) -> object | None:
         """AWS Lambda's context; None elsewhere."""
-        return self._message.context
+        return self._message.lambda_context
 
     def extend(self, seconds: float) -> None:
         """Keep the message from other workers for `seconds` from now.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +33,13 @@ class EventLoopThread:
         error = ended.result()
         if error is not None:
             raise error
+
+    def call(self, function: Callable[..., object], *arguments: object) -> None:
+        """Have the loop call a function soon."""
+        with self._lock:
+            if self._running is None:
+                self._running = _Running()
+            self._running.loop.call_soon_threadsafe(function, *arguments)
 
     def stop(self) -> None:
         """Cancel what still runs, close the loop, and end its thread."""

@@ -47,7 +47,10 @@ def settle_failure(
 
 def _by_its_own_fault(message: IncomingMessage, error: BaseException) -> bool:
     """Whether another message would have been handled."""
-    return message.handler_started or not getattr(error, "retryable", False)
+    if message.handler_started or not isinstance(error, LetsGoError):
+        return True
+    # A store that denies access, say, has patience, though the same call will not succeed.
+    return not (error.retryable or error.patience)
 
 
 def _reason_to_reject(message: IncomingMessage, error: BaseException) -> str | None:

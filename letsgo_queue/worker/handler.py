@@ -86,6 +86,12 @@ class Handler:
         """The function's name, for people."""
         return name_of(self.function)
 
+    @cached_property
+    def is_async(self) -> bool:
+        """Whether calling it gives a coroutine; an object may be called as well as a function."""
+        called = getattr(type(self.function), "__call__", None)  # noqa: B004  looked at, not tested
+        return inspect.iscoroutinefunction(self.function) or inspect.iscoroutinefunction(called)
+
     @property
     def middleware(self) -> tuple[Middleware, ...]:
         """Middleware that decorates the function."""
@@ -109,13 +115,15 @@ class Handler:
                 model of messages of another type.
         """
         try:
-            return TypeAdapter(self._annotation())
+            adapter = TypeAdapter(self._annotation())
+            adapter.rebuild()  # raises where a model names what is not there
         except _UNUSABLE as error:
             raise SettingsInvalid(
                 f"handler {self.name}: its annotations cannot be used: {error} What they name must "
                 "be there when the worker runs (not only under TYPE_CHECKING), and be something "
                 "that pydantic validates."
             ) from error
+        return adapter
 
     def _annotation(self) -> Any:
         signature = inspect.signature(self.function, eval_str=True)

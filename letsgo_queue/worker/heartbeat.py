@@ -13,9 +13,10 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from letsgo_queue.errors import LetsGoError
-from letsgo_queue.transports.base import MAX_BATCH, MAX_VISIBILITY_SECONDS, Transport
+from letsgo_queue.transports.base import MAX_BATCH, Transport
 from letsgo_queue.worker.delivery import IncomingMessage
 from letsgo_queue.worker.parts import Parts
 
@@ -90,10 +91,10 @@ class Heartbeat:
         while (due := self._wait_for_due()) is not None:
             for start in range(0, len(due), MAX_BATCH):
                 batch = due[start : start + MAX_BATCH]
-                self._send(lambda batch=batch: self._extend(batch))
-                claims = [each for each in batch if each.holds]
-                for message in claims:
-                    self._send(message.extend_holds)
+                self._send(partial(self._extend, batch))
+                for message in batch:
+                    if message.holds:
+                        self._send(partial(_extend_holds, message))
 
     def _wait_for_due(self) -> list[IncomingMessage] | None:
         """The messages whose time has come; None at the end."""
@@ -112,17 +113,23 @@ class Heartbeat:
 
     def _extend(self, messages: Sequence[IncomingMessage]) -> None:
         """Extend messages at the queue, in one request."""
-        seconds = {message: _seconds_for(message) for message in messages}
-        messages = [message for message in messages if seconds[message] > 0]
-        began = time.monotonic()
-        errors = self._transport.change_visibility_batch(
-            [(message.received, seconds[message]) for message in messages]
-        )
-        for message, error in zip(messages, errors, strict=True):
-            if error is None:
-                message.extended(began + seconds[message])
-            elif message in self._in_hand:
-                self._failed(message, error)
+        # One that is locked is being extended by its handler, or given back.
+        locked = [message for message in messages if message.lock.acquire(blocking=False)]
+        try:
+            wanted = {message: _seconds_for(message) for message in locked}
+            due = [message for message in locked if wanted[message]]
+            began = time.monotonic()
+            errors = self._transport.change_visibility_batch(
+                [(message.received, wanted[message]) for message in due]
+            )
+            for message, error in zip(due, errors, strict=True):
+                if error is None:
+                    message.extended(began + wanted[message])
+                elif message in self._in_hand:
+                    self._failed(message, error)
+        finally:
+            for message in locked:
+                message.lock.release()
 
     def _failed(self, message: IncomingMessage, error: LetsGoError) -> None:
         logger.warning(
@@ -156,11 +163,17 @@ class Heartbeat:
             work()
 
 
+def _extend_holds(message: IncomingMessage) -> None:
+    try:
+        message.extend_holds(message.visibility_timeout)
+    except Exception:  # somebody's middleware; it is tried again when the message is due
+        logger.exception("message %s: what is held for it was not extended", message.message_id)
+
+
 def _seconds_for(message: IncomingMessage) -> int:
     """By how long to extend a message; 0 where SQS's 12 hours are over, or its handler did it."""
     left = (message.seconds_invisible or 0.0) - message.visibility_timeout / 2
-    if left > 0:
-        message.extension_due = time.monotonic() + left
+    if message.is_over or left > 0:
+        message.extension_due = math.inf if message.is_over else time.monotonic() + left
         return 0
-    most = math.floor(MAX_VISIBILITY_SECONDS - message.seconds_in_hand)
-    return max(min(math.ceil(message.visibility_timeout), most), 0)
+    return min(math.ceil(message.visibility_timeout), message.longest_extension)

@@ -14,18 +14,22 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count
-from typing import Protocol
 
-from letsgo_queue.errors import LetsGoError, QueueNotFound
+from letsgo_queue.errors import LetsGoError
 from letsgo_queue.transports.base import MAX_BATCH, ReceivedMessage, Transport
+from letsgo_queue.worker.acknowledging import Acknowledger
 from letsgo_queue.worker.delivery import IncomingMessage
+from letsgo_queue.worker.event_loop import EventLoopThread
+from letsgo_queue.worker.heartbeat import Heartbeat
 from letsgo_queue.worker.lanes import Lanes
 from letsgo_queue.worker.parts import Parts
-from letsgo_queue.worker.processing import Hold, Outcome
+from letsgo_queue.worker.processing import Hold, Outcome, Processor
+from letsgo_queue.worker.tasks import HandlerTasks
+from letsgo_queue.worker.threads import HELP_SECONDS, HandlerThreads
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +40,18 @@ AHEAD_SECONDS = 0.1
 """How soon a message that is received should be begun."""
 
 MAX_RECEIVERS = 5
+
+WATCH_SECONDS = 1.0
+"""How often a loop looks whether it should stop, where nobody wakes it."""
+
+TELL_SECONDS = 5.0
+"""How often a loop that stops says what it waits for."""
+
+OPEN_POLL_SECONDS = 0.5
+"""How long a loop that stops waits for an open long poll, where it waits for nothing else."""
+
+ENDING_SECONDS = 5.0
+"""How long a loop that stops waits for acknowledgements, and for its threads."""
 
 MAX_HELD = 1_000
 """Messages that may be held while others are still received."""
@@ -62,16 +78,30 @@ class LoopOptions:
     until_empty: bool = False
 
 
-class Executor(Protocol):
-    """Runs messages, and calls back with the outcome of each."""
+class Pace:
+    """How many messages were handled lately. Its user has a lock."""
 
-    def add(self, messages: Sequence[IncomingMessage]) -> None:
-        """Have messages handled soon."""
-        ...
+    def __init__(self) -> None:
+        self._since = time.monotonic()
+        self._now = 0
+        self._before = 0
 
-    def close(self) -> Sequence[IncomingMessage]:
-        """Begin no more messages; those that were not begun."""
-        ...
+    def count(self, handled: int = 1) -> None:
+        """So many more were handled."""
+        self._turn()
+        self._now += handled
+
+    def handled_lately(self) -> int:
+        """How many were handled in the last `AHEAD_SECONDS`, or in those before."""
+        self._turn()
+        return max(self._now, self._before)
+
+    def _turn(self) -> None:
+        passed = time.monotonic() - self._since
+        if passed >= AHEAD_SECONDS:
+            self._before = self._now if passed < 2 * AHEAD_SECONDS else 0
+            self._now = 0
+            self._since += passed
 
 
 class WorkLoop:
@@ -99,9 +129,9 @@ class WorkLoop:
         self._processor = processor
         self._options = options
         self._stopping = stopping
-        self._changed = threading.Condition()
+        self._changed = threading.Condition(threading.RLock())
         self._parts = Parts(self._wake)
-        self._heartbeat = Heartbeat(self._parts)
+        self._heartbeat = Heartbeat(transport, self._parts)
         self._acknowledger = Acknowledger(transport, processor.acknowledged, self._parts)
         self._threads = HandlerThreads(options.concurrency, self._run, self._parts)
         self._tasks = HandlerTasks(event_loop, processor, self._finish)
@@ -113,6 +143,7 @@ class WorkLoop:
         self._receivers = 0
         self._queue_has_more = False
         self._is_empty = False
+        self._error: LetsGoError | None = None
         self._failures = 0
 
     def run(self) -> None:
@@ -128,8 +159,8 @@ class WorkLoop:
                 self._wait(self._tend())
         finally:
             self._stop()
-        if self._parts.broken is not None:
-            raise self._parts.broken
+        if error := self._parts.broken or self._error:
+            raise error
 
     def _tend(self) -> float:
         """Do what time alone brings about; seconds until that is due again."""
@@ -175,6 +206,8 @@ class WorkLoop:
         self._failures = 0
         messages = [self._processor.accept(self._transport, each) for each in received]
         self._heartbeat.hold(messages)
+        for message in messages:
+            self._processor.find_handler(message)
         with self._changed:
             ready = self._lanes.enter(messages)
         self._begin(ready)
@@ -230,13 +263,13 @@ class WorkLoop:
 
     def _begin(self, messages: Sequence[IncomingMessage]) -> None:
         """Hand messages to the executor of their handlers."""
-        for message in messages:
-            self._processor.find_handler(message)
-        tasks = [each for each in messages if self._processor.is_async(each)]
+        tasks = [each for each in messages if each.handler and each.handler.is_async]
         if tasks:
             self._tasks.add(tasks)
         if len(tasks) < len(messages):
-            self._threads.add([each for each in messages if not self._processor.is_async(each)])
+            self._threads.add(
+                [each for each in messages if not (each.handler and each.handler.is_async)]
+            )
 
     def _run(self, message: IncomingMessage) -> None:
         self._finish(message, self._processor.run(message))
@@ -265,33 +298,80 @@ class WorkLoop:
 
     # Ending
 
+    def _is_over(self) -> bool:
+        """Whether no more messages should be taken."""
+        failed = self._error is not None or self._parts.broken is not None
+        return self._stopping.is_set() or self._is_empty or failed
+
+    def _wait(self, seconds: float) -> None:
+        """Wait until something changes, so many seconds at most."""
+        with self._changed:
+            if not self._is_over():
+                # What stops a worker may be a signal, which must not take a lock to say so.
+                self._changed.wait(min(seconds, WATCH_SECONDS))
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
     def _stop(self) -> None:
         """End in steps, none of which takes longer than its time."""
         self._stopping.set()
-        deadline = time.monotonic() + self._options.drain_timeout
         # Those that are held may wait for hours: let others have them.
-        self._give_back(self._take_held())
-        self._drain(deadline)
-        unbegun = [*self._threads.close(), *self._tasks.close(), *self._lanes.clear()]
-        self._give_back(unbegun)
-        self._give_up(self._heartbeat.in_hand())
+        self._give_back_held()
+        self._drain(time.monotonic() + self._options.drain_timeout)
+        for message in (*self._threads.close(), *self._lanes.clear()):
+            self._heartbeat.release(message)
+            self._give_back([message])
+        self._tasks.cancel()
+        for message in self._heartbeat.in_hand():
+            logger.warning(
+                "message %s of type %r is given back: its handler still runs after %.0f s",
+                message.message_id,
+                message.type,
+                message.seconds_in_hand,
+            )
+            self._heartbeat.release(message)
+            for hold in message.holds:
+                hold.release()
+            self._give_back([message])
         self._acknowledger.close(ENDING_SECONDS)
         self._heartbeat.close()
+        self._tasks.close()
         for name in self._parts.join(ENDING_SECONDS):
-            logger.warning("the worker's thread %s is left behind: it waits for an answer", name)
+            logger.warning("%s is left behind: it waits for an answer", name)
 
     def _drain(self, deadline: float) -> None:
         """Wait until the messages in hand are handled, and tell what is waited for."""
-        told = time.monotonic()
-        with self._changed:
-            while self._in_hand and (left := deadline - time.monotonic()) > 0:
-                if not self._heartbeat.in_hand():
-                    # Only a long poll is open. Its answer may bring a message, which then comes
-                    # again when its visibility timeout ends.
-                    left = min(left, self._seconds_for_open_poll(told))
-                    if left <= 0:
-                        return
-                self._changed.wait(min(left, WATCH_SECONDS))
-                if time.monotonic() - told > TELL_SECONDS:
-                    told = time.monotonic()
+        began = told = time.monotonic()
+        while True:
+            self._threads.help()
+            with self._changed:
+                now = time.monotonic()
+                only_polls = not self._heartbeat.in_hand() and self._receivers > 0
+                # Its answer may bring a message. That one comes again when its visibility timeout
+                # ends.
+                end = min(deadline, began + OPEN_POLL_SECONDS) if only_polls else deadline
+                if not self._in_hand or now >= end:
+                    return
+                if now - told > TELL_SECONDS:
+                    told = now
                     logger.info("stopping: %d messages are still in hand", self._in_hand)
+                self._changed.wait(min(end - now, HELP_SECONDS))
+
+    def _give_back_held(self) -> None:
+        with self._changed:
+            held, self._held = self._held, []
+            self._in_hand -= len(held)
+        now = time.monotonic()
+        for due, _, message in held:
+            self._heartbeat.release(message)
+            self._give_back([message], seconds=max(due - now, 0))
+
+    def _give_back(self, messages: Sequence[IncomingMessage], *, seconds: float = 0) -> None:
+        """Have messages that were not handled delivered again."""
+        for message in messages:
+            try:
+                self._processor.give_back(message, seconds=seconds)
+            except LetsGoError as error:
+                logger.warning("message %s comes again later: %s", message.message_id, error)

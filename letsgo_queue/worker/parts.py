@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from letsgo_queue.errors import WorkerBroken
 
@@ -70,7 +71,7 @@ class Parts:
                 if len(failures) >= MAX_FAILURES or isinstance(error, MemoryError):
                     self._break(f"its thread {name!r} keeps failing", error)
                     return None
-                _log(name)
+                _log(name, error)
                 time.sleep(FIRST_PAUSE_SECONDS * 2 ** len(failures))
 
     def _break(self, why: str, error: BaseException) -> None:
@@ -83,8 +84,6 @@ class Parts:
         self._on_broken()
 
 
-def _log(name: str) -> None:
-    try:
-        logger.exception("the worker's thread %r failed, and is started again", name)
-    except Exception:  # noqa: BLE001, S110  stderr may be closed; the thread must go on
-        pass
+def _log(name: str, error: BaseException) -> None:
+    with suppress(Exception):  # stderr may be closed; the thread must go on
+        logger.error("the worker's thread %r failed, and is started again", name, exc_info=error)

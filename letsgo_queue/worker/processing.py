@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar, cast
 
-from letsgo_queue.delays import seconds_left, sent_on
+from letsgo_queue.delays import DUE_AT, seconds_left, sent_on
 from letsgo_queue.errors import LetsGoError, Reject, Retry
 from letsgo_queue.events import (
     Event,
@@ -19,7 +21,6 @@ from letsgo_queue.events import (
     MessageHandled,
     MessageRejected,
     MessageSkipped,
-    MessageStarted,
 )
 from letsgo_queue.middleware import Middleware, merge
 from letsgo_queue.transports.base import ReceivedMessage, Transport
@@ -82,7 +83,7 @@ class Processor:
         self._event_loop = event_loop
         self._retry_policy = retry_policy
         self._clock = clock
-        self._around: dict[Handler, tuple[Middleware, ...]] = {}
+        self._chains: dict[Handler, tuple[Middleware, ...]] = {}
 
     def accept(
         self, transport: Transport, received: ReceivedMessage, *, lambda_context: object = None
@@ -102,10 +103,6 @@ class Processor:
             lambda_context=lambda_context,
         )
 
-    def is_async(self, message: IncomingMessage) -> bool:
-        """Whether an async handler takes the message; its envelope is read for that."""
-        return message.handler is not None and message.handler.is_async
-
     def find_handler(self, message: IncomingMessage) -> None:
         """Read the envelope of a message, and find its handler.
 
@@ -118,16 +115,73 @@ class Processor:
             return
         message.policy = message.handler.retry_policy or self._retry_policy
 
-<<<<<<< HEAD
     def run(self, message: IncomingMessage) -> Outcome:
-        """Handle a message; an async handler runs on the event loop, and this waits for it."""
+        """Handle a message on this thread, which waits for an async handler."""
         return message.context.run(self._run, message)
 
-    def _run(self, message: IncomingMessage) -> Outcome:
-        passage = None
+    async def run_async(self, message: IncomingMessage, threads: Executor) -> Outcome:
+        """Handle a message whose handler is async, on the event loop.
+
+        Args:
+            message: The message.
+            threads: Where steps run that may wait for something.
+        """
+        loop = asyncio.get_running_loop()
+
+        async def step(function: Callable[[], _T]) -> _T:
+            if not blocks:
+                return function()
+            return await loop.run_in_executor(threads, message.context.run, function)
+
+        passage = Passage(self._around(message), message)
+        blocks = passage.blocks or DUE_AT in message.received.attributes
         try:
-            if passage := self._begin(message):
-                result = self._enter(message, passage) and self._call(message)
+            if await step(lambda: self._enter(message, passage)):
+                await cast("Awaitable[object]", self._call(message))
+        except BaseException as error:  # noqa: BLE001  see `_run`
+            failure = error
+            return await step(lambda: self._leave(message, passage, failure))
+        return await step(lambda: self._leave(message, passage, None))
+
+    def process(
+        self,
+        transport: Transport,
+        received: ReceivedMessage,
+        *,
+        wait: Callable[[Hold], bool],
+        lambda_context: object = None,
+    ) -> bool:
+        """Handle a message to its end, where no loop holds those that have to wait.
+
+        Args:
+            transport: The queue.
+            received: The message.
+            wait: Waits as it is told; False, at once, where the message should not wait here.
+            lambda_context: AWS Lambda's context.
+
+        Returns:
+            Whether it was settled; False leaves it to the queue's retries.
+        """
+        message = self.accept(transport, received, lambda_context=lambda_context)
+        self.find_handler(message)
+        while isinstance(outcome := self.run(message), Hold):
+            if not wait(outcome):
+                outcome = self.fail(message, outcome.error)
+                break
+        if outcome:
+            try:
+                message.transport.delete(message.received)
+            except LetsGoError as error:
+                self.acknowledged(message, error)
+            else:
+                self.acknowledged(message, None)
+        return outcome
+
+    def _run(self, message: IncomingMessage) -> Outcome:
+        passage = Passage(self._around(message), message)
+        try:
+            if self._enter(message, passage):
+                result = self._call(message)
                 if inspect.isawaitable(result):
                     self._event_loop.run(result)
         except BaseException as error:  # noqa: BLE001
@@ -136,32 +190,56 @@ class Processor:
             return self._leave(message, passage, error)
         return self._leave(message, passage, None)
 
-    async def run_async(
-        self, message: IncomingMessage, on_thread: Callable[..., Awaitable[Any]]
+    def _around(self, message: IncomingMessage) -> tuple[Middleware, ...]:
+        """The middleware around the message's handler."""
+        handler = message.handler
+        if handler is None:
+            return ()
+        around = self._chains.get(handler)
+        if around is None:
+            around = surrounding(merge(self._middleware, handler.middleware))
+            self._chains[handler] = around
+        return around
+
+    def _enter(self, message: IncomingMessage, passage: Passage) -> bool:
+        """Go in to the handler; False where it must not run."""
+        if message.refusal is not None:
+            raise message.refusal
+        if left := seconds_left(message.received, self._clock()):
+            message.transport.send_on(
+                message.received, sent_on(message.received, message.type or "", left)
+            )
+            message.delay_left = left
+            return False
+        return passage.enter()
+
+    def _call(self, message: IncomingMessage) -> object:
+        handler = message.handler
+        assert handler is not None, "a message without a handler is refused"
+        arguments = handler.arguments(message)
+        message.handler_started = True
+        return handler.function(*arguments)
+
+    def _leave(
+        self, message: IncomingMessage, passage: Passage, error: BaseException | None
     ) -> Outcome:
-        """Handle a message whose handler is async, on the event loop.
-
-        Args:
-            message: The message.
-            on_thread: Runs what may wait for something on a thread.
-        """
-
-        async def run(step: Callable[..., _T], *arguments: object) -> _T:
-            if blocks:
-                return cast("_T", await on_thread(message.context.run, step, *arguments))
-            return step(*arguments)
-
-        blocks = self._is_delayed(message)
-        passage = None
+        """Go out again, and say what becomes of the message."""
         try:
-            passage = await run(self._begin, message)
-            if passage is not None:
-                blocks = passage.blocks
-                if await run(self._enter, message, passage):
-                    await cast("Awaitable[object]", self._call(message))
-        except BaseException as error:  # noqa: BLE001  as in `run`
-            return await run(self._leave, message, passage, error)
-        return await run(self._leave, message, passage, None)
+            passage.leave(error)
+        except BaseException as raised:  # noqa: BLE001  see `_run`
+            if isinstance(raised, LetsGoError):
+                seconds = message.next_try(raised)
+                if seconds is not None:
+                    logger.info(
+                        "message %s waits %.1f s in the worker: %s",
+                        message.message_id,
+                        seconds,
+                        raised,
+                    )
+                    return Hold(seconds, raised)
+            message.rejected = self.fail(message, raised)
+            return message.rejected
+        return True
 
     def run_scheduled(self, event: Mapping[str, Any]) -> None:
         """Handle a scheduled event; an error of its handler is the caller's.
@@ -169,16 +247,9 @@ class Processor:
         Raises:
             HandlerMissing: There is no handler for it.
         """
-        outcome = self._registry.scheduled(event)
+        outcome = self._registry.scheduled(dict(event))
         if inspect.isawaitable(outcome):
             self._event_loop.run(outcome)
-=======
-    def release(self, message: IncomingMessage) -> None:
-        """Keep a message invisible no more."""
-        message.end()
-        if self._heartbeat is not None:
-            self._heartbeat.release(message)
->>>>>>> 693c1418dfdfc367f601968586542252fa8ff606
 
     def give_back(self, message: IncomingMessage, *, seconds: float = 0) -> None:
         """Have a message that was not handled delivered again in so many seconds.
@@ -186,14 +257,9 @@ class Processor:
         Raises:
             QueueUnavailable: The queue could not be told; the message comes again later.
         """
-<<<<<<< HEAD
         message.end()
-        message.transport.change_visibility(message.received, int(seconds))
-=======
-        self.release(message)
         delay = min(math.ceil(seconds), message.longest_extension)
         message.transport.change_visibility(message.received, delay)
->>>>>>> 693c1418dfdfc367f601968586542252fa8ff606
 
     def acknowledged(self, message: IncomingMessage, error: LetsGoError | None) -> None:
         """Tell listeners of a message that is done with.
@@ -236,69 +302,3 @@ class Processor:
             outcome = MessageFailed(**message.facts(), error=error)
         self._emit(outcome)
         return isinstance(outcome, MessageRejected)
-<<<<<<< HEAD
-=======
-
-    def run_scheduled(self, event: Mapping[str, Any]) -> None:
-        """Handle a scheduled event; an error of its handler is the caller's.
-
-        Raises:
-            HandlerMissing: There is no handler for it.
-        """
-        outcome = self._registry.scheduled(dict(event))
-        if inspect.isawaitable(outcome):
-            self._event_loop.run(outcome)
-
-    def _handle(self, message: IncomingMessage) -> None:
-        message_type = message.read_envelope()
-        if left := seconds_left(message.received, self._clock()):
-            message.transport.send_on(
-                message.received, sent_on(message.received, message_type, left)
-            )
-            message.delay_left = left
-            return
-        handler = self._registry.find(message.message_id, message_type)
-        message.policy = handler.retry_policy or self._retry_policy
-        middleware = merge(self._middleware, handler.middleware)
-        _chain(middleware, self._ending_in(handler))(message)
-
-    def _ending_in(self, handler: Handler) -> Handle:
-        def handle(message: IncomingMessage) -> None:
-            arguments = handler.arguments(message)
-            message.handler_started = True
-            outcome = handler.function(*arguments)
-            if inspect.isawaitable(outcome):
-                self._event_loop.run(outcome)
-
-        return handle
-
-    def _succeed(self, message: IncomingMessage) -> None:
-        if self._acknowledger is not None:
-            self._acknowledger.add(message, self._acknowledged)
-            return
-        try:
-            message.transport.delete(message.received)
-        except LetsGoError as error:
-            self._acknowledged(message, error)
-        else:
-            self._acknowledged(message, None)
-
-    def _acknowledged(self, message: IncomingMessage, error: LetsGoError | None) -> None:
-        if error is not None:
-            # The work is done; only its acknowledgement is not.
-            logger.warning("%s It was handled: expect it a second time.", error)
-        if message.handler_started:
-            self._emit(MessageHandled(**message.facts()))
-        else:
-            self._emit(MessageSkipped(**message.facts()))
-
-
-def _chain(middleware: Sequence[Middleware], handle: Handle) -> Handle:
-    for each in reversed(middleware):
-        handle = _link(each, handle)
-    return handle
-
-
-def _link(middleware: Middleware, call_next: Handle) -> Handle:
-    return lambda message: middleware.handle(message, call_next)
->>>>>>> 693c1418dfdfc367f601968586542252fa8ff606

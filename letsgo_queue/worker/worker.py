@@ -25,11 +25,9 @@ from letsgo_queue.middleware import Middleware, merge
 from letsgo_queue.sending.client import Client
 from letsgo_queue.sending.default import default_client
 from letsgo_queue.transports.base import MAX_VISIBILITY_SECONDS, Transport
-from letsgo_queue.worker.acknowledging import Acknowledger
 from letsgo_queue.worker.event_loop import EventLoopThread
 from letsgo_queue.worker.handler import HandlerFunction
-from letsgo_queue.worker.heartbeat import Heartbeat
-from letsgo_queue.worker.polling import Poller
+from letsgo_queue.worker.loop import LoopOptions, WorkLoop
 from letsgo_queue.worker.processing import Processor
 from letsgo_queue.worker.registry import Registry, ScheduledFunction
 from letsgo_queue.worker.retries import RetryPolicy
@@ -42,6 +40,8 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_CONCURRENCY = 10
 DEFAULT_PREFETCH = 50
+DEFAULT_DRAIN_SECONDS = 25.0
+"""Under the 30 seconds that ECS and Kubernetes give a process to end."""
 MAX_WAIT_SECONDS = 20
 """The longest long poll that SQS allows."""
 
@@ -73,6 +73,7 @@ class Worker:
         prefetch: int = DEFAULT_PREFETCH,
         visibility_timeout: int | None = None,
         wait_seconds: int = MAX_WAIT_SECONDS,
+        drain_timeout: float = DEFAULT_DRAIN_SECONDS,
         retry_policy: RetryPolicy | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -91,6 +92,8 @@ class Worker:
             visibility_timeout: Seconds that a message stays invisible to other workers, 1 to
                 43,200; None for the queue's own. It is extended while the handler runs.
             wait_seconds: Seconds that one long poll waits, 0 to 20.
+            drain_timeout: Seconds that running handlers get when the worker stops. Their messages
+                are given back then.
             retry_policy: When a message that failed is delivered again, and how often; by default
                 as the queue has it.
             clock: Seconds since 1970.
@@ -114,6 +117,7 @@ class Worker:
         self._prefetch = prefetch
         self._visibility_timeout = visibility_timeout
         self._wait_seconds = wait_seconds
+        self._drain_timeout = drain_timeout
         self._retry_policy = retry_policy
         self._clock = clock
         self._event_loop = EventLoopThread()
@@ -215,28 +219,26 @@ class Worker:
         _check_range("concurrency", concurrency, 1, None)
         transport = self._transport()
         self._prepare(transport.url)
-        heartbeat = Heartbeat(concurrency)
-        # In a FIFO group the next message waits until the one before it is acknowledged.
-        acknowledger = None if transport.fifo else Acknowledger(transport)
-        processor = self._processor(heartbeat=heartbeat, acknowledger=acknowledger)
-        poller = Poller(
+        loop = WorkLoop(
             transport,
-            processor,
-            concurrency=concurrency,
-            prefetch=self._prefetch,
-            wait_seconds=0 if burst else self._wait_seconds,
-            visibility_timeout=self._visibility_timeout,
+            self._processor(),
+            LoopOptions(
+                concurrency=concurrency,
+                prefetch=self._prefetch,
+                wait_seconds=min(self._wait_seconds, 1) if burst else self._wait_seconds,
+                visibility_timeout=self._visibility_timeout,
+                drain_timeout=self._drain_timeout,
+                until_empty=burst,
+            ),
+            event_loop=self._event_loop,
             stopping=self._stopping,
         )
         logger.info("worker started on %s, %d at once", transport.url, concurrency)
         with stop_on_signals(self.stop):
             try:
-                poller.run(until_empty=burst)
+                loop.run()
             finally:
-                if acknowledger is not None:
-                    acknowledger.close()
                 self._event_loop.stop()
-                heartbeat.stop()
                 self._stopping.clear()
         logger.info("worker stopped")
 
@@ -334,20 +336,13 @@ class Worker:
         for middleware in (*self._middleware_around_all(), *self._registry.middleware()):
             middleware.prepare(queue)
 
-    def _processor(
-        self,
-        *,
-        heartbeat: Heartbeat | None = None,
-        acknowledger: Acknowledger | None = None,
-    ) -> Processor:
+    def _processor(self) -> Processor:
         return Processor(
             self._registry,
             middleware=self._middleware_around_all(),
             emit=self._listeners.emit,
             event_loop=self._event_loop,
             retry_policy=self._retry_policy,
-            heartbeat=heartbeat,
-            acknowledger=acknowledger,
             clock=self._clock,
         )
 

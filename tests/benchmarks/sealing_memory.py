@@ -23,7 +23,7 @@ def main() -> None:
     task = json.loads(sys.argv[1])
     store = open_store(f"dynamodb://{task['table']}", region=os.environ["AWS_REGION"])
     claim_check = ClaimCheck(store, threshold=1_000, inline_limit=1_500)
-    claim_check.open(claim_check.seal(_SMALL).body.decode()).purge()
+    claim_check.open(claim_check.seal(_SMALL).body.decode()).complete()
 
     # As it goes on a queue: compact, and what is not ASCII as it is.
     message = json.loads(Path(task["message"]).read_text())
@@ -37,7 +37,7 @@ def main() -> None:
     result = sys.getsizeof(opened[0].body)
     if opened[0].body.encode() != body:
         raise AssertionError("what was opened is not what was sealed")
-    opened[0].purge()
+    opened[0].complete()
     store.close()
     print(json.dumps({"seal": to_seal, "open": to_open - result, "body": len(body)}), flush=True)
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from hypothesis import strategies as st
 
 from claimcheck import ClaimCheck, ClaimStore
-from claimcheck.stores.base import ClaimFacts, Contents
+from claimcheck.stores.base import ClaimFacts, Contents, Record
 
 SECRET = "hunter2-never-in-an-error"
 """Payload content that a test can look for where it must not be."""
@@ -112,10 +112,29 @@ def contents_of(store: ClaimStore, sealed_body: str | bytes) -> Contents | None:
     return store.read(ticket["id"], ticket["parts"]).result()
 
 
-def rewrite(store: ClaimStore, facts: ClaimFacts, parts: Sequence[bytes]) -> None:
-    """Have other contents where some are."""
+def rewrite_parts(
+    store: ClaimStore, sealed_body: str | bytes, change: Callable[[list[bytes]], Sequence[bytes]]
+) -> None:
+    """Have other parts where those are that a sealed body names."""
+    ticket = ticket_in(sealed_body)
+    contents = contents_of(store, sealed_body)
+    assert contents is not None
+    facts = ClaimFacts(
+        id=ticket["id"],
+        type=json.loads(sealed_body).get("type"),
+        parts=ticket["parts"],
+        size=ticket["size"],
+        stored=ticket["stored"],
+        created_at=ticket["expires"] - 15 * DAY,
+        expires_at=contents.expires_at,
+    )
     store.remove(facts.id, facts.parts)
-    store.write(facts, parts)
+    store.write(facts, change([part or b"" for part in contents.parts]))
+
+
+def record_of(store: ClaimStore, sealed_body: str | bytes) -> Record | None:
+    """The record of the claim that a sealed body names."""
+    return store.look_up(f"{ticket_in(sealed_body)['id']}@")
 
 
 def parts_left(store: ClaimStore, sealed_body: str | bytes) -> int:

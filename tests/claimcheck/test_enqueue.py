@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -173,54 +173,6 @@ class TestEnqueue:
             (r.message_id, r.size, r.sent_size, r) for r in results
         ]
         assert all(0 < e.duration < 60 for e in sealed)
-
-
-class TestInstall:
-    def test_without_it_the_error_names_the_remedy(
-        self, queue: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setenv("LETSGO_QUEUE_URL", f"{queue}?max_message_bytes=2000")
-
-        with pytest.raises(MessageTooLarge, match=r"claimcheck\.enqueue, or .*claimcheck\.install"):
-            letsgo_queue.enqueue(LARGE)
-
-    @pytest.mark.parametrize("times", [1, 3])
-    @pytest.mark.parametrize("enqueue", [letsgo_queue.enqueue, claimcheck.enqueue])
-    def test_seals_once_however_often_it_is_called(
-        self,
-        queue: str,
-        claims: SqliteClaimStore,
-        times: int,
-        enqueue: Callable[..., letsgo_queue.EnqueueResult],
-    ) -> None:
-        for _ in range(times):
-            claimcheck.install()
-
-        result = enqueue(LARGE)
-
-        (on_queue,) = receive(queue)
-        assert isinstance(result, EnqueueResult)
-        assert result.route == "stored"
-        assert opened(claims, on_queue.body) == LARGE_BODY
-
-    def test_the_last_one_counts(self, queue: str, store: MemoryClaimStore) -> None:
-        claimcheck.install()
-        claimcheck.install(small_claim_check(store))
-
-        letsgo_queue.enqueue(LARGE)
-
-        (on_queue,) = receive(queue)
-        assert opened(store, on_queue.body) == LARGE_BODY
-
-    def test_on_a_client_made_in_code(self, store: MemoryClaimStore) -> None:
-        transport = MemoryTransport()
-        client = Client(transport)
-        claimcheck.install(small_claim_check(store), client=client)
-
-        client.enqueue(LARGE)
-
-        (on_queue,) = transport.receive(max_messages=10, wait_seconds=0, visibility_timeout=None)
-        assert opened(store, on_queue.body) == LARGE_BODY
 
     def test_what_already_looks_sealed_arrives_as_it_was(
         self, queue: str, claims: SqliteClaimStore

@@ -24,7 +24,7 @@ from claimcheck import (
     open_store,
     unwrap_claim_check,
 )
-from claimcheck.opening import OnDuplicate
+from claimcheck.opener import OnDuplicate
 from claimcheck.stores.base import Claim, Held, Lease
 from claimcheck.stores.dynamodb_table import ClaimTable
 from claimcheck.stores.sqlite import SqliteClaimStore

@@ -1,109 +1,128 @@
-"""docs/how-to/lambda.md: its functions, called as Lambda calls them."""
+"""docs/how-to/lambda.md and duplicates.md: their functions, called as Lambda calls them."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from claimcheck import ClaimCheck
-from claimcheck.stores.sqlite import SqliteClaimStore
-from tests.claimcheck.lambda_claims import Claims, event_of, failed, record_of
-from tests.claimcheck.support import forge, message_body
-from tests.docs.support import write_blocks
-from tests.letsgo_queue.aws_lambda.lambda_events import SCHEDULED
+from claimcheck import ClaimCheck, ClaimStore, open_store
+from tests.claimcheck.support import (
+    forge,
+    message_body,
+    noise,
+    parts_left,
+    small_claim_check,
+    ticket_in,
+)
+from tests.docs.support import Reader, write_blocks
+from tests.letsgo_queue.aws_lambda.lambda_events import SCHEDULED, event_of
 
 FUNCTIONS = {"handler.py", "each_record.py", "with_powertools.py", "with_a_model.py"}
-
 WORKER = "worker_on_lambda.py"
 
 CALL = """
 import importlib, json, sys
 
 class Context:
+    function_name = "orders"
+
     def get_remaining_time_in_millis(self):
         return 30_000
 
-answer = importlib.import_module(sys.argv[1]).handler(json.load(sys.stdin), Context())
+module = importlib.import_module(sys.argv[1])
+handler = getattr(module, "handler", None) or module.worker.lambda_handler
+for _ in range(int(sys.argv[2])):
+    answer = handler(json.load(open("event.json")), Context())
 print(json.dumps(answer))
 """
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """A folder with the page's files in it; every one is run here."""
+def reader(tmp_path: Path) -> Reader:
     assert write_blocks("docs/how-to/lambda.md", tmp_path) == {*FUNCTIONS, WORKER}
-    return tmp_path
+    assert write_blocks("docs/how-to/duplicates.md", tmp_path) == {"pay.py"}
+    (tmp_path / "call.py").write_text(CALL)
+    return Reader(tmp_path, CLAIMCHECK_STORE="sqlite:///claims.db")
 
 
 @pytest.fixture
-def claims(project: Path) -> Iterator[Claims]:
-    store = SqliteClaimStore(str(project / "claims.db"))
-    yield Claims(store)
+def store(reader: Reader) -> Iterator[ClaimStore]:
+    """The store that the functions use."""
+    store = open_store(f"sqlite:///{reader.folder}/claims.db")
+    yield store
     store.close()
 
 
-def call(file: str, event: Mapping[str, Any], folder: Path) -> tuple[list[str], object]:
-    """Call the file's function; what it prints, and its answer."""
-    done = subprocess.run(
-        [sys.executable, "-c", CALL, file.removesuffix(".py")],
-        cwd=folder,
-        env={**os.environ, "CLAIMCHECK_STORE": "sqlite:///claims.db"},
-        input=json.dumps(event),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    *lines, answer = done.stdout.splitlines()
+def call(reader: Reader, file: str, event: object, *, times: int = 1) -> tuple[list[str], object]:
+    """Call the file's function; what it prints, and its last answer."""
+    (reader.folder / "event.json").write_text(json.dumps(event))
+    printed = reader.type(f"python call.py {file.removesuffix('.py')} {times}")
+    *lines, answer = printed.splitlines()
     return lines, json.loads(answer)
 
 
+def failed(*ids: str) -> object:
+    return {"batchItemFailures": [{"itemIdentifier": id} for id in ids]}
+
+
+def sealed(claim_check: ClaimCheck, seed: int) -> str:
+    """What travels for a message whose contents are in the store."""
+    body = claim_check.seal(message_body("order:new", noise(3_000, seed))).body.decode()
+    assert "id" in ticket_in(body)
+    return body
+
+
+def state_of(store: ClaimStore, body: str) -> str:
+    record = store.look_up(f"{ticket_in(body)['id']}@")
+    return "no record" if record is None else record.state
+
+
 @pytest.mark.parametrize("file", sorted(FUNCTIONS))
-def test_a_batch(file: str, project: Path, claims: Claims) -> None:
-    good, damaged, done = (claims.sealed(seed) for seed in range(3))
-    claims.finish(done)
-    event = event_of(
-        record_of(good, "good"),
-        record_of(forge(damaged, size=2_999), "damaged"),
-        record_of(done, "done"),
-        record_of(message_body("order:new", "small"), "small"),
-        record_of('{"type":"order:new"}', "no payload"),
-    )
+def test_a_batch(file: str, reader: Reader, store: ClaimStore) -> None:
+    claim_check = small_claim_check(store)
+    good, damaged, done = (sealed(claim_check, seed) for seed in range(3))
+    claim_check.open(done).complete()
+    small, no_payload = message_body("order:new", "small"), '{"type":"order:new"}'
+    event = event_of(good, forge(damaged, size=2_999), done, small, no_payload)
 
-    lines, answer = call(file, event, project)
+    lines, answer = call(reader, file, event)
 
-    size = len(json.loads(claims.originals[good])["payload"])
-    handled = [line for line in lines if line.startswith("order:new")]
-    assert handled == [f"order:new {size}", "order:new 5"]
-    assert isinstance(answer, dict)
-    ids = sorted(item["itemIdentifier"] for item in answer["batchItemFailures"])
-    assert answer.keys() == failed().keys()
-    assert ids == ["damaged", "no payload"]
-    assert claims.states([good, damaged]) == ["gone", "back"]
+    assert [line for line in lines if line.startswith("order:new")] == [
+        "order:new 3000",
+        "order:new 5",
+    ]
+    # Those that could not be opened are added to those that the function names.
+    assert answer in (failed("m1", "m4"), failed("m4", "m1"))
+    assert (state_of(store, good), parts_left(store, good)) == ("done", 0)
+    assert (state_of(store, damaged), parts_left(store, damaged)) == ("no record", 1)
 
 
-def test_the_worker(project: Path, claims: Claims) -> None:
-    large = message_body("order:new", {"customer": "large", "text": "x" * 300_000})
-    event = event_of(
-        record_of(ClaimCheck(claims.store).seal(large).body.decode(), "large"),
-        record_of(message_body("order:new", {"customer": 1}), "unfit"),
-    )
+def test_the_worker(reader: Reader, store: ClaimStore) -> None:
+    large = message_body("order:new", {"customer": "large", "text": noise(3_000)})
+    body = small_claim_check(store).seal(large).body.decode()
+    event = event_of(body, message_body("order:new", {"customer": 1}))
 
-    lines, answer = call(WORKER, event, project)
+    lines, answer = call(reader, WORKER, event)
 
-    assert lines == ["order of large"]
-    assert answer == failed("unfit")
+    assert lines == ["order of large in orders"]
+    assert answer == failed("m1")
+    assert (state_of(store, body), parts_left(store, body)) == ("done", 0)
 
 
-def test_a_schedule(project: Path) -> None:
-    lines, answer = call(WORKER, SCHEDULED, project)
+def test_a_schedule(reader: Reader) -> None:
+    lines, answer = call(reader, WORKER, SCHEDULED)
 
     assert lines == ["the report of 2015-10-08T16:53:06Z"]
     assert answer is None
+
+
+def test_a_handler_runs_once(reader: Reader) -> None:
+    event = event_of(message_body("invoice:due", {"number": "42"}))
+
+    lines, answer = call(reader, "pay.py", event, times=2)
+
+    assert lines == ["invoice 42 is paid"]
+    assert answer == failed()

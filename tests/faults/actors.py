@@ -1,7 +1,7 @@
 """The processes that send and handle messages, and die: `python -m tests.faults.actors ORDERS`.
 
 They use the product as anybody does. What is done to them comes from outside, or from the wire that
-they are watched at.
+watches them.
 """
 
 from __future__ import annotations
@@ -18,27 +18,35 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, Field, TypeAdapter
 
-from claimcheck import (
-    ClaimCheck,
-    ClaimCheckMiddleware,
-    ClaimInProgress,
-    DuplicateSuppressed,
-    EnqueueResult,
-    unwrap_claim_check,
-)
+from claimcheck import ClaimCheck, ClaimCheckMiddleware, ClaimInProgress, DuplicateSuppressed
+from claimcheck.core.life import Purge
 from claimcheck.core.ticket import StoredTicket, read
-from letsgo_queue import Client, Delivery, Message, MessageFailed, MessageHandled, Worker
+from claimcheck.middleware import EnqueueResult
+from letsgo_queue import (
+    Client,
+    Message,
+    MessageHandled,
+    MessageRejected,
+    RetryPolicy,
+    Worker,
+)
 from letsgo_queue import EnqueueResult as SendResult
 from letsgo_queue.events import Event
 from letsgo_queue.message import encode
-from letsgo_queue.middleware import Middleware, SendContext
+from letsgo_queue.middleware import Handle, Middleware, SendContext
 from letsgo_queue.transports.base import OutgoingMessage, Transport
+from letsgo_queue.worker.delivery import IncomingMessage
 from tests.faults.journal import Entry, Journal, wait_until
-from tests.faults.wire import Call, Kill, Wire
+from tests.faults.wire import Kill, Wire
+from tests.support.calls import Call
 
 THREE_PARTS = 1_200_000
-"""Bytes of a message whose claim has as many parts as the wire expects."""
+"""Bytes of a message whose claim has three parts."""
 
+SMALL = 200
+"""Bytes of a message that has no claim."""
+
+TYPE = "fault:job"
 MAX_SIZE = 64 * 1024 * 1024
 MOST_UNHANDLED = 100
 """Messages that a producer has on the queue at once."""
@@ -78,19 +86,25 @@ class Work(BaseModel, frozen=True):
 
     Attributes:
         concurrency: How many at once.
-        visibility_timeout: Seconds.
+        visibility_timeout: Seconds; None for the queue's own.
+        purge: When contents are removed.
+        once: Whether messages without a claim get a record too.
         work: What a handler does: nothing, for some milliseconds; fail; or wait until other
             deliveries of its message were refused.
         refusals: How many it waits for.
+        max_attempts: Deliveries after which a message that fails is a dead letter.
         kill: When to die.
     """
 
     role: Literal["work"] = "work"
     journal: Path
     concurrency: int = 1
-    visibility_timeout: int = 4
+    visibility_timeout: int | None = None
+    purge: Purge = "after"
+    once: bool = False
     work: Literal["nothing", "some", "fail", "wait"] = "nothing"
     refusals: int = 0
+    max_attempts: int | None = None
     kill: Kill | None = None
 
 
@@ -114,9 +128,9 @@ def produce(
 ) -> None:
     """Follow the orders, here; by default with the queue and the store of the environment."""
     journal = Journal(orders.journal)
-    middleware = [ClaimCheckMiddleware(claim_check), _SendTwice(journal, orders.twice)]
-    client = Client(transport, middleware=middleware)
-    wire = _wire(orders.kill)
+    claims, twice = ClaimCheckMiddleware(claim_check), _SendTwice(journal, orders.twice)
+    client = Client(transport, middleware=[claims, twice])
+    wire = _wire(orders.kill, journal)
     last = orders.first + orders.count - 1
     for number in range(orders.first, last + 1):
         message = job(number, _size(number, *orders.sizes))
@@ -133,68 +147,85 @@ def produce(
     journal.close()
 
 
-def work(orders: Work) -> None:
+def work(
+    orders: Work,
+    transport: Transport | None = None,
+    claim_check: ClaimCheck | None = None,
+    *,
+    burst: bool = False,
+) -> None:
+    """Follow the orders, here; by default with the queue and the store of the environment.
+
+    Args:
+        orders: What to do.
+        transport: The queue.
+        claim_check: The claim check.
+        burst: Whether to stop once the queue has nothing more.
+    """
     journal = Journal(orders.journal)
-    wire = _wire(orders.kill)
+    wire = _wire(orders.kill, journal)
+    claims = ClaimCheckMiddleware(claim_check, purge=orders.purge, once=orders.once)
+    attempts = orders.max_attempts
+    policy = None if attempts is None else RetryPolicy(base=0, cap=0, max_attempts=attempts)
     worker = Worker(
+        transport,
+        middleware=[_Outside(journal), claims, _Inside(journal)],
         concurrency=orders.concurrency,
         visibility_timeout=orders.visibility_timeout,
         wait_seconds=1,
+        retry_policy=policy,
     )
 
-    @worker.handler("fault:job")
-    @unwrap_claim_check
-    def handle(message: JobMessage, delivery: Delivery) -> None:
-        entry = Entry(
-            what="started",
-            number=message.payload.number,
-            message_id=delivery.message_id,
-            sha256=sha256_of(delivery.body),
-        )
-        journal.write(entry)
+    @worker.handler(TYPE)
+    def handle(message: JobMessage) -> None:
+        del message
         if wire is not None:
+            worker.stop()  # or it would receive another message while it is killed at this one
             wire.begin(Call.HANDLE)
         _do(orders, journal)
-        journal.write(entry.model_copy(update={"what": "returned"}))
 
     worker.add_listener(_follow(journal))
     if wire is not None:
         wire.arm()
     journal.write(Entry(what="ready"))
-    worker.run()
+    worker.run(burst=burst)
+    journal.close()
 
 
-def _wire(kill: Kill | None) -> Wire | None:
-    if kill is None:
-        return None
-    wire = Wire(kill)
-    wire.watch()
-    return wire
+class _Outside(Middleware):
+    """Sees a message before it is opened."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    def handle(self, message: IncomingMessage, call_next: Handle) -> None:
+        try:
+            call_next(message)
+        except ClaimInProgress:
+            self._journal.write(Entry(what="in progress", message_id=message.message_id))
+            raise
 
 
-def _do(orders: Work, journal: Journal) -> None:
-    if orders.work == "some":
-        time.sleep(random.uniform(0, 0.05))
-    elif orders.work == "fail":
-        raise RuntimeError("the test says so")
-    elif orders.work == "wait":
-        wait_until(lambda: journal.count("in progress") >= orders.refusals, "the refusals")
+class _Inside(Middleware):
+    """Sees a message as the handler gets it."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    def handle(self, message: IncomingMessage, call_next: Handle) -> None:
+        number = JobMessage.model_validate_json(message.body).payload.number
+        entry = Entry(
+            what="started",
+            number=number,
+            message_id=message.message_id,
+            sha256=sha256_of(message.body),
+        )
+        self._journal.write(entry)
+        call_next(message)
+        self._journal.write(entry.model_copy(update={"what": "returned"}))
 
 
-def _follow(journal: Journal) -> Callable[[Event], None]:
-    def follow(event: Event) -> None:
-        match event:
-            case MessageHandled(message_id=message_id):
-                journal.write(Entry(what="settled", message_id=message_id, peak=_peak()))
-            case MessageFailed(message_id=message_id, error=ClaimInProgress()):
-                journal.write(Entry(what="in progress", message_id=message_id))
-            case DuplicateSuppressed(message_id=message_id):
-                journal.write(Entry(what="suppressed", message_id=message_id))
-
-    return follow
-
-
-class _SendTwice(Middleware):
+class _SendTwice(Middleware[SendResult]):
     """Sends some of the stored messages a second time, as they are."""
 
     def __init__(self, journal: Journal, share: float) -> None:
@@ -213,6 +244,38 @@ class _SendTwice(Middleware):
             message_id = self._context.transport.send(message)
             self._journal.write(Entry(what="sent again", message_id=message_id))
         return result
+
+
+def _wire(kill: Kill | None, journal: Journal) -> Wire | None:
+    if kill is None:
+        return None
+    wire = Wire(
+        kill, received=lambda receipt: journal.write(Entry(what="received", receipt=receipt))
+    )
+    wire.watch()
+    return wire
+
+
+def _do(orders: Work, journal: Journal) -> None:
+    if orders.work == "some":
+        time.sleep(random.uniform(0, 0.05))
+    elif orders.work == "fail":
+        raise RuntimeError("the test says so")
+    elif orders.work == "wait":
+        wait_until(lambda: journal.count("in progress") >= orders.refusals, "the refusals")
+
+
+def _follow(journal: Journal) -> Callable[[Event], None]:
+    def follow(event: Event) -> None:
+        match event:
+            case MessageHandled(message_id=message_id):
+                journal.write(Entry(what="settled", message_id=message_id, peak=_peak()))
+            case DuplicateSuppressed(message_id=message_id):
+                journal.write(Entry(what="suppressed", message_id=message_id))
+            case MessageRejected(message_id=message_id):
+                journal.write(Entry(what="dead", message_id=message_id))
+
+    return follow
 
 
 def _unhandled(journal: Journal) -> int:

@@ -20,6 +20,7 @@ class Crew(AbstractContextManager["Crew"]):
     """Processes that share a backend and a journal."""
 
     def __init__(self, backend: Backend, folder: Path) -> None:
+        self._backend = backend
         self._environment = {
             # Coverage of what is killed is never written, and measuring it takes time.
             **{name: value for name, value in os.environ.items() if "COVERAGE" not in name},
@@ -44,6 +45,11 @@ class Crew(AbstractContextManager["Crew"]):
     def run(self, orders: Produce | Work) -> int:
         """Start a process and wait for its end; its exit code, negative for a signal."""
         return self.start(orders).wait(DEADLINE_SECONDS)
+
+    def let_go_of_messages(self) -> None:
+        """Make visible at once what killed processes had in hand."""
+        receipts = [entry.receipt or "" for entry in self.journal.entries("received")]
+        self._backend.make_visible(receipts)
 
     def __exit__(
         self,

@@ -1,7 +1,7 @@
-"""What the processes of a test leave behind: one line in one file for each thing that happened.
+"""The journal of a test's processes: one file, and one line for each thing that happened.
 
 A line is appended by one system call, so that the lines of several processes stay whole and in
-order, and what a killed process had written is there.
+order, and whatever a killed process had written is there.
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ What: TypeAlias = Literal[
     "enqueued",  # the same: enqueue has returned, from here on it must not be lost
     "sent again",  # the same body, as a second message
     "ready",  # a worker
+    "received",  # a delivery, by a worker that is to be killed
     "started",  # a handler
     "returned",  # the same
-    "in progress",  # a delivery was refused, as another one has the claim
+    "in progress",  # a delivery is held, since another one has the claim
     "suppressed",  # a delivery was acknowledged unhandled, as a duplicate
-    "settled",  # a message was handled, its claim purged, its delivery acknowledged
+    "settled",  # a message was handled, and its delivery acknowledged
+    "dead",  # a message was given up, and went to the dead-letter queue
 ]
 
-DEADLINE_SECONDS = 20.0
+DEADLINE_SECONDS = 60.0
 POLL_SECONDS = 0.02
 _BLOCK = 1 << 20
 
@@ -40,6 +42,7 @@ class Entry(BaseModel, frozen=True):
     Attributes:
         number: Which message, as the test counts them.
         message_id: Which message, as the queue does.
+        receipt: The receipt handle of its delivery.
         sha256: Hex digest of its body, as it was before `enqueue` or as the handler got it.
         route: Which way it went.
         peak: The most memory that the process has had (bytes).
@@ -48,6 +51,7 @@ class Entry(BaseModel, frozen=True):
     what: What
     number: int | None = None
     message_id: str | None = None
+    receipt: str | None = None
     sha256: str | None = None
     route: str | None = None
     peak: int | None = None
@@ -66,7 +70,7 @@ class Journal:
         os.write(self._file, entry.model_dump_json(exclude_none=True).encode() + b"\n")
 
     def entries(self, what: What | None = None) -> list[Entry]:
-        """What has happened so far, or what of a kind."""
+        """Everything that has happened so far, or all of one kind."""
         while lines := os.pread(self._file, _BLOCK, self._read):
             whole = lines[: lines.rfind(b"\n") + 1]
             self._read += len(whole)

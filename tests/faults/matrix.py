@@ -1,4 +1,8 @@
-"""`make faults`: kills a process at every step, on every backend, and prints what was seen."""
+"""`make faults`: the kill matrix and the network matrix, as Markdown tables of what was seen.
+
+The first kills a process at every step of a message's life, on every backend. The second has one
+call after another fail between client and server.
+"""
 
 from __future__ import annotations
 
@@ -6,49 +10,55 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.faults.backends import BACKENDS, AwsBackend, BackendName, SqliteBackend, ministack_server
-from tests.faults.steps import STEPS, observe
-from tests.support.servers import AwsServer
+from tests.faults.backends import BACKENDS, NAMES, Servers, servers
+from tests.faults.steps import STEPS, Observation, observe
 
-COLUMNS = ("killed", "when", "backend", "on the queue", "handler runs", "rows left", "verdict")
-NAMES: dict[BackendName, str] = {"sqlite": "SQLite", "ministack": "SQS, DynamoDB"}
+KILL_COLUMNS = (
+    *("message", "killed", "when", "backend", "handler runs", "ends as", "left in the store"),
+    *("lost, wrong", "verdict"),
+)
 
 
 def main() -> int:
-    """Print the matrix as a Markdown table; 0 if every promise held."""
-    failures = 0
-    _print_row(*COLUMNS)
-    _print_row(*("---" for _ in COLUMNS))
-    with TemporaryDirectory() as name, ministack_server(_folder(name, "ministack")) as server:
-        for number, step in enumerate(STEPS):
-            for backend in BACKENDS:
-                if (expected := step.expected(backend)) is None:
-                    _print_row(step.who, step.when, NAMES[backend], "", "", "", "no such moment")
-                    continue
-                folder = _folder(name, f"{number}-{backend}")
-                seen = observe(step, _open(backend, server, folder), folder)
-                problems = seen.problems(expected)
-                failures += bool(problems)
-                _print_row(
-                    step.who,
-                    step.when,
-                    NAMES[backend],
-                    "yes" if seen.sent else "no",
-                    str(seen.seen.runs),
-                    f"{seen.seen.rows}, which expire" if seen.seen.rows else "0",
-                    "; ".join(problems) or "holds",
-                )
-    return 1 if failures else 0
+    """Print both; 0 if every promise held."""
+    with TemporaryDirectory() as name, servers(Path(name)) as running:
+        all_held = print_kills(running, Path(name))
+    return 0 if all_held else 1
 
 
-def _open(name: BackendName, server: AwsServer, folder: Path) -> SqliteBackend | AwsBackend:
-    return SqliteBackend(folder) if name == "sqlite" else AwsBackend(server)
+def print_kills(running: Servers, parent: Path) -> bool:
+    """Kill a process at every step, on every backend; whether every promise held."""
+    all_held = True
+    _print_row(*KILL_COLUMNS)
+    _print_row(*("---" for _ in KILL_COLUMNS))
+    for number, step in enumerate(STEPS):
+        rows: dict[tuple[str, ...], list[str]] = {}
+        for name in BACKENDS:
+            folder = parent / f"{number}-{name}"
+            folder.mkdir()
+            with running.backend(name, folder) as backend:
+                observation = observe(step, backend, folder)
+            problems = observation.problems(step.expected(name))
+            all_held = all_held and not problems
+            rows.setdefault(_cells(observation, problems), []).append(NAMES[name])
+        for cells, backends in rows.items():
+            names = "all" if len(rows) == 1 else ", ".join(backends)
+            _print_row(step.message, step.who, step.when, names, *cells)
+    return all_held
 
 
-def _folder(parent: str, name: str) -> Path:
-    folder = Path(parent, name)
-    folder.mkdir()
-    return folder
+def _cells(observation: Observation, problems: list[str]) -> tuple[str, ...]:
+    seen = observation.seen
+    ends = "dead letter" if seen.dead else "handled" if seen.receipts else "not sent"
+    left = {"part": seen.parts, "receipt": seen.receipts, "record": seen.records}
+    counted = [f"{count} {name}{'s' * (count > 1)}" for name, count in left.items() if count]
+    return (
+        str(seen.runs),
+        ends,
+        ", ".join(counted) or "nothing",
+        f"{observation.lost}, {observation.wrong}",
+        "; ".join(problems) or "holds",
+    )
 
 
 def _print_row(*cells: str) -> None:

@@ -12,9 +12,8 @@ import signal
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from functools import partial
 from typing import Any, Literal, cast
 from unittest.mock import patch
@@ -23,23 +22,7 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.httpsession import URLLib3Session
 from pydantic import BaseModel
 
-PARTS = 3
-"""Parts of each claim in these tests."""
-
-
-class Call(StrEnum):
-    """A step in a message's life, as a queue and a store see it."""
-
-    WRITE_PART = "write a part"
-    WRITE_HEAD = "write the head"
-    SEND = "send"
-    TAKE = "take"
-    READ_PART = "read a part"
-    HANDLE = "handle"
-    PUT_BACK = "put back"
-    PURGE_HEAD = "purge the head"
-    PURGE_PART = "purge a part"
-    ACKNOWLEDGE = "acknowledge"
+from tests.support.calls import Call, call_in_request, call_in_statement
 
 
 class Kill(BaseModel, frozen=True):
@@ -53,13 +36,20 @@ class Kill(BaseModel, frozen=True):
 class Wire:
     """Sees every call of this process, and kills it at one of them.
 
-    What the product says to DynamoDB all at once is let through one by one, parts before their head
-    and a take before the reads beside it, so that "between two parts" is a moment. What it says one
-    by one is let through in its own order.
+    What the product says to DynamoDB all at once is let through one by one, an acquire before the
+    reads beside it, so that "between two parts" is a moment. What it says one by one is let through
+    in its own order.
     """
 
-    def __init__(self, kill: Kill) -> None:
+    def __init__(self, kill: Kill, *, received: Callable[[str], None]) -> None:
+        """Make it.
+
+        Args:
+            kill: When to die.
+            received: Called with the receipt handle of each delivery from SQS.
+        """
         self._kill = kill
+        self._received = received
         self._armed = False
         self._changed = threading.Condition()
         self._begun: Counter[Call] = Counter()
@@ -70,11 +60,15 @@ class Wire:
         send = URLLib3Session.send
 
         def watched_send(session: URLLib3Session, request: AWSPreparedRequest) -> AWSResponse:
-            call = _call_in_request(request)
+            call = _call_in(request)
             if call is None or not self._armed:
                 return send(session, request)
             with self._one_by_one(call):
-                return send(session, request)
+                answer = send(session, request)
+            if call is Call.RECEIVE:
+                for message in json.loads(answer.content).get("Messages", []):
+                    self._received(message["ReceiptHandle"])
+            return answer
 
         patch.object(URLLib3Session, "send", watched_send).start()
         connect = partial(sqlite3.connect, factory=partial(_Connection, self))
@@ -109,9 +103,7 @@ class Wire:
         self._die_at(Kill(moment="before", call=call, nth=self._begun[call]))
 
     def _is_next(self, call: Call) -> bool:
-        if call is Call.WRITE_HEAD:
-            return self._done[Call.WRITE_PART] == PARTS * (self._done[Call.WRITE_HEAD] + 1)
-        if call is Call.READ_PART and not self._done[Call.TAKE]:
+        if call is Call.READ_PART and not self._done[Call.ACQUIRE]:
             return False
         return self._begun[call] == self._done[call]
 
@@ -129,20 +121,17 @@ class _Connection(sqlite3.Connection):
         self._in_transaction: list[Call] = []
 
     def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
-        call = _call_in_statement(sql)
+        call = call_in_statement(sql)
         if call is not None:
             self._in_transaction.append(call)
-            if call is not Call.WRITE_HEAD:  # which is there for others from the commit on
-                self._wire.begin(call)
+            self._wire.begin(call)
         return super().execute(sql, parameters)
 
     def executemany(self, sql: str, rows: Iterable[Any], /) -> sqlite3.Cursor:
-        call = _call_in_statement(sql)
+        call = call_in_statement(sql)
         return super().executemany(sql, rows if call is None else self._each(call, rows))
 
     def commit(self) -> None:
-        if Call.WRITE_HEAD in self._in_transaction:
-            self._wire.begin(Call.WRITE_HEAD)
         super().commit()
         for call in self._in_transaction:
             self._wire.end(call)
@@ -159,39 +148,6 @@ class _Connection(sqlite3.Connection):
             yield row
 
 
-_STATEMENTS = {
-    "INSERT OR REPLACE INTO claim_parts ": Call.WRITE_PART,
-    "INSERT OR REPLACE INTO claims ": Call.WRITE_HEAD,
-    "INSERT INTO queue_messages ": Call.SEND,
-    "UPDATE claims SET deleted_at = :now": Call.TAKE,
-    "SELECT part, data FROM claim_parts ": Call.READ_PART,
-    "UPDATE claims SET deleted_at = NULL": Call.PUT_BACK,
-    "DELETE FROM claims WHERE id = ? AND lease_id ": Call.PURGE_HEAD,
-    "DELETE FROM claim_parts WHERE claim_id = ?": Call.PURGE_PART,
-    "DELETE FROM queue_messages WHERE message_id ": Call.ACKNOWLEDGE,
-}
-
-
-def _call_in_statement(sql: str) -> Call | None:
-    return next((call for start, call in _STATEMENTS.items() if sql.startswith(start)), None)
-
-
-def _call_in_request(request: AWSPreparedRequest) -> Call | None:
+def _call_in(request: AWSPreparedRequest) -> Call | None:
     operation = cast("bytes", request.headers["X-Amz-Target"]).rpartition(b".")[2].decode()
-    if operation in {"SendMessage", "SendMessageBatch"}:
-        return Call.SEND
-    if operation in {"DeleteMessage", "DeleteMessageBatch"}:
-        return Call.ACKNOWLEDGE
-    body = json.loads(cast("bytes", request.body))
-    is_part = "/" in (body.get("Item") or body.get("Key") or {}).get("id", {}).get("S", "")
-    if operation == "UpdateItem":
-        if "deleted_at" not in body["ExpressionAttributeNames"].values():
-            return None
-        return Call.TAKE if body["UpdateExpression"].startswith("SET") else Call.PUT_BACK
-    return {
-        ("PutItem", True): Call.WRITE_PART,
-        ("PutItem", False): Call.WRITE_HEAD,
-        ("GetItem", True): Call.READ_PART,
-        ("DeleteItem", True): Call.PURGE_PART,
-        ("DeleteItem", False): Call.PURGE_HEAD,
-    }.get((operation, is_part))
+    return call_in_request(operation, json.loads(cast("bytes", request.body)))

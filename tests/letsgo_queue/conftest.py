@@ -6,14 +6,20 @@ from collections.abc import Iterator
 
 import pytest
 
-from letsgo_queue import Client, set_default_client
+from letsgo_queue import Client, default_client, set_default_client
 from letsgo_queue.transports.memory import MemoryTransport
-from tests.letsgo_queue.support import Clock
+from tests.letsgo_queue.support import Clock, PassingTime
 
 
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
+
+
+@pytest.fixture
+def time_passes(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> PassingTime:
+    """Hours of a worker and its queue, in no time: what is due then happens at once."""
+    return PassingTime(clock, monkeypatch)
 
 
 @pytest.fixture
@@ -31,4 +37,5 @@ def client(queue: MemoryTransport) -> Client:
 def own_default_client() -> Iterator[None]:
     set_default_client(None)
     yield
+    default_client().close()
     set_default_client(None)

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import pytest
+
 from letsgo_queue import Event, MessageFailed, Worker
 from letsgo_queue.transports.base import OutgoingMessage, ReceivedMessage, Transport
 from letsgo_queue.transports.memory import MemoryTransport
@@ -35,11 +37,28 @@ class Clock:
         self.now += seconds
 
 
+class PassingTime:
+    """Puts the clock of a queue and the monotonic clock of its worker ahead, both by as much."""
+
+    def __init__(self, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._clock = clock
+        self._ahead = 0.0
+        self._lock = threading.Lock()
+        monotonic = time.monotonic
+        monkeypatch.setattr(time, "monotonic", lambda: monotonic() + self._ahead)
+
+    def __call__(self, seconds: float) -> None:
+        with self._lock:  # handlers on several threads may take their time
+            self._clock.advance(seconds)
+            self._ahead += seconds
+
+
 def wait_for(condition: Callable[[], _T], what: str) -> _T:
     """Wait until `condition` gives something true, and return that."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
+    # Real time, which no test puts ahead.
+    deadline = time.perf_counter() + DEADLINE_SECONDS
     while not (value := condition()):
-        assert time.monotonic() < deadline, f"waited {DEADLINE_SECONDS} s for {what}"
+        assert time.perf_counter() < deadline, f"waited {DEADLINE_SECONDS} s for {what}"
         time.sleep(0.01)
     return value
 
@@ -52,6 +71,11 @@ def printed(error: BaseException) -> str:
 def outgoing(body: str | bytes = "{}", **fields: Any) -> OutgoingMessage:
     body = body.encode() if isinstance(body, str) else body
     return OutgoingMessage(type="order:new", body=body, **fields)
+
+
+def numbered(count: int, size: int = 0) -> Iterator[Mapping[str, Any]]:
+    """Messages of the types `n:0`, `n:1` and so on, with a payload of so many characters."""
+    return ({"type": f"n:{n}", "payload": "x" * size} for n in range(count))
 
 
 def receive(

@@ -1,7 +1,5 @@
 """A worker on AWS Lambda. It handles orders of any size, and writes a report every night."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping
 from typing import Literal

@@ -1,7 +1,5 @@
 """A Lambda function that handles orders of any size with Powertools' batch processor."""
 
-from __future__ import annotations
-
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.batch import (
     BatchProcessor,

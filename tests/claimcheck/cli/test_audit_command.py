@@ -78,6 +78,17 @@ class TestSavedReport:
         assert "\x1b" not in done.stdout
         assert r"evil\x1b[2J[red]" in done.stdout
 
+    def test_a_terminal_that_lacks_a_character_gets_its_escape(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        save(tmp_path / "a.json", {"café": 1})
+        monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+
+        done = run("claimcheck", "audit", "a.json", cwd=tmp_path)
+
+        assert done.returncode == 0, done.stderr
+        assert r"caf\xe9" in done.stdout
+
     @pytest.mark.parametrize(
         ("content", "said"),
         [

@@ -1,4 +1,4 @@
-"""`claimcheck table create` and `claimcheck table check`."""
+"""`claimcheck store create` and `claimcheck store check`."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def table(aws: AwsServer, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_create_makes_the_table_of_the_settings_and_can_be_repeated(
     aws: AwsServer, table: str, tmp_path: Path
 ) -> None:
-    made = run("claimcheck", "table", "create", cwd=tmp_path)
-    again = run("claimcheck", "table", "create", cwd=tmp_path)
+    made = run("claimcheck", "store", "create", cwd=tmp_path)
+    again = run("claimcheck", "store", "create", cwd=tmp_path)
 
     assert (made.returncode, again.returncode) == (0, 0), made.stderr
-    assert "made" in made.stdout
+    assert f"table {table} in {aws.region}: made\n" in made.stdout
     assert "was there already" in again.stdout
     description = aws.dynamodb().describe_table(TableName=table)["Table"]
     assert description["KeySchema"] == [{"AttributeName": "id", "KeyType": "HASH"}]
@@ -34,37 +34,62 @@ def test_create_makes_the_table_of_the_settings_and_can_be_repeated(
 
 
 def test_check_says_what_is_missing_and_what_to_do(table: str, tmp_path: Path) -> None:
-    before = run("claimcheck", "table", "check", cwd=tmp_path)
-    run("claimcheck", "table", "create", cwd=tmp_path)
-    after = run("claimcheck", "table", "check", cwd=tmp_path)
+    before = run("claimcheck", "store", "check", cwd=tmp_path)
+    run("claimcheck", "store", "create", cwd=tmp_path)
+    after = run("claimcheck", "store", "check", cwd=tmp_path)
 
     assert before.returncode == 1
     assert table in before.stdout
-    assert "claimcheck table create" in before.stdout
+    assert "claimcheck store create" in before.stdout
     assert after.returncode == 0
-    assert "TTL: on expires_at" in after.stdout
+    assert "✓ TTL: on expires_at" in after.stdout
 
 
-def test_a_store_that_is_no_table_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_table_that_serves_something_else_fails_and_stays_as_it_is(
+    aws: AwsServer, table: str, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("CLAIMCHECK_STORE", "sqlite:///claims.db")
+    aws.dynamodb().create_table(
+        TableName=table,
+        KeySchema=[{"AttributeName": "user", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "user", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
 
-    made = run("claimcheck", "table", "create", cwd=tmp_path)
+    tried = run("claimcheck", "store", "create", cwd=tmp_path)
 
-    assert made.returncode == 1
-    assert "CLAIMCHECK_STORE" in made.stderr
-    assert "Traceback" not in made.stderr
+    assert tried.returncode == 1
+    assert "✗ key schema: user (S, HASH)" in tried.stdout
+    assert "name another table in CLAIMCHECK_STORE" in tried.stdout
+    ttl = aws.dynamodb().describe_time_to_live(TableName=table)["TimeToLiveDescription"]
+    assert ttl["TimeToLiveStatus"] == "DISABLED"
 
 
-def test_without_the_extra_the_command_says_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("what", ["create", "check"])
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("CLAIMCHECK_STORE", "sqlite:///claims.db"),
+        ("CLAIMCHECK_STORE", "memory://"),
+        ("LETSGO_QUEUE_URL", "sqlite:///claims.db"),
+    ],
+)
+def test_other_stores_need_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, name: str, url: str
 ) -> None:
-    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['typer'] = None\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv(name, url)
 
-    for command in ("claimcheck", "letsgo-queue"):
-        asked = run(command, "--help", cwd=tmp_path)
-        assert asked.returncode == 1
-        assert "letsgo-claimcheck[cli]" in asked.stderr
-        assert "Traceback" not in asked.stderr
+    asked = run("claimcheck", "store", what, cwd=tmp_path)
+
+    assert (asked.returncode, asked.stderr) == (0, "")
+    assert asked.stdout == f"{url}: nothing has to be made, it is there when it is first used\n"
+    assert not (tmp_path / "claims.db").exists()
+
+
+def test_a_store_that_is_none_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLAIMCHECK_STORE", "redis://localhost")
+
+    asked = run("claimcheck", "store", "check", cwd=tmp_path)
+
+    assert asked.returncode == 1
+    assert asked.stderr.startswith("error: claim store 'redis://localhost'")
+    assert asked.stderr.count("\n") == 1

@@ -14,14 +14,16 @@ from letsgo_queue import (
     Client,
     Delivery,
     EnqueueResult,
+    Handle,
+    IncomingMessage,
     Message,
     Middleware,
+    OutgoingMessage,
     RetryPolicy,
     SendContext,
     Worker,
     use_middleware,
 )
-from letsgo_queue.transports.base import OutgoingMessage
 
 
 class Order(BaseModel):
@@ -55,6 +57,9 @@ log(message)
 class Tracing(Middleware):
     def before_send(self, message: OutgoingMessage, context: SendContext) -> OutgoingMessage:
         return replace(message, attributes={**message.attributes, "trace": "abc", "try": 1})
+
+    def handle(self, incoming: IncomingMessage, call_next: Handle) -> None:
+        call_next(incoming)
 
 
 @dataclass

@@ -39,48 +39,34 @@ def test_without_the_extra_the_command_says_what_to_install(
 @pytest.mark.parametrize(
     ("command", "arguments"),
     [
-        ("letsgo-queue", ("queue", "status")),
-        ("letsgo-queue", ("queue", "create", "letsgo-jobs")),
-        ("letsgo-queue", ("dead-letter", "list")),
-        ("letsgo-queue", ("enqueue", "--type", "greet")),
-        ("claimcheck", ("store", "create")),
-        ("claimcheck", ("store", "check")),
-        ("claimcheck", ("demo", "--aws")),
+        ("letsgo-queue", "queue status"),
+        ("letsgo-queue", "queue create letsgo-jobs"),
+        ("claimcheck", "store check"),
+        ("claimcheck", "demo --aws"),
     ],
 )
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    "settings",
     [
-        ({"AWS_PROFILE": "no-such-profile"}, "no-such-profile"),
-        ({"AWS_ENDPOINT_URL": "no URL"}, "no URL"),
-        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}, "redentials"),  # there are none
+        {"AWS_PROFILE": "no-such-profile"},
+        {"AWS_ENDPOINT_URL": "no URL"},
+        {"AWS_ENDPOINT_URL": "http://127.0.0.1:1"},  # and no credentials
     ],
 )
 def test_settings_of_aws_that_cannot_be_used_are_one_line(
     command: Command,
-    arguments: tuple[str, ...],
+    arguments: str,
     settings: dict[str, str],
-    said: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name, value in {"AWS_REGION": "eu-west-1", **settings}.items():
         monkeypatch.setenv(name, value)
 
-    tried = run(command, *arguments, cwd=tmp_path)
+    tried = run(command, *arguments.split(), cwd=tmp_path)
 
     assert (tried.returncode, tried.stdout) == (1, "")
     assert tried.stderr.startswith("error: ")
     assert tried.stderr.count("\n") == 1
-    assert said in tried.stderr
-
-
-def test_a_terminal_that_lacks_a_character_gets_its_escape(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
-
-    shown = run("claimcheck", "show", cwd=tmp_path, stdin='{"type":"caf\\u00e9"}')
-
-    assert shown.returncode == 0, shown.stderr
-    assert r"caf\xe9" in shown.stdout
+    told = [*settings.values(), "credentials"]
+    assert any(each in tried.stderr for each in told)

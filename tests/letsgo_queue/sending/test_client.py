@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import pickle
+import subprocess
+import sys
 import threading
+import uuid
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from dataclasses import replace
-from typing import Any
 
+import boto3
 import pytest
 
 import letsgo_queue
@@ -30,47 +35,13 @@ from letsgo_queue import (
     Retry,
     SendContext,
     SendFailed,
+    SettingsInvalid,
 )
-from letsgo_queue.delays import LONGEST_DELAY_SECONDS
 from letsgo_queue.message import encode
 from letsgo_queue.transports.base import OutgoingMessage
 from letsgo_queue.transports.memory import MemoryTransport
 from tests.letsgo_queue.support import SECRET, Clock, bodies, order, printed, receive, receive_one
 from tests.support.servers import AwsServer
-
-
-class Refused(Exception):
-    """What a middleware of the tests raises."""
-
-
-class Trace(Middleware):
-    """Writes down which hook ran, and leaves its mark on the message and the result."""
-
-    def __init__(self, name: str, calls: list[str], *, refuse: bool = False) -> None:
-        self.name = name
-        self.calls = calls
-        self.refuse = refuse
-
-    def before_send(self, message: OutgoingMessage, context: SendContext) -> OutgoingMessage:
-        self.calls.append(f"{self.name} before {message.body.decode()}")
-        if self.refuse:
-            raise Refused
-        return replace(message, body=message.body + self.name.encode())
-
-    def after_send(self, message: OutgoingMessage, result: EnqueueResult) -> EnqueueResult:
-        self.calls.append(f"{self.name} after {message.body.decode()}")
-        return replace(result, queue=result.queue + self.name)
-
-    def send_failed(self, message: OutgoingMessage, error: Exception) -> None:
-        self.calls.append(f"{self.name} failed {message.body.decode()} {type(error).__name__}")
-
-
-class Outer(Trace):
-    """A class of its own, as middleware of the same class replaces."""
-
-
-class Inner(Trace):
-    """See `Outer`."""
 
 
 def test_puts_a_message_on_the_queue(client: Client, queue: MemoryTransport) -> None:
@@ -80,65 +51,6 @@ def test_puts_a_message_on_the_queue(client: Client, queue: MemoryTransport) -> 
     assert message.body == '{"type":"order:new","payload":{"id":42}}'
     assert message.attributes == {"n": letsgo_queue.MessageAttribute("Number", "1")}
     assert result == EnqueueResult(message_id=message.message_id, queue="memory://")
-
-
-@pytest.mark.parametrize(
-    ("options", "text"),
-    [
-        ({"delay_seconds": -1}, "delay_seconds=-1: a message can be delayed by 0 to 1"),
-        (
-            {"delay_seconds": -0.1},
-            r"delay_seconds=-0\.1: a message can be delayed by 0 to 1,209,600",
-        ),
-        (
-            {"delay_seconds": float("nan")},
-            "delay_seconds=nan: a message can be delayed by 0 to 1,209,600",
-        ),
-        (
-            {"delay_seconds": float("inf")},
-            "delay_seconds=inf: a message can be delayed by 0 to 1,209,600",
-        ),
-        (
-            {"delay_seconds": LONGEST_DELAY_SECONDS + 0.5},
-            r"delay_seconds=1209600\.5: a message can be delayed by 0 to",
-        ),
-        ({"deduplication_id": "d"}, "deduplication_id is given: the queue memory:// is not"),
-        ({"group_id": ""}, r"group_id \(0 characters\): SQS takes text of 1 to 128"),
-        ({"group_id": "a b"}, r"group_id \(3 characters\): SQS takes text of 1 to 128"),
-        ({"group_id": SECRET + "ü"}, r"group_id \(26 characters\): SQS takes text of 1 to 128"),
-        ({"group_id": "g" * 129}, r"group_id \(129 characters\): SQS takes text"),
-        ({"group_id": 42}, r"group_id \(int\): SQS takes text"),
-        ({"attributes": {"a": True}}, "no booleans"),
-    ],
-)
-def test_refuses_a_wrong_option(
-    client: Client, queue: MemoryTransport, options: dict[str, Any], text: str
-) -> None:
-    with pytest.raises(MessageInvalid, match=text) as refused:
-        client.enqueue(order(secret=SECRET), **options)
-
-    assert SECRET not in printed(refused.value)
-    assert bodies(queue) == []
-
-
-@pytest.mark.parametrize(
-    ("options", "text"),
-    [
-        ({}, r"fifo is FIFO: say which messages keep their order .* group_id="),
-        ({"group_id": "g", "delay_seconds": 1}, "no delay per message on a FIFO queue"),
-        ({"group_id": "g", "deduplication_id": ""}, "SQS takes text of 1 to 128"),
-        ({"group_id": "g", "deduplication_id": "ä"}, "SQS takes text of 1 to 128"),
-    ],
-)
-def test_refuses_a_wrong_option_for_a_fifo_queue(
-    ministack: AwsServer, options: dict[str, Any], text: str
-) -> None:
-    client = Client(ministack.make_queue(FifoQueue="true"))
-
-    with pytest.raises(MessageInvalid, match=text):
-        client.enqueue(order(), **options)
-
-    assert bodies(client.transport()) == []
 
 
 def test_refuses_a_message_before_it_looks_for_a_queue() -> None:
@@ -261,41 +173,78 @@ def test_enqueues_from_asyncio_without_holding_the_loop(queue: MemoryTransport) 
     assert (message.message_id, message.group_id) == (result.message_id, "g")
 
 
+def test_sends_for_asyncio_though_all_threads_of_the_loop_are_busy(queue: MemoryTransport) -> None:
+    release = threading.Event()
+
+    async def send() -> EnqueueResult:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        busy = loop.run_in_executor(None, release.wait)
+        try:
+            return await Client(queue).aenqueue(order())
+        finally:
+            release.set()
+            await busy
+
+    assert asyncio.run(send()).message_id
+
+
+def test_the_sends_of_asyncio_see_the_callers_context(queue: MemoryTransport) -> None:
+    span: ContextVar[str] = ContextVar("span")
+    seen: list[str] = []
+
+    class Tracing(Middleware):
+        def before_send(self, message: OutgoingMessage, context: SendContext) -> OutgoingMessage:
+            seen.append(span.get())
+            return message
+
+    async def send(name: str) -> None:
+        span.set(name)
+        await client.aenqueue(order())
+
+    async def both() -> None:
+        await asyncio.gather(send("one"), send("two"))
+
+    client = Client(queue, middleware=[Tracing()])
+    asyncio.run(both())
+
+    assert sorted(seen) == ["one", "two"]
+
+
+def test_a_client_that_is_closed_leaves_no_thread(queue: MemoryTransport) -> None:
+    before = set(threading.enumerate())
+    client = Client(queue)
+    for _ in range(2):  # it may be used again
+        asyncio.run(client.aenqueue(order()))
+        assert set(threading.enumerate()) - before
+        client.close()
+        assert not set(threading.enumerate()) - before
+
+
+FORKED = """
+import asyncio, os, signal
+from letsgo_queue import Client
+
+client = Client("memory://")
+asyncio.run(client.aenqueue({"type": "a"}))
+while not client._threads._pool._idle_semaphore._value:  # its thread waits for the next call
+    pass
+child = os.fork()
+if child == 0:
+    signal.alarm(20)  # the threads of the parent are not here, and a call given to them never ends
+    asyncio.run(client.aenqueue({"type": "a"}))
+    os._exit(0)
+raise SystemExit(os.waitpid(child, 0)[1])
+"""
+
+
+def test_a_forked_process_has_threads_of_its_own() -> None:
+    subprocess.run([sys.executable, "-W", "ignore", "-c", FORKED], check=True)
+
+
 def test_aenqueue_raises_what_enqueue_raises(client: Client) -> None:
     with pytest.raises(MessageInvalid, match="delay_seconds=-1"):
         asyncio.run(client.aenqueue(order(), delay_seconds=-1))
-
-
-def test_middleware_wraps_the_message_from_outside_in(queue: MemoryTransport) -> None:
-    calls: list[str] = []
-    client = Client(queue, middleware=[Outer("O", calls)])
-    client.add_middleware(Inner("I", calls))
-
-    result = client.enqueue({"type": "a"})
-
-    assert calls == [
-        'O before {"type":"a"}',
-        'I before {"type":"a"}O',
-        'I after {"type":"a"}OI',
-        'O after {"type":"a"}O',
-    ]
-    assert bodies(queue) == ['{"type":"a"}OI']
-    assert result.queue == "memory://IO"
-
-
-def test_middleware_that_refuses_has_those_before_it_undone(queue: MemoryTransport) -> None:
-    calls: list[str] = []
-    client = Client(queue, middleware=[Outer("O", calls), Inner("I", calls, refuse=True)])
-
-    with pytest.raises(Refused):
-        client.enqueue({"type": "a"})
-
-    assert calls == [
-        'O before {"type":"a"}',
-        'I before {"type":"a"}O',
-        'O failed {"type":"a"}O Refused',
-    ]
-    assert bodies(queue) == []
 
 
 class BrokenQueue(MemoryTransport):
@@ -303,44 +252,6 @@ class BrokenQueue(MemoryTransport):
 
     def send(self, message: OutgoingMessage) -> str:
         raise SendFailed("the queue refused it")
-
-
-def test_failed_send_is_undone_from_inside_out() -> None:
-    calls: list[str] = []
-    client = Client(BrokenQueue(), middleware=[Outer("O", calls), Inner("I", calls)])
-
-    with pytest.raises(SendFailed):
-        client.enqueue({"type": "a"})
-
-    assert calls[2:] == [
-        'I failed {"type":"a"}OI SendFailed',
-        'O failed {"type":"a"}O SendFailed',
-    ]
-
-
-def test_middleware_of_the_same_class_replaces(queue: MemoryTransport) -> None:
-    calls: list[str] = []
-    client = Client(queue, middleware=[Outer("1", calls)])
-
-    client.add_middleware(Outer("2", calls))
-    client.enqueue({"type": "a"})
-
-    assert bodies(queue) == ['{"type":"a"}2']
-
-
-def test_using_adds_middleware_to_another_client_on_the_same_queue(
-    client: Client, queue: MemoryTransport
-) -> None:
-    events = sent_by(client)
-    added = Outer("O", [])
-
-    other = client.using(added)
-    other.enqueue({"type": "a"})
-    client.enqueue({"type": "b"})
-
-    assert (client.middleware, other.middleware) == ((), (added,))
-    assert bodies(queue) == ['{"type":"a"}O', '{"type":"b"}']
-    assert [event.type for event in events] == ["a", "b"]
 
 
 def sent_by(client: Client) -> Sequence[Event]:
@@ -403,6 +314,18 @@ def test_listener_hears_of_a_message_whose_options_are_refused(
     assert isinstance(event, MessageNotSent)
     assert event.error is refused.value
     assert event.size == len(encode(order())[1])
+
+
+def test_listener_hears_of_a_message_whose_queue_is_not_found() -> None:
+    client = Client("nonsense://")
+    events = sent_by(client)
+
+    with pytest.raises(SettingsInvalid) as refused:
+        client.enqueue(order())
+
+    (event,) = events
+    assert isinstance(event, MessageNotSent)
+    assert (event.queue, event.error) == ("nonsense://", refused.value)
 
 
 def test_listener_hears_nothing_of_what_is_no_message(client: Client) -> None:
@@ -482,23 +405,40 @@ def test_deduplicates_with_those_who_send_without_a_client(ministack: AwsServer)
     assert all_of_group(client) == [body]
 
 
+def test_a_session_in_code_wins_over_the_environment(aws: AwsServer) -> None:
+    url = aws.make_queue()
+    senders: list[str] = []
+    session = boto3.Session(aws_access_key_id="in-code", aws_secret_access_key="secret")
+    session.events.register(
+        "before-send.sqs",
+        lambda request, **_: senders.append(str(request.headers["Authorization"])),
+    )
+    client = Client(url, session=session)
+
+    client.enqueue(order())
+    Client(url).enqueue(order())
+
+    assert len(bodies(client.transport())) == 2
+    assert senders
+    assert all("Credential=in-code/" in header for header in senders)
+
+
+def test_a_session_in_code_finds_the_queue_of_the_deployment(aws: AwsServer) -> None:
+    """In its own region, and not in that of the settings."""
+    session = boto3.Session(region_name=aws.region)
+    name = f"session-{uuid.uuid4().hex}"
+    url = aws.make_queue(name="letsgo-session")
+    aws.sqs().tag_queue(QueueUrl=url, Tags={"LetsGoDeployment": name})
+    elsewhere = QueueSettings(deployment=name, region="eu-central-1")
+
+    assert Client(settings=elsewhere, session=session).transport().url == url
+
+
 def test_a_queue_is_one_whether_it_is_named_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LETSGO_QUEUE_URL", "memory://")
     client = Client()
     client.enqueue(order())
     assert len(bodies(client.transport("memory://"))) == 1
-
-
-def test_a_middleware_that_fails_after_the_send_does_not_hide_that_it_was_sent(
-    queue: MemoryTransport, caplog: pytest.LogCaptureFixture
-) -> None:
-    class Late(Middleware):
-        def after_send(self, message: OutgoingMessage, result: EnqueueResult) -> EnqueueResult:
-            raise ConnectionError
-
-    assert Client(queue, middleware=[Late()]).enqueue(order()).message_id
-    assert "was sent; " in caplog.text
-    assert len(bodies(queue)) == 1
 
 
 def test_errors_can_be_sent_between_processes() -> None:

@@ -12,6 +12,7 @@ from letsgo_queue import Client, Event, LetsGoQueueError, MessageHandled, QueueU
 from letsgo_queue.transports.base import ReceivedMessage
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.worker.acknowledging import Acknowledger
+from letsgo_queue.worker.delivery import IncomingMessage
 from tests.letsgo_queue.support import bodies, order, receive, wait_for
 
 
@@ -48,19 +49,32 @@ class Watched(MemoryTransport):
         return outcomes
 
 
-def acknowledge(queue: Watched, count: int) -> list[LetsGoQueueError | None]:
-    """Acknowledge messages, the first alone and the others while its request is under way."""
+class Outcomes(list[LetsGoQueueError | None]):
+    """What became of the messages that were acknowledged."""
+
+    def add(self, message: IncomingMessage, error: LetsGoQueueError | None) -> None:
+        self.append(error)
+
+
+def in_hand(queue: Watched, count: int) -> list[IncomingMessage]:
+    """So many messages that were received and handled."""
     Client(queue).enqueue_many([order(n=n) for n in range(count)])
-    received: list[ReceivedMessage] = []
-    while messages := receive(queue):
-        received += messages
-    outcomes: list[LetsGoQueueError | None] = []
+    messages: list[IncomingMessage] = []
+    while received := receive(queue):
+        messages += [IncomingMessage(each, queue, emit=lambda _event: None) for each in received]
+    return messages
+
+
+def acknowledge(queue: Watched, count: int) -> Outcomes:
+    """Acknowledge messages, the first alone and the others while its request is under way."""
+    outcomes = Outcomes()
     acknowledger = Acknowledger(queue)
+    messages = in_hand(queue, count)
     queue.may_answer.clear()
-    for number, message in enumerate(received):
-        acknowledger.add(message, outcomes.append)
-        if not number:
-            wait_for(lambda: queue.requests, "the first request")
+    acknowledger.add(messages[0], outcomes.add)
+    wait_for(lambda: queue.requests, "the first request")
+    for message in messages[1:]:
+        acknowledger.add(message, outcomes.add)
     queue.may_answer.set()
     acknowledger.close()
     return outcomes
@@ -72,19 +86,27 @@ def test_what_gathers_during_a_request_goes_together() -> None:
     assert queue.requests == [1, 10, 10, 3]
 
 
+def test_says_which_message_it_is() -> None:
+    queue = Watched()
+    messages = in_hand(queue, 30)
+    done: list[str] = []
+    acknowledger = Acknowledger(queue)
+    for message in messages:
+        acknowledger.add(message, lambda message, _error: done.append(message.message_id))
+    acknowledger.close()
+    assert sorted(done) == sorted(message.message_id for message in messages)
+
+
 def test_full_requests_go_at_once_and_others_wait_for_the_one_under_way() -> None:
     queue = Watched()
-    Client(queue).enqueue_many([order(n=n) for n in range(120)])
-    received: list[ReceivedMessage] = []
-    while messages := receive(queue):
-        received += messages
+    messages = in_hand(queue, 66)
     acknowledger = Acknowledger(queue)
-    outcomes: list[LetsGoQueueError | None] = []
+    outcomes = Outcomes()
 
     def add(count: int) -> None:
-        for message in received[:count]:
-            acknowledger.add(message, outcomes.append)
-        del received[:count]
+        for message in messages[:count]:
+            acknowledger.add(message, outcomes.add)
+        del messages[:count]
 
     queue.may_answer.clear()
     add(1)
@@ -111,7 +133,7 @@ def test_full_requests_go_at_once_and_others_wait_for_the_one_under_way() -> Non
 
 
 def stays(queue: Watched, requests: list[int]) -> None:
-    """Nothing more is asked, though there would be time."""
+    """Nothing more is asked, though there is time: of what must not happen nothing tells."""
     time.sleep(0.1)
     assert queue.requests == requests
 
@@ -134,13 +156,19 @@ def test_a_queue_that_does_not_answer_is_not_asked_for_each() -> None:
 def test_what_is_handled_after_the_end_is_acknowledged_too() -> None:
     """As by a handler that a second signal did not wait for."""
     queue = Watched()
-    Client(queue).enqueue(order())
-    (message,) = receive(queue)
+    (message,) = in_hand(queue, 1)
     acknowledger = Acknowledger(queue)
     acknowledger.close()
-    outcomes: list[LetsGoQueueError | None] = []
-    acknowledger.add(message, outcomes.append)
+    outcomes = Outcomes()
+    acknowledger.add(message, outcomes.add)
     assert outcomes == [None]
+
+
+def test_the_end_leaves_no_thread() -> None:
+    before = threading.active_count()
+    queue = Watched()
+    assert acknowledge(queue, 60) == [None] * 60
+    assert threading.active_count() == before
 
 
 @pytest.mark.parametrize("error", [SystemExit, ZeroDivisionError])

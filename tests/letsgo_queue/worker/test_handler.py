@@ -217,8 +217,13 @@ class NotForPydantic:
     """What pydantic cannot validate."""
 
 
+class Unfinished(Message["NeverDefined"]):  # type: ignore[name-defined]
+    """Its payload is of a type that is nowhere."""
+
+
 def unknown_annotation(message: dict[str, Decimal]) -> None: ...
 def unusable_annotation(message: Message[NotForPydantic]) -> None: ...
+def unfinished_annotation(message: Unfinished) -> None: ...
 
 
 @pytest.mark.parametrize(
@@ -226,6 +231,7 @@ def unusable_annotation(message: Message[NotForPydantic]) -> None: ...
     [
         (unknown_annotation, "name 'Decimal' is not defined"),
         (unusable_annotation, "Unable to generate pydantic-core schema"),
+        (unfinished_annotation, "name 'NeverDefined' is not defined"),
     ],
 )
 def test_refuses_annotations_that_cannot_be_used_before_it_takes_a_message(

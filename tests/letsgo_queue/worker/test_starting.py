@@ -10,8 +10,8 @@ import pytest
 
 from letsgo_queue import (
     Client,
-    Delivery,
     Handle,
+    IncomingMessage,
     Middleware,
     QueueUnavailable,
     SettingsInvalid,
@@ -25,8 +25,8 @@ class Misconfigured(Middleware):
     def prepare(self, queue: str) -> None:
         raise SettingsInvalid(f"no settings for {queue}")
 
-    def handle(self, delivery: Delivery, call_next: Handle) -> None:
-        call_next(delivery)
+    def handle(self, message: IncomingMessage, call_next: Handle) -> None:
+        call_next(message)
 
 
 def test_a_middleware_of_the_worker_that_cannot_be_used() -> None:
@@ -58,7 +58,7 @@ def test_a_generator_is_no_handler() -> None:
 
     for function in (stray, astray):
         with pytest.raises(SettingsInvalid, match="generator"):
-            worker.handler("greet")(function)  # type: ignore[type-var]  # that is the mistake
+            worker.handler("greet")(function)
 
 
 def test_a_handler_without_a_type_is_refused() -> None:

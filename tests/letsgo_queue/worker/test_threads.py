@@ -3,34 +3,59 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import cast
 
 import pytest
 
-from letsgo_queue.worker.processing import Accepted
+from letsgo_queue import QueueUnavailable
+from letsgo_queue.worker.delivery import IncomingMessage
+from letsgo_queue.worker.processing import Hold
 from letsgo_queue.worker.threads import STINT_SECONDS, HandlerThreads
-from tests.letsgo_queue.support import wait_for
-
-DEADLINE_SECONDS = 20
+from tests.letsgo_queue.support import DEADLINE_SECONDS, PassingTime, wait_for
 
 
 @dataclass
 class Work:
-    """Stands for a message in hand."""
+    """Stands for a message in hand, and for what is done with it."""
 
     work: Callable[[], object]
     message_id: str = "m-1"
 
-    def run(self) -> None:
-        self.work()
+
+def works(*calls: Callable[[], object]) -> list[IncomingMessage]:
+    return [cast("IncomingMessage", Work(call)) for call in calls]
 
 
-def accepted(*works: Callable[[], object]) -> list[Accepted]:
-    return [cast("Accepted", Work(work)) for work in works]
+def run(message: IncomingMessage) -> bool | Hold:
+    outcome = cast("Work", message).work()
+    return outcome if isinstance(outcome, Hold) else True
+
+
+class Threads(HandlerThreads):
+    """They count what was handled to its end, and are ended with the test."""
+
+    def __init__(self, concurrency: int, *, share: bool = True) -> None:
+        self.handled = 0
+        super().__init__(concurrency, run, self._count, share=share)
+
+    def _count(self) -> None:
+        self.handled += 1
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[..., Threads]]:
+    made: list[Threads] = []
+
+    def make(concurrency: int, **options: bool) -> Threads:
+        made.append(Threads(concurrency, **options))
+        return made[-1]
+
+    yield make
+    for threads in made:
+        threads.close()
+        threads.join()
 
 
 class Busy:
@@ -42,64 +67,63 @@ class Busy:
 
     def __call__(self) -> None:
         self.begun.set()
-        self.go_on.wait(10 * DEADLINE_SECONDS)
+        assert self.go_on.wait(DEADLINE_SECONDS)
 
 
 @pytest.fixture
-def busy() -> Iterator[Busy]:
+def busy(make: object) -> Iterator[Busy]:
+    """It ends before the threads do."""
     busy = Busy()
     yield busy
     busy.go_on.set()
 
 
-def used_to_quick_ones(concurrency: int) -> HandlerThreads:
-    threads = HandlerThreads(concurrency, lambda: None)
-    done: list[None] = []
-    for n in range(1, 51):
-        threads.add(accepted(lambda: done.append(None)))
-        wait_for(partial(lambda n: len(done) == n, n), "a quick one")
+Make = Callable[..., Threads]
+QUICK_SECONDS = 0.0001
+
+
+def used_to_quick_ones(threads: Threads) -> Threads:
+    threads.seconds_each = QUICK_SECONDS
     return threads
 
 
-def test_slow_ones_have_a_thread_each() -> None:
-    threads = HandlerThreads(8, lambda: None)
+def test_slow_ones_have_a_thread_each(make: Make) -> None:
+    threads = make(8)
     together = threading.Barrier(9)
 
-    threads.add(accepted(*[together.wait] * 8))
+    threads.add(works(*[together.wait] * 8))
 
     together.wait(DEADLINE_SECONDS)
 
 
-def test_quick_ones_share_a_thread() -> None:
-    threads = used_to_quick_ones(8)
+def test_quick_ones_share_a_thread(make: Make) -> None:
+    threads = used_to_quick_ones(make(8))
     used: list[int] = []
 
-    def use() -> None:
-        time.sleep(0.001)  # others would come in between
-        used.append(threading.get_ident())
-
-    threads.add(accepted(*[use] * 8))
+    threads.add(works(*[lambda: used.append(threading.get_ident())] * 8))
 
     wait_for(lambda: len(used) == 8, "all of them")
-    assert len(set(used)) <= 4
+    assert len(set(used)) == 1
 
 
-def test_one_that_is_busy_keeps_nothing_that_arrives_from_the_others(busy: Busy) -> None:
-    threads = used_to_quick_ones(2)
-    threads.add(accepted(busy))
+def test_one_that_is_busy_keeps_nothing_that_arrives_from_the_others(
+    make: Make, busy: Busy, time_passes: PassingTime
+) -> None:
+    threads = used_to_quick_ones(make(2))
+    threads.add(works(busy))
     assert busy.begun.wait(DEADLINE_SECONDS)
-    time.sleep(2 * STINT_SECONDS)
+    time_passes(2 * STINT_SECONDS)
 
     handled = threading.Event()
-    threads.add(accepted(handled.set))
+    threads.add(works(handled.set))
 
     assert handled.wait(DEADLINE_SECONDS)
 
 
-def test_help_has_others_take_what_waits_behind_one_that_is_busy(busy: Busy) -> None:
-    threads = used_to_quick_ones(2)
+def test_help_has_others_take_what_waits_behind_one_that_is_busy(make: Make, busy: Busy) -> None:
+    threads = used_to_quick_ones(make(2))
     handled = threading.Event()
-    threads.add(accepted(busy, handled.set))
+    threads.add(works(busy, handled.set))
     assert busy.begun.wait(DEADLINE_SECONDS)
 
     wait_for(lambda: not threads.help(), "nothing to wait")
@@ -107,63 +131,182 @@ def test_help_has_others_take_what_waits_behind_one_that_is_busy(busy: Busy) -> 
     assert handled.wait(DEADLINE_SECONDS)
 
 
-def test_close_gives_what_was_not_begun(busy: Busy) -> None:
-    threads = used_to_quick_ones(1)
+def test_close_gives_what_was_not_begun(make: Make, busy: Busy) -> None:
+    threads = make(1)
     begun: list[int] = []
-    rest = accepted(lambda: begun.append(1), lambda: begun.append(2))
-    threads.add(accepted(busy))
+    rest = works(lambda: begun.append(1), lambda: begun.append(2))
+    threads.add(works(busy))
     assert busy.begun.wait(DEADLINE_SECONDS)
     threads.add(rest)
 
     threads.drain(0.05)
-    assert threads.close() == rest
+    assert threads.close() == [(0, message) for message in rest]
 
     busy.go_on.set()
-    threads.join()
+    assert threads.join() == []
     assert begun == []
 
 
-def test_one_that_takes_long_says_less_than_ten() -> None:
-    threads = HandlerThreads(1, lambda: None)
-    threads.seconds_each = 0.0001
-    done: list[None] = []
+def test_one_that_takes_long_says_less_than_ten(make: Make, time_passes: PassingTime) -> None:
+    threads = used_to_quick_ones(make(1))
 
     def slow() -> None:
-        time.sleep(0.02)
-        done.append(None)
+        time_passes(0.02)
 
-    threads.add(accepted(slow, lambda: done.append(None)))
-    wait_for(lambda: len(done) == 2, "both")
-    assert threads.seconds_each < 0.001
+    threads.add(works(slow))
+    wait_for(lambda: threads.handled == 1, "one")
+    assert (threads.seconds_each or 0) <= 3 * QUICK_SECONDS
 
-    threads.add(accepted(*[slow] * 10))
-    wait_for(lambda: len(done) == 12, "all")
-    assert threads.seconds_each > 0.005
+    threads.add(works(*[slow] * 10))
+    wait_for(lambda: threads.handled == 11, "ten more")
+    assert (threads.seconds_each or 0) > 0.005
 
 
-def test_without_sharing_each_has_a_thread() -> None:
-    threads = HandlerThreads(8, lambda: None, share=False)
-    threads.seconds_each = 0.0
+def test_without_sharing_each_has_a_thread(make: Make) -> None:
+    threads = used_to_quick_ones(make(8, share=False))
     together = threading.Barrier(9)
 
-    threads.add(accepted(*[together.wait] * 8))
+    threads.add(works(*[together.wait] * 8))
 
     together.wait(DEADLINE_SECONDS)
 
 
 @pytest.mark.parametrize("error", [ValueError, SystemExit])
 def test_a_defect_takes_no_thread(
-    caplog: pytest.LogCaptureFixture, error: type[BaseException]
+    make: Make, caplog: pytest.LogCaptureFixture, error: type[BaseException]
 ) -> None:
-    done: list[None] = []
-    threads = HandlerThreads(1, lambda: done.append(None))
+    threads = make(1)
 
     def fail() -> None:
         raise error
 
-    threads.add(accepted(fail, lambda: None))
+    threads.add(works(fail, lambda: None))
 
-    wait_for(lambda: len(done) == 2, "both to be done with")
+    wait_for(lambda: threads.handled == 2, "both to be done with")
     assert "message m-1 is left to its queue" in caplog.text
     assert threads.close() == []
+
+
+def test_join_leaves_no_thread(make: Make) -> None:
+    before = threading.active_count()
+    threads = make(3)
+    together = threading.Barrier(4)
+    threads.add(works(*[together.wait] * 3))
+    together.wait(DEADLINE_SECONDS)
+
+    threads.close()
     threads.join()
+
+    assert threading.active_count() == before
+
+
+class Held:
+    """What cannot be opened before it was tried a few times."""
+
+    def __init__(self, *pauses: float) -> None:
+        self.pauses = list(pauses)
+        self.tries = 0
+
+    def __call__(self) -> Hold | None:
+        self.tries += 1
+        if not self.pauses:
+            return None
+        return Hold(self.pauses.pop(0), QueueUnavailable("the store does not answer."))
+
+
+class TestHolding:
+    """A message waits in here; nothing else waits for it."""
+
+    def test_is_tried_again_when_its_pause_is_over(
+        self, make: Make, time_passes: PassingTime
+    ) -> None:
+        threads = make(1)
+        held = Held(600, 1200)
+        threads.add(works(held))
+        wait_for(lambda: threads.held == 1, "it to be held")
+
+        time_passes(500)
+        assert not threads.help()
+        assert held.tries == 1
+        time_passes(100)
+        assert threads.help()
+        wait_for(lambda: held.tries == 2 and threads.held == 1, "it to be held again")
+        assert threads.handled == 0
+        time_passes(1200)
+        assert threads.help()
+        wait_for(lambda: threads.handled == 1, "its end")
+
+        assert (held.tries, threads.held) == (3, 0)
+
+    def test_keeps_no_other_from_the_thread(self, make: Make) -> None:
+        threads = make(1)
+        held = Held(600)
+
+        threads.add(works(held, lambda: None))
+
+        wait_for(lambda: threads.handled == 1, "the other one")
+        assert (held.tries, threads.held) == (1, 1)
+
+    def test_those_whose_pause_ends_first_are_tried_first(
+        self, make: Make, time_passes: PassingTime
+    ) -> None:
+        threads = make(1)
+        long, short, other = Held(900), Held(300), Held(900)
+        threads.add(works(long, short, other))
+        wait_for(lambda: threads.held == 3, "all to be held")
+
+        time_passes(400)
+        threads.help()
+        wait_for(lambda: threads.handled == 1, "the first")
+        assert (long.tries, short.tries, other.tries) == (1, 2, 1)
+
+        time_passes(600)
+        threads.help()
+        wait_for(lambda: threads.handled == 3, "the others")
+
+    def test_says_nothing_of_how_long_handlers_take(self, make: Make) -> None:
+        threads = make(1)
+        threads.add(works(Held(600)))
+        wait_for(lambda: threads.held == 1, "it to be held")
+
+        assert threads.seconds_each is None
+
+    def test_close_gives_it_with_the_rest_of_its_pause(
+        self, make: Make, time_passes: PassingTime
+    ) -> None:
+        threads = make(1)
+        late, due = works(Held(600), Held(100))
+        threads.add([late, due])
+        wait_for(lambda: threads.held == 2, "both to be held")
+        time_passes(200)
+
+        rest = threads.close()
+
+        assert seconds_of(rest, due) == 0
+        assert 400 - DEADLINE_SECONDS < seconds_of(rest, late) <= 400
+        assert (threads.held, threads.join()) == (0, [])
+
+    def test_join_gives_what_was_being_tried(self, make: Make, busy: Busy) -> None:
+        threads = make(1)
+        held = Held(600)
+
+        def try_slowly() -> Hold | None:
+            busy()
+            return held()
+
+        (message,) = works(try_slowly)
+        threads.add([message])
+        assert busy.begun.wait(DEADLINE_SECONDS)
+
+        assert threads.close() == []
+        busy.go_on.set()
+
+        ((seconds, given),) = threads.join()
+        assert given is message
+        assert 600 - DEADLINE_SECONDS < seconds <= 600
+        assert threads.held == 0
+
+
+def seconds_of(rest: Sequence[tuple[float, IncomingMessage]], message: IncomingMessage) -> float:
+    (seconds,) = [seconds for seconds, each in rest if each is message]
+    return seconds

@@ -15,20 +15,16 @@ from letsgo_queue import (
     Client,
     Delivery,
     Event,
-    Handle,
     LetsGoQueueError,
     Message,
     MessageFailed,
     MessageHandled,
     MessageInvalid,
-    MessageSkipped,
-    Middleware,
     QueueNotFound,
     QueueUnavailable,
     SettingsInvalid,
     Worker,
     set_default_client,
-    use_middleware,
 )
 from letsgo_queue.transports.base import ReceivedMessage
 from letsgo_queue.transports.memory import MemoryTransport
@@ -353,106 +349,6 @@ def test_says_so_if_it_cannot_give_back(clock: Clock, caplog: pytest.LogCaptureF
     queue.worker.run()
 
     assert f"message {result.message_id} comes again later: the queue is gone." in caplog.text
-
-
-class Trace(Middleware):
-    """Writes down what passes, with the name it was given."""
-
-    def __init__(self, name: str, calls: list[str]) -> None:
-        self.name = name
-        self.calls = calls
-
-    def handle(self, delivery: Delivery, call_next: Handle) -> None:
-        self.calls.append(f"{self.name} in")
-        try:
-            call_next(delivery)
-        except RuntimeError as error:
-            self.calls.append(f"{self.name} saw {error}")
-            raise
-        self.calls.append(f"{self.name} out")
-
-
-class Other(Trace):
-    """A class of its own, as middleware of the same class replaces."""
-
-
-class Third(Trace):
-    """See `Other`."""
-
-
-def test_middleware_wraps_the_handler_from_outside_in(
-    client: Client, queue: MemoryTransport
-) -> None:
-    """The worker's before the handler's; of one class only the handler's."""
-    calls: list[str] = []
-    worker = Worker(queue, middleware=[Trace("worker's", calls), Other("replaced", calls)])
-
-    @worker.handler("order:new")
-    @use_middleware(Other("handler's", calls))
-    @use_middleware(Third("innermost", calls))
-    def on_order(message: OrderNew) -> None:
-        calls.append("handler")
-
-    client.enqueue(ORDER_42)
-    worker.run(burst=True)
-
-    assert calls == [
-        "worker's in",
-        "handler's in",
-        "innermost in",
-        "handler",
-        "innermost out",
-        "handler's out",
-        "worker's out",
-    ]
-
-
-def test_middleware_sees_what_the_handler_raises(client: Client, queue: MemoryTransport) -> None:
-    calls: list[str] = []
-    worker = Worker(queue, middleware=[Trace("worker's", calls)])
-    events = events_of(worker)
-    worker.default(fail_with(RuntimeError("trouble")))
-    client.enqueue(ORDER_42)
-
-    worker.run(burst=True)
-
-    assert calls == ["worker's in", "worker's saw trouble"]
-    assert str(failure(events)) == "trouble"
-
-
-class Settles(Middleware):
-    """Acknowledges without the handler."""
-
-    def handle(self, delivery: Delivery, call_next: Handle) -> None:
-        """The rest is not called."""
-
-
-def test_middleware_may_settle_a_message_itself(
-    client: Client, queue: MemoryTransport, clock: Clock
-) -> None:
-    worker = Worker(queue, middleware=[Settles()])
-    events = events_of(worker)
-    worker.default(fail_with(AssertionError("the handler ran")))
-    result = client.enqueue(ORDER_42)
-
-    worker.run(burst=True)
-
-    (event,) = events
-    assert isinstance(event, MessageSkipped)
-    assert event.message_id == result.message_id
-    clock.advance(100_000)
-    assert receive(queue) == []
-
-
-def test_middleware_does_nothing_by_default(client: Client, queue: MemoryTransport) -> None:
-    worker = Worker(queue, middleware=[Middleware()])
-    events = events_of(worker)
-    worker.default(nothing)
-    Client(queue, middleware=[Middleware()]).enqueue(ORDER_42)
-
-    worker.run(burst=True)
-
-    assert [type(event) for event in events] == [MessageHandled]
 
 
 def test_listener_that_fails_disturbs_nothing(

@@ -6,8 +6,6 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
 from claimcheck.audit.comparison import compare
@@ -25,6 +23,7 @@ from claimcheck.audit.text import (
     text_for,
 )
 from claimcheck.settings import ClaimCheckSettings
+from letsgo_queue.cli.terminal import console, errors, progress_bar
 from letsgo_queue.text import printable
 
 _STYLES: dict[Tone, str] = {
@@ -37,7 +36,12 @@ _STYLES: dict[Tone, str] = {
 
 
 def show_report(report: AuditReport, *, json: Path | None, html: Path | None) -> bool:
-    """Print a report, and write it where that is asked for.
+    """Print a report, and write it to files.
+
+    Args:
+        report: The report.
+        json: Where to write it as JSON; None for nowhere.
+        html: Where to write it as a page; None for nowhere.
 
     Returns:
         Whether every message type keeps its budget.
@@ -69,19 +73,18 @@ def show_comparison(before: AuditReport, after: AuditReport) -> bool:
 
 
 def weigh_folder(folder: Path) -> tuple[AuditReport, Sequence[LeftOut]]:
-    """Weigh the JSON files of a folder, with the settings of the folder that one is in.
+    """Weigh the JSON files of a folder, with the settings of the current folder.
+
+    Returns:
+        The report, and the files that could not be weighed.
 
     Raises:
-        AuditInvalid: There are none.
+        AuditInvalid: There are no such files.
         SettingsInvalid: A setting cannot be used.
     """
     settings = AuditSettings.from_pyproject(Path("pyproject.toml"))
     paths = json_files(folder)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    console = Console(stderr=True)
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
+    with progress_bar() as bar:
         task = bar.add_task("weighing files", total=len(paths))
         report, left_out = weigh_files(
             folder,
@@ -91,17 +94,17 @@ def weigh_folder(folder: Path) -> tuple[AuditReport, Sequence[LeftOut]]:
             advance=lambda: bar.advance(task),
         )
     _print(
-        [
+        (
             Line(f"left out: {printable(str(each.path))}: {each.reason}", "failure")
             for each in left_out
-        ],
+        ),
         stderr=True,
     )
     return report, left_out
 
 
 def _print(lines: Iterable[Line], *, stderr: bool = False) -> None:
-    console = Console(stderr=stderr, highlight=False, soft_wrap=True)
     stream = sys.stderr if stderr else sys.stdout
     for line in lines:
-        console.print(Text(text_for(line, stream.encoding), style=_STYLES[line.tone]))
+        text = Text(text_for(line, stream.encoding), style=_STYLES[line.tone])
+        (errors if stderr else console).print(text)

@@ -1,0 +1,21 @@
+"""Fixtures of the claim's life."""
+
+from __future__ import annotations
+
+import pytest
+
+from claimcheck import ClaimCheck
+from tests.claimcheck.core.lives import BODY
+from tests.claimcheck.places import Place
+from tests.claimcheck.support import small_claim_check
+
+
+@pytest.fixture
+def check(place: Place) -> ClaimCheck:
+    return small_claim_check(place.store)
+
+
+@pytest.fixture
+def sealed(check: ClaimCheck) -> str:
+    """What is on the queue for a message whose body is stored."""
+    return check.seal(BODY).body.decode()

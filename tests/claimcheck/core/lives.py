@@ -1,0 +1,28 @@
+"""What the tests of a claim's life share: bodies that are stored, and deliveries that end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from claimcheck import ClaimCheck
+from claimcheck.stores.base import PART_BYTES
+from tests.claimcheck.support import noisy_body
+
+BODY = noisy_body(6_000)
+TWO_PARTS = noisy_body(2 * PART_BYTES + 1_000)
+
+ANY_PURGE = pytest.mark.parametrize("purge", ["after", "before", "never"])
+
+
+def handle(check: ClaimCheck, sealed: str, **options: Any) -> str:
+    """Open it as a delivery whose handler succeeds; gives what the handler got."""
+    with check.open(sealed, **options) as opened:
+        return opened.body
+
+
+def fail(check: ClaimCheck, sealed: str, **options: Any) -> None:
+    """Open it as a delivery whose handler fails."""
+    with pytest.raises(ZeroDivisionError), check.open(sealed, **options):
+        raise ZeroDivisionError

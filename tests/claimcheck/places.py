@@ -1,0 +1,166 @@
+"""One store of each kind, and what people do to one behind its back."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from claimcheck import ClaimStore
+from claimcheck.stores.dynamodb import DynamoDBClaimStore
+from claimcheck.stores.dynamodb_table import ClaimTable
+from claimcheck.stores.memory import MemoryClaimStore
+from claimcheck.stores.sqlite import SqliteClaimStore
+from tests.claimcheck.support import Clock
+from tests.support.servers import AwsServer
+
+_TABLES = ("claim_contents", "claim_parts", "claim_records")
+
+
+class Left(NamedTuple):
+    """What a store has."""
+
+    parts: int
+    records: int
+
+
+class Place(Protocol):
+    """Where claims are kept."""
+
+    @property
+    def store(self) -> ClaimStore:
+        """The store, with the clock of the test."""
+        ...
+
+    @property
+    def elsewhere(self) -> ClaimStore:
+        """A store of the same kind, as a wrong setting leads to."""
+        ...
+
+    def left(self) -> Left:
+        """How many parts and records the store has, also those that should have expired."""
+        ...
+
+    def remove_record(self, claim_id: str) -> None:
+        """Remove the record of a claim, as somebody may by hand, or a TTL that is set wrong."""
+        ...
+
+    def backup(self) -> object:
+        """A copy of all that the store has."""
+        ...
+
+    def restore(self, backup: Any) -> None:
+        """Have the store as it was."""
+        ...
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        ...
+
+
+class MemoryPlace:
+    def __init__(self, clock: Clock) -> None:
+        self.store = MemoryClaimStore(clock=clock)
+        self.elsewhere = MemoryClaimStore(clock=clock)
+        self.elsewhere.label = "memory:elsewhere"
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+    def left(self) -> Left:
+        parts = sum(len(each.parts) for each in self.store._contents.values())
+        return Left(parts, len(self.store._records))
+
+    def remove_record(self, claim_id: str) -> None:
+        del self.store._records[f"{claim_id}@"]
+
+    def backup(self) -> tuple[object, object]:
+        return dict(self.store._contents), dict(self.store._records)
+
+    def restore(self, backup: Any) -> None:
+        self.store._contents, self.store._records = map(dict, backup)
+
+
+class SqlitePlace:
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        self._path = folder / "claims.db"
+        self.store = SqliteClaimStore(self._path, clock=clock)
+        self.elsewhere = SqliteClaimStore(folder / "elsewhere.db", clock=clock)
+        self.store.look_up("none")  # which makes the file
+
+    def close(self) -> None:
+        self.store.close()
+        self.elsewhere.close()
+
+    def left(self) -> Left:
+        rows = self.backup()
+        return Left(len(rows["claim_parts"]), len(rows["claim_records"]))
+
+    def remove_record(self, claim_id: str) -> None:
+        with self._file() as file:
+            file.execute("DELETE FROM claim_records WHERE key = ?", (f"{claim_id}@",))
+
+    def backup(self) -> Mapping[str, Sequence[Any]]:
+        with self._file() as file:
+            return {each: file.execute(f"SELECT * FROM {each}").fetchall() for each in _TABLES}
+
+    def restore(self, backup: Any) -> None:
+        with self._file() as file:
+            for table, rows in backup.items():
+                file.execute(f"DELETE FROM {table}")
+                for row in rows:
+                    file.execute(f"INSERT INTO {table} VALUES ({','.join('?' * len(row))})", row)
+
+    @contextmanager
+    def _file(self) -> Iterator[sqlite3.Connection]:
+        with closing(sqlite3.connect(self._path)) as connection, connection:
+            yield connection
+
+
+@dataclass
+class DynamoDBPlace:
+    aws: AwsServer
+    clock: Clock
+
+    def __post_init__(self) -> None:
+        self.store = self._make()
+        self._client = self.aws.dynamodb()
+
+    @cached_property
+    def elsewhere(self) -> DynamoDBClaimStore:
+        return self._make()
+
+    def close(self) -> None:
+        self.store.close()
+        if "elsewhere" in vars(self):
+            self.elsewhere.close()
+        self.aws.remove_all()
+
+    def left(self) -> Left:
+        keys = [each["id"]["S"] for each in self.backup()]
+        records = sum("@" in key for key in keys)
+        return Left(len(keys) - records, records)
+
+    def remove_record(self, claim_id: str) -> None:
+        self._client.delete_item(TableName=self.store.table, Key={"id": {"S": f"{claim_id}@"}})
+
+    def backup(self) -> list[Mapping[str, Any]]:
+        pages = self._client.get_paginator("scan").paginate(
+            TableName=self.store.table, ConsistentRead=True
+        )
+        return [item for page in pages for item in page["Items"]]
+
+    def restore(self, backup: Any) -> None:
+        for item in self.backup():
+            self._client.delete_item(TableName=self.store.table, Key={"id": item["id"]})
+        for item in backup:
+            self._client.put_item(TableName=self.store.table, Item=item)
+
+    def _make(self) -> DynamoDBClaimStore:
+        table = self.aws.make_table_name()
+        ClaimTable(table, region=self.aws.region).create()
+        return DynamoDBClaimStore(table, region=self.aws.region, clock=self.clock)

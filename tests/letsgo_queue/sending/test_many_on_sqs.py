@@ -1,0 +1,180 @@
+"""`enqueue_many` on SQS."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, cast
+
+import boto3
+import pytest
+from botocore.stub import Stubber
+
+from letsgo_queue import (
+    Client,
+    EnqueueManyError,
+    Message,
+    MessageHandled,
+    MessageInvalid,
+    QueueUnavailable,
+    SendUncertain,
+    Worker,
+)
+from letsgo_queue.transports.base import ReceivedMessage
+from letsgo_queue.transports.sqs import SqsTransport
+from tests.letsgo_queue.support import events_of, numbered, receive
+from tests.support.servers import AwsServer
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+KB = 1024
+MIB = 1024 * KB
+
+
+class TestOnSqs:
+    def test_sends_all_and_the_worker_acknowledges_all(self, aws: AwsServer) -> None:
+        url = aws.make_queue()
+        client = Client(url)
+        results = client.enqueue_many(numbered(57, 10), attributes={"who": "me"})
+        assert len({result.message_id for result in results}) == 57
+
+        worker = Worker(client=client)
+        seen: list[str] = []
+
+        @worker.default
+        def handle(message: Message[str]) -> None:
+            seen.append(message.type)
+
+        events = events_of(worker)
+        worker.run(burst=True)
+
+        assert sorted(seen) == sorted(f"n:{n}" for n in range(57))
+        assert [type(event) for event in events] == [MessageHandled] * 57
+        numbers = aws.sqs().get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
+        assert numbers["Attributes"]["ApproximateNumberOfMessages"] == "0"
+        assert numbers["Attributes"]["ApproximateNumberOfMessagesNotVisible"] == "0"
+
+    @pytest.mark.parametrize("limit", [256 * KB, MIB])
+    def test_messages_that_fit_one_by_one_but_not_together(
+        self, ministack: AwsServer, limit: int
+    ) -> None:
+        client = Client(ministack.make_queue(MaximumMessageSize=str(limit)))
+        assert len(client.enqueue_many(numbered(8, 240 * KB))) == 8
+
+    def test_groups_and_deduplication_ids_by_message(self, aws: AwsServer) -> None:
+        client = Client(aws.make_queue(FifoQueue="true"))
+        given: list[dict[str, Any]] = [{"type": f"g{n % 2}", "payload": n} for n in range(6)]
+        client.enqueue_many(
+            given,
+            group_id=lambda message: message["type"],
+            deduplication_id=lambda message: f"d{message['payload'] // 2}",
+        )
+        received: list[ReceivedMessage] = []
+        while messages := receive(client.transport(), wait_seconds=0):
+            received += messages
+        assert [(m.group_id, m.body) for m in sorted(received, key=lambda m: m.body)] == [
+            ("g0", '{"type":"g0","payload":0}'),
+            ("g0", '{"type":"g0","payload":2}'),
+            ("g0", '{"type":"g0","payload":4}'),
+        ]
+
+    def test_a_fifo_queue_without_a_group_is_refused_at_once(self, aws: AwsServer) -> None:
+        client = Client(aws.make_queue(FifoQueue="true"))
+        with pytest.raises(MessageInvalid, match=r"the queue .* is FIFO"):
+            client.enqueue_many(numbered(3))
+
+    def test_a_queue_that_is_gone(self, aws: AwsServer) -> None:
+        url = aws.make_queue()
+        aws.sqs().delete_queue(QueueUrl=url)
+        with pytest.raises(EnqueueManyError, match="the queue does not exist") as caught:
+            Client(url).enqueue_many(numbered(35))
+        assert caught.value.attempted == 10
+
+
+AWS_URL = "https://sqs.us-west-2.amazonaws.com/123456789012/orders"
+
+
+@pytest.fixture
+def sqs() -> Iterator[Stubber]:
+    """SQS with answers that no server gives on request."""
+    with Stubber(boto3.client("sqs", region_name="us-west-2")) as stubber:
+        yield stubber
+        stubber.assert_no_pending_responses()
+
+
+def answer(ids: str, *, failed: Mapping[str, bool] = MappingProxyType({})) -> dict[str, Any]:
+    """What SQS says of a batch: the entries that it took, and those that it failed."""
+    return {
+        "Successful": [{"Id": i, "MessageId": f"m{i}", "MD5OfMessageBody": "-"} for i in ids],
+        "Failed": [
+            {"Id": i, "SenderFault": fault, "Code": "InternalError", "Message": "a reason"}
+            for i, fault in failed.items()
+        ],
+    }
+
+
+def on_stub(sqs: Stubber) -> SqsTransport:
+    return SqsTransport(AWS_URL, client=cast("SQSClient", sqs.client))
+
+
+def test_entries_that_sqs_fails_are_sent_again(sqs: Stubber) -> None:
+    sqs.add_response("send_message_batch", answer("02", failed={"1": False, "3": False}))
+    sqs.add_response("send_message_batch", answer("3", failed={"1": False}))
+    sqs.add_response("send_message_batch", answer("1"))
+    results = Client(on_stub(sqs)).enqueue_many(numbered(4))
+    assert [result.message_id for result in results] == ["m0", "m1", "m2", "m3"]
+
+
+def test_entries_that_sqs_goes_on_failing_are_named(
+    sqs: Stubber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("letsgo_queue.transports.sqs.BATCH_PAUSES_SECONDS", (0.01, 0.01))
+    sqs.add_response("send_message_batch", answer("0", failed={"1": False}))
+    for _ in range(2):
+        sqs.add_response("send_message_batch", answer("", failed={"1": False}))
+    with pytest.raises(EnqueueManyError, match="InternalError: a reason") as caught:
+        Client(on_stub(sqs)).enqueue_many(numbered(2))
+    assert [result is not None for result in caught.value.results] == [True, False]
+    assert caught.value.retryable
+
+
+def test_entries_that_are_the_senders_fault_are_not_sent_again(sqs: Stubber) -> None:
+    sqs.add_response("send_message_batch", answer("02", failed={"1": True}))
+    with pytest.raises(EnqueueManyError) as caught:
+        Client(on_stub(sqs)).enqueue_many(numbered(3))
+    assert list(caught.value.errors) == [1]
+    assert not caught.value.retryable
+
+
+def test_an_entry_that_sqs_does_not_name_may_be_on_the_queue(sqs: Stubber) -> None:
+    sqs.add_response("send_message_batch", answer("0"))
+    with pytest.raises(EnqueueManyError) as caught:
+        Client(on_stub(sqs)).enqueue_many(numbered(2))
+    assert isinstance(caught.value.errors[1], SendUncertain)
+
+
+def test_acknowledgements_that_fail_are_told_one_by_one(sqs: Stubber) -> None:
+    received = [
+        ReceivedMessage(
+            message_id=f"m{n}",
+            receipt_handle=f"r{n}",
+            body="{}",
+            attributes={},
+            receive_count=1,
+            sent_at=0,
+        )
+        for n in range(3)
+    ]
+    failed = answer("", failed={"1": False, "2": True})
+    sqs.add_response("delete_message_batch", {**failed, "Successful": [{"Id": "0"}]})
+    first, second, third = on_stub(sqs).delete_batch(received)
+    assert first is None
+    assert second is not None
+    assert second.retryable
+    assert third is not None
+    assert not third.retryable
+    assert "message m2 was not acknowledged: InternalError: a reason" in str(third)
+
+    sqs.add_client_error("delete_message_batch", "AccessDenied", "not you", 403)
+    assert [type(error) for error in on_stub(sqs).delete_batch(received)] == [QueueUnavailable] * 3

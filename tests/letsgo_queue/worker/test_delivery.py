@@ -1,0 +1,289 @@
+"""A message in hand, and the little of it that a handler sees."""
+
+from __future__ import annotations
+
+import inspect
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from letsgo_queue import (
+    Client,
+    Delivery,
+    Event,
+    MessageAttribute,
+    MessageInvalid,
+    MessageSkipped,
+    QueueUnavailable,
+    RetryPolicy,
+)
+from letsgo_queue.errors import LetsGoError
+from letsgo_queue.transports.base import ReceivedMessage
+from letsgo_queue.transports.memory import MemoryTransport
+from letsgo_queue.worker.delivery import IncomingMessage
+from tests.letsgo_queue.support import (
+    SECRET,
+    Clock,
+    PassingTime,
+    order,
+    receive,
+    receive_one,
+)
+
+HOURS_12 = 43_200
+
+
+@pytest.fixture
+def message(client: Client, queue: MemoryTransport) -> IncomingMessage:
+    """A message of an order, just received."""
+    client.enqueue(order(secret=SECRET), attributes={"tenant": "t-1"})
+    return in_hand(queue)
+
+
+def in_hand(queue: MemoryTransport, **options: Any) -> IncomingMessage:
+    return IncomingMessage(receive_one(queue), queue, emit=lambda _event: None, **options)
+
+
+class TestHandlersView:
+    def test_says_what_a_handler_may_know(self, message: IncomingMessage, clock: Clock) -> None:
+        message.read_envelope()
+        delivery = message.delivery
+
+        assert delivery.message_id == message.received.message_id
+        assert delivery.type == "order:new"
+        assert delivery.queue == "memory://"
+        assert delivery.receive_count == 1
+        assert delivery.sent_at == datetime.fromtimestamp(clock.now, UTC)
+        assert delivery.attributes == {"tenant": MessageAttribute("String", "t-1")}
+        assert delivery.lambda_context is None
+
+    def test_has_the_context_of_lambda(self, message: IncomingMessage) -> None:
+        context = object()
+        message.context = context
+
+        assert message.delivery.lambda_context is context
+
+    def test_has_nothing_else(self, message: IncomingMessage) -> None:
+        """The body least of all: a handler gets the message that it asked for, validated."""
+        names = {name for name, _ in inspect.getmembers(message.delivery)}
+
+        assert {name for name in names if not name.startswith("_")} == {
+            "attributes",
+            "extend",
+            "lambda_context",
+            "message_id",
+            "queue",
+            "receive_count",
+            "sent_at",
+            "type",
+        }
+        with pytest.raises(AttributeError):
+            message.delivery.body = "another"  # type: ignore[attr-defined]  # that is the mistake
+
+    def test_shows_no_content(self, message: IncomingMessage) -> None:
+        message.read_envelope()
+
+        assert repr(message.delivery) == (
+            f"Delivery(message_id={message.message_id!r}, type='order:new')"
+        )
+        assert SECRET not in f"{message!r} {message} {message.delivery}"
+
+
+class TestExtend:
+    @pytest.mark.parametrize(("seconds", "kept"), [(0.1, 1), (59.2, 60), (43_000, 43_000)])
+    def test_keeps_a_message_from_others(
+        self,
+        message: IncomingMessage,
+        queue: MemoryTransport,
+        time_passes: PassingTime,
+        seconds: float,
+        kept: int,
+    ) -> None:
+        message.delivery.extend(seconds)
+
+        time_passes(kept - 1)
+        assert receive(queue) == []
+        time_passes(1)
+        assert receive_one(queue).receive_count == 2
+
+    @pytest.mark.parametrize("seconds", [-1, 0, 43_200.5, float("nan"), float("inf")])
+    def test_refuses_what_sqs_refuses(self, message: IncomingMessage, seconds: float) -> None:
+        with pytest.raises(MessageInvalid) as refused:
+            message.delivery.extend(seconds)
+
+        text = str(refused.value)
+        assert f"message {message.message_id} cannot be extended by {seconds} s" in text
+        assert "up to 43,200" in text
+        assert "Retry(delay=0)" in text
+
+    def test_asks_for_no_more_than_is_left_of_12_hours(
+        self, message: IncomingMessage, queue: MemoryTransport, time_passes: PassingTime
+    ) -> None:
+        followed: list[float] = []
+        message.on_extend(followed.append)
+        message.delivery.extend(HOURS_12)
+        time_passes(40_000)
+        message.delivery.extend(HOURS_12)
+
+        first, second = followed
+        assert 43_180 < first < HOURS_12
+        assert 3_180 < second < 3_200
+        assert (message.seconds_invisible or 0) < 3_200
+
+    def test_says_when_12_hours_are_over(
+        self, message: IncomingMessage, time_passes: PassingTime
+    ) -> None:
+        time_passes(HOURS_12)
+
+        with pytest.raises(QueueUnavailable, match="its 12 hours are over") as refused:
+            message.delivery.extend(60)
+
+        assert not refused.value.retryable
+
+    def test_tells_all_who_follow(self, message: IncomingMessage) -> None:
+        first: list[float] = []
+        second: list[float] = []
+        message.on_extend(first.append)
+        message.on_extend(second.append)
+
+        message.delivery.extend(60)
+
+        assert (first, second) == ([60], [60])
+
+    def test_tells_nobody_of_what_the_queue_refused(
+        self, message: IncomingMessage, queue: MemoryTransport
+    ) -> None:
+        before = message.invisible_until
+        followed: list[float] = []
+        message.on_extend(followed.append)
+        queue.delete(message.received)
+
+        with pytest.raises(QueueUnavailable, match="this delivery has ended"):
+            message.delivery.extend(60)
+
+        assert followed == []
+        assert message.invisible_until == before
+
+    def test_cannot_hide_a_message_that_is_settled(
+        self, message: IncomingMessage, queue: MemoryTransport, time_passes: PassingTime
+    ) -> None:
+        """As a thread could that a handler left behind."""
+        delivery = message.delivery
+        message.end()
+
+        with pytest.raises(QueueUnavailable, match="it is settled"):
+            delivery.extend(600)
+
+        time_passes(30)
+        assert receive_one(queue).receive_count == 2
+
+
+class Busy(LetsGoError):
+    """Somebody else has what the message needs."""
+
+    patience = 6000.0
+
+
+class TestNextTry:
+    def test_pauses_grow_up_to_a_limit(self, message: IncomingMessage) -> None:
+        pauses = [message.next_try(Busy()) for _ in range(2000)]
+
+        assert pauses[:8] == [0.5, 1, 2, 4, 8, 16, 30, 30]
+        assert set(pauses[8:]) == {30}
+
+    def test_waits_as_long_as_the_error_says(self, message: IncomingMessage) -> None:
+        error = Busy()
+        error.retry_after = 120.0
+        assert message.next_try(error) == 120
+        error.retry_after = 0.0
+        assert message.next_try(error) == 0.5
+
+    def test_ends_with_the_patience_of_the_error(
+        self, message: IncomingMessage, time_passes: PassingTime
+    ) -> None:
+        time_passes(5900)
+        assert message.next_try(Busy()) == 0.5
+        time_passes(100)
+        assert message.next_try(Busy()) is None
+
+    def test_an_error_without_patience_fails_at_once(self, message: IncomingMessage) -> None:
+        assert message.next_try(LetsGoError()) is None
+
+    def test_a_handler_that_began_is_not_run_again(self, message: IncomingMessage) -> None:
+        message.handler_started = True
+
+        assert message.next_try(Busy()) is None
+
+    def test_begins_again_with_what_travelled(self, message: IncomingMessage) -> None:
+        message.open("{}")
+        followed: list[float] = []
+        message.on_extend(followed.append)
+
+        message.next_try(Busy())
+        message.delivery.extend(60)
+
+        assert message.body == message.received.body
+        assert followed == [], "the try that failed follows still"
+
+
+class TestFacts:
+    def test_are_what_every_event_says(
+        self, message: IncomingMessage, time_passes: PassingTime
+    ) -> None:
+        message.read_envelope()
+        time_passes(100)
+
+        event = MessageSkipped(**message.facts())
+
+        assert (event.type, event.queue) == ("order:new", "memory://")
+        assert (event.message_id, event.receive_count) == (message.message_id, 1)
+        assert 100 <= event.duration < 120
+
+    def test_say_nothing_of_a_type_that_cannot_be_read(self, queue: MemoryTransport) -> None:
+        message = IncomingMessage(received(body="no json"), queue, emit=lambda _event: None)
+        with pytest.raises(MessageInvalid, match="message m-1: the body is not JSON"):
+            message.read_envelope()
+
+        assert message.facts()["type"] is None
+        assert message.delivery.type == ""
+
+    def test_events_go_where_the_worker_says(self, queue: MemoryTransport) -> None:
+        heard: list[Event] = []
+        message = IncomingMessage(received(), queue, emit=heard.append)
+        event = MessageSkipped(**message.facts())
+
+        message.emit(event)
+
+        assert heard == [event]
+
+
+def received(*, body: str = '{"type":"order:new"}') -> ReceivedMessage:
+    """A message that is on no queue, and does not say when it is visible again."""
+    return ReceivedMessage(
+        message_id="m-1",
+        receipt_handle="r-1",
+        body=body,
+        attributes={},
+        receive_count=1,
+        sent_at=0.0,
+    )
+
+
+def test_knows_what_it_was_given(queue: MemoryTransport) -> None:
+    policy = RetryPolicy()
+    message = IncomingMessage(received(), queue, emit=lambda _event: None, policy=policy)
+
+    assert message.policy is policy
+    assert message.seconds_invisible is None
+    assert isinstance(message.delivery, Delivery)
+
+
+def test_is_sealed_until_it_is_opened(queue: MemoryTransport) -> None:
+    sealed = received(body='{"type":"order:new","claimCheck":{"v":1}}')
+    message = IncomingMessage(sealed, queue, emit=lambda _event: None)
+
+    assert message.read_envelope() == "order:new"
+    assert message.sealed
+    message.open('{"type":"order:new","claimCheck":"a field of my own"}')
+    assert not message.sealed

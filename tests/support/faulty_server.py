@@ -1,0 +1,376 @@
+"""An AWS server behind a proxy that fails as networks and services do.
+
+    with faulty(server.endpoint_url) as server:
+        server.inject(Failure.THROTTLED, on="PutItem", rate=0.1)
+        server.refuse("UpdateItem", "AccessDeniedException", times=1)
+        with server.outage("dynamodb"):
+            ...
+
+A fault is for an operation as its `X-Amz-Target` header names it (`PutItem`), for a service
+(`dynamodb`), for a call in a message's life (`Call.ACQUIRE`), or for all. The proxy counts what it
+did, so that a test can say that a fault really happened.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import random
+import socket
+import struct
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from email.utils import formatdate, parsedate_to_datetime
+from enum import StrEnum
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self, TypeAlias
+from urllib.parse import urlsplit
+
+from tests.support.calls import call_in_request
+
+SLOW_SECONDS = 0.2
+LATEST_SECONDS = 60.0
+"""How long something late waits at most for the client to give up."""
+
+_SERVICES = {"DynamoDB": "dynamodb", "AmazonSQS": "sqs"}
+_HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length"}
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 seconds, so that closing sends RST
+
+Matches: TypeAlias = Callable[[Mapping[str, Any]], bool]
+"""Whether a fault is meant for a request, by the request's JSON."""
+
+
+class Failure(StrEnum):
+    """What may become of a request."""
+
+    REQUEST_LOST = "connection reset, nothing forwarded"
+    REQUEST_LATE = "forwarded after the client gave up"
+    ANSWER_LOST = "took effect, no answer"
+    ANSWER_CUT = "took effect, half an answer"
+    ANSWER_LATE = "took effect, answered after the client gave up"
+    SLOW = "answered slowly"
+    THROTTLED = "ThrottlingException"
+    CAPACITY_EXCEEDED = "ProvisionedThroughputExceededException"
+    DENIED = "AccessDeniedException"
+    TOKEN_EXPIRED = "ExpiredTokenException"
+    TABLE_MISSING = "ResourceNotFoundException"
+    SERVER_ERROR = "500 InternalServerError"
+    BAD_GATEWAY = "502, not from AWS"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer of the test's own, for which the server gets no request."""
+
+    status: int
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    html: bytes = b""
+
+    @classmethod
+    def refusal(cls, code: str, status: int = 400) -> Answer:
+        """An error of AWS's."""
+        return cls(status, {"__type": f"com.amazonaws#{code}", "message": "the test says so"})
+
+
+_REFUSALS = {
+    **{
+        failure: Answer.refusal(failure)
+        for failure in (
+            Failure.THROTTLED,
+            Failure.CAPACITY_EXCEEDED,
+            Failure.DENIED,
+            Failure.TOKEN_EXPIRED,
+            Failure.TABLE_MISSING,
+        )
+    },
+    Failure.SERVER_ERROR: Answer.refusal("InternalServerError", 500),
+    Failure.BAD_GATEWAY: Answer(502, html=b"<html>Bad Gateway</html>"),
+}
+
+
+@dataclass(slots=True)
+class Fault:
+    """What happens to some requests.
+
+    Attributes:
+        on: Operations, services and calls that it is for; none means all.
+        outcomes: What may happen to a request, chosen by chance.
+        matches: Which of them, by their JSON.
+        rate: How likely, 0 to 1, for each request.
+        times: How often at most; None for always.
+        happened: How often it has happened.
+    """
+
+    on: frozenset[str]
+    outcomes: tuple[Failure | Answer | threading.Event, ...]
+    matches: Matches = lambda _: True
+    rate: float = 1.0
+    times: int | None = None
+    happened: int = 0
+
+    def is_for(self, names: frozenset[str], request: Mapping[str, Any]) -> bool:
+        """Whether it may happen to a request once more."""
+        may_happen = self.times is None or self.happened < self.times
+        meant = not self.on or not self.on.isdisjoint(names)
+        return may_happen and meant and self.matches(request)
+
+
+class FaultyServer:
+    """Forwards requests to an AWS server, except where a fault was injected.
+
+    Attributes:
+        url: Where clients find it.
+        ahead: Seconds that the server's clock is ahead, as the `Date` of its answers has it.
+        failed: How often each failure happened, by operation.
+        user_agents: What each request said of who sent it.
+        operations: What each request asked for.
+        touched: The tables and queues that requests were forwarded for.
+        receipts: The receipt handles of all deliveries.
+        open_connections: How many connections of clients are open.
+    """
+
+    def __init__(self, server_url: str, *, seed: int = 0) -> None:
+        parts = urlsplit(server_url)
+        assert parts.hostname is not None
+        assert parts.port is not None
+        self._server = (parts.hostname, parts.port)
+        self._random = random.Random(seed)
+        self._faults: list[Fault] = []
+        self._down: frozenset[str] = frozenset()
+        self._lock = threading.Lock()
+        self.ahead = 0.0
+        self.failed: Counter[tuple[str, Failure]] = Counter()
+        self.user_agents: list[str] = []
+        self.operations: list[str] = []
+        self.touched: set[str] = set()
+        self.receipts: list[str] = []
+        self.open_connections = 0
+        self._http = _Server(("127.0.0.1", 0), partial(_Handler, self))
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.01,))
+        self.url = f"http://127.0.0.1:{self._http.server_port}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.shutdown()
+        self._thread.join()
+        self._http.server_close()
+
+    def inject(
+        self,
+        *failures: Failure,
+        on: str | tuple[str, ...] = (),
+        matches: Matches = lambda _: True,
+        rate: float = 1.0,
+        times: int | None = None,
+    ) -> Fault:
+        """Have requests fail; see `Fault`."""
+        names = frozenset((on,) if isinstance(on, str) else on)
+        return self._add(Fault(names, failures, matches, rate, times))
+
+    def refuse(
+        self,
+        operation: str,
+        code: str,
+        status: int = 400,
+        *,
+        matches: Matches = lambda _: True,
+        times: int | None = None,
+    ) -> Fault:
+        """Answer with an error of AWS's."""
+        refusal = Answer.refusal(code, status)
+        return self._add(Fault(frozenset({operation}), (refusal,), matches, times=times))
+
+    def answer(
+        self,
+        operation: str,
+        fields: Mapping[str, Any],
+        *,
+        matches: Matches = lambda _: True,
+        times: int | None = None,
+    ) -> Fault:
+        """Answer in the server's place, with success."""
+        answer = Answer(200, fields)
+        return self._add(Fault(frozenset({operation}), (answer,), matches, times=times))
+
+    def hold(
+        self,
+        operation: str,
+        until: threading.Event,
+        *,
+        matches: Matches = lambda _: True,
+        times: int | None = None,
+    ) -> Fault:
+        """Forward requests only once `until` is set."""
+        return self._add(Fault(frozenset({operation}), (until,), matches, times=times))
+
+    def clear(self) -> None:
+        """Have everything work again."""
+        with self._lock:
+            self._faults.clear()
+            self._down = frozenset()
+
+    @contextmanager
+    def outage(self, *services: str) -> Iterator[None]:
+        """Reset every connection to these services while the block runs."""
+        with self._lock:
+            self._down = frozenset(services)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._down = frozenset()
+
+    def decide(
+        self, service: str, operation: str, request: Mapping[str, Any]
+    ) -> Failure | Answer | threading.Event | None:
+        """What becomes of a request; None where it works."""
+        names = frozenset(filter(None, (service, operation, call_in_request(operation, request))))
+        with self._lock:
+            self.operations.append(operation)
+            outcome = Failure.REQUEST_LOST if service in self._down else self._draw(names, request)
+            if isinstance(outcome, Failure):
+                self.failed[operation, outcome] += 1
+            return outcome
+
+    def note(self, request: Mapping[str, Any], answer: bytes) -> None:
+        """Note what a request was forwarded for, and what the server gave out."""
+        with self._lock:
+            self.touched |= {request[name] for name in ("TableName", "QueueUrl") if name in request}
+            if b"ReceiptHandle" in answer:
+                messages = json.loads(answer).get("Messages", [])
+                self.receipts += [message["ReceiptHandle"] for message in messages]
+
+    def count_connections(self, change: int) -> None:
+        """Note that a client has connected, or is gone."""
+        with self._lock:
+            self.open_connections += change
+
+    def connect(self) -> http.client.HTTPConnection:
+        """A connection to the server."""
+        return http.client.HTTPConnection(*self._server, timeout=60)
+
+    def _add(self, fault: Fault) -> Fault:
+        with self._lock:
+            self._faults.append(fault)
+        return fault
+
+    def _draw(
+        self, names: frozenset[str], request: Mapping[str, Any]
+    ) -> Failure | Answer | threading.Event | None:
+        for fault in self._faults:
+            if fault.is_for(names, request) and self._random.random() < fault.rate:
+                fault.happened += 1
+                return self._random.choice(fault.outcomes)
+        return None
+
+
+def faulty(server_url: str, *, seed: int = 0) -> FaultyServer:
+    """The proxy before a server; it runs while it is entered."""
+    return FaultyServer(server_url, seed=seed)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Clients go away here: that is the point. What matters is what they make of it."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def __init__(self, server: FaultyServer, *args: object) -> None:
+        self._server = server
+        self._onward = server.connect()
+        server.count_connections(+1)
+        try:
+            super().__init__(*args)  # type: ignore[arg-type]  # what the HTTP server passes
+        finally:
+            self._onward.close()
+            server.count_connections(-1)
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        request = json.loads(body)
+        prefix, _, operation = self.headers.get("X-Amz-Target", "").rpartition(".")
+        service = _SERVICES.get(prefix.partition("_")[0], prefix)
+        self._server.user_agents.append(self.headers.get("User-Agent", ""))
+        outcome = self._server.decide(service, operation, request)
+        outcome = _REFUSALS.get(outcome, outcome) if isinstance(outcome, Failure) else outcome
+        match outcome:
+            case Answer():
+                kind = "text/html" if outcome.html else "application/x-amz-json-1.0"
+                content = outcome.html or json.dumps(outcome.fields).encode()
+                self._answer(outcome.status, {"Content-Type": kind}, content)
+            case Failure.REQUEST_LOST:
+                self._hang_up()
+            case Failure.REQUEST_LATE:
+                self._wait_for_client_to_give_up()
+                self._forward(request, body)
+            case Failure.ANSWER_LOST:
+                self._forward(request, body)
+                self._hang_up()
+            case Failure.ANSWER_CUT:
+                self._answer(*self._forward(request, body), cut=True)
+            case Failure.ANSWER_LATE:
+                self._forward(request, body)
+                self._wait_for_client_to_give_up()
+            case _:
+                if isinstance(outcome, threading.Event):
+                    outcome.wait()
+                elif outcome is Failure.SLOW:
+                    time.sleep(SLOW_SECONDS)
+                self._answer(*self._forward(request, body))
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the server's own name
+        """Tests say what happened themselves."""
+
+    def _forward(
+        self, request: Mapping[str, Any], body: bytes
+    ) -> tuple[int, dict[str, str], bytes]:
+        self._onward.request("POST", self.path, body, dict(self.headers.items()))
+        answer = self._onward.getresponse()
+        content = answer.read()
+        self._server.note(request, content)
+        kept = {k: v for k, v in answer.getheaders() if k.lower() not in _HOP_BY_HOP}
+        if self._server.ahead:
+            kept = {k: v for k, v in kept.items() if k.lower() != "date"}
+            server_time = parsedate_to_datetime(answer.headers["Date"]).timestamp()
+            kept["Date"] = formatdate(server_time + self._server.ahead, usegmt=True)
+        return answer.status, kept, content
+
+    def _answer(
+        self, status: int, headers: Mapping[str, str], content: bytes, *, cut: bool = False
+    ) -> None:
+        half = content[: len(content) // 2] if cut else content
+        with suppress(ConnectionError):
+            self.send_response_only(status)  # its Date is the server's own
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(content) + cut))  # an empty one is cut too
+            self.end_headers()
+            self.wfile.write(half)
+        self.close_connection |= cut
+
+    def _wait_for_client_to_give_up(self) -> None:
+        self.connection.settimeout(LATEST_SECONDS)
+        with suppress(OSError):
+            self.connection.recv(1)  # a client that waits for an answer says nothing more
+        self.close_connection = True
+
+    def _hang_up(self) -> None:
+        self.wfile.flush()
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.close_connection = True
+        self.connection.close()
