@@ -153,9 +153,9 @@ class WorkLoop:
             WorkerBroken: A part of the worker cannot go on.
             LetsGoQueueError: With `until_empty`, the queue cannot be reached.
         """
-        self._start_receivers()
         try:
             while not self._is_over():
+                self._start_receivers()
                 self._wait(self._tend())
         finally:
             self._stop()

@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar, cast
 
@@ -126,12 +127,9 @@ class Processor:
             message: The message.
             threads: Where steps run that may wait for something.
         """
-        loop = asyncio.get_running_loop()
 
         async def step(function: Callable[[], _T]) -> _T:
-            if not blocks:
-                return function()
-            return await loop.run_in_executor(threads, message.context.run, function)
+            return await _on_thread(function, threads, message.context) if blocks else function()
 
         passage = Passage(self._around(message), message)
         blocks = passage.blocks or DUE_AT in message.received.attributes
@@ -302,3 +300,24 @@ class Processor:
             outcome = MessageFailed(**message.facts(), error=error)
         self._emit(outcome)
         return isinstance(outcome, MessageRejected)
+
+
+async def _on_thread(function: Callable[[], _T], threads: Executor, context: Context) -> _T:
+    """Call a function on a thread, in the context of the task that waits for it."""
+    loop = asyncio.get_running_loop()
+    over: asyncio.Future[_T] = loop.create_future()
+
+    def start() -> None:
+        loop.run_in_executor(threads, context.run, function).add_done_callback(end)
+
+    def end(call: asyncio.Future[_T]) -> None:
+        if over.cancelled():
+            return
+        if (error := call.exception()) is not None:
+            over.set_exception(error)
+        else:
+            over.set_result(call.result())
+
+    # Not before the task has left its context, which one thread at a time may be in.
+    loop.call_soon(start)
+    return await over
