@@ -39,9 +39,10 @@ class DynamoDBContents(DynamoDBOpening):
         writes = [partial(self._put_part, facts, n, part) for n, part in enumerate(parts)]
         try:
             self._opened().calls.make_all(writes)
-        except ClaimStoreError as error:
-            if not isinstance(error, ClaimTableMissing):  # else nothing was written
-                self._remove_quietly(facts)
+        except ClaimTableMissing:  # nothing was written
+            raise
+        except ClaimStoreError:
+            self._remove_quietly(facts)
             raise
 
     def read(self, claim_id: str, parts: int) -> DynamoDBReading:
