@@ -120,10 +120,11 @@ def _inflate(parts: list[bytes], size: int) -> Iterator[memoryview]:
             if frame.eof:
                 raise ClaimCorrupted("something follows the zstd frame")
             inflated = frame.decompress(piece)
-            left -= len(inflated)
-            if left < 0:
-                break
-            yield from _slices(inflated, _TEXT_BYTES)
+            if inflated:  # most pieces are the inside of a block, and give nothing
+                left -= len(inflated)
+                if left < 0:
+                    break
+                yield from _slices(inflated, _TEXT_BYTES)
     except zstandard.ZstdError as error:
         raise ClaimCorrupted(f"the zstd frame is damaged ({error})") from None
     if left:
