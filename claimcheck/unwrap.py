@@ -28,7 +28,7 @@ from letsgo_queue.aws_lambda.batches import Invocation
 from letsgo_queue.aws_lambda.records import SqsRecord, is_record, records_in
 from letsgo_queue.envelope import holds_sealed
 from letsgo_queue.errors import LetsGoError
-from letsgo_queue.middleware import FunctionT, use_middleware
+from letsgo_queue.middleware import FunctionT, middleware_of, use_middleware
 
 _Form: TypeAlias = Literal["by type", "event", "record"]
 
@@ -207,7 +207,7 @@ def _unwrapping_sync(
 ) -> Callable[..., object]:
     @functools.wraps(function)
     def unwrapping(*args: object, **kwargs: object) -> object:
-        call = None if middleware.handling else _Call(function, args, kwargs, form)
+        call = None if _is_handled(unwrapping) else _Call(function, args, kwargs, form)
         work = call.open(middleware.opener) if call else None
         if call is None or work is None:
             return function(*args, **kwargs)
@@ -230,7 +230,7 @@ def _unwrapping_async(
 ) -> Callable[..., object]:
     @functools.wraps(function)
     async def unwrapping(*args: object, **kwargs: object) -> object:
-        call = None if middleware.handling else _Call(function, args, kwargs, form)
+        call = None if _is_handled(unwrapping) else _Call(function, args, kwargs, form)
         work = await _open_on_thread(call, middleware.opener) if call else None
         if call is None or work is None:
             return await cast("Awaitable[object]", function(*args, **kwargs))
@@ -239,6 +239,18 @@ def _unwrapping_async(
         return await _settle_later(work, lambda: cast("Awaitable[object]", call.repeat(work)))
 
     return unwrapping
+
+
+def _is_handled(unwrapping: Callable[..., object]) -> bool:
+    """Whether a worker calls it: with a message, which its middleware has opened.
+
+    Of a function that is decorated twice only the inner middleware runs.
+    """
+    return any(
+        each.handling
+        for each in middleware_of(unwrapping)
+        if isinstance(each, ClaimCheckMiddleware)
+    )
 
 
 class _Call:

@@ -27,6 +27,10 @@ from claimcheck.stores.dynamodb_values import (
 
 logger = logging.getLogger(__name__)
 
+_AT_ONCE = 4
+"""Parts that are read before one of them is there: as many as a store has threads. With two, what
+has four parts takes an answer's time longer."""
+
 _LONGEST_TYPE = 1_000
 """Characters of a type that part 0 says: there must be room for its data in the item."""
 
@@ -39,9 +43,10 @@ class DynamoDBContents(DynamoDBOpening):
         writes = [partial(self._put_part, facts, n, part) for n, part in enumerate(parts)]
         try:
             self._opened().calls.make_all(writes)
-        except ClaimStoreError as error:
-            if not isinstance(error, ClaimTableMissing):  # else nothing was written
-                self._remove_quietly(facts)
+        except ClaimTableMissing:  # nothing was written
+            raise
+        except ClaimStoreError:
+            self._remove_quietly(facts)
             raise
 
     def read(self, claim_id: str, parts: int) -> DynamoDBReading:
@@ -112,7 +117,7 @@ class DynamoDBContents(DynamoDBOpening):
 class DynamoDBReading:
     """Contents that are being read; see `Reading`.
 
-    A ticket may lie about the number of parts. So the first two are read at once, and the others as
+    A ticket may lie about the number of parts. So the first few are read at once, and the others as
     soon as part 0 is there and says that there are so many.
     """
 
@@ -131,7 +136,7 @@ class DynamoDBReading:
         self._cancelled = False
         self._begun: dict[int, Call[Item | None]] = {}
         self._first = calls.start(self._get_first)
-        self._begin([1] if parts > 1 else [])
+        self._begin(range(1, min(parts, _AT_ONCE)))
 
     def result(self) -> Contents | None:
         """Wait for all parts; see `Reading.result`. Ask once."""
@@ -161,7 +166,7 @@ class DynamoDBReading:
     def _get_first(self) -> Item | None:
         first = self._get(0)
         if first is not None:
-            self._begin(range(2, min(self._parts, int(number_in(first, "parts")))))
+            self._begin(range(_AT_ONCE, min(self._parts, int(number_in(first, "parts")))))
         return first
 
     def _begin(self, parts: Iterable[int]) -> None:

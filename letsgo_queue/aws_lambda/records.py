@@ -163,7 +163,7 @@ def is_record(value: object) -> bool:
     """Whether a value may be a record: it has a body, and no `type`, which every message has."""
     if isinstance(value, Mapping):
         return ("body" in value or "Body" in value) and "type" not in value
-    return hasattr(value, "body") or hasattr(value, "Body")
+    return (hasattr(value, "body") or hasattr(value, "Body")) and not hasattr(value, "type")
 
 
 def records_in(event: object) -> Sequence[object] | None:

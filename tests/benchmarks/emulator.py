@@ -158,7 +158,7 @@ def run_emulator(folder: Path, *, shape: str = "AWS-like") -> Iterator[Emulator]
 def make_emulator(server: AwsServer, proxy: Proxy) -> Emulator:
     """Make a table and a bucket on a server."""
     table = server.make_table_name()
-    # As `claimcheck table create` makes it, without the settings that it would read.
+    # As `claimcheck store create` makes it, without the settings that it would read.
     server.dynamodb().create_table(
         TableName=table,
         KeySchema=[{"AttributeName": KEY, "KeyType": "HASH"}],

@@ -244,11 +244,9 @@ def test_a_claim_that_is_held_costs_whoever_is_refused_one_write_and_no_read_of_
         refused = old_queue.emulator.proxy.stop()
     assert refused.calls["dynamodb UpdateItem"] == refused.units.writes == 1
     assert refused.calls.keys() <= {"dynamodb UpdateItem", "dynamodb GetItem"}
-    # Two parts are read beside the write, as far as that is begun before the write is refused. A
-    # record would be read at the full price.
-    reads = refused.calls.get("dynamodb GetItem", 0)
-    assert reads <= 2
-    assert refused.units.reads == reads / 2
+    # Parts are read beside the write, as far as that is begun before the write is refused. A record
+    # would be read at the full price.
+    assert refused.units.reads == refused.calls.get("dynamodb GetItem", 0) / 2
 
 
 def test_a_duplicate_costs_one_write(
@@ -264,7 +262,8 @@ def test_a_duplicate_costs_one_write(
     old_queue.claim_check.store.close()
     duplicate = old_queue.emulator.proxy.stop()
     assert duplicate.calls["dynamodb UpdateItem"] == duplicate.units.writes == 1
-    assert duplicate.units.reads <= 2 * 1.5  # two parts that are gone, looked for twice
+    # The first parts are looked for beside the write. Each is gone, and so looked for twice.
+    assert duplicate.units.reads <= 4 * 1.5
 
 
 @pytest.mark.parametrize("name", ["5 MB", "1.5 MB noise"])

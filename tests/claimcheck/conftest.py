@@ -10,7 +10,9 @@ from types import SimpleNamespace
 import pytest
 
 from claimcheck.stores.memory import MemoryClaimStore
+from claimcheck.stores.sqlite import SqliteClaimStore
 from letsgo_queue import set_default_client
+from tests.claimcheck.lambda_claims import Claims
 from tests.claimcheck.places import DynamoDBPlace, MemoryPlace, Place, SqlitePlace
 from tests.claimcheck.support import Clock
 from tests.conftest import use_aws, use_emulator
@@ -52,6 +54,14 @@ def place(
 @pytest.fixture
 def store(clock: Clock) -> MemoryClaimStore:
     return MemoryClaimStore(clock=clock)
+
+
+@pytest.fixture
+def claims(tmp_path: Path) -> Iterator[Claims]:
+    """Claims in a file, by the clock of this machine."""
+    store = SqliteClaimStore(tmp_path / "claims.db")
+    yield Claims(store)
+    store.close()
 
 
 @pytest.fixture

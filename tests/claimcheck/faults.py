@@ -58,13 +58,15 @@ class FaultyServer:
         faults: What happens to some requests; the others reach the server.
         user_agents: What each request said of who sent it.
         operations: What each request asked for.
-        open_connections: How many connections of clients are open.
+        connections: How many connections clients have made.
+        open_connections: How many of them are open.
     """
 
     url: str
     faults: list[Fault] = field(default_factory=list)
     user_agents: list[str] = field(default_factory=list)
     operations: list[str] = field(default_factory=list)
+    connections: int = 0
     open_connections: int = 0
 
     def refuse(self, operation: str, code: str, status: int = 400, **options: Any) -> Fault:
@@ -102,6 +104,7 @@ def faulty(server_url: str) -> Iterator[FaultyServer]:
         def setup(self) -> None:
             super().setup()
             with lock:
+                proxied.connections += 1
                 proxied.open_connections += 1
 
         def finish(self) -> None:

@@ -22,10 +22,10 @@ from tests.claimcheck.support import (
     any_json,
     body_of,
     carry,
+    claim_record,
     contents_of,
     forge,
     noisy_body,
-    record_of,
     rewrite_parts,
     small_claim_check,
     ticket_in,
@@ -130,7 +130,7 @@ class TestTicketsOfStoredClaims:
         with pytest.raises(TicketInvalid, match="another type was sealed"):
             check.open(sealed.replace("order:new", "order:paid"))
 
-        assert record_of(store, sealed) is None
+        assert claim_record(store, sealed) is None
         assert open_text(check, sealed) == STORED_BODY
 
     @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ class TestTicketsOfStoredClaims:
             check.open(forge(honest, **{name: value}))
 
         assert contents_of(store, honest) == before
-        assert record_of(store, honest) is None
+        assert claim_record(store, honest) is None
         assert open_text(check, honest) == body_of(70_000)
 
     def test_of_another_claim_leave_both_alone(self, check: ClaimCheck) -> None:
@@ -183,7 +183,7 @@ class TestTicketsOfStoredClaims:
         with pytest.raises(ClaimMissing, match=r"claim A{24}\): the store has neither"):
             check.open(body)
 
-        assert record_of(store, body) is None
+        assert claim_record(store, body) is None
 
     def test_with_more_parts_than_there_are(
         self, store: MemoryClaimStore, check: ClaimCheck
@@ -234,7 +234,7 @@ class TestAnything:
 
         if before is not None:
             assert contents_of(store, sealed.body) == before
-            assert record_of(store, sealed.body) is None
+            assert claim_record(store, sealed.body) is None
 
     @given(data=st.binary(max_size=300), size=st.integers(1, 2_000))
     def test_any_bytes_in_place_of_the_data_are_an_error_of_our_own(

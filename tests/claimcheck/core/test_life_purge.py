@@ -25,9 +25,9 @@ from tests.claimcheck.places import Left, Place
 from tests.claimcheck.support import (
     DAY,
     Clock,
+    claim_record,
     contents_of,
     parts_left,
-    record_of,
     rewrite_parts,
     small_claim_check,
     ticket_in,
@@ -47,11 +47,11 @@ class TestBefore:
         with check.open(sealed, lease_seconds=30) as opened:
             assert opened.body == BODY
             assert place.left() == Left(parts=0, records=1)
-            assert record_of(place.store, sealed) == Record("handed_over", 30)
+            assert claim_record(place.store, sealed) == Record("handed_over", 30)
             assert opened.extend(900)
-            assert record_of(place.store, sealed) == Record("handed_over", 900)
+            assert claim_record(place.store, sealed) == Record("handed_over", 900)
 
-        assert record_of(place.store, sealed) == Record("done", 0)
+        assert claim_record(place.store, sealed) == Record("done", 0)
 
     def test_a_failing_handler_brings_it_back_byte_for_byte(
         self, place: Place, check: ClaimCheck
@@ -84,7 +84,7 @@ class TestBefore:
         for _ in range(2):
             with pytest.raises(ClaimLost, match=r"m-1 .*\(purge='before'\).*Check how far"):
                 check.open(sealed, message_id="m-1")
-        assert record_of(place.store, sealed) == Record("handed_over", 0)
+        assert claim_record(place.store, sealed) == Record("handed_over", 0)
 
     def test_a_crash_is_seen_by_a_reader_that_purges_after_too(
         self, place: Place, check: ClaimCheck, sealed: str, clock: Clock

@@ -30,11 +30,11 @@ from letsgo_queue.transports.memory import MemoryTransport
 from tests.claimcheck.support import (
     body_of,
     carry,
+    claim_record,
     forge,
     message_body,
     noisy_body,
     parts_left,
-    record_of,
     small_claim_check,
     ticket_in,
 )
@@ -131,7 +131,7 @@ def test_a_changed_field_is_refused(store: MemoryClaimStore, field: str) -> None
     assert_forged(store, forge(sealed, **{field: CHANGES[field](ticket_in(sealed))}))
 
     assert parts_left(store, sealed) == 1
-    assert record_of(store, sealed) is None
+    assert claim_record(store, sealed) is None
     assert claim_check(store).open(sealed).body == STORED_BODY
 
 

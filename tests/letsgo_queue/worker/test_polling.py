@@ -1,4 +1,4 @@
-"""How far ahead of its handlers a worker receives, and how many requests that takes."""
+"""How far ahead of its handlers a worker receives, in how many requests, and how it stops."""
 
 from __future__ import annotations
 
@@ -9,10 +9,28 @@ from typing import Any
 
 import pytest
 
-from letsgo_queue import Client, Delivery, SettingsInvalid, Worker
+from letsgo_queue import (
+    Client,
+    Delivery,
+    LetsGoQueueError,
+    MessageHandled,
+    QueueNotFound,
+    QueueUnavailable,
+    Worker,
+)
 from letsgo_queue.transports.base import ReceivedMessage
 from letsgo_queue.transports.memory import MemoryTransport
-from tests.letsgo_queue.support import order, receive, running, wait_for
+from letsgo_queue.worker import heartbeat, polling
+from tests.letsgo_queue.support import (
+    DEADLINE_SECONDS,
+    Clock,
+    PassingTime,
+    events_of,
+    order,
+    receive,
+    running,
+    wait_for,
+)
 
 
 class Distant(MemoryTransport):
@@ -25,18 +43,12 @@ class Distant(MemoryTransport):
         self._asking = 0
         self._counting = threading.Lock()
 
-    def receive(
-        self, *, max_messages: int, wait_seconds: float, visibility_timeout: int | None
-    ) -> Sequence[ReceivedMessage]:
+    def receive(self, **options: Any) -> Sequence[ReceivedMessage]:
         with self._counting:
             self._asking += 1
             self.most_at_once = max(self.most_at_once, self._asking)
-        time.sleep(0.02)
-        messages = super().receive(
-            max_messages=max_messages,
-            wait_seconds=wait_seconds,
-            visibility_timeout=visibility_timeout,
-        )
+        time.sleep(0.02)  # the distance
+        messages = super().receive(**options)
         with self._counting:
             self._asking -= 1
             self.found.append(len(messages))
@@ -47,134 +59,159 @@ def send(queue: MemoryTransport, count: int, message_type: str = "order:new") ->
     Client(queue).enqueue_many([{**order(n=n), "type": message_type} for n in range(count)])
 
 
-def test_behind_a_slow_handler_nothing_waits() -> None:
-    queue = MemoryTransport()
-    worker = Worker(queue, concurrency=1)
-    left: list[int] = []
+class TestAhead:
+    def test_behind_a_slow_handler_nothing_waits(
+        self, queue: MemoryTransport, time_passes: PassingTime
+    ) -> None:
+        worker = Worker(queue, concurrency=1)
+        left: list[int] = []
 
-    @worker.default
-    def slow(_message: object) -> None:
-        time.sleep(0.2)
-        left.append(len(receive(queue, visibility_timeout=0)))
+        @worker.default
+        def slow(_message: object) -> None:
+            time_passes(0.2)
+            left.append(len(receive(queue, visibility_timeout=0)))
 
-    send(queue, 4)
-    worker.run(burst=True)
+        send(queue, 4)
+        worker.run(burst=True)
 
-    assert left == [3, 2, 1, 0]
+        assert left == [3, 2, 1, 0]
 
+    def test_without_prefetch_nothing_waits_behind_a_quick_one_either(
+        self, queue: MemoryTransport
+    ) -> None:
+        worker = Worker(queue, concurrency=1, prefetch=0)
+        left: list[int] = []
 
-def test_without_prefetch_nothing_waits_behind_a_quick_one_either() -> None:
-    queue = MemoryTransport()
-    worker = Worker(queue, concurrency=1, prefetch=0)
-    left: list[int] = []
+        @worker.default
+        def quick(_message: object) -> None:
+            left.append(len(receive(queue, visibility_timeout=0)))
 
-    @worker.default
-    def quick(_message: object) -> None:
-        left.append(len(receive(queue, visibility_timeout=0)))
+        send(queue, 4)
+        worker.run(burst=True)
 
-    send(queue, 4)
-    worker.run(burst=True)
+        assert left == [3, 2, 1, 0]
 
-    assert left == [3, 2, 1, 0]
+    def test_quick_handlers_do_not_wait_for_the_queue(self) -> None:
+        queue = Distant()
+        worker = Worker(queue, concurrency=4)
+        handled: list[object] = []
+        worker.default(handled.append)
 
+        send(queue, 400)
+        worker.run(burst=True)
 
-def test_quick_handlers_do_not_wait_for_the_queue() -> None:
-    queue = Distant()
-    worker = Worker(queue, concurrency=4)
-    handled: list[object] = []
-    worker.default(handled.append)
+        assert len(handled) == 400
+        assert 1 < queue.most_at_once <= 5
+        full = [found for found in queue.found if found == 10]
+        assert len(full) > 30, queue.found
 
-    send(queue, 400)
-    worker.run(burst=True)
+    def test_requests_are_filled_where_handlers_take_as_long(
+        self, time_passes: PassingTime
+    ) -> None:
+        queue = Distant()
+        worker = Worker(queue, concurrency=4)
+        worker.default(lambda _message: time_passes(0.02))
 
-    assert len(handled) == 400
-    assert 1 < queue.most_at_once <= 5
-    full = [found for found in queue.found if found == 10]
-    assert len(full) > 30, queue.found
+        send(queue, 200)
+        worker.run(burst=True)
 
+        found = [found for found in queue.found if found]
+        assert sum(found) == 200
+        assert len(found) < 200 / 6, queue.found
 
-def test_requests_are_filled_where_handlers_take_as_long() -> None:
-    queue = Distant()
-    worker = Worker(queue, concurrency=4)
-    worker.default(lambda _message: time.sleep(0.02))
-
-    send(queue, 200)
-    worker.run(burst=True)
-
-    found = [found for found in queue.found if found]
-    assert sum(found) == 200
-    assert len(found) < 200 / 6, queue.found
-
-
-def test_an_empty_queue_is_asked_by_one_receiver() -> None:
-    queue = Distant()
-    worker = Worker(queue, wait_seconds=1)
-    handled: list[object] = []
-    worker.default(handled.append)
-    send(queue, 300)
-    with running(worker):
-        wait_for(lambda: len(handled) == 300, "all messages")
-        wait_for(lambda: not any(queue.found[-6:]), "each receiver's last poll, and one more")
-        before = len(queue.found)
-        queue.most_at_once = 0
-        wait_for(lambda: len(queue.found) > before + 2, "three more polls")
-        assert queue.most_at_once == 1
-
-
-def test_what_waits_behind_one_that_turns_out_slow_stays_invisible() -> None:
-    queue = MemoryTransport(visibility_timeout=3)
-    worker = Worker(queue, concurrency=1)
-    counts: list[int] = []
-    seen_by_others: list[int] = []
-
-    @worker.handler("quick")
-    def quick(_message: object, delivery: Delivery) -> None:
-        counts.append(delivery.receive_count)
-
-    @worker.handler("slow")
-    def slow(_message: object) -> None:
-        deadline = time.monotonic() + 7
-        while time.monotonic() < deadline:
-            seen_by_others.append(len(receive(queue, visibility_timeout=0)))
-            time.sleep(0.2)
-
-    send(queue, 30, "quick")
-    send(queue, 1, "slow")
-    send(queue, 10, "quick")
-    worker.run(burst=True)
-
-    assert sum(seen_by_others) == 0, "what waited was received by somebody else"
-    assert counts == [1] * 40
-
-
-def test_what_waits_behind_one_that_turns_out_slow_is_taken_by_others() -> None:
-    queue = MemoryTransport()
-    worker = Worker(queue, concurrency=2, wait_seconds=0)
-    handled: list[object] = []
-    go_on = threading.Event()
-    worker.handler("quick")(handled.append)
-
-    @worker.handler("slow")
-    def slow(_message: object) -> None:
-        go_on.wait(30)
-
-    send(queue, 30, "quick")
-    send(queue, 1, "slow")
-    send(queue, 10, "quick")
-    try:
+    def test_an_empty_queue_is_asked_by_one_receiver(self) -> None:
+        queue = Distant()
+        worker = Worker(queue, wait_seconds=0)
+        handled: list[object] = []
+        worker.default(handled.append)
+        send(queue, 300)
         with running(worker):
-            wait_for(lambda: len(handled) == 40, "those behind the slow one")
-            send(queue, 1, "quick")
-            wait_for(lambda: len(handled) == 41, "one that arrives meanwhile")
+            wait_for(lambda: len(handled) == 300, "all messages")
+            wait_for(lambda: not any(queue.found[-6:]), "each receiver's last poll, and one more")
+            before = len(queue.found)
+            queue.most_at_once = 0
+            wait_for(lambda: len(queue.found) > before + 2, "three more polls")
+            assert queue.most_at_once == 1
+
+
+class TestBehindOneThatTurnsOutSlow:
+    def test_what_waits_stays_invisible(
+        self,
+        queue: MemoryTransport,
+        clock: Clock,
+        time_passes: PassingTime,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(heartbeat, "LOOK_SECONDS", 0.01)
+        worker = Worker(queue, concurrency=1, visibility_timeout=600)
+        events = events_of(worker)
+        counts: list[int] = []
+        seen_by_others: list[ReceivedMessage] = []
+
+        @worker.handler("quick")
+        def quick(_message: object, delivery: Delivery) -> None:
+            counts.append(delivery.receive_count)
+
+        @worker.handler("slow")
+        def slow(_message: object) -> None:
+            wait_for(lambda: len(events) == 30, "those before to be acknowledged")
+            received = [each for each in queue._messages.values() if each.receive_count]
+            assert len(received) > 1, "nothing waits"
+            for _ in range(5):
+                time_passes(400)
+                wait_for(
+                    lambda: all(each.visible_at > clock.now + 300 for each in received),
+                    "all to be extended",
+                )
+                seen_by_others.extend(
+                    message
+                    for message in receive(queue, visibility_timeout=0)
+                    if message.receive_count > 1
+                )
+
+        send(queue, 30, "quick")
+        send(queue, 1, "slow")
+        send(queue, 10, "quick")
+        worker.run(burst=True)
+
+        assert seen_by_others == [], "what waited was received by somebody else"
+        assert len(counts) == 40
+        assert {type(event) for event in events} == {MessageHandled}
+
+    def test_what_waits_is_taken_by_others(self) -> None:
+        queue = MemoryTransport()
+        worker = Worker(queue, concurrency=2, wait_seconds=0)
+        handled: list[object] = []
+        go_on = threading.Event()
+        worker.handler("quick")(handled.append)
+
+        @worker.handler("slow")
+        def slow(_message: object) -> None:
+            go_on.wait(2 * DEADLINE_SECONDS)
+
+        send(queue, 30, "quick")
+        send(queue, 1, "slow")
+        send(queue, 10, "quick")
+        try:
+            with running(worker):
+                wait_for(lambda: len(handled) == 40, "those behind the slow one")
+                send(queue, 1, "quick")
+                wait_for(lambda: len(handled) == 41, "one that arrives meanwhile")
+                go_on.set()
+        finally:
             go_on.set()
-    finally:
-        go_on.set()
 
 
 class TellsOfGivingBack(MemoryTransport):
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock=clock)
+        self.received = 0
         self.given_back = threading.Event()
+
+    def receive(self, **options: Any) -> Sequence[ReceivedMessage]:
+        messages = super().receive(**options)
+        self.received += len(messages)
+        return messages
 
     def change_visibility(self, message: ReceivedMessage, seconds: int) -> None:
         super().change_visibility(message, seconds)
@@ -183,40 +220,48 @@ class TellsOfGivingBack(MemoryTransport):
 
 
 class TestStopping:
-    def start(self, go_on: threading.Event) -> tuple[TellsOfGivingBack, Worker, list[int]]:
+    @pytest.fixture
+    def queue(self, clock: Clock) -> TellsOfGivingBack:
+        return TellsOfGivingBack(clock)
+
+    def start(
+        self, queue: TellsOfGivingBack, time_passes: PassingTime, go_on: threading.Event
+    ) -> tuple[Worker, list[int]]:
         """A worker that is stopped at its twentieth message, with others waiting behind it."""
-        queue = TellsOfGivingBack()
         worker = Worker(queue, concurrency=1, wait_seconds=0)
         handled: list[int] = []
 
         @worker.default
         def handle(message: dict[str, Any]) -> None:
-            time.sleep(0.005)
+            time_passes(0.005)
             handled.append(message["payload"]["n"])
             if len(handled) == 20:
+                wait_for(lambda: queue.received > 20, "others in hand")
                 worker.stop()
-                go_on.wait(30)
+                go_on.wait(2 * DEADLINE_SECONDS)
 
         send(queue, 40)
-        return queue, worker, handled
+        return worker, handled
 
-    def test_what_can_be_begun_soon_is_finished(self) -> None:
+    def test_what_can_be_begun_soon_is_finished(
+        self, queue: TellsOfGivingBack, time_passes: PassingTime
+    ) -> None:
         go_on = threading.Event()
         go_on.set()
-        queue, worker, handled = self.start(go_on)
+        worker, handled = self.start(queue, time_passes, go_on)
 
         worker.run()
 
-        left = []
-        while messages := receive(queue):
-            left += messages
+        left = all_messages(queue)
         assert len(handled) + len(left) == 40
         assert len(handled) > 20
         assert all(message.receive_count == 1 for message in left)
 
-    def test_what_cannot_is_given_back(self) -> None:
+    def test_what_cannot_is_given_back(
+        self, queue: TellsOfGivingBack, time_passes: PassingTime
+    ) -> None:
         go_on = threading.Event()
-        queue, worker, handled = self.start(go_on)
+        worker, handled = self.start(queue, time_passes, go_on)
 
         thread = threading.Thread(target=worker.run)
         thread.start()
@@ -224,12 +269,95 @@ class TestStopping:
         go_on.set()
         thread.join()
 
-        left = []
-        while messages := receive(queue):
-            left += messages
-        assert (len(handled), len(left)) == (20, 20)
+        assert (len(handled), len(all_messages(queue))) == (20, 20)
 
 
-def test_a_negative_prefetch_is_refused() -> None:
-    with pytest.raises(SettingsInvalid, match="prefetch=-1: a worker takes at least 0"):
-        Worker("memory://", prefetch=-1)
+def all_messages(queue: MemoryTransport) -> list[ReceivedMessage]:
+    messages: list[ReceivedMessage] = []
+    while received := receive(queue):
+        messages += received
+    return messages
+
+
+class Flaky(MemoryTransport):
+    """A queue that fails the receives that it is told to."""
+
+    def __init__(self, failures: dict[int, LetsGoQueueError]) -> None:
+        super().__init__()
+        self.failures = failures
+        self.receives = 0
+
+    def receive(self, **options: Any) -> Sequence[ReceivedMessage]:
+        self.receives += 1
+        if error := self.failures.get(self.receives):
+            raise error
+        return super().receive(**options)
+
+
+GONE = QueueUnavailable("the queue does not answer.", retryable=True)
+DENIED = QueueUnavailable("access is denied.", retryable=False)
+
+
+def nothing(message: dict[str, Any]) -> None:
+    """A handler that is content."""
+
+
+class TestWithoutAQueue:
+    @pytest.mark.parametrize(
+        "failures", [{1: GONE}, {2: DENIED}], ids=["gone at first", "denied later"]
+    )
+    def test_tries_again_when_it_is_unavailable(
+        self, failures: dict[int, LetsGoQueueError], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        queue = Flaky(failures)
+        worker = Worker(queue, concurrency=1, wait_seconds=0)
+        events = events_of(worker)
+        worker.default(nothing)
+        with running(worker):
+            wait_for(lambda: queue.receives > max(failures), "another attempt")
+            Client(queue).enqueue(order())
+            wait_for(lambda: events, "the message to be handled")
+
+        assert isinstance(events[0], MessageHandled)
+        (error,) = failures.values()
+        assert f"{error} Trying again in 1 s." in caplog.text
+
+    def test_pauses_longer_each_time(self, caplog: pytest.LogCaptureFixture) -> None:
+        with running(Worker(Flaky({1: GONE, 2: GONE}))):
+            wait_for(lambda: "Trying again in 2 s" in caplog.text, "the second pause")
+
+        assert "Trying again in 1 s" in caplog.text
+
+    def test_stops_at_once_in_a_pause(
+        self, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        longer_than_running_waits = 10.0 * DEADLINE_SECONDS
+        monkeypatch.setattr(polling, "FIRST_PAUSE_SECONDS", longer_than_running_waits)
+        monkeypatch.setattr(polling, "MAX_PAUSE_SECONDS", longer_than_running_waits)
+
+        with running(Worker(Flaky({1: GONE}))):
+            wait_for(lambda: "Trying again in 200 s" in caplog.text, "the pause")
+
+    def test_an_outage_of_many_hours_does_not_end_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(polling, "FIRST_PAUSE_SECONDS", 0.00001)
+        monkeypatch.setattr(polling, "MAX_PAUSE_SECONDS", 0.00001)
+        queue = Flaky(dict.fromkeys(range(1, 1100), GONE))
+        worker = Worker(queue, concurrency=1, wait_seconds=0)
+        events = events_of(worker)
+        worker.default(nothing)
+        Client(queue).enqueue(order())
+
+        with running(worker):
+            wait_for(lambda: events, "the message to be handled")
+
+        assert isinstance(events[0], MessageHandled)
+
+    @pytest.mark.parametrize(
+        "error", [DENIED, QueueNotFound("there is none.")], ids=["denied", "not found"]
+    )
+    def test_raises_when_it_cannot_be_used_at_all(self, error: LetsGoQueueError) -> None:
+        worker = Worker(Flaky({1: error}))
+        worker.default(nothing)
+
+        with pytest.raises(type(error), match=str(error)):
+            worker.run()
