@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -188,14 +189,20 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
                 duration=time.perf_counter() - started,
             )
         )
-        with opened:
-            message.attach(_Claim(opened))
-            message.open(opened.body)
-            token = _handling.set((*_handling.get(), self))
-            try:
-                yield
-            finally:
-                _handling.reset(token)
+        message.open(opened.body)
+        lease = _ClaimLease(opened)
+        if message.lease_id is not None:
+            message.attach(lease)
+        token = _handling.set((*_handling.get(), self))
+        try:
+            yield
+        except BaseException:
+            lease.settle(succeeded=False)
+            raise
+        else:
+            lease.settle(succeeded=True)
+        finally:
+            _handling.reset(token)
 
     def _open(self, message: IncomingMessage) -> Opened | None:
         if message.lease_id is None and (message.sealed or self.opener.once):
@@ -211,20 +218,26 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
         )
 
 
-class _Claim:
-    """The hold on a message's claim, for the worker's heartbeat."""
+class _ClaimLease:
+    """The lease on a message's claim, for the worker's heartbeat. It is settled once."""
 
     def __init__(self, opened: Opened) -> None:
         self._opened = opened
+        self._lock = threading.Lock()
+        self._settled = False
 
     def extend(self, seconds: float) -> None:
-        """Extend the lease with the visibility; where that fails it may only end too early."""
-        try:
-            if not self._opened.extend(seconds):
-                logger.warning("claim %s: another delivery has it", self._opened.claim_id)
-        except ClaimStoreError as error:
-            logger.warning("claim %s: its lease was not extended: %s", self._opened.claim_id, error)
+        """Extend the lease with the visibility."""
+        if not self._opened.extend(seconds):
+            logger.warning("claim %s: another delivery has it", self._opened.claim_id)
 
     def release(self) -> None:
         """Have the claim back, though the handler still runs."""
-        self._opened.settle(succeeded=False)
+        self.settle(succeeded=False)
+
+    def settle(self, *, succeeded: bool) -> None:
+        """Complete the claim, or release it, if nobody did."""
+        with self._lock:
+            settled, self._settled = self._settled, True
+        if not settled:
+            self._opened.settle(succeeded=succeeded)

@@ -136,10 +136,10 @@ class Visit:
                     "SentTimestamp",
                 ],
             )
-        invisible_until = time.monotonic() + self._visibility_timeout
+        received_at = time.monotonic()
         ours = []
         for found in answer.get("Messages", []):
-            letter = from_sqs(found, invisible_until)
+            letter = from_sqs(found, received_at, self._visibility_timeout)
             self._held[letter.message_id] = letter
             # SQS does not say where a letter came from that a worker sent here.
             source = found.get("Attributes", {}).get("DeadLetterQueueSourceArn", self._source)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any
 
 from letsgo_queue.aws_lambda.batches import Batch, BatchResponse, Invocation
@@ -28,6 +29,8 @@ class LambdaQueue:
     Everything else is asked of the queue itself, which is opened only then.
     """
 
+    seconds_to_prove_empty = 0
+
     def __init__(self, record: SqsRecord, open_queue: Callable[[str], Transport]) -> None:
         """Name the queue.
 
@@ -39,6 +42,10 @@ class LambdaQueue:
         self.fifo = record.is_fifo
         self._is_known = record.queue_url is not None
         self._open_queue = open_queue
+
+    def max_receives(self) -> int | None:
+        """See `Transport`."""
+        return self._open().max_receives()
 
     def content_based_deduplication(self) -> bool:
         """See `Transport`."""
@@ -143,8 +150,13 @@ class LambdaEvents:
         self._prepare(queue.url)
         invocation = Invocation(context)
         lines = batch.lines()
+        variables = copy_context()  # those of this thread
+
+        def run(line: Sequence[SqsRecord]) -> None:
+            variables.copy().run(self._run, line, queue, batch, invocation)
+
         with ThreadPoolExecutor(min(self._concurrency, len(lines)), "letsgo-lambda") as pool:
-            for done in pool.map(lambda line: self._run(line, queue, batch, invocation), lines):
+            for done in pool.map(run, lines):
                 del done  # raises what a thread raised
         return batch.response()
 

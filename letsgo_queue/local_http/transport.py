@@ -68,6 +68,7 @@ class LocalHttpTransport:
     """A worker in LetsGo's local mode, reached by HTTP; one can only send to it."""
 
     fifo = False
+    seconds_to_prove_empty = 0
 
     def __init__(self, url: str, *, region: str = DEFAULT_REGION) -> None:
         """Name the worker; nothing is asked of it yet.
@@ -96,6 +97,9 @@ class LocalHttpTransport:
         self._region = region
         self._sender = f"letsgo:local:{os.environ.get('USER') or 'unknown'}"
         self._warned_of_delay = False
+
+    def max_receives(self) -> None:
+        """There is no queue."""
 
     def content_based_deduplication(self) -> bool:
         """No: there is no queue that could deduplicate."""

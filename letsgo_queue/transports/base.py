@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
@@ -83,6 +84,7 @@ class ReceivedMessage:
         sent_at: When it was sent (seconds since 1970).
         invisible_until: When it can be received again (on the monotonic clock); None if unknown.
         group_id: Message group, if it has one.
+        received_at: When the queue gave it out (on the monotonic clock).
     """
 
     message_id: str
@@ -93,12 +95,20 @@ class ReceivedMessage:
     sent_at: float
     invisible_until: float | None = None
     group_id: str | None = None
+    received_at: float = field(default_factory=time.monotonic)
 
 
 Sent: TypeAlias = (
     str | MessageTooLarge | SendFailed | SendUncertain | QueueNotFound | QueueUnavailable
 )
 """What became of one message of a batch: its id, or why it was not sent."""
+
+
+class DeliveryEnded(QueueUnavailable):
+    """The delivery is no longer ours: the message was acknowledged, or received again."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, retryable=False)
 
 
 class Transport(Protocol):
@@ -112,6 +122,15 @@ class Transport(Protocol):
     @property
     def fifo(self) -> bool:
         """Whether the queue is FIFO; known without asking it."""
+        ...
+
+    @property
+    def seconds_to_prove_empty(self) -> int:
+        """How long a poll must wait, so that finding nothing proves that nothing is there."""
+        ...
+
+    def max_receives(self) -> int | None:
+        """After how many receives the queue gives a message up; None for never, or unknown."""
         ...
 
     def content_based_deduplication(self) -> bool:
@@ -205,7 +224,8 @@ class Transport(Protocol):
         """Keep a delivery invisible for `seconds` from now; 0 makes it visible at once.
 
         Raises:
-            QueueUnavailable: The queue could not be told, or the delivery is no longer ours.
+            DeliveryEnded: It is no longer ours.
+            QueueUnavailable: The queue could not be told.
         """
         ...
 
@@ -214,7 +234,7 @@ class Transport(Protocol):
     ) -> Sequence[LetsGoQueueError | None]:
         """Keep up to ten deliveries invisible, each for its seconds from now.
 
-        For the heartbeat: it asks again where this fails, so this gives up within a few seconds.
+        Whoever calls asks again where this fails, so it gives up within a few seconds.
 
         Returns:
             For each one None, or why not: see `change_visibility`.

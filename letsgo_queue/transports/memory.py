@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from letsgo_queue.attributes import spell_out
-from letsgo_queue.errors import LetsGoQueueError, MessageTooLarge, QueueUnavailable
+from letsgo_queue.errors import LetsGoQueueError, MessageTooLarge
 from letsgo_queue.transports.base import (
     MAX_MESSAGE_BYTES,
+    DeliveryEnded,
     OutgoingMessage,
     ReceivedMessage,
     Sent,
@@ -23,6 +24,8 @@ from letsgo_queue.transports.base import (
 
 DEFAULT_VISIBILITY_TIMEOUT = 30
 """Seconds, as SQS has it for a new queue."""
+
+MAX_WAIT_SECONDS = 0.5
 
 
 @dataclass(slots=True)
@@ -38,6 +41,7 @@ class MemoryTransport:
     """A queue in the memory of one process."""
 
     fifo = False
+    seconds_to_prove_empty = 0
 
     def __init__(
         self,
@@ -62,6 +66,9 @@ class MemoryTransport:
         self._messages: dict[str, _Stored] = {}
         self._changed = threading.Condition()
         self.dead_letters: list[ReceivedMessage] = []
+
+    def max_receives(self) -> None:
+        """It gives no message up."""
 
     def content_based_deduplication(self) -> bool:
         """No: this queue is not FIFO."""
@@ -94,9 +101,9 @@ class MemoryTransport:
     def receive(
         self, *, max_messages: int, wait_seconds: float, visibility_timeout: int | None
     ) -> Sequence[ReceivedMessage]:
-        """Take messages; waits at most a second, so that a worker can stop."""
+        """Take messages; waits at most half a second, so that a worker can stop."""
         timeout = self._visibility_timeout if visibility_timeout is None else visibility_timeout
-        deadline = time.monotonic() + min(wait_seconds, 1.0)
+        deadline = time.monotonic() + min(wait_seconds, MAX_WAIT_SECONDS)
         with self._changed:
             while not (visible := self._visible(max_messages)):
                 remaining = deadline - time.monotonic()
@@ -133,10 +140,9 @@ class MemoryTransport:
         """Keep a delivery invisible for `seconds` from now; see `Transport`."""
         with self._changed:
             if not self._is_current(message):
-                raise QueueUnavailable(
+                raise DeliveryEnded(
                     f"message {message.message_id}: this delivery has ended; the message was "
-                    "acknowledged or received again.",
-                    retryable=False,
+                    "acknowledged or received again."
                 )
             self._messages[message.message_id].visible_at = self._clock() + seconds
             self._changed.notify()

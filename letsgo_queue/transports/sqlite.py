@@ -17,9 +17,10 @@ import uuid
 from collections.abc import Callable, Sequence
 
 from letsgo_queue.attributes import spell_out
-from letsgo_queue.errors import LetsGoQueueError, QueueUnavailable, SendFailed
+from letsgo_queue.errors import LetsGoQueueError, SendFailed
 from letsgo_queue.sqlite import is_retryable
 from letsgo_queue.transports.base import (
+    DeliveryEnded,
     OutgoingMessage,
     ReceivedMessage,
     Sent,
@@ -35,6 +36,7 @@ from letsgo_queue.transports.sqlite_file import (
 
 logger = logging.getLogger(__name__)
 
+MAX_WAIT_SECONDS = 0.5
 POLL_SECONDS = 0.05
 """How often a waiting receive looks: a file cannot notify another process."""
 
@@ -43,6 +45,7 @@ class SqliteTransport:
     """A queue in a SQLite file; the file is made when the queue is first used."""
 
     fifo = False
+    seconds_to_prove_empty = 0
 
     def __init__(self, url: str, *, clock: Callable[[], float] = time.time) -> None:
         """Name the file; nothing is opened yet.
@@ -61,6 +64,10 @@ class SqliteTransport:
     def url(self) -> str:
         """The URL that names the queue."""
         return self._file.url
+
+    def max_receives(self) -> int:
+        """After how many receives a message is a dead letter."""
+        return self._file.options.max_receive_count
 
     def content_based_deduplication(self) -> bool:
         """No: this queue is not FIFO."""
@@ -139,10 +146,10 @@ class SqliteTransport:
     def receive(
         self, *, max_messages: int, wait_seconds: float, visibility_timeout: int | None
     ) -> Sequence[ReceivedMessage]:
-        """Take messages; waits at most a second, so that a worker can stop."""
+        """Take messages; waits at most half a second, so that a worker can stop."""
         if visibility_timeout is None:
             visibility_timeout = self._file.options.visibility_timeout
-        deadline = time.monotonic() + min(wait_seconds, 1.0)
+        deadline = time.monotonic() + min(wait_seconds, MAX_WAIT_SECONDS)
         with self._file.available("no message could be received"):
             while True:
                 if self._anything_visible() and (
@@ -281,9 +288,8 @@ class SqliteTransport:
         )
 
 
-def _ended(message: ReceivedMessage) -> QueueUnavailable:
-    return QueueUnavailable(
+def _ended(message: ReceivedMessage) -> DeliveryEnded:
+    return DeliveryEnded(
         f"message {message.message_id}: this delivery has ended; the message was acknowledged or "
-        "received again.",
-        retryable=False,
+        "received again."
     )

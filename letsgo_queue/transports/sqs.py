@@ -8,7 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Literal, NotRequired, TypedDict, cast
 
 from botocore.exceptions import (
@@ -29,6 +29,7 @@ from letsgo_queue.errors import (
 from letsgo_queue.transports.base import (
     ANY_QUEUE_BYTES,
     MAX_MESSAGE_BYTES,
+    DeliveryEnded,
     OutgoingMessage,
     ReceivedMessage,
     Sent,
@@ -36,6 +37,7 @@ from letsgo_queue.transports.base import (
     with_reason,
 )
 from letsgo_queue.transports.sqs_client import (
+    DELIVERY_ENDED,
     DENIED,
     NO_SUCH_QUEUE,
     RETRYABLE_STATUS,
@@ -47,6 +49,7 @@ from letsgo_queue.transports.sqs_client import (
     neighbour_url,
     unavailable,
 )
+from letsgo_queue.transports.sqs_clock import ServerClock
 
 if TYPE_CHECKING:
     from botocore.awsrequest import AWSResponse
@@ -98,6 +101,9 @@ class _Send(threading.local):
 class SqsTransport:
     """An SQS queue."""
 
+    seconds_to_prove_empty = 1
+    """A short poll asks only some of SQS's servers."""
+
     def __init__(
         self,
         url: str,
@@ -118,12 +124,13 @@ class SqsTransport:
         self.url = url
         self.fifo = url.endswith(".fifo")  # as SQS requires of their names, and of no others
         self._client = client or make_client(url, region, session)
-        # Made when the heartbeat first needs it. One given in code serves for all.
+        # Made when a worker first needs it. One given in code serves for all.
         self._make_quick_client = partial(make_client, url, region, session, quick=True)
         self._quick: SQSClient | None = client
         self._attributes: Mapping[str, str] | None = None
         self._dead_letters: SqsTransport | None = None
         self._asking = threading.Lock()
+        self._clock = ServerClock()
         self._send = _Send()
         for operation in ("SendMessage", "SendMessageBatch"):
             self._client.meta.events.register(f"needs-retry.sqs.{operation}", self._after_attempt)
@@ -160,6 +167,24 @@ class SqsTransport:
             f"{len(matching)} queues named {LETSGO_PREFIX}* instead of one. Found: {found}. "
             "Set LETSGO_QUEUE_URL or LETSGO_DEPLOYMENT."
         )
+
+    def max_receives(self) -> int | None:
+        """The maxReceiveCount of the queue's redrive policy, if it has one and may be asked."""
+        policy = self._queue_attributes().get("RedrivePolicy")
+        return None if policy is None else int(json.loads(policy)["maxReceiveCount"])
+
+    @cached_property
+    def _visibility_timeout(self) -> int:
+        """Seconds: the queue's own, where a worker can work with that."""
+        own = self._queue_attributes().get("VisibilityTimeout")
+        if own == "0":
+            logger.warning(
+                "queue %s has a visibility timeout of 0: each message would come again at once. "
+                "Asking for %d s instead; give the queue, or the worker, a visibility timeout.",
+                self.url,
+                DEFAULT_VISIBILITY_TIMEOUT,
+            )
+        return int(own or 0) or DEFAULT_VISIBILITY_TIMEOUT
 
     def content_based_deduplication(self) -> bool:
         """Whether the queue deduplicates by content; see `Transport`."""
@@ -215,8 +240,7 @@ class SqsTransport:
     ) -> Sequence[ReceivedMessage]:
         """ReceiveMessage with long polling; see `Transport.receive`."""
         if visibility_timeout is None:
-            own = self._queue_attributes().get("VisibilityTimeout")
-            visibility_timeout = DEFAULT_VISIBILITY_TIMEOUT if own is None else int(own)
+            visibility_timeout = self._visibility_timeout
         request: ReceiveMessageRequestTypeDef = {
             "QueueUrl": self.url,
             "MaxNumberOfMessages": max_messages,
@@ -229,13 +253,21 @@ class SqsTransport:
             ],
             "VisibilityTimeout": visibility_timeout,
         }
+        asked = time.monotonic()
         try:
             answer = self._client.receive_message(**request)
         except (ClientError, BotoCoreError) as error:
             raise self._unavailable("no message could be received", error) from error
         # Counted from the answer: long polling hands out a message when it arrives.
-        invisible_until = time.monotonic() + visibility_timeout
-        return [from_sqs(message, invisible_until) for message in answer.get("Messages", [])]
+        received_at = self._clock.answered_at(
+            answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date"),
+            asked=asked,
+            arrived=time.monotonic(),
+        )
+        return [
+            from_sqs(message, received_at, visibility_timeout)
+            for message in answer.get("Messages", [])
+        ]
 
     def delete(self, message: ReceivedMessage) -> None:
         """DeleteMessage; see `Transport.delete`."""
@@ -252,10 +284,16 @@ class SqsTransport:
             {"Id": str(position), "ReceiptHandle": message.receipt_handle}
             for position, message in enumerate(messages)
         ]
-        try:
-            answer = self._client.delete_message_batch(QueueUrl=self.url, Entries=entries)
-        except (ClientError, BotoCoreError) as error:
-            return [self._unavailable(_not_acknowledged(message), error) for message in messages]
+        for pause in (*BATCH_PAUSES_SECONDS, None):
+            try:
+                answer = self._quick_client().delete_message_batch(
+                    QueueUrl=self.url, Entries=entries
+                )
+                break
+            except (ClientError, BotoCoreError) as error:
+                if pause is None or not is_retryable(error):
+                    return [self._unavailable(_not_acknowledged(each), error) for each in messages]
+                time.sleep(pause)
         failed = {int(entry["Id"]): entry for entry in answer.get("Failed", [])}
         return [
             QueueUnavailable(
@@ -327,6 +365,8 @@ class SqsTransport:
                 VisibilityTimeout=seconds,
             )
         except (ClientError, BotoCoreError) as error:
+            if isinstance(error, ClientError) and error_code(error) in DELIVERY_ENDED:
+                raise self._ended(message, explain(error)) from error
             raise self._unavailable(
                 f"message {message.message_id} was not extended", error
             ) from error
@@ -356,13 +396,7 @@ class SqsTransport:
             ]
         failed = {int(entry["Id"]): entry for entry in answer.get("Failed", [])}
         return [
-            QueueUnavailable(
-                f"queue {self.url}: message {message.message_id} was not extended: "
-                f"{_explain_entry(failed[at])}.",
-                retryable=not failed[at]["SenderFault"],
-            )
-            if at in failed
-            else None
+            self._not_extended(message, failed[at]) if at in failed else None
             for at, (message, _) in enumerate(changes)
         ]
 
@@ -371,6 +405,22 @@ class SqsTransport:
         self._client.close()
         if self._quick is not None:
             self._quick.close()
+
+    def _not_extended(
+        self, message: ReceivedMessage, entry: BatchResultErrorEntryTypeDef
+    ) -> QueueUnavailable:
+        if entry["Code"] in DELIVERY_ENDED:
+            return self._ended(message, _explain_entry(entry))
+        return QueueUnavailable(
+            f"queue {self.url}: message {message.message_id} was not extended: "
+            f"{_explain_entry(entry)}.",
+            retryable=not entry["SenderFault"],
+        )
+
+    def _ended(self, message: ReceivedMessage, why: str) -> DeliveryEnded:
+        return DeliveryEnded(
+            f"queue {self.url}: message {message.message_id} was not extended: {why}."
+        )
 
     def _quick_client(self) -> SQSClient:
         with self._asking:
@@ -542,12 +592,15 @@ def _to_sqs(
     }
 
 
-def from_sqs(message: MessageTypeDef, invisible_until: float) -> ReceivedMessage:
+def from_sqs(
+    message: MessageTypeDef, received_at: float, visibility_timeout: float
+) -> ReceivedMessage:
     """A message as SQS answers ReceiveMessage.
 
     Args:
         message: It, with its system attributes.
-        invisible_until: When it can be received again (on the monotonic clock).
+        received_at: When SQS gave it out (on the monotonic clock).
+        visibility_timeout: Seconds from then until it can be received again.
     """
     system = message.get("Attributes", {})
     return ReceivedMessage(
@@ -559,8 +612,9 @@ def from_sqs(message: MessageTypeDef, invisible_until: float) -> ReceivedMessage
         },
         receive_count=int(system.get("ApproximateReceiveCount", "1")),
         sent_at=int(system.get("SentTimestamp", "0")) / 1000,
-        invisible_until=invisible_until,
+        invisible_until=received_at + visibility_timeout,
         group_id=system.get("MessageGroupId"),
+        received_at=received_at,
     )
 
 

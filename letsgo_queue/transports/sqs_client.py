@@ -10,7 +10,12 @@ from urllib.parse import urlsplit
 
 import boto3.session
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    HTTPClientError,
+)
 from botocore.exceptions import ConnectionError as BotocoreConnectionError
 
 from letsgo_queue.aws_client import make_client as make_aws_client
@@ -38,6 +43,25 @@ NO_SUCH_QUEUE = {
 DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError"}
 RETRYABLE_STATUS = 500
 
+PASSING = {
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidClientTokenId",
+    "OverLimit",
+    "RequestExpired",
+    "SignatureDoesNotMatch",
+    "UnrecognizedClientException",
+}
+"""Refusals that pass: credentials are renewed, and messages in flight become fewer."""
+
+DELIVERY_ENDED = {
+    "AWS.SimpleQueueService.MessageNotInflight",
+    "InvalidParameterValue",
+    "MessageNotInflight",
+    "ReceiptHandleIsInvalid",
+}
+"""What SQS calls it when a message was received again, or deleted, since a delivery of it.
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html"""
 
 QUICK_CONNECT_TIMEOUT_SECONDS = 2
 QUICK_READ_TIMEOUT_SECONDS = 3
@@ -123,8 +147,9 @@ def _status(error: ClientError) -> int:
 def is_retryable(error: ClientError | BotoCoreError) -> bool:
     """Whether the same request may succeed later: no answer, throttled, or trouble at SQS."""
     if isinstance(error, ClientError):
-        return _status(error) >= RETRYABLE_STATUS or "Throttl" in error_code(error)
-    return isinstance(error, HTTPClientError | BotocoreConnectionError)
+        code = error_code(error)
+        return _status(error) >= RETRYABLE_STATUS or "Throttl" in code or code in PASSING
+    return isinstance(error, HTTPClientError | BotocoreConnectionError | CredentialRetrievalError)
 
 
 def explain(error: ClientError | BotoCoreError) -> str:

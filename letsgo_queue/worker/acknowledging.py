@@ -7,21 +7,22 @@ threads send full ones.
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from letsgo_queue.errors import LetsGoError, QueueUnavailable
 from letsgo_queue.transports.base import MAX_BATCH, Transport
 from letsgo_queue.worker.delivery import IncomingMessage
+from letsgo_queue.worker.log import get_logger
 from letsgo_queue.worker.parts import Parts
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
-Acknowledged: TypeAlias = Callable[[IncomingMessage, LetsGoError | None], None]
-"""Called with a message, and with None or why it could not be acknowledged."""
+Acknowledged: TypeAlias = Callable[[Sequence[IncomingMessage], Sequence[LetsGoError | None]], None]
+"""Called with messages, and for each with None or why it could not be acknowledged."""
 
 MAX_THREADS = 5
 
@@ -34,13 +35,13 @@ class Acknowledger:
 
         Args:
             transport: The queue.
-            done: Called after each message.
+            done: Called after each request; must not raise.
             parts: Starts the threads, and watches them.
         """
         self._transport = transport
         self._done = done
         self._parts = parts
-        self._waiting: list[IncomingMessage] = []
+        self._waiting: deque[IncomingMessage] = deque()
         self._changed = threading.Condition()
         self._threads = 0
         self._busy = 0
@@ -50,52 +51,59 @@ class Acknowledger:
         """Acknowledge a message soon."""
         with self._changed:
             self._waiting.append(message)
-            waiting = len(self._waiting)
-            if waiting == 1 and self._busy < self._threads:
-                self._changed.notify()
-            elif self._busy == self._threads and (
-                self._threads == 0 or (waiting >= MAX_BATCH and self._threads < MAX_THREADS)
-            ):
-                self._threads += 1
-                self._parts.start(f"acknowledge-{self._threads}", self._run)
+            self._start_thread()
+            # The first thread waits for any, and the others for a full request.
+            if len(self._waiting) in {1, MAX_BATCH}:
+                self._changed.notify_all()
 
-    def close(self, seconds: float) -> None:
-        """Acknowledge the messages that wait, for so many seconds at most, and end the threads."""
-        deadline = time.monotonic() + seconds
+    def close(self, deadline: float) -> None:
+        """Acknowledge the messages that wait, and end the threads.
+
+        Args:
+            deadline: When to give up (on the monotonic clock).
+        """
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-            while self._waiting or self._busy:
+            while (self._waiting or self._busy) and not self._parts.broken:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     break
                 self._changed.wait(left)
-            rest, self._waiting = self._waiting, []
-        for message in rest:
+        if self._parts.broken:  # there may be no thread
+            self._run(1)
+        for message in self._waiting:
             logger.warning(
                 "message %s was handled and could not be acknowledged in time: expect it a second "
                 "time.",
                 message.message_id,
             )
 
-    def _run(self) -> None:
-        while batch := self._next_batch():
+    def _start_thread(self) -> None:
+        """Start the first thread, or one more where all are busy and a request could be filled."""
+        full = len(self._waiting) >= MAX_BATCH
+        if self._threads == 0 or (full and self._busy == self._threads < MAX_THREADS):
+            least = MAX_BATCH if self._threads else 1
+            self._threads += 1
+            self._parts.start(f"acknowledge-{self._threads}", lambda: self._run(least))
+
+    def _run(self, least: int) -> None:
+        while batch := self._next_batch(least):
             try:
-                for message, error in zip(batch, self._acknowledge(batch), strict=True):
-                    self._done(message, error)
+                self._done(batch, self._acknowledge(batch))
             finally:
                 with self._changed:
                     self._busy -= 1
                     self._changed.notify_all()
 
-    def _next_batch(self) -> list[IncomingMessage]:
-        """The next messages, as soon as there are any; none at the end."""
+    def _next_batch(self, least: int) -> list[IncomingMessage]:
+        """The next messages, as soon as there are enough; none at the end."""
         with self._changed:
-            while not self._waiting and not self._closed:
+            while len(self._waiting) < least and not self._closed:
                 self._changed.wait()
-            batch = self._waiting[:MAX_BATCH]
-            del self._waiting[:MAX_BATCH]
+            batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_BATCH))]
             self._busy += bool(batch)
+            self._start_thread()  # there may be enough for one more
             return batch
 
     def _acknowledge(self, batch: Sequence[IncomingMessage]) -> Sequence[LetsGoError | None]:

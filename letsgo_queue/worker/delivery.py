@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextvars import Context, copy_context
+from contextvars import copy_context
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol, TypedDict
 
@@ -15,10 +15,13 @@ from letsgo_queue.envelope import is_sealed, type_of
 from letsgo_queue.errors import LetsGoError, MessageInvalid, QueueUnavailable
 from letsgo_queue.events import Event
 from letsgo_queue.transports.base import MAX_VISIBILITY_SECONDS, ReceivedMessage, Transport
+from letsgo_queue.worker.log import get_logger
 from letsgo_queue.worker.retries import RetryPolicy, doubled
 
 if TYPE_CHECKING:
     from letsgo_queue.worker.handler import Handler
+
+logger = get_logger(__name__)
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
@@ -28,11 +31,19 @@ RECEIVE_SECONDS = 1.0
 """How long a message may have been on its way from the queue to the worker."""
 
 
-class Hold(Protocol):
-    """What a middleware holds for as long as a message is in hand: a claim, say."""
+EXTENSION_SECONDS = 10.0
+"""How long an extension is under way at most."""
+
+
+class Lease(Protocol):
+    """What a middleware leases for as long as a message is in hand: a claim, say."""
 
     def extend(self, seconds: float) -> object:
-        """Hold it for so many seconds from now."""
+        """Have it for so many seconds from now.
+
+        Raises:
+            LetsGoError: That failed; the worker tries again.
+        """
         ...
 
     def release(self) -> object:
@@ -67,14 +78,15 @@ class IncomingMessage:
         rejected: Whether it was moved to the dead-letter queue.
         handler: The handler of its type; None until it is found.
         refusal: Why it cannot be handled, if that is known before it is run.
-        context: The context variables that middleware and handler share.
+        context: The context variables that its middleware and its handler share.
         lambda_context: AWS Lambda's context; None elsewhere.
-        holds: What middleware holds for it.
+        leases: What middleware has leased for it.
         lease_id: What a claim check holds its claim with; the same for each try to open it.
         arrived: When it arrived (on the monotonic clock).
         invisible_until: When it can be received again (on the monotonic clock); None if unknown.
-        visibility_timeout: Seconds that the heartbeat extends it by.
+        visibility_timeout: Seconds that the heartbeat extends it by; 0 if unknown.
         extension_due: When the heartbeat extends it next (on the monotonic clock).
+        leases_due: When the heartbeat extends its leases next.
         is_over: Whether it is settled, so that nobody extends it any more.
         lock: Held while its visibility changes.
     """
@@ -89,11 +101,12 @@ class IncomingMessage:
         "extension_due",
         "handler",
         "handler_started",
-        "holds",
         "invisible_until",
         "is_over",
         "lambda_context",
         "lease_id",
+        "leases",
+        "leases_due",
         "lock",
         "policy",
         "received",
@@ -134,12 +147,13 @@ class IncomingMessage:
         self.rejected = False
         self.handler: Handler | None = None
         self.refusal: LetsGoError | None = None
-        self.context: Context = copy_context()
+        self.context = copy_context()
         self.lambda_context = lambda_context
-        self.holds: tuple[Hold, ...] = ()
-        self.invisible_until = received.invisible_until
-        self.visibility_timeout = 0.0
-        self.extension_due = math.inf
+        self.leases: tuple[Lease, ...] = ()
+        self.leases_due = math.inf
+        self.invisible_until = until = received.invisible_until
+        self.visibility_timeout = 0.0 if until is None else max(until - received.received_at, 0.0)
+        self.extension_due = math.inf if until is None else until - self.visibility_timeout / 2
         self.lease_id: str | None = None
         self.arrived = time.monotonic()
         self.is_over = False
@@ -206,14 +220,25 @@ class IncomingMessage:
             "duration": self.seconds_in_hand,
         }
 
-    def attach(self, hold: Hold) -> None:
-        """Extend `hold` whenever the message is kept invisible, and release it with the message."""
-        self.holds = (*self.holds, hold)
+    def attach(self, lease: Lease) -> None:
+        """Extend a lease for as long as the message is in hand; it ends with the message now."""
+        self.leases = (*self.leases, lease)
+        if self.seconds_invisible is not None:
+            self.leases_due = time.monotonic() + self.seconds_invisible / 2
 
-    def extend_holds(self, seconds: float) -> None:
-        """Extend what middleware holds."""
-        for hold in self.holds:
-            hold.extend(seconds)
+    def extend_leases(self, seconds: float) -> None:
+        """Extend what middleware has leased.
+
+        Raises:
+            LetsGoError: That failed.
+        """
+        for lease in self.leases:
+            lease.extend(seconds)
+
+    def release_leases(self) -> None:
+        """Let go what middleware has leased."""
+        for lease in self.leases:
+            lease.release()
 
     def extended(self, until: float) -> None:
         """Note that it is invisible until then (on the monotonic clock)."""
@@ -226,8 +251,8 @@ class IncomingMessage:
 
         SQS allows 12 hours, which it counts from the receive.
         """
-        in_hand = self.seconds_in_hand + RECEIVE_SECONDS
-        return max(math.floor(MAX_VISIBILITY_SECONDS - in_hand), 0)
+        passed = time.monotonic() - self.received.received_at + RECEIVE_SECONDS
+        return max(math.floor(MAX_VISIBILITY_SECONDS - passed), 0)
 
     def extend(self, seconds: float) -> int:
         """Keep it invisible for `seconds` from now, as far as SQS allows, and tell who follows.
@@ -248,17 +273,23 @@ class IncomingMessage:
             asked = time.monotonic()  # the queue counts from a moment later
             self.transport.change_visibility(self.received, granted)
             self.extended(asked + granted)
-        self.extend_holds(granted)
+        try:
+            self.extend_leases(granted)
+        except LetsGoError as error:
+            logger.warning("message %s: its lease was not extended: %s", self.message_id, error)
         return granted
 
-    def end(self) -> None:
+    def end(self, *, wait: float = EXTENSION_SECONDS) -> None:
         """Let nobody extend it any more.
 
-        An extension that is under way ends first: after this one it would hide a message that is to
-        come again.
+        Args:
+            wait: Seconds to wait for an extension that is under way: it might hide a message that
+                is to come again.
         """
-        with self.lock:
-            self.is_over = True
+        locked = not self.is_over and self.lock.acquire(timeout=wait)
+        self.is_over = True
+        if locked:
+            self.lock.release()
 
     def next_try(self, error: LetsGoError) -> float | None:
         """Seconds to hold it before it is tried again; None where it fails for `error` now.
@@ -274,7 +305,7 @@ class IncomingMessage:
             return None
         self._tries += 1
         self.body = self.received.body
-        self.holds = ()
+        self.leases = ()
         return pause
 
 

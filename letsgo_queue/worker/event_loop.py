@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Awaitable, Callable
 
-logger = logging.getLogger(__name__)
+from letsgo_queue.worker.log import get_logger
+
+logger = get_logger(__name__)
+
+STOP_SECONDS = 2.0
+"""How long a loop that stops waits for the tasks that it cancels."""
 
 
 class EventLoopThread:
@@ -42,7 +46,10 @@ class EventLoopThread:
             self._running.loop.call_soon_threadsafe(function, *arguments)
 
     def stop(self) -> None:
-        """Cancel what still runs, close the loop, and end its thread."""
+        """Cancel what still runs, close the loop, and end its thread.
+
+        A task that will not be cancelled is left behind, with its thread.
+        """
         with self._lock:
             if self._running is not None:
                 self._running.stop()
@@ -63,15 +70,18 @@ class _Running:
 
     def stop(self) -> None:
         self.loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join()
+        self._thread.join(STOP_SECONDS)
+        if self._thread.is_alive():
+            logger.warning("the event loop is left behind: a handler does not end")
 
     def _run(self) -> None:
         with self._runner:
             while not self._stopping.is_set():
                 try:
                     self._runner.run(self._stopping.wait())
-                except (SystemExit, KeyboardInterrupt):
-                    # A task that a handler started, and did not await: asyncio ends the loop.
+                except BaseException:
+                    # A task that a handler started, and did not await: asyncio ends the loop for
+                    # SystemExit and KeyboardInterrupt.
                     logger.exception("a task of an async handler tried to end the worker")
 
 

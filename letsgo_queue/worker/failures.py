@@ -12,14 +12,14 @@ what attempts are counted by.
 
 from __future__ import annotations
 
-import logging
 import math
 
 from letsgo_queue.errors import LetsGoError, Reject, Retry
 from letsgo_queue.events import MessageFailed, MessageRejected
 from letsgo_queue.worker.delivery import IncomingMessage
+from letsgo_queue.worker.log import get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 def settle_failure(

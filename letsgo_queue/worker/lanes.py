@@ -13,7 +13,11 @@ from letsgo_queue.worker.delivery import IncomingMessage
 
 
 class Lanes:
-    """Says which messages may begin. Not safe to share between threads: its user has a lock."""
+    """Says which messages may begin. Not safe to share between threads: its user has a lock.
+
+    Attributes:
+        waiting: How many messages may not begin yet.
+    """
 
     def __init__(self, *, fifo: bool) -> None:
         """Begin with nothing in hand.
@@ -23,6 +27,7 @@ class Lanes:
         """
         self._fifo = fifo
         self._groups: dict[str | None, deque[IncomingMessage]] = {}
+        self.waiting = 0
 
     def enter(self, messages: Sequence[IncomingMessage]) -> Sequence[IncomingMessage]:
         """Take messages in hand; those that may begin now."""
@@ -36,6 +41,7 @@ class Lanes:
                 ready.append(message)
             else:
                 group.append(message)
+        self.waiting += len(messages) - len(ready)
         return ready
 
     def leave(self, message: IncomingMessage) -> Sequence[IncomingMessage]:
@@ -44,17 +50,23 @@ class Lanes:
             return ()
         group = self._groups[message.received.group_id]
         if group:
+            self.waiting -= 1
             return (group.popleft(),)
         del self._groups[message.received.group_id]
         return ()
 
     def fail(self, message: IncomingMessage) -> Sequence[IncomingMessage]:
         """A message was not handled; those that must not begin any more."""
-        return tuple(self._groups.pop(message.received.group_id)) if self._fifo else ()
+        if not self._fifo:
+            return ()
+        rest = self._groups.pop(message.received.group_id)
+        self.waiting -= len(rest)
+        return tuple(rest)
 
     def clear(self) -> Sequence[IncomingMessage]:
         """Let nothing begin any more; those that had to wait for another of their group."""
         waiting = [message for group in self._groups.values() for message in group]
         for group in self._groups.values():
             group.clear()
+        self.waiting = 0
         return waiting

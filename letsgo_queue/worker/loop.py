@@ -11,50 +11,64 @@ since each request costs. How many messages may wait follows from how many were 
 
 from __future__ import annotations
 
-import logging
+import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
+from functools import partial
 from heapq import heappop, heappush
 from itertools import count
 
-from letsgo_queue.errors import LetsGoError
+from letsgo_queue.errors import LetsGoError, QueueUnavailable
 from letsgo_queue.transports.base import MAX_BATCH, ReceivedMessage, Transport
 from letsgo_queue.worker.acknowledging import Acknowledger
 from letsgo_queue.worker.delivery import IncomingMessage
 from letsgo_queue.worker.event_loop import EventLoopThread
 from letsgo_queue.worker.heartbeat import Heartbeat
 from letsgo_queue.worker.lanes import Lanes
-from letsgo_queue.worker.parts import Parts
+from letsgo_queue.worker.log import get_logger
+from letsgo_queue.worker.parts import Calls, Parts
 from letsgo_queue.worker.processing import Hold, Outcome, Processor
+from letsgo_queue.worker.retries import doubled
 from letsgo_queue.worker.tasks import HandlerTasks
-from letsgo_queue.worker.threads import HELP_SECONDS, HandlerThreads
+from letsgo_queue.worker.threads import HandlerThreads
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
+FIRST_PAUSE_SECONDS = 1.0
 MAX_PAUSE_SECONDS = 30.0
-"""The longest pause between two attempts to reach a queue that does not answer."""
+"""The shortest and the longest pause before a queue that did not answer is asked again."""
+
+EMPTY_PAUSE_SECONDS = 0.05
+"""The pause before an empty queue is asked again, where the loop is to stop when it is empty."""
 
 AHEAD_SECONDS = 0.1
 """How soon a message that is received should be begun."""
 
 MAX_RECEIVERS = 5
 
-WATCH_SECONDS = 1.0
-"""How often a loop looks whether it should stop, where nobody wakes it."""
+WATCH_SECONDS = 0.25
+"""How often a loop looks whether it should stop: a signal must not take a lock to wake it."""
 
 TELL_SECONDS = 5.0
 """How often a loop that stops says what it waits for."""
 
-OPEN_POLL_SECONDS = 0.5
-"""How long a loop that stops waits for an open long poll, where it waits for nothing else."""
+OPEN_POLL_SECONDS = 0.6
+"""How long a loop that stops waits for an open poll, where it waits for nothing else. Only SQS
+polls for longer."""
 
-ENDING_SECONDS = 5.0
-"""How long a loop that stops waits for acknowledgements, and for its threads."""
+RELEASE_SECONDS = 2.0
+ENDING_SECONDS = 4.0
+"""How long a loop that stops waits for claims, and for these and acknowledgements, in the end."""
+
+RELEASE_THREADS = 8
 
 MAX_HELD = 1_000
-"""Messages that may be held while others are still received."""
+"""Messages that may wait for something else than a handler while others are still received."""
+
+MAX_UNACKNOWLEDGED = 100
+"""Handled messages that may wait for their acknowledgement while others are still received."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +118,19 @@ class Pace:
             self._since += passed
 
 
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """What a receiver asks for.
+
+    Attributes:
+        slots: How many messages.
+        alone: Whether nothing is in hand, and nobody else asks.
+    """
+
+    slots: int
+    alone: bool
+
+
 class WorkLoop:
     """Takes messages from a queue and has them handled, until stopped."""
 
@@ -130,32 +157,38 @@ class WorkLoop:
         self._options = options
         self._stopping = stopping
         self._changed = threading.Condition(threading.RLock())
-        self._parts = Parts(self._wake)
-        self._heartbeat = Heartbeat(transport, self._parts)
-        self._acknowledger = Acknowledger(transport, processor.acknowledged, self._parts)
-        self._threads = HandlerThreads(options.concurrency, self._run, self._parts)
-        self._tasks = HandlerTasks(event_loop, processor, self._finish)
+        self._parts = parts = Parts(self._wake)
+        self._heartbeat = Heartbeat(transport, parts)
+        self._acknowledger = Acknowledger(transport, self._acknowledged, parts)
+        self._threads = HandlerThreads(options.concurrency, self._run, parts)
+        self._tasks = HandlerTasks(options.concurrency, event_loop, processor, self._finish, parts)
         self._lanes = Lanes(fifo=transport.fifo)
         self._pace = Pace()
+        # What follows is read and changed under the lock of `_changed`.
+        self._in_hand: set[IncomingMessage] = set()
+        self._unacknowledged = 0
         self._held: list[tuple[float, int, IncomingMessage]] = []  # by when they are tried again
         self._numbers = count()
-        self._in_hand = 0  # with those that receivers ask for
+        self._asked = 0
         self._receivers = 0
         self._queue_has_more = False
-        self._is_empty = False
-        self._error: LetsGoError | None = None
+        self._reached = False
         self._failures = 0
+        self._error: LetsGoError | None = None
+        self._over = False
+        self._closed = False
 
     def run(self) -> None:
         """Take messages until stopped, then end as `_stop` says.
 
         Raises:
             WorkerBroken: A part of the worker cannot go on.
-            LetsGoQueueError: With `until_empty`, the queue cannot be reached.
+            LetsGoQueueError: The queue cannot be used at all; with `until_empty`, it cannot be
+                reached.
         """
         try:
             while not self._is_over():
-                self._start_receivers()
+                self._start_receiver()
                 self._wait(self._tend())
         finally:
             self._stop()
@@ -179,67 +212,86 @@ class WorkLoop:
 
     # Receiving
 
-    def _start_receivers(self) -> None:
+    def _start_receiver(self) -> None:
         """Start a receiver, if one more should ask."""
-        if slots := self._ask():
-            self._parts.start("receive", lambda: self._receive(slots))
+        if ask := self._ask():
+            self._parts.start("receive", partial(self._receive, ask), again=False)
 
-    def _receive(self, slots: int) -> None:
+    def _receive(self, ask: _Ask | None) -> None:
         """Ask the queue, and go on as long as one more receiver should ask."""
-        while slots:
-            received: Sequence[ReceivedMessage] = ()
-            try:
-                received = self._receive_once(slots)
-            finally:
-                slots = self._received(slots, len(received))
+        while ask:
+            received = self._receive_once(ask)
+            ask = self._received(ask, received)
+            if ask and received:
+                self._start_receiver()  # the queue may have more than one receiver brings
 
-    def _receive_once(self, slots: int) -> Sequence[ReceivedMessage]:
+    def _receive_once(self, ask: _Ask) -> int:
+        """Ask the queue once; how many messages it has."""
         try:
             received = self._transport.receive(
-                max_messages=slots,
-                wait_seconds=self._options.wait_seconds,
+                max_messages=ask.slots,
+                wait_seconds=self._wait_seconds,
                 visibility_timeout=self._options.visibility_timeout,
             )
-        except LetsGoError as error:
+        except Exception as error:  # noqa: BLE001  or a defect of a transport, or a full machine
             self._could_not_receive(error)
-            return ()
-        self._failures = 0
+            return 0
+        self._reached, self._failures = True, 0
+        self._take_in_hand(received)
+        return len(received)
+
+    @property
+    def _wait_seconds(self) -> float:
+        if self._options.until_empty:
+            return self._transport.seconds_to_prove_empty
+        return self._options.wait_seconds
+
+    def _take_in_hand(self, received: Sequence[ReceivedMessage]) -> None:
         messages = [self._processor.accept(self._transport, each) for each in received]
+        with self._changed:
+            too_late = self._closed
+            if not too_late:
+                self._in_hand.update(messages)
+                ready = self._lanes.enter(messages)
+        if too_late:
+            self._give_back(list(messages))
+            return
         self._heartbeat.hold(messages)
-        for message in messages:
-            self._processor.find_handler(message)
-        with self._changed:
-            ready = self._lanes.enter(messages)
         self._begin(ready)
-        return received
 
-    def _received(self, asked: int, received: int) -> int:
-        """A request is over; how many messages to ask for next, 0 to end this receiver."""
+    def _received(self, ask: _Ask, received: int) -> _Ask | None:
+        """A request is over; what to ask for next, None to end this receiver."""
         with self._changed:
-            idle = self._in_hand == asked
-            self._in_hand -= asked - received
+            if self._options.until_empty and not received:
+                if ask.alone and self._nothing_in_hand():
+                    self._over = True
+                else:
+                    self._changed.wait(EMPTY_PAUSE_SECONDS)
+            self._asked -= ask.slots
             self._receivers -= 1
-            self._queue_has_more = received == asked
-            # No handler is at work that might still send a message.
-            self._is_empty |= self._options.until_empty and idle and not received
-            slots = self._ask()
+            self._queue_has_more = received == ask.slots
             self._changed.notify_all()
-        if slots and received:
-            self._start_receivers()  # the queue may have more than one receiver brings
-        return slots
+            return self._ask()
 
-    def _ask(self) -> int:
-        """How many messages one more receiver should ask for; 0 if there should be none."""
+    def _ask(self) -> _Ask | None:
+        """What one more receiver should ask for; None if there should be none."""
         with self._changed:
             slots = 0 if self._is_over() else self._room()
-            if slots:
-                self._in_hand += slots
-                self._receivers += 1
-            return slots
+            if not slots:
+                return None
+            alone = self._receivers == 0 and self._nothing_in_hand()
+            if alone:
+                self._queue_has_more = False  # so that nobody else asks meanwhile
+            self._asked += slots
+            self._receivers += 1
+            return _Ask(slots, alone)
 
     def _room(self) -> int:
+        """How many messages one more receiver may ask for."""
         ahead = min(self._pace.handled_lately(), self._options.prefetch)
-        busy = self._in_hand - min(len(self._held), MAX_HELD)
+        waiting = min(len(self._held) + self._lanes.waiting, MAX_HELD)
+        unacknowledged = max(self._unacknowledged - MAX_UNACKNOWLEDGED, 0)
+        busy = len(self._in_hand) - waiting + unacknowledged + self._asked
         free = self._options.concurrency + ahead - busy
         enough = min(max(ahead // 2, 1), MAX_BATCH)
         if self._receivers:
@@ -248,16 +300,27 @@ class WorkLoop:
             enough = MAX_BATCH  # each request costs, so further ones should bring much
         return min(free, MAX_BATCH) if free >= enough else 0
 
-    def _could_not_receive(self, error: LetsGoError) -> None:
-        """Wait, longer each time; with `until_empty`, give up."""
-        if self._options.until_empty:
-            with self._changed:
+    def _nothing_in_hand(self) -> bool:
+        return not self._in_hand and not self._unacknowledged
+
+    def _could_not_receive(self, error: Exception) -> None:
+        """Wait, longer each time; give up where that is of no use."""
+        if not isinstance(error, LetsGoError):
+            logger.error("the queue %s failed", self._transport.url, exc_info=error)
+            failure = QueueUnavailable(f"queue {self._transport.url}: {type(error).__name__}.")
+            failure.__cause__ = error
+            error = failure
+        with self._changed:
+            if self._options.until_empty or not (self._reached or error.retryable):
                 self._error = error
-            return
-        pause = min(2.0**self._failures, MAX_PAUSE_SECONDS)
-        self._failures = min(self._failures + 1, 10)
+                return
+            pause = doubled(FIRST_PAUSE_SECONDS, self._failures, MAX_PAUSE_SECONDS)
+            self._failures += 1
         logger.warning("%s Trying again in %.0f s.", error, pause)
-        self._stopping.wait(pause)
+        until = time.monotonic() + pause
+        with self._changed:
+            while not self._is_over() and (left := until - time.monotonic()) > 0:
+                self._changed.wait(min(left, WATCH_SECONDS))
 
     # Handling
 
@@ -277,101 +340,176 @@ class WorkLoop:
     def _finish(self, message: IncomingMessage, outcome: Outcome) -> None:
         """A message was run: settle it, or hold it until it is run again."""
         if isinstance(outcome, Hold):
-            with self._changed:
-                due = time.monotonic() + outcome.seconds
-                heappush(self._held, (due, next(self._numbers), message))
-                self._changed.notify()
+            self._hold(message, outcome.seconds)
             return
-        self._heartbeat.release(message)
-        if outcome:
-            self._acknowledger.add(message)
+        ready: Sequence[IncomingMessage] = ()
+        unrun: Sequence[IncomingMessage] = ()
         with self._changed:
-            ready = self._lanes.leave(message) if outcome else ()
-            unrun = () if outcome else self._lanes.fail(message)
-            self._in_hand -= 1 + len(unrun)
+            if message not in self._in_hand:
+                return  # it took too long, and was given back
+            self._in_hand.remove(message)
+            if outcome:
+                self._unacknowledged += 1
+                ready = self._lanes.leave(message)
+            else:
+                unrun = self._lanes.fail(message)
+                self._in_hand.difference_update(unrun)
             self._pace.count()
             if self._room() or self._is_over():
-                self._changed.notify()
-        self._give_back(unrun)
+                self._changed.notify_all()
+        if outcome:
+            self._acknowledger.add(message)
+        else:
+            self._heartbeat.release(message)
+            self._give_back(unrun)
         if ready:
             self._begin(ready)
+
+    def _acknowledged(
+        self, messages: Sequence[IncomingMessage], errors: Sequence[LetsGoError | None]
+    ) -> None:
+        """Messages were acknowledged, or cannot be."""
+        for message, error in zip(messages, errors, strict=True):
+            self._heartbeat.release(message)
+            self._processor.acknowledged(message, error)
+        with self._changed:
+            self._unacknowledged -= len(messages)
+            self._changed.notify_all()
+
+    def _hold(self, message: IncomingMessage, seconds: float) -> None:
+        with self._changed:
+            if not self._is_over():
+                due = time.monotonic() + seconds
+                heappush(self._held, (due, next(self._numbers), message))
+                self._changed.notify_all()
+                return
+        self._let_go(message, seconds)
+
+    def _let_go(self, message: IncomingMessage, seconds: float) -> None:
+        """Give back a message that is held, and those behind it."""
+        with self._changed:
+            self._in_hand.discard(message)
+            unrun = self._lanes.fail(message)
+            self._in_hand.difference_update(unrun)
+            self._changed.notify_all()
+        self._give_back([message], seconds=seconds)
+        self._give_back(unrun)
+
+    def _give_back(self, messages: Sequence[IncomingMessage], *, seconds: float = 0) -> None:
+        """Have messages that were not handled delivered again, in order."""
+        for start in range(0, len(messages), MAX_BATCH):
+            batch = messages[start : start + MAX_BATCH]
+            for message in batch:
+                self._heartbeat.release(message)
+                message.end()
+            errors = self._transport.change_visibility_batch(
+                [
+                    (message.received, min(math.ceil(seconds), message.longest_extension))
+                    for message in batch
+                ]
+            )
+            for message, error in zip(batch, errors, strict=True):
+                if error is not None:
+                    logger.warning("message %s comes again later: %s", message.message_id, error)
 
     # Ending
 
     def _is_over(self) -> bool:
         """Whether no more messages should be taken."""
         failed = self._error is not None or self._parts.broken is not None
-        return self._stopping.is_set() or self._is_empty or failed
+        return self._over or self._stopping.is_set() or failed
 
     def _wait(self, seconds: float) -> None:
         """Wait until something changes, so many seconds at most."""
         with self._changed:
             if not self._is_over():
-                # What stops a worker may be a signal, which must not take a lock to say so.
-                self._changed.wait(min(seconds, WATCH_SECONDS))
+                self._changed.wait(seconds)
 
     def _wake(self) -> None:
         with self._changed:
             self._changed.notify_all()
 
     def _stop(self) -> None:
-        """End in steps, none of which takes longer than its time."""
-        self._stopping.set()
-        # Those that are held may wait for hours: let others have them.
-        self._give_back_held()
-        self._drain(time.monotonic() + self._options.drain_timeout)
-        for message in (*self._threads.close(), *self._lanes.clear()):
-            self._heartbeat.release(message)
-            self._give_back([message])
-        self._tasks.cancel()
-        for message in self._heartbeat.in_hand():
+        """End in steps, each of which has an end of its own."""
+        self._over = True
+        try:
+            # Those that are held may wait for hours: let others have them.
+            with self._changed:
+                held, self._held = self._held, []
+            now = time.monotonic()
+            for due, _, message in held:
+                self._let_go(message, max(due - now, 0))
+            self._drain(now + self._options.drain_timeout)
+        finally:  # also where a second signal interrupts it
+            self._end()
+
+    def _drain(self, deadline: float) -> None:
+        """Wait until the messages in hand are handled, and tell what is waited for."""
+        began = told = time.monotonic()
+        poll_deadline = deadline if self._must_wait_for_poll() else began + OPEN_POLL_SECONDS
+        while True:
+            help_in = self._threads.help() or WATCH_SECONDS
+            with self._changed:
+                now = time.monotonic()
+                end = deadline
+                if self._nothing_in_hand():
+                    end = min(poll_deadline, deadline) if self._receivers else now
+                if now >= end:
+                    return
+                self._changed.wait(min(end - now, help_in))
+                in_hand = [each.message_id for each in self._in_hand]
+            if in_hand and now - told >= TELL_SECONDS:
+                told = now
+                logger.info(
+                    "stopping: waiting for %d messages, up to %.0f s: %s",
+                    len(in_hand),
+                    deadline - now,
+                    ", ".join(in_hand[:MAX_BATCH]),
+                )
+
+    def _must_wait_for_poll(self) -> bool:
+        """Whether a message that an open poll brings would be lost, as it gets no other receive."""
+        if not self._receivers:
+            return False
+        try:
+            return self._transport.max_receives() == 1
+        except LetsGoError:
+            return False
+
+    def _end(self) -> None:
+        """Give back what is left, and end the threads."""
+        deadline = time.monotonic() + ENDING_SECONDS
+        with self._changed:
+            self._closed = True
+            left, self._in_hand = self._in_hand, set()
+            unrun = [*self._lanes.clear()]
+        for message in left:
+            message.end(wait=0)
+        unrun += [*self._threads.close(), *self._tasks.close()]
+        self._give_back(unrun)
+        self._give_up(left.difference(unrun))
+        self._acknowledger.close(deadline)
+        self._heartbeat.close()
+        self._tasks.end()
+        if self._receivers:
+            logger.info("an open poll is given up: what it brings comes again")
+        elif len(left) == len(unrun):  # else a handler still runs on one of them
+            self._parts.join(max(deadline - time.monotonic(), 0))
+
+    def _give_up(self, messages: Set[IncomingMessage]) -> None:
+        """Give back messages whose handlers still run, and release their claims."""
+        if not messages:
+            return
+        calls = Calls("release", RELEASE_THREADS, self._parts)
+        for message in messages:
             logger.warning(
                 "message %s of type %r is given back: its handler still runs after %.0f s",
                 message.message_id,
                 message.type,
                 message.seconds_in_hand,
             )
-            self._heartbeat.release(message)
-            for hold in message.holds:
-                hold.release()
-            self._give_back([message])
-        self._acknowledger.close(ENDING_SECONDS)
-        self._heartbeat.close()
-        self._tasks.close()
-        for name in self._parts.join(ENDING_SECONDS):
-            logger.warning("%s is left behind: it waits for an answer", name)
-
-    def _drain(self, deadline: float) -> None:
-        """Wait until the messages in hand are handled, and tell what is waited for."""
-        began = told = time.monotonic()
-        while True:
-            self._threads.help()
-            with self._changed:
-                now = time.monotonic()
-                only_polls = not self._heartbeat.in_hand() and self._receivers > 0
-                # Its answer may bring a message. That one comes again when its visibility timeout
-                # ends.
-                end = min(deadline, began + OPEN_POLL_SECONDS) if only_polls else deadline
-                if not self._in_hand or now >= end:
-                    return
-                if now - told > TELL_SECONDS:
-                    told = now
-                    logger.info("stopping: %d messages are still in hand", self._in_hand)
-                self._changed.wait(min(end - now, HELP_SECONDS))
-
-    def _give_back_held(self) -> None:
-        with self._changed:
-            held, self._held = self._held, []
-            self._in_hand -= len(held)
-        now = time.monotonic()
-        for due, _, message in held:
-            self._heartbeat.release(message)
-            self._give_back([message], seconds=max(due - now, 0))
-
-    def _give_back(self, messages: Sequence[IncomingMessage], *, seconds: float = 0) -> None:
-        """Have messages that were not handled delivered again."""
-        for message in messages:
-            try:
-                self._processor.give_back(message, seconds=seconds)
-            except LetsGoError as error:
-                logger.warning("message %s comes again later: %s", message.message_id, error)
+            if message.leases:
+                calls.add(message.release_leases)
+        calls.wait(time.monotonic() + RELEASE_SECONDS)
+        calls.close()
+        self._give_back(list(messages))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from letsgo_queue.delays import DUE_AT
 from letsgo_queue.middleware import Middleware
 from letsgo_queue.worker.delivery import IncomingMessage
 
@@ -14,9 +15,13 @@ def surrounding(middleware: Sequence[Middleware]) -> tuple[Middleware, ...]:
 
 
 class Passage:
-    """The middleware that a message is inside of."""
+    """The middleware that a message is inside of.
 
-    __slots__ = ("_entered", "_message", "_middleware")
+    Attributes:
+        blocks: Whether going through it may wait for something.
+    """
+
+    __slots__ = ("_entered", "_message", "_middleware", "blocks")
 
     def __init__(self, middleware: Sequence[Middleware], message: IncomingMessage) -> None:
         """Stand before the outermost.
@@ -28,11 +33,9 @@ class Passage:
         self._middleware = middleware
         self._message = message
         self._entered: list[Iterator[None]] = []
-
-    @property
-    def blocks(self) -> bool:
-        """Whether going through it may wait for something."""
-        return any(each.blocks(self._message) for each in self._middleware)
+        self.blocks = DUE_AT in message.received.attributes or any(
+            each.blocks(message) for each in middleware
+        )
 
     def enter(self) -> bool:
         """Go in; False where a middleware settles the message without its handler."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import logging
-import math
+import os
+import sys
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import Executor
-from contextvars import Context
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar, cast
+from functools import partial
+from typing import Any, TypeAlias, cast
 
 from letsgo_queue.delays import DUE_AT, seconds_left, sent_on
 from letsgo_queue.errors import LetsGoError, Reject, Retry
@@ -29,13 +30,12 @@ from letsgo_queue.worker.delivery import IncomingMessage
 from letsgo_queue.worker.event_loop import EventLoopThread
 from letsgo_queue.worker.failures import settle_failure
 from letsgo_queue.worker.handler import Handler
+from letsgo_queue.worker.log import get_logger
 from letsgo_queue.worker.passage import Passage, surrounding
 from letsgo_queue.worker.registry import Registry
 from letsgo_queue.worker.retries import RetryPolicy
 
-logger = logging.getLogger(__name__)
-
-_T = TypeVar("_T")
+logger = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,62 +84,121 @@ class Processor:
         self._event_loop = event_loop
         self._retry_policy = retry_policy
         self._clock = clock
-        self._chains: dict[Handler, tuple[Middleware, ...]] = {}
+        self._pid = os.getpid()
+        self._around: dict[Handler, tuple[Middleware, ...]] = {}
 
     def accept(
-        self, transport: Transport, received: ReceivedMessage, *, lambda_context: object = None
+        self,
+        transport: Transport,
+        received: ReceivedMessage,
+        *,
+        lambda_context: object = None,
     ) -> IncomingMessage:
-        """Take a message in hand.
+        """Take a message in hand, and find its handler.
+
+        What is wrong with it is the message's failure, and shows when it is run.
 
         Args:
             transport: The queue.
             received: The message.
             lambda_context: AWS Lambda's context.
         """
-        return IncomingMessage(
+        message = IncomingMessage(
             received,
             transport,
             emit=self._emit,
             policy=self._retry_policy,
             lambda_context=lambda_context,
         )
-
-    def find_handler(self, message: IncomingMessage) -> None:
-        """Read the envelope of a message, and find its handler.
-
-        What is wrong with either is the message's failure, and shows when it is run.
-        """
         try:
             message.handler = self._registry.find(message.message_id, message.read_envelope())
         except LetsGoError as error:
             message.refusal = error
-            return
-        message.policy = message.handler.retry_policy or self._retry_policy
+        else:
+            message.policy = message.handler.retry_policy or self._retry_policy
+        return message
 
     def run(self, message: IncomingMessage) -> Outcome:
         """Handle a message on this thread, which waits for an async handler."""
         return message.context.run(self._run, message)
 
-    async def run_async(self, message: IncomingMessage, threads: Executor) -> Outcome:
-        """Handle a message whose handler is async, on the event loop.
+    def passage(self, message: IncomingMessage) -> Passage:
+        """The way of a message through the middleware around its handler."""
+        handler = message.handler
+        if handler is None or message.refusal is not None:
+            return Passage((), message)
+        around = self._around.get(handler)
+        if around is None:
+            around = surrounding(merge(self._middleware, handler.middleware))
+            self._around[handler] = around
+        return Passage(around, message)
+
+    def enter(self, message: IncomingMessage, passage: Passage) -> Callable[[], object] | None:
+        """Go in to the handler.
+
+        Returns:
+            The handler, with its arguments; None where it must not run.
+
+        Raises:
+            BaseException: Why the message failed on the way.
+        """
+        if message.refusal is not None:
+            raise message.refusal
+        if DUE_AT in message.received.attributes and (
+            left := seconds_left(message.received, self._clock())
+        ):
+            message.transport.send_on(
+                message.received, sent_on(message.received, message.type or "", left)
+            )
+            message.delay_left = left
+            return None
+        if not passage.enter():
+            return None
+        handler = message.handler
+        assert handler is not None, "a message without a handler is refused"
+        arguments = handler.arguments(message)
+        message.handler_started = True
+        return partial(handler.function, *arguments)
+
+    async def call_async(self, handler: Callable[[], object]) -> BaseException | None:
+        """Call a handler, and await it; what it raises is the result, SystemExit included.
+
+        Raised in a task, that would end the event loop and all that runs on it.
+        """
+        try:
+            await cast("Awaitable[object]", handler())
+        except BaseException as error:  # noqa: BLE001
+            self._end_fork(error)
+            return error
+        self._end_fork(None)
+        return None
+
+    def leave(
+        self, message: IncomingMessage, passage: Passage, error: BaseException | None
+    ) -> Outcome:
+        """Go out again, and say what becomes of the message.
 
         Args:
             message: The message.
-            threads: Where steps run that may wait for something.
+            passage: The way out.
+            error: What was raised inside.
         """
-
-        async def step(function: Callable[[], _T]) -> _T:
-            return await _on_thread(function, threads, message.context) if blocks else function()
-
-        passage = Passage(self._around(message), message)
-        blocks = passage.blocks or DUE_AT in message.received.attributes
         try:
-            if await step(lambda: self._enter(message, passage)):
-                await cast("Awaitable[object]", self._call(message))
-        except BaseException as error:  # noqa: BLE001  see `_run`
-            failure = error
-            return await step(lambda: self._leave(message, passage, failure))
-        return await step(lambda: self._leave(message, passage, None))
+            passage.leave(error)
+        except BaseException as raised:  # noqa: BLE001  see `_run`
+            if isinstance(raised, LetsGoError):
+                seconds = message.next_try(raised)
+                if seconds is not None:
+                    logger.info(
+                        "message %s waits %.1f s in the worker: %s",
+                        message.message_id,
+                        seconds,
+                        raised,
+                    )
+                    return Hold(seconds, raised)
+            message.rejected = self.fail(message, raised)
+            return message.rejected
+        return True
 
     def process(
         self,
@@ -161,7 +220,6 @@ class Processor:
             Whether it was settled; False leaves it to the queue's retries.
         """
         message = self.accept(transport, received, lambda_context=lambda_context)
-        self.find_handler(message)
         while isinstance(outcome := self.run(message), Hold):
             if not wait(outcome):
                 outcome = self.fail(message, outcome.error)
@@ -176,68 +234,33 @@ class Processor:
         return outcome
 
     def _run(self, message: IncomingMessage) -> Outcome:
-        passage = Passage(self._around(message), message)
+        passage = self.passage(message)
+        failure: BaseException | None = None
         try:
-            if self._enter(message, passage):
-                result = self._call(message)
+            if handler := self.enter(message, passage):
+                result = handler()
                 if inspect.isawaitable(result):
                     self._event_loop.run(result)
         except BaseException as error:  # noqa: BLE001
             # There is nobody above: whatever a handler raises, SystemExit and a cancelled task
             # included, is the failure of its message.
-            return self._leave(message, passage, error)
-        return self._leave(message, passage, None)
+            failure = error
+        self._end_fork(failure)
+        return self.leave(message, passage, failure)
 
-    def _around(self, message: IncomingMessage) -> tuple[Middleware, ...]:
-        """The middleware around the message's handler."""
-        handler = message.handler
-        if handler is None:
-            return ()
-        around = self._chains.get(handler)
-        if around is None:
-            around = surrounding(merge(self._middleware, handler.middleware))
-            self._chains[handler] = around
-        return around
-
-    def _enter(self, message: IncomingMessage, passage: Passage) -> bool:
-        """Go in to the handler; False where it must not run."""
-        if message.refusal is not None:
-            raise message.refusal
-        if left := seconds_left(message.received, self._clock()):
-            message.transport.send_on(
-                message.received, sent_on(message.received, message.type or "", left)
-            )
-            message.delay_left = left
-            return False
-        return passage.enter()
-
-    def _call(self, message: IncomingMessage) -> object:
-        handler = message.handler
-        assert handler is not None, "a message without a handler is refused"
-        arguments = handler.arguments(message)
-        message.handler_started = True
-        return handler.function(*arguments)
-
-    def _leave(
-        self, message: IncomingMessage, passage: Passage, error: BaseException | None
-    ) -> Outcome:
-        """Go out again, and say what becomes of the message."""
-        try:
-            passage.leave(error)
-        except BaseException as raised:  # noqa: BLE001  see `_run`
-            if isinstance(raised, LetsGoError):
-                seconds = message.next_try(raised)
-                if seconds is not None:
-                    logger.info(
-                        "message %s waits %.1f s in the worker: %s",
-                        message.message_id,
-                        seconds,
-                        raised,
-                    )
-                    return Hold(seconds, raised)
-            message.rejected = self.fail(message, raised)
-            return message.rejected
-        return True
+    def _end_fork(self, error: BaseException | None) -> None:
+        """End a process that a handler forked: the message is its parent's."""
+        if os.getpid() == self._pid:
+            return
+        code: object = error
+        if isinstance(error, SystemExit):
+            code = error.code
+        elif error is not None:
+            traceback.print_exception(error)
+        with suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else int(code is not None))
 
     def run_scheduled(self, event: Mapping[str, Any]) -> None:
         """Handle a scheduled event; an error of its handler is the caller's.
@@ -248,16 +271,6 @@ class Processor:
         outcome = self._registry.scheduled(dict(event))
         if inspect.isawaitable(outcome):
             self._event_loop.run(outcome)
-
-    def give_back(self, message: IncomingMessage, *, seconds: float = 0) -> None:
-        """Have a message that was not handled delivered again in so many seconds.
-
-        Raises:
-            QueueUnavailable: The queue could not be told; the message comes again later.
-        """
-        message.end()
-        delay = min(math.ceil(seconds), message.longest_extension)
-        message.transport.change_visibility(message.received, delay)
 
     def acknowledged(self, message: IncomingMessage, error: LetsGoError | None) -> None:
         """Tell listeners of a message that is done with.
@@ -278,6 +291,8 @@ class Processor:
 
     def fail(self, message: IncomingMessage, error: BaseException) -> bool:
         """End a message that was not handled; whether it is on the dead-letter queue now."""
+        if message.is_over:  # the worker gave it back, and cancelled its handler
+            return False
         message.end()
         # An error of our own says all there is to say; a handler's error needs its traceback.
         ours = isinstance(error, Retry | Reject) or not message.handler_started
@@ -300,24 +315,3 @@ class Processor:
             outcome = MessageFailed(**message.facts(), error=error)
         self._emit(outcome)
         return isinstance(outcome, MessageRejected)
-
-
-async def _on_thread(function: Callable[[], _T], threads: Executor, context: Context) -> _T:
-    """Call a function on a thread, in the context of the task that waits for it."""
-    loop = asyncio.get_running_loop()
-    over: asyncio.Future[_T] = loop.create_future()
-
-    def start() -> None:
-        loop.run_in_executor(threads, context.run, function).add_done_callback(end)
-
-    def end(call: asyncio.Future[_T]) -> None:
-        if over.cancelled():
-            return
-        if (error := call.exception()) is not None:
-            over.set_exception(error)
-        else:
-            over.set_result(call.result())
-
-    # Not before the task has left its context, which one thread at a time may be in.
-    loop.call_soon(start)
-    return await over

@@ -1,22 +1,29 @@
-"""Async handlers: all messages that are begun run as tasks of one event loop.
+"""Async handlers: those that are begun run as tasks of one event loop.
 
-Steps that may wait for something, such as opening a stored message, run on a few threads beside it.
+    waiting ──> in ──> the handler, as a task ──> out
+                │                                  │
+                └── on a few threads beside the loop, where they may wait for something
+
+Opening a stored message is such a step, and so is settling one that failed.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 from letsgo_queue.worker.delivery import IncomingMessage
 from letsgo_queue.worker.event_loop import EventLoopThread
+from letsgo_queue.worker.parts import Calls, Parts
+from letsgo_queue.worker.passage import Passage
 from letsgo_queue.worker.processing import Outcome, Processor
 
 if TYPE_CHECKING:
     import asyncio
 
-BLOCKING_THREADS = 8
+BLOCKING_THREADS = 16
 
 
 class HandlerTasks:
@@ -24,44 +31,112 @@ class HandlerTasks:
 
     def __init__(
         self,
+        concurrency: int,
         event_loop: EventLoopThread,
         processor: Processor,
         finish: Callable[[IncomingMessage, Outcome], None],
+        parts: Parts,
     ) -> None:
         """Start nothing yet.
 
         Args:
+            concurrency: Messages in process at once.
             event_loop: The loop.
             processor: Handles the messages.
-            finish: Called with each message and its outcome.
+            finish: Called with each message and its outcome, on any thread.
+            parts: Starts the threads, and watches them.
         """
+        self._concurrency = concurrency
         self._event_loop = event_loop
         self._processor = processor
         self._finish = finish
-        self._threads = ThreadPoolExecutor(BLOCKING_THREADS, "letsgo-worker-blocking")
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._calls = Calls("blocking", BLOCKING_THREADS, parts)
+        self._waiting: deque[IncomingMessage] = deque()
+        self._tasks: set[asyncio.Task[BaseException | None]] = set()
+        self._running = 0
 
     def add(self, messages: Sequence[IncomingMessage]) -> None:
-        """Begin messages, all beside each other."""
-        self._event_loop.call(self._begin, messages)
+        """Have messages handled after those that wait already."""
+        self._waiting.extend(messages)
+        self._event_loop.call(self._begin)
 
-    def cancel(self) -> None:
-        """Cancel the handlers that still run: their messages fail."""
-        if self._tasks:
+    def close(self) -> Sequence[IncomingMessage]:
+        """Begin no more messages, and cancel the handlers that run; those that were not begun."""
+        rest = list(self._waiting)
+        self._waiting.clear()
+        if self._running:
             self._event_loop.call(lambda: [task.cancel() for task in self._tasks])
+        return rest
 
-    def close(self) -> None:
+    def end(self) -> None:
         """End the threads."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._calls.close()
 
-    def _begin(self, messages: Sequence[IncomingMessage]) -> None:
+    def _begin(self) -> None:
+        while self._running < self._concurrency:
+            try:
+                message = self._waiting.popleft()
+            except IndexError:
+                return
+            self._running += 1
+            passage = self._processor.passage(message)
+            step = partial(self._enter, message, passage)
+            if passage.blocks:
+                self._calls.add(step)
+            else:
+                step()
+
+    def _enter(self, message: IncomingMessage, passage: Passage) -> None:
+        """Go in, on the loop or beside it."""
+        try:
+            handler = message.context.run(self._processor.enter, message, passage)
+        except BaseException as error:  # noqa: BLE001  whatever it is, the message failed for it
+            self._left(message, passage, error)
+            return
+        if handler is None:
+            self._left(message, passage, None)
+        elif passage.blocks:
+            self._event_loop.call(self._handle, message, passage, handler)
+        else:
+            self._handle(message, passage, handler)
+
+    def _handle(
+        self, message: IncomingMessage, passage: Passage, handler: Callable[[], object]
+    ) -> None:
+        """Run the handler, on the loop."""
         import asyncio
 
-        loop = asyncio.get_running_loop()
-        for message in messages:
-            task = loop.create_task(self._run(message), context=message.context)
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        handling = self._processor.call_async(handler)
+        task = asyncio.get_running_loop().create_task(handling, context=message.context)
+        self._tasks.add(task)
+        task.add_done_callback(partial(self._handled, message, passage))
 
-    async def _run(self, message: IncomingMessage) -> None:
-        self._finish(message, await self._processor.run_async(message, self._threads))
+    def _handled(
+        self, message: IncomingMessage, passage: Passage, task: asyncio.Task[BaseException | None]
+    ) -> None:
+        import asyncio
+
+        self._tasks.discard(task)
+        error = asyncio.CancelledError() if task.cancelled() else task.result()
+        self._left(message, passage, error)
+
+    def _left(
+        self, message: IncomingMessage, passage: Passage, error: BaseException | None
+    ) -> None:
+        """Go out, and beside the loop where that may wait."""
+        leave = partial(self._leave, message, passage, error)
+        if passage.blocks or error is not None:
+            self._calls.add(leave)
+        else:
+            leave()
+
+    def _leave(
+        self, message: IncomingMessage, passage: Passage, error: BaseException | None
+    ) -> None:
+        outcome = message.context.run(self._processor.leave, message, passage, error)
+        self._finish(message, outcome)
+        self._event_loop.call(self._ended)
+
+    def _ended(self) -> None:
+        self._running -= 1
+        self._begin()

@@ -85,15 +85,16 @@ class Worker:
             client: Whose queue it is, and whose middleware runs around every handler; by default
                 the default client.
             middleware: Runs around every handler, inside that of the client, the first outermost.
-            concurrency: Messages handled at once, each on a thread.
+            concurrency: Messages handled at once: by sync handlers each on a thread, by async ones
+                as tasks of one event loop.
             prefetch: Messages that may wait in the worker, kept invisible, where handlers are so
                 quick that they are begun within a tenth of a second. 0 receives only what is begun
-                at once; so does a FIFO queue.
+                at once.
             visibility_timeout: Seconds that a message stays invisible to other workers, 1 to
                 43,200; None for the queue's own. It is extended while the handler runs.
             wait_seconds: Seconds that one long poll waits, 0 to 20.
-            drain_timeout: Seconds that running handlers get when the worker stops. Their messages
-                are given back then.
+            drain_timeout: Seconds that messages in hand get when the worker stops. Those that are
+                not handled by then are given back.
             retry_policy: When a message that failed is delivered again, and how often; by default
                 as the queue has it.
             clock: Seconds since 1970.
@@ -104,6 +105,7 @@ class Worker:
         _check_range("concurrency", concurrency, 1, None)
         _check_range("prefetch", prefetch, 0, None)
         _check_range("wait_seconds", wait_seconds, 0, MAX_WAIT_SECONDS)
+        _check_range("drain_timeout", drain_timeout, 0, None)
         if visibility_timeout is not None:
             _check_range("visibility_timeout", visibility_timeout, 1, MAX_VISIBILITY_SECONDS)
         if retry_policy is not None and not isinstance(retry_policy, RetryPolicy):
@@ -203,8 +205,10 @@ class Worker:
     def run(self, *, burst: bool = False, concurrency: int | None = None) -> None:
         """Take and handle messages until stopped.
 
-        On the main thread SIGTERM and SIGINT stop it: what is in process is finished, and what was
-        received but is not begun within a second is given back. A second signal is not caught.
+        On the main thread SIGTERM and SIGINT stop it: no more messages are taken, and those in hand
+        are handled. What is left after `drain_timeout` is given back. A second signal ends it now.
+
+        A queue that cannot be reached is asked again, with growing pauses, for as long as it takes.
 
         Args:
             burst: Stop by itself once the queue has nothing more to receive and the handlers are
@@ -213,7 +217,9 @@ class Worker:
 
         Raises:
             SettingsInvalid: `concurrency` is below 1.
-            LetsGoQueueError: The queue cannot be used at all (it is missing, or access is denied).
+            LetsGoQueueError: The queue cannot be used at all (it is missing, or access is denied);
+                with `burst`, it cannot be reached.
+            WorkerBroken: A part of the worker cannot go on: a thread cannot be started, say.
         """
         concurrency = self._concurrency if concurrency is None else concurrency
         _check_range("concurrency", concurrency, 1, None)
@@ -225,7 +231,7 @@ class Worker:
             LoopOptions(
                 concurrency=concurrency,
                 prefetch=self._prefetch,
-                wait_seconds=min(self._wait_seconds, 1) if burst else self._wait_seconds,
+                wait_seconds=self._wait_seconds,
                 visibility_timeout=self._visibility_timeout,
                 drain_timeout=self._drain_timeout,
                 until_empty=burst,
@@ -316,7 +322,9 @@ class Worker:
     def stop(self) -> None:
         """Have `run` or `serve` return once what is in hand is finished, also if about to start.
 
-        Safe from any thread. On SQS the long poll that is under way ends first (`wait_seconds`).
+        Safe from any thread. On SQS a long poll that is under way is given up: a message that it
+        brings comes again when its visibility timeout ends. Where the queue's redrive policy gives
+        a message one receive only, the poll is waited for.
         """
         self._stopping.set()
 
@@ -356,7 +364,7 @@ class Worker:
         return (self._client or default_client()).transport(self._queue)
 
 
-def _check_range(name: str, value: int, lowest: int, highest: int | None) -> None:
+def _check_range(name: str, value: float, lowest: int, highest: int | None) -> None:
     if value < lowest or (highest is not None and value > highest):
         allowed = f"at least {lowest}" if highest is None else f"{lowest} to {highest:,}"
         raise SettingsInvalid(f"{name}={value}: a worker takes {allowed}.")
