@@ -12,12 +12,14 @@ both kinds of handler.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeAlias, cast
 
 from typing_extensions import TypeVar
 
+from letsgo_queue.errors import SettingsInvalid
 from letsgo_queue.events import EnqueueResult, Event
 from letsgo_queue.transports.base import OutgoingMessage, Transport
 
@@ -123,6 +125,19 @@ def middleware_of(function: Callable[..., object]) -> tuple[Middleware, ...]:
     """The middleware that decorates a handler."""
     found: tuple[Middleware, ...] = getattr(function, _MIDDLEWARE, ())
     return found
+
+
+def check_handle(middleware: Middleware) -> None:
+    """Refuse a middleware whose `handle` cannot surround a handler.
+
+    Raises:
+        SettingsInvalid: It is no generator: it would never let a message through.
+    """
+    if not inspect.isgeneratorfunction(inspect.unwrap(type(middleware).handle)):
+        raise SettingsInvalid(
+            f"{type(middleware).__qualname__}.handle is no generator. Have it `yield` once, where "
+            "the handler is to run."
+        )
 
 
 def merge(*groups: tuple[Middleware, ...]) -> tuple[Middleware, ...]:

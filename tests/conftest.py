@@ -11,7 +11,7 @@ import boto3
 import pytest
 from botocore.loaders import JSONFileLoader
 
-from letsgo_queue.worker import polling
+from letsgo_queue.worker import loop
 from tests.support.servers import AwsServer, run_ministack, run_moto
 
 REGION = "us-west-2"
@@ -106,7 +106,7 @@ def use_emulator(monkeypatch: pytest.MonkeyPatch, name: str, url: str) -> AwsSer
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
     if name == "moto":
         # It gives one message to two requests that come at once, which SQS does too, but rarely.
-        monkeypatch.setattr(polling, "MAX_RECEIVERS", 1)
+        monkeypatch.setattr(loop, "MAX_RECEIVERS", 1)
     return AwsServer(name, url, REGION)
 
 

@@ -371,7 +371,10 @@ class WorkLoop:
         """Messages were acknowledged, or cannot be."""
         for message, error in zip(messages, errors, strict=True):
             self._heartbeat.release(message)
-            self._processor.acknowledged(message, error)
+            try:
+                self._processor.acknowledged(message, error)
+            except BaseException:  # somebody's listener; the others must go on
+                logger.exception("message %s: a listener failed", message.message_id)
         with self._changed:
             self._unacknowledged -= len(messages)
             self._changed.notify_all()

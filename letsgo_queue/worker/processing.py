@@ -184,21 +184,10 @@ class Processor:
             error: What was raised inside.
         """
         try:
-            passage.leave(error)
-        except BaseException as raised:  # noqa: BLE001  see `_run`
-            if isinstance(raised, LetsGoError):
-                seconds = message.next_try(raised)
-                if seconds is not None:
-                    logger.info(
-                        "message %s waits %.1f s in the worker: %s",
-                        message.message_id,
-                        seconds,
-                        raised,
-                    )
-                    return Hold(seconds, raised)
-            message.rejected = self.fail(message, raised)
-            return message.rejected
-        return True
+            return self._settle(message, passage, error)
+        except BaseException:  # somebody's listener, say; the message must not stay in hand
+            logger.exception("message %s is left to its queue", message.message_id)
+            return False
 
     def process(
         self,
@@ -247,6 +236,26 @@ class Processor:
             failure = error
         self._end_fork(failure)
         return self.leave(message, passage, failure)
+
+    def _settle(
+        self, message: IncomingMessage, passage: Passage, error: BaseException | None
+    ) -> Outcome:
+        try:
+            passage.leave(error)
+        except BaseException as raised:  # noqa: BLE001  see `_run`
+            if isinstance(raised, LetsGoError):
+                seconds = message.next_try(raised)
+                if seconds is not None:
+                    logger.info(
+                        "message %s waits %.1f s in the worker: %s",
+                        message.message_id,
+                        seconds,
+                        raised,
+                    )
+                    return Hold(seconds, raised)
+            message.rejected = self.fail(message, raised)
+            return message.rejected
+        return True
 
     def _end_fork(self, error: BaseException | None) -> None:
         """End a process that a handler forked: the message is its parent's."""

@@ -21,7 +21,7 @@ from letsgo_queue.aws_lambda.batches import BatchResponse
 from letsgo_queue.aws_lambda.events import LambdaEvents
 from letsgo_queue.errors import SettingsInvalid
 from letsgo_queue.events import Listener, Listeners
-from letsgo_queue.middleware import Middleware, merge
+from letsgo_queue.middleware import Middleware, check_handle, merge
 from letsgo_queue.sending.client import Client
 from letsgo_queue.sending.default import default_client
 from letsgo_queue.transports.base import MAX_VISIBILITY_SECONDS, Transport
@@ -342,6 +342,7 @@ class Worker:
         """Have what is wrong with handlers and settings show before the first message."""
         self._registry.prepare()
         for middleware in (*self._middleware_around_all(), *self._registry.middleware()):
+            check_handle(middleware)
             middleware.prepare(queue)
 
     def _processor(self) -> Processor:

@@ -33,7 +33,7 @@ from letsgo_queue import (
 from letsgo_queue import EnqueueResult as SendResult
 from letsgo_queue.events import Event
 from letsgo_queue.message import encode
-from letsgo_queue.middleware import Handle, Middleware, SendContext
+from letsgo_queue.middleware import Middleware, SendContext, Steps
 from letsgo_queue.transports.base import OutgoingMessage, Transport
 from letsgo_queue.worker.delivery import IncomingMessage
 from tests.faults.journal import Entry, Journal, wait_until
@@ -198,9 +198,9 @@ class _Outside(Middleware):
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
 
-    def handle(self, message: IncomingMessage, call_next: Handle) -> None:
+    def handle(self, message: IncomingMessage, /) -> Steps:
         try:
-            call_next(message)
+            yield
         except ClaimInProgress:
             self._journal.write(Entry(what="in progress", message_id=message.message_id))
             raise
@@ -212,7 +212,7 @@ class _Inside(Middleware):
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
 
-    def handle(self, message: IncomingMessage, call_next: Handle) -> None:
+    def handle(self, message: IncomingMessage, /) -> Steps:
         number = JobMessage.model_validate_json(message.body).payload.number
         entry = Entry(
             what="started",
@@ -221,7 +221,7 @@ class _Inside(Middleware):
             sha256=sha256_of(message.body),
         )
         self._journal.write(entry)
-        call_next(message)
+        yield
         self._journal.write(entry.model_copy(update={"what": "returned"}))
 
 

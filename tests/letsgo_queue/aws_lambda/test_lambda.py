@@ -31,7 +31,7 @@ from letsgo_queue import (
     Worker,
 )
 from letsgo_queue.delays import DUE_AT
-from letsgo_queue.middleware import Handle
+from letsgo_queue.middleware import Steps
 from letsgo_queue.transports.base import DEAD_LETTER_REASON
 from tests.letsgo_queue.aws_lambda.lambda_events import (
     FIFO,
@@ -217,10 +217,9 @@ class Recorder(Middleware):
         self.until: float | None = None
         self.paused: list[bool] = []
 
-    def handle(self, delivery: Delivery, call_next: Handle) -> None:
-        self.until = delivery.visibility.until
-        self.paused = [delivery.pause(0.01), delivery.pause(100)]
-        call_next(delivery)
+    def handle(self, message: IncomingMessage, /) -> Steps:
+        self.until = message.invisible_until
+        yield
 
 
 def test_a_delivery_is_held_for_the_time_that_is_left() -> None:

@@ -23,7 +23,6 @@ from pydantic import BaseModel
 from letsgo_queue import (
     Client,
     Delivery,
-    Handle,
     Message,
     MessageFailed,
     MessageHandled,
@@ -303,9 +302,9 @@ def test_middleware_is_prepared_and_runs() -> None:
         def prepare(self, queue: str) -> None:
             steps.append(f"prepared for {queue}")
 
-        def handle(self, delivery: Delivery, call_next: Handle) -> None:
+        def handle(self, message: IncomingMessage, /) -> Steps:
             steps.append("before")
-            call_next(delivery)
+            yield
             steps.append("after")
 
     worker, handled = collecting(middleware=[Noting()])

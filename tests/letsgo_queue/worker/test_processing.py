@@ -12,12 +12,12 @@ from letsgo_queue import (
     Client,
     Delivery,
     Event,
-    Handle,
     MessageFailed,
     MessageHandled,
     MessageInvalid,
     Middleware,
     QueueUnavailable,
+    Steps,
     Worker,
 )
 from letsgo_queue.errors import LetsGoError
@@ -218,12 +218,12 @@ class Opens(Middleware):
         self.error = error or StoreDown("the store does not answer.")
         self.seen: list[str] = []
 
-    def handle(self, message: IncomingMessage, call_next: Handle) -> None:
+    def handle(self, message: IncomingMessage, /) -> Steps:
         self.seen.append(message.body)
         if len(self.seen) <= self.failures:
             raise self.error
         message.open('{"type":"order:new","payload":"opened"}')
-        call_next(message)
+        yield
 
 
 class Bench:
@@ -335,8 +335,10 @@ class TestHolding:
         self, queue: MemoryTransport, error: LetsGoError | None
     ) -> None:
         class Fails(Middleware):
-            def handle(self, message: IncomingMessage, call_next: Handle) -> None:
-                raise error or ValueError("not ours")
+            def handle(self, message: IncomingMessage, /) -> Steps:
+                if message:
+                    raise error or ValueError("not ours")
+                yield
 
         bench = Bench(queue, Fails())
 
@@ -412,10 +414,11 @@ class TestWhereNobodyHolds:
         seen: list[object] = []
 
         class Looks(Middleware):
-            def handle(self, message: IncomingMessage, call_next: Handle) -> None:
+            def handle(self, message: IncomingMessage, /) -> Steps:
                 seen.append(message.delivery.lambda_context)
+                yield
 
         bench = Bench(queue, Looks())
-        bench.processor.process(queue, received, wait=lambda _hold: False, context=context)
+        bench.processor.process(queue, received, wait=lambda _hold: False, lambda_context=context)
 
         assert seen == [context]

@@ -30,7 +30,7 @@ from letsgo_queue import (
 )
 from letsgo_queue.admin.base import dead_letter
 from letsgo_queue.admin.sqlite import SqliteAdmin
-from letsgo_queue.middleware import Handle
+from letsgo_queue.middleware import Steps
 from letsgo_queue.transports.base import DEAD_LETTER_REASON, ReceivedMessage
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.transports.sqlite import SqliteTransport
@@ -229,8 +229,10 @@ def test_an_outage_is_no_attempt(queue: MemoryTransport, clock: Clock) -> None:
     """What a store or a queue kept from being handled is not moved for it."""
 
     class Outage(Middleware):
-        def handle(self, delivery: Delivery, call_next: Handle) -> None:
-            raise QueueUnavailable("the store is down", retryable=True)
+        def handle(self, message: IncomingMessage, /) -> Steps:
+            if message:
+                raise QueueUnavailable("the store is down", retryable=True)
+            yield
 
     Client(queue).enqueue(order())
     worker = Worker(
