@@ -63,6 +63,31 @@ class Failure(StrEnum):
     BAD_GATEWAY = "502, not from AWS"
 
 
+REFUSALS = (
+    Failure.THROTTLED,
+    Failure.CAPACITY_EXCEEDED,
+    Failure.DENIED,
+    Failure.TOKEN_EXPIRED,
+    Failure.TABLE_MISSING,
+)
+"""Failures that say for certain that nothing was done."""
+
+PASSING = (
+    Failure.REQUEST_LOST,
+    Failure.ANSWER_LOST,
+    Failure.ANSWER_CUT,
+    Failure.SLOW,
+    Failure.THROTTLED,
+    Failure.CAPACITY_EXCEEDED,
+    Failure.SERVER_ERROR,
+    Failure.BAD_GATEWAY,
+)
+"""Failures that come and go by themselves."""
+
+PASSING_ON_SQS = tuple(each for each in PASSING if each is not Failure.CAPACITY_EXCEEDED)
+"""The same for SQS, which has no capacity to exceed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """An answer of the test's own, for which the server gets no request."""
@@ -77,17 +102,8 @@ class Answer:
         return cls(status, {"__type": f"com.amazonaws#{code}", "message": "the test says so"})
 
 
-_REFUSALS = {
-    **{
-        failure: Answer.refusal(failure)
-        for failure in (
-            Failure.THROTTLED,
-            Failure.CAPACITY_EXCEEDED,
-            Failure.DENIED,
-            Failure.TOKEN_EXPIRED,
-            Failure.TABLE_MISSING,
-        )
-    },
+_ANSWERS = {
+    **{failure: Answer.refusal(failure) for failure in REFUSALS},
     Failure.SERVER_ERROR: Answer.refusal("InternalServerError", 500),
     Failure.BAD_GATEWAY: Answer(502, html=b"<html>Bad Gateway</html>"),
 }
@@ -307,7 +323,7 @@ class _Handler(BaseHTTPRequestHandler):
         service = _SERVICES.get(prefix.partition("_")[0], prefix)
         self._server.user_agents.append(self.headers.get("User-Agent", ""))
         outcome = self._server.decide(service, operation, request)
-        outcome = _REFUSALS.get(outcome, outcome) if isinstance(outcome, Failure) else outcome
+        outcome = _ANSWERS.get(outcome, outcome) if isinstance(outcome, Failure) else outcome
         match outcome:
             case Answer():
                 kind = "text/html" if outcome.html else "application/x-amz-json-1.0"
