@@ -103,7 +103,11 @@ class Poller:
         self._emptied = False
         self._ended = False
         self._handlers = HandlerThreads(
-            concurrency, processor.run, self._handled, share=self._prefetch > 0
+            concurrency,
+            processor.run,
+            handled=self._handled,
+            held=self._held,
+            share=self._prefetch > 0,
         )
         self._too_late: list[IncomingMessage] = []
         self._reached = False
@@ -252,6 +256,10 @@ class Poller:
     def _handled(self) -> None:
         with self._changed:
             self._in_hand -= 1
+            self._tell()
+
+    def _held(self) -> None:
+        with self._changed:
             self._tell()
 
     def _tell(self) -> None:

@@ -46,8 +46,9 @@ class HandlerThreads:
         self,
         concurrency: int,
         run: Callable[[IncomingMessage], bool | Hold],
-        handled: Callable[[], None],
         *,
+        handled: Callable[[], None],
+        held: Callable[[], None],
         share: bool = True,
     ) -> None:
         """Make them; a thread is started when it is first needed.
@@ -56,11 +57,13 @@ class HandlerThreads:
             concurrency: Threads at most.
             run: Handles a message, or says how long to hold it.
             handled: Called after each message, on its thread.
+            held: Called after each message that has to wait, on its thread.
             share: Whether quick handlers share a thread.
         """
         self._concurrency = concurrency
         self._handle = run
-        self._handled = handled
+        self._tell_handled = handled
+        self._tell_held = held
         self._share = share
         self._changed = threading.Condition()
         self._waiting: deque[tuple[float, IncomingMessage]] = deque()
@@ -164,11 +167,11 @@ class HandlerThreads:
                 outcome = False
             if isinstance(outcome, Hold):
                 self._hold(message, outcome.seconds)
-                del message
-                continue
-            del message  # and with it the body, which may be large
-            self._note(time.monotonic() - started)
-            self._handled()
+                self._tell_held()
+            else:
+                self._note(time.monotonic() - started)
+                self._tell_handled()
+            del message, outcome  # and with them the body, which may be large
 
     def _hold(self, message: IncomingMessage, seconds: float) -> None:
         with self._changed:
