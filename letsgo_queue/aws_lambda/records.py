@@ -170,10 +170,10 @@ def is_record(value: object) -> bool:
 def records_in(event: object) -> Sequence[object] | None:
     """The records in an event: of SQS behind Lambda, or the list that EventBridge Pipes sends.
 
-    None where it is no such event.
+    None where it is no such event. One record of several may be damaged: it fails alone.
     """
     records = event if isinstance(event, list) else _get(event, _RECORDS)
-    if not isinstance(records, list | tuple) or not all(map(is_record, records)):
+    if not isinstance(records, list | tuple) or (records and not any(map(is_record, records))):
         return None
     return records
 
