@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
     from claimcheck.stores.clock import ServerClock
-    from claimcheck.stores.dynamodb_values import Item, Value
+    from claimcheck.stores.dynamodb import Item, Value
 
 MAX_POOL_CONNECTIONS = 50
 """For the threads of a store and all its callers."""
