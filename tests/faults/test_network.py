@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.faults.network import LIVES, HowOften, Life, live
+from tests.faults.network import LIVES, Ending, HowOften, Life, live
 from tests.faults.rig import impatient
 from tests.support.calls import Call
 from tests.support.faulty_server import Failure
@@ -38,8 +38,12 @@ def clients_give_up_soon() -> Iterator[None]:
     ids=[f"{life.name}: {call}" for life in LIVES for call in life.calls],
 )
 def test_a_call_fails(life: Life, call: Call, ministack: AwsServer) -> None:
+    def end(case: tuple[Failure, HowOften]) -> Ending:
+        failure, how_often = case
+        return live(life, call, failure, how_often, ministack)
+
     with ThreadPoolExecutor(len(CASES)) as pool:
-        endings = list(pool.map(lambda case: live(life, call, *case, ministack), CASES))
+        endings = list(pool.map(end, CASES))
 
     problems = {
         case: found
