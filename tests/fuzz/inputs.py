@@ -15,16 +15,15 @@ from typing import Any
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from claimcheck import ClaimCheck, ClaimCheckError
+from claimcheck import ClaimCheck
 from claimcheck.core import ticket as tickets
 from claimcheck.stores.memory import MemoryClaimStore
-from letsgo_queue import LetsGoQueueError, Message
-from letsgo_queue.message import encode, is_claim_check, peek
-from letsgo_queue.worker.registry import Handler
+from letsgo_queue import LetsGoError, Message
+from letsgo_queue.envelope import holds_sealed, is_sealed, type_in, type_of
+from letsgo_queue.message import encode
+from letsgo_queue.worker.handler import Handler
 from tests.claimcheck.support import body_of, message_body, noisy_body
-from tests.letsgo_queue.support import delivery_of
-
-OUR_ERRORS = (ClaimCheckError, LetsGoQueueError)
+from tests.letsgo_queue.support import incoming
 
 MAX_SIZE = 100_000
 _PIECES = ['"', "{", "}", ",", ":", "\\", "\\ud800", "\0", "\ud800", "0", "-1", "1e999", "NaN", "é"]
@@ -57,10 +56,8 @@ class Readers:
     def __init__(self) -> None:
         self._store = MemoryClaimStore()
         options: dict[str, Any] = {"threshold": 1000, "inline_limit": 1500, "max_size": MAX_SIZE}
-        # Never purged, so that the valid tickets among the inputs stay valid.
-        self._open = ClaimCheck(self._store, purge="never", **options)
-        self._taking = ClaimCheck(self._store, **options)
-        self._signed = ClaimCheck(self._store, purge="never", signing_key=KEY, **options)
+        self._open = ClaimCheck(self._store, **options)
+        self._signed = ClaimCheck(self._store, signing_key=KEY, **options)
         self._handlers = [Handler(f) for f in (_takes_order, _takes_anything, _takes_dict)]
         bodies = (noisy_body(3000), noisy_body(3000, "größe"), body_of(3000), "no message " * 200)
         self.sealed = [
@@ -71,41 +68,38 @@ class Readers:
 
     def feed_body(self, body: str) -> None:
         """Have a body read by everyone."""
-        check_ours(lambda: peek(body))
-        check_ours(lambda: is_claim_check(body))
+        check_ours(lambda: type_of(body))
         check_ours(lambda: tickets.read(body, max_size=MAX_SIZE))
         data = body.encode(errors="replace")
-        tickets.looks_sealed(data)
-        tickets.type_in(data)
+        is_sealed(data)
+        type_in(data)
+        holds_sealed(data)
         for check in (self._open, self._signed):
-            check_ours(lambda check=check: check.open(body).body)  # type: ignore[misc]
-        check_ours(lambda: self._take_and_put_back(body))
-        check_ours(lambda: self._taking.discard(self._taking.seal(body)))
-        delivery = delivery_of(body)
+            # Released, so that the valid tickets among the inputs stay valid.
+            check_ours(lambda check=check: check.open(body).release())  # type: ignore[misc]
+        check_ours(lambda: self._open.discard(self._open.seal(body)))
         handler = self._handlers[len(body) % len(self._handlers)]
-        check_ours(lambda: handler.arguments(delivery))
+        check_ours(lambda: handler.arguments(incoming(body)))
 
     def feed_message(self, message: Any) -> None:
         """Have a message written; what was written must be readable."""
 
         def write_and_read() -> None:
             message_type, body = encode(message)
-            assert peek(body.decode())["type"] == message_type
+            assert type_of(body.decode(), whole=True) == message_type
             sealed = self._open.seal(body, type=message_type)
-            assert self._open.open(sealed.body.decode()).body == body.decode()
-            self._open.discard(sealed)
+            opened = self._open.open(sealed.body.decode())
+            assert opened.body == body.decode()
+            opened.complete()
 
         check_ours(write_and_read)
-
-    def _take_and_put_back(self, body: str) -> None:
-        self._taking.open(body).put_back()
 
 
 def check_ours(call: Callable[[], object]) -> None:
     """Call it; an error of ours is as good as a result, if it can be shown."""
     try:
         call()
-    except OUR_ERRORS as error:
+    except LetsGoError as error:
         str(error).encode()
 
 
