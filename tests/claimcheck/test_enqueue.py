@@ -41,7 +41,6 @@ from letsgo_queue import (
 from letsgo_queue.transports.base import OutgoingMessage, ReceivedMessage
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.transports.sqlite import SqliteTransport
-from tests.claimcheck.faults import FaultyServer, faulty
 from tests.claimcheck.support import (
     DAY,
     contents_of,
@@ -51,6 +50,7 @@ from tests.claimcheck.support import (
     ticket_in,
 )
 from tests.claimcheck.watched import Watched
+from tests.support.faulty_server import Failure, FaultyServer
 from tests.support.servers import AwsServer
 
 SMALL = {"type": "order:new", "payload": {"note": "größer"}}
@@ -303,7 +303,7 @@ class TestSqsOnABadDay:
     def server(self, aws: AwsServer) -> Iterator[FaultyServer]:
         if aws.endpoint_url is None:
             pytest.skip("the faults are those of an emulator's proxy")
-        with faulty(aws.endpoint_url) as server:
+        with FaultyServer(aws.endpoint_url) as server:
             yield server
 
     @pytest.fixture
@@ -343,7 +343,7 @@ class TestSqsOnABadDay:
     def test_where_nobody_knows_the_claim_is_kept_and_handled_once(
         self, server: FaultyServer, client: Client, check: ClaimCheck, store: MemoryClaimStore
     ) -> None:
-        lost = server.lose_answer("SendMessage")
+        lost = server.inject(Failure.ANSWER_LOST, on="SendMessage")
 
         with pytest.raises(SendUncertain, match="may or may not be on the queue"):
             client.enqueue(LARGE)
