@@ -53,7 +53,6 @@ else:
                 "ClaimExpired",
                 "ClaimInProgress",
                 "ClaimLost",
-    "ClaimMissing",
                 "ClaimMissing",
                 "ClaimStoreError",
                 "ClaimStoreUnavailable",
