@@ -54,7 +54,6 @@ else:
                 "ClaimInProgress",
                 "ClaimLost",
                 "ClaimMissing",
-                "ClaimMissing",
                 "ClaimStoreError",
                 "ClaimStoreUnavailable",
                 "ClaimTableMissing",

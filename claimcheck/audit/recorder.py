@@ -113,7 +113,7 @@ class SizeAudit:
                 f"{self._sample:.2%}."
             )
         if any(each.is_summary for each in report.types):
-            raise AuditInvalid("a summary, such as a baseline, has no histograms to add up.")
+            raise AuditInvalid("a summary (a baseline is one) has no histograms to add up.")
         with self._lock:
             for each in report.types:
                 self._tally(each.type).merge(each)

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from claimcheck import unwrap_claim_check
-from letsgo_queue import Middleware, Steps, Worker, use_middleware
-from letsgo_queue.worker.delivery import IncomingMessage
+from letsgo_queue import IncomingMessage, Middleware, Steps, Worker, use_middleware
 
 READY = "ready"
 

@@ -97,7 +97,7 @@ class Visit:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Make visible what is left; where that fails, its timeout does it."""
+        """Make the letters that are left visible; if that fails, their timeout does it."""
         held = list(self._held.values())
         try:
             for start in range(0, len(held), MAX_BATCH):

@@ -146,6 +146,11 @@ class LambdaEvents:
         batch = Batch(records)
         if not batch.records:
             return batch.response()
+        if any(record.message_id is None for record in batch.records):
+            raise MessageInvalid(
+                "a record of the event has no messageId, by which Lambda could be told that it "
+                "failed: the event is not one that SQS gives to Lambda."
+            )
         queue = LambdaQueue(batch.records[0], self._open_queue)
         self._prepare(queue.url)
         invocation = Invocation(context)
@@ -185,8 +190,6 @@ class LambdaEvents:
         try:
             received = record.received(seconds_left=invocation.seconds_left)
         except MessageInvalid as error:
-            if record.message_id is None:
-                raise  # nothing could name it in the answer
             logger.warning("%s", error)
             return False
         return self._processor.process(

@@ -294,14 +294,21 @@ class SqsTransport:
                 if pause is None or not is_retryable(error):
                     return [self._unavailable(_not_acknowledged(each), error) for each in messages]
                 time.sleep(pause)
-        failed = {int(entry["Id"]): entry for entry in answer.get("Failed", [])}
-        return [
-            QueueUnavailable(
-                f"queue {self.url}: {_not_acknowledged(message)}: {_explain_entry(failed[at])}.",
-                retryable=not failed[at]["SenderFault"],
+        errors: dict[int, QueueUnavailable | None] = {
+            int(entry["Id"]): None for entry in answer.get("Successful", [])
+        }
+        for entry in answer.get("Failed", []):
+            at = int(entry["Id"])
+            errors[at] = QueueUnavailable(
+                f"queue {self.url}: {_not_acknowledged(messages[at])}: {_explain_entry(entry)}.",
+                retryable=not entry["SenderFault"],
             )
-            if at in failed
-            else None
+        return [
+            errors[at]
+            if at in errors
+            else QueueUnavailable(
+                f"queue {self.url}: {_not_acknowledged(message)}: the answer does not name it."
+            )
             for at, message in enumerate(messages)
         ]
 
@@ -394,9 +401,19 @@ class SqsTransport:
                 self._unavailable(f"message {message.message_id} was not extended", error)
                 for message, _ in changes
             ]
-        failed = {int(entry["Id"]): entry for entry in answer.get("Failed", [])}
+        errors: dict[int, QueueUnavailable | None] = {
+            int(entry["Id"]): None for entry in answer.get("Successful", [])
+        }
+        for entry in answer.get("Failed", []):
+            at = int(entry["Id"])
+            errors[at] = self._not_extended(changes[at][0], entry)
         return [
-            self._not_extended(message, failed[at]) if at in failed else None
+            errors[at]
+            if at in errors
+            else QueueUnavailable(
+                f"queue {self.url}: message {message.message_id} was not extended: the answer does "
+                "not name it."
+            )
             for at, (message, _) in enumerate(changes)
         ]
 
@@ -478,7 +495,12 @@ class SqsTransport:
                     answer = self._client.get_queue_attributes(
                         QueueUrl=self.url, AttributeNames=names
                     )
-                    self._attributes = cast("Mapping[str, str]", answer.get("Attributes", {}))
+                    self._attributes = cast("Mapping[str, str]", answer["Attributes"])
+                except KeyError:  # every queue has some of these: it was cut off on its way
+                    raise QueueUnavailable(
+                        f"queue {self.url}: its attributes could not be read: the answer was not "
+                        "that of SQS."
+                    ) from None
                 except ClientError as error:
                     if error_code(error) not in DENIED:
                         raise self._unavailable(

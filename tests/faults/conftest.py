@@ -8,11 +8,9 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from claimcheck.core import claim_check
-from claimcheck.stores import dynamodb_items
 from tests.conftest import use_emulator
 from tests.faults.backends import BACKENDS, AwsBackend, Backend, SqliteBackend
-from tests.faults.rig import Rig
+from tests.faults.rig import Rig, impatient
 from tests.support.faulty_server import FaultyServer
 from tests.support.servers import AwsServer
 
@@ -20,21 +18,16 @@ MakeRig: TypeAlias = Callable[..., Rig]
 
 
 @pytest.fixture
-def make_rig(
-    ministack: AwsServer, faulty_server: FaultyServer, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[MakeRig]:
-    """Makes rigs that give up soon, so that faults reach our code and not only botocore's."""
-    monkeypatch.setattr(dynamodb_items, "CONNECT_TIMEOUT_SECONDS", 1)
-    monkeypatch.setattr(dynamodb_items, "READ_TIMEOUT_SECONDS", 5)
-    monkeypatch.setattr(dynamodb_items, "MAX_RETRIES", 1)
-    monkeypatch.setattr(claim_check, "PART_BYTES", 70_000)
+def make_rig(ministack: AwsServer, faulty_server: FaultyServer) -> Iterator[MakeRig]:
+    """Makes rigs whose clients give up soon."""
     rigs: list[Rig] = []
 
     def make(**options: Any) -> Rig:
         rigs.append(Rig(ministack, faulty_server, **options))
         return rigs[-1]
 
-    yield make
+    with impatient():
+        yield make
     for rig in rigs:
         rig.close()
 

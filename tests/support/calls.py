@@ -39,15 +39,26 @@ def call_in_request(operation: str, request: Mapping[str, Any]) -> Call | None:
         change: str = request["UpdateExpression"]
         return next((call for start, call in _CHANGES.items() if change.startswith(start)), None)
     if operation in _OF_ITEMS:
-        key: str = (request.get("Item") or request["Key"])["id"]["S"]
         of_parts, of_records = _OF_ITEMS[operation]
-        return of_records if key.endswith("@") else of_parts
+        return of_records if _key(request).endswith("@") else of_parts
     return _OF_MESSAGES.get(operation)
 
 
 def call_in_statement(sql: str) -> Call | None:
     """What a statement to SQLite does; None for one that is no step."""
     return next((call for pattern, call in _STATEMENTS if pattern.match(sql)), None)
+
+
+def is_first_part(request: Mapping[str, Any]) -> bool:
+    """Of the requests for parts of a claim, that for the first; any other request."""
+    key = _key(request)
+    return "/" not in key or key.endswith(("/0", "@"))
+
+
+def _key(request: Mapping[str, Any]) -> str:
+    """The key of an item; empty where a request is for none."""
+    key: str = (request.get("Item") or request.get("Key") or {}).get("id", {}).get("S", "")
+    return key
 
 
 _OF_MESSAGES = {

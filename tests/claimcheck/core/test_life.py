@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -181,6 +182,20 @@ class TestDuplicates:
                 check.open(sealed, message_id="m-2", purge=purge)
             assert not duplicate.value.retryable
         assert place.left().records == 1
+
+    def test_one_removes_what_a_crash_left_behind_the_receipt(
+        self, place: Place, check: ClaimCheck, sealed: str
+    ) -> None:
+        opened = check.open(sealed)
+        crashes = patch.object(place.store, "remove", side_effect=KeyboardInterrupt)
+        with crashes, pytest.raises(KeyboardInterrupt):
+            opened.complete()
+        assert place.left().parts > 0
+
+        with pytest.raises(ClaimAlreadyProcessed):
+            check.open(sealed)
+
+        assert (place.left().parts, place.left().records) == (0, 1)
 
     def test_of_a_message_that_was_sealed_twice_are_none(
         self, check: ClaimCheck, sealed: str

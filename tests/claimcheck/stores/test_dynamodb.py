@@ -22,7 +22,6 @@ import pytest
 from claimcheck import ClaimStoreUnavailable, ClaimTableMissing, SettingsInvalid, open_store
 from claimcheck.stores.base import PART_BYTES, RECORD_SECONDS, Lease
 from claimcheck.stores.dynamodb import DynamoDBClaimStore
-from tests.claimcheck.faults import FaultyServer
 from tests.claimcheck.stores.support import (
     MINE,
     OPERATIONS,
@@ -36,6 +35,7 @@ from tests.claimcheck.stores.support import (
     write,
 )
 from tests.claimcheck.support import Clock, wait_for
+from tests.support.faulty_server import FaultyServer
 from tests.support.servers import AwsServer
 
 ITEM_LIMIT = 409_600

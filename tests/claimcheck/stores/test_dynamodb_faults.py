@@ -14,7 +14,6 @@ import pytest
 from claimcheck import ClaimStoreError, ClaimStoreUnavailable
 from claimcheck.stores.base import Record
 from claimcheck.stores.dynamodb import DynamoDBClaimStore
-from tests.claimcheck.faults import Fault, FaultyServer, Matches
 from tests.claimcheck.stores.support import (
     MINE,
     OPERATIONS,
@@ -26,6 +25,7 @@ from tests.claimcheck.stores.support import (
     write,
 )
 from tests.claimcheck.support import wait_for
+from tests.support.faulty_server import Failure, FaultyServer, Matches
 from tests.support.servers import AwsServer
 
 pytestmark = pytest.mark.usefixtures("impatient")
@@ -178,7 +178,7 @@ class TestRefused:
     def test_a_time_that_cannot_be_asked_for_acquires_nothing(
         self, ministack: AwsServer, server: FaultyServer, store: DynamoDBClaimStore
     ) -> None:
-        server.hang_up("GetItem")
+        server.inject(Failure.REQUEST_LOST, on="GetItem")
 
         with pytest.raises(ClaimStoreUnavailable, match="record key@ was not acquired"):
             store.acquire("key@", MINE)
@@ -193,7 +193,7 @@ class TestNotAnswered:
         claim = make_claim()
         for name in REQUESTS:
             server.refuse(name, "ProvisionedThroughputExceededException", times=1)
-            server.hang_up(name, times=1)
+            server.inject(Failure.REQUEST_LOST, on=name, times=1)
 
         live(store, claim)
 
@@ -228,7 +228,7 @@ class TestNotAnswered:
             return len(seen) == number
 
         claim = make_claim(*[10] * 4)
-        lost = server.lose_answer(operation, matches=is_number, times=1)
+        lost = server.inject(Failure.ANSWER_LOST, on=operation, matches=is_number, times=1)
 
         live(store, claim)
 
@@ -240,7 +240,7 @@ class TestNotAnswered:
         self, server: FaultyServer, store: DynamoDBClaimStore
     ) -> None:
         store.acquire("key@", MINE)
-        lost = server.lose_answer("DeleteItem", times=1)
+        lost = server.inject(Failure.ANSWER_LOST, on="DeleteItem", times=1)
 
         assert store.release("key@", MINE.id)
 
@@ -314,8 +314,8 @@ class TestSlow:
         self, server: FaultyServer, store: DynamoDBClaimStore
     ) -> None:
         claim = write(store)
-        unseen = server.add(
-            Fault("GetItem", lambda request: not request.get("ConsistentRead"), status=200)
+        unseen = server.answer(
+            "GetItem", {}, matches=lambda request: not request.get("ConsistentRead")
         )
 
         assert read(store, claim) == claim.contents
@@ -326,7 +326,7 @@ class TestSlow:
         self, server: FaultyServer, store: DynamoDBClaimStore, answer: dict[str, object]
     ) -> None:
         claim = write(store, 10)
-        server.add(Fault("GetItem", status=200, answer=answer))
+        server.answer("GetItem", answer)
 
         found = read(store, claim)
 

@@ -38,7 +38,7 @@ class Threads(HandlerThreads):
 
     def __init__(self, concurrency: int, *, share: bool = True) -> None:
         self.handled = 0
-        super().__init__(concurrency, run, self._count, share=share)
+        super().__init__(concurrency, run, handled=self._count, held=lambda: None, share=share)
 
     def _count(self) -> None:
         self.handled += 1
