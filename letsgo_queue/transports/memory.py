@@ -174,6 +174,7 @@ class MemoryTransport:
         stored.receive_count += 1
         stored.receipt_handle = uuid.uuid4().hex
         stored.visible_at = self._clock() + visibility_timeout
+        received_at = time.monotonic()
         return ReceivedMessage(
             message_id=message_id,
             receipt_handle=stored.receipt_handle,
@@ -181,8 +182,9 @@ class MemoryTransport:
             attributes=spell_out(stored.message.attributes),
             receive_count=stored.receive_count,
             sent_at=stored.sent_at,
-            invisible_until=time.monotonic() + visibility_timeout,
+            invisible_until=received_at + visibility_timeout,
             group_id=stored.message.group_id,
+            received_at=received_at,
         )
 
     def _is_current(self, message: ReceivedMessage) -> bool:

@@ -247,6 +247,7 @@ class SqliteTransport:
                 " sent_at, group_id",
                 (now + visibility_timeout, now, limit),
             ).fetchall()
+        received_at = time.monotonic()
         return [
             ReceivedMessage(
                 message_id=row["message_id"],
@@ -255,8 +256,9 @@ class SqliteTransport:
                 attributes=attributes_from_json(row["attributes"]),
                 receive_count=row["receive_count"],
                 sent_at=row["sent_at"],
-                invisible_until=time.monotonic() + visibility_timeout,
+                invisible_until=received_at + visibility_timeout,
                 group_id=row["group_id"],
+                received_at=received_at,
             )
             for row in sorted(rows, key=lambda row: row["sequence"])
         ]

@@ -75,7 +75,7 @@ class IncomingMessage:
         policy: The retry policy that applies to it.
         handler_started: Whether its handler had begun.
         delay_left: Seconds until it is due; it was sent on where that is above 0.
-        rejected: Whether it was moved to the dead-letter queue.
+        is_gone: Whether it is off the queue already: sent on, or moved to the dead-letter queue.
         handler: The handler of its type; None until it is found.
         refusal: Why it cannot be handled, if that is known before it is run.
         context: The context variables that its middleware and its handler share.
@@ -102,6 +102,7 @@ class IncomingMessage:
         "handler",
         "handler_started",
         "invisible_until",
+        "is_gone",
         "is_over",
         "lambda_context",
         "lease_id",
@@ -111,7 +112,6 @@ class IncomingMessage:
         "policy",
         "received",
         "refusal",
-        "rejected",
         "sealed",
         "transport",
         "type",
@@ -144,7 +144,7 @@ class IncomingMessage:
         self.policy = policy
         self.handler_started = False
         self.delay_left = 0
-        self.rejected = False
+        self.is_gone = False
         self.handler: Handler | None = None
         self.refusal: LetsGoError | None = None
         self.context = copy_context()

@@ -28,6 +28,9 @@ RETRY_SECONDS = 1.0
 LATE_RETRY_SECONDS = 15.0
 """How soon it is tried again where the message may be visible already: nobody may have it yet."""
 
+LOOK_SECONDS = 1.0
+"""How often the heartbeat looks for messages that are due, while any are in hand."""
+
 MAX_CALLS = 4
 """Extensions under way at once, and leases."""
 
@@ -104,7 +107,8 @@ class Heartbeat:
                 now = time.monotonic()
                 if self._wakes_at <= now:
                     return now
-                self._changed.wait(None if self._wakes_at == math.inf else self._wakes_at - now)
+                idle = self._wakes_at == math.inf
+                self._changed.wait(None if idle else min(self._wakes_at - now, LOOK_SECONDS))
             return None
 
     def _extend(self, messages: Sequence[IncomingMessage]) -> None:
@@ -136,6 +140,8 @@ class Heartbeat:
         for (message, seconds), error in zip(wanted, errors, strict=True):
             if error is None:
                 message.extended(began + seconds)
+                if seconds < message.visibility_timeout:  # that was all that SQS allows
+                    self.release(message)
             elif message in self._in_hand:
                 self._failed(message, error)
 

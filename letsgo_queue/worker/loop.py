@@ -326,6 +326,8 @@ class WorkLoop:
 
     def _begin(self, messages: Sequence[IncomingMessage]) -> None:
         """Hand messages to the executor of their handlers."""
+        if not messages:
+            return
         tasks = [each for each in messages if each.handler and each.handler.is_async]
         if tasks:
             self._tasks.add(tasks)
@@ -349,7 +351,7 @@ class WorkLoop:
                 return  # it took too long, and was given back
             self._in_hand.remove(message)
             if outcome:
-                self._unacknowledged += 1
+                self._unacknowledged += not message.is_gone
                 ready = self._lanes.leave(message)
             else:
                 unrun = self._lanes.fail(message)
@@ -357,13 +359,12 @@ class WorkLoop:
             self._pace.count()
             if self._room() or self._is_over():
                 self._changed.notify_all()
-        if outcome:
+        if outcome and not message.is_gone:
             self._acknowledger.add(message)
         else:
             self._heartbeat.release(message)
-            self._give_back(unrun)
-        if ready:
-            self._begin(ready)
+        self._give_back(unrun)
+        self._begin(ready)
 
     def _acknowledged(
         self, messages: Sequence[IncomingMessage], errors: Sequence[LetsGoError | None]

@@ -52,7 +52,8 @@ class Hold:
 
 
 Outcome: TypeAlias = bool | Hold
-"""Whether a message is done with, and may be acknowledged; or how long to hold it."""
+"""Whether a message is done with, and off the queue once it is acknowledged; or how long to hold
+it."""
 
 
 class Processor:
@@ -151,6 +152,7 @@ class Processor:
                 message.received, sent_on(message.received, message.type or "", left)
             )
             message.delay_left = left
+            message.is_gone = True
             return None
         if not passage.enter():
             return None
@@ -213,7 +215,7 @@ class Processor:
             if not wait(outcome):
                 outcome = self.fail(message, outcome.error)
                 break
-        if outcome:
+        if outcome and not message.is_gone:
             try:
                 message.transport.delete(message.received)
             except LetsGoError as error:
@@ -253,8 +255,9 @@ class Processor:
                         raised,
                     )
                     return Hold(seconds, raised)
-            message.rejected = self.fail(message, raised)
-            return message.rejected
+            return self.fail(message, raised)
+        if message.delay_left:
+            self._emit(MessageDelayed(**message.facts(), seconds_left=message.delay_left))
         return True
 
     def _end_fork(self, error: BaseException | None) -> None:
@@ -291,12 +294,8 @@ class Processor:
         if error is not None:
             # The work is done; only its acknowledgement is not.
             logger.warning("%s It was handled: expect it a second time.", error)
-        if message.delay_left:
-            self._emit(MessageDelayed(**message.facts(), seconds_left=message.delay_left))
-        elif message.handler_started:
-            self._emit(MessageHandled(**message.facts()))
-        elif not message.rejected:
-            self._emit(MessageSkipped(**message.facts()))
+        event = MessageHandled if message.handler_started else MessageSkipped
+        self._emit(event(**message.facts()))
 
     def fail(self, message: IncomingMessage, error: BaseException) -> bool:
         """End a message that was not handled; whether it is on the dead-letter queue now."""
@@ -322,5 +321,6 @@ class Processor:
         except Exception:  # somebody's retry policy or transport; the message must go on
             logger.exception("message %s is left to its queue", message.message_id)
             outcome = MessageFailed(**message.facts(), error=error)
+        message.is_gone = isinstance(outcome, MessageRejected)
         self._emit(outcome)
-        return isinstance(outcome, MessageRejected)
+        return message.is_gone

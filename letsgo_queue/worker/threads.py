@@ -90,6 +90,7 @@ class HandlerThreads:
     def _work(self) -> None:
         while message := self._next():
             self._handle(message)
+            del message  # and with it the body, which may be large
 
     def _next(self) -> IncomingMessage | None:
         """The next message, as soon as there is one; None at the end."""

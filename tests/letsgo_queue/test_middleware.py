@@ -300,8 +300,7 @@ class TestHandling:
     ) -> None:
         class Settles(Middleware):
             def handle(self, message: IncomingMessage, /) -> Steps:
-                if not message:
-                    yield
+                yield from ()
 
         worker = Worker(queue, middleware=[Settles()])
         events = events_of(worker)

@@ -34,7 +34,6 @@ from letsgo_queue import (
     Worker,
 )
 from letsgo_queue.delays import DUE_AT
-from letsgo_queue.middleware import Steps
 from letsgo_queue.transports.base import DEAD_LETTER_REASON
 from letsgo_queue.worker import delivery as deliveries
 from letsgo_queue.worker.delivery import IncomingMessage

@@ -24,7 +24,7 @@ from letsgo_queue import (
 from letsgo_queue.errors import LetsGoError
 from letsgo_queue.transports.base import ReceivedMessage
 from letsgo_queue.transports.memory import MemoryTransport
-from letsgo_queue.worker import heartbeat, polling
+from letsgo_queue.worker import heartbeat, loop
 from letsgo_queue.worker.delivery import IncomingMessage
 from tests.letsgo_queue.support import (
     DEADLINE_SECONDS,
@@ -180,7 +180,7 @@ def test_no_more_are_received_than_can_be_held(
     time_passes: PassingTime,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(polling, "MAX_HELD", 5)
+    monkeypatch.setattr(loop, "MAX_HELD", 5)
     rig = Rig(queue, store, time_passes, concurrency=2, prefetch=0)
     for _ in range(20):
         client.enqueue(OPENED)

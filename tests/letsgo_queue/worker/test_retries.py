@@ -260,9 +260,8 @@ def test_an_outage_is_no_attempt(queue: MemoryTransport, clock: Clock) -> None:
 
     class Outage(Middleware):
         def handle(self, message: IncomingMessage, /) -> Steps:
-            if message:
-                raise QueueUnavailable("the store is down", retryable=True)
-            yield
+            yield from ()
+            raise QueueUnavailable("the store is down", retryable=True)
 
     Client(queue).enqueue(order())
     worker = Worker(
