@@ -118,6 +118,7 @@ class SqsRecord:
         Raises:
             MessageInvalid: It has no body, or what it says of itself cannot be read.
         """
+        now = time.monotonic()
         try:
             return ReceivedMessage(
                 message_id=self.name,
@@ -129,8 +130,9 @@ class SqsRecord:
                 },
                 receive_count=int(_first(self._system, _RECEIVE_COUNT) or 1),
                 sent_at=_seconds(_first(self._system, _SENT)),
-                invisible_until=None if seconds_left is None else time.monotonic() + seconds_left,
+                invisible_until=None if seconds_left is None else now + seconds_left,
                 group_id=self.group_id,
+                received_at=now,
             )
         except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
             raise MessageInvalid(

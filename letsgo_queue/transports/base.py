@@ -95,7 +95,7 @@ class ReceivedMessage:
     sent_at: float
     invisible_until: float | None = None
     group_id: str | None = None
-    received_at: float = field(default_factory=lambda: time.monotonic())
+    received_at: float = field(default_factory=time.monotonic)
 
 
 Sent: TypeAlias = (

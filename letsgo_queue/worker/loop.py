@@ -169,17 +169,20 @@ class WorkLoop:
         self._unacknowledged = 0
         self._held: list[tuple[float, int, IncomingMessage]] = []  # by when they are tried again
         self._numbers = count()
+        self._aside: list[tuple[float, Sequence[IncomingMessage]]] = []  # by when they come again
         self._asked = 0
         self._receivers = 0
         self._queue_has_more = False
         self._reached = False
         self._failures = 0
         self._error: LetsGoError | None = None
+        self._polls_end = 0.0
         self._over = False
         self._closed = False
+        self._deadline = math.inf
 
     def run(self) -> None:
-        """Take messages until stopped, then end as `_stop` says.
+        """Take messages until stopped, handle those in hand, and give back what is left.
 
         Raises:
             WorkerBroken: A part of the worker cannot go on.
@@ -190,8 +193,9 @@ class WorkLoop:
             while not self._is_over():
                 self._start_receiver()
                 self._wait(self._tend())
-        finally:
-            self._stop()
+            self._drain()
+        finally:  # at once where a second signal interrupts it
+            self._end()
         if error := self._parts.broken or self._error:
             raise error
 
@@ -284,6 +288,7 @@ class WorkLoop:
                 self._queue_has_more = False  # so that nobody else asks meanwhile
             self._asked += slots
             self._receivers += 1
+            self._polls_end = time.monotonic() + self._wait_seconds
             return _Ask(slots, alone)
 
     def _room(self) -> int:
@@ -382,26 +387,19 @@ class WorkLoop:
 
     def _hold(self, message: IncomingMessage, seconds: float) -> None:
         with self._changed:
-            if not self._is_over():
+            if self._is_over():
+                self._set_aside(message, seconds)
+            else:
                 due = time.monotonic() + seconds
                 heappush(self._held, (due, next(self._numbers), message))
-                self._changed.notify_all()
-                return
-        self._let_go(message, seconds)
-
-    def _let_go(self, message: IncomingMessage, seconds: float) -> None:
-        """Give back a message that is held, and those behind it."""
-        with self._changed:
-            self._in_hand.discard(message)
-            unrun = self._lanes.fail(message)
-            self._in_hand.difference_update(unrun)
             self._changed.notify_all()
-        self._give_back([message], seconds=seconds)
-        self._give_back(unrun)
 
     def _give_back(self, messages: Sequence[IncomingMessage], *, seconds: float = 0) -> None:
         """Have messages that were not handled delivered again, in order."""
         for start in range(0, len(messages), MAX_BATCH):
+            if time.monotonic() > self._deadline:
+                logger.warning("%d messages come again later", len(messages) - start)
+                return
             batch = messages[start : start + MAX_BATCH]
             for message in batch:
                 self._heartbeat.release(message)
@@ -433,26 +431,18 @@ class WorkLoop:
         with self._changed:
             self._changed.notify_all()
 
-    def _stop(self) -> None:
-        """End in steps, each of which has an end of its own."""
-        self._over = True
-        try:
-            # Those that are held may wait for hours: let others have them.
-            with self._changed:
-                held, self._held = self._held, []
-            now = time.monotonic()
-            for due, _, message in held:
-                self._let_go(message, max(due - now, 0))
-            self._drain(now + self._options.drain_timeout)
-        finally:  # also where a second signal interrupts it
-            self._end()
-
-    def _drain(self, deadline: float) -> None:
+    def _drain(self) -> None:
         """Wait until the messages in hand are handled, and tell what is waited for."""
         began = told = time.monotonic()
+        deadline = began + self._options.drain_timeout
         poll_deadline = deadline if self._must_wait_for_poll() else began + OPEN_POLL_SECONDS
+        with self._changed:
+            held, self._held = self._held, []
+            for due, _, message in held:
+                self._set_aside(message, due - began)
         while True:
             help_in = self._threads.help() or WATCH_SECONDS
+            self._give_back_aside()
             with self._changed:
                 now = time.monotonic()
                 end = deadline
@@ -471,6 +461,23 @@ class WorkLoop:
                     ", ".join(in_hand[:MAX_BATCH]),
                 )
 
+    def _set_aside(self, message: IncomingMessage, seconds: float) -> None:
+        """Have a message given back that is held, and those behind it."""
+        aside = [message, *self._lanes.fail(message)]
+        self._in_hand.difference_update(aside)
+        self._aside.append((time.monotonic() + seconds, aside))
+
+    def _give_back_aside(self) -> None:
+        """Give back what is set aside, but not to a poll of our own: it would use up a receive."""
+        with self._changed:
+            if self._receivers and not self._closed:
+                return
+            aside, self._aside = self._aside, []
+            now = time.monotonic()
+            poll = max(self._polls_end - now, 0) if self._receivers else 0.0
+        for due, messages in aside:
+            self._give_back(messages, seconds=max(due - now, poll))
+
     def _must_wait_for_poll(self) -> bool:
         """Whether a message that an open poll brings would be lost, as it gets no other receive."""
         if not self._receivers:
@@ -482,28 +489,28 @@ class WorkLoop:
 
     def _end(self) -> None:
         """Give back what is left, and end the threads."""
-        deadline = time.monotonic() + ENDING_SECONDS
+        now = time.monotonic()
+        self._deadline = now + ENDING_SECONDS
         with self._changed:
-            self._closed = True
+            self._over = self._closed = True
             left, self._in_hand = self._in_hand, set()
-            unrun = [*self._lanes.clear()]
+            unrun = {*self._lanes.clear(), *(message for _, _, message in self._held)}
         for message in left:
             message.end(wait=0)
-        unrun += [*self._threads.close(), *self._tasks.close()]
-        self._give_back(unrun)
-        self._give_up(left.difference(unrun))
-        self._acknowledger.close(deadline)
+        running = left - unrun.union(self._threads.close(), self._tasks.close())
+        self._release_claims(running)
+        self._aside.append((now, sorted(left, key=lambda message: message.arrived)))
+        self._give_back_aside()
+        self._acknowledger.close(self._deadline)
         self._heartbeat.close()
         self._tasks.end()
         if self._receivers:
             logger.info("an open poll is given up: what it brings comes again")
-        elif len(left) == len(unrun):  # else a handler still runs on one of them
-            self._parts.join(max(deadline - time.monotonic(), 0))
+        elif not running:
+            self._parts.join(max(self._deadline - time.monotonic(), 0))
 
-    def _give_up(self, messages: Set[IncomingMessage]) -> None:
-        """Give back messages whose handlers still run, and release their claims."""
-        if not messages:
-            return
+    def _release_claims(self, messages: Set[IncomingMessage]) -> None:
+        """Release the claims of messages whose handlers still run: they are given back."""
         calls = Calls("release", RELEASE_THREADS, self._parts)
         for message in messages:
             logger.warning(
@@ -516,4 +523,3 @@ class WorkLoop:
                 calls.add(message.release_leases)
         calls.wait(time.monotonic() + RELEASE_SECONDS)
         calls.close()
-        self._give_back(list(messages))

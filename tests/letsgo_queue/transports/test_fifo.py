@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import threading
 
-from letsgo_queue import Client, Delivery, Message, RetryPolicy, Worker
-from tests.letsgo_queue.support import DEADLINE_SECONDS, running, wait_for
+from letsgo_queue import (
+    Client,
+    Delivery,
+    Message,
+    MessageHandled,
+    Retry,
+    RetryPolicy,
+    Worker,
+)
+from tests.letsgo_queue.support import DEADLINE_SECONDS, events_of, receive, running, wait_for
 from tests.support.servers import AwsServer
 
 GROUPS = ("g", "h")
@@ -39,8 +47,8 @@ def test_a_group_is_handled_in_order_and_waits_for_one_that_failed(aws: AwsServe
     client.close()
 
 
-def test_no_message_of_a_group_waits_in_a_worker_behind_another(aws: AwsServer) -> None:
-    """Its visibility timeout would run out there, and its receives with it."""
+def test_messages_of_a_group_are_received_together_and_handled_in_order(aws: AwsServer) -> None:
+    """What waits in the worker uses up no receive, and another worker gets none of it."""
     client = Client(fifo_queue(aws))
     for number in range(4):
         client.enqueue({"type": "step", "payload": number}, group_id="one")
@@ -57,15 +65,46 @@ def test_no_message_of_a_group_waits_in_a_worker_behind_another(aws: AwsServer) 
     with running(workers[0]), running(workers[1]):
         for count in range(1, 5):
             wait_for(lambda n=count: len(begun) == n, "the next one")  # type: ignore[misc]  # bound
-            assert in_hand(aws, client) == 1
             may_end.release()
 
     assert begun == [(number, 1) for number in range(4)]
     client.close()
 
 
-def in_hand(aws: AwsServer, client: Client) -> int:
-    """How many messages somebody has received, and not acknowledged."""
-    url = client.transport().url
-    answer = aws.sqs().get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
-    return int(answer["Attributes"]["ApproximateNumberOfMessagesNotVisible"])
+def test_groups_are_handled_beside_each_other(aws: AwsServer) -> None:
+    client = Client(fifo_queue(aws))
+    for group in GROUPS:
+        for number in range(2):
+            client.enqueue({"type": "step", "payload": f"{group}-{number}"}, group_id=group)
+    together = threading.Barrier(len(GROUPS))
+    worker = Worker(client=client, wait_seconds=1)
+    events = events_of(worker)
+    worker.handler("step")(lambda _message: together.wait(DEADLINE_SECONDS))
+
+    with running(worker):
+        wait_for(lambda: len(events) == 4, "all of them")
+
+    assert {type(event) for event in events} == {MessageHandled}
+    client.close()
+
+
+def test_the_rest_of_a_group_goes_back_unrun_where_one_fails(aws: AwsServer) -> None:
+    client = Client(fifo_queue(aws))
+    for number in range(4):
+        client.enqueue({"type": "step", "payload": number}, group_id="one")
+    begun: list[tuple[int, int]] = []
+    worker = Worker(client=client, wait_seconds=1)
+    transport = client.transport()
+
+    @worker.handler("step")
+    def step(message: Message[int], delivery: Delivery) -> None:
+        begun.append((message.payload, delivery.receive_count))
+        if begun == [(0, 1), (1, 1)]:
+            raise Retry(delay=0)
+
+    with running(worker):
+        wait_for(lambda: len(begun) == 5, "all, and the one that failed again")
+
+    assert [payload for payload, _ in begun] == [0, 1, 1, 2, 3]
+    assert receive(transport) == []
+    client.close()
