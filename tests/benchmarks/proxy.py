@@ -9,8 +9,8 @@ It is a process of its own, so it takes no CPU time from the client:
 
 It prints the port of each service as a line of JSON. Each line of its standard input is a command,
 and gets a line as its answer; the end of the input ends the proxy. `start` counts from zero, and so
-does `meter`. It also reads the bodies, which takes time: a timed run must not use it. `stop` answers
-with the `Traffic`.
+does `meter`, which also reads the bodies: that takes time, so a timed run must not use it. `stop`
+answers with the `Traffic`.
 """
 
 from __future__ import annotations
