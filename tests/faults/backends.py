@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 BackendName: TypeAlias = Literal["sqlite", "ministack", "moto"]
 BACKENDS: tuple[BackendName, ...] = get_args(BackendName)
+ATOMIC: tuple[BackendName, ...] = ("sqlite", "ministack")
+"""Without moto, which answers two conditional writes at one moment with success."""
 
 NAMES: Mapping[BackendName, str] = {
     "sqlite": "SQLite",
