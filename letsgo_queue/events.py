@@ -98,12 +98,12 @@ class DeliveryEvent(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageHandled(DeliveryEvent):
-    """A handler returned, and the message was acknowledged."""
+    """A handler returned. The message is acknowledged, unless a warning says it comes again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageSkipped(DeliveryEvent):
-    """A middleware settled the message without its handler; it was acknowledged."""
+    """A middleware settled the message without its handler; acknowledged as `MessageHandled` is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -82,6 +82,6 @@ class QueueSettings(BaseModel, frozen=True, extra="forbid"):
 
 
 def url_in_environment() -> str | None:
-    """`QueueSettings.from_environment().url`, for those who ask for every message."""
+    """`QueueSettings.from_environment().url`, in less time: a client asks for every message."""
     environ = os.environ
     return environ.get("LETSGO_LOCAL_QUEUE_URL") or environ.get("LETSGO_QUEUE_URL") or None

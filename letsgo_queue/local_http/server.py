@@ -2,9 +2,9 @@
 
     POST / ──> 201 ──> a thread handles each record, or it waits for one that is free
 
-The answer comes before the handlers run, and nothing is kept: what fails is logged and dropped,
-and what was accepted is gone with the process. That is LetsGo's own local worker, of which this is
-the Python form; https://github.com/47chapters/letsgo/blob/main/apps/worker/src/server.ts
+The answer comes before the handlers run, and nothing is kept: a message that fails is logged and
+dropped, and what was accepted is lost when the process ends. LetsGo's own local worker does the
+same: https://github.com/47chapters/letsgo/blob/main/apps/worker/src/server.ts
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class LocalHttpServer:
             stopping: Set when no more messages should be taken.
 
         Raises:
-            SettingsInvalid: waitress is not installed, or one cannot listen there.
+            SettingsInvalid: waitress is not installed, or the address cannot be used.
         """
         try:
             from waitress import wasyncore
@@ -176,7 +176,7 @@ class LocalHttpServer:
             for record in records:
                 self._take_record(record, answered)
         else:
-            logger.warning("what was posted has no Records, and is dropped")
+            logger.warning("a post that has no Records is dropped")
 
     def _take_record(self, record: object, answered: threading.Event) -> None:
         try:

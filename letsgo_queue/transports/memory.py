@@ -1,4 +1,4 @@
-"""A queue in memory, for tests and for work within one process: gone when the client is."""
+"""A queue in memory, for tests and for work within one process. It ends with its client."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class MemoryTransport:
     def receive(
         self, *, max_messages: int, wait_seconds: float, visibility_timeout: int | None
     ) -> Sequence[ReceivedMessage]:
-        """Take messages; waits at most a second, so that a worker can stop."""
+        """Receive messages; waits at most a second, so that a worker can stop."""
         timeout = self._visibility_timeout if visibility_timeout is None else visibility_timeout
         deadline = time.monotonic() + min(wait_seconds, 1.0)
         with self._changed:
@@ -103,7 +103,7 @@ class MemoryTransport:
                     return []
                 # Short, because a delay or a visibility timeout may end without a notification.
                 self._changed.wait(min(remaining, 0.05))
-            return [self._take(message_id, timeout) for message_id in visible]
+            return [self._give(message_id, timeout) for message_id in visible]
 
     def delete(self, message: ReceivedMessage) -> None:
         """Acknowledge a delivery; see `Transport.delete`."""
@@ -156,7 +156,7 @@ class MemoryTransport:
         )
         return list(islice(visible, limit))
 
-    def _take(self, message_id: str, visibility_timeout: int) -> ReceivedMessage:
+    def _give(self, message_id: str, visibility_timeout: int) -> ReceivedMessage:
         stored = self._messages[message_id]
         stored.receive_count += 1
         stored.receipt_handle = uuid.uuid4().hex

@@ -1,8 +1,8 @@
-"""Acknowledging handled messages in batches, without holding any back.
+"""Acknowledges handled messages in batches, and holds none back.
 
-While one request is under way, what is handled meanwhile gathers for the next: a message that comes
-alone is acknowledged at once, and many share a request. Where more gathers than a request takes,
-further threads send full ones.
+Messages that are handled while a request is under way gather for the next one. So a message that
+comes alone is acknowledged at once, and many share a request. When more gather than one request
+takes, more threads send full requests.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from letsgo_queue.worker.delivery import IncomingMessage
 logger = logging.getLogger(__name__)
 
 Acknowledged: TypeAlias = Callable[[IncomingMessage, LetsGoQueueError | None], None]
-"""Called with a message and None once it is acknowledged, else with why it is not."""
+"""Gets a message, and None once it is acknowledged, or the error that prevented it."""
 
 MOST_WAITING = 100
-"""Handled messages that may wait; with so many, the handlers wait too."""
+"""How many handled messages may wait. When so many do, the handlers wait too."""
 
 MAX_THREADS = 5
 
 
 class Acknowledger:
-    """Acknowledges the deliveries of one queue, on threads that are started when first needed."""
+    """Acknowledges the deliveries of one queue, on threads that start when they are needed."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -39,15 +39,18 @@ class Acknowledger:
         self._closing = False
 
     def add(self, message: IncomingMessage, done: Acknowledged) -> None:
-        """Acknowledge a delivery soon; `done` is called on another thread, at the end on this."""
+        """Acknowledge a delivery soon.
+
+        `done` is called on another thread; after `close`, on this one.
+        """
         with self._changed:
-            if self._closing:  # a handler that a second signal did not wait for
+            if self._closing:  # a second signal did not wait for its handler
                 done(message, self._acknowledge_alone(message))
                 return
             self._changed.wait_for(lambda: len(self._waiting) < MOST_WAITING)
             self._waiting.append((message, done))
             self._start_thread()
-            if len(self._waiting) in {1, MAX_BATCH}:  # what the first thread, or another, waits for
+            if len(self._waiting) in {1, MAX_BATCH}:  # the first thread waits for 1, others for 10
                 self._changed.notify_all()
 
     def close(self) -> None:
@@ -59,13 +62,13 @@ class Acknowledger:
             thread.join()
 
     def _start_thread(self) -> None:
-        """Start the first thread, or one more where all are busy and a request could be filled."""
+        """Start the first thread, or one more if all are busy and a request could be filled."""
         if self._threads:
             filled = len(self._waiting) >= MAX_BATCH
             if self._busy < len(self._threads) or not filled or len(self._threads) == MAX_THREADS:
                 return
         thread = threading.Thread(
-            # The first takes what there is, the others full requests only.
+            # The first thread sends what there is, the others send full requests only.
             target=self._run,
             args=(MAX_BATCH if self._threads else 1,),
             name="letsgo-worker-acknowledge",
@@ -80,7 +83,7 @@ class Acknowledger:
             for (message, done), error in zip(batch, self._acknowledge(messages), strict=True):
                 try:
                     done(message, error)
-                except BaseException:  # somebody's listener; without this thread all would wait
+                except BaseException:  # a listener's; without this thread all would wait for ever
                     logger.exception("message %s: a listener failed", message.message_id)
             with self._changed:
                 self._busy -= 1
@@ -101,9 +104,9 @@ class Acknowledger:
             return [self._acknowledge_alone(messages[0])]
         errors = self._acknowledge_together(messages)
         if all(errors):
-            return list(errors)  # a queue that does not answer, which has been retried already
+            return list(errors)  # the queue does not answer, and was asked several times already
         return [
-            # The queue may fail entries of a batch one by one; alone, they are retried.
+            # SQS may fail single entries of a batch; botocore repeats them when they go alone.
             self._acknowledge_alone(message) if error is not None and error.retryable else error
             for message, error in zip(messages, errors, strict=True)
         ]
@@ -112,8 +115,9 @@ class Acknowledger:
         self, messages: list[IncomingMessage]
     ) -> Sequence[LetsGoQueueError | None]:
         try:
-            return self._transport.delete_batch([each.received for each in messages])
-        except Exception as error:  # a defect of a transport; without this thread all would wait
+            errors = self._transport.delete_batch([each.received for each in messages])
+            return [error for _, error in zip(messages, errors, strict=True)]
+        except Exception as error:  # a defect of a transport; as above
             logger.exception("%d messages were not acknowledged", len(messages))
             return [QueueUnavailable(f"{type(error).__name__}.")] * len(messages)
 

@@ -62,7 +62,7 @@ class Heartbeat:
                 self._thread.start()
 
     def release(self, message: IncomingMessage) -> None:
-        """Look after a message no more."""
+        """Stop looking after a message."""
         with self._lock:
             self._in_hand.discard(message)
 
@@ -108,7 +108,7 @@ class Heartbeat:
                 error,
             )
             return time.monotonic() + RETRY_SECONDS if error.retryable else math.inf
-        except Exception:  # a defect of a transport or a store; without this none would try again
+        except Exception:  # a defect of a transport or a store; nobody else would try again
             logger.exception("message %s could not be kept invisible", message.message_id)
             return time.monotonic() + RETRY_SECONDS
         return _half_time(message) if granted >= message.visibility_timeout else math.inf

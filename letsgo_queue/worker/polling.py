@@ -1,11 +1,11 @@
-"""Taking messages from the queue: long polls, for what can be handled at once or very soon.
+"""Receives messages, by long polls, when they can be handled at once or very soon.
 
     receivers ──> in hand: waiting, up to `prefetch` ──> handlers, up to `concurrency`
 
-How many may wait follows from how long handlers take: what is received should be begun within
-`AHEAD_SECONDS`, so behind slow handlers nothing waits, and quick ones never wait for the queue.
-While the queue has more than one request brings, several receivers ask at once; as soon as it has
-not, a single one does, since each request costs.
+How many messages may wait depends on how long handlers take: a message should begin within
+`AHEAD_SECONDS`. So nothing waits behind slow handlers, and quick ones never wait for the queue.
+While the queue has more than one request brings, several receivers ask at once. When it has less,
+only one asks, because each request costs.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ EMPTY_PAUSE_SECONDS = 0.05
 """The pause, while handlers run, before an empty queue is asked again."""
 
 AHEAD_SECONDS = 0.1
-"""How soon what is received should be begun."""
+"""How soon a message should begin after it was received."""
 
 WATCH_SECONDS = 0.05
 """How often a worker looks whether it should stop, and whether a message waits too long."""
 
 DRAIN_SECONDS = 1.0
-"""How long a worker that stops goes on with what it has received but not begun."""
+"""How long a worker that stops goes on with messages that it received and has not begun."""
 
 MAX_RECEIVERS = 5
 
 MAX_HELD = 1_000
-"""Messages that may wait for a claim or for its store while others are still received."""
+"""How many messages may be held, for a claim or a store, while others are still received."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +88,8 @@ class Poller:
         self._transport = transport
         self._processor = processor
         self._concurrency = concurrency
-        # Of a FIFO queue one message at a time: several could be of one group, and those behind the
-        # first would wait for it while their visibility timeout runs, and use up receives with it.
+        # From a FIFO queue one message at a time: several could be of one group, and those behind
+        # the first would wait for it while their visibility timeouts run out.
         self._prefetch = 0 if transport.fifo else prefetch
         self._most = 1 if transport.fifo else MAX_BATCH
         self._wait_seconds = wait_seconds
@@ -140,16 +140,16 @@ class Poller:
             raise self._error
 
     def _wait_for_room(self) -> _Ask | None:
-        """What one more receiver should ask for, once there should be one; None at the end."""
+        """Wait until one more receiver should ask, and say what for; None at the end."""
         with self._changed:
             while not (ask := self._next_ask()) and not self._is_over():
-                # What stops a worker may be a signal, which must not take a lock to say so.
+                # A signal may stop the worker, and its handler must take no lock to say so.
                 self._changed.wait(WATCH_SECONDS)
                 self._handlers.help()
             return ask
 
     def _start_receiver(self, ask: _Ask) -> None:
-        # Not of a pool: the interpreter would not exit before they end.
+        # No pool: the interpreter would wait for its threads before it exits.
         thread = threading.Thread(
             target=self._receive, args=(ask,), name="letsgo-worker-receive", daemon=True
         )
@@ -194,7 +194,7 @@ class Poller:
         return min(free, self._most) if free >= enough else 0
 
     def _ahead(self) -> int:
-        """How many messages may wait, as long as handlers take what they took so far."""
+        """How many messages may wait, if handlers take as long as they did so far."""
         if self._handlers.seconds_each is None:
             return 0
         soon = self._concurrency * AHEAD_SECONDS / max(self._handlers.seconds_each, 1e-6)
@@ -263,7 +263,7 @@ class Poller:
             self._tell()
 
     def _tell(self) -> None:
-        """Wake `run`, if it has something to do: each waking costs, and messages are many."""
+        """Wake `run` if it has something to do: waking costs, and messages are many."""
         if self._room() or self._is_over():
             self._changed.notify_all()
 

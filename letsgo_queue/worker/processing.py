@@ -1,4 +1,4 @@
-"""What happens to one message in hand: through middleware and handler, to its end."""
+"""Takes one message through middleware and handler, to its end."""
 
 from __future__ import annotations
 
@@ -109,12 +109,13 @@ class Processor:
         wait: Callable[[Hold], bool],
         context: object | None = None,
     ) -> bool:
-        """Handle a message to its end, where nobody else holds those that have to wait.
+        """Handle a message to its end, and wait here as long as it cannot be opened.
 
         Args:
             transport: The queue.
             received: The message.
-            wait: Waits as it is told; False, at once, where the message should not wait here.
+            wait: Waits for as long as it is told, and returns True; or returns False at once, to
+                have the message fail.
             context: AWS Lambda's context.
 
         Returns:
@@ -132,13 +133,13 @@ class Processor:
         """Handle a message that was accepted.
 
         Returns:
-            Whether it was settled; False leaves it to the queue's retries. Or how long to hold it,
+            Whether it was settled (False leaves it to the queue's retries), or how long to hold it
             before it is run again.
         """
         try:
             self._handle(message)
         except BaseException as error:  # noqa: BLE001
-            # On a thread of the pool there is nobody above: whatever a handler raises,
+            # Nobody above on this thread could deal with it: whatever a handler raises,
             # SystemExit and a cancelled task included, is the failure of its message.
             if isinstance(error, LetsGoError):
                 seconds = message.next_try(error)
@@ -193,14 +194,14 @@ class Processor:
         outcome: MessageRejected | MessageFailed
         try:
             outcome = settle_failure(message, error)
-        except Exception:  # somebody's retry policy or transport; the message must go on
+        except Exception:  # a defect of a retry policy or a transport
             logger.exception("message %s is left to its queue", message.message_id)
             outcome = MessageFailed(**message.facts(), error=error)
         self._emit(outcome)
         return isinstance(outcome, MessageRejected)
 
     def run_scheduled(self, event: Mapping[str, Any]) -> None:
-        """Handle a scheduled event; an error of its handler is the caller's.
+        """Handle a scheduled event. What its handler raises goes on to the caller.
 
         Raises:
             HandlerMissing: There is no handler for it.

@@ -1,12 +1,14 @@
-"""The threads that handlers run on: only as many are woken as there is work for.
+"""The threads that handlers run on. A thread wakes only when there is work for it.
 
-    in hand, in order of arrival ──> threads, up to `concurrency`, each taking the next by itself
+    in hand, in order of arrival ──> threads, up to `concurrency`; each takes the next itself
 
-Behind slow handlers each message has a thread at once. Waking one costs more than a quick handler
-does, and quick ones on several threads wait for each other's turn at the interpreter: they share a
-thread as far as it is done with all of them in `STINT_SECONDS`. That is judged by how long handlers
-took so far: where one turns out slower, `help`, which is called now and then, has other threads
-take what waits behind it.
+While handlers are slow, each message has a thread at once. Quick handlers share a thread, if it is
+done with all of them within `STINT_SECONDS`: to wake another costs more than a quick handler does,
+and threads wait for each other's turn at the interpreter. How long handlers took so far decides. If
+one turns out slower, `help`, which the poller calls again and again, has other threads take what
+waits behind it.
+
+A message that cannot be opened yet is held, on no thread, until `help` has it tried again.
 """
 
 from __future__ import annotations
@@ -29,14 +31,14 @@ STINT_SECONDS = 0.01
 """How much work is worth a thread."""
 
 HELP_SECONDS = 0.01
-"""How long a message may wait behind others while a thread has nothing to do, before `help`."""
+"""How long a message waits behind others before `help` wakes a thread for it."""
 
 _LATEST_SHARE = 0.2
-"""What the latest message counts in how long messages take on average."""
+"""How much the latest message counts in the average duration."""
 
 _MOST_TIMES = 10
-"""How many times the average it counts at most: one that had to wait for the interpreter, or for
-the machine, says little of its handler. Ten that are slow say enough."""
+"""How many averages it counts at most. One message that waited for the interpreter or the machine
+says little about its handler; ten that are slow say enough."""
 
 
 class HandlerThreads:
@@ -96,7 +98,7 @@ class HandlerThreads:
         return len(self._held)
 
     def help(self) -> bool:
-        """Wake threads for what has waited too long; whether anything waits to be begun."""
+        """Wake threads for what has waited too long; whether any message waits to begin."""
         with self._changed:
             now = time.monotonic()
             while self._held and self._held[0][0] <= now:
@@ -110,7 +112,7 @@ class HandlerThreads:
             return True
 
     def drain(self, seconds: float) -> None:
-        """Wait until nothing waits to be begun, so many seconds at most."""
+        """Wait until no message waits to begin, so many seconds at most."""
         deadline = time.monotonic() + seconds
         while self.help() and time.monotonic() < deadline:
             time.sleep(HELP_SECONDS)
@@ -147,7 +149,7 @@ class HandlerThreads:
         return held
 
     def _wake(self, count: int) -> None:
-        """Have so many more threads look for work, as far as there are any."""
+        """Wake so many threads, and start more as far as there may be more."""
         woken = min(max(count, 0), self._idle)
         self._idle -= woken
         self._changed.notify(woken)
@@ -162,7 +164,7 @@ class HandlerThreads:
             started = time.monotonic()
             try:
                 outcome = self._handle(message)
-            except BaseException:  # of a listener, or a defect; no thread may be lost to it
+            except BaseException:  # a listener's, or a defect; it must not end the thread
                 logger.exception("message %s is left to its queue", message.message_id)
                 outcome = False
             if isinstance(outcome, Hold):
