@@ -61,7 +61,7 @@ def seconds_left(message: ReceivedMessage, now: float) -> int:
     """Seconds until a message is due, rounded up; 0 if it is.
 
     Raises:
-        MessageInvalid: The time it is due is no time, or too far away.
+        MessageInvalid: The time it is due cannot be read, or is too far away.
     """
     attribute = message.attributes.get(DUE_AT)
     if attribute is None:

@@ -173,7 +173,7 @@ class Transport(Protocol):
         ...
 
     def delete(self, message: ReceivedMessage) -> None:
-        """Acknowledge a delivery. One that was received again meanwhile is left alone.
+        """Acknowledge a delivery. If the message was received again meanwhile, nothing changes.
 
         Raises:
             QueueUnavailable: The queue could not be told; the message will come again.

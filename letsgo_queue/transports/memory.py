@@ -86,7 +86,7 @@ class MemoryTransport:
         return [self._send_or_refuse(message) for message in messages]
 
     def send_on(self, delivery: ReceivedMessage, message: OutgoingMessage) -> None:
-        """Put a message in place of a delivery; see `Transport.send_on`."""
+        """Replace a delivery; see `Transport.send_on`."""
         self.send(message)
         self.delete(delivery)
 

@@ -4,7 +4,7 @@
     sqlite:///work.db?visibility_timeout=60&max_receive_count=5
 
 It keeps to SQS's terms, so that what works on it works on SQS: a received message is invisible for
-the visibility timeout and then comes again, and one that was received `max_receive_count` times
+the visibility timeout and then comes again. A message that was received `max_receive_count` times
 moves to the dead-letter table.
 """
 
@@ -112,7 +112,7 @@ class SqliteTransport:
         return sent
 
     def send_on(self, delivery: ReceivedMessage, message: OutgoingMessage) -> None:
-        """Put a message in place of a delivery, at one go; see `Transport.send_on`."""
+        """Replace a delivery, in one transaction; see `Transport.send_on`."""
         now = self._clock()
         with (
             self._file.available(f"message {delivery.message_id} was not sent on"),

@@ -6,7 +6,7 @@
     any other error                                   visible again at the end of its timeout
 
 A message is not at fault if its queue or a store kept it from its handler: that never moves it to
-the dead-letter queue. It counts as an attempt all the same, because receives are what is counted.
+the dead-letter queue. It counts as an attempt all the same: attempts are counted by receives.
 """
 
 from __future__ import annotations
