@@ -85,7 +85,8 @@ def print_network(running: Servers, parent: Path) -> bool:
                 all_held = all_held and not problems
                 rows[*map(str, ends), "; ".join(problems) or "holds"].append(failure)
             for cells, failures in rows.items():
-                _print_row(life.name, call, ", ".join(failures), *cells)
+                what = "any" if len(rows) == 1 else ", ".join(failures)
+                _print_row(life.name, call, what, *cells)
     return all_held
 
 
