@@ -43,8 +43,8 @@ imports: $(VENV)/.dev ## import-linter: who may import whom
 pytest: $(VENV)/.dev $(MINISTACK)/.installed-$(MINISTACK_VERSION) ## the tests, with coverage and the size audit
 	$(BIN)/pytest -n 4 --cov --claimcheck-audit $(ARGS)
 
-faults: $(VENV)/.dev $(MINISTACK)/.installed-$(MINISTACK_VERSION) ## kill a process at each step of a message's life, and print a table
-	$(BIN)/python -m tests.faults.matrix
+faults: $(VENV)/.dev $(MINISTACK)/.installed-$(MINISTACK_VERSION) ## kill a process, or fail a call, at each step of a message's life, and print tables
+	$(BIN)/python -m tests.faults.matrix $(ARGS)
 
 soak: $(VENV)/.dev $(MINISTACK)/.installed-$(MINISTACK_VERSION) ## 10,000 messages, workers killed, duplicates; fewer with ARGS='--messages 500'
 	$(BIN)/python -m tests.faults.soak $(ARGS)

@@ -59,10 +59,8 @@ def clean_environment(
 
 @pytest.fixture(scope="session", autouse=True)
 def aws_models_are_read_once() -> Iterator[None]:
-    """Each client reads a megabyte of JSON, and these tests make hundreds."""
-    read = functools.cache(JSONFileLoader().load_file)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(JSONFileLoader, "load_file", lambda _, path: read(path))
+        read_aws_models_once(patch)
         yield
 
 
@@ -96,6 +94,12 @@ def ministack(ministack_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[A
     server = use_emulator(monkeypatch, "ministack", ministack_url)
     yield server
     server.remove_all()
+
+
+def read_aws_models_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each client reads a megabyte of JSON, and these tests make hundreds."""
+    read = functools.cache(JSONFileLoader().load_file)
+    monkeypatch.setattr(JSONFileLoader, "load_file", lambda _, path: read(path))
 
 
 def use_emulator(monkeypatch: pytest.MonkeyPatch, name: str, url: str) -> AwsServer:

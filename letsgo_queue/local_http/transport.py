@@ -44,7 +44,7 @@ _MAX_REASON_LENGTH = 200
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """Why a POST put nothing on the queue, or may not have.
+    """Why a POST sent nothing, or may have sent nothing.
 
     Attributes:
         problem: What went wrong, and what to do.
@@ -65,17 +65,17 @@ class _Failure:
 
 
 class LocalHttpTransport:
-    """A worker in LetsGo's local mode, reached by HTTP; one can only send to it."""
+    """A worker in LetsGo's local mode, reached by HTTP. It is for sending only."""
 
     fifo = False
     seconds_to_prove_empty = 0
 
     def __init__(self, url: str, *, region: str = DEFAULT_REGION) -> None:
-        """Name the worker; nothing is asked of it yet.
+        """Name the worker; nothing is sent yet.
 
         Args:
-            url: Its address, as `http://localhost:3002`.
-            region: The AWS region that messages name, as if they came from there.
+            url: Its address: `http://localhost:3002`.
+            region: The AWS region that messages name.
 
         Raises:
             SettingsInvalid: The URL names no host, or cannot be one.
@@ -87,7 +87,7 @@ class LocalHttpTransport:
             raise SettingsInvalid(f"queue {url!r}: not a URL ({error}).") from None
         if not parts.hostname or not url.isascii() or not url.isprintable() or " " in url:
             raise SettingsInvalid(
-                f"queue {url!r}: a worker in LetsGo's local mode has an address as "
+                f"queue {url!r}: a worker in LetsGo's local mode has an address like "
                 "http://localhost:3002."
             )
         self.url = url
@@ -245,8 +245,8 @@ class LocalHttpTransport:
 
     def _refuse(self) -> NoReturn:
         raise SettingsInvalid(
-            f"queue {self.url!r}: in LetsGo's local mode a worker does not take messages, they are "
-            "posted to it. Run worker.serve(), or: letsgo-queue worker app:worker --local"
+            f"queue {self.url!r}: in LetsGo's local mode a worker does not receive messages: they "
+            "are posted to it. Run worker.serve(), or: letsgo-queue worker app:worker --local"
         )
 
 

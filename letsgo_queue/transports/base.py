@@ -28,7 +28,7 @@ MAX_MESSAGE_BYTES = 1_048_576
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html"""
 
 ANY_QUEUE_BYTES = 262_144
-"""What a queue made before August 2025 takes, and so what is safe to assume of any."""
+"""What a queue made before August 2025 takes. Every queue takes as much."""
 
 MAX_DELAY_SECONDS = 900
 """The longest delay of one send (same source)."""
@@ -164,9 +164,9 @@ class Transport(Protocol):
         ...
 
     def send_on(self, delivery: ReceivedMessage, message: OutgoingMessage) -> None:
-        """Put a message on the queue in place of a delivery: send the one, delete the other.
+        """Replace a delivery: send the message, then delete the delivery.
 
-        Where the one is sent and the other cannot be deleted, that is logged: both are there.
+        If the message is sent and the delivery cannot be deleted, that is logged: both are there.
 
         Raises:
             MessageTooLarge: As `send`; nothing was changed. So are the others.
@@ -179,7 +179,7 @@ class Transport(Protocol):
     def receive(
         self, *, max_messages: int, wait_seconds: float, visibility_timeout: int | None
     ) -> Sequence[ReceivedMessage]:
-        """Take messages, which stay invisible to others for the visibility timeout.
+        """Receive messages. Others do not see them for the visibility timeout.
 
         Args:
             max_messages: At most this many, 1 to 10.
@@ -192,7 +192,7 @@ class Transport(Protocol):
         ...
 
     def delete(self, message: ReceivedMessage) -> None:
-        """Acknowledge a delivery. One that was received again meanwhile is left alone.
+        """Acknowledge a delivery. If the message was received again meanwhile, nothing changes.
 
         Raises:
             QueueUnavailable: The queue could not be told; the message will come again.
@@ -266,8 +266,8 @@ def too_large(message: OutgoingMessage, limit: int) -> MessageTooLarge:
     return MessageTooLarge(
         f"message of type {message.type!r} is {message.size:,} bytes with its attributes; the "
         f"queue accepts {limit:,}. Send it with claimcheck.enqueue, or call claimcheck.install() "
-        "once, and what is over CLAIMCHECK_THRESHOLD is compressed or stored for you; that may not "
-        "be above what the queue accepts.",
+        "once: what is over CLAIMCHECK_THRESHOLD is then compressed or stored for you. Keep that "
+        "setting below what the queue accepts.",
         size=message.size,
         limit=limit,
     )
@@ -276,7 +276,7 @@ def too_large(message: OutgoingMessage, limit: int) -> MessageTooLarge:
 def with_reason(
     message: ReceivedMessage, reason: str, limit: int = ANY_QUEUE_BYTES
 ) -> Mapping[str, MessageAttribute]:
-    """The attributes of a message with the reason for giving it up, where there is room for it.
+    """The attributes of a message, with the reason for giving it up if there is room for it.
 
     Args:
         message: The message.

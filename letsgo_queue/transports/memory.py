@@ -1,4 +1,4 @@
-"""A queue in memory, for tests and for work within one process: gone when the client is."""
+"""A queue in memory, for tests and for work within one process. It ends with its client."""
 
 from __future__ import annotations
 
@@ -94,14 +94,14 @@ class MemoryTransport:
         return [self._send_or_refuse(message) for message in messages]
 
     def send_on(self, delivery: ReceivedMessage, message: OutgoingMessage) -> None:
-        """Put a message in place of a delivery; see `Transport.send_on`."""
+        """Replace a delivery; see `Transport.send_on`."""
         self.send(message)
         self.delete(delivery)
 
     def receive(
         self, *, max_messages: int, wait_seconds: float, visibility_timeout: int | None
     ) -> Sequence[ReceivedMessage]:
-        """Take messages; waits at most half a second, so that a worker can stop."""
+        """Receive messages; waits at most half a second, so that a worker can stop."""
         timeout = self._visibility_timeout if visibility_timeout is None else visibility_timeout
         deadline = time.monotonic() + min(wait_seconds, MAX_WAIT_SECONDS)
         with self._changed:
@@ -111,7 +111,7 @@ class MemoryTransport:
                     return []
                 # Short, because a delay or a visibility timeout may end without a notification.
                 self._changed.wait(min(remaining, 0.05))
-            return [self._take(message_id, timeout) for message_id in visible]
+            return [self._give(message_id, timeout) for message_id in visible]
 
     def delete(self, message: ReceivedMessage) -> None:
         """Acknowledge a delivery; see `Transport.delete`."""
@@ -169,7 +169,7 @@ class MemoryTransport:
         )
         return list(islice(visible, limit))
 
-    def _take(self, message_id: str, visibility_timeout: int) -> ReceivedMessage:
+    def _give(self, message_id: str, visibility_timeout: int) -> ReceivedMessage:
         stored = self._messages[message_id]
         stored.receive_count += 1
         stored.receipt_handle = uuid.uuid4().hex

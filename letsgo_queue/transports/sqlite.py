@@ -4,7 +4,7 @@
     sqlite:///work.db?visibility_timeout=60&max_receive_count=5
 
 It keeps to SQS's terms, so that what works on it works on SQS: a received message is invisible for
-the visibility timeout and then comes again, and one that was received `max_receive_count` times
+the visibility timeout and then comes again. A message that was received `max_receive_count` times
 moves to the dead-letter table.
 """
 
@@ -120,7 +120,7 @@ class SqliteTransport:
         return sent
 
     def send_on(self, delivery: ReceivedMessage, message: OutgoingMessage) -> None:
-        """Put a message in place of a delivery, at one go; see `Transport.send_on`."""
+        """Replace a delivery, in one transaction; see `Transport.send_on`."""
         now = self._clock()
         with (
             self._file.available(f"message {delivery.message_id} was not sent on"),
@@ -146,14 +146,14 @@ class SqliteTransport:
     def receive(
         self, *, max_messages: int, wait_seconds: float, visibility_timeout: int | None
     ) -> Sequence[ReceivedMessage]:
-        """Take messages; waits at most half a second, so that a worker can stop."""
+        """Receive messages; waits at most half a second, so that a worker can stop."""
         if visibility_timeout is None:
             visibility_timeout = self._file.options.visibility_timeout
         deadline = time.monotonic() + min(wait_seconds, MAX_WAIT_SECONDS)
         with self._file.available("no message could be received"):
             while True:
                 if self._anything_visible() and (
-                    messages := self._take(max_messages, visibility_timeout)
+                    messages := self._receive(max_messages, visibility_timeout)
                 ):
                     return messages
                 if time.monotonic() >= deadline:
@@ -227,14 +227,14 @@ class SqliteTransport:
         self._file.close()
 
     def _anything_visible(self) -> bool:
-        """Whether taking is worth a write lock."""
+        """Whether it is worth a write lock to receive."""
         with self._file.reading() as connection:
             row = connection.execute(
                 "SELECT 1 FROM queue_messages WHERE visible_at <= ? LIMIT 1", (self._clock(),)
             )
             return row.fetchone() is not None
 
-    def _take(self, limit: int, visibility_timeout: int) -> list[ReceivedMessage]:
+    def _receive(self, limit: int, visibility_timeout: int) -> list[ReceivedMessage]:
         now = self._clock()
         with self._file.transaction() as connection:
             self._move_dead_letters(connection, now)

@@ -155,8 +155,8 @@ class SqsTransport:
             queues = _letsgo_queues(client)
         except (ClientError, BotoCoreError) as error:
             raise QueueNotFound(
-                f"no queue is set, and looking for that of LetsGo deployment {deployment!r} in "
-                f"{region} failed: {explain(error)}. Set LETSGO_QUEUE_URL."
+                f"no queue is set, and looking for the queue of LetsGo deployment {deployment!r} "
+                f"in {region} failed: {explain(error)}. Set LETSGO_QUEUE_URL."
             ) from error
         matching = [url for url, tag in queues.items() if tag == deployment]
         if len(matching) == 1:

@@ -25,7 +25,7 @@ logger = get_logger(__name__)
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
-"""How long a message waits that could not be opened: longer with each try."""
+"""The shortest and the longest pause before a message that could not be opened is tried again."""
 
 RECEIVE_SECONDS = 1.0
 """How long a message may have been on its way from the queue to the worker."""
@@ -292,9 +292,9 @@ class IncomingMessage:
             self.lock.release()
 
     def next_try(self, error: LetsGoError) -> float | None:
-        """Seconds to hold it before it is tried again; None where it fails for `error` now.
+        """Seconds to hold it before it is tried again; None if it fails with `error` now.
 
-        Holding it uses up no receive, which handing it back would.
+        Holding it uses up no receive; giving it back would.
         """
         if self.handler_started:
             return None

@@ -1,4 +1,4 @@
-"""What happens to one message in hand: through middleware and handler, to its end."""
+"""Takes one message through middleware and handler, to its end."""
 
 from __future__ import annotations
 
@@ -199,12 +199,13 @@ class Processor:
         wait: Callable[[Hold], bool],
         lambda_context: object = None,
     ) -> bool:
-        """Handle a message to its end, where no loop holds those that have to wait.
+        """Handle a message to its end, and wait here as long as it cannot be opened.
 
         Args:
             transport: The queue.
             received: The message.
-            wait: Waits as it is told; False, at once, where the message should not wait here.
+            wait: Waits for as long as it is told, and returns True; or returns False at once, to
+                have the message fail.
             lambda_context: AWS Lambda's context.
 
         Returns:
@@ -233,8 +234,8 @@ class Processor:
                 if inspect.isawaitable(result):
                     self._event_loop.run(result)
         except BaseException as error:  # noqa: BLE001
-            # There is nobody above: whatever a handler raises, SystemExit and a cancelled task
-            # included, is the failure of its message.
+            # Nobody above on this thread could deal with it: whatever a handler raises,
+            # SystemExit and a cancelled task included, is the failure of its message.
             failure = error
         self._end_fork(failure)
         return self.leave(message, passage, failure)
@@ -275,7 +276,7 @@ class Processor:
         os._exit(code if isinstance(code, int) else int(code is not None))
 
     def run_scheduled(self, event: Mapping[str, Any]) -> None:
-        """Handle a scheduled event; an error of its handler is the caller's.
+        """Handle a scheduled event. What its handler raises goes on to the caller.
 
         Raises:
             HandlerMissing: There is no handler for it.
@@ -318,7 +319,7 @@ class Processor:
         outcome: MessageRejected | MessageFailed
         try:
             outcome = settle_failure(message, error)
-        except Exception:  # somebody's retry policy or transport; the message must go on
+        except Exception:  # a defect of a retry policy or a transport
             logger.exception("message %s is left to its queue", message.message_id)
             outcome = MessageFailed(**message.facts(), error=error)
         message.is_gone = isinstance(outcome, MessageRejected)

@@ -1,4 +1,4 @@
-"""Stopping on SIGTERM and SIGINT."""
+"""Stops a worker on SIGTERM and SIGINT."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 @contextmanager
 def stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Call `stop` on the first SIGTERM or SIGINT; a second one acts as if this were not here.
+    """Call `stop` on the first SIGTERM or SIGINT. A second one does what it did before.
 
-    Python delivers signals to the main thread only: on another thread this does nothing, and
-    whoever started the thread stops the worker.
+    Python delivers signals to the main thread only. On another thread this does nothing: whoever
+    started the thread stops the worker.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

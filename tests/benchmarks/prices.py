@@ -53,7 +53,7 @@ class Units:
     s3_reads: float = 0
 
     def __add__(self, other: Units) -> Self:
-        """The sum of both."""
+        """The sums of both."""
         return type(self)(
             **{
                 each.name: getattr(self, each.name) + getattr(other, each.name)

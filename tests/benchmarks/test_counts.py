@@ -1,4 +1,4 @@
-"""What a message costs, wherever it is measured: calls, bytes, and units that AWS bills."""
+"""What a message costs on any machine: calls, bytes, and the units that AWS bills."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ from tests.support.servers import AwsServer
 ONE_MESSAGE = {"sqs SendMessage": 1, "sqs ReceiveMessage": 1, "sqs DeleteMessage": 1}
 
 OVERHEAD = 1_500
-"""Bytes of heads, names and keys in one call, at most."""
+"""The most bytes of heads, names and keys in a call."""
 
-RETURNED = "what the handler got is what was sent"
+RETURNED = "the handler got the message that was sent"
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ class _Ends:
     def round(
         self, payload: PayloadFile, *, purge: Purge = "after", once: bool = False
     ) -> tuple[EnqueueResult, str, Traffic]:
-        """Send, receive and be done with a message: the result, what was on the queue, traffic."""
+        """Send, receive and delete a message; the result, the body on the queue, the traffic."""
         message: Message = json.loads(payload.path.read_text())
 
         @unwrap_record(claim_check=self.claim_check, purge=purge, once=once)
@@ -121,7 +121,7 @@ def old_queue(emulator: Emulator) -> Iterator[_Ends]:
     ends.close()
 
 
-def test_a_small_message_costs_what_it_would_without_claimcheck(
+def test_a_small_message_costs_nothing_more(
     new_queue: _Ends, payloads: Mapping[PayloadName, PayloadFile]
 ) -> None:
     _, on_queue, traffic = new_queue.round(payloads["2 KB"])
@@ -132,7 +132,7 @@ def test_a_small_message_costs_what_it_would_without_claimcheck(
 
 
 @pytest.mark.parametrize(("name", "sqs_requests"), [("300 KB", 3), ("1 MB", 7)])
-def test_a_message_that_compresses_makes_no_more_calls_and_is_billed_by_its_smaller_size(
+def test_a_compressed_message_needs_no_more_calls_and_is_billed_by_its_smaller_size(
     old_queue: _Ends,
     payloads: Mapping[PayloadName, PayloadFile],
     name: PayloadName,
@@ -152,7 +152,7 @@ def test_300_kb_cost_a_fifth_of_what_the_extended_client_is_billed(
 ) -> None:
     _, _, traffic = new_queue.round(payloads["300 KB"])
 
-    # A pointer sent, received and deleted; an object put and got, and deleted for nothing.
+    # It sends, receives and deletes a pointer; it puts and gets an object, and deletes it for free.
     extended_client = Units(sqs_requests=3, s3_writes=1, s3_reads=1)
     assert dollars_per_million(traffic.units) < 0.2 * dollars_per_million(extended_client)
 
@@ -267,13 +267,13 @@ def test_a_duplicate_costs_one_write(
 
 
 @pytest.mark.parametrize("name", ["5 MB", "1.5 MB noise"])
-def test_a_stored_payload_travels_once_each_way_and_the_queue_has_none_of_it(
+def test_stored_contents_travel_once_each_way_and_not_through_the_queue(
     old_queue: _Ends, payloads: Mapping[PayloadName, PayloadFile], name: PayloadName
 ) -> None:
     result, on_queue, traffic = old_queue.round(payloads[name])
 
     assert message_size({"Body": on_queue}) == result.sent_size < 400
-    # DynamoDB's protocol has bytes as base64.
+    # The protocol of DynamoDB has bytes as base64.
     payload = 4 * math.ceil(result.stored_size / 3)
     overhead = traffic.call_count * OVERHEAD
     assert payload < traffic.sent < payload + overhead
@@ -305,7 +305,7 @@ def test_ten_messages_are_sent_in_one_call(
 
 
 @pytest.mark.parametrize("name", ["2 KB", "100 KB", "300 KB", "1 MB", "5 MB"])
-def test_a_payload_has_the_size_that_it_is_named_after(
+def test_a_payload_has_the_size_that_its_name_says(
     payloads: Mapping[PayloadName, PayloadFile], name: PayloadName
 ) -> None:
     number, unit = name.split()

@@ -31,24 +31,39 @@ def clock() -> Clock:
     return Clock()
 
 
+@pytest.fixture(scope="session")
+def tables() -> Iterator[dict[str, DynamoDBPlace]]:
+    """The tables of each server, made when a test first asks for that."""
+    tables: dict[str, DynamoDBPlace] = {}
+    yield tables
+    for each in tables.values():
+        each.close()
+
+
 @pytest.fixture
 def place(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, clock: Clock
 ) -> Iterator[Place]:
     """Where claims are kept: the test runs on every kind of store."""
     name: str = request.param
-    made: Place
-    if name == "memory":
-        made = MemoryPlace(clock)
-    elif name == "sqlite":
-        made = SqlitePlace(tmp_path, clock)
+    if name in {"memory", "sqlite"}:
+        made = MemoryPlace(clock) if name == "memory" else SqlitePlace(tmp_path, clock)
+        yield made
+        made.close()
     elif name == "aws":
-        made = DynamoDBPlace(use_aws(monkeypatch), clock)
+        server = use_aws(monkeypatch)
+        on_aws = DynamoDBPlace(server)
+        on_aws.begin(clock)
+        yield on_aws
+        on_aws.close()
+        server.remove_all()
     else:
-        url = request.getfixturevalue(f"{name}_url")
-        made = DynamoDBPlace(use_emulator(monkeypatch, name, url), clock)
-    yield made
-    made.close()
+        server = use_emulator(monkeypatch, name, request.getfixturevalue(f"{name}_url"))
+        tables: dict[str, DynamoDBPlace] = request.getfixturevalue("tables")
+        if name not in tables:
+            tables[name] = DynamoDBPlace(server)
+        tables[name].begin(clock)
+        yield tables[name]
 
 
 @pytest.fixture

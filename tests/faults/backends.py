@@ -22,7 +22,7 @@ from claimcheck.stores.sqlite import SqliteClaimStore
 from letsgo_queue import QueueSettings
 from letsgo_queue.transports import open_transport
 from letsgo_queue.transports.base import Transport
-from tests.conftest import hide, use_emulator
+from tests.conftest import hide, read_aws_models_once, use_emulator
 from tests.support.servers import AwsServer, run_ministack, run_moto
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 BackendName: TypeAlias = Literal["sqlite", "ministack", "moto"]
 BACKENDS: tuple[BackendName, ...] = get_args(BackendName)
+ATOMIC: tuple[BackendName, ...] = ("sqlite", "ministack")
+"""Without moto, which answers two conditional writes at one moment with success."""
 
 NAMES: Mapping[BackendName, str] = {
     "sqlite": "SQLite",
@@ -288,5 +290,10 @@ def servers(folder: Path) -> Iterator[Servers]:
     ministack, moto = folder / "ministack", folder / "moto"
     ministack.mkdir()
     moto.mkdir()
-    with run_ministack(ministack) as ministack_url, run_moto(moto) as moto_url:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        run_ministack(ministack) as ministack_url,
+        run_moto(moto) as moto_url,
+    ):
+        read_aws_models_once(patch)
         yield Servers({"ministack": ministack_url, "moto": moto_url})

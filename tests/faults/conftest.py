@@ -9,7 +9,14 @@ from typing import Any, TypeAlias
 import pytest
 
 from tests.conftest import use_emulator
-from tests.faults.backends import BACKENDS, AwsBackend, Backend, SqliteBackend
+from tests.faults.backends import (
+    ATOMIC,
+    BACKENDS,
+    AwsBackend,
+    Backend,
+    BackendName,
+    SqliteBackend,
+)
 from tests.faults.rig import Rig, impatient
 from tests.support.faulty_server import FaultyServer
 from tests.support.servers import AwsServer
@@ -40,15 +47,29 @@ def faulty_server(ministack: AwsServer) -> Iterator[FaultyServer]:
         yield server
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(params=ATOMIC)
 def backend(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Backend]:
-    """A queue and a store that work: the test runs on SQLite, MiniStack and moto."""
-    if request.param == "sqlite":
+    """A queue and a store that work, on SQLite and MiniStack."""
+    yield from make_backend(request, tmp_path, monkeypatch)
+
+
+@pytest.fixture(params=BACKENDS)
+def any_backend(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Backend]:
+    """The same on moto too, for tests that ask it for one thing at a time."""
+    yield from make_backend(request, tmp_path, monkeypatch)
+
+
+def make_backend(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Backend]:
+    name: BackendName = request.param
+    if name == "sqlite":
         yield SqliteBackend(tmp_path)
         return
-    url = request.getfixturevalue(f"{request.param}_url")
-    server = use_emulator(monkeypatch, request.param, url)
+    server = use_emulator(monkeypatch, name, request.getfixturevalue(f"{name}_url"))
     yield AwsBackend(server)
     server.remove_all()

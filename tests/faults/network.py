@@ -78,10 +78,14 @@ LIVES = (
         ),
     ),
     Life("stored, fails once", (Call.RELEASE, Call.CHANGE_VISIBILITY), fails=True),
-    Life('stored, purge="before"', (Call.HAND_OVER, Call.REMOVE_PART), purge="before"),
+    Life(
+        'stored, purge="before"',
+        (Call.HAND_OVER, Call.REMOVE_PART, Call.EXTEND),
+        purge="before",
+    ),
     Life(
         'stored, purge="before", fails once',
-        (Call.WRITE_PART, Call.RELEASE),
+        (Call.EXTEND, Call.WRITE_PART, Call.RELEASE),
         purge="before",
         fails=True,
     ),

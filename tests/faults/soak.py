@@ -23,14 +23,11 @@ from tempfile import TemporaryDirectory
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from tests.faults.actors import Produce, Work
-from tests.faults.backends import NAMES, Backend, BackendName, Rows, servers
+from tests.faults.backends import ATOMIC, NAMES, Backend, Rows, servers
 from tests.faults.crew import Crew
 from tests.faults.journal import POLL_SECONDS, Journal
 
 SIZES = (1_000, 5_000_000)
-SOAKED: tuple[BackendName, ...] = ("sqlite", "ministack")
-"""moto is none: it lets two workers acquire one claim, where they ask at one moment."""
-
 WORKERS = 4
 CONCURRENCY = 2
 VISIBILITY_TIMEOUT = 15
@@ -334,11 +331,11 @@ def main() -> int:
     """Soak each backend; 0 if every promise held and memory stayed flat."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults.soak")
     parser.add_argument("--messages", type=int, default=Plan().messages)
-    parser.add_argument("--backend", choices=SOAKED, action="append", help="by default each")
+    parser.add_argument("--backend", choices=ATOMIC, action="append", help="by default each")
     arguments = parser.parse_args()
     all_held = True
     with TemporaryDirectory() as parent, servers(Path(parent)) as running:
-        for name in arguments.backend or SOAKED:
+        for name in arguments.backend or ATOMIC:
             folder = Path(parent, f"{name}-run")
             folder.mkdir()
             with running.backend(name, folder, **OPTIONS) as backend:

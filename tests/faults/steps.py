@@ -54,8 +54,9 @@ TWICE = Seen(2, receipts=1)
 LOST = Seen(1, records=1, dead=1)
 """The contents were removed before the handler, and died with their process: `ClaimLost`."""
 
-LOST_BEFORE = Seen(0, parts=2, records=1, dead=1)
-"""The same, and the process died before the handler and before it had removed all."""
+LOST_UNRUN = Seen(0, records=1, dead=1)
+LOST_IN_PART = Seen(0, parts=2, records=1, dead=1)
+"""The same, and the process died before the handler; some parts may be there still."""
 
 
 def orphaned(parts: int) -> Seen:
@@ -139,7 +140,9 @@ STEPS = (
 
     _early("before it is handed over",          _before(Call.HAND_OVER),      HANDLED),
     _early("after it, contents there",          _after(Call.HAND_OVER),       HANDLED),
-    _early("between two removals",              _before(Call.REMOVE_PART, 2), LOST_BEFORE, HANDLED),
+    _early("between two removals",              _before(Call.REMOVE_PART, 2), LOST_IN_PART,
+                                                                              HANDLED),
+    _early("all removed, before the handler",   _before(Call.EXTEND),         LOST_UNRUN),
     _early("during the handler",                _before(Call.HANDLE),         LOST),
     _early("it failed, before writing back",    _before(Call.WRITE_PART),     LOST, fails=True),
     _early("it failed, before the release",     _before(Call.RELEASE),        TWICE, fails=True),

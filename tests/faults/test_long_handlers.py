@@ -118,16 +118,18 @@ def test_runs_once_with_message_and_claim_held_throughout(bench: Bench) -> None:
 
     with bench.worker(work):
         wait_until(lambda: bench.deliveries, "the handler")
-        while len(leases) < 3:
-            lease_until = bench.lease_until()
-            assert lease_until is not None
-            if not leases or lease_until > leases[-1] + TIMEOUT / 4:
-                leases.append(lease_until)
-            assert not bench.transport.receive(
-                max_messages=10, wait_seconds=0, visibility_timeout=0
-            )
-            time.sleep(0.1)
-        done.set()
+        try:
+            while len(leases) < 3:
+                lease_until = bench.lease_until()
+                assert lease_until is not None
+                if not leases or lease_until > leases[-1] + TIMEOUT / 4:
+                    leases.append(lease_until)
+                assert not bench.transport.receive(
+                    max_messages=10, wait_seconds=0, visibility_timeout=0
+                )
+                time.sleep(0.1)
+        finally:
+            done.set()
         bench.wait_for(MessageHandled)
 
     assert len(bench.deliveries) == 1

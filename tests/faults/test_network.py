@@ -20,7 +20,7 @@ from tests.support.servers import AwsServer
 CASES: tuple[tuple[Failure, HowOften], ...] = (
     (Failure.ANSWER_LOST, "one request"),
     (Failure.ANSWER_LOST, "the whole call"),
-    (Failure.REQUEST_LATE, "the whole call"),
+    (Failure.REQUEST_LATE, "one request"),
     (Failure.THROTTLED, "the whole call"),
     (Failure.DENIED, "one request"),
 )

@@ -318,7 +318,7 @@ def test_merged_audits_are_as_one() -> None:
 def test_what_cannot_be_added_up_is_refused() -> None:
     audit = SizeAudit()
     audit(sent(100))
-    with pytest.raises(AuditInvalid, match="a summary .* has no histograms"):
+    with pytest.raises(AuditInvalid, match=r"a summary .* has no histograms"):
         audit.merge(audit.report().summary())
     with pytest.raises(AuditInvalid, match=r"10\.00% of the messages cannot be added"):
         audit.merge(SizeAudit(sample=0.1).report())

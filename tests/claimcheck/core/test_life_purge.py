@@ -16,6 +16,7 @@ from claimcheck import (
     ClaimLost,
     ClaimMissing,
     ClaimStore,
+    Opened,
     Purge,
 )
 from claimcheck.core.life import WRITE_AGAIN_SECONDS
@@ -203,6 +204,23 @@ class TestOneHandler:
         ends.append(end_of(purging_before(watched), sealed))
 
         assert ends == [BODY, ClaimAlreadyProcessed]
+
+    def test_leaves_the_contents_to_the_delivery_that_has_them_now(
+        self, place: Place, sealed: str, clock: Clock
+    ) -> None:
+        others: list[Opened] = []
+
+        def another_comes() -> None:
+            clock.advance(120)
+            others.append(small_claim_check(place.store).open(sealed))
+
+        watched = Watched(place.store)
+        watched.before("hand_over", another_comes)
+        assert end_of(purging_before(watched), sealed) is ClaimInProgress
+
+        assert parts_left(place.store, sealed) == 1
+        assert others[0].release()
+        assert end_of(purging_before(place.store), sealed) == BODY
 
     def test_contents_do_not_come_back_behind_another_delivery(
         self, place: Place, sealed: str, clock: Clock
