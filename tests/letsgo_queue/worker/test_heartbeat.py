@@ -222,6 +222,13 @@ class Leased:
     def release(self) -> None: ...
 
 
+def waits(event: threading.Event) -> Callable[[], None]:
+    def wait() -> None:
+        assert event.wait(DEADLINE_SECONDS)
+
+    return wait
+
+
 def test_a_store_that_does_not_answer_makes_no_message_visible(
     queue: Extended, heartbeat: Heartbeat, time_passes: PassingTime
 ) -> None:
@@ -229,7 +236,7 @@ def test_a_store_that_does_not_answer_makes_no_message_visible(
     may_go_on = threading.Event()
     messages = [in_hand(queue) for _ in range(heartbeats.MAX_CALLS + 1)]
     for message in messages:
-        message.attach(Leased(lambda: may_go_on.wait(DEADLINE_SECONDS) and None))
+        message.attach(Leased(waits(may_go_on)))
     heartbeat.hold(messages)
 
     for count in range(1, 4):
@@ -242,7 +249,7 @@ def test_a_queue_that_does_not_answer_lets_no_lease_run_out(
     queue: Extended, heartbeat: Heartbeat, time_passes: PassingTime
 ) -> None:
     may_go_on = threading.Event()
-    queue.refuse = lambda: may_go_on.wait(DEADLINE_SECONDS) and None
+    queue.refuse = waits(may_go_on)
     message = in_hand(queue)
     lease = Leased()
     message.attach(lease)

@@ -1,4 +1,4 @@
-"""How far ahead of its handlers a worker receives, in how many requests, and how it stops."""
+"""How far ahead of its handlers a worker receives, and in how many requests."""
 
 from __future__ import annotations
 
@@ -9,18 +9,10 @@ from typing import Any
 
 import pytest
 
-from letsgo_queue import (
-    Client,
-    Delivery,
-    LetsGoQueueError,
-    MessageHandled,
-    QueueNotFound,
-    QueueUnavailable,
-    Worker,
-)
+from letsgo_queue import Client, Delivery, MessageHandled, Worker
 from letsgo_queue.transports.base import ReceivedMessage
 from letsgo_queue.transports.memory import MemoryTransport
-from letsgo_queue.worker import heartbeat, polling
+from letsgo_queue.worker import heartbeat
 from tests.letsgo_queue.support import (
     DEADLINE_SECONDS,
     Clock,
@@ -200,164 +192,3 @@ class TestBehindOneThatTurnsOutSlow:
                 go_on.set()
         finally:
             go_on.set()
-
-
-class TellsOfGivingBack(MemoryTransport):
-    def __init__(self, clock: Clock) -> None:
-        super().__init__(clock=clock)
-        self.received = 0
-        self.given_back = threading.Event()
-
-    def receive(self, **options: Any) -> Sequence[ReceivedMessage]:
-        messages = super().receive(**options)
-        self.received += len(messages)
-        return messages
-
-    def change_visibility(self, message: ReceivedMessage, seconds: int) -> None:
-        super().change_visibility(message, seconds)
-        if seconds == 0:
-            self.given_back.set()
-
-
-class TestStopping:
-    @pytest.fixture
-    def queue(self, clock: Clock) -> TellsOfGivingBack:
-        return TellsOfGivingBack(clock)
-
-    def start(
-        self, queue: TellsOfGivingBack, time_passes: PassingTime, go_on: threading.Event
-    ) -> tuple[Worker, list[int]]:
-        """A worker that is stopped at its twentieth message, with others waiting behind it."""
-        worker = Worker(queue, concurrency=1, wait_seconds=0)
-        handled: list[int] = []
-
-        @worker.default
-        def handle(message: dict[str, Any]) -> None:
-            time_passes(0.005)
-            handled.append(message["payload"]["n"])
-            if len(handled) == 20:
-                wait_for(lambda: queue.received > 20, "others in hand")
-                worker.stop()
-                go_on.wait(2 * DEADLINE_SECONDS)
-
-        send(queue, 40)
-        return worker, handled
-
-    def test_what_can_be_begun_soon_is_finished(
-        self, queue: TellsOfGivingBack, time_passes: PassingTime
-    ) -> None:
-        go_on = threading.Event()
-        go_on.set()
-        worker, handled = self.start(queue, time_passes, go_on)
-
-        worker.run()
-
-        left = all_messages(queue)
-        assert len(handled) + len(left) == 40
-        assert len(handled) > 20
-        assert all(message.receive_count == 1 for message in left)
-
-    def test_what_cannot_is_given_back(
-        self, queue: TellsOfGivingBack, time_passes: PassingTime
-    ) -> None:
-        go_on = threading.Event()
-        worker, handled = self.start(queue, time_passes, go_on)
-
-        thread = threading.Thread(target=worker.run)
-        thread.start()
-        wait_for(queue.given_back.is_set, "one that is given back")
-        go_on.set()
-        thread.join()
-
-        assert (len(handled), len(all_messages(queue))) == (20, 20)
-
-
-def all_messages(queue: MemoryTransport) -> list[ReceivedMessage]:
-    messages: list[ReceivedMessage] = []
-    while received := receive(queue):
-        messages += received
-    return messages
-
-
-class Flaky(MemoryTransport):
-    """A queue that fails the receives that it is told to."""
-
-    def __init__(self, failures: dict[int, LetsGoQueueError]) -> None:
-        super().__init__()
-        self.failures = failures
-        self.receives = 0
-
-    def receive(self, **options: Any) -> Sequence[ReceivedMessage]:
-        self.receives += 1
-        if error := self.failures.get(self.receives):
-            raise error
-        return super().receive(**options)
-
-
-GONE = QueueUnavailable("the queue does not answer.", retryable=True)
-DENIED = QueueUnavailable("access is denied.", retryable=False)
-
-
-def nothing(message: dict[str, Any]) -> None:
-    """A handler that is content."""
-
-
-class TestWithoutAQueue:
-    @pytest.mark.parametrize(
-        "failures", [{1: GONE}, {2: DENIED}], ids=["gone at first", "denied later"]
-    )
-    def test_tries_again_when_it_is_unavailable(
-        self, failures: dict[int, LetsGoQueueError], caplog: pytest.LogCaptureFixture
-    ) -> None:
-        queue = Flaky(failures)
-        worker = Worker(queue, concurrency=1, wait_seconds=0)
-        events = events_of(worker)
-        worker.default(nothing)
-        with running(worker):
-            wait_for(lambda: queue.receives > max(failures), "another attempt")
-            Client(queue).enqueue(order())
-            wait_for(lambda: events, "the message to be handled")
-
-        assert isinstance(events[0], MessageHandled)
-        (error,) = failures.values()
-        assert f"{error} Trying again in 1 s." in caplog.text
-
-    def test_pauses_longer_each_time(self, caplog: pytest.LogCaptureFixture) -> None:
-        with running(Worker(Flaky({1: GONE, 2: GONE}))):
-            wait_for(lambda: "Trying again in 2 s" in caplog.text, "the second pause")
-
-        assert "Trying again in 1 s" in caplog.text
-
-    def test_stops_at_once_in_a_pause(
-        self, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        longer_than_running_waits = 10.0 * DEADLINE_SECONDS
-        monkeypatch.setattr(polling, "FIRST_PAUSE_SECONDS", longer_than_running_waits)
-        monkeypatch.setattr(polling, "MAX_PAUSE_SECONDS", longer_than_running_waits)
-
-        with running(Worker(Flaky({1: GONE}))):
-            wait_for(lambda: "Trying again in 200 s" in caplog.text, "the pause")
-
-    def test_an_outage_of_many_hours_does_not_end_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(polling, "FIRST_PAUSE_SECONDS", 0.00001)
-        monkeypatch.setattr(polling, "MAX_PAUSE_SECONDS", 0.00001)
-        queue = Flaky(dict.fromkeys(range(1, 1100), GONE))
-        worker = Worker(queue, concurrency=1, wait_seconds=0)
-        events = events_of(worker)
-        worker.default(nothing)
-        Client(queue).enqueue(order())
-
-        with running(worker):
-            wait_for(lambda: events, "the message to be handled")
-
-        assert isinstance(events[0], MessageHandled)
-
-    @pytest.mark.parametrize(
-        "error", [DENIED, QueueNotFound("there is none.")], ids=["denied", "not found"]
-    )
-    def test_raises_when_it_cannot_be_used_at_all(self, error: LetsGoQueueError) -> None:
-        worker = Worker(Flaky({1: error}))
-        worker.default(nothing)
-
-        with pytest.raises(type(error), match=str(error)):
-            worker.run()
