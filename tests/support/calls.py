@@ -67,6 +67,7 @@ _OF_MESSAGES = {
     "SendMessageBatch": Call.SEND,
     "ReceiveMessage": Call.RECEIVE,
     "ChangeMessageVisibility": Call.CHANGE_VISIBILITY,
+    "ChangeMessageVisibilityBatch": Call.CHANGE_VISIBILITY,
     "DeleteMessage": Call.ACKNOWLEDGE,
     "DeleteMessageBatch": Call.ACKNOWLEDGE,
 }

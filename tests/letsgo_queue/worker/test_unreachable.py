@@ -30,7 +30,7 @@ from tests.letsgo_queue.support import (
     running,
     wait_for,
 )
-from tests.support.faulty_server import FaultyServer, faulty
+from tests.support.faulty_server import FaultyServer
 from tests.support.servers import AwsServer
 
 
@@ -163,7 +163,7 @@ def test_a_burst_raises(failing: int) -> None:
 @pytest.fixture
 def proxy(ministack: AwsServer) -> Iterator[FaultyServer]:
     assert ministack.endpoint_url is not None
-    with faulty(ministack.endpoint_url) as proxy:
+    with FaultyServer(ministack.endpoint_url) as proxy:
         yield proxy
 
 
