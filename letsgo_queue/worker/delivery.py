@@ -83,6 +83,7 @@ class IncomingMessage:
         leases: What middleware has leased for it.
         lease_id: What a claim check holds its claim with; the same for each try to open it.
         arrived: When it arrived (on the monotonic clock).
+        begun: When its way to the handler began.
         invisible_until: When it can be received again (on the monotonic clock); None if unknown.
         visibility_timeout: Seconds that the heartbeat extends it by; 0 if unknown.
         extension_due: When the heartbeat extends it next (on the monotonic clock).
@@ -95,6 +96,7 @@ class IncomingMessage:
         "_emit",
         "_tries",
         "arrived",
+        "begun",
         "body",
         "context",
         "delay_left",
@@ -155,7 +157,7 @@ class IncomingMessage:
         self.visibility_timeout = 0.0 if until is None else max(until - received.received_at, 0.0)
         self.extension_due = math.inf if until is None else until - self.visibility_timeout / 2
         self.lease_id: str | None = None
-        self.arrived = time.monotonic()
+        self.arrived = self.begun = time.monotonic()
         self.is_over = False
         self.lock = threading.RLock()
         self._emit = emit

@@ -5,8 +5,8 @@
                   └───────── the heartbeat keeps all of them invisible
 
 Several receivers ask at once while the queue has more than one request brings, else a single one,
-since each request costs. How many messages may wait follows from how many were handled in the last
-`AHEAD_SECONDS`: behind slow handlers none waits, and quick ones never wait for the queue.
+since each request costs. How many messages may wait follows from how long handlers take: behind
+slow ones none waits, and quick ones never wait for the queue.
 """
 
 from __future__ import annotations
@@ -46,6 +46,13 @@ EMPTY_PAUSE_SECONDS = 0.05
 AHEAD_SECONDS = 0.1
 """How soon a message that is received should be begun."""
 
+LATEST_SHARE = 0.2
+"""How much the latest message counts in the average duration."""
+
+MAX_TIMES = 10
+"""How many averages it counts at most. One message that waited for the interpreter or the machine
+says little about its handler; ten that are slow say enough."""
+
 MAX_RECEIVERS = 5
 
 WATCH_SECONDS = 0.25
@@ -55,8 +62,8 @@ TELL_SECONDS = 5.0
 """How often a loop that stops says what it waits for."""
 
 OPEN_POLL_SECONDS = 0.6
-"""How long a loop that stops waits for an open poll, where it waits for nothing else. Only SQS
-polls for longer."""
+"""How long a loop that stops waits for an open poll, once no message is in hand. Only SQS polls
+for longer."""
 
 RELEASE_SECONDS = 2.0
 ENDING_SECONDS = 4.0
@@ -93,29 +100,24 @@ class LoopOptions:
 
 
 class Pace:
-    """How many messages were handled lately. Its user has a lock."""
+    """How long handlers take, on average. Its user has a lock."""
 
     def __init__(self) -> None:
-        self._since = time.monotonic()
-        self._now = 0
-        self._before = 0
+        """Know nothing yet."""
+        self._seconds_each = math.inf
 
-    def count(self, handled: int = 1) -> None:
-        """So many more were handled."""
-        self._turn()
-        self._now += handled
+    def note(self, seconds: float) -> None:
+        """A handler took so long."""
+        before = self._seconds_each
+        if before == math.inf:
+            self._seconds_each = seconds
+        else:
+            seconds = min(seconds, MAX_TIMES * before)
+            self._seconds_each = before + LATEST_SHARE * (seconds - before)
 
-    def handled_lately(self) -> int:
-        """How many were handled in the last `AHEAD_SECONDS`, or in those before."""
-        self._turn()
-        return max(self._now, self._before)
-
-    def _turn(self) -> None:
-        passed = time.monotonic() - self._since
-        if passed >= AHEAD_SECONDS:
-            self._before = self._now if passed < 2 * AHEAD_SECONDS else 0
-            self._now = 0
-            self._since += passed
+    def begun_in(self, seconds: float, concurrency: int) -> int:
+        """How many messages are begun in so many seconds, so many at once."""
+        return int(concurrency * seconds / max(self._seconds_each, 1e-6))
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +295,8 @@ class WorkLoop:
 
     def _room(self) -> int:
         """How many messages one more receiver may ask for."""
-        ahead = min(self._pace.handled_lately(), self._options.prefetch)
+        soon = self._pace.begun_in(AHEAD_SECONDS, self._options.concurrency)
+        ahead = min(soon, self._options.prefetch)
         waiting = min(len(self._held) + self._lanes.waiting, MAX_HELD)
         unacknowledged = max(self._unacknowledged - MAX_UNACKNOWLEDGED, 0)
         busy = len(self._in_hand) - waiting + unacknowledged + self._asked
@@ -361,7 +364,7 @@ class WorkLoop:
             else:
                 unrun = self._lanes.fail(message)
                 self._in_hand.difference_update(unrun)
-            self._pace.count()
+            self._pace.note(time.monotonic() - message.begun)
             if self._room() or self._is_over():
                 self._changed.notify_all()
         if outcome and not message.is_gone:
@@ -499,7 +502,10 @@ class WorkLoop:
             message.end(wait=0)
         running = left - unrun.union(self._threads.close(), self._tasks.close())
         self._release_claims(running)
-        self._aside.append((now, sorted(left, key=lambda message: message.arrived)))
+        if left:
+            self._aside.append((now, sorted(left, key=lambda message: message.arrived)))
+        if self._aside:
+            self._wait_for_polls()
         self._give_back_aside()
         self._acknowledger.close(self._deadline)
         self._heartbeat.close()
@@ -508,6 +514,12 @@ class WorkLoop:
             logger.info("an open poll is given up: what it brings comes again")
         elif not running:
             self._parts.join(max(self._deadline - time.monotonic(), 0))
+
+    def _wait_for_polls(self) -> None:
+        until = time.monotonic() + OPEN_POLL_SECONDS
+        with self._changed:
+            while self._receivers and (left := until - time.monotonic()) > 0:
+                self._changed.wait(left)
 
     def _release_claims(self, messages: Set[IncomingMessage]) -> None:
         """Release the claims of messages whose handlers still run: they are given back."""

@@ -143,6 +143,7 @@ class Processor:
         Raises:
             BaseException: Why the message failed on the way.
         """
+        message.begun = time.monotonic()
         if message.refusal is not None:
             raise message.refusal
         if DUE_AT in message.received.attributes and (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -16,7 +16,6 @@ from letsgo_queue import (
     MessageFailed,
     MessageHandled,
     QueueNotFound,
-    QueueUnavailable,
     RetryPolicy,
     SettingsInvalid,
     Worker,
@@ -52,6 +51,7 @@ def fail(message: dict[str, Any]) -> None:
         ({"prefetch": -1}, "prefetch=-1: a worker takes at least 0"),
         ({"wait_seconds": -1}, "wait_seconds=-1: a worker takes 0 to 20"),
         ({"wait_seconds": 21}, "wait_seconds=21: a worker takes 0 to 20"),
+        ({"drain_timeout": -1}, "drain_timeout=-1: a worker takes at least 0"),
         ({"visibility_timeout": 0}, "visibility_timeout=0: a worker takes 1 to 43,200"),
         ({"visibility_timeout": 43_201}, "visibility_timeout=43201: a worker takes 1 to 43,200"),
     ],
@@ -262,63 +262,6 @@ def test_finishes_what_is_in_hand_when_stopped(
     clock.advance(100_000)
     left = receive_one(queue)
     assert (left.message_id, left.receive_count) == (second.message_id, 1)
-
-
-class StopsItsWorker(MemoryTransport):
-    """A queue whose messages arrive just as the worker is stopped."""
-
-    worker: Worker
-    refuse: Callable[[], None] = staticmethod(lambda: None)
-
-    def receive(self, **options: Any) -> Sequence[ReceivedMessage]:
-        messages = super().receive(**options)
-        self.worker.stop()
-        return messages
-
-    def change_visibility(self, message: ReceivedMessage, seconds: int) -> None:
-        self.refuse()
-        super().change_visibility(message, seconds)
-
-
-@pytest.fixture
-def stopping(clock: Clock) -> StopsItsWorker:
-    queue = StopsItsWorker(clock=clock)
-    queue.worker = Worker(queue)
-    return queue
-
-
-def test_gives_back_what_it_has_not_begun(stopping: StopsItsWorker) -> None:
-    worker = stopping.worker
-    worker.default(fail)
-    events = events_of(worker)
-    Client(stopping).enqueue(order())
-
-    worker.run()
-
-    assert events == []
-    assert receive_one(stopping).receive_count == 2
-
-
-@pytest.mark.parametrize("error", [QueueUnavailable("the queue is gone."), ZeroDivisionError()])
-def test_says_so_if_it_cannot_give_back(
-    stopping: StopsItsWorker, caplog: pytest.LogCaptureFixture, error: Exception
-) -> None:
-    """And gives back the others."""
-    attempts: list[None] = []
-
-    def refuse() -> None:
-        attempts.append(None)
-        if len(attempts) == 1:
-            raise error
-
-    stopping.refuse = refuse
-    first, second = (Client(stopping).enqueue(order()) for _ in range(2))
-
-    stopping.worker.run()
-
-    assert f"message {first.message_id} comes again later" in caplog.text
-    assert str(error) in caplog.text
-    assert receive_one(stopping).message_id == second.message_id
 
 
 def test_works_on_sqs(aws: AwsServer) -> None:
