@@ -313,6 +313,8 @@ class WorkLoop:
 
     def _could_not_receive(self, error: Exception) -> None:
         """Wait, longer each time; give up where that is of no use."""
+        if self._is_over():
+            return
         if not isinstance(error, LetsGoError):
             logger.error("the queue %s failed", self._transport.url, exc_info=error)
             failure = QueueUnavailable(f"queue {self._transport.url}: {type(error).__name__}.")

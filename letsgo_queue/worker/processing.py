@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, TypeAlias, cast
 
 from letsgo_queue.delays import DUE_AT, seconds_left, sent_on
-from letsgo_queue.errors import LetsGoError, Reject, Retry
+from letsgo_queue.errors import LetsGoError, QueueUnavailable, Reject, Retry
 from letsgo_queue.events import (
     Event,
     MessageDelayed,
@@ -160,6 +160,8 @@ class Processor:
         handler = message.handler
         assert handler is not None, "a message without a handler is refused"
         arguments = handler.arguments(message)
+        if message.is_over:
+            raise QueueUnavailable(f"message {message.message_id} was given back meanwhile.")
         message.handler_started = True
         return partial(handler.function, *arguments)
 

@@ -23,7 +23,8 @@ from letsgo_queue.worker.processing import Outcome, Processor
 if TYPE_CHECKING:
     import asyncio
 
-BLOCKING_THREADS = 16
+OPENING_THREADS = 16
+SETTLING_THREADS = 4
 
 
 class HandlerTasks:
@@ -50,10 +51,13 @@ class HandlerTasks:
         self._event_loop = event_loop
         self._processor = processor
         self._finish = finish
-        self._calls = Calls("blocking", BLOCKING_THREADS, parts)
+        # Apart, so that a store that does not answer keeps no failure from being settled.
+        self._openings = Calls("open", OPENING_THREADS, parts)
+        self._settlings = Calls("settle", SETTLING_THREADS, parts)
         self._waiting: deque[IncomingMessage] = deque()
         self._tasks: set[asyncio.Task[BaseException | None]] = set()
         self._running = 0
+        self._closed = False
 
     def add(self, messages: Sequence[IncomingMessage]) -> None:
         """Have messages handled after those that wait already."""
@@ -62,6 +66,7 @@ class HandlerTasks:
 
     def close(self) -> Sequence[IncomingMessage]:
         """Begin no more messages, and cancel the handlers that run; those that were not begun."""
+        self._closed = True
         rest = list(self._waiting)
         self._waiting.clear()
         if self._running:
@@ -70,7 +75,8 @@ class HandlerTasks:
 
     def end(self) -> None:
         """End the threads."""
-        self._calls.close()
+        self._openings.close()
+        self._settlings.close()
 
     def _begin(self) -> None:
         while self._running < self._concurrency:
@@ -82,7 +88,7 @@ class HandlerTasks:
             passage = self._processor.passage(message)
             step = partial(self._enter, message, passage)
             if passage.blocks:
-                self._calls.add(step)
+                self._openings.add(step)
             else:
                 step()
 
@@ -93,7 +99,7 @@ class HandlerTasks:
         except BaseException as error:  # noqa: BLE001  whatever it is, the message failed for it
             self._left(message, passage, error)
             return
-        if handler is None:
+        if handler is None or self._closed:
             self._left(message, passage, None)
         elif passage.blocks:
             self._event_loop.call(self._handle, message, passage, handler)
@@ -125,8 +131,10 @@ class HandlerTasks:
     ) -> None:
         """Go out, and beside the loop where that may wait."""
         leave = partial(self._leave, message, passage, error)
-        if passage.blocks or error is not None:
-            self._calls.add(leave)
+        if passage.blocks:
+            self._openings.add(leave)
+        elif error is not None:
+            self._settlings.add(leave)
         else:
             leave()
 
@@ -135,7 +143,8 @@ class HandlerTasks:
     ) -> None:
         outcome = message.context.run(self._processor.leave, message, passage, error)
         self._finish(message, outcome)
-        self._event_loop.call(self._ended)
+        if not self._closed:  # the loop may have ended
+            self._event_loop.call(self._ended)
 
     def _ended(self) -> None:
         self._running -= 1

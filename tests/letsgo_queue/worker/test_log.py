@@ -14,23 +14,17 @@ from letsgo_queue.worker.log import get_logger
 from tests.letsgo_queue.support import events_of, order
 
 
-@pytest.fixture
-def closed(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """A stream that is closed, which logging writes to and tells its troubles."""
+def close_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Close what logging writes to, and where it tells its troubles."""
     stream = io.StringIO()
-    handler = logging.StreamHandler(stream)
-    logging.getLogger("letsgo_queue").addHandler(handler)
+    monkeypatch.setattr(logging.getLogger("letsgo_queue"), "handlers", [])
+    logging.getLogger("letsgo_queue").addHandler(logging.StreamHandler(stream))
     monkeypatch.setattr("sys.stderr", stream)
     stream.close()
-    return stream
 
 
-@pytest.fixture(autouse=True)
-def own_handlers() -> None:
-    logging.getLogger("letsgo_queue").handlers.clear()
-
-
-def test_never_raises(closed: io.StringIO) -> None:
+def test_never_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    close_stderr(monkeypatch)
     with pytest.raises(ValueError, match="closed file"):
         logging.getLogger("letsgo_queue.test").error("as it is without")
 
@@ -46,13 +40,14 @@ def test_names_the_line_that_logs(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_a_handler_that_closes_stderr_keeps_no_message_from_being_settled(
-    queue: MemoryTransport, closed: io.StringIO
+    queue: MemoryTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worker = Worker(queue, concurrency=1)
     events = events_of(worker)
 
     @worker.default
     def handle(message: dict[str, object]) -> None:
+        close_stderr(monkeypatch)
         raise Reject("it will never succeed")
 
     Client(queue).enqueue_many([order()] * 3)

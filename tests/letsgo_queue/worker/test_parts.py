@@ -117,7 +117,11 @@ class TestParts:
         self, parts: Parts, caplog: pytest.LogCaptureFixture
     ) -> None:
         may_end = threading.Event()
-        parts.start("lease-1", lambda: may_end.wait(DEADLINE_SECONDS) and None)
+
+        def wait() -> None:
+            may_end.wait(DEADLINE_SECONDS)
+
+        parts.start("lease-1", wait)
 
         parts.join(0.01)
         may_end.set()
