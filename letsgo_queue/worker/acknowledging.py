@@ -82,6 +82,8 @@ class Acknowledger:
     def _start_thread(self) -> None:
         """Start the first thread, or one more where all are busy and a request could be filled."""
         full = len(self._waiting) >= MAX_BATCH
+        if self._closed:
+            return
         if self._threads == 0 or (full and self._busy == self._threads < MAX_THREADS):
             least = MAX_BATCH if self._threads else 1
             self._threads += 1

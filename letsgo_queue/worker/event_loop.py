@@ -66,7 +66,11 @@ class _Running:
         self.loop = self._runner.get_loop()
         self._stopping = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="letsgo-worker-asyncio", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except BaseException:
+            self._runner.close()
+            raise
 
     def stop(self) -> None:
         self.loop.call_soon_threadsafe(self._stopping.set)

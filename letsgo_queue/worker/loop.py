@@ -65,6 +65,9 @@ OPEN_POLL_SECONDS = 0.6
 """How long a loop that stops waits for an open poll, once no message is in hand. Only SQS polls
 for longer."""
 
+BROKEN_SECONDS = 3.0
+"""How long a loop that is broken waits for the handlers that run."""
+
 RELEASE_SECONDS = 2.0
 ENDING_SECONDS = 4.0
 """How long a loop that stops waits for claims, and for these and acknowledgements, in the end."""
@@ -221,12 +224,18 @@ class WorkLoop:
     def _start_receiver(self) -> None:
         """Start a receiver, if one more should ask."""
         if ask := self._ask():
-            self._parts.start("receive", partial(self._receive, ask), again=False)
+            receive = partial(self._receive, ask)
+            if not self._parts.start("receive", receive, again=False):
+                self._end_ask(ask)
 
     def _receive(self, ask: _Ask | None) -> None:
         """Ask the queue, and go on as long as one more receiver should ask."""
         while ask:
-            received = self._receive_once(ask)
+            try:
+                received = self._receive_once(ask)
+            except BaseException:  # a defect of ours, or no more threads: it ends the worker
+                self._end_ask(ask)
+                raise
             ask = self._received(ask, received)
             if ask and received:
                 self._start_receiver()  # the queue may have more than one receiver brings
@@ -273,11 +282,15 @@ class WorkLoop:
                     self._over = True
                 else:
                     self._changed.wait(EMPTY_PAUSE_SECONDS)
+            self._queue_has_more = received == ask.slots
+            self._end_ask(ask)
+            return self._ask()
+
+    def _end_ask(self, ask: _Ask) -> None:
+        with self._changed:
             self._asked -= ask.slots
             self._receivers -= 1
-            self._queue_has_more = received == ask.slots
             self._changed.notify_all()
-            return self._ask()
 
     def _ask(self) -> _Ask | None:
         """What one more receiver should ask for; None if there should be none."""
@@ -439,7 +452,8 @@ class WorkLoop:
     def _drain(self) -> None:
         """Wait until the messages in hand are handled, and tell what is waited for."""
         began = told = time.monotonic()
-        deadline = began + self._options.drain_timeout
+        broken = self._parts.broken is not None  # so that some messages cannot be handled
+        deadline = began + min(self._options.drain_timeout, BROKEN_SECONDS if broken else math.inf)
         poll_deadline = deadline if self._must_wait_for_poll() else began + OPEN_POLL_SECONDS
         with self._changed:
             held, self._held = self._held, []

@@ -41,13 +41,16 @@ class Parts:
         self._context = copy_context()
         self._threads: list[threading.Thread] = []
 
-    def start(self, name: str, target: Callable[[], None], *, again: bool = True) -> None:
+    def start(self, name: str, target: Callable[[], None], *, again: bool = True) -> bool:
         """Run `target` on a thread until it returns.
 
         Args:
             name: What the thread does.
             target: Its work.
             again: Whether to run it again where it raises; else that ends the worker.
+
+        Returns:
+            Whether the thread has started; else that ends the worker.
         """
         run = self._run if again else self._run_once
         thread = threading.Thread(
@@ -60,8 +63,9 @@ class Parts:
             thread.start()
         except (RuntimeError, MemoryError) as error:
             self._break(f"its thread {name!r} cannot be started", error)
-            return
+            return False
         self._threads = [*(each for each in self._threads if each.is_alive()), thread]
+        return True
 
     def join(self, seconds: float) -> None:
         """Wait for all threads, so many seconds at most, and name those that still run."""

@@ -121,7 +121,12 @@ def test_what_waits_for_a_store_keeps_nothing_from_the_loop(queue: MemoryTranspo
     worker = Worker(queue, concurrency=2 * OPENING_THREADS, middleware=[store])
     handled: list[str] = []
     failures: list[Event] = []
-    worker.add_listener(lambda event: isinstance(event, MessageFailed) and failures.append(event))
+
+    def listen(event: Event) -> None:
+        if isinstance(event, MessageFailed):
+            failures.append(event)
+
+    worker.add_listener(listen)
 
     @worker.default
     async def handle(message: dict[str, Any]) -> None:
