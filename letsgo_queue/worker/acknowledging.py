@@ -111,6 +111,7 @@ class Acknowledger:
     def _acknowledge(self, batch: Sequence[IncomingMessage]) -> Sequence[LetsGoError | None]:
         try:
             errors = self._transport.delete_batch([message.received for message in batch])
+            outcomes = list(zip(batch, errors, strict=True))
         except Exception as error:  # a defect of a transport; the others must go on
             logger.exception("%d messages were not acknowledged", len(batch))
             return [QueueUnavailable(f"{type(error).__name__}.")] * len(batch)
@@ -119,5 +120,5 @@ class Acknowledger:
         return [
             # The queue may fail entries of a batch one by one; alone, they are tried again.
             self._acknowledge([message])[0] if error is not None and error.retryable else error
-            for message, error in zip(batch, errors, strict=True)
+            for message, error in outcomes
         ]

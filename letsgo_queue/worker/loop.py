@@ -422,15 +422,19 @@ class WorkLoop:
             for message in batch:
                 self._heartbeat.release(message)
                 message.end()
-            errors = self._transport.change_visibility_batch(
-                [
-                    (message.received, min(math.ceil(seconds), message.longest_extension))
-                    for message in batch
-                ]
-            )
-            for message, error in zip(batch, errors, strict=True):
-                if error is not None:
-                    logger.warning("message %s comes again later: %s", message.message_id, error)
+            changes = [
+                (message.received, min(math.ceil(seconds), message.longest_extension))
+                for message in batch
+            ]
+            try:
+                errors = self._transport.change_visibility_batch(changes)
+                for message, error in zip(batch, errors, strict=True):
+                    if error is not None:
+                        logger.warning(
+                            "message %s comes again later: %s", message.message_id, error
+                        )
+            except Exception:  # a defect of a transport; the others must be given back too
+                logger.exception("%d messages come again later", len(batch))
 
     # Ending
 

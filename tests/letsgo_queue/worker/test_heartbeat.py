@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -134,6 +135,20 @@ def test_extends_each_when_half_of_its_timeout_has_passed(
 
 def has(values: list[object], count: int) -> bool:
     return len(values) >= count
+
+
+def test_a_wall_clock_that_is_set_back_changes_nothing(
+    queue: Extended,
+    heartbeat: Heartbeat,
+    time_passes: PassingTime,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    message = in_hand(queue)
+    heartbeat.hold([message])
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+
+    time_passes(310)
+    wait_for(partial(queue.has_extended, 1), "the extension")
 
 
 def test_extends_ten_at_a_time(
