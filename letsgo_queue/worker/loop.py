@@ -264,13 +264,11 @@ class WorkLoop:
     def _take_in_hand(self, received: Sequence[ReceivedMessage]) -> None:
         messages = [self._processor.accept(self._transport, each) for each in received]
         with self._changed:
-            too_late = self._closed
-            if not too_late:
-                self._in_hand.update(messages)
-                ready = self._lanes.enter(messages)
-        if too_late:
-            self._give_back(list(messages))
-            return
+            if self._closed:  # too late
+                self._aside.append((time.monotonic(), messages))
+                return
+            self._in_hand.update(messages)
+            ready = self._lanes.enter(messages)
         self._heartbeat.hold(messages)
         self._begin(ready)
 
@@ -291,6 +289,8 @@ class WorkLoop:
             self._asked -= ask.slots
             self._receivers -= 1
             self._changed.notify_all()
+        if self._closed and self._receivers == 0:
+            self._give_back_aside()
 
     def _ask(self) -> _Ask | None:
         """What one more receiver should ask for; None if there should be none."""
@@ -380,8 +380,7 @@ class WorkLoop:
                 unrun = self._lanes.fail(message)
                 self._in_hand.difference_update(unrun)
             self._pace.note(time.monotonic() - message.begun)
-            if self._room() or self._is_over():
-                self._changed.notify_all()
+            self._tell()
         if outcome and not message.is_gone:
             self._acknowledger.add(message)
         else:
@@ -401,10 +400,12 @@ class WorkLoop:
                 logger.exception("message %s: a listener failed", message.message_id)
         with self._changed:
             self._unacknowledged -= len(messages)
-            self._changed.notify_all()
+            self._tell()
 
     def _hold(self, message: IncomingMessage, seconds: float) -> None:
         with self._changed:
+            if message not in self._in_hand:
+                return  # it took too long, and was given back
             if self._is_over():
                 self._set_aside(message, seconds)
             else:
@@ -448,6 +449,11 @@ class WorkLoop:
         with self._changed:
             if not self._is_over():
                 self._changed.wait(seconds)
+
+    def _tell(self) -> None:
+        """Wake the loop if it has something to do: waking costs, and messages are many."""
+        if self._room() or self._is_over():
+            self._changed.notify_all()
 
     def _wake(self) -> None:
         with self._changed:
@@ -534,6 +540,7 @@ class WorkLoop:
             logger.info("an open poll is given up: what it brings comes again")
         elif not running:
             self._parts.join(max(self._deadline - time.monotonic(), 0))
+        self._deadline = math.inf
 
     def _wait_for_polls(self) -> None:
         until = time.monotonic() + OPEN_POLL_SECONDS

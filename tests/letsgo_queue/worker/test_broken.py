@@ -64,6 +64,7 @@ def test_a_thread_that_cannot_start_ends_the_worker(
     queue: MemoryTransport, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     """With an error that says so, and with all in hand given back or acknowledged."""
+    before = set(threading.enumerate())
     limit = Limit(monkeypatch, f"letsgo-worker-{part}")
     worker = Worker(queue, middleware=[Opens()] if part == "open" else [])
     if part in {"asyncio", "open"}:
@@ -80,7 +81,7 @@ def test_a_thread_that_cannot_start_ends_the_worker(
     left = receive(queue)
     assert len(left) + len(events) == 5
     assert {type(event) for event in events} <= {MessageHandled}
-    assert not [each for each in threading.enumerate() if each.name.startswith("letsgo")]
+    assert set(threading.enumerate()) <= before
 
     limit.name = "nothing"
     worker.run(burst=True)

@@ -182,6 +182,7 @@ def test_interrupted_in_a_poll_it_receives_no_more(numbers: list[signal.Signals]
         interrupted.set()
         raise KeyboardInterrupt
 
+    before_it = set(threading.enumerate())
     interrupting = threading.Thread(target=interrupt_it)
     before = signal.signal(signal.SIGUSR1, interrupt)  # a handler of the program's own
     try:
@@ -192,8 +193,7 @@ def test_interrupted_in_a_poll_it_receives_no_more(numbers: list[signal.Signals]
     finally:
         signal.signal(signal.SIGUSR1, before)
 
-    left = [thread for thread in threading.enumerate() if thread.name.startswith("letsgo")]
-    assert left == []
+    wait_for(lambda: set(threading.enumerate()) <= before_it, "its threads to end")
 
 
 def test_a_worker_on_a_daemon_thread_lets_the_process_end() -> None:
