@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from letsgo_queue.errors import LetsGoError, QueueUnavailable
 from letsgo_queue.transports.base import MAX_BATCH, ReceivedMessage, Transport
-from letsgo_queue.worker.delivery import IncomingMessage
+from letsgo_queue.worker.delivery import LONGEST_PAUSE_SECONDS, IncomingMessage
 from letsgo_queue.worker.processing import Processor
 from letsgo_queue.worker.retries import doubled
 from letsgo_queue.worker.threads import HandlerThreads
@@ -170,10 +170,19 @@ class Poller:
         slots = 0 if self._is_over() else self._room()
         if not slots:
             return None
-        ask = _Ask(slots, idle=self._in_hand == 0)
+        ask = _Ask(slots, idle=self._is_idle())
         self._in_hand += slots
         self._receiving += 1
         return ask
+
+    def _is_idle(self) -> bool:
+        """Whether no message is in hand that `until_empty` waits for.
+
+        It does not wait for the lease of another delivery, which may last for hours.
+        """
+        if not self._until_empty or self._in_hand > self._handlers.held:
+            return self._in_hand == 0
+        return self._in_hand == self._handlers.held_longer_than(LONGEST_PAUSE_SECONDS)
 
     def _is_over(self) -> bool:
         stopped = self._stopping.is_set() or self._ended

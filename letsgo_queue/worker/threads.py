@@ -97,6 +97,12 @@ class HandlerThreads:
         """How many messages wait until they are tried again."""
         return len(self._held)
 
+    def held_longer_than(self, seconds: float) -> int:
+        """How many messages wait for more than so many seconds."""
+        with self._changed:
+            due = time.monotonic() + seconds
+            return sum(each[0] > due for each in self._held)
+
     def help(self) -> bool:
         """Wake threads for what has waited too long; whether any message waits to begin."""
         with self._changed:
