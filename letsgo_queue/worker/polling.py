@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from letsgo_queue.errors import LetsGoError, QueueUnavailable
@@ -149,14 +150,24 @@ class Poller:
             return ask
 
     def _start_receiver(self, ask: _Ask) -> None:
+        # Whoever takes it from here answers for it: an interruption does not tell whether the
+        # thread has begun.
+        left = [ask]
+
+        def take() -> _Ask | None:
+            with suppress(IndexError):
+                return left.pop()
+            return None
+
         # No pool: the interpreter would wait for its threads before it exits.
         thread = threading.Thread(
-            target=self._receive, args=(ask,), name="letsgo-worker-receive", daemon=True
+            target=lambda: self._receive(take()), name="letsgo-worker-receive", daemon=True
         )
         try:
             thread.start()
         except BaseException:
-            self._asked(ask, 0)
+            if (unasked := take()) is not None:
+                self._asked(unasked, 0)
             raise
 
     def _wait_for_receivers(self) -> None:
