@@ -1,4 +1,4 @@
-"""The soak run in short: twenty-five messages, and processes killed at random moments."""
+"""The soak run in short: forty messages, and processes killed at random moments."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.faults.backends import AwsBackend, Backend, SqliteBackend
 from tests.faults.soak import OPTIONS, Plan, soak
 from tests.support.servers import AwsServer
 
-SHORT = Plan(messages=25, kill_every=(0.4, 1.2), kills_producer=True)
+SHORT = Plan(messages=40, kill_every=(0.4, 1.2), kills_producer=True)
 
 
 def test_on_sqlite(tmp_path: Path) -> None:
