@@ -23,7 +23,7 @@ from itertools import count
 from letsgo_queue.errors import LetsGoError, QueueUnavailable
 from letsgo_queue.transports.base import MAX_BATCH, ReceivedMessage, Transport
 from letsgo_queue.worker.acknowledging import Acknowledger
-from letsgo_queue.worker.delivery import IncomingMessage
+from letsgo_queue.worker.delivery import LONGEST_PAUSE_SECONDS, IncomingMessage
 from letsgo_queue.worker.event_loop import EventLoopThread
 from letsgo_queue.worker.heartbeat import Heartbeat
 from letsgo_queue.worker.lanes import Lanes
@@ -322,7 +322,15 @@ class WorkLoop:
         return min(free, MAX_BATCH) if free >= enough else 0
 
     def _nothing_in_hand(self) -> bool:
-        return not self._in_hand and not self._unacknowledged
+        """Whether no message is in hand that the loop waits for.
+
+        With `until_empty` it does not wait for the lease of another delivery: that may take hours.
+        """
+        left = len(self._in_hand)
+        if self._options.until_empty and left == len(self._held):
+            due = time.monotonic() + LONGEST_PAUSE_SECONDS
+            left -= sum(at > due for at, _, _ in self._held)
+        return not left and not self._unacknowledged
 
     def _could_not_receive(self, error: Exception) -> None:
         """Wait, longer each time; give up where that is of no use."""

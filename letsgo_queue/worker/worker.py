@@ -212,7 +212,8 @@ class Worker:
 
         Args:
             burst: Stop by itself once the queue has nothing more to receive and the handlers are
-                done; for tests and scheduled jobs.
+                done; for tests and scheduled jobs. A message that is held for over 30 s, for
+                another delivery's claim, is given back.
             concurrency: In place of the worker's own.
 
         Raises:

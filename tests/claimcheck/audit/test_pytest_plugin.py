@@ -23,14 +23,14 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
 
 
 def test_it_is_silent_unless_asked_for(shop: Project) -> None:
-    run = shop.pytest()
+    run = shop.pytest(installed=True)
 
     assert run.exit_code == 0, run.output
     assert "audit" not in run.output
 
 
 def test_the_table_has_a_row_for_each_type(shop: Project) -> None:
-    run = shop.pytest("--claimcheck-audit")
+    run = shop.pytest("--claimcheck-audit", installed=True)
 
     assert run.exit_code == 0, run.output
     name, messages, median, p95, largest, bar, share, *counts = run.row("order:new")

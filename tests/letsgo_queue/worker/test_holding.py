@@ -198,7 +198,10 @@ def visible(queue: MemoryTransport) -> list[ReceivedMessage]:
     return messages
 
 
-def test_a_burst_waits_for_it(rig: Rig, client: Client, queue: Asked, store: Store) -> None:
+def test_a_burst_waits_for_a_short_pause(
+    rig: Rig, client: Client, queue: Asked, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Unavailable, "retry_after", 30.0)
     client.enqueue(OPENED)
     burst = threading.Thread(target=rig.worker.run, kwargs={"burst": True})
     burst.start()
@@ -211,6 +214,19 @@ def test_a_burst_waits_for_it(rig: Rig, client: Client, queue: Asked, store: Sto
     rig.pass_time_until(lambda: not burst.is_alive(), "its end")
 
     assert rig.handled == [("sealed", 1)]
+
+
+def test_a_burst_gives_back_what_is_held_for_long(
+    rig: Rig, client: Client, queue: Asked, store: Store, clock: Clock
+) -> None:
+    client.enqueue(OPENED)
+
+    rig.worker.run(burst=True)
+
+    assert (store.asked, rig.handled) == (1, [])
+    assert receive(queue) == []
+    clock.advance(PAUSE)
+    assert len(receive(queue)) == 1
 
 
 def test_a_worker_that_stops_gives_it_back_for_the_rest_of_its_pause(
