@@ -18,7 +18,7 @@ unexport PYTHONHOME PYTHONPATH PIP_USER
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types imports pytest faults fuzz soak bench bench-quick format clean
+.PHONY: help demo test lint types imports pytest coverage faults fuzz soak bench bench-quick format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,11 +40,14 @@ imports: $(VENV)/.dev ## import-linter: who may import whom
 	$(BIN)/lint-imports
 
 # Twice as many at a time as CI has cores, since many tests wait for a server or a process.
-pytest: $(VENV)/.dev $(MINISTACK)/.installed-$(MINISTACK_VERSION) ## the tests, with coverage and the size audit
-	$(BIN)/pytest -n 4 --cov --claimcheck-audit $(ARGS)
+pytest: $(VENV)/.dev $(MINISTACK)/.installed-$(MINISTACK_VERSION) ## the tests, with the size audit
+	$(BIN)/pytest -n 4 --dist worksteal --claimcheck-audit $(ARGS)
 
-faults: $(VENV)/.dev $(MINISTACK)/.installed-$(MINISTACK_VERSION) ## kill a process at each step of a message's life, and print a table
-	$(BIN)/python -m tests.faults.matrix
+coverage: $(VENV)/.dev $(MINISTACK)/.installed-$(MINISTACK_VERSION) ## the tests, half as quick, with branch coverage
+	$(BIN)/pytest -n 4 --dist worksteal --cov $(ARGS)
+
+faults: $(VENV)/.dev $(MINISTACK)/.installed-$(MINISTACK_VERSION) ## kill a process, or fail a call, at each step of a message's life, and print tables
+	$(BIN)/python -m tests.faults.matrix $(ARGS)
 
 soak: $(VENV)/.dev $(MINISTACK)/.installed-$(MINISTACK_VERSION) ## 10,000 messages, workers killed, duplicates; fewer with ARGS='--messages 500'
 	$(BIN)/python -m tests.faults.soak $(ARGS)

@@ -38,7 +38,12 @@ if TYPE_CHECKING:
     from claimcheck.settings import ClaimCheckSettings
     from claimcheck.stores import open_store
     from claimcheck.stores.base import ClaimStore
-    from claimcheck.unwrap import unwrap_claim_check, unwrap_event, unwrap_record
+    from claimcheck.unwrap import (
+        UnwrapOptions,
+        unwrap_claim_check,
+        unwrap_event,
+        unwrap_record,
+    )
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
@@ -69,7 +74,12 @@ else:
             "claimcheck.settings": ("ClaimCheckSettings",),
             "claimcheck.stores": ("open_store",),
             "claimcheck.stores.base": ("ClaimStore",),
-            "claimcheck.unwrap": ("unwrap_claim_check", "unwrap_event", "unwrap_record"),
+            "claimcheck.unwrap": (
+                "UnwrapOptions",
+                "unwrap_claim_check",
+                "unwrap_event",
+                "unwrap_record",
+            ),
         },
     )
 
@@ -103,6 +113,7 @@ __all__ = [
     "TicketForged",
     "TicketInvalid",
     "TicketUnsupported",
+    "UnwrapOptions",
     "aenqueue",
     "aenqueue_many",
     "enqueue",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from claimcheck.opener import OnDuplicate, Opener
 from letsgo_queue import events as queue_events
 from letsgo_queue.attributes import attributes_size
 from letsgo_queue.errors import SendUncertain
-from letsgo_queue.middleware import Handle, Middleware, SendContext
+from letsgo_queue.middleware import Middleware, SendContext, Steps
 from letsgo_queue.transports.base import OutgoingMessage
 
 if TYPE_CHECKING:  # who only sends does not load the worker
@@ -159,7 +160,11 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
                 failure,
             )
 
-    def handle(self, message: IncomingMessage, call_next: Handle) -> None:
+    def blocks(self, message: IncomingMessage, /) -> bool:
+        """Whether opening this message asks a store."""
+        return message.sealed or self.opener.once
+
+    def handle(self, message: IncomingMessage, /) -> Steps:
         """Open the message; settle its claim by how the handler ends."""
         started = time.perf_counter()
         opened = self._open(message)
@@ -184,14 +189,20 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
                 duration=time.perf_counter() - started,
             )
         )
-        with opened:
-            message.on_extend(lambda seconds: _extend(opened, seconds))
-            message.open(opened.body)
-            token = _handling.set((*_handling.get(), self))
-            try:
-                call_next(message)
-            finally:
-                _handling.reset(token)
+        message.open(opened.body)
+        lease = _ClaimLease(opened)
+        if message.lease_id is not None:
+            message.attach(lease)
+        token = _handling.set((*_handling.get(), self))
+        try:
+            yield
+        except BaseException:
+            lease.settle(succeeded=False)
+            raise
+        else:
+            lease.settle(succeeded=True)
+        finally:
+            _handling.reset(token)
 
     def _open(self, message: IncomingMessage) -> Opened | None:
         if message.lease_id is None and (message.sealed or self.opener.once):
@@ -207,10 +218,26 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
         )
 
 
-def _extend(opened: Opened, seconds: float) -> None:
-    """Extend the lease with the visibility; where that fails it may only end too early."""
-    try:
-        if not opened.extend(seconds):
-            logger.warning("claim %s: another delivery has it", opened.claim_id)
-    except ClaimStoreError as error:
-        logger.warning("claim %s: its lease was not extended: %s", opened.claim_id, error)
+class _ClaimLease:
+    """The lease on a message's claim, for the worker's heartbeat. It is settled once."""
+
+    def __init__(self, opened: Opened) -> None:
+        self._opened = opened
+        self._lock = threading.Lock()
+        self._settled = False
+
+    def extend(self, seconds: float) -> None:
+        """Extend the lease with the visibility."""
+        if not self._opened.extend(seconds):
+            logger.warning("claim %s: another delivery has it", self._opened.claim_id)
+
+    def release(self) -> None:
+        """Have the claim back, though the handler still runs."""
+        self.settle(succeeded=False)
+
+    def settle(self, *, succeeded: bool) -> None:
+        """Complete the claim, or release it, if nobody did."""
+        with self._lock:
+            settled, self._settled = self._settled, True
+        if not settled:
+            self._opened.settle(succeeded=succeeded)

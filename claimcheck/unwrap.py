@@ -16,7 +16,7 @@ import functools
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import Literal, TypeAlias, cast, overload
+from typing import Literal, TypeAlias, TypedDict, Unpack, cast, overload
 
 from claimcheck.core.claim_check import ClaimCheck
 from claimcheck.core.life import Purge
@@ -28,9 +28,29 @@ from letsgo_queue.aws_lambda.batches import Invocation
 from letsgo_queue.aws_lambda.records import SqsRecord, is_record, records_in
 from letsgo_queue.envelope import holds_sealed
 from letsgo_queue.errors import LetsGoError
-from letsgo_queue.middleware import FunctionT, use_middleware
+from letsgo_queue.middleware import FunctionT, middleware_of, use_middleware
 
 _Form: TypeAlias = Literal["by type", "event", "record"]
+
+
+class UnwrapOptions(TypedDict, total=False):
+    """The options of the decorators.
+
+    Attributes:
+        claim_check: By default the one that the environment describes.
+        purge: When contents are removed: `after` the function (the default), `before` it, or
+            `never`: left to expire.
+        on_duplicate: `acknowledge` a delivery of a message that was handled before, without
+            running the function for it, or `raise` `ClaimAlreadyProcessed` (a Lambda handler's
+            record is then reported as failed).
+        once: Whether every message gets a receipt, also a small one: a function that succeeded
+            does not run again for a redelivery. That costs two write units a message.
+    """
+
+    claim_check: ClaimCheck | None
+    purge: Purge | None
+    on_duplicate: OnDuplicate
+    once: bool
 
 
 @overload
@@ -39,22 +59,12 @@ def unwrap_claim_check(function: FunctionT, /) -> FunctionT: ...
 
 @overload
 def unwrap_claim_check(
-    *,
-    claim_check: ClaimCheck | None = None,
-    purge: Purge | None = None,
-    on_duplicate: OnDuplicate = "acknowledge",
-    once: bool = False,
+    **options: Unpack[UnwrapOptions],
 ) -> Callable[[FunctionT], FunctionT]: ...
 
 
 def unwrap_claim_check(
-    function: FunctionT | None = None,
-    /,
-    *,
-    claim_check: ClaimCheck | None = None,
-    purge: Purge | None = None,
-    on_duplicate: OnDuplicate = "acknowledge",
-    once: bool = False,
+    function: FunctionT | None = None, /, **options: Unpack[UnwrapOptions]
 ) -> FunctionT | Callable[[FunctionT], FunctionT]:
     """Have a function get the original message, whichever way it travelled.
 
@@ -85,21 +95,12 @@ def unwrap_claim_check(
 
     Args:
         function: The function, sync or async.
-        claim_check: By default the one that the environment describes.
-        purge: `after` the function (the default), `before` it, or `never`: left to expire.
-        on_duplicate: `acknowledge` a delivery of a message that was handled before, without
-            running the function for it, or `raise` `ClaimAlreadyProcessed` (a Lambda handler's
-            record is then reported as failed).
-        once: Whether every message gets a receipt, also a small one: a function that succeeded
-            does not run again for a redelivery. That costs two write units a message.
+        **options: Those of `UnwrapOptions`.
 
     Raises:
         SettingsInvalid: `purge` or `on_duplicate` is not known, or the function is a generator.
     """
-    middleware = ClaimCheckMiddleware(
-        claim_check, purge=purge, on_duplicate=on_duplicate, once=once
-    )
-    return _decorator(function, middleware, "by type")
+    return _decorator(function, options, "by type")
 
 
 @overload
@@ -107,36 +108,20 @@ def unwrap_event(function: FunctionT, /) -> FunctionT: ...
 
 
 @overload
-def unwrap_event(
-    *,
-    claim_check: ClaimCheck | None = None,
-    purge: Purge | None = None,
-    on_duplicate: OnDuplicate = "acknowledge",
-    once: bool = False,
-) -> Callable[[FunctionT], FunctionT]: ...
+def unwrap_event(**options: Unpack[UnwrapOptions]) -> Callable[[FunctionT], FunctionT]: ...
 
 
 def unwrap_event(
-    function: FunctionT | None = None,
-    /,
-    *,
-    claim_check: ClaimCheck | None = None,
-    purge: Purge | None = None,
-    on_duplicate: OnDuplicate = "acknowledge",
-    once: bool = False,
+    function: FunctionT | None = None, /, **options: Unpack[UnwrapOptions]
 ) -> FunctionT | Callable[[FunctionT], FunctionT]:
     """`unwrap_claim_check` for a function whose first argument (after `self`) is an event.
 
-    Calling it with anything else raises `RecordUnsupported`. The arguments are those of
-    `unwrap_claim_check`.
+    Calling it with anything else raises `RecordUnsupported`.
 
     Raises:
         SettingsInvalid: `purge` or `on_duplicate` is not known, or the function is a generator.
     """
-    middleware = ClaimCheckMiddleware(
-        claim_check, purge=purge, on_duplicate=on_duplicate, once=once
-    )
-    return _decorator(function, middleware, "event")
+    return _decorator(function, options, "event")
 
 
 @overload
@@ -144,41 +129,27 @@ def unwrap_record(function: FunctionT, /) -> FunctionT: ...
 
 
 @overload
-def unwrap_record(
-    *,
-    claim_check: ClaimCheck | None = None,
-    purge: Purge | None = None,
-    on_duplicate: OnDuplicate = "acknowledge",
-    once: bool = False,
-) -> Callable[[FunctionT], FunctionT]: ...
+def unwrap_record(**options: Unpack[UnwrapOptions]) -> Callable[[FunctionT], FunctionT]: ...
 
 
 def unwrap_record(
-    function: FunctionT | None = None,
-    /,
-    *,
-    claim_check: ClaimCheck | None = None,
-    purge: Purge | None = None,
-    on_duplicate: OnDuplicate = "acknowledge",
-    once: bool = False,
+    function: FunctionT | None = None, /, **options: Unpack[UnwrapOptions]
 ) -> FunctionT | Callable[[FunctionT], FunctionT]:
     """`unwrap_claim_check` for a function whose first argument (after `self`) is one record.
 
-    Calling it with anything else raises `RecordUnsupported`. The arguments are those of
-    `unwrap_claim_check`.
+    Calling it with anything else raises `RecordUnsupported`.
 
     Raises:
         SettingsInvalid: `purge` or `on_duplicate` is not known, or the function is a generator.
     """
-    middleware = ClaimCheckMiddleware(
-        claim_check, purge=purge, on_duplicate=on_duplicate, once=once
-    )
-    return _decorator(function, middleware, "record")
+    return _decorator(function, options, "record")
 
 
 def _decorator(
-    function: FunctionT | None, middleware: ClaimCheckMiddleware, form: _Form
+    function: FunctionT | None, options: UnwrapOptions, form: _Form
 ) -> FunctionT | Callable[[FunctionT], FunctionT]:
+    middleware = ClaimCheckMiddleware(**options)
+
     def decorate(function: FunctionT) -> FunctionT:
         return _unwrapping(function, middleware, form)
 
@@ -207,7 +178,7 @@ def _unwrapping_sync(
 ) -> Callable[..., object]:
     @functools.wraps(function)
     def unwrapping(*args: object, **kwargs: object) -> object:
-        call = None if middleware.handling else _Call(function, args, kwargs, form)
+        call = None if _is_handled(unwrapping) else _Call(function, args, kwargs, form)
         work = call.open(middleware.opener) if call else None
         if call is None or work is None:
             return function(*args, **kwargs)
@@ -230,7 +201,7 @@ def _unwrapping_async(
 ) -> Callable[..., object]:
     @functools.wraps(function)
     async def unwrapping(*args: object, **kwargs: object) -> object:
-        call = None if middleware.handling else _Call(function, args, kwargs, form)
+        call = None if _is_handled(unwrapping) else _Call(function, args, kwargs, form)
         work = await _open_on_thread(call, middleware.opener) if call else None
         if call is None or work is None:
             return await cast("Awaitable[object]", function(*args, **kwargs))
@@ -239,6 +210,18 @@ def _unwrapping_async(
         return await _settle_later(work, lambda: cast("Awaitable[object]", call.repeat(work)))
 
     return unwrapping
+
+
+def _is_handled(unwrapping: Callable[..., object]) -> bool:
+    """Whether a worker calls it: with a message, which its middleware has opened.
+
+    Of a function that is decorated twice only the inner middleware runs.
+    """
+    return any(
+        each.handling
+        for each in middleware_of(unwrapping)
+        if isinstance(each, ClaimCheckMiddleware)
+    )
 
 
 class _Call:

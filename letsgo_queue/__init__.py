@@ -41,7 +41,7 @@ if TYPE_CHECKING:
         listen_to_all,
     )
     from letsgo_queue.message import LetsGoMessageType, Message
-    from letsgo_queue.middleware import Handle, Middleware, SendContext, use_middleware
+    from letsgo_queue.middleware import Middleware, SendContext, Steps, use_middleware
     from letsgo_queue.sending.client import Client, EnqueueManyOptions, EnqueueOptions
     from letsgo_queue.sending.default import (
         aenqueue,
@@ -103,7 +103,7 @@ else:
                 "listen_to_all",
             ),
             "letsgo_queue.message": ("LetsGoMessageType", "Message"),
-            "letsgo_queue.middleware": ("Handle", "Middleware", "SendContext", "use_middleware"),
+            "letsgo_queue.middleware": ("Middleware", "SendContext", "Steps", "use_middleware"),
             "letsgo_queue.worker.retries": ("RetryPolicy",),
             "letsgo_queue.settings": ("QueueSettings",),
             "letsgo_queue.worker.worker": ("Worker",),
@@ -118,7 +118,6 @@ __all__ = [
     "EnqueueOptions",
     "EnqueueResult",
     "Event",
-    "Handle",
     "HandlerMissing",
     "IncomingMessage",
     "LetsGoError",
@@ -149,6 +148,7 @@ __all__ = [
     "SendFailed",
     "SendUncertain",
     "SettingsInvalid",
+    "Steps",
     "Worker",
     "aenqueue",
     "aenqueue_many",

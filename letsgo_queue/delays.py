@@ -27,10 +27,10 @@ DUE_AT = "LetsGoDueAt"
 def with_due_time(
     attributes: Mapping[str, MessageAttribute], delay_seconds: int, now: float
 ) -> Mapping[str, MessageAttribute]:
-    """The attributes of a message that is to be delayed; one more where one send does not do.
+    """The attributes of a delayed message, with the time it is due if one send is not enough.
 
     Raises:
-        MessageInvalid: No room is left for it.
+        MessageInvalid: There is no room for one more.
     """
     if delay_seconds <= MAX_DELAY_SECONDS:
         return attributes
@@ -52,16 +52,16 @@ def for_one_send(message: OutgoingMessage) -> OutgoingMessage:
 
 
 def without_due_time(message: OutgoingMessage) -> OutgoingMessage:
-    """The message as it goes where no delay is observed."""
+    """The message for a queue that observes no delay."""
     others = {name: value for name, value in message.attributes.items() if name != DUE_AT}
     return replace(message, attributes=others)
 
 
 def seconds_left(message: ReceivedMessage, now: float) -> int:
-    """How long a message is not due yet, rounded up; 0 when it is.
+    """Seconds until a message is due, rounded up; 0 if it is.
 
     Raises:
-        MessageInvalid: What it says of the time it is due is no such time.
+        MessageInvalid: The time it is due cannot be read, or is too far away.
     """
     attribute = message.attributes.get(DUE_AT)
     if attribute is None:
@@ -79,7 +79,7 @@ def seconds_left(message: ReceivedMessage, now: float) -> int:
 
 
 def sent_on(message: ReceivedMessage, message_type: str, left: int) -> OutgoingMessage:
-    """The message, as it goes back on the queue for as long as is left."""
+    """The message to send in place of a delivery, delayed for what is left."""
     return for_one_send(
         OutgoingMessage(
             type=message_type,

@@ -68,12 +68,14 @@ def type_of(body: str, *, whole: bool = False) -> str:
 
 def type_in(body: Body) -> str | None:
     """The type of a LetsGo message; None if `body` is something else."""
-    leading = (
-        _LEADING_TYPE.match(body) if isinstance(body, str) else _LEADING_TYPE_IN_BYTES.match(body)
-    )
-    if leading:
-        found = leading[1]
-        return found if isinstance(found, str) else found.decode()
+    if isinstance(body, str):
+        if leading := _LEADING_TYPE.match(body):
+            return leading[1]
+    elif in_bytes := _LEADING_TYPE_IN_BYTES.match(body):
+        try:
+            return in_bytes[1].decode()
+        except UnicodeDecodeError:
+            return None
     fields = _fields(body)
     message_type = fields.get("type") if isinstance(fields, dict) else None
     return message_type if isinstance(message_type, str) else None

@@ -14,6 +14,7 @@ in one.
     │   ├── EnqueueManyError     some of several messages were not sent; it says which
     │   ├── QueueUnavailable     asking the queue, acknowledging or extending failed
     │   ├── RedriveIncomplete    some of several dead letters were not moved; it says which
+    │   ├── WorkerBroken         a part of the worker cannot go on
     │   ├── HandlerMissing       no handler is registered for the message's type
     │   ├── Retry                raised by a handler: deliver the message again later
     │   └── Reject               raised by a handler: this message will never succeed
@@ -160,6 +161,10 @@ class RedriveIncomplete(LetsGoQueueError):
         self.moved = moved
         self.errors = errors
         self.retryable = all(error.retryable for error in errors.values())
+
+
+class WorkerBroken(LetsGoQueueError):
+    """A part of the worker failed for good; its messages were given back."""
 
 
 class HandlerMissing(LetsGoQueueError):

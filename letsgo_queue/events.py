@@ -1,7 +1,7 @@
 """What happened, in frozen values: the result of a send, and one event for each step of a message.
 
-Events have sizes and durations, never content. A listener hears those of a client or a worker
-(`add_listener`), or all of a process (`listen_to_all`).
+Events have sizes and durations, never content. A listener hears the events of one client or worker
+(`add_listener`), or of the whole process (`listen_to_all`).
 """
 
 from __future__ import annotations
@@ -67,9 +67,9 @@ class MessageSent(Event):
 class MessageNotSent(Event):
     """A message was refused before it was sent, or by the queue.
 
-    Where `error` is `SendUncertain` the queue may have it all the same. What cannot be written as
-    a message has no event; nor have the messages of `enqueue_many` where its queue is not found,
-    or an option for all of them is wrong. `queue` is empty where no queue was found.
+    If `error` is `SendUncertain`, the queue may have it all the same. There is no event for what
+    cannot be written as a message, nor for the messages of `enqueue_many` if no queue is found or
+    an option for all of them is wrong. `queue` is empty if no queue was found.
 
     Attributes:
         size: Bytes of the body as given.
@@ -99,12 +99,12 @@ class DeliveryEvent(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageHandled(DeliveryEvent):
-    """A handler returned, and the message was acknowledged."""
+    """A handler returned. The message is acknowledged, unless a warning says it comes again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageSkipped(DeliveryEvent):
-    """A middleware settled the message without its handler; it was acknowledged."""
+    """A middleware settled the message without its handler; acknowledged as `MessageHandled` is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +124,7 @@ class MessageFailed(DeliveryEvent):
 
     Attributes:
         error: What was raised.
-        retry_delay: Seconds until then; None for what is left of its visibility timeout.
+        retry_delay: Seconds until then; None for the rest of its visibility timeout.
     """
 
     error: BaseException

@@ -1,26 +1,26 @@
-"""What is made anew in a forked process.
+"""Makes things anew in a forked process.
 
-A fork copies memory and open sockets, and one thread: the one that forked. So in the child
+A fork copies memory, open sockets, and one thread: the one that forked. So in the child
 
     a socket      is the parent's too: each of the two reads answers that are meant for the other
     a lock        stays locked for good where another thread of the parent held it
     a module      stays half loaded for good where another thread of the parent was loading it
     an executor   and an event loop wait for threads that are not there
 
-Whoever has one of these takes it from here. The module imports nothing of ours, so that every other
-one can stand on it.
+`renew_in_children` has a process make its own; all else here stands on it. This module imports
+nothing of ours, so that every other module can import it.
 """
 
 from __future__ import annotations
 
+import functools
 import os
-import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from types import MethodType, TracebackType
-from typing import Any, Generic, NoReturn, Self, TypeVar, overload
+from contextlib import contextmanager, nullcontext
+from types import MethodType
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -28,17 +28,15 @@ LONGEST_WAIT_SECONDS = 10.0
 """How long a fork waits for `forks_wait` blocks: better a child that may hang than a parent."""
 
 _renewals: set[weakref.ref[Callable[[], None]]] = set()
-_left_to_parent: list[object] = []
-_blocks = threading.Condition()
-_threads_in_blocks: list[int] = []
+_of_parent: list[object] = []
+_fork = threading.local()
 
 
 def renew_in_children(renew: Callable[[], None]) -> None:
     """Call `renew` in every process that is forked from this one, before anything else runs there.
 
     Args:
-        renew: A method, whose object is not kept alive by this, or a function. It must take no
-            lock, and finds nobody else at work.
+        renew: A method or a function, which this does not keep alive. It must take no lock.
     """
     kind = weakref.WeakMethod if isinstance(renew, MethodType) else weakref.ref
     _renewals.add(kind(renew, _renewals.discard))
@@ -58,14 +56,28 @@ class Lock:
         self._lock.release()
 
     def _renew(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+
+
+_making = Lock()
+"""Held while something is made, and while the process forks."""
+
+
+@contextmanager
+def forks_wait() -> Iterator[None]:
+    """Have other threads not fork before the block is done.
+
+    For loading modules and for making what may hold locks of others: it must be quick.
+    """
+    with _making:
+        yield
 
 
 class PerProcess(Generic[T]):
-    """A thing that every process makes for itself, when it first needs it.
+    """A value that every process makes for itself, when it first needs it.
 
     Attributes:
-        made: What this process has made; None before.
+        made: The value of this process; None before it is made.
     """
 
     def __init__(self, make: Callable[[], T], made: T | None = None) -> None:
@@ -76,131 +88,49 @@ class PerProcess(Generic[T]):
             made: One for this process alone.
         """
         self._make = make
-        self._lock = Lock()
         self.made = made
-        renew_in_children(self._leave_to_parent)
+        renew_in_children(self._renew)
 
     def get(self) -> T:
-        """The one of this process."""
+        """The value of this process."""
         made = self.made
         if made is None:
-            with self._lock, forks_wait():
+            with forks_wait():
                 made = self.made
                 if made is None:
                     made = self.made = self._make()
         return made
 
-    def forget(self, made: T) -> None:
-        """Have the next call of `get` make another, if this is the one that it would give."""
-        with self._lock:
-            if self.made is made:
-                self.made = None
+    def take(self) -> T | None:
+        """What this process has made, to be closed; the next `get` makes another."""
+        with forks_wait():
+            made, self.made = self.made, None
+        return made
 
-    def _leave_to_parent(self) -> None:
-        if self.made is not None:
-            # Freeing it may wait for a lock, or change what the parent shares with us.
-            _left_to_parent.append(self.made)
-            self.made = None
+    def _renew(self) -> None:
+        # Kept: freeing it may wait for a lock, or change what the parent shares with us.
+        _of_parent.append(self.made)
+        self.made = None
 
 
-class cached_property(Generic[T]):  # noqa: N801  it is used as functools' is
+class cached_property(functools.cached_property[T]):  # noqa: N801  it is used as functools' is
     """functools' own, without the lock that it has before Python 3.12."""
 
     def __init__(self, function: Callable[[Any], T]) -> None:
-        self._function = function
-        self.__doc__ = function.__doc__
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-
-    @overload
-    def __get__(self, instance: None, owner: type) -> Self: ...
-
-    @overload
-    def __get__(self, instance: object, owner: type) -> T: ...
-
-    def __get__(self, instance: object | None, owner: type) -> Self | T:
-        if instance is None:
-            return self
-        value = vars(instance)[self._name] = self._function(instance)
-        return value
-
-
-@contextmanager
-def forks_wait() -> Iterator[None]:
-    """Have other threads not fork before the block is done.
-
-    For loading modules and for making what may hold locks of others: it must be quick.
-    """
-    thread = threading.get_ident()
-    with _blocks:
-        _threads_in_blocks.append(thread)
-    try:
-        yield
-    finally:
-        with _blocks:
-            _threads_in_blocks.remove(thread)
-            _blocks.notify_all()
-
-
-class child_ends_here:  # noqa: N801  it is used as a function is
-    """End a process that is forked in the block where the block ends.
-
-    What called the block is the parent's: two processes must not go on with it. The child ends as
-    a program does that returns, raises, or calls `sys.exit`, but for what `atexit` has: that is the
-    parent's too.
-    """
-
-    __slots__ = ("_process",)
-
-    def __enter__(self) -> None:
-        self._process = os.getpid()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if os.getpid() != self._process:
-            _end(error)
-
-
-def _end(error: BaseException | None) -> NoReturn:
-    """End this process."""
-    code = 1
-    try:
-        if error is None:
-            code = 0
-        elif not isinstance(error, SystemExit):
-            sys.excepthook(type(error), error, error.__traceback__)
-        elif error.code is None or isinstance(error.code, int):
-            code = error.code or 0
-        else:
-            sys.stderr.write(f"{error.code}\n")
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError, ValueError):  # full, or closed
-                stream.flush()
-    finally:
-        os._exit(code & 0xFF)
+        super().__init__(function)
+        self.lock = nullcontext()
 
 
 def _before_fork() -> None:
-    _blocks.acquire()
-    thread = threading.get_ident()
-    _blocks.wait_for(
-        lambda: all(each == thread for each in _threads_in_blocks), LONGEST_WAIT_SECONDS
-    )
+    _fork.waited = _making._lock.acquire(timeout=LONGEST_WAIT_SECONDS)
 
 
 def _after_fork_in_parent() -> None:
-    _blocks.release()
+    if _fork.waited:
+        _making._lock.release()
 
 
 def _after_fork_in_child() -> None:
-    thread = threading.get_ident()
-    _threads_in_blocks[:] = [each for each in _threads_in_blocks if each == thread]
-    _blocks.release()
     for reference in list(_renewals):
         renew = reference()
         if renew is not None:

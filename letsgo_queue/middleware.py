@@ -5,25 +5,29 @@ On the sending side the hooks are separate, so that a batch can run them for man
     before_send ──> the queue accepts ──> after_send
          └──────────> anything fails ───> send_failed
 
-Around the handler, one hook wraps the rest: it calls on, or does not, and sees what is raised.
+Around the handler one hook is a generator. It yields once, and the rest of the way runs there:
+other middleware, and the handler, sync or async. It sees what they raise. One definition serves
+both kinds of handler.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeAlias, cast
 
 from typing_extensions import TypeVar
 
+from letsgo_queue.errors import SettingsInvalid
 from letsgo_queue.events import EnqueueResult, Event
 from letsgo_queue.transports.base import OutgoingMessage, Transport
 
 if TYPE_CHECKING:  # who only sends does not load the worker
     from letsgo_queue.worker.delivery import IncomingMessage
 
-Handle: TypeAlias = "Callable[[IncomingMessage], None]"
-"""The rest of the way to the handler, and the handler."""
+Steps: TypeAlias = Generator[None, None, None]
+"""What `handle` is: a generator that yields once."""
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., object])
 
@@ -78,13 +82,30 @@ class Middleware(Generic[ResultT_co]):
     def send_failed(self, message: OutgoingMessage, error: Exception, /) -> None:
         """Undo `before_send`: the message was not sent, or nobody knows (`SendUncertain`)."""
 
-    def handle(self, message: IncomingMessage, call_next: Handle, /) -> None:
-        """Handle a message: `call_next(message)` goes on to the handler.
+    def handle(self, message: IncomingMessage, /) -> Steps:
+        """Surround the handling of a message.
 
-        Returning acknowledges the message, with or without the handler having run; raising leaves
-        it to the queue's retries.
+            def handle(self, message):
+                started = time.monotonic()
+                try:
+                    yield
+                finally:
+                    measure(message.type, time.monotonic() - started)
+
+        The rest of the way runs at the `yield`; what it raises is raised there. A generator that
+        ends without it settles the message: it is acknowledged, and its handler does not run.
         """
-        call_next(message)
+        del message
+        yield
+
+    def blocks(self, message: IncomingMessage, /) -> bool:
+        """Whether `handle` may wait for something while it surrounds this message.
+
+        For an async handler it then runs on a thread, so that the event loop stays free. For a sync
+        one it makes no difference.
+        """
+        del message
+        return True
 
 
 def use_middleware(*middleware: Middleware) -> Callable[[FunctionT], FunctionT]:
@@ -104,6 +125,19 @@ def middleware_of(function: Callable[..., object]) -> tuple[Middleware, ...]:
     """The middleware that decorates a handler."""
     found: tuple[Middleware, ...] = getattr(function, _MIDDLEWARE, ())
     return found
+
+
+def check_handle(middleware: Middleware) -> None:
+    """Refuse a middleware whose `handle` cannot surround a handler.
+
+    Raises:
+        SettingsInvalid: It is no generator: it would never let a message through.
+    """
+    if not inspect.isgeneratorfunction(inspect.unwrap(type(middleware).handle)):
+        raise SettingsInvalid(
+            f"{type(middleware).__qualname__}.handle is no generator. Have it `yield` once, where "
+            "the handler is to run."
+        )
 
 
 def merge(*groups: tuple[Middleware, ...]) -> tuple[Middleware, ...]:

@@ -37,8 +37,8 @@ def is_sqs(queue_url: str) -> bool:
 def is_local_http(queue_url: str) -> bool:
     """Whether a queue URL is the address of a worker in LetsGo's local HTTP mode.
 
-    Any HTTP address is, unless its path is that of an SQS queue, or its host is one of AWS: there
-    it is a mistake in the URL of an SQS queue.
+    Any HTTP address is, except one with the path of an SQS queue, or with a host of AWS: that is a
+    mistake in the URL of an SQS queue.
     """
     parts = urlsplit(queue_url)
     return (
@@ -82,7 +82,7 @@ class QueueSettings(BaseModel, frozen=True, extra="forbid"):
 
 
 def url_in_environment() -> str | None:
-    """`QueueSettings.from_environment().url`, for those who ask for every message."""
+    """`QueueSettings.from_environment().url`, in less time: a client asks for every message."""
     environ = os.environ
     return environ.get("LETSGO_LOCAL_QUEUE_URL") or environ.get("LETSGO_QUEUE_URL") or None
 

@@ -1,10 +1,10 @@
-"""Words for people: counted things, and text that came from elsewhere."""
+"""Text for people: with numbers in it, or from somebody else."""
 
 from __future__ import annotations
 
 
 def printable(text: str) -> str:
-    r"""`text` with characters that are not printable as escapes, such as `\x1b`."""
+    r"""The same text; characters that cannot be printed become escapes: `\x1b`."""
     return "".join(
         each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
     )

@@ -11,7 +11,7 @@ import boto3
 import pytest
 from botocore.loaders import JSONFileLoader
 
-from letsgo_queue.worker import polling
+from letsgo_queue.worker import loop
 from tests.support.servers import AwsServer, run_ministack, run_moto
 
 REGION = "us-west-2"
@@ -59,10 +59,8 @@ def clean_environment(
 
 @pytest.fixture(scope="session", autouse=True)
 def aws_models_are_read_once() -> Iterator[None]:
-    """Each client reads a megabyte of JSON, and these tests make hundreds."""
-    read = functools.cache(JSONFileLoader().load_file)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(JSONFileLoader, "load_file", lambda _, path: read(path))
+        read_aws_models_once(patch)
         yield
 
 
@@ -98,6 +96,12 @@ def ministack(ministack_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[A
     server.remove_all()
 
 
+def read_aws_models_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each client reads a megabyte of JSON, and these tests make hundreds."""
+    read = functools.cache(JSONFileLoader().load_file)
+    monkeypatch.setattr(JSONFileLoader, "load_file", lambda _, path: read(path))
+
+
 def use_emulator(monkeypatch: pytest.MonkeyPatch, name: str, url: str) -> AwsServer:
     monkeypatch.setenv("AWS_ENDPOINT_URL", url)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
@@ -106,7 +110,7 @@ def use_emulator(monkeypatch: pytest.MonkeyPatch, name: str, url: str) -> AwsSer
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
     if name == "moto":
         # It gives one message to two requests that come at once, which SQS does too, but rarely.
-        monkeypatch.setattr(polling, "MAX_RECEIVERS", 1)
+        monkeypatch.setattr(loop, "MAX_RECEIVERS", 1)
     return AwsServer(name, url, REGION)
 
 

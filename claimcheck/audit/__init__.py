@@ -1,11 +1,11 @@
-"""The size audit: what messages weigh, what travels, and what it costs.
+"""The size audit: how large messages are, what travels, and what it costs.
 
 In tests it is a pytest plugin, `pytest --claimcheck-audit`. In production it is a listener:
 
     from claimcheck.audit import SizeAudit
 
-Everything public is here; the modules below are how it is made. Each is loaded when a name of its
-is first used, so that importing the package costs next to nothing.
+Every public name is here. A module is loaded when one of its names is first used, so importing the
+package costs next to nothing.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""What is wrong with the sizes in a report: budgets that are exceeded, and limits that are near."""
+"""Finds the types in a report that are over their budget, or near the limit."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class OverBudget:
     """A type whose largest message is over its budget.
 
     Attributes:
-        report: What its messages weigh.
-        pattern: The budget's key: the type, or a pattern.
-        budget: Bytes.
+        report: The report of the type.
+        pattern: The key of the budget: the type, or a pattern.
+        budget: Bytes that a message may have.
     """
 
     report: TypeReport
@@ -41,13 +41,13 @@ def near_limit(report: AuditReport) -> list[TypeReport]:
 
 
 def unused_budgets(report: AuditReport) -> list[str]:
-    """The budgets that no type has: of tests that did not run, or misspelt."""
+    """The budgets that no type has: their tests did not run, or they are misspelt."""
     used = {budget_key(each.type, report.settings.budgets) for each in report.types}
     return [key for key in report.settings.budgets if key not in used]
 
 
 def budget_key(message_type: str, budgets: Mapping[str, int]) -> str | None:
-    """The budget of a type: that of its own name, else that of the first pattern it matches."""
+    """The key of a type's budget: its own name, else the first pattern that it matches."""
     if message_type in budgets:
         return message_type
     return next((key for key in budgets if fnmatchcase(message_type, key)), None)

@@ -14,8 +14,8 @@ class Change:
 
     Attributes:
         type: The message type.
-        before: What it weighed; None where it is new.
-        after: What it weighs; None where it is gone.
+        before: The earlier report; None if the type is new.
+        after: The later report; None if the type is gone.
     """
 
     type: str
@@ -24,14 +24,14 @@ class Change:
 
     @property
     def growth(self) -> float:
-        """By which share the median or the largest has grown, whichever grew more; 0 is none."""
+        """The share by which the median or the largest has grown, whichever grew more."""
         return max(self.median_growth, self.largest_growth)
 
     @property
     def median_growth(self) -> float:
-        """By which share the median has grown; 0 where there are more or fewer messages.
+        """The share by which the median has grown; 0 if there are more or fewer messages.
 
-        Other tests send other messages, and no message needs to have grown for their median to.
+        Other tests send other messages: their median may grow while no message has grown.
         """
         if self.before is None or self.after is None or _count(self.before) != _count(self.after):
             return 0.0
@@ -39,13 +39,13 @@ class Change:
 
     @property
     def largest_growth(self) -> float:
-        """By which share the largest has grown."""
+        """The share by which the largest has grown."""
         if self.before is None or self.after is None:
             return 0.0
         return _share(self.before.size.largest, self.after.size.largest)
 
     def is_over(self, max_growth: float) -> bool:
-        """Whether it has grown by more than that share."""
+        """Whether it has grown by more than a share."""
         return self.growth > max_growth
 
 

@@ -1,4 +1,4 @@
-"""Weighs a folder of JSON payloads as though each was enqueued; nothing is sent or stored."""
+"""Weighs a folder of JSON payloads as if each was enqueued. Nothing is sent or stored."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class LeftOut:
     """A file that could not be weighed.
 
     Attributes:
-        path: Which one.
-        reason: Why.
+        path: Where it is.
+        reason: Why it could not be weighed.
     """
 
     path: Path
@@ -45,13 +45,13 @@ class LeftOut:
 
 
 def json_files(folder: Path) -> Sequence[Path]:
-    """The JSON files in a folder and those below it.
+    """Find the JSON files in a folder and below it.
 
     Raises:
-        AuditInvalid: It is no folder, or there are none.
+        AuditInvalid: It is no folder, or has no such files.
     """
     if not folder.is_dir():
-        raise AuditInvalid(f"{folder} is no folder.")
+        raise AuditInvalid(f"{folder} is no folder: name one that has JSON files.")
     found = sorted(path for path in folder.rglob("*.json") if path.is_file())
     if not found:
         raise AuditInvalid(f"{folder} holds no *.json files.")
@@ -69,10 +69,10 @@ def weigh_files(
     """Weigh files, each a message or a payload.
 
     Args:
-        folder: Where they are. A file that is no message has its folder's name, from here, for a
-            type.
+        folder: Where they are. The type of a file that is no message is the path of its folder,
+            from here.
         paths: The files.
-        settings: What the report is held against; its limit is what the queue accepts.
+        settings: What the report compares messages with. Its limit is what the queue accepts.
         claim_check: How messages are sealed.
         advance: Called after each file.
 
@@ -98,19 +98,19 @@ def weigh_files(
 
 
 def _type_for(path: Path, folder: Path) -> str:
-    """What a payload is called that does not say its type."""
+    """The type of a payload that does not say its type."""
     below = path.parent.relative_to(folder).as_posix()
     return folder.resolve().name if below == "." else below
 
 
 def _as_sent(path: Path, default_type: str, limits: _Limits) -> Event:
-    """The event of a file's message, were it enqueued."""
+    """The event that a client would emit for a file's message."""
     content = from_json(path.read_bytes())
     is_message = isinstance(content, dict) and "type" in content.keys() <= {"type", "payload"}
     message = content if is_message else {"type": default_type, "payload": content}
     message_type, body = encode(message)
     try:
-        # A store for itself, as what is stored is thrown away.
+        # In a store of its own, which is thrown away.
         sealed = ClaimCheck(MemoryClaimStore(), **limits).seal(body, type=message_type)
     except BodyTooLarge as error:
         return MessageNotSent(
@@ -137,7 +137,7 @@ def _as_sent(path: Path, default_type: str, limits: _Limits) -> Event:
 
 
 def _reason(error: Exception) -> str:
-    """Why, without the content of the file."""
+    """Why a file was left out, without its content."""
     if isinstance(error, OSError):
         return error.strerror or type(error).__name__
     return str(error) if isinstance(error, MessageInvalid) else "not JSON"

@@ -1,11 +1,11 @@
-"""The pytest plugin: weighs what tests send, and prints what it found when they are done.
+"""The pytest plugin: weighs the messages that tests send, and prints a report in the end.
 
     pytest --claimcheck-audit
 
-It is registered by an entry point and does nothing unless it is asked to. What a test sends it sees
-through the listeners of every client, so tests need no change. Under pytest-xdist each worker
-weighs its own tests and the controller adds their reports up. Messages that other processes send,
-such as a worker that a test starts, are not seen.
+An entry point registers it; without an option of its own it does nothing. It listens to every
+client in the process, so tests need no change. Under pytest-xdist each worker weighs the messages
+of its own tests, and the controller adds the reports up. It does not see the messages of other
+processes, a worker that a test starts for one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _WORKER_OUTPUT = "claimcheck_audit"
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line asks for."""
+    """The options on the command line."""
 
     audit: bool
     json: Path | None
@@ -42,7 +42,7 @@ class Options:
 
     @classmethod
     def of(cls, config: pytest.Config) -> Options:
-        """Read them."""
+        """Read the options."""
         return cls(
             audit=config.getoption("claimcheck_audit"),
             json=config.getoption("claimcheck_audit_json"),
@@ -53,7 +53,7 @@ class Options:
 
     @property
     def wanted(self) -> bool:
-        """Whether any of them asks for the audit."""
+        """Whether one of them asks for the audit."""
         return self.audit or self.update or any((self.json, self.html, self.baseline))
 
 
@@ -79,17 +79,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start weighing, if that is asked for."""
+    """Start weighing, if an option asks for it."""
     options = Options.of(config)
     if not options.wanted or config.option.collectonly:
         return
     from claimcheck.audit.settings import AuditSettings
-    from claimcheck.errors import ClaimCheckError
+    from letsgo_queue.errors import LetsGoError
 
     try:
         settings = AuditSettings.from_pyproject(_nearest_pyproject(config.rootpath))
         baseline = _read_baseline(options)
-    except ClaimCheckError as error:
+    except LetsGoError as error:
         raise pytest.UsageError(str(error)) from None
     if hasattr(config, "workerinput"):
         config.pluginmanager.register(_WorkerAudit(config, settings), "claimcheck-audit-run")
@@ -99,7 +99,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _nearest_pyproject(folder: Path) -> Path:
-    """That of the folder, or of the next one above that has one."""
+    """The `pyproject.toml` of a folder, or of the nearest folder above that has one."""
     candidates = [each / "pyproject.toml" for each in (folder, *folder.parents)]
     return next((path for path in candidates if path.is_file()), candidates[0])
 
@@ -116,25 +116,25 @@ def _read_baseline(options: Options) -> AuditReport | None:
         return None
     if not options.baseline.exists():
         raise SettingsInvalid(
-            f"{_OPTION}-baseline {options.baseline}: there is no such file. Make it with "
-            f"{_OPTION}-update."
+            f"{_OPTION}-baseline {options.baseline}: there is no such file. {_OPTION}-update makes "
+            "it."
         )
     return AuditReport.load(options.baseline)
 
 
 class _Weighing:
-    """Weighs what is sent in this process, and knows which test is running."""
+    """Weighs the messages of this process, and knows which test is running."""
 
     def __init__(self, settings: AuditSettings) -> None:
         from claimcheck.audit.recorder import SizeAudit
+        from letsgo_queue.events import listen_to_all
 
         self.settings = settings
-        # Every type counts: a budget could be that of any.
+        # Any type may have a budget, so all are told apart.
         self.audit: SizeAudit = SizeAudit(settings, label=lambda: self._test, max_types=sys.maxsize)
         self._test: str | None = None
         self._weighed = not settings.tests
-        self._patch = pytest.MonkeyPatch()
-        self._listen()
+        self._stop_listening = listen_to_all(self._hear)
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         self._test = nodeid
@@ -142,27 +142,15 @@ class _Weighing:
             self._weighed = any(fnmatchcase(nodeid, each) for each in self.settings.tests)
 
     def pytest_unconfigure(self) -> None:
-        self._patch.undo()
+        self._stop_listening()
 
-    def _listen(self) -> None:
-        """Have every client's events, also of those that are made later or were made already."""
-        from letsgo_queue.events import Listeners
-
-        emit = Listeners.emit
-        weighing = Listeners()
-        weighing.add(self.audit)
-
-        def emit_and_weigh(listeners: Listeners, event: Event) -> None:
-            emit(listeners, event)
-            if self._weighed:
-                emit(weighing, event)
-
-        self._patch.setattr(Listeners, "emit", emit_and_weigh)
-        self._patch.setattr(Listeners, "__bool__", lambda _: True)
+    def _hear(self, event: Event) -> None:
+        if self._weighed:
+            self.audit(event)
 
 
 class _WorkerAudit(_Weighing):
-    """A worker of pytest-xdist: hands its report to the controller."""
+    """Hands the report of a pytest-xdist worker to the controller."""
 
     def __init__(self, config: pytest.Config, settings: AuditSettings) -> None:
         super().__init__(settings)
@@ -173,7 +161,7 @@ class _WorkerAudit(_Weighing):
 
 
 class _Audit(_Weighing):
-    """The process that the user started: makes the report, and judges it."""
+    """Makes and judges the report, in the process that the user started."""
 
     def __init__(
         self, settings: AuditSettings, options: Options, baseline: AuditReport | None
@@ -223,8 +211,8 @@ class _Audit(_Weighing):
 
         if missing := self._workers - self._reports:
             yield Line(
-                f"incomplete: {missing} of {self._workers} workers ended without a report; what "
-                "their tests sent is not in it",
+                f"incomplete: {missing} of {self._workers} workers ended without a report; the "
+                "messages of their tests are missing",
                 "warning",
             )
 
@@ -241,7 +229,7 @@ class _Audit(_Weighing):
             yield Line(f"nothing has grown over {self._options.baseline}", "dim")
 
     def _write(self, report: AuditReport, *, passed: bool) -> Iterator[Line]:
-        """Write the files that are asked for; a line for each."""
+        """Write the files that the options ask for, with a line for each."""
         from claimcheck.audit.report import write_text
         from claimcheck.audit.text import Line
         from claimcheck.errors import AuditInvalid

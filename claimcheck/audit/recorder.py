@@ -1,4 +1,4 @@
-"""The recorder: weighs what a client sends, in tests and in production."""
+"""The recorder: weighs the messages that clients send, in tests and in production."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from letsgo_queue.events import Event, MessageNotSent, MessageSent
 logger = logging.getLogger(__name__)
 
 OTHER_TYPES = "(other types)"
-"""Where messages are counted whose types come after `max_types`."""
+"""The type under which messages are counted once there are `max_types` others."""
 
 NO_TYPE = "(no type)"
 
@@ -26,14 +26,16 @@ DEFAULT_MAX_TYPES = 1000
 
 
 class SizeAudit:
-    """Weighs every message that a client sends, or a sample. Safe to share between threads.
+    """Weighs every message that clients send, or a sample. Safe to share between threads.
 
         audit = SizeAudit(sample=0.1)
-        default_client().add_listener(audit)
+        listen_to_all(audit)
         ...
         audit.report().save(Path("sizes.json"))
 
-    It keeps sums and sketches, so its memory does not grow with the number of messages.
+    It is a listener: `listen_to_all` gives it the events of every client in the process,
+    `add_listener` those of one. It keeps sums and sketches, so its memory does not grow with the
+    number of messages.
     """
 
     def __init__(
@@ -45,16 +47,17 @@ class SizeAudit:
         max_types: int = DEFAULT_MAX_TYPES,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        """Start with nothing.
+        """Start with no messages.
 
         Args:
-            settings: What the report is held against.
-            sample: Share of messages that are weighed; the rest costs next to nothing.
-            label: Called for the largest message of a type so far: says where it came from, such as
-                the name of a test or of a route.
+            settings: What the report compares messages with; by default the defaults, with what the
+                environment says of the claim check.
+            sample: Share of messages that are weighed; the others cost next to nothing.
+            label: Called for a message that is the largest of its type so far. It says where the
+                message came from: the name of a test, or of a route.
             max_types: How many message types are told apart.
-            draw: Gives random numbers from 0 to 1, by which samples are chosen. By default those of
-                `random`, which differ in processes that are forked.
+            draw: Gives random numbers from 0 to 1, which choose the samples. By default
+                `random.random`, whose numbers differ in forked processes.
 
         Raises:
             SettingsInvalid: `sample` is not over 0 and up to 1, or `max_types` is not positive.
@@ -63,7 +66,7 @@ class SizeAudit:
             raise SettingsInvalid(f"sample={sample}: give a share over 0, up to 1.")
         if max_types < 1:
             raise SettingsInvalid(f"max_types={max_types}: give a number above 0.")
-        self._settings = settings or AuditSettings()
+        self._settings = settings or AuditSettings().with_environment()
         self._sample = sample
         self._label = label
         self._max_types = max_types
@@ -72,7 +75,7 @@ class SizeAudit:
         self._lock = threading.Lock()
 
     def __call__(self, event: Event) -> None:
-        """Weigh the message of an event; this is the listener."""
+        """Weigh the message of an event."""
         if not isinstance(event, MessageSent | MessageNotSent):
             return
         if self._sample < 1 and self._draw() >= self._sample:
@@ -94,14 +97,15 @@ class SizeAudit:
                 sealed.route if sealed else "inline",
                 stored_size=sealed.stored_size if sealed else 0,
                 fifo=event.queue.endswith(".fifo"),
+                purge=self._settings.purge,
             )
 
     def merge(self, report: AuditReport) -> None:
-        """Add what another audit has weighed, in another process for one.
+        """Add the report of another audit, from another process perhaps.
 
         Raises:
-            AuditInvalid: It weighed another share of its messages, or is a summary, which has no
-                histograms.
+            AuditInvalid: That audit weighed another share of its messages, or its report is a
+                summary, which has no histograms.
         """
         if report.sample != self._sample:
             raise AuditInvalid(
@@ -109,18 +113,18 @@ class SizeAudit:
                 f"{self._sample:.2%}."
             )
         if any(each.is_summary for each in report.types):
-            raise AuditInvalid("a summary, such as a baseline, has no histograms to add up.")
+            raise AuditInvalid("a summary (a baseline is one) has no histograms to add up.")
         with self._lock:
             for each in report.types:
                 self._tally(each.type).merge(each)
 
     def report(self) -> AuditReport:
-        """What was weighed so far."""
+        """Report what was weighed so far."""
         with self._lock:
             tallies = list(self._tallies.values())
         types = []
         for tally in tallies:
-            with self._lock:  # for each anew, so that no message waits for all
+            with self._lock:  # once for each, so that no message waits for all of them
                 types.append(tally.report(self._settings.prices))
         return AuditReport(
             created_at=datetime.now(UTC).replace(microsecond=0),
@@ -130,9 +134,9 @@ class SizeAudit:
         )
 
     def _ask_for_label(self, message_type: str, size: int) -> str | None:
-        """Where a message came from that may be the largest of its type.
+        """Ask where a message came from, if it may be the largest of its type.
 
-        Asked without the lock: it is somebody else's code, and may send messages too.
+        The lock is free meanwhile: a label is somebody else's code, and may send messages too.
         """
         known = self._tallies.get(message_type)
         if self._label is None or (known is not None and not known.is_largest(size)):

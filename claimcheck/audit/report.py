@@ -1,7 +1,7 @@
-"""What an audit found: frozen, and a JSON document that other programs read.
+"""The report of an audit: frozen values, and a JSON document that other programs read.
 
-`docs/how-to/size-audit.md` has the fields, `docs/size-audit.schema.json` the JSON Schema. `version`
-changes when a reader of the old one would go wrong.
+`docs/how-to/size-audit.md` explains the fields, `docs/size-audit.schema.json` is the JSON Schema.
+`version` changes when a reader of the old version would go wrong.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -22,6 +22,8 @@ Version: TypeAlias = Literal[1]
 
 VERSION: Version = 1
 
+ROUTES: Final[tuple[Route, ...]] = get_args(Route)
+
 
 class SizeStats(BaseModel, frozen=True):
     """Sizes of many messages, in bytes.
@@ -29,7 +31,7 @@ class SizeStats(BaseModel, frozen=True):
     Attributes:
         smallest: The smallest.
         median: The median, to within 1 %.
-        p95: What 95 % do not exceed, to within 1 %.
+        p95: The size that 95 % do not exceed, to within 1 %.
         largest: The largest.
         buckets: How many sizes are over `1.02 ** (n - 1)` bytes, up to `1.02 ** n`, by `n`.
     """
@@ -48,7 +50,7 @@ class Point(BaseModel, frozen=True):
         size: Bytes of body and attributes as given.
         sent_size: Bytes that went on the queue, body and attributes.
         route: Which way it went.
-        draw: Random; of two samples the points with the lowest draws are that of both.
+        draw: A random number. The points of two samples with the lowest draws are a sample of both.
     """
 
     size: int
@@ -58,25 +60,24 @@ class Point(BaseModel, frozen=True):
 
 
 class TypeReport(BaseModel, frozen=True):
-    """What the messages of one type weigh.
+    """The messages of one type.
 
     Attributes:
         type: The message type.
         messages: How many were sent.
         not_sent: How many were refused, or failed to be sent.
         routes: How many went which way.
-        size: Bytes of body and attributes as given, of all, also of those that were not sent.
-        sent_size: Bytes that went on the queue; None where none was sent.
-        sealed_bytes: Of those that did not go inline, bytes as given.
-        sealed_to_bytes: Of the same, bytes that went into the store or else on the queue.
-        ratio: The one over the other; None where all went inline.
-        units: What AWS bills for those that were sent.
-        units_with_s3: What it would bill, were those that did not go inline stored in S3.
-        cost_per_million: US dollars for a million of those that were sent, on average; None where
-            none was sent.
+        size: Bytes of body and attributes as given, also of messages that were not sent.
+        sent_size: Bytes that went on the queue; None if no message was sent.
+        sealed_bytes: Bytes as given of the messages that were compressed or stored.
+        sealed_to_bytes: Bytes that the same messages carried, or had stored.
+        ratio: `sealed_bytes` over `sealed_to_bytes`; None if every message went inline.
+        units: What AWS bills for the messages that were sent.
+        units_with_s3: What it would bill if the compressed and the stored ones were in S3 instead.
+        cost_per_million: US dollars for a million messages like these; None if none was sent.
         s3_cost_per_million: The same with `units_with_s3`.
-        largest_in: The test, or what else a label said, that sent the largest.
-        points: A sample of those that were sent.
+        largest_in: Where the largest message came from: a test, or what a label said.
+        points: A sample of the messages that were sent.
     """
 
     type: str
@@ -102,14 +103,14 @@ class TypeReport(BaseModel, frozen=True):
 
 
 class AuditReport(BaseModel, frozen=True):
-    """What an audit found.
+    """The report of an audit.
 
     Attributes:
-        version: Of this document.
-        created_at: When it was made.
+        version: Version of this document's format.
+        created_at: When the report was made.
         sample: Share of messages that were weighed.
-        settings: What it is held against.
-        types: One report for each message type, by name.
+        settings: What messages are compared with.
+        types: A report for each message type, by name.
     """
 
     version: Version = VERSION
@@ -123,7 +124,7 @@ class AuditReport(BaseModel, frozen=True):
         """Read a saved report.
 
         Raises:
-            AuditInvalid: It cannot be read, or is no report of this version.
+            AuditInvalid: The file cannot be read, or is no report of this version.
         """
         try:
             return cls.model_validate_json(path.read_bytes())
@@ -133,28 +134,28 @@ class AuditReport(BaseModel, frozen=True):
             first = error.errors()[0]
             where = ".".join(str(step) for step in first["loc"]) or "the document"
             raise AuditInvalid(
-                f"{path} is no audit report of version {VERSION} ({where}: {first['msg']}). Make "
-                "one with `pytest --claimcheck-audit-json FILE`."
+                f"{path} is no audit report of version {VERSION} ({where}: {first['msg']}). "
+                "`pytest --claimcheck-audit-json FILE` makes one."
             ) from None
 
     def save(self, path: Path) -> None:
-        """Write the report as JSON; folders are made.
+        """Write the report as JSON. Folders that are missing are made.
 
         Raises:
-            AuditInvalid: It cannot be written.
+            AuditInvalid: The file cannot be written.
         """
         write_text(path, self.model_dump_json(indent=2) + "\n")
 
     def summary(self) -> AuditReport:
-        """The report without histograms and samples: short enough to be kept in a repository."""
+        """The report without histograms and samples, short enough for a repository."""
         return self.model_copy(update={"types": tuple(_summary(each) for each in self.types)})
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file of the audit; folders are made.
+    """Write a file of the audit. Folders that are missing are made.
 
     Raises:
-        AuditInvalid: It cannot be written.
+        AuditInvalid: The file cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

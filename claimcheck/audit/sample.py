@@ -1,6 +1,6 @@
 """A uniform sample in bounded memory: each item draws a number, and the lowest draws stay.
 
-Two samples merge into that of both by the same rule, which a reservoir without draws cannot do.
+By the same rule two samples merge into a sample of both.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class PointSample:
         """
         self._capacity = capacity
         self._draw = draw
-        # A heap whose first has the highest draw. Plain tuples, as most do not stay for long.
+        # A heap with the highest draw first. Plain tuples, since most do not stay for long.
         self._kept: list[tuple[float, int, int, Route]] = []
 
     @property

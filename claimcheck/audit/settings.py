@@ -18,6 +18,7 @@ from pydantic import (
 
 from claimcheck.audit.cost import Prices
 from claimcheck.core.claim_check import ANY_QUEUE_BYTES, DEFAULT_THRESHOLD
+from claimcheck.core.life import Purge
 from claimcheck.errors import SettingsInvalid
 from claimcheck.settings import ClaimCheckSettings
 
@@ -30,32 +31,35 @@ def _size(value: object, read: ValidatorFunctionWrapHandler) -> ByteSize:
     except ValidationError:
         size = ByteSize(0)
     if isinstance(value, bool) or size <= 0:
-        raise ValueError(f"{value!r} is no size: give bytes, or text such as '64 KB' or '1.5 MiB'")
+        raise ValueError(f"{value!r} is no size: give bytes, '64 KB' or '1.5 MiB'")
     return size
 
 
 Size = Annotated[ByteSize, WrapValidator(_size)]
-"""Bytes: a number, or text such as `64 KB` (64,000), `64 KiB` (65,536) or `1.5 MB`."""
+"""Bytes: a number, or text: `64 KB` (64,000), `64 KiB` (65,536), `1.5 MB`."""
 
 
 class AuditSettings(BaseModel, frozen=True, extra="forbid"):
-    """What the audit holds messages against.
+    """What the audit compares messages with.
 
     Attributes:
-        limit: Bytes that the queue accepts. By default 262,144, which every SQS queue takes; one
-            made since August 2025 takes 1 MiB.
-        threshold: Bytes up to which a message travels untouched; a line in the charts. Read from a
-            `pyproject.toml`, by default that of `CLAIMCHECK_THRESHOLD`.
-        warn_at: Share of the limit from which on a type is pointed out.
+        limit: Bytes that the queue accepts. By default 262,144, which every SQS queue accepts; a
+            queue made since August 2025 accepts 1 MiB.
+        threshold: Bytes up to which a message travels untouched; a line in the charts. By default
+            that of the claim check (`CLAIMCHECK_THRESHOLD`).
+        purge: When the contents of stored messages are removed: `after`, `before` or `never`. By
+            default as the claim check has it (`CLAIMCHECK_PURGE`).
+        warn_at: Share of the limit from which on the audit points a type out.
         max_growth: Share by which a type may grow over the baseline.
         budgets: Bytes that a message of a type may have, by type or by pattern (`order:*`).
         tests: Patterns of the tests whose messages are weighed (`tests/integration/*`); empty for
-            all.
-        prices: What AWS asks.
+            all tests.
+        prices: AWS's prices.
     """
 
     limit: Size = Field(default=ByteSize(ANY_QUEUE_BYTES))
     threshold: Size = Field(default=ByteSize(DEFAULT_THRESHOLD))
+    purge: Purge = "after"
     warn_at: float = Field(default=0.8, gt=0, le=1)
     max_growth: float = Field(default=0.1, ge=0, allow_inf_nan=False)
     budgets: Mapping[str, Size] = {}
@@ -64,7 +68,7 @@ class AuditSettings(BaseModel, frozen=True, extra="forbid"):
 
     @classmethod
     def from_pyproject(cls, path: Path) -> AuditSettings:
-        """Read a `pyproject.toml`; one that is not there, or says nothing, leaves the defaults.
+        """Read a `pyproject.toml`. Without the file or the table, the defaults hold.
 
         Raises:
             SettingsInvalid: It is no TOML, or a key has a value that cannot be used.
@@ -82,18 +86,23 @@ class AuditSettings(BaseModel, frozen=True, extra="forbid"):
         except ValidationError as error:
             problems = "; ".join(_explain(e["loc"], e["msg"]) for e in error.errors())
             raise SettingsInvalid(f"{path}: {problems}.") from None
-        if "threshold" in settings.model_fields_set:
-            return settings
         return settings.with_environment()
 
     def with_environment(self) -> AuditSettings:
-        """The settings with the threshold that the claim check has here."""
-        threshold = ClaimCheckSettings.from_environment().threshold
-        return self.model_copy(update={"threshold": ByteSize(threshold)})
+        """The same settings; what was not set is as the claim check has it in this environment.
+
+        Raises:
+            SettingsInvalid: A variable has a value that cannot be used.
+        """
+        claim_check = ClaimCheckSettings.from_environment()
+        found = {"threshold": ByteSize(claim_check.threshold), "purge": claim_check.purge}
+        return self.model_copy(
+            update={name: found[name] for name in found.keys() - self.model_fields_set}
+        )
 
 
 def _explain(location: Sequence[int | str], message: str) -> str:
-    """Which key is wrong, as it stands in the file."""
+    """Name the key that is wrong, as the file has it."""
     *tables, key = ("", *location)
     table = ".".join((TABLE, *(str(name) for name in tables if name)))
     text = message.removeprefix("Value error, ")

@@ -1,7 +1,7 @@
-"""Sizes in bounded memory: counts in buckets that grow by 2 % each.
+"""Sizes in bounded memory: counts in buckets, each 2 % wider than the one before.
 
-A quantile is right to within 1 %, and the sketches of two processes add up to that of both. Up to
-64 MiB there are 910 buckets, however many sizes are counted.
+Quantiles are right to within 1 %, and the sketches of two processes add up. Up to 64 MiB there are
+910 buckets, however many sizes are counted.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class SizeSketch:
 
     Attributes:
         buckets: How many sizes are in each bucket.
-        smallest: Bytes; 0 while nothing was counted.
-        largest: Bytes; 0 while nothing was counted.
+        smallest: Bytes; 0 until a size is counted.
+        largest: Bytes; 0 until a size is counted.
     """
 
     def __init__(self) -> None:
@@ -36,13 +36,13 @@ class SizeSketch:
         self._widen(size, size)
 
     def merge(self, buckets: Mapping[int, int], *, smallest: int, largest: int) -> None:
-        """Count what another sketch has counted."""
+        """Add the counts of another sketch."""
         if buckets:
             self.buckets.update(buckets)
             self._widen(smallest, largest)
 
     def quantile(self, share: float) -> int:
-        """The smallest size that a share of all sizes does not exceed; 0 while there is none."""
+        """The smallest size that a share of all sizes does not exceed; 0 if there are none."""
         rank = share * self.buckets.total()
         passed = 0
         for bucket in sorted(self.buckets):

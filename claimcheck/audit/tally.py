@@ -1,4 +1,4 @@
-"""What is known so far of the messages of one type: sums and sketches, never messages."""
+"""Adds up the messages of one type: sums and sketches. It keeps no message."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from claimcheck.audit.report import SizeStats, TypeReport
 from claimcheck.audit.sample import PointSample
 from claimcheck.audit.sketch import SizeSketch
 from claimcheck.core.claim_check import Route
+from claimcheck.core.life import Purge
 
 SAMPLE_POINTS = 200
-"""How many messages of a type the scatter chart shows at most."""
+"""The most messages of a type that the scatter chart shows."""
 
 _MILLION = 10**6
 
@@ -28,7 +29,7 @@ class TypeTally:
         self._sent_sizes = SizeSketch()
         self._sealed_bytes = 0
         self._sealed_to_bytes = 0
-        # Most messages go inline: theirs are plain numbers, by whether the queue is FIFO.
+        # Most messages go inline: for them plain numbers are enough, by whether the queue is FIFO.
         self._inline_requests = Counter[bool]()
         self._units = Units()
         self._units_with_s3 = Units()
@@ -36,13 +37,29 @@ class TypeTally:
         self._points = PointSample(SAMPLE_POINTS, draw)
 
     def is_largest(self, size: int) -> bool:
-        """Whether a message of that size would be the largest so far."""
+        """Whether a message of this size would be the largest so far."""
         return size > self._sizes.largest
 
     def add_sent(
-        self, size: int, sent_size: int, route: Route, *, stored_size: int, fifo: bool
+        self,
+        size: int,
+        sent_size: int,
+        route: Route,
+        *,
+        stored_size: int,
+        fifo: bool,
+        purge: Purge,
     ) -> None:
-        """Add a message that was sent; see `TypeReport` for the sizes."""
+        """Add a message that was sent.
+
+        Args:
+            size: Bytes of body and attributes as given.
+            sent_size: Bytes that went on the queue.
+            route: Which way it went.
+            stored_size: Bytes in the store.
+            fifo: Whether the queue is FIFO.
+            purge: When its contents are removed.
+        """
         self._sizes.add(size)
         self._sent_sizes.add(sent_size)
         self._routes[route] += 1
@@ -52,7 +69,7 @@ class TypeTally:
         else:
             self._sealed_bytes += size
             self._sealed_to_bytes += stored_size or sent_size
-            self._units += units_of(sent_size, stored_size=stored_size, fifo=fifo)
+            self._units += units_of(sent_size, stored_size=stored_size, fifo=fifo, purge=purge)
             self._units_with_s3 += units_with_s3(size, fifo=fifo)
 
     def add_not_sent(self, size: int) -> None:
@@ -65,7 +82,7 @@ class TypeTally:
         self._largest_in = label
 
     def merge(self, report: TypeReport) -> None:
-        """Add what another tally has added up."""
+        """Add the report of another tally."""
         if self.is_largest(report.size.largest):
             self._largest_in = report.largest_in
         self._not_sent += report.not_sent
@@ -80,7 +97,7 @@ class TypeTally:
         self._points.merge(report.points)
 
     def report(self, prices: Prices) -> TypeReport:
-        """What is known so far."""
+        """Report what was added so far."""
         messages = self._routes.total()
         inline = Units(
             sqs_requests=self._inline_requests[False],

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 from claimcheck.audit.budgets import OverBudget, near_limit, over_budget, unused_budgets
 from claimcheck.audit.comparison import Change
-from claimcheck.audit.report import AuditReport, TypeReport
+from claimcheck.audit.report import ROUTES, AuditReport, TypeReport
 from letsgo_queue.text import counted, printable
 
 Tone: TypeAlias = Literal["plain", "heading", "dim", "warning", "failure"]
@@ -25,8 +25,8 @@ class Line:
     """One line of text.
 
     Attributes:
-        text: What it says, in printable characters.
-        tone: How it is meant; a terminal may colour it.
+        text: Printable characters.
+        tone: What it means; a terminal may colour it.
     """
 
     text: str
@@ -75,7 +75,7 @@ def report_lines(report: AuditReport) -> Iterator[Line]:
 
 
 def problem_lines(report: AuditReport) -> Iterator[Line]:
-    """What is pointed out, and what is over budget; nothing where all is well."""
+    """The types that are near the limit or over budget; no lines if there are none."""
     limit = report.settings.limit
     for each in near_limit(report):
         where = "over" if each.size.largest > limit else "near"
@@ -100,7 +100,7 @@ def change_lines(changes: Sequence[Change], max_growth: float) -> Iterator[Line]
 
 
 def growth_lines(changes: Sequence[Change], max_growth: float) -> Iterator[Line]:
-    """What has grown by more than it may; nothing where all is well."""
+    """The types that have grown by more than they may; no lines if there are none."""
     for change in changes:
         if change.is_over(max_growth) and change.before and change.after:
             before, after = change.before.size, change.after.size
@@ -120,14 +120,14 @@ def size_text(size: int) -> str:
     """Bytes for people, in powers of ten: `1.2 MB`."""
     value = float(size)
     for unit in ("B", "KB", "MB"):
-        if value < 999.95:  # noqa: PLR2004  what is 1,000.0 once rounded has the next unit
+        if value < 999.95:  # noqa: PLR2004  1,000.0 once rounded, which has the next unit
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1000
     return f"{value:.1f} GB"
 
 
 def text_for(line: Line, encoding: str | None) -> str:
-    """The text of a line, in ASCII for a terminal whose encoding is not one of Unicode."""
+    """The text of a line; its own signs are in ASCII for a terminal without Unicode."""
     unicode = (encoding or "").lower().startswith("utf")
     return line.text if unicode else line.text.translate(_ASCII)
 
@@ -141,7 +141,7 @@ def _cells(report: TypeReport, limit: int) -> tuple[str, ...]:
         size_text(report.size.p95),
         size_text(report.size.largest),
         f"{_bar(report.size.largest / limit)} {report.size.largest / limit:>7,.0%}",
-        *(f"{routes.get(route, 0):,}" for route in ("inline", "compressed", "stored")),
+        *(f"{routes.get(route, 0):,}" for route in ROUTES),
         f"{report.not_sent:,}",
         "" if report.ratio is None else f"{report.ratio:.1f}",
         "" if report.sent_size is None else size_text(report.sent_size.median),
@@ -178,12 +178,12 @@ def _footnotes(report: AuditReport) -> Iterator[Line]:
     sampled = "" if report.sample == 1 else f", a sample of {report.sample:.2%} of them"
     yield Line(
         f"size: body and attributes as given{sampled}; limit {size_text(settings.limit)}; "
-        "median and p95 to within 1 %; ratio: as given over carried or stored",
+        "median and p95 to within 1 %; ratio: bytes as given over bytes carried or stored",
         "dim",
     )
     yield Line(
         f"$/million: US dollars for a million messages, {prices.region}, prices of {prices.as_of}, "
-        "each sent, received and deleted by itself; with S3: large ones uncompressed in S3 instead",
+        "each sent, received and deleted by itself; with S3: large messages in S3, uncompressed",
         "dim",
     )
 
@@ -199,13 +199,13 @@ def _over_budget_text(excess: OverBudget) -> str:
 
 
 def _where(report: TypeReport) -> str:
-    return f"in {printable(report.largest_in)}" if report.largest_in else "from a place unknown"
+    return f"in {printable(report.largest_in)}" if report.largest_in else "from an unknown place"
 
 
 def _nothing_text(report: AuditReport) -> str:
     if report.settings.tests:
         named = ", ".join(map(printable, report.settings.tests))
-        return f"no messages were weighed: none was sent by a test that `tests` names ({named})"
+        return f"no messages were weighed: no test that `tests` names sent one ({named})"
     return "no messages were weighed: none was sent through letsgo_queue or claimcheck"
 
 
@@ -213,7 +213,7 @@ def _how_it_went(report: TypeReport) -> str:
     if report.not_sent:
         return f"; {counted(report.not_sent, 'message')} of this type not sent"
     sealed = [route for route in ("compressed", "stored") if route in report.routes]
-    return f"; the claim check has it {' or '.join(sealed)}" if sealed else ""
+    return f"; the claim check sends it {' or '.join(sealed)}" if sealed else ""
 
 
 def _name(message_type: str) -> str:
@@ -231,11 +231,11 @@ def _bar(share: float) -> str:
 def _table(
     headings: Sequence[str], rows: Sequence[Sequence[str]], tones: Sequence[Tone] = ()
 ) -> Iterator[Line]:
-    """Columns as wide as their widest cell; the first and the last wide ones to the left."""
+    """Columns as wide as their widest cell: text to the left, numbers to the right."""
     widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
 
     def line(cells: Sequence[str]) -> str:
-        # Headings that are padded say that their column is of text.
+        # The first column is text, and so is a column whose heading is padded.
         aligned = [
             cell.ljust(width) if at == 0 or headings[at].endswith(" ") else cell.rjust(width)
             for at, (cell, width) in enumerate(zip(cells, widths, strict=True))

@@ -43,7 +43,7 @@ def demo(
 def show(
     queue: Annotated[
         str | None,
-        typer.Option("--queue", help="Queue it came from; by default that of the environment."),
+        typer.Option("--queue", help="URL of its queue; by default the environment names it."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

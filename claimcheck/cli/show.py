@@ -113,7 +113,7 @@ def report_on(body: str, queue: str | None) -> BodyReport:
 
     Args:
         body: The body, sealed or not.
-        queue: URL of its queue; by default that of the environment.
+        queue: URL of its queue; by default the one in the environment.
 
     Raises:
         SettingsInvalid: A setting cannot be used.

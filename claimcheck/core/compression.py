@@ -106,7 +106,7 @@ def _as_they_are(parts: list[bytes], size: int) -> Iterator[memoryview]:
     yield from _pieces(parts, _TEXT_BYTES)
 
 
-def _inflate(parts: list[bytes], size: int) -> Iterator[bytes]:
+def _inflate(parts: list[bytes], size: int) -> Iterator[memoryview]:
     """Inflate one frame that states `size`, and that ends with the last part."""
     left = size
     frame = zstandard.ZstdDecompressor().decompressobj(write_size=_WRITE_BYTES)
@@ -120,10 +120,11 @@ def _inflate(parts: list[bytes], size: int) -> Iterator[bytes]:
             if frame.eof:
                 raise ClaimCorrupted("something follows the zstd frame")
             inflated = frame.decompress(piece)
-            left -= len(inflated)
-            if left < 0:
-                break
-            yield inflated
+            if inflated:  # most pieces are the inside of a block, and give nothing
+                left -= len(inflated)
+                if left < 0:
+                    break
+                yield from _slices(inflated, _TEXT_BYTES)
     except zstandard.ZstdError as error:
         raise ClaimCorrupted(f"the zstd frame is damaged ({error})") from None
     if left:
@@ -147,6 +148,10 @@ def _first_bytes(parts: list[bytes]) -> Iterator[bytes]:
 def _pieces(parts: list[bytes], size: int) -> Iterator[memoryview]:
     """Small pieces of the parts, each of which leaves the list when its turn comes."""
     while parts:
-        part = memoryview(parts.pop(0))
-        for start in range(0, len(part), size):
-            yield part[start : start + size]
+        yield from _slices(parts.pop(0), size)
+
+
+def _slices(data: bytes, size: int) -> Iterator[memoryview]:
+    view = memoryview(data)
+    for start in range(0, len(view), size):
+        yield view[start : start + size]

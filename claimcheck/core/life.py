@@ -10,7 +10,7 @@ What a delivery finds, and does:
     record                       contents      meaning           the delivery
     none, or its lease run out   there         to be processed   acquires, and runs the handler
     held by another              any           in progress       ClaimInProgress: comes back later
-    done                         any           a duplicate       ClaimAlreadyProcessed
+    done                         any           a duplicate       ClaimAlreadyProcessed; removes them
     handed over, lease run out   gone          a crash           ClaimLost
     none                         gone          nobody can tell   ClaimMissing, ClaimExpired
     any                          damaged       damaged           ClaimCorrupted, and releases
@@ -140,12 +140,17 @@ class ClaimHold(Hold):
         """Leave the receipt, then remove the contents, which expire where that fails."""
         if not Hold.complete(self):
             return False
-        if not self.keep:
-            try:
-                self.store.remove(self.ticket.id, self.ticket.parts)
-            except ClaimStoreError as error:
-                logger.warning("claim %s: its contents are left to expire: %s", self.key, error)
+        self.remove_contents()
         return True
+
+    def remove_contents(self) -> None:
+        """Remove the contents of a claim that was handled; they expire where that fails."""
+        if self.keep:
+            return
+        try:
+            self.store.remove(self.ticket.id, self.ticket.parts)
+        except ClaimStoreError as error:
+            logger.warning("claim %s: its contents are left to expire: %s", self.key, error)
 
     def release(self) -> bool:
         """Have the claim back, renewed where it has grown old."""
@@ -240,6 +245,8 @@ def acquire_claim(
     try:
         contents = None
         if blocking := store.acquire(hold.key, lease):
+            if blocking.state == "done":
+                _remove_what_is_left(hold, reading)
             if blocking.state != "handed_over" or blocking.is_held:
                 raise _why_not(blocking, what)
             contents = _take_over(hold, lease, reading, what)
@@ -336,6 +343,15 @@ def _read(hold: ClaimHold, reading: Reading) -> Contents | None:
         return contents
     # It began before the record was ours, and a delivery that failed may have written them since.
     return hold.store.read(hold.ticket.id, hold.ticket.parts).result()
+
+
+def _remove_what_is_left(hold: ClaimHold, reading: Reading) -> None:
+    """Remove contents that a crash left behind their receipt."""
+    try:
+        if reading.result() is not None:
+            hold.remove_contents()
+    except ClaimStoreError as error:
+        logger.info("claim %s: what may be left of it expires: %s", hold.key, error)
 
 
 def _take_over(hold: ClaimHold, lease: Lease, reading: Reading, what: str) -> Contents:

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from claimcheck import unwrap_claim_check
-from letsgo_queue import Handle, Middleware, Worker, use_middleware
-from letsgo_queue.worker.delivery import IncomingMessage
+from letsgo_queue import IncomingMessage, Middleware, Steps, Worker, use_middleware
 
 READY = "ready"
 
@@ -25,7 +24,7 @@ class Witness(Middleware):
         """Name the folder to write to."""
         self._folder = folder
 
-    def handle(self, message: IncomingMessage, call_next: Handle) -> None:
+    def handle(self, message: IncomingMessage, /) -> Steps:
         """Write the message down, then go on to the handler."""
         handled_at = time.time()
         when = self._folder / f"{message.message_id}.when"
@@ -33,13 +32,13 @@ class Witness(Middleware):
         when.with_suffix(".handled").write_bytes(message.body.encode())
         when.with_suffix(".tmp").write_text(repr(handled_at))
         when.with_suffix(".tmp").rename(when)  # whole, as soon as it is there
-        call_next(message)
+        yield
 
 
 def main(arguments: Sequence[str]) -> None:
     """Handle the demo's message types until a signal comes."""
     folder, types = Path(arguments[0]), arguments[1:]
-    worker = Worker(wait_seconds=1)  # a long poll would keep the demo from ending
+    worker = Worker()
 
     @unwrap_claim_check
     @use_middleware(Witness(folder))

@@ -17,9 +17,12 @@ Whoever holds a lease that has run out may lose it to the next `acquire`. A reco
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import string
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
+from urllib.parse import quote
 
 PART_BYTES = 390_000
 """Bytes of data in one part. DynamoDB takes 400 KB (409,600 bytes) in an item, names and key
@@ -28,6 +31,9 @@ included: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Const
 RECORD_SECONDS = 30 * 24 * 3600
 """How long a record is kept after its last change: longer than any message can be delivered again
 (14 days on the queue, 14 more on its dead-letter queue)."""
+
+MAX_LABEL_CHARACTERS = 200
+_KEPT_IN_LABELS = string.punctuation + " "
 
 State: TypeAlias = Literal["leased", "handed_over", "done"]
 
@@ -217,3 +223,33 @@ class ClaimStore(ContentsStore, RecordStore, Protocol):
     def close(self) -> None:
         """Release connections and threads. A store that is used again opens them again."""
         ...
+
+
+class LateReading:
+    """Contents that are read when somebody waits for them; see `Reading`."""
+
+    def __init__(self, read: Callable[[], Contents | None]) -> None:
+        """Keep how to read them."""
+        self._read = read
+
+    def result(self) -> Contents | None:
+        """Read them; see `Reading.result`."""
+        return self._read()
+
+    def cancel(self) -> None:
+        """Nothing is under way; see `Reading.cancel`."""
+
+
+def store_label(kind: str, name: str) -> str:
+    """The label of a store: printable ASCII, at most 200 characters.
+
+    Args:
+        kind: What kind of place it is.
+        name: Which place; the left of a long one is left out.
+    """
+    # As bytes: a path need not be Unicode.
+    label = f"{kind}:{quote(os.fsencode(name), safe=_KEPT_IN_LABELS)}"
+    too_long = len(label) - MAX_LABEL_CHARACTERS
+    if too_long <= 0:
+        return label
+    return f"{kind}:...{label[len(kind) + 4 + too_long :]}"

@@ -1,13 +1,429 @@
-"""Claims in a DynamoDB table: contents and records side by side, under keys of their own.
+"""Claims in a DynamoDB table.
+
+Each part of a claim is an item with a key of its own, `<claim id>/<n>`. So a large claim spreads
+over partitions: one takes 1,000 write units a second, and a full part is about 390. Parts go over
+the wire side by side. Part 0 also says what people want to know.
+
+A record is one small item, changed by one conditional write. Whoever is refused a record learns
+from the same answer what is in the way. Every write names its lease, and every state keeps the
+lease. So a write whose answer was lost succeeds when it is made again, and a write that arrives
+late changes nothing.
 
 The table is made by `claimcheck store create`, never here.
 """
 
 from __future__ import annotations
 
-from claimcheck.stores.dynamodb_contents import DynamoDBContents
-from claimcheck.stores.dynamodb_records import DynamoDBRecords
+import logging
+import os
+import re
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias, cast
+
+from claimcheck.errors import ClaimStoreError, ClaimTableMissing
+from claimcheck.stores.base import (
+    RECORD_SECONDS,
+    ClaimFacts,
+    Contents,
+    Lease,
+    Record,
+    State,
+    store_label,
+)
+from claimcheck.stores.calls import Call, Calls
+from claimcheck.stores.clock import ServerClock
+from letsgo_queue.forking import PerProcess
+
+if TYPE_CHECKING:
+    import boto3
+
+    from claimcheck.stores.dynamodb_items import DynamoDBItems, Refusal
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_PARALLELISM = 4
+"""Threads of one store, for the parts of its claims. More take memory and save no time: base64,
+JSON and hashing keep the interpreter for a third of the time that a full part is under way."""
+
+_AT_ONCE = 4
+"""Parts that are read before one of them is there: as many as a store has threads. With two, what
+has four parts takes an answer's time longer."""
+
+_LONGEST_TYPE = 1_000
+"""Characters of a type that part 0 says: there must be room for its data in the item."""
+
+Value: TypeAlias = Mapping[str, str | bytes | memoryview]
+"""A value under the name of its type: `{"S": "text"}`, `{"N": "1"}`, `{"B": b"bytes"}`."""
+
+Item: TypeAlias = Mapping[str, Value]
+
+_ACQUIRE = (
+    "SET #state = :leased, lease_id = :lease_id, lease_until = :until, expires_at = :expires_at"
+)
+_EXTEND = "SET lease_until = :until, expires_at = :expires_at"
+_HAND_OVER = "SET #state = :handed_over, expires_at = :expires_at"
+_COMPLETE = "SET #state = :done, lease_id = :lease_id, expires_at = :expires_at REMOVE lease_until"
+
+_MISSING = "attribute_not_exists(id)"
+_OURS = "lease_id = :lease_id"
+_OURS_NOW = f"{_OURS} AND #state IN (:leased, :handed_over)"
+_FREE = f"{_MISSING} OR (#state = :leased AND (lease_until <= :now OR {_OURS}))"
+_FREE_TO_TAKE_OVER = f"{_FREE} OR (#state = :handed_over AND lease_until <= :now)"
+
+_NAMES = {"#state": "state"}  # a reserved word of DynamoDB's expressions
+_STATES: Mapping[str, Value] = {
+    f":{state}": {"S": state} for state in ("leased", "handed_over", "done")
+}
 
 
-class DynamoDBClaimStore(DynamoDBContents, DynamoDBRecords):
-    """A claim store in a DynamoDB table; see `DynamoDBOpening` for how to name the table."""
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What a process has while the table is open.
+
+    Attributes:
+        items: The items of the table.
+        calls: The threads for calls to it.
+    """
+
+    items: DynamoDBItems
+    calls: Calls
+
+
+class DynamoDBClaimStore:
+    """A claim store in a DynamoDB table, which is opened when it is first used.
+
+    Attributes:
+        url: Names the store, as the settings do.
+        table: The table's name.
+        region: Its region; None where AWS's own settings decide.
+        endpoint_url: Another server than AWS's own.
+        session: The boto3 session for its requests; None for one of its own.
+    """
+
+    def __init__(
+        self,
+        table: str,
+        *,
+        region: str | None = None,
+        endpoint_url: str | None = None,
+        session: boto3.session.Session | None = None,
+        parallelism: int = DEFAULT_PARALLELISM,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        """Name the table; nothing is loaded, opened or asked yet.
+
+        Args:
+            table: The table's name.
+            region: Its region; by default that of `session`, `AWS_REGION`, or what AWS's own
+                settings say.
+            endpoint_url: Another server than AWS's own.
+            session: Whose credentials and settings requests have, in a forked process too. It may
+                be the one that the queue has.
+            parallelism: Threads for the parts of all claims; each caller makes calls as well.
+            clock: Seconds since 1970, instead of what the `Date` of DynamoDB's answers says.
+        """
+        self.url = f"dynamodb://{table}"
+        self.table = table
+        self.endpoint_url = endpoint_url
+        self.session = session
+        own = session.region_name if session else None
+        self.region = region or own or os.environ.get("AWS_REGION") or None
+        self._parallelism = parallelism
+        self._server_clock = ServerClock(f"claim store {self.url}")
+        self._clock = clock
+        self._table = PerProcess(self._open)
+
+    @property
+    def label(self) -> str:
+        """Names the table as tickets do: `dynamodb:eu-west-1:letsgo-claims`."""
+        return store_label(f"dynamodb:{self.region or self._opened().items.region}", self.table)
+
+    def close(self) -> None:
+        """Close connections and end threads; see `ClaimStore.close`.
+
+        Calls that other callers make themselves are not waited for.
+        """
+        if opened := self._table.made:
+            opened.calls.close()  # a read that is under way may still ask for what is open
+            opened.items.close()
+            self._table.take()
+
+    def _opened(self) -> Opened:
+        return self._table.get()
+
+    def _open(self) -> Opened:
+        # Loaded now: small messages need no store.
+        from claimcheck.stores.dynamodb_items import DynamoDBItems
+
+        return Opened(
+            DynamoDBItems(
+                self.table,
+                store=self.url,
+                region=self.region,
+                endpoint_url=self.endpoint_url,
+                session=self.session,
+                clock=self._server_clock,
+            ),
+            Calls(self._parallelism, name="claimcheck-dynamodb"),
+        )
+
+    # Contents
+
+    def write(self, facts: ClaimFacts, parts: Sequence[bytes | memoryview]) -> None:
+        """Write all parts side by side; see `ContentsStore.write`."""
+        writes = [partial(self._put_part, facts, n, part) for n, part in enumerate(parts)]
+        try:
+            self._opened().calls.make_all(writes)
+        except ClaimTableMissing:  # nothing was written
+            raise
+        except ClaimStoreError:
+            self._remove_quietly(facts)
+            raise
+
+    def read(self, claim_id: str, parts: int) -> DynamoDBReading:
+        """Begin to read contents; see `ContentsStore.read`."""
+        return DynamoDBReading(self._opened().calls, partial(self._get_part, claim_id), parts)
+
+    def remove(self, claim_id: str, parts: int) -> None:
+        """Remove all parts side by side; see `ContentsStore.remove`."""
+        self._opened().calls.make_all(
+            [partial(self._delete_part, claim_id, part) for part in range(parts)]
+        )
+
+    def renew(self, claim_id: str, parts: int, *, expires_at: int) -> None:
+        """Have every part expire later; see `ContentsStore.renew`."""
+        self._opened().calls.make_all(
+            [partial(self._renew_part, claim_id, part, expires_at) for part in range(parts)]
+        )
+
+    def _put_part(self, facts: ClaimFacts, part: int, data: bytes | memoryview) -> None:
+        item: dict[str, Value] = {
+            "id": text(_key(facts.id, part)),
+            "data": binary(data),
+            "expires_at": number(facts.expires_at),
+        }
+        if part == 0:
+            item |= {
+                "parts": number(facts.parts),
+                "size": number(facts.size),
+                "stored": number(facts.stored),
+                "created_at": number(facts.created_at),
+            }
+            if facts.type is not None:
+                item["type"] = text(facts.type[:_LONGEST_TYPE])
+        self._opened().items.put(item, failed=f"claim {facts.id} was not stored")
+
+    def _get_part(self, claim_id: str, part: int) -> Item | None:
+        """Read a part.
+
+        Parts never change, so the read that costs half is right if it finds the part at all. A part
+        that was written a moment ago may take the second read, a consistent one.
+        """
+        items, key = self._opened().items, _key(claim_id, part)
+        failed = f"claim {claim_id} was not read"
+        found = items.get(key, consistent=False, failed=failed)
+        return found or items.get(key, consistent=True, failed=failed)
+
+    def _delete_part(self, claim_id: str, part: int) -> None:
+        self._opened().items.delete(
+            _key(claim_id, part), failed=f"the contents of claim {claim_id} were not removed"
+        )
+
+    def _renew_part(self, claim_id: str, part: int, expires_at: int) -> None:
+        self._opened().items.update(
+            _key(claim_id, part),
+            "SET expires_at = :expires_at",
+            "attribute_exists(id)",  # one that is gone stays gone
+            values={":expires_at": number(expires_at)},
+            failed=f"the contents of claim {claim_id} were not renewed",
+        )
+
+    def _remove_quietly(self, facts: ClaimFacts) -> None:
+        try:
+            self.remove(facts.id, facts.parts)
+        except ClaimStoreError as error:
+            logger.warning("what was written of claim %s is left to expire: %s", facts.id, error)
+
+    # Records
+
+    def now(self) -> float:
+        """Seconds since 1970, by DynamoDB's clock; see `RecordStore.now`."""
+        return self._clock() if self._clock else self._server_clock.now()
+
+    def acquire(self, key: str, lease: Lease, *, take_over: bool = False) -> Record | None:
+        """Make a record ours; see `RecordStore.acquire`."""
+        self._learn_the_time(key, "acquired")
+        condition = _FREE_TO_TAKE_OVER if take_over else _FREE
+        refusal = self._update(key, _ACQUIRE, condition, lease, "acquired")
+        return None if refusal is None else self._record(refusal.item)
+
+    def extend(self, key: str, lease: Lease) -> bool:
+        """Have our lease end later; see `RecordStore.extend`."""
+        self._learn_the_time(key, "extended")
+        return self._update(key, _EXTEND, _OURS_NOW, lease, "extended") is None
+
+    def hand_over(self, key: str, lease_id: str) -> bool:
+        """Note that the contents are about to be removed; see `RecordStore.hand_over`."""
+        lease = Lease(lease_id, 0)
+        return self._update(key, _HAND_OVER, _OURS_NOW, lease, "handed over") is None
+
+    def release(self, key: str, lease_id: str) -> bool:
+        """Remove our record; see `RecordStore.release`."""
+        condition = f"{_MISSING} OR ({_OURS_NOW})"
+        refusal = self._opened().items.delete(
+            key,
+            condition,
+            names=_NAMES,
+            values=self._values(Lease(lease_id, 0), condition),
+            failed=f"record {key} was not released",
+        )
+        return refusal is None
+
+    def complete(self, key: str, lease_id: str) -> bool:
+        """Note that the work is done; see `RecordStore.complete`."""
+        condition = f"{_MISSING} OR {_OURS}"
+        return self._update(key, _COMPLETE, condition, Lease(lease_id, 0), "completed") is None
+
+    def look_up(self, key: str) -> Record | None:
+        """The record as it is; see `RecordStore.look_up`."""
+        failed = f"record {key} was not looked up"
+        item = self._opened().items.get(key, consistent=True, failed=failed)
+        return None if item is None else self._record(item)
+
+    def _update(
+        self, key: str, change: str, condition: str, lease: Lease, changed: str
+    ) -> Refusal | None:
+        expressions = f"{change} {condition}"
+        return self._opened().items.update(
+            key,
+            change,
+            condition,
+            names=_NAMES if "#state" in expressions else {},
+            values=self._values(lease, expressions),
+            failed=f"record {key} was not {changed}",
+        )
+
+    def _values(self, lease: Lease, expressions: str) -> dict[str, Value]:
+        """The values that expressions ask for: DynamoDB refuses a value that nobody asks for."""
+        now = self.now()
+        values = {
+            **_STATES,
+            ":lease_id": text(lease.id),
+            ":now": number(now),
+            ":until": number(now + lease.seconds),
+            ":expires_at": number(int(now) + RECORD_SECONDS),
+        }
+        return {name: values[name] for name in re.findall(r":\w+", expressions)}
+
+    def _record(self, item: Item) -> Record:
+        state = cast("State", text_in(item, "state") or "leased")
+        until = number_in(item, "lease_until")  # which a receipt has not
+        return Record(state, until - self.now() if until else 0.0)
+
+    def _learn_the_time(self, key: str, changed: str) -> None:
+        """Ask for the record where DynamoDB's time is not known: the answer says it."""
+        if self._clock is None and not self._server_clock.known:
+            failed = f"record {key} was not {changed}"
+            self._opened().items.get(key, consistent=False, failed=failed)
+
+
+class DynamoDBReading:
+    """Contents that are being read; see `Reading`.
+
+    A ticket may lie about the number of parts. So the first few are read at once, and the others as
+    soon as part 0 is there and says that there are so many.
+    """
+
+    def __init__(self, calls: Calls, get: Callable[[int], Item | None], parts: int) -> None:
+        """Begin to read.
+
+        Args:
+            calls: Threads to read with.
+            get: Reads a part.
+            parts: How many parts the ticket names.
+        """
+        self._calls = calls
+        self._get = get
+        self._parts = parts
+        self._lock = threading.Lock()
+        self._cancelled = False
+        self._begun: dict[int, Call[Item | None]] = {}
+        self._first = calls.start(self._get_first)
+        self._begin(range(1, min(parts, _AT_ONCE)))
+
+    def result(self) -> Contents | None:
+        """Wait for all parts; see `Reading.result`. Ask once."""
+        items: list[Item | None] = [None] * self._parts
+        try:
+            items[0] = self._first.result()
+            for part, call in self._begun.items():  # by now all that will be
+                items[part] = call.result()
+        except BaseException:
+            self.cancel()
+            raise
+        found = [item for item in items if item is not None]
+        if not found:
+            return None
+        return Contents(
+            [None if item is None else bytes_in(item, "data") for item in items],
+            expires_at=min(int(number_in(item, "expires_at")) for item in found),
+        )
+
+    def cancel(self) -> None:
+        """Read nothing that is not under way yet; see `Reading.cancel`."""
+        with self._lock:
+            self._cancelled = True
+            for call in (self._first, *self._begun.values()):
+                call.cancel()
+
+    def _get_first(self) -> Item | None:
+        first = self._get(0)
+        if first is not None:
+            self._begin(range(_AT_ONCE, min(self._parts, int(number_in(first, "parts")))))
+        return first
+
+    def _begin(self, parts: Iterable[int]) -> None:
+        with self._lock:
+            if not self._cancelled:
+                for part in parts:
+                    self._begun[part] = self._calls.start(partial(self._get, part))
+
+
+def _key(claim_id: str, part: int) -> str:
+    return f"{claim_id}/{part}"
+
+
+def text(value: str) -> Value:
+    """A text."""
+    return {"S": value}
+
+
+def number(value: float) -> Value:
+    """A number, with three decimals at most: times are kept to the millisecond."""
+    return {"N": f"{value:.3f}".rstrip("0").rstrip(".")}
+
+
+def binary(value: bytes | memoryview) -> Value:
+    """Bytes."""
+    return {"B": value}
+
+
+def text_in(item: Item, name: str) -> str:
+    """The text under a name; empty if there is none."""
+    return str(item.get(name, {}).get("S", ""))
+
+
+def number_in(item: Item, name: str) -> float:
+    """The number under a name; 0 if there is none."""
+    value = item.get(name, {}).get("N", "0")
+    assert isinstance(value, str)
+    return float(value)
+
+
+def bytes_in(item: Item, name: str) -> bytes | None:
+    """The bytes under a name; None if there are none."""
+    value = item.get(name, {}).get("B")
+    return value if isinstance(value, bytes) else None

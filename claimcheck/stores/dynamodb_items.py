@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
     from claimcheck.stores.clock import ServerClock
-    from claimcheck.stores.dynamodb_values import Item, Value
+    from claimcheck.stores.dynamodb import Item, Value
 
 MAX_POOL_CONNECTIONS = 50
 """For the threads of a store and all its callers."""
@@ -124,7 +124,14 @@ class DynamoDBItems:
             failed: What an error prevents.
         """
         request = {"Key": _key(key), "ConsistentRead": consistent}
-        item: Item | None = self._call("GetItem", request, failed).get("Item")
+        answer = self._call("GetItem", request, failed)
+        # An answer that was cut off on its way does not fit its checksum. botocore asks again, and
+        # gives the last one as if it were whole: as an item that is not there.
+        if answer.get("ResponseMetadata", {}).get("MaxAttemptsReached"):
+            raise ClaimStoreUnavailable(
+                f"claim store {self._store}: {failed}: the answer was damaged on its way."
+            )
+        item: Item | None = answer.get("Item")
         return item
 
     def update(

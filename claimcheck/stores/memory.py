@@ -11,8 +11,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from claimcheck.stores.base import RECORD_SECONDS, ClaimFacts, Contents, Lease, Record, State
-from claimcheck.stores.reading import LateReading
+from claimcheck.stores.base import (
+    RECORD_SECONDS,
+    ClaimFacts,
+    Contents,
+    LateReading,
+    Lease,
+    Record,
+    State,
+)
 from letsgo_queue.forking import Lock
 
 

@@ -14,9 +14,15 @@ from functools import partial
 from pathlib import Path
 
 from claimcheck.errors import ClaimStoreError, ClaimStoreUnavailable
-from claimcheck.stores.base import RECORD_SECONDS, ClaimFacts, Contents, Lease, Record
-from claimcheck.stores.labels import store_label
-from claimcheck.stores.reading import LateReading
+from claimcheck.stores.base import (
+    RECORD_SECONDS,
+    ClaimFacts,
+    Contents,
+    LateReading,
+    Lease,
+    Record,
+    store_label,
+)
 from letsgo_queue.sqlite import Schema, SqliteFile, is_retryable
 
 SCHEMA_VERSION = 1

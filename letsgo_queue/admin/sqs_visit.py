@@ -97,7 +97,7 @@ class Visit:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Make visible what is left; where that fails, its timeout does it."""
+        """Make the letters that are left visible; if that fails, their timeout does it."""
         held = list(self._held.values())
         try:
             for start in range(0, len(held), MAX_BATCH):
@@ -136,10 +136,10 @@ class Visit:
                     "SentTimestamp",
                 ],
             )
-        invisible_until = time.monotonic() + self._visibility_timeout
+        received_at = time.monotonic()
         ours = []
         for found in answer.get("Messages", []):
-            letter = from_sqs(found, invisible_until)
+            letter = from_sqs(found, received_at, self._visibility_timeout)
             self._held[letter.message_id] = letter
             # SQS does not say where a letter came from that a worker sent here.
             source = found.get("Attributes", {}).get("DeadLetterQueueSourceArn", self._source)

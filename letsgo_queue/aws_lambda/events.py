@@ -5,12 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any
 
 from letsgo_queue.aws_lambda.batches import Batch, BatchResponse, Invocation
 from letsgo_queue.aws_lambda.records import SqsRecord, is_scheduled, records_in
 from letsgo_queue.errors import LetsGoQueueError, MessageInvalid, QueueUnavailable
-from letsgo_queue.transports.base import OutgoingMessage, ReceivedMessage, Sent, Transport
+from letsgo_queue.transports.base import (
+    OutgoingMessage,
+    ReceivedMessage,
+    Sent,
+    Transport,
+    one_by_one,
+)
 from letsgo_queue.worker.processing import Hold, Processor
 
 logger = logging.getLogger(__name__)
@@ -21,6 +28,8 @@ class LambdaQueue:
 
     Everything else is asked of the queue itself, which is opened only then.
     """
+
+    seconds_to_prove_empty = 0
 
     def __init__(self, record: SqsRecord, open_queue: Callable[[str], Transport]) -> None:
         """Name the queue.
@@ -33,6 +42,10 @@ class LambdaQueue:
         self.fifo = record.is_fifo
         self._is_known = record.queue_url is not None
         self._open_queue = open_queue
+
+    def max_receives(self) -> int | None:
+        """See `Transport`."""
+        return self._open().max_receives()
 
     def content_based_deduplication(self) -> bool:
         """See `Transport`."""
@@ -77,6 +90,12 @@ class LambdaQueue:
     def change_visibility(self, message: ReceivedMessage, seconds: int) -> None:
         """See `Transport`."""
         self._open().change_visibility(message, seconds)
+
+    def change_visibility_batch(
+        self, changes: Sequence[tuple[ReceivedMessage, int]]
+    ) -> Sequence[LetsGoQueueError | None]:
+        """Keep deliveries invisible; see `Transport`."""
+        return one_by_one(self.change_visibility, changes)
 
     def close(self) -> None:
         """Nothing to release: the queue itself stays open for the next event."""
@@ -127,12 +146,22 @@ class LambdaEvents:
         batch = Batch(records)
         if not batch.records:
             return batch.response()
+        if any(record.message_id is None for record in batch.records):
+            raise MessageInvalid(
+                "a record of the event has no messageId, by which Lambda could be told that it "
+                "failed: the event is not one that SQS gives to Lambda."
+            )
         queue = LambdaQueue(batch.records[0], self._open_queue)
         self._prepare(queue.url)
         invocation = Invocation(context)
         lines = batch.lines()
+        variables = copy_context()  # those of this thread
+
+        def run(line: Sequence[SqsRecord]) -> None:
+            variables.copy().run(self._run, line, queue, batch, invocation)
+
         with ThreadPoolExecutor(min(self._concurrency, len(lines)), "letsgo-lambda") as pool:
-            for done in pool.map(lambda line: self._run(line, queue, batch, invocation), lines):
+            for done in pool.map(run, lines):
                 del done  # raises what a thread raised
         return batch.response()
 
@@ -161,12 +190,13 @@ class LambdaEvents:
         try:
             received = record.received(seconds_left=invocation.seconds_left)
         except MessageInvalid as error:
-            if record.message_id is None:
-                raise  # nothing could name it in the answer
             logger.warning("%s", error)
             return False
         return self._processor.process(
-            queue, received, wait=lambda hold: _wait(hold, invocation), context=invocation.context
+            queue,
+            received,
+            wait=lambda hold: _wait(hold, invocation),
+            lambda_context=invocation.context,
         )
 
 

@@ -15,6 +15,7 @@ import time
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass, replace
+from datetime import datetime
 from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 from pydantic import BaseModel
@@ -117,6 +118,7 @@ class SqsRecord:
         Raises:
             MessageInvalid: It has no body, or what it says of itself cannot be read.
         """
+        now = time.monotonic()
         try:
             return ReceivedMessage(
                 message_id=self.name,
@@ -127,9 +129,10 @@ class SqsRecord:
                     for name, value in (_first(self.original, _ATTRIBUTES) or {}).items()
                 },
                 receive_count=int(_first(self._system, _RECEIVE_COUNT) or 1),
-                sent_at=int(_first(self._system, _SENT) or 0) / 1000,
-                invisible_until=None if seconds_left is None else time.monotonic() + seconds_left,
+                sent_at=_seconds(_first(self._system, _SENT)),
+                invisible_until=None if seconds_left is None else now + seconds_left,
                 group_id=self.group_id,
+                received_at=now,
             )
         except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
             raise MessageInvalid(
@@ -163,16 +166,16 @@ def is_record(value: object) -> bool:
     """Whether a value may be a record: it has a body, and no `type`, which every message has."""
     if isinstance(value, Mapping):
         return ("body" in value or "Body" in value) and "type" not in value
-    return hasattr(value, "body") or hasattr(value, "Body")
+    return (hasattr(value, "body") or hasattr(value, "Body")) and not hasattr(value, "type")
 
 
 def records_in(event: object) -> Sequence[object] | None:
     """The records in an event: of SQS behind Lambda, or the list that EventBridge Pipes sends.
 
-    None where it is no such event.
+    None where it is no such event. One record of several may be damaged: it fails alone.
     """
     records = event if isinstance(event, list) else _get(event, _RECORDS)
-    if not isinstance(records, list | tuple) or not all(map(is_record, records)):
+    if not isinstance(records, list | tuple) or (records and not any(map(is_record, records))):
         return None
     return records
 
@@ -256,6 +259,13 @@ def _attribute(value: object) -> MessageAttribute:
         decoded = data if isinstance(data, bytes) else b64decode(_text(data), validate=True)
         return MessageAttribute("Binary", decoded)
     return MessageAttribute(data_type, _text(_first(value, _STRING)))
+
+
+def _seconds(timestamp: Any) -> float:
+    """Seconds since 1970: SQS has milliseconds, the models of Powertools have parsed them."""
+    if isinstance(timestamp, datetime):
+        return timestamp.timestamp()
+    return int(timestamp or 0) / 1000
 
 
 def _text(value: object) -> str:

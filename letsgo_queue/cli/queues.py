@@ -6,7 +6,7 @@ from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -179,7 +179,7 @@ def _admin(queue: str | None) -> Iterator[QueueAdmin]:
         yield admin
 
 
-def _as_json(letter: DeadLetter, *, bodies: bool) -> Mapping[str, Any]:
+def _as_json(letter: DeadLetter, *, bodies: bool) -> Mapping[str, object]:
     content = {
         "attributes": {
             name: {"type": attribute.data_type, "value": _text(attribute)}

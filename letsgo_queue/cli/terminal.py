@@ -12,7 +12,7 @@ import json
 import sys
 from datetime import datetime
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -27,9 +27,8 @@ _DISTRIBUTION = "letsgo-claimcheck"
 console = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
-
 QueueOption = Annotated[
-    str | None, typer.Option("--queue", help="Queue URL; by default that of the environment.")
+    str | None, typer.Option("--queue", help="Queue URL; by default the environment names it.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
@@ -75,7 +74,7 @@ def run(app: typer.Typer) -> None:
         sys.exit(1)
 
 
-def print_json(document: Any) -> None:
+def print_json(document: object) -> None:
     """Print a document for programs, in ASCII; times as ISO 8601."""
     typer.echo(json.dumps(document, default=datetime.isoformat))
 

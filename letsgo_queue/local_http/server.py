@@ -2,9 +2,9 @@
 
     POST / ──> 201 ──> a thread handles each record, or it waits for one that is free
 
-The answer comes before the handlers run, and nothing is kept: what fails is logged and dropped,
-and what was accepted is gone with the process. That is LetsGo's own local worker, of which this is
-the Python form; https://github.com/47chapters/letsgo/blob/main/apps/worker/src/server.ts
+The answer comes before the handlers run, and nothing is kept: a message that fails is logged and
+dropped, and what was accepted is lost when the process ends. LetsGo's own local worker does the
+same: https://github.com/47chapters/letsgo/blob/main/apps/worker/src/server.ts
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from letsgo_queue.aws_lambda.records import SqsRecord, is_scheduled
 from letsgo_queue.errors import (
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
 
 logger = logging.getLogger(__name__)
+
+AcceptedT = TypeVar("AcceptedT")
 
 _LOOK_SECONDS = 0.2
 """How often the server looks whether it should stop."""
@@ -93,7 +95,7 @@ class LocalHttpServer:
             stopping: Set when no more messages should be taken.
 
         Raises:
-            SettingsInvalid: waitress is not installed, or one cannot listen there.
+            SettingsInvalid: waitress is not installed, or the address cannot be used.
         """
         try:
             from waitress import wasyncore
@@ -123,6 +125,7 @@ class LocalHttpServer:
         self._stopping = stopping
         self._transport = LocalDeliveries(self.url)
         self._pool = ThreadPoolExecutor(concurrency, "letsgo-worker")
+        self._accepted: set[Future[None]] = set()
 
     def run(self) -> None:
         """Take messages until stopped, then finish those that were accepted."""
@@ -141,6 +144,8 @@ class LocalHttpServer:
         try:
             self._server.task_dispatcher.shutdown()
             self._wasyncore.close_all(self._sockets)
+            # Not for the threads: an interrupt has Python 3.11 and 3.12 think that one has ended.
+            wait(self._accepted.copy())
             self._pool.shutdown()
         except KeyboardInterrupt:
             self._pool.shutdown(wait=False, cancel_futures=True)
@@ -171,12 +176,12 @@ class LocalHttpServer:
         fields = event if isinstance(event, dict) else {}
         records = fields.get("Records")
         if is_scheduled(fields):
-            self._pool.submit(self._handle_scheduled, fields, answered)
+            self._accept(self._handle_scheduled, fields, answered)
         elif isinstance(records, list):
             for record in records:
                 self._take_record(record, answered)
         else:
-            logger.warning("what was posted has no Records, and is dropped")
+            logger.warning("a post that has no Records is dropped")
 
     def _take_record(self, record: object, answered: threading.Event) -> None:
         try:
@@ -184,7 +189,17 @@ class LocalHttpServer:
         except MessageInvalid as error:
             logger.warning("%s It is dropped.", error)
         else:
-            self._pool.submit(self._handle, received, answered)
+            self._accept(self._handle, received, answered)
+
+    def _accept(
+        self,
+        handle: Callable[[AcceptedT, threading.Event], None],
+        what: AcceptedT,
+        answered: threading.Event,
+    ) -> None:
+        handling = self._pool.submit(handle, what, answered)
+        self._accepted.add(handling)
+        handling.add_done_callback(self._accepted.discard)
 
     def _handle(self, received: ReceivedMessage, answered: threading.Event) -> None:
         answered.wait()

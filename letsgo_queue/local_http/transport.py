@@ -30,6 +30,7 @@ from letsgo_queue.transports.base import (
     OutgoingMessage,
     ReceivedMessage,
     Sent,
+    one_by_one,
     too_large,
 )
 
@@ -43,7 +44,7 @@ _MAX_REASON_LENGTH = 200
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """Why a POST put nothing on the queue, or may not have.
+    """Why a POST sent nothing, or may have sent nothing.
 
     Attributes:
         problem: What went wrong, and what to do.
@@ -64,16 +65,17 @@ class _Failure:
 
 
 class LocalHttpTransport:
-    """A worker in LetsGo's local mode, reached by HTTP; one can only send to it."""
+    """A worker in LetsGo's local mode, reached by HTTP. It is for sending only."""
 
     fifo = False
+    seconds_to_prove_empty = 0
 
     def __init__(self, url: str, *, region: str = DEFAULT_REGION) -> None:
-        """Name the worker; nothing is asked of it yet.
+        """Name the worker; nothing is sent yet.
 
         Args:
-            url: Its address, as `http://localhost:3002`.
-            region: The AWS region that messages name, as if they came from there.
+            url: Its address: `http://localhost:3002`.
+            region: The AWS region that messages name.
 
         Raises:
             SettingsInvalid: The URL names no host, or cannot be one.
@@ -85,7 +87,7 @@ class LocalHttpTransport:
             raise SettingsInvalid(f"queue {url!r}: not a URL ({error}).") from None
         if not parts.hostname or not url.isascii() or not url.isprintable() or " " in url:
             raise SettingsInvalid(
-                f"queue {url!r}: a worker in LetsGo's local mode has an address as "
+                f"queue {url!r}: a worker in LetsGo's local mode has an address like "
                 "http://localhost:3002."
             )
         self.url = url
@@ -95,6 +97,9 @@ class LocalHttpTransport:
         self._region = region
         self._sender = f"letsgo:local:{os.environ.get('USER') or 'unknown'}"
         self._warned_of_delay = False
+
+    def max_receives(self) -> None:
+        """There is no queue."""
 
     def content_based_deduplication(self) -> bool:
         """No: there is no queue that could deduplicate."""
@@ -163,6 +168,12 @@ class LocalHttpTransport:
     def change_visibility(self, message: ReceivedMessage, seconds: int) -> None:
         """Not possible at this end; see `receive`."""
         self._refuse()
+
+    def change_visibility_batch(
+        self, changes: Sequence[tuple[ReceivedMessage, int]]
+    ) -> Sequence[LetsGoQueueError | None]:
+        """Keep deliveries invisible; see `Transport`."""
+        return one_by_one(self.change_visibility, changes)
 
     def close(self) -> None:
         """Nothing to release: each request has a connection of its own."""
@@ -234,8 +245,8 @@ class LocalHttpTransport:
 
     def _refuse(self) -> NoReturn:
         raise SettingsInvalid(
-            f"queue {self.url!r}: in LetsGo's local mode a worker does not take messages, they are "
-            "posted to it. Run worker.serve(), or: letsgo-queue worker app:worker --local"
+            f"queue {self.url!r}: in LetsGo's local mode a worker does not receive messages: they "
+            "are posted to it. Run worker.serve(), or: letsgo-queue worker app:worker --local"
         )
 
 

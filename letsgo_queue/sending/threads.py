@@ -34,7 +34,5 @@ class SendingThreads:
 
     def close(self) -> None:
         """End the threads, each after the call that it is at."""
-        pool = self._pool.made
-        if pool is not None:
-            self._pool.forget(pool)
+        if pool := self._pool.take():
             pool.shutdown()

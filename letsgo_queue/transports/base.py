@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
@@ -27,7 +28,7 @@ MAX_MESSAGE_BYTES = 1_048_576
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html"""
 
 ANY_QUEUE_BYTES = 262_144
-"""What a queue made before August 2025 takes, and so what is safe to assume of any."""
+"""What a queue made before August 2025 takes. Every queue takes as much."""
 
 MAX_DELAY_SECONDS = 900
 """The longest delay of one send (same source)."""
@@ -83,6 +84,7 @@ class ReceivedMessage:
         sent_at: When it was sent (seconds since 1970).
         invisible_until: When it can be received again (on the monotonic clock); None if unknown.
         group_id: Message group, if it has one.
+        received_at: When the queue gave it out (on the monotonic clock).
     """
 
     message_id: str
@@ -93,12 +95,20 @@ class ReceivedMessage:
     sent_at: float
     invisible_until: float | None = None
     group_id: str | None = None
+    received_at: float = field(default_factory=time.monotonic)
 
 
 Sent: TypeAlias = (
     str | MessageTooLarge | SendFailed | SendUncertain | QueueNotFound | QueueUnavailable
 )
 """What became of one message of a batch: its id, or why it was not sent."""
+
+
+class DeliveryEnded(QueueUnavailable):
+    """The delivery is no longer ours: the message was acknowledged, or received again."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, retryable=False)
 
 
 class Transport(Protocol):
@@ -112,6 +122,15 @@ class Transport(Protocol):
     @property
     def fifo(self) -> bool:
         """Whether the queue is FIFO; known without asking it."""
+        ...
+
+    @property
+    def seconds_to_prove_empty(self) -> int:
+        """How long a poll must wait, so that finding nothing proves that nothing is there."""
+        ...
+
+    def max_receives(self) -> int | None:
+        """After how many receives the queue gives a message up; None for never, or unknown."""
         ...
 
     def content_based_deduplication(self) -> bool:
@@ -145,9 +164,9 @@ class Transport(Protocol):
         ...
 
     def send_on(self, delivery: ReceivedMessage, message: OutgoingMessage) -> None:
-        """Put a message on the queue in place of a delivery: send the one, delete the other.
+        """Replace a delivery: send the message, then delete the delivery.
 
-        Where the one is sent and the other cannot be deleted, that is logged: both are there.
+        If the message is sent and the delivery cannot be deleted, that is logged: both are there.
 
         Raises:
             MessageTooLarge: As `send`; nothing was changed. So are the others.
@@ -160,7 +179,7 @@ class Transport(Protocol):
     def receive(
         self, *, max_messages: int, wait_seconds: float, visibility_timeout: int | None
     ) -> Sequence[ReceivedMessage]:
-        """Take messages, which stay invisible to others for the visibility timeout.
+        """Receive messages. Others do not see them for the visibility timeout.
 
         Args:
             max_messages: At most this many, 1 to 10.
@@ -173,7 +192,7 @@ class Transport(Protocol):
         ...
 
     def delete(self, message: ReceivedMessage) -> None:
-        """Acknowledge a delivery. One that was received again meanwhile is left alone.
+        """Acknowledge a delivery. If the message was received again meanwhile, nothing changes.
 
         Raises:
             QueueUnavailable: The queue could not be told; the message will come again.
@@ -205,7 +224,20 @@ class Transport(Protocol):
         """Keep a delivery invisible for `seconds` from now; 0 makes it visible at once.
 
         Raises:
-            QueueUnavailable: The queue could not be told, or the delivery is no longer ours.
+            DeliveryEnded: It is no longer ours.
+            QueueUnavailable: The queue could not be told.
+        """
+        ...
+
+    def change_visibility_batch(
+        self, changes: Sequence[tuple[ReceivedMessage, int]]
+    ) -> Sequence[LetsGoQueueError | None]:
+        """Keep up to ten deliveries invisible, each for its seconds from now.
+
+        Whoever calls asks again where this fails, so it gives up within a few seconds.
+
+        Returns:
+            For each one None, or why not: see `change_visibility`.
         """
         ...
 
@@ -214,13 +246,28 @@ class Transport(Protocol):
         ...
 
 
+def one_by_one(
+    change: Callable[[ReceivedMessage, int], None], changes: Sequence[tuple[ReceivedMessage, int]]
+) -> Sequence[LetsGoQueueError | None]:
+    """`change_visibility_batch` for a transport whose calls cost nothing."""
+    errors: list[LetsGoQueueError | None] = []
+    for message, seconds in changes:
+        try:
+            change(message, seconds)
+        except LetsGoQueueError as error:
+            errors.append(error)
+        else:
+            errors.append(None)
+    return errors
+
+
 def too_large(message: OutgoingMessage, limit: int) -> MessageTooLarge:
     """The error for a message over `limit` bytes."""
     return MessageTooLarge(
         f"message of type {message.type!r} is {message.size:,} bytes with its attributes; the "
         f"queue accepts {limit:,}. Send it with claimcheck.enqueue, or call claimcheck.install() "
-        "once, and what is over CLAIMCHECK_THRESHOLD is compressed or stored for you; that may not "
-        "be above what the queue accepts.",
+        "once: what is over CLAIMCHECK_THRESHOLD is then compressed or stored for you. Keep that "
+        "setting below what the queue accepts.",
         size=message.size,
         limit=limit,
     )
@@ -229,7 +276,7 @@ def too_large(message: OutgoingMessage, limit: int) -> MessageTooLarge:
 def with_reason(
     message: ReceivedMessage, reason: str, limit: int = ANY_QUEUE_BYTES
 ) -> Mapping[str, MessageAttribute]:
-    """The attributes of a message with the reason for giving it up, where there is room for it.
+    """The attributes of a message, with the reason for giving it up if there is room for it.
 
     Args:
         message: The message.

@@ -1,4 +1,4 @@
-"""A queue in memory, for tests and for work within one process: gone when the client is."""
+"""A queue in memory, for tests and for work within one process. It ends with its client."""
 
 from __future__ import annotations
 
@@ -10,19 +10,23 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from letsgo_queue.attributes import spell_out
-from letsgo_queue.errors import LetsGoQueueError, MessageTooLarge, QueueUnavailable
+from letsgo_queue.errors import LetsGoQueueError, MessageTooLarge
 from letsgo_queue.forking import renew_in_children
 from letsgo_queue.transports.base import (
     MAX_MESSAGE_BYTES,
+    DeliveryEnded,
     OutgoingMessage,
     ReceivedMessage,
     Sent,
+    one_by_one,
     too_large,
     with_reason,
 )
 
 DEFAULT_VISIBILITY_TIMEOUT = 30
 """Seconds, as SQS has it for a new queue."""
+
+MAX_WAIT_SECONDS = 0.5
 
 
 @dataclass(slots=True)
@@ -38,6 +42,7 @@ class MemoryTransport:
     """A queue in the memory of one process; one that is forked goes on with a copy."""
 
     fifo = False
+    seconds_to_prove_empty = 0
 
     def __init__(
         self,
@@ -64,6 +69,9 @@ class MemoryTransport:
         self._start_anew()
         renew_in_children(self._start_anew)
 
+    def max_receives(self) -> None:
+        """It gives no message up."""
+
     def content_based_deduplication(self) -> bool:
         """No: this queue is not FIFO."""
         return False
@@ -88,16 +96,16 @@ class MemoryTransport:
         return [self._send_or_refuse(message) for message in messages]
 
     def send_on(self, delivery: ReceivedMessage, message: OutgoingMessage) -> None:
-        """Put a message in place of a delivery; see `Transport.send_on`."""
+        """Replace a delivery; see `Transport.send_on`."""
         self.send(message)
         self.delete(delivery)
 
     def receive(
         self, *, max_messages: int, wait_seconds: float, visibility_timeout: int | None
     ) -> Sequence[ReceivedMessage]:
-        """Take messages; waits at most a second, so that a worker can stop."""
+        """Receive messages; waits at most half a second, so that a worker can stop."""
         timeout = self._visibility_timeout if visibility_timeout is None else visibility_timeout
-        deadline = time.monotonic() + min(wait_seconds, 1.0)
+        deadline = time.monotonic() + min(wait_seconds, MAX_WAIT_SECONDS)
         with self._changed:
             while not (visible := self._visible(max_messages)):
                 remaining = deadline - time.monotonic()
@@ -105,7 +113,7 @@ class MemoryTransport:
                     return []
                 # Short, because a delay or a visibility timeout may end without a notification.
                 self._changed.wait(min(remaining, 0.05))
-            return [self._take(message_id, timeout) for message_id in visible]
+            return [self._give(message_id, timeout) for message_id in visible]
 
     def delete(self, message: ReceivedMessage) -> None:
         """Acknowledge a delivery; see `Transport.delete`."""
@@ -134,13 +142,18 @@ class MemoryTransport:
         """Keep a delivery invisible for `seconds` from now; see `Transport`."""
         with self._changed:
             if not self._is_current(message):
-                raise QueueUnavailable(
+                raise DeliveryEnded(
                     f"message {message.message_id}: this delivery has ended; the message was "
-                    "acknowledged or received again.",
-                    retryable=False,
+                    "acknowledged or received again."
                 )
             self._messages[message.message_id].visible_at = self._clock() + seconds
             self._changed.notify()
+
+    def change_visibility_batch(
+        self, changes: Sequence[tuple[ReceivedMessage, int]]
+    ) -> Sequence[LetsGoQueueError | None]:
+        """Keep deliveries invisible; see `Transport`."""
+        return one_by_one(self.change_visibility, changes)
 
     def close(self) -> None:
         """Nothing to release."""
@@ -161,11 +174,12 @@ class MemoryTransport:
         )
         return list(islice(visible, limit))
 
-    def _take(self, message_id: str, visibility_timeout: int) -> ReceivedMessage:
+    def _give(self, message_id: str, visibility_timeout: int) -> ReceivedMessage:
         stored = self._messages[message_id]
         stored.receive_count += 1
         stored.receipt_handle = uuid.uuid4().hex
         stored.visible_at = self._clock() + visibility_timeout
+        received_at = time.monotonic()
         return ReceivedMessage(
             message_id=message_id,
             receipt_handle=stored.receipt_handle,
@@ -173,8 +187,9 @@ class MemoryTransport:
             attributes=spell_out(stored.message.attributes),
             receive_count=stored.receive_count,
             sent_at=stored.sent_at,
-            invisible_until=time.monotonic() + visibility_timeout,
+            invisible_until=received_at + visibility_timeout,
             group_id=stored.message.group_id,
+            received_at=received_at,
         )
 
     def _is_current(self, message: ReceivedMessage) -> bool:

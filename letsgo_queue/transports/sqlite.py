@@ -4,7 +4,7 @@
     sqlite:///work.db?visibility_timeout=60&max_receive_count=5
 
 It keeps to SQS's terms, so that what works on it works on SQS: a received message is invisible for
-the visibility timeout and then comes again, and one that was received `max_receive_count` times
+the visibility timeout and then comes again. A message that was received `max_receive_count` times
 moves to the dead-letter table.
 """
 
@@ -17,12 +17,14 @@ import uuid
 from collections.abc import Callable, Sequence
 
 from letsgo_queue.attributes import spell_out
-from letsgo_queue.errors import LetsGoQueueError, QueueUnavailable, SendFailed
+from letsgo_queue.errors import LetsGoQueueError, SendFailed
 from letsgo_queue.sqlite import is_retryable
 from letsgo_queue.transports.base import (
+    DeliveryEnded,
     OutgoingMessage,
     ReceivedMessage,
     Sent,
+    one_by_one,
     too_large,
     with_reason,
 )
@@ -34,6 +36,7 @@ from letsgo_queue.transports.sqlite_file import (
 
 logger = logging.getLogger(__name__)
 
+MAX_WAIT_SECONDS = 0.5
 POLL_SECONDS = 0.05
 """How often a waiting receive looks: a file cannot notify another process."""
 
@@ -42,6 +45,7 @@ class SqliteTransport:
     """A queue in a SQLite file; the file is made when the queue is first used."""
 
     fifo = False
+    seconds_to_prove_empty = 0
 
     def __init__(self, url: str, *, clock: Callable[[], float] = time.time) -> None:
         """Name the file; nothing is opened yet.
@@ -60,6 +64,10 @@ class SqliteTransport:
     def url(self) -> str:
         """The URL that names the queue."""
         return self._file.url
+
+    def max_receives(self) -> int:
+        """After how many receives a message is a dead letter."""
+        return self._file.options.max_receive_count
 
     def content_based_deduplication(self) -> bool:
         """No: this queue is not FIFO."""
@@ -112,7 +120,7 @@ class SqliteTransport:
         return sent
 
     def send_on(self, delivery: ReceivedMessage, message: OutgoingMessage) -> None:
-        """Put a message in place of a delivery, at one go; see `Transport.send_on`."""
+        """Replace a delivery, in one transaction; see `Transport.send_on`."""
         now = self._clock()
         with (
             self._file.available(f"message {delivery.message_id} was not sent on"),
@@ -138,14 +146,14 @@ class SqliteTransport:
     def receive(
         self, *, max_messages: int, wait_seconds: float, visibility_timeout: int | None
     ) -> Sequence[ReceivedMessage]:
-        """Take messages; waits at most a second, so that a worker can stop."""
+        """Receive messages; waits at most half a second, so that a worker can stop."""
         if visibility_timeout is None:
             visibility_timeout = self._file.options.visibility_timeout
-        deadline = time.monotonic() + min(wait_seconds, 1.0)
+        deadline = time.monotonic() + min(wait_seconds, MAX_WAIT_SECONDS)
         with self._file.available("no message could be received"):
             while True:
                 if self._anything_visible() and (
-                    messages := self._take(max_messages, visibility_timeout)
+                    messages := self._receive(max_messages, visibility_timeout)
                 ):
                     return messages
                 if time.monotonic() >= deadline:
@@ -208,19 +216,25 @@ class SqliteTransport:
         if not changed.rowcount:
             raise _ended(message)
 
+    def change_visibility_batch(
+        self, changes: Sequence[tuple[ReceivedMessage, int]]
+    ) -> Sequence[LetsGoQueueError | None]:
+        """Keep deliveries invisible; see `Transport`."""
+        return one_by_one(self.change_visibility, changes)
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
     def _anything_visible(self) -> bool:
-        """Whether taking is worth a write lock."""
+        """Whether it is worth a write lock to receive."""
         with self._file.reading() as connection:
             row = connection.execute(
                 "SELECT 1 FROM queue_messages WHERE visible_at <= ? LIMIT 1", (self._clock(),)
             )
             return row.fetchone() is not None
 
-    def _take(self, limit: int, visibility_timeout: int) -> list[ReceivedMessage]:
+    def _receive(self, limit: int, visibility_timeout: int) -> list[ReceivedMessage]:
         now = self._clock()
         with self._file.transaction() as connection:
             self._move_dead_letters(connection, now)
@@ -233,6 +247,7 @@ class SqliteTransport:
                 " sent_at, group_id",
                 (now + visibility_timeout, now, limit),
             ).fetchall()
+        received_at = time.monotonic()
         return [
             ReceivedMessage(
                 message_id=row["message_id"],
@@ -241,8 +256,9 @@ class SqliteTransport:
                 attributes=attributes_from_json(row["attributes"]),
                 receive_count=row["receive_count"],
                 sent_at=row["sent_at"],
-                invisible_until=time.monotonic() + visibility_timeout,
+                invisible_until=received_at + visibility_timeout,
                 group_id=row["group_id"],
+                received_at=received_at,
             )
             for row in sorted(rows, key=lambda row: row["sequence"])
         ]
@@ -274,9 +290,8 @@ class SqliteTransport:
         )
 
 
-def _ended(message: ReceivedMessage) -> QueueUnavailable:
-    return QueueUnavailable(
+def _ended(message: ReceivedMessage) -> DeliveryEnded:
+    return DeliveryEnded(
         f"message {message.message_id}: this delivery has ended; the message was acknowledged or "
-        "received again.",
-        retryable=False,
+        "received again."
     )

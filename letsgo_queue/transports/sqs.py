@@ -8,6 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Literal, NotRequired, TypedDict, cast
 
 from botocore.exceptions import (
@@ -30,6 +31,7 @@ from letsgo_queue.forking import Lock, PerProcess
 from letsgo_queue.transports.base import (
     ANY_QUEUE_BYTES,
     MAX_MESSAGE_BYTES,
+    DeliveryEnded,
     OutgoingMessage,
     ReceivedMessage,
     Sent,
@@ -37,6 +39,7 @@ from letsgo_queue.transports.base import (
     with_reason,
 )
 from letsgo_queue.transports.sqs_client import (
+    DELIVERY_ENDED,
     DENIED,
     NO_SUCH_QUEUE,
     RETRYABLE_STATUS,
@@ -48,6 +51,7 @@ from letsgo_queue.transports.sqs_client import (
     neighbour_url,
     unavailable,
 )
+from letsgo_queue.transports.sqs_clock import ServerClock
 
 if TYPE_CHECKING:
     from botocore.awsrequest import AWSResponse
@@ -102,6 +106,9 @@ _send = _Send()
 class SqsTransport:
     """An SQS queue. A forked process has a boto3 client of its own for it."""
 
+    seconds_to_prove_empty = 1
+    """A short poll asks only some of SQS's servers."""
+
     def __init__(
         self,
         url: str,
@@ -127,13 +134,21 @@ class SqsTransport:
         """
         self.url = url
         self.fifo = url.endswith(".fifo")  # as SQS requires of their names, and of no others
+        own = client is None or isinstance(client, PerProcess)
         self._clients = (
             client if isinstance(client, PerProcess) else _clients(url, region, session, client)
         )
         self._clients.get()
+        # Made when a worker first needs it. A client given in code serves for all.
+        self._quick_clients = (
+            PerProcess(partial(make_client, url, region, session, quick=True))
+            if own
+            else self._clients
+        )
         self._attributes: Mapping[str, str] | None = None
         self._dead_letters: SqsTransport | None = None
         self._asking = Lock()
+        self._clock = ServerClock()
 
     @classmethod
     def of_deployment(
@@ -155,12 +170,12 @@ class SqsTransport:
             queues = _letsgo_queues(clients.get())
         except (ClientError, BotoCoreError) as error:
             raise QueueNotFound(
-                f"no queue is set, and looking for that of LetsGo deployment {deployment!r} in "
-                f"{region} failed: {explain(error)}. Set LETSGO_QUEUE_URL."
+                f"no queue is set, and looking for the queue of LetsGo deployment {deployment!r} "
+                f"in {region} failed: {explain(error)}. Set LETSGO_QUEUE_URL."
             ) from error
         matching = [url for url, tag in queues.items() if tag == deployment]
         if len(matching) == 1:
-            return cls(matching[0], client=clients)
+            return cls(matching[0], region=region, session=session, client=clients)
         found = ", ".join(f"{url} ({LETSGO_TAG}={tag})" for url, tag in queues.items()) or "none"
         raise QueueNotFound(
             f"no queue is set, and LetsGo deployment {deployment!r} in {region} has "
@@ -176,6 +191,24 @@ class SqsTransport:
             SettingsInvalid: A client was given in code, and this process was forked since.
         """
         return self._clients.get()
+
+    def max_receives(self) -> int | None:
+        """The maxReceiveCount of the queue's redrive policy, if it has one and may be asked."""
+        policy = self._queue_attributes().get("RedrivePolicy")
+        return None if policy is None else int(json.loads(policy)["maxReceiveCount"])
+
+    @cached_property
+    def _visibility_timeout(self) -> int:
+        """Seconds: the queue's own, where a worker can work with that."""
+        own = self._queue_attributes().get("VisibilityTimeout")
+        if own == "0":
+            logger.warning(
+                "queue %s has a visibility timeout of 0: each message would come again at once. "
+                "Asking for %d s instead; give the queue, or the worker, a visibility timeout.",
+                self.url,
+                DEFAULT_VISIBILITY_TIMEOUT,
+            )
+        return int(own or 0) or DEFAULT_VISIBILITY_TIMEOUT
 
     def content_based_deduplication(self) -> bool:
         """Whether the queue deduplicates by content; see `Transport`."""
@@ -231,8 +264,7 @@ class SqsTransport:
     ) -> Sequence[ReceivedMessage]:
         """ReceiveMessage with long polling; see `Transport.receive`."""
         if visibility_timeout is None:
-            own = self._queue_attributes().get("VisibilityTimeout")
-            visibility_timeout = DEFAULT_VISIBILITY_TIMEOUT if own is None else int(own)
+            visibility_timeout = self._visibility_timeout
         request: ReceiveMessageRequestTypeDef = {
             "QueueUrl": self.url,
             "MaxNumberOfMessages": max_messages,
@@ -245,13 +277,21 @@ class SqsTransport:
             ],
             "VisibilityTimeout": visibility_timeout,
         }
+        asked = time.monotonic()
         try:
             answer = self.client.receive_message(**request)
         except (ClientError, BotoCoreError) as error:
             raise self._unavailable("no message could be received", error) from error
         # Counted from the answer: long polling hands out a message when it arrives.
-        invisible_until = time.monotonic() + visibility_timeout
-        return [from_sqs(message, invisible_until) for message in answer.get("Messages", [])]
+        received_at = self._clock.answered_at(
+            answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date"),
+            asked=asked,
+            arrived=time.monotonic(),
+        )
+        return [
+            from_sqs(message, received_at, visibility_timeout)
+            for message in answer.get("Messages", [])
+        ]
 
     def delete(self, message: ReceivedMessage) -> None:
         """DeleteMessage; see `Transport.delete`."""
@@ -268,18 +308,31 @@ class SqsTransport:
             {"Id": str(position), "ReceiptHandle": message.receipt_handle}
             for position, message in enumerate(messages)
         ]
-        try:
-            answer = self.client.delete_message_batch(QueueUrl=self.url, Entries=entries)
-        except (ClientError, BotoCoreError) as error:
-            return [self._unavailable(_not_acknowledged(message), error) for message in messages]
-        failed = {int(entry["Id"]): entry for entry in answer.get("Failed", [])}
-        return [
-            QueueUnavailable(
-                f"queue {self.url}: {_not_acknowledged(message)}: {_explain_entry(failed[at])}.",
-                retryable=not failed[at]["SenderFault"],
+        for pause in (*BATCH_PAUSES_SECONDS, None):
+            try:
+                answer = self._quick_clients.get().delete_message_batch(
+                    QueueUrl=self.url, Entries=entries
+                )
+                break
+            except (ClientError, BotoCoreError) as error:
+                if pause is None or not is_retryable(error):
+                    return [self._unavailable(_not_acknowledged(each), error) for each in messages]
+                time.sleep(pause)
+        errors: dict[int, QueueUnavailable | None] = {
+            int(entry["Id"]): None for entry in answer.get("Successful", [])
+        }
+        for entry in answer.get("Failed", []):
+            at = int(entry["Id"])
+            errors[at] = QueueUnavailable(
+                f"queue {self.url}: {_not_acknowledged(messages[at])}: {_explain_entry(entry)}.",
+                retryable=not entry["SenderFault"],
             )
-            if at in failed
-            else None
+        return [
+            errors[at]
+            if at in errors
+            else QueueUnavailable(
+                f"queue {self.url}: {_not_acknowledged(message)}: the answer does not name it."
+            )
             for at, message in enumerate(messages)
         ]
 
@@ -343,14 +396,72 @@ class SqsTransport:
                 VisibilityTimeout=seconds,
             )
         except (ClientError, BotoCoreError) as error:
+            if isinstance(error, ClientError) and error_code(error) in DELIVERY_ENDED:
+                raise self._ended(message, explain(error)) from error
             raise self._unavailable(
                 f"message {message.message_id} was not extended", error
             ) from error
 
+    def change_visibility_batch(
+        self, changes: Sequence[tuple[ReceivedMessage, int]]
+    ) -> Sequence[LetsGoQueueError | None]:
+        """ChangeMessageVisibilityBatch; see `Transport.change_visibility_batch`."""
+        if not changes:
+            return []
+        try:
+            answer = self._quick_clients.get().change_message_visibility_batch(
+                QueueUrl=self.url,
+                Entries=[
+                    {
+                        "Id": str(at),
+                        "ReceiptHandle": message.receipt_handle,
+                        "VisibilityTimeout": seconds,
+                    }
+                    for at, (message, seconds) in enumerate(changes)
+                ],
+            )
+        except (ClientError, BotoCoreError) as error:
+            return [
+                self._unavailable(f"message {message.message_id} was not extended", error)
+                for message, _ in changes
+            ]
+        errors: dict[int, QueueUnavailable | None] = {
+            int(entry["Id"]): None for entry in answer.get("Successful", [])
+        }
+        for entry in answer.get("Failed", []):
+            at = int(entry["Id"])
+            errors[at] = self._not_extended(changes[at][0], entry)
+        return [
+            errors[at]
+            if at in errors
+            else QueueUnavailable(
+                f"queue {self.url}: message {message.message_id} was not extended: the answer does "
+                "not name it."
+            )
+            for at, (message, _) in enumerate(changes)
+        ]
+
     def close(self) -> None:
         """Close the client's connections."""
-        if self._clients.made is not None:
-            self._clients.made.close()
+        for clients in (self._clients, self._quick_clients):
+            if clients.made is not None:
+                clients.made.close()
+
+    def _not_extended(
+        self, message: ReceivedMessage, entry: BatchResultErrorEntryTypeDef
+    ) -> QueueUnavailable:
+        if entry["Code"] in DELIVERY_ENDED:
+            return self._ended(message, _explain_entry(entry))
+        return QueueUnavailable(
+            f"queue {self.url}: message {message.message_id} was not extended: "
+            f"{_explain_entry(entry)}.",
+            retryable=not entry["SenderFault"],
+        )
+
+    def _ended(self, message: ReceivedMessage, why: str) -> DeliveryEnded:
+        return DeliveryEnded(
+            f"queue {self.url}: message {message.message_id} was not extended: {why}."
+        )
 
     def _send_entries(self, messages: Mapping[int, OutgoingMessage]) -> Mapping[int, Sent]:
         """One SendMessageBatch; what became of each message, by its position."""
@@ -402,7 +513,12 @@ class SqsTransport:
                     answer = self.client.get_queue_attributes(
                         QueueUrl=self.url, AttributeNames=names
                     )
-                    self._attributes = cast("Mapping[str, str]", answer.get("Attributes", {}))
+                    self._attributes = cast("Mapping[str, str]", answer["Attributes"])
+                except KeyError:  # every queue has some of these: it was cut off on its way
+                    raise QueueUnavailable(
+                        f"queue {self.url}: its attributes could not be read: the answer was not "
+                        "that of SQS."
+                    ) from None
                 except ClientError as error:
                     if error_code(error) not in DENIED:
                         raise self._unavailable(
@@ -542,12 +658,15 @@ def _to_sqs(
     }
 
 
-def from_sqs(message: MessageTypeDef, invisible_until: float) -> ReceivedMessage:
+def from_sqs(
+    message: MessageTypeDef, received_at: float, visibility_timeout: float
+) -> ReceivedMessage:
     """A message as SQS answers ReceiveMessage.
 
     Args:
         message: It, with its system attributes.
-        invisible_until: When it can be received again (on the monotonic clock).
+        received_at: When SQS gave it out (on the monotonic clock).
+        visibility_timeout: Seconds from then until it can be received again.
     """
     system = message.get("Attributes", {})
     return ReceivedMessage(
@@ -559,8 +678,9 @@ def from_sqs(message: MessageTypeDef, invisible_until: float) -> ReceivedMessage
         },
         receive_count=int(system.get("ApproximateReceiveCount", "1")),
         sent_at=int(system.get("SentTimestamp", "0")) / 1000,
-        invisible_until=invisible_until,
+        invisible_until=received_at + visibility_timeout,
         group_id=system.get("MessageGroupId"),
+        received_at=received_at,
     )
 
 

@@ -10,7 +10,12 @@ from urllib.parse import urlsplit
 
 import boto3.session
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    HTTPClientError,
+)
 from botocore.exceptions import ConnectionError as BotocoreConnectionError
 
 from letsgo_queue.aws_client import make_client as make_aws_client
@@ -38,8 +43,34 @@ NO_SUCH_QUEUE = {
 DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError"}
 RETRYABLE_STATUS = 500
 
+PASSING = {
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidClientTokenId",
+    "OverLimit",
+    "RequestExpired",
+    "SignatureDoesNotMatch",
+    "UnrecognizedClientException",
+}
+"""Refusals that pass: credentials are renewed, and messages in flight become fewer."""
 
-def make_client(url: str | None, region: str | None, session: Session | None = None) -> SQSClient:
+DELIVERY_ENDED = {
+    "AWS.SimpleQueueService.MessageNotInflight",
+    "InvalidParameterValue",
+    "MessageNotInflight",
+    "ReceiptHandleIsInvalid",
+}
+"""What SQS calls it when a message was received again, or deleted, since a delivery of it.
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html"""
+
+QUICK_CONNECT_TIMEOUT_SECONDS = 2
+QUICK_READ_TIMEOUT_SECONDS = 3
+"""For calls that are made again while there is time: one that hangs must not use that up."""
+
+
+def make_client(
+    url: str | None, region: str | None, session: Session | None = None, *, quick: bool = False
+) -> SQSClient:
     """A client for the queue at `url`.
 
     Args:
@@ -47,6 +78,7 @@ def make_client(url: str | None, region: str | None, session: Session | None = N
             VPC endpoint, an emulator), requests go there. None for where boto3 itself would go.
         region: The region for URLs that do not say, where the session does not either.
         session: The boto3 session; by default one is made from the environment.
+        quick: Whether a call fails within seconds, and is not made again by botocore.
     """
     if session is not None and session.region_name:
         region = session.region_name
@@ -62,12 +94,12 @@ def make_client(url: str | None, region: str | None, session: Session | None = N
         region=region,
         endpoint_url=endpoint,
         config=Config(
-            connect_timeout=CONNECT_TIMEOUT_SECONDS,
-            read_timeout=READ_TIMEOUT_SECONDS,
+            connect_timeout=QUICK_CONNECT_TIMEOUT_SECONDS if quick else CONNECT_TIMEOUT_SECONDS,
+            read_timeout=QUICK_READ_TIMEOUT_SECONDS if quick else READ_TIMEOUT_SECONDS,
             max_pool_connections=MAX_POOL_CONNECTIONS,
             # What goes to SQS from here has been checked already.
             parameter_validation=False,
-            retries={"mode": "standard", "total_max_attempts": 4},
+            retries={"mode": "standard", "total_max_attempts": 1 if quick else 4},
         ),
     )
 
@@ -115,8 +147,9 @@ def _status(error: ClientError) -> int:
 def is_retryable(error: ClientError | BotoCoreError) -> bool:
     """Whether the same request may succeed later: no answer, throttled, or trouble at SQS."""
     if isinstance(error, ClientError):
-        return _status(error) >= RETRYABLE_STATUS or "Throttl" in error_code(error)
-    return isinstance(error, HTTPClientError | BotocoreConnectionError)
+        code = error_code(error)
+        return _status(error) >= RETRYABLE_STATUS or "Throttl" in code or code in PASSING
+    return isinstance(error, HTTPClientError | BotocoreConnectionError | CredentialRetrievalError)
 
 
 def explain(error: ClientError | BotoCoreError) -> str:

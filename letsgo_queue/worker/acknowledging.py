@@ -1,128 +1,124 @@
 """Acknowledging handled messages in batches, without holding any back.
 
-While one request is under way, what is handled meanwhile gathers for the next: a message that comes
-alone is acknowledged at once, and many share a request. Where more gathers than a request takes,
-further threads send full ones.
+While one request is under way, handled messages gather for the next: a message that comes alone is
+acknowledged at once, and many share a request. Where more gather than a request takes, further
+threads send full ones.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from letsgo_queue.errors import LetsGoQueueError, QueueUnavailable
+from letsgo_queue.errors import LetsGoError, QueueUnavailable
 from letsgo_queue.transports.base import MAX_BATCH, Transport
 from letsgo_queue.worker.delivery import IncomingMessage
+from letsgo_queue.worker.log import get_logger
+from letsgo_queue.worker.parts import Parts
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
-Acknowledged: TypeAlias = Callable[[IncomingMessage, LetsGoQueueError | None], None]
-"""Called with a message and None once it is acknowledged, else with why it is not."""
-
-MOST_WAITING = 100
-"""Handled messages that may wait; with so many, the handlers wait too."""
+Acknowledged: TypeAlias = Callable[[Sequence[IncomingMessage], Sequence[LetsGoError | None]], None]
+"""Called with messages, and for each with None or why it could not be acknowledged."""
 
 MAX_THREADS = 5
 
 
 class Acknowledger:
-    """Acknowledges the deliveries of one queue, on threads that are started when first needed."""
+    """Acknowledges the messages of one queue."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, done: Acknowledged, parts: Parts) -> None:
+        """Start nothing yet.
+
+        Args:
+            transport: The queue.
+            done: Called after each request; must not raise.
+            parts: Starts the threads, and watches them.
+        """
         self._transport = transport
-        self._waiting: list[tuple[IncomingMessage, Acknowledged]] = []
+        self._done = done
+        self._parts = parts
+        self._waiting: deque[IncomingMessage] = deque()
         self._changed = threading.Condition()
-        self._threads: list[threading.Thread] = []
+        self._threads = 0
         self._busy = 0
-        self._closing = False
+        self._closed = False
 
-    def add(self, message: IncomingMessage, done: Acknowledged) -> None:
-        """Acknowledge a delivery soon; `done` is called on another thread, at the end on this."""
+    def add(self, message: IncomingMessage) -> None:
+        """Acknowledge a message soon."""
         with self._changed:
-            if self._closing:  # a handler that a second signal did not wait for
-                done(message, self._acknowledge_alone(message))
-                return
-            self._changed.wait_for(lambda: len(self._waiting) < MOST_WAITING)
-            self._waiting.append((message, done))
+            self._waiting.append(message)
             self._start_thread()
-            if len(self._waiting) in {1, MAX_BATCH}:  # what the first thread, or another, waits for
+            # The first thread waits for any, and the others for a full request.
+            if len(self._waiting) in {1, MAX_BATCH}:
                 self._changed.notify_all()
 
-    def close(self) -> None:
-        """Acknowledge what still waits, and end the threads."""
+    def close(self, deadline: float) -> None:
+        """Acknowledge the messages that wait, and end the threads.
+
+        Args:
+            deadline: When to give up (on the monotonic clock).
+        """
         with self._changed:
-            self._closing = True
+            self._closed = True
             self._changed.notify_all()
-        for thread in self._threads:
-            thread.join()
+            while (self._waiting or self._busy) and not self._parts.broken:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    break
+                self._changed.wait(left)
+        if self._parts.broken:  # there may be no thread
+            self._run(1)
+        for message in self._waiting:
+            logger.warning(
+                "message %s was handled and could not be acknowledged in time: expect it a second "
+                "time.",
+                message.message_id,
+            )
 
     def _start_thread(self) -> None:
         """Start the first thread, or one more where all are busy and a request could be filled."""
-        if self._threads:
-            filled = len(self._waiting) >= MAX_BATCH
-            if self._busy < len(self._threads) or not filled or len(self._threads) == MAX_THREADS:
-                return
-        thread = threading.Thread(
-            # The first takes what there is, the others full requests only.
-            target=self._run,
-            args=(MAX_BATCH if self._threads else 1,),
-            name="letsgo-worker-acknowledge",
-            daemon=True,
-        )
-        self._threads.append(thread)
-        thread.start()
+        full = len(self._waiting) >= MAX_BATCH
+        if self._closed:
+            return
+        if self._threads == 0 or (full and self._busy == self._threads < MAX_THREADS):
+            least = MAX_BATCH if self._threads else 1
+            self._threads += 1
+            self._parts.start(f"acknowledge-{self._threads}", lambda: self._run(least))
 
     def _run(self, least: int) -> None:
         while batch := self._next_batch(least):
-            messages = [message for message, _ in batch]
-            for (message, done), error in zip(batch, self._acknowledge(messages), strict=True):
-                try:
-                    done(message, error)
-                except BaseException:  # somebody's listener; without this thread all would wait
-                    logger.exception("message %s: a listener failed", message.message_id)
-            with self._changed:
-                self._busy -= 1
+            try:
+                self._done(batch, self._acknowledge(batch))
+            finally:
+                with self._changed:
+                    self._busy -= 1
+                    self._changed.notify_all()
 
-    def _next_batch(self, least: int) -> list[tuple[IncomingMessage, Acknowledged]]:
+    def _next_batch(self, least: int) -> list[IncomingMessage]:
+        """The next messages, as soon as there are enough; none at the end."""
         with self._changed:
-            self._changed.wait_for(lambda: len(self._waiting) >= least or self._closing)
-            if len(self._waiting) >= MOST_WAITING:
-                self._changed.notify_all()
-            batch = self._waiting[:MAX_BATCH]
-            del self._waiting[:MAX_BATCH]
-            self._busy += 1
+            while len(self._waiting) < least and not self._closed:
+                self._changed.wait()
+            batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_BATCH))]
+            self._busy += bool(batch)
             self._start_thread()  # there may be enough for one more
             return batch
 
-    def _acknowledge(self, messages: list[IncomingMessage]) -> list[LetsGoQueueError | None]:
-        if len(messages) == 1:
-            return [self._acknowledge_alone(messages[0])]
-        errors = self._acknowledge_together(messages)
-        if all(errors):
-            return list(errors)  # a queue that does not answer, which has been retried already
+    def _acknowledge(self, batch: Sequence[IncomingMessage]) -> Sequence[LetsGoError | None]:
+        try:
+            errors = self._transport.delete_batch([message.received for message in batch])
+            outcomes = list(zip(batch, errors, strict=True))
+        except Exception as error:  # a defect of a transport; the others must go on
+            logger.exception("%d messages were not acknowledged", len(batch))
+            return [QueueUnavailable(f"{type(error).__name__}.")] * len(batch)
+        if len(batch) == 1 or all(errors):
+            return errors  # a queue that does not answer, which has been retried already
         return [
-            # The queue may fail entries of a batch one by one; alone, they are retried.
-            self._acknowledge_alone(message) if error is not None and error.retryable else error
-            for message, error in zip(messages, errors, strict=True)
+            # The queue may fail entries of a batch one by one; alone, they are tried again.
+            self._acknowledge([message])[0] if error is not None and error.retryable else error
+            for message, error in outcomes
         ]
-
-    def _acknowledge_together(
-        self, messages: list[IncomingMessage]
-    ) -> Sequence[LetsGoQueueError | None]:
-        try:
-            return self._transport.delete_batch([each.received for each in messages])
-        except Exception as error:  # a defect of a transport; without this thread all would wait
-            logger.exception("%d messages were not acknowledged", len(messages))
-            return [QueueUnavailable(f"{type(error).__name__}.")] * len(messages)
-
-    def _acknowledge_alone(self, message: IncomingMessage) -> LetsGoQueueError | None:
-        try:
-            self._transport.delete(message.received)
-        except LetsGoQueueError as error:
-            return error
-        except Exception as error:  # as above
-            logger.exception("message %s was not acknowledged", message.message_id)
-            return QueueUnavailable(f"message {message.message_id}: {type(error).__name__}.")
-        return None

@@ -6,22 +6,49 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextvars import copy_context
 from datetime import UTC, datetime
-from typing import TypedDict
+from typing import TYPE_CHECKING, Protocol, TypedDict
 
 from letsgo_queue.attributes import MessageAttribute
 from letsgo_queue.envelope import is_sealed, type_of
 from letsgo_queue.errors import LetsGoError, MessageInvalid, QueueUnavailable
 from letsgo_queue.events import Event
 from letsgo_queue.transports.base import MAX_VISIBILITY_SECONDS, ReceivedMessage, Transport
+from letsgo_queue.worker.log import get_logger
 from letsgo_queue.worker.retries import RetryPolicy, doubled
+
+if TYPE_CHECKING:
+    from letsgo_queue.worker.handler import Handler
+
+logger = get_logger(__name__)
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
-"""How long a message waits that could not be opened: longer with each try."""
+"""The shortest and the longest pause before a message that could not be opened is tried again."""
 
 RECEIVE_SECONDS = 1.0
 """How long a message may have been on its way from the queue to the worker."""
+
+
+EXTENSION_SECONDS = 10.0
+"""How long an extension is under way at most."""
+
+
+class Lease(Protocol):
+    """What a middleware leases for as long as a message is in hand: a claim, say."""
+
+    def extend(self, seconds: float) -> object:
+        """Have it for so many seconds from now.
+
+        Raises:
+            LetsGoError: That failed; the worker tries again.
+        """
+        ...
+
+    def release(self) -> object:
+        """Let it go: the message is given back though its handler still runs."""
+        ...
 
 
 class Facts(TypedDict):
@@ -48,32 +75,45 @@ class IncomingMessage:
         policy: The retry policy that applies to it.
         handler_started: Whether its handler had begun.
         delay_left: Seconds until it is due; it was sent on where that is above 0.
-        context: AWS Lambda's context; None elsewhere.
+        is_gone: Whether it is off the queue already: sent on, or moved to the dead-letter queue.
+        handler: The handler of its type; None until it is found.
+        refusal: Why it cannot be handled, if that is known before it is run.
+        context: The context variables that its middleware and its handler share.
+        lambda_context: AWS Lambda's context; None elsewhere.
+        leases: What middleware has leased for it.
         lease_id: What a claim check holds its claim with; the same for each try to open it.
         arrived: When it arrived (on the monotonic clock).
+        begun: When its way to the handler began.
         invisible_until: When it can be received again (on the monotonic clock); None if unknown.
-        visibility_timeout: Seconds that the heartbeat extends it by.
+        visibility_timeout: Seconds that the heartbeat extends it by; 0 if unknown.
         extension_due: When the heartbeat extends it next (on the monotonic clock).
+        leases_due: When the heartbeat extends its leases next.
         is_over: Whether it is settled, so that nobody extends it any more.
         lock: Held while its visibility changes.
     """
 
     __slots__ = (
         "_emit",
-        "_followers",
         "_tries",
         "arrived",
+        "begun",
         "body",
         "context",
         "delay_left",
         "extension_due",
+        "handler",
         "handler_started",
         "invisible_until",
+        "is_gone",
         "is_over",
+        "lambda_context",
         "lease_id",
+        "leases",
+        "leases_due",
         "lock",
         "policy",
         "received",
+        "refusal",
         "sealed",
         "transport",
         "type",
@@ -87,7 +127,7 @@ class IncomingMessage:
         *,
         emit: Callable[[Event], None],
         policy: RetryPolicy | None = None,
-        context: object | None = None,
+        lambda_context: object = None,
     ) -> None:
         """Take a message in hand.
 
@@ -96,7 +136,7 @@ class IncomingMessage:
             transport: The queue.
             emit: Hands an event to the worker's listeners.
             policy: The worker's retry policy.
-            context: AWS Lambda's context.
+            lambda_context: AWS Lambda's context.
         """
         self.received = received
         self.transport = transport
@@ -106,16 +146,21 @@ class IncomingMessage:
         self.policy = policy
         self.handler_started = False
         self.delay_left = 0
-        self.context = context
-        self.invisible_until = received.invisible_until
-        self.visibility_timeout = 0.0
-        self.extension_due = math.inf
+        self.is_gone = False
+        self.handler: Handler | None = None
+        self.refusal: LetsGoError | None = None
+        self.context = copy_context()
+        self.lambda_context = lambda_context
+        self.leases: tuple[Lease, ...] = ()
+        self.leases_due = math.inf
+        self.invisible_until = until = received.invisible_until
+        self.visibility_timeout = 0.0 if until is None else max(until - received.received_at, 0.0)
+        self.extension_due = math.inf if until is None else until - self.visibility_timeout / 2
         self.lease_id: str | None = None
-        self.arrived = time.monotonic()
+        self.arrived = self.begun = time.monotonic()
         self.is_over = False
         self.lock = threading.RLock()
         self._emit = emit
-        self._followers: tuple[Callable[[float], object], ...] = ()
         self._tries = 0
 
     @property
@@ -177,9 +222,30 @@ class IncomingMessage:
             "duration": self.seconds_in_hand,
         }
 
-    def on_extend(self, follower: Callable[[float], object]) -> None:
-        """Call `follower(seconds)` whenever it is kept invisible for `seconds` from now."""
-        self._followers = (*self._followers, follower)
+    def attach(self, lease: Lease) -> None:
+        """Extend a lease for as long as the message is in hand; it ends with the message now."""
+        self.leases = (*self.leases, lease)
+        if self.seconds_invisible is not None:
+            self.leases_due = time.monotonic() + self.seconds_invisible / 2
+
+    def extend_leases(self, seconds: float) -> None:
+        """Extend what middleware has leased.
+
+        Raises:
+            LetsGoError: That failed.
+        """
+        for lease in self.leases:
+            lease.extend(seconds)
+
+    def release_leases(self) -> None:
+        """Let go what middleware has leased."""
+        for lease in self.leases:
+            lease.release()
+
+    def extended(self, until: float) -> None:
+        """Note that it is invisible until then (on the monotonic clock)."""
+        self.invisible_until = until
+        self.extension_due = until - self.visibility_timeout / 2
 
     @property
     def longest_extension(self) -> int:
@@ -187,8 +253,8 @@ class IncomingMessage:
 
         SQS allows 12 hours, which it counts from the receive.
         """
-        in_hand = self.seconds_in_hand + RECEIVE_SECONDS
-        return max(math.floor(MAX_VISIBILITY_SECONDS - in_hand), 0)
+        passed = time.monotonic() - self.received.received_at + RECEIVE_SECONDS
+        return max(math.floor(MAX_VISIBILITY_SECONDS - passed), 0)
 
     def extend(self, seconds: float) -> int:
         """Keep it invisible for `seconds` from now, as far as SQS allows, and tell who follows.
@@ -208,24 +274,29 @@ class IncomingMessage:
                 )
             asked = time.monotonic()  # the queue counts from a moment later
             self.transport.change_visibility(self.received, granted)
-            self.invisible_until = asked + granted
-            for follower in self._followers:
-                follower(granted)
+            self.extended(asked + granted)
+        try:
+            self.extend_leases(granted)
+        except LetsGoError as error:
+            logger.warning("message %s: its lease was not extended: %s", self.message_id, error)
         return granted
 
-    def end(self) -> None:
+    def end(self, *, wait: float = EXTENSION_SECONDS) -> None:
         """Let nobody extend it any more.
 
-        An extension that is under way ends first: after this one it would hide a message that is to
-        come again.
+        Args:
+            wait: Seconds to wait for an extension that is under way: it might hide a message that
+                is to come again.
         """
-        with self.lock:
-            self.is_over = True
+        locked = not self.is_over and self.lock.acquire(timeout=wait)
+        self.is_over = True
+        if locked:
+            self.lock.release()
 
     def next_try(self, error: LetsGoError) -> float | None:
-        """Seconds to hold it before it is tried again; None where it fails for `error` now.
+        """Seconds to hold it before it is tried again; None if it fails with `error` now.
 
-        Holding it uses up no receive, which handing it back would.
+        Holding it uses up no receive; giving it back would.
         """
         if self.handler_started:
             return None
@@ -236,7 +307,7 @@ class IncomingMessage:
             return None
         self._tries += 1
         self.body = self.received.body
-        self._followers = ()
+        self.leases = ()
         return pause
 
 
@@ -286,7 +357,7 @@ class Delivery:
     @property
     def lambda_context(self) -> object | None:
         """AWS Lambda's context; None elsewhere."""
-        return self._message.context
+        return self._message.lambda_context
 
     def extend(self, seconds: float) -> None:
         """Keep the message from other workers for `seconds` from now.

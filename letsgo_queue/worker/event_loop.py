@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import threading
-from collections.abc import Awaitable
-from concurrent.futures import Future
+from collections.abc import Awaitable, Callable
 
-from letsgo_queue.forking import Lock, PerProcess, child_ends_here
+from letsgo_queue.forking import Lock, PerProcess
+from letsgo_queue.worker.log import get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
+
+STOP_SECONDS = 2.0
+"""How long a loop that stops waits for the tasks that it cancels."""
 
 
 class EventLoopThread:
@@ -27,19 +29,28 @@ class EventLoopThread:
 
         Call it on another thread; the handler has the context variables of that thread.
         """
+        import asyncio
+
         with self._lock:  # nothing is added to a loop that stops
-            ended = self._running.get().start(outcome)
+            loop = self._running.get().loop
+            ended = asyncio.run_coroutine_threadsafe(_contained(outcome), loop)
         error = ended.result()
         if error is not None:
             raise error
 
-    def stop(self) -> None:
-        """Cancel what still runs, close the loop, and end its thread."""
+    def call(self, function: Callable[..., object], *arguments: object) -> None:
+        """Have the loop call a function soon."""
         with self._lock:
-            running = self._running.made
-            if running is not None:
+            self._running.get().loop.call_soon_threadsafe(function, *arguments)
+
+    def stop(self) -> None:
+        """Cancel what still runs, close the loop, and end its thread.
+
+        A task that will not be cancelled is left behind, with its thread.
+        """
+        with self._lock:
+            if running := self._running.take():
                 running.stop()
-                self._running.forget(running)
 
 
 class _Running:
@@ -49,27 +60,29 @@ class _Running:
         import asyncio
 
         self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
-        self._loop = self._runner.get_loop()
+        self.loop = self._runner.get_loop()
         self._stopping = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="letsgo-worker-asyncio", daemon=True)
-        self._thread.start()
-
-    def start(self, outcome: Awaitable[object]) -> Future[BaseException | None]:
-        import asyncio
-
-        return asyncio.run_coroutine_threadsafe(_contained(outcome), self._loop)
+        try:
+            self._thread.start()
+        except BaseException:
+            self._runner.close()
+            raise
 
     def stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join()
+        self.loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join(STOP_SECONDS)
+        if self._thread.is_alive():
+            logger.warning("the event loop is left behind: a handler does not end")
 
     def _run(self) -> None:
         with self._runner:
             while not self._stopping.is_set():
                 try:
                     self._runner.run(self._stopping.wait())
-                except (SystemExit, KeyboardInterrupt):
-                    # A task that a handler started, and did not await: asyncio ends the loop.
+                except BaseException:
+                    # A task that a handler started, and did not await: asyncio ends the loop for
+                    # SystemExit and KeyboardInterrupt.
                     logger.exception("a task of an async handler tried to end the worker")
 
 
@@ -79,8 +92,7 @@ async def _contained(outcome: Awaitable[object]) -> BaseException | None:
     Returned, it reaches the handler's message as it is.
     """
     try:
-        with child_ends_here():
-            await outcome
+        await outcome
     except BaseException as error:  # noqa: BLE001  raised by `run`
         return error
     return None

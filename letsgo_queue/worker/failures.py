@@ -5,27 +5,26 @@
     an error that says when to try again              visible again then
     any other error                                   visible again at the end of its timeout
 
-A message that its queue or a store kept from being handled has not failed by its own fault, and is
-never moved to the dead-letter queue for that. It has been received all the same, and receives are
-what attempts are counted by.
+A message is not at fault if its queue or a store kept it from its handler: that never moves it to
+the dead-letter queue. It counts as an attempt all the same: attempts are counted by receives.
 """
 
 from __future__ import annotations
 
-import logging
 import math
 
 from letsgo_queue.errors import LetsGoError, Reject, Retry
 from letsgo_queue.events import MessageFailed, MessageRejected
 from letsgo_queue.worker.delivery import IncomingMessage
+from letsgo_queue.worker.log import get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 def settle_failure(
     message: IncomingMessage, error: BaseException
 ) -> MessageRejected | MessageFailed:
-    """Put a message where it belongs; a refusal of the queue is logged.
+    """Decide what becomes of a message, and tell its queue. A refusal of the queue is logged.
 
     Returns:
         What became of it.
@@ -46,7 +45,7 @@ def settle_failure(
 
 
 def _by_its_own_fault(message: IncomingMessage, error: BaseException) -> bool:
-    """Whether another message would have been handled."""
+    """Whether the message is at fault, and not the queue or a store that others need as well."""
     if message.handler_started or not isinstance(error, LetsGoError):
         return True
     # A store that denies access, say, has patience, though the same call will not succeed.
@@ -74,9 +73,9 @@ def _reject(message: IncomingMessage, reason: str) -> bool:
         logger.warning("message %s is a dead letter now: %s", message.message_id, reason)
     else:
         logger.error(
-            "message %s of type %r belongs on a dead-letter queue, and %s has none (or may not say "
-            "so: sqs:GetQueueAttributes). It is left to the queue's retries; give the queue a "
-            "redrive policy, and start the worker again.",
+            "message %s of type %r belongs on a dead-letter queue, and %s has none (or the worker "
+            "may not ask: sqs:GetQueueAttributes). It is left to the queue's retries; give the "
+            "queue a redrive policy, and start the worker again.",
             message.message_id,
             message.type,
             message.queue,
@@ -85,7 +84,7 @@ def _reject(message: IncomingMessage, reason: str) -> bool:
 
 
 def _delay(message: IncomingMessage, error: BaseException) -> int | None:
-    """Seconds until the next delivery; None where nothing says."""
+    """Seconds until the next delivery; None to leave that to the visibility timeout."""
     delay: float
     if isinstance(error, Retry) and error.delay is not None:
         delay = error.delay

@@ -86,6 +86,12 @@ class Handler:
         """The function's name, for people."""
         return name_of(self.function)
 
+    @cached_property
+    def is_async(self) -> bool:
+        """Whether calling it gives a coroutine; an object may be called as well as a function."""
+        called = getattr(type(self.function), "__call__", None)  # noqa: B004  looked at, not tested
+        return inspect.iscoroutinefunction(self.function) or inspect.iscoroutinefunction(called)
+
     @property
     def middleware(self) -> tuple[Middleware, ...]:
         """Middleware that decorates the function."""

@@ -1,126 +1,195 @@
-"""The heartbeat: keeps messages invisible for as long as they are in hand.
+"""The heartbeat: keeps messages invisible, and their claims leased, while they are in hand.
 
-Whenever half of its visibility timeout has passed, a message is extended by as much again; the
-lease of its claim follows. SQS allows 12 hours in all.
+Whenever half of its visibility timeout has passed, a message is extended by as much again. SQS
+allows 12 hours in all. Messages go to the queue ten at a time, and leases to the store beside that:
+a store that does not answer makes no message visible, and the other way round. An extension that
+fails is tried again, whatever it was that failed, until the delivery is known to have ended.
 """
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
+from functools import partial
 
 from letsgo_queue.errors import LetsGoError
 from letsgo_queue.forking import renew_in_children
+from letsgo_queue.transports.base import MAX_BATCH, DeliveryEnded, Transport
 from letsgo_queue.worker.delivery import IncomingMessage
+from letsgo_queue.worker.log import get_logger
+from letsgo_queue.worker.parts import Calls, Parts
 
-logger = logging.getLogger(__name__)
-
-LOOK_SECONDS = 0.2
-"""How often the heartbeat looks for messages that are due."""
+logger = get_logger(__name__)
 
 RETRY_SECONDS = 1.0
-"""How soon an extension that failed is tried again."""
+"""How soon an extension that failed is tried again, while there is time left."""
+
+LATE_RETRY_SECONDS = 15.0
+"""How soon it is tried again where the message may be visible already: nobody may have it yet."""
+
+LOOK_SECONDS = 1.0
+"""How often the heartbeat looks for messages that are due, while any are in hand."""
+
+MAX_CALLS = 4
+"""Extensions under way at once, and leases."""
 
 
 class Heartbeat:
-    """Extends the messages in hand.
+    """Extends the messages of one queue."""
 
-    One thread looks for messages that are due, and others extend them: a slow answer to one
-    extension makes no other message wait. All start when they are first needed.
-    """
-
-    def __init__(self, concurrency: int) -> None:
-        """Make a heartbeat.
+    def __init__(self, transport: Transport, parts: Parts) -> None:
+        """Start nothing yet.
 
         Args:
-            concurrency: Messages extended at once.
+            transport: The queue.
+            parts: Starts the threads, and watches them.
         """
-        self._concurrency = concurrency
+        self._transport = transport
+        self._parts = parts
+        # Taken from without a lock: a set's own methods are atomic.
         self._in_hand: set[IncomingMessage] = set()
-        self._lock = threading.Lock()
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._changed = threading.Condition()
+        self._extensions = Calls("extend", MAX_CALLS, parts)
+        self._leases = Calls("lease", MAX_CALLS, parts)
+        self._wakes_at = math.inf
+        self._started = False
+        self._closed = False
         renew_in_children(self._unlock_messages)
 
-    def hold(self, message: IncomingMessage) -> None:
-        """Keep a message invisible until it is released.
+    def hold(self, messages: Iterable[IncomingMessage]) -> None:
+        """Keep messages invisible until they are released.
 
         A message whose visibility timeout is 0 or not known is left alone.
         """
-        timeout = message.seconds_invisible or 0.0
-        if timeout <= 0:
-            return
-        message.visibility_timeout = timeout
-        message.extension_due = _half_time(message)
-        with self._lock:
-            self._in_hand.add(message)
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="letsgo-worker-heartbeat", daemon=True
-                )
-                self._thread.start()
+        with self._changed:
+            for message in messages:
+                if message.visibility_timeout:
+                    self._in_hand.add(message)
+                    if message.extension_due < self._wakes_at:
+                        self._wakes_at = message.extension_due
+                        self._changed.notify()
+            if self._in_hand and not self._started:
+                self._started = True
+                self._parts.start("heartbeat", self._watch)
 
     def release(self, message: IncomingMessage) -> None:
-        """Look after a message no more."""
-        with self._lock:
-            self._in_hand.discard(message)
+        """Extend a message no more."""
+        self._in_hand.discard(message)
 
-    def stop(self) -> None:
-        """End the threads."""
-        self._stopping.set()
-        if self._thread is not None:
-            self._thread.join()
+    def close(self) -> None:
+        """End the threads; they wait for no answer."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._extensions.close()
+        self._leases.close()
+
+    def _watch(self) -> None:
+        """Hand out the extensions that are due, until closed."""
+        while (now := self._wait_for_due()) is not None:
+            in_hand = list(self._in_hand)
+            due = [message for message in in_hand if message.extension_due <= now]
+            for message in due:
+                message.extension_due = math.inf  # until the call is over
+            for start in range(0, len(due), MAX_BATCH):
+                self._extensions.add(partial(self._extend, due[start : start + MAX_BATCH]))
+            for message in in_hand:
+                if message.leases_due <= now:
+                    message.leases_due = math.inf
+                    self._leases.add(partial(self._extend_leases, message))
+
+    def _wait_for_due(self) -> float | None:
+        """Wait until a message is due; the time then, None at the end."""
+        with self._changed:
+            while not self._closed:
+                dues = [min(each.extension_due, each.leases_due) for each in list(self._in_hand)]
+                self._wakes_at = min(dues, default=math.inf)
+                now = time.monotonic()
+                if self._wakes_at <= now:
+                    return now
+                idle = self._wakes_at == math.inf
+                self._changed.wait(None if idle else min(self._wakes_at - now, LOOK_SECONDS))
+            return None
+
+    def _extend(self, messages: Sequence[IncomingMessage]) -> None:
+        """Extend messages at the queue, in one request."""
+        # One that is locked is being extended by its handler, or has ended.
+        locked = [message for message in messages if message.lock.acquire(blocking=False)]
+        try:
+            self._extend_locked(locked)
+        except Exception:  # a defect of a transport; it is tried again
+            logger.exception("%d messages could not be kept invisible", len(locked))
+        finally:
+            for message in locked:
+                message.lock.release()
+            now = time.monotonic()
+            for message in messages:
+                if message.extension_due == math.inf:
+                    late = (message.seconds_invisible or 0.0) < 0
+                    message.extension_due = now + (LATE_RETRY_SECONDS if late else RETRY_SECONDS)
+            self._look_again()
+
+    def _extend_locked(self, messages: Iterable[IncomingMessage]) -> None:
+        wanted = [(each, seconds) for each in messages if (seconds := self._seconds_for(each))]
+        if not wanted:
+            return
+        began = time.monotonic()
+        errors = self._transport.change_visibility_batch(
+            [(message.received, seconds) for message, seconds in wanted]
+        )
+        for (message, seconds), error in zip(wanted, errors, strict=True):
+            if error is None:
+                message.extended(began + seconds)
+                if seconds < message.visibility_timeout:  # that was all that SQS allows
+                    self.release(message)
+            elif message in self._in_hand:
+                self._failed(message, error)
+
+    def _seconds_for(self, message: IncomingMessage) -> int:
+        """By how long to extend a message; 0 where its handler did it, or nothing is left."""
+        left = message.seconds_invisible or 0.0
+        if message.is_over:
+            self.release(message)
+            return 0
+        if left > message.visibility_timeout / 2:
+            message.extended(time.monotonic() + left)
+            return 0
+        seconds = min(math.ceil(message.visibility_timeout), message.longest_extension)
+        if seconds <= left:  # its 12 hours are over
+            self.release(message)
+            return 0
+        return seconds
+
+    def _failed(self, message: IncomingMessage, error: LetsGoError) -> None:
+        logger.warning(
+            "message %s could not be kept invisible while its handler runs, and may be delivered "
+            "to another worker: %s",
+            message.message_id,
+            error,
+        )
+        if isinstance(error, DeliveryEnded):
+            self.release(message)
+
+    def _extend_leases(self, message: IncomingMessage) -> None:
+        """Extend what middleware has leased for a message."""
+        seconds = message.visibility_timeout
+        due = time.monotonic() + RETRY_SECONDS
+        try:
+            message.extend_leases(seconds)
+            due += seconds / 2 - RETRY_SECONDS
+        except LetsGoError as error:
+            logger.warning("message %s: its lease was not extended: %s", message.message_id, error)
+        finally:
+            message.leases_due = due
+            self._look_again()
 
     def _unlock_messages(self) -> None:
         # A process that a handler forks may extend its message, which this may have been at.
         for message in self._in_hand:
             message.lock = threading.RLock()
 
-    def _run(self) -> None:
-        with ThreadPoolExecutor(self._concurrency, "letsgo-worker-heartbeat") as pool:
-            while not self._stopping.wait(LOOK_SECONDS):
-                for message in self._due():
-                    pool.submit(self._extend, message)
-
-    def _due(self) -> list[IncomingMessage]:
-        now = time.monotonic()
-        with self._lock:
-            due = [message for message in self._in_hand if message.extension_due <= now]
-        for message in due:
-            message.extension_due = math.inf  # until it has been extended
-        return due
-
-    def _extend(self, message: IncomingMessage) -> None:
-        with message.lock:
-            if message.is_over:
-                return
-            message.extension_due = self._extend_now(message)
-
-    def _extend_now(self, message: IncomingMessage) -> float:
-        """Extend a message; when it is due again."""
-        if _half_time(message) > time.monotonic():  # its handler extended it
-            return _half_time(message)
-        if message.longest_extension < 1:
-            return math.inf
-        try:
-            granted = message.extend(message.visibility_timeout)
-        except LetsGoError as error:
-            logger.warning(
-                "message %s could not be kept invisible, and may be delivered to another worker: "
-                "%s",
-                message.message_id,
-                error,
-            )
-            return time.monotonic() + RETRY_SECONDS if error.retryable else math.inf
-        except Exception:  # a defect of a transport or a store; without this none would try again
-            logger.exception("message %s could not be kept invisible", message.message_id)
-            return time.monotonic() + RETRY_SECONDS
-        return _half_time(message) if granted >= message.visibility_timeout else math.inf
-
-
-def _half_time(message: IncomingMessage) -> float:
-    """When half of its visibility timeout is left."""
-    return (message.invisible_until or 0.0) - message.visibility_timeout / 2
+    def _look_again(self) -> None:
+        with self._changed:
+            self._changed.notify()

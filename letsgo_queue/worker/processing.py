@@ -1,17 +1,21 @@
-"""What happens to one message in hand: through middleware and handler, to its end."""
+"""Takes one message through middleware and handler, to its end."""
 
 from __future__ import annotations
 
 import inspect
 import logging
-import math
+import os
+import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+import traceback
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias, cast
 
-from letsgo_queue.delays import seconds_left, sent_on
-from letsgo_queue.errors import LetsGoError, Reject, Retry
+from letsgo_queue.delays import DUE_AT, seconds_left, sent_on
+from letsgo_queue.errors import LetsGoError, QueueUnavailable, Reject, Retry
 from letsgo_queue.events import (
     Event,
     MessageDelayed,
@@ -20,19 +24,18 @@ from letsgo_queue.events import (
     MessageRejected,
     MessageSkipped,
 )
-from letsgo_queue.forking import child_ends_here
-from letsgo_queue.middleware import Handle, Middleware, merge
+from letsgo_queue.middleware import Middleware, merge
 from letsgo_queue.transports.base import ReceivedMessage, Transport
-from letsgo_queue.worker.acknowledging import Acknowledger
 from letsgo_queue.worker.delivery import IncomingMessage
 from letsgo_queue.worker.event_loop import EventLoopThread
 from letsgo_queue.worker.failures import settle_failure
 from letsgo_queue.worker.handler import Handler
-from letsgo_queue.worker.heartbeat import Heartbeat
+from letsgo_queue.worker.log import get_logger
+from letsgo_queue.worker.passage import Passage, surrounding
 from letsgo_queue.worker.registry import Registry
 from letsgo_queue.worker.retries import RetryPolicy
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,11 @@ class Hold:
     error: LetsGoError
 
 
+Outcome: TypeAlias = bool | Hold
+"""Whether a message is done with, and off the queue once it is acknowledged; or how long to hold
+it."""
+
+
 class Processor:
     """Runs messages through middleware and handler. Safe to use from several threads."""
 
@@ -59,8 +67,6 @@ class Processor:
         emit: Callable[[Event], None],
         event_loop: EventLoopThread,
         retry_policy: RetryPolicy | None = None,
-        heartbeat: Heartbeat | None = None,
-        acknowledger: Acknowledger | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Make a processor.
@@ -71,9 +77,6 @@ class Processor:
             emit: Gets the events.
             event_loop: Runs async handlers.
             retry_policy: For handlers that have none of their own.
-            heartbeat: Keeps messages invisible while they are handled.
-            acknowledger: Acknowledges in batches; without one each message is acknowledged before
-                `run` returns.
             clock: Seconds since 1970.
         """
         self._registry = registry
@@ -81,26 +84,115 @@ class Processor:
         self._emit = emit
         self._event_loop = event_loop
         self._retry_policy = retry_policy
-        self._heartbeat = heartbeat
-        self._acknowledger = acknowledger
         self._clock = clock
+        self._pid = os.getpid()
+        self._around: dict[Handler, tuple[Middleware, ...]] = {}
 
     def accept(
-        self, transport: Transport, received: ReceivedMessage, *, context: object | None = None
+        self,
+        transport: Transport,
+        received: ReceivedMessage,
+        *,
+        lambda_context: object = None,
     ) -> IncomingMessage:
-        """Take a message in hand: from now on it is kept invisible.
+        """Take a message in hand, and find its handler.
+
+        What is wrong with it is the message's failure, and shows when it is run.
 
         Args:
             transport: The queue.
             received: The message.
-            context: AWS Lambda's context.
+            lambda_context: AWS Lambda's context.
         """
         message = IncomingMessage(
-            received, transport, emit=self._emit, policy=self._retry_policy, context=context
+            received,
+            transport,
+            emit=self._emit,
+            policy=self._retry_policy,
+            lambda_context=lambda_context,
         )
-        if self._heartbeat is not None:
-            self._heartbeat.hold(message)
+        try:
+            message.handler = self._registry.find(message.message_id, message.read_envelope())
+        except LetsGoError as error:
+            message.refusal = error
+        else:
+            message.policy = message.handler.retry_policy or self._retry_policy
         return message
+
+    def run(self, message: IncomingMessage) -> Outcome:
+        """Handle a message on this thread, which waits for an async handler."""
+        return message.context.run(self._run, message)
+
+    def passage(self, message: IncomingMessage) -> Passage:
+        """The way of a message through the middleware around its handler."""
+        handler = message.handler
+        if handler is None or message.refusal is not None:
+            return Passage((), message)
+        around = self._around.get(handler)
+        if around is None:
+            around = surrounding(merge(self._middleware, handler.middleware))
+            self._around[handler] = around
+        return Passage(around, message)
+
+    def enter(self, message: IncomingMessage, passage: Passage) -> Callable[[], object] | None:
+        """Go in to the handler.
+
+        Returns:
+            The handler, with its arguments; None where it must not run.
+
+        Raises:
+            BaseException: Why the message failed on the way.
+        """
+        message.begun = time.monotonic()
+        if message.refusal is not None:
+            raise message.refusal
+        if DUE_AT in message.received.attributes and (
+            left := seconds_left(message.received, self._clock())
+        ):
+            message.transport.send_on(
+                message.received, sent_on(message.received, message.type or "", left)
+            )
+            message.delay_left = left
+            message.is_gone = True
+            return None
+        if not passage.enter():
+            return None
+        handler = message.handler
+        assert handler is not None, "a message without a handler is refused"
+        arguments = handler.arguments(message)
+        if message.is_over:
+            raise QueueUnavailable(f"message {message.message_id} was given back meanwhile.")
+        message.handler_started = True
+        return partial(handler.function, *arguments)
+
+    async def call_async(self, handler: Callable[[], object]) -> BaseException | None:
+        """Call a handler, and await it; what it raises is the result, SystemExit included.
+
+        Raised in a task, that would end the event loop and all that runs on it.
+        """
+        try:
+            await cast("Awaitable[object]", handler())
+        except BaseException as error:  # noqa: BLE001
+            self._end_fork(error)
+            return error
+        self._end_fork(None)
+        return None
+
+    def leave(
+        self, message: IncomingMessage, passage: Passage, error: BaseException | None
+    ) -> Outcome:
+        """Go out again, and say what becomes of the message.
+
+        Args:
+            message: The message.
+            passage: The way out.
+            error: What was raised inside.
+        """
+        try:
+            return self._settle(message, passage, error)
+        except BaseException:  # somebody's listener, say; the message must not stay in hand
+            logger.exception("message %s is left to its queue", message.message_id)
+            return False
 
     def process(
         self,
@@ -108,76 +200,112 @@ class Processor:
         received: ReceivedMessage,
         *,
         wait: Callable[[Hold], bool],
-        context: object | None = None,
+        lambda_context: object = None,
     ) -> bool:
-        """Handle a message to its end, where nobody else holds those that have to wait.
+        """Handle a message to its end, and wait here as long as it cannot be opened.
 
         Args:
             transport: The queue.
             received: The message.
-            wait: Waits as it is told; False, at once, where the message should not wait here.
-            context: AWS Lambda's context.
+            wait: Waits for as long as it is told, and returns True; or returns False at once, to
+                have the message fail.
+            lambda_context: AWS Lambda's context.
 
         Returns:
             Whether it was settled; False leaves it to the queue's retries.
         """
-        message = self.accept(transport, received, context=context)
-        while True:
-            outcome = self.run(message)
-            if isinstance(outcome, bool):
-                return outcome
+        message = self.accept(transport, received, lambda_context=lambda_context)
+        while isinstance(outcome := self.run(message), Hold):
             if not wait(outcome):
-                return self.fail(message, outcome.error)
+                outcome = self.fail(message, outcome.error)
+                break
+        if outcome and not message.is_gone:
+            try:
+                message.transport.delete(message.received)
+            except LetsGoError as error:
+                self.acknowledged(message, error)
+            else:
+                self.acknowledged(message, None)
+        return outcome
 
-    def run(self, message: IncomingMessage) -> bool | Hold:
-        """Handle a message that was accepted.
-
-        Returns:
-            Whether it was settled; False leaves it to the queue's retries. Or how long to hold it,
-            before it is run again.
-        """
+    def _run(self, message: IncomingMessage) -> Outcome:
+        passage = self.passage(message)
+        failure: BaseException | None = None
         try:
-            self._handle(message)
+            if handler := self.enter(message, passage):
+                result = handler()
+                if inspect.isawaitable(result):
+                    self._event_loop.run(result)
         except BaseException as error:  # noqa: BLE001
-            # On a thread of the pool there is nobody above: whatever a handler raises,
+            # Nobody above on this thread could deal with it: whatever a handler raises,
             # SystemExit and a cancelled task included, is the failure of its message.
-            if isinstance(error, LetsGoError):
-                seconds = message.next_try(error)
+            failure = error
+        self._end_fork(failure)
+        return self.leave(message, passage, failure)
+
+    def _settle(
+        self, message: IncomingMessage, passage: Passage, error: BaseException | None
+    ) -> Outcome:
+        try:
+            passage.leave(error)
+        except BaseException as raised:  # noqa: BLE001  see `_run`
+            if isinstance(raised, LetsGoError):
+                seconds = message.next_try(raised)
                 if seconds is not None:
                     logger.info(
                         "message %s waits %.1f s in the worker: %s",
                         message.message_id,
                         seconds,
-                        error,
+                        raised,
                     )
-                    return Hold(seconds, error)
-            return self.fail(message, error)
-        self.release(message)
+                    return Hold(seconds, raised)
+            return self.fail(message, raised)
         if message.delay_left:
             self._emit(MessageDelayed(**message.facts(), seconds_left=message.delay_left))
-        else:
-            self._succeed(message)
         return True
 
-    def release(self, message: IncomingMessage) -> None:
-        """Keep a message invisible no more."""
-        message.end()
-        if self._heartbeat is not None:
-            self._heartbeat.release(message)
+    def _end_fork(self, error: BaseException | None) -> None:
+        """End a process that a handler forked: the message is its parent's."""
+        if os.getpid() == self._pid:
+            return
+        code: object = error
+        if isinstance(error, SystemExit):
+            code = error.code
+        elif error is not None:
+            traceback.print_exception(error)
+        with suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else int(code is not None))
 
-    def give_back(self, message: IncomingMessage, *, seconds: float = 0) -> None:
-        """Have a message delivered again in so many seconds.
+    def run_scheduled(self, event: Mapping[str, Any]) -> None:
+        """Handle a scheduled event. What its handler raises goes on to the caller.
 
         Raises:
-            QueueUnavailable: The queue could not be told; the message comes again later.
+            HandlerMissing: There is no handler for it.
         """
-        self.release(message)
-        delay = min(math.ceil(seconds), message.longest_extension)
-        message.transport.change_visibility(message.received, delay)
+        outcome = self._registry.scheduled(dict(event))
+        if inspect.isawaitable(outcome):
+            self._event_loop.run(outcome)
+
+    def acknowledged(self, message: IncomingMessage, error: LetsGoError | None) -> None:
+        """Tell listeners of a message that is done with.
+
+        Args:
+            message: The message.
+            error: Why it could not be acknowledged.
+        """
+        if error is not None:
+            # The work is done; only its acknowledgement is not.
+            logger.warning("%s It was handled: expect it a second time.", error)
+        event = MessageHandled if message.handler_started else MessageSkipped
+        self._emit(event(**message.facts()))
 
     def fail(self, message: IncomingMessage, error: BaseException) -> bool:
-        """End a message that was not handled; whether it was settled."""
-        self.release(message)
+        """End a message that was not handled; whether it is on the dead-letter queue now."""
+        if message.is_over:  # the worker gave it back, and cancelled its handler
+            return False
+        message.end()
         # An error of our own says all there is to say; a handler's error needs its traceback.
         ours = isinstance(error, Retry | Reject) or not message.handler_started
         expected = isinstance(error, LetsGoError) and ours
@@ -194,73 +322,9 @@ class Processor:
         outcome: MessageRejected | MessageFailed
         try:
             outcome = settle_failure(message, error)
-        except Exception:  # somebody's retry policy or transport; the message must go on
+        except Exception:  # a defect of a retry policy or a transport
             logger.exception("message %s is left to its queue", message.message_id)
             outcome = MessageFailed(**message.facts(), error=error)
+        message.is_gone = isinstance(outcome, MessageRejected)
         self._emit(outcome)
-        return isinstance(outcome, MessageRejected)
-
-    def run_scheduled(self, event: Mapping[str, Any]) -> None:
-        """Handle a scheduled event; an error of its handler is the caller's.
-
-        Raises:
-            HandlerMissing: There is no handler for it.
-        """
-        with child_ends_here():
-            outcome = self._registry.scheduled(dict(event))
-        if inspect.isawaitable(outcome):
-            self._event_loop.run(outcome)
-
-    def _handle(self, message: IncomingMessage) -> None:
-        message_type = message.read_envelope()
-        if left := seconds_left(message.received, self._clock()):
-            message.transport.send_on(
-                message.received, sent_on(message.received, message_type, left)
-            )
-            message.delay_left = left
-            return
-        handler = self._registry.find(message.message_id, message_type)
-        message.policy = handler.retry_policy or self._retry_policy
-        middleware = merge(self._middleware, handler.middleware)
-        _chain(middleware, self._ending_in(handler))(message)
-
-    def _ending_in(self, handler: Handler) -> Handle:
-        def handle(message: IncomingMessage) -> None:
-            arguments = handler.arguments(message)
-            message.handler_started = True
-            with child_ends_here():
-                outcome = handler.function(*arguments)
-            if inspect.isawaitable(outcome):
-                self._event_loop.run(outcome)
-
-        return handle
-
-    def _succeed(self, message: IncomingMessage) -> None:
-        if self._acknowledger is not None:
-            self._acknowledger.add(message, self._acknowledged)
-            return
-        try:
-            message.transport.delete(message.received)
-        except LetsGoError as error:
-            self._acknowledged(message, error)
-        else:
-            self._acknowledged(message, None)
-
-    def _acknowledged(self, message: IncomingMessage, error: LetsGoError | None) -> None:
-        if error is not None:
-            # The work is done; only its acknowledgement is not.
-            logger.warning("%s It was handled: expect it a second time.", error)
-        if message.handler_started:
-            self._emit(MessageHandled(**message.facts()))
-        else:
-            self._emit(MessageSkipped(**message.facts()))
-
-
-def _chain(middleware: Sequence[Middleware], handle: Handle) -> Handle:
-    for each in reversed(middleware):
-        handle = _link(each, handle)
-    return handle
-
-
-def _link(middleware: Middleware, call_next: Handle) -> Handle:
-    return lambda message: middleware.handle(message, call_next)
+        return message.is_gone

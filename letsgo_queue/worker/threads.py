@@ -1,195 +1,104 @@
-"""The threads that handlers run on: only as many are woken as there is work for.
+"""The threads that sync handlers run on: as many as there is work for, and none that only waits.
 
     in hand, in order of arrival ──> threads, up to `concurrency`, each taking the next by itself
 
-Behind slow handlers each message has a thread at once. Waking one costs more than a quick handler
-does, and quick ones on several threads wait for each other's turn at the interpreter: they share a
-thread as far as it is done with all of them in `STINT_SECONDS`. That is judged by how long handlers
-took so far: where one turns out slower, `help`, which is called now and then, has other threads
-take what waits behind it.
+Waking a thread costs more than a quick handler does. So one thread is woken at once, and takes one
+message after the other. `help` wakes the rest where that thread is not done with all of them within
+`HELP_SECONDS`: behind slow handlers each message has a thread of its own.
 """
 
 from __future__ import annotations
 
-import logging
-import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from heapq import heappop, heappush
-from itertools import count
+from collections.abc import Callable, Iterable, Sequence
 
 from letsgo_queue.worker.delivery import IncomingMessage
-from letsgo_queue.worker.processing import Hold
+from letsgo_queue.worker.parts import Parts
 
-logger = logging.getLogger(__name__)
-
-STINT_SECONDS = 0.01
-"""How much work is worth a thread."""
-
-HELP_SECONDS = 0.01
-"""How long a message may wait behind others while a thread has nothing to do, before `help`."""
-
-_LATEST_SHARE = 0.2
-"""What the latest message counts in how long messages take on average."""
-
-_MOST_TIMES = 10
-"""How many times the average it counts at most: one that had to wait for the interpreter, or for
-the machine, says little of its handler. Ten that are slow say enough."""
+HELP_SECONDS = 0.005
+"""How long a message may wait behind others while a thread has nothing to do."""
 
 
 class HandlerThreads:
-    """Threads that handle messages, and how long those take."""
+    """Runs messages on threads."""
 
     def __init__(
-        self,
-        concurrency: int,
-        run: Callable[[IncomingMessage], bool | Hold],
-        handled: Callable[[], None],
-        *,
-        share: bool = True,
+        self, concurrency: int, run: Callable[[IncomingMessage], None], parts: Parts
     ) -> None:
-        """Make them; a thread is started when it is first needed.
+        """Make no thread yet.
 
         Args:
             concurrency: Threads at most.
-            run: Handles a message, or says how long to hold it.
-            handled: Called after each message, on its thread.
-            share: Whether quick handlers share a thread.
+            run: Handles a message; must not raise.
+            parts: Starts the threads, and watches them.
         """
         self._concurrency = concurrency
         self._handle = run
-        self._handled = handled
-        self._share = share
+        self._parts = parts
         self._changed = threading.Condition()
-        self._waiting: deque[tuple[float, IncomingMessage]] = deque()
-        self._held: list[tuple[float, int, IncomingMessage]] = []  # by when they are tried again
-        self._numbers = count()
-        self._threads: list[threading.Thread] = []
-        self._idle = 0  # one that is woken is busy at once
-        self._busy_since: dict[int, float] = {}
+        self._waiting: deque[IncomingMessage] = deque()
+        self._since = 0.0
+        """When the message that waits longest was left waiting (on the monotonic clock)."""
+        self._started = 0
+        self._idle = 0
         self._closed = False
-        self.seconds_each: float | None = None
-        """How long messages take on average, the latest counting most; None before the first."""
 
-    def add(self, messages: Sequence[IncomingMessage]) -> None:
+    def add(self, messages: Iterable[IncomingMessage]) -> None:
         """Have messages handled after those that wait already."""
-        now = time.monotonic()
         with self._changed:
-            self._waiting.extend((now, each) for each in messages)
-            seconds = math.inf if self.seconds_each is None else self.seconds_each
-            if not self._share or seconds >= STINT_SECONDS:
-                self._wake(len(self._waiting))
-            elif self._waiting:
-                slow = sum(now - since >= STINT_SECONDS for since in self._busy_since.values())
-                coming_back = len(self._threads) - self._idle - slow
-                wanted = math.ceil(len(self._waiting) * seconds / STINT_SECONDS)
-                self._wake(max(wanted, 1) - coming_back)
-
-    @property
-    def held(self) -> int:
-        """How many messages wait until they are tried again."""
-        return len(self._held)
-
-    def help(self) -> bool:
-        """Wake threads for what has waited too long; whether anything waits to be begun."""
-        with self._changed:
-            now = time.monotonic()
-            while self._held and self._held[0][0] <= now:
-                self._waiting.append((now - HELP_SECONDS, heappop(self._held)[2]))
-                self._wake(1)
             if not self._waiting:
-                return False
-            arrived, _ = self._waiting[0]
-            if time.monotonic() - arrived > HELP_SECONDS:
-                self._wake(len(self._waiting))
-            return True
+                self._since = time.monotonic()
+            self._waiting.extend(messages)
+            self._wake(1)
 
-    def drain(self, seconds: float) -> None:
-        """Wait until nothing waits to be begun, so many seconds at most."""
-        deadline = time.monotonic() + seconds
-        while self.help() and time.monotonic() < deadline:
-            time.sleep(HELP_SECONDS)
-
-    def close(self) -> Sequence[tuple[float, IncomingMessage]]:
-        """Begin nothing more.
+    def help(self) -> float | None:
+        """Wake threads for messages that wait too long.
 
         Returns:
-            The messages that were not begun, each with the seconds that it should still wait.
+            Seconds until this should be called again; None if nothing waits.
         """
+        with self._changed:
+            if not self._waiting or (self._idle == 0 and self._started == self._concurrency):
+                return None
+            left = self._since + HELP_SECONDS - time.monotonic()
+            if left > 0:
+                return left
+            self._wake(len(self._waiting))
+            self._since = time.monotonic()
+            return HELP_SECONDS
+
+    def close(self) -> Sequence[IncomingMessage]:
+        """Begin no more messages; those that were not begun."""
         with self._changed:
             self._closed = True
-            waiting = [(0.0, message) for _, message in self._waiting]
+            rest = list(self._waiting)
             self._waiting.clear()
             self._changed.notify_all()
-        return [*waiting, *self._let_go()]
-
-    def join(self) -> Sequence[tuple[float, IncomingMessage]]:
-        """After `close`: wait for the handlers that run.
-
-        Returns:
-            As `close`: the messages that could not be opened yet.
-        """
-        for thread in self._threads:
-            thread.join()
-        return self._let_go()
-
-    def _let_go(self) -> Sequence[tuple[float, IncomingMessage]]:
-        """Hold nothing any more."""
-        with self._changed:
-            now = time.monotonic()
-            held = [(max(due - now, 0.0), message) for due, _, message in self._held]
-            self._held.clear()
-        return held
+        return rest
 
     def _wake(self, count: int) -> None:
         """Have so many more threads look for work, as far as there are any."""
-        woken = min(max(count, 0), self._idle)
+        woken = min(count, self._idle)
         self._idle -= woken
         self._changed.notify(woken)
-        for _ in range(min(count - woken, self._concurrency - len(self._threads))):
-            name = f"letsgo-worker-{len(self._threads)}"
-            thread = threading.Thread(target=self._run, name=name, daemon=True)
-            thread.start()
-            self._threads.append(thread)
+        for _ in range(min(count - woken, self._concurrency - self._started)):
+            self._started += 1
+            self._parts.start(f"handler-{self._started}", self._work)
 
-    def _run(self) -> None:
+    def _work(self) -> None:
         while message := self._next():
-            started = time.monotonic()
-            try:
-                outcome = self._handle(message)
-            except BaseException:  # of a listener, or a defect; no thread may be lost to it
-                logger.exception("message %s is left to its queue", message.message_id)
-                outcome = False
-            if isinstance(outcome, Hold):
-                self._hold(message, outcome.seconds)
-                del message
-                continue
+            self._handle(message)
             del message  # and with it the body, which may be large
-            self._note(time.monotonic() - started)
-            self._handled()
-
-    def _hold(self, message: IncomingMessage, seconds: float) -> None:
-        with self._changed:
-            due = time.monotonic() + seconds
-            heappush(self._held, (due, next(self._numbers), message))
-
-    def _note(self, seconds: float) -> None:
-        before = seconds if self.seconds_each is None else self.seconds_each
-        seconds = min(seconds, _MOST_TIMES * max(before, 1e-6))
-        self.seconds_each = before + _LATEST_SHARE * (seconds - before)
 
     def _next(self) -> IncomingMessage | None:
         """The next message, as soon as there is one; None at the end."""
         with self._changed:
-            thread = threading.get_ident()
-            self._busy_since.pop(thread, None)
             while not self._waiting:
                 if self._closed:
                     return None
                 self._idle += 1
                 self._changed.wait()
-            _, message = self._waiting.popleft()
-            self._busy_since[thread] = time.monotonic()
-            return message
+            self._since = time.monotonic()
+            return self._waiting.popleft()

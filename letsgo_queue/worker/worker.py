@@ -20,16 +20,14 @@ from letsgo_queue.aws_lambda.batches import BatchResponse
 from letsgo_queue.aws_lambda.events import LambdaEvents
 from letsgo_queue.errors import SettingsInvalid
 from letsgo_queue.events import Listener, Listeners
-from letsgo_queue.forking import cached_property, forks_wait, renew_in_children
-from letsgo_queue.middleware import Middleware, merge
+from letsgo_queue.forking import PerProcess, forks_wait, renew_in_children
+from letsgo_queue.middleware import Middleware, check_handle, merge
 from letsgo_queue.sending.client import Client
 from letsgo_queue.sending.default import default_client
 from letsgo_queue.transports.base import MAX_VISIBILITY_SECONDS, Transport
-from letsgo_queue.worker.acknowledging import Acknowledger
 from letsgo_queue.worker.event_loop import EventLoopThread
 from letsgo_queue.worker.handler import HandlerFunction
-from letsgo_queue.worker.heartbeat import Heartbeat
-from letsgo_queue.worker.polling import Poller
+from letsgo_queue.worker.loop import LoopOptions, WorkLoop
 from letsgo_queue.worker.processing import Processor
 from letsgo_queue.worker.registry import Registry, ScheduledFunction
 from letsgo_queue.worker.retries import RetryPolicy
@@ -42,6 +40,8 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_CONCURRENCY = 10
 DEFAULT_PREFETCH = 50
+DEFAULT_DRAIN_SECONDS = 25.0
+"""Under the 30 seconds that ECS and Kubernetes give a process to end."""
 MAX_WAIT_SECONDS = 20
 """The longest long poll that SQS allows."""
 
@@ -73,6 +73,7 @@ class Worker:
         prefetch: int = DEFAULT_PREFETCH,
         visibility_timeout: int | None = None,
         wait_seconds: int = MAX_WAIT_SECONDS,
+        drain_timeout: float = DEFAULT_DRAIN_SECONDS,
         retry_policy: RetryPolicy | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -84,13 +85,16 @@ class Worker:
             client: Whose queue it is, and whose middleware runs around every handler; by default
                 the default client.
             middleware: Runs around every handler, inside that of the client, the first outermost.
-            concurrency: Messages handled at once, each on a thread.
+            concurrency: Messages handled at once: by sync handlers each on a thread, by async ones
+                as tasks of one event loop.
             prefetch: Messages that may wait in the worker, kept invisible, where handlers are so
                 quick that they are begun within a tenth of a second. 0 receives only what is begun
-                at once; so does a FIFO queue.
+                at once.
             visibility_timeout: Seconds that a message stays invisible to other workers, 1 to
                 43,200; None for the queue's own. It is extended while the handler runs.
             wait_seconds: Seconds that one long poll waits, 0 to 20.
+            drain_timeout: Seconds that messages in hand get when the worker stops. Those that are
+                not handled by then are given back.
             retry_policy: When a message that failed is delivered again, and how often; by default
                 as the queue has it.
             clock: Seconds since 1970.
@@ -101,6 +105,7 @@ class Worker:
         _check_range("concurrency", concurrency, 1, None)
         _check_range("prefetch", prefetch, 0, None)
         _check_range("wait_seconds", wait_seconds, 0, MAX_WAIT_SECONDS)
+        _check_range("drain_timeout", drain_timeout, 0, None)
         if visibility_timeout is not None:
             _check_range("visibility_timeout", visibility_timeout, 1, MAX_VISIBILITY_SECONDS)
         if retry_policy is not None and not isinstance(retry_policy, RetryPolicy):
@@ -114,11 +119,13 @@ class Worker:
         self._prefetch = prefetch
         self._visibility_timeout = visibility_timeout
         self._wait_seconds = wait_seconds
+        self._drain_timeout = drain_timeout
         self._retry_policy = retry_policy
         self._clock = clock
         self._event_loop = EventLoopThread()
         self._registry = Registry()
         self._listeners = Listeners()
+        self._lambda_events = PerProcess(self._open_lambda_events)
         self._start_anew()
         renew_in_children(self._start_anew)
 
@@ -200,44 +207,47 @@ class Worker:
     def run(self, *, burst: bool = False, concurrency: int | None = None) -> None:
         """Take and handle messages until stopped.
 
-        On the main thread SIGTERM and SIGINT stop it: what is in process is finished, and what was
-        received but is not begun within a second is given back. A second signal is not caught.
+        On the main thread SIGTERM and SIGINT stop it: no more messages are taken, and those in hand
+        are handled. What is left after `drain_timeout` is given back. A second signal ends it now.
+
+        A queue that cannot be reached is asked again, with growing pauses, for as long as it takes.
 
         Args:
             burst: Stop by itself once the queue has nothing more to receive and the handlers are
-                done; for tests and scheduled jobs.
+                done; for tests and scheduled jobs. A message that is held for over 30 s, for
+                another delivery's claim, is given back.
             concurrency: In place of the worker's own.
 
         Raises:
             SettingsInvalid: `concurrency` is below 1.
-            LetsGoQueueError: The queue cannot be used at all (it is missing, or access is denied).
+            LetsGoQueueError: The queue cannot be used at all (it is missing, or access is denied);
+                with `burst`, it cannot be reached.
+            WorkerBroken: A part of the worker cannot go on: a thread cannot be started, say.
         """
         concurrency = self._concurrency if concurrency is None else concurrency
         _check_range("concurrency", concurrency, 1, None)
         transport = self._transport()
         self._prepare(transport.url)
-        heartbeat = Heartbeat(concurrency)
-        # In a FIFO group the next message waits until the one before it is acknowledged.
-        acknowledger = None if transport.fifo else Acknowledger(transport)
-        processor = self._processor(heartbeat=heartbeat, acknowledger=acknowledger)
-        poller = Poller(
+        loop = WorkLoop(
             transport,
-            processor,
-            concurrency=concurrency,
-            prefetch=self._prefetch,
-            wait_seconds=0 if burst else self._wait_seconds,
-            visibility_timeout=self._visibility_timeout,
+            self._processor(),
+            LoopOptions(
+                concurrency=concurrency,
+                prefetch=self._prefetch,
+                wait_seconds=self._wait_seconds,
+                visibility_timeout=self._visibility_timeout,
+                drain_timeout=self._drain_timeout,
+                until_empty=burst,
+            ),
+            event_loop=self._event_loop,
             stopping=self._stopping,
         )
         logger.info("worker started on %s, %d at once", transport.url, concurrency)
         with stop_on_signals(self.stop):
             try:
-                poller.run(until_empty=burst)
+                loop.run()
             finally:
-                if acknowledger is not None:
-                    acknowledger.close()
                 self._event_loop.stop()
-                heartbeat.stop()
                 self._stopping.clear()
         logger.info("worker stopped")
 
@@ -263,7 +273,7 @@ class Worker:
             HandlerMissing: A scheduled event came, for which there is no handler.
             SettingsInvalid: A handler or a setting is wrong; every message is delivered again.
         """
-        return self._lambda_events.handle(event, context)
+        return self._lambda_events.get().handle(event, context)
 
     def serve(
         self,
@@ -316,15 +326,16 @@ class Worker:
     def stop(self) -> None:
         """Have `run` or `serve` return once what is in hand is finished, also if about to start.
 
-        Safe from any thread. On SQS the long poll that is under way ends first (`wait_seconds`).
+        Safe from any thread. On SQS a long poll that is under way is given up: a message that it
+        brings comes again when its visibility timeout ends. Where the queue's redrive policy gives
+        a message one receive only, the poll is waited for.
         """
         self._stopping.set()
 
     def _start_anew(self) -> None:
         self._stopping = threading.Event()
 
-    @cached_property
-    def _lambda_events(self) -> LambdaEvents:
+    def _open_lambda_events(self) -> LambdaEvents:
         client = self._client or default_client()
         return LambdaEvents(
             self._processor(),
@@ -337,22 +348,16 @@ class Worker:
         """Have what is wrong with handlers and settings show before the first message."""
         self._registry.prepare()
         for middleware in (*self._middleware_around_all(), *self._registry.middleware()):
+            check_handle(middleware)
             middleware.prepare(queue)
 
-    def _processor(
-        self,
-        *,
-        heartbeat: Heartbeat | None = None,
-        acknowledger: Acknowledger | None = None,
-    ) -> Processor:
+    def _processor(self) -> Processor:
         return Processor(
             self._registry,
             middleware=self._middleware_around_all(),
             emit=self._listeners.emit,
             event_loop=self._event_loop,
             retry_policy=self._retry_policy,
-            heartbeat=heartbeat,
-            acknowledger=acknowledger,
             clock=self._clock,
         )
 
@@ -366,7 +371,7 @@ class Worker:
         return (self._client or default_client()).transport(self._queue)
 
 
-def _check_range(name: str, value: int, lowest: int, highest: int | None) -> None:
+def _check_range(name: str, value: float, lowest: int, highest: int | None) -> None:
     if value < lowest or (highest is not None and value > highest):
         allowed = f"at least {lowest}" if highest is None else f"{lowest} to {highest:,}"
         raise SettingsInvalid(f"{name}={value}: a worker takes {allowed}.")

@@ -1,4 +1,4 @@
-"""`make bench` and `make bench-quick`: measure, print the tables, and write docs/performance.md."""
+"""`make bench` and `make bench-quick`: measure, print the tables, write docs/performance.md."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PAGE, CHART, KEPT = DOCS / "performance.md", DOCS / "performance.svg", DOCS / "p
 
 
 def main() -> int:
-    """Measure; 0 if the tables could be made, whether or not the marks are met."""
+    """Measure. The exit code is 0 once the tables are made, whether or not the marks are met."""
     arguments = _parse()
     if arguments.compare:
         old, new = map(Results.read, arguments.compare)
@@ -48,17 +48,17 @@ def main() -> int:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument(
-        "--quick", action="store_true", help="fewer payloads and runs; nothing is written"
+        "--quick", action="store_true", help="fewer payloads and runs; write nothing"
     )
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="keep the results there, and leave docs/ alone"
+        "--json", type=Path, metavar="FILE", help="write the results there, and leave docs/ alone"
     )
     parser.add_argument(
         "--compare",
         nargs=2,
         type=Path,
         metavar=("OLD", "NEW"),
-        help="measure nothing; print two runs that were kept beside each other",
+        help="measure nothing; print two written runs beside each other",
     )
     return parser.parse_args()
 
@@ -98,7 +98,7 @@ def run(plan: Plan, *, quick: bool) -> Results:
 
 
 def _installed(plan: Plan) -> tuple[Sequence[Library], list[str]]:
-    """The libraries of a plan that are there, and what is to be said of the others."""
+    """The libraries of a plan that are installed, and a sentence for each of the others."""
     planned = [each for each in LIBRARIES if each.name in plan.libraries]
     missing = [each for each in planned if not each.python.exists()]
     return (

@@ -1,7 +1,7 @@
 """Sending many small messages: `enqueue_many`, or `send_message_batch` written by hand.
 
-A process of its own; for each line on its input it sends all messages one way, in turn, and prints
-what that took.
+A process of its own. For each line of its input it sends all messages, the two ways in turn, and
+prints the cost.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BATCH = 10
 
 
 def main() -> None:
-    """Send, and print what it took."""
+    """Send, and print the costs."""
     task = json.loads(sys.argv[1])
     message: Message = json.loads(Path(task["message"]).read_text())
     messages = [message] * task["messages"]

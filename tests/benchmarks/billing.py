@@ -1,15 +1,17 @@
-"""From requests and answers to billed units, as AWS counts them.
+"""Counts the units that AWS bills, from requests and answers.
 
-SQS       each 64 KB of payload sent or received is a request:
+SQS       a request for each 64 KB of payload that is sent or received:
           https://aws.amazon.com/sqs/pricing/
-DynamoDB  a write unit for each KB of the item as it is or was, also to delete it; a read unit for
-          each 4 KB, half where the read is eventually consistent:
+DynamoDB  a write unit for each KB of the item, before or after the write, and to delete it; a read
+          unit for each 4 KB, or half of one if the read is eventually consistent:
           https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html
-S3        each request, DELETE excepted:
+          A conditional write that is refused is billed too:
+          https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/WorkingWithItems.html
+S3        each request but DELETE:
           https://aws.amazon.com/s3/pricing/
 
-What a delete costs depends on what is deleted, so a meter has to have seen the item written. An
-operation that it does not know is an error, never a figure that is silently too low.
+The price of a delete depends on the item, so a meter must see the write of the item first. It
+refuses an operation that it does not know: a figure must not be too low in silence.
 """
 
 from __future__ import annotations
@@ -29,18 +31,18 @@ _S3_WRITES = {"PUT", "POST"}
 
 
 class Meter:
-    """Adds up what the requests of one client are billed."""
+    """Adds up the units of one client's requests."""
 
     def __init__(self) -> None:
         self.units = Units()
         self._sizes: dict[tuple[str, str], int] = {}
 
     def add(self, service: str, operation: str, request: bytes, answer: bytes) -> None:
-        """Count one request that was answered.
+        """Count a request and its answer.
 
         Args:
             service: "sqs", "dynamodb" or "s3".
-            operation: SQS's or DynamoDB's name for it; for S3 the HTTP method.
+            operation: The name that SQS or DynamoDB has for it; the HTTP method for S3.
             request: The request's body.
             answer: The answer's body.
         """
@@ -52,7 +54,7 @@ class Meter:
             case "s3":
                 self.units += _s3(operation)
             case _:
-                raise ValueError(f"what {service} bills is not known")
+                raise ValueError(f"the prices of {service} are not known")
 
     def _dynamodb(self, operation: str, request: Mapping[str, Any]) -> Units:
         if operation in {"BatchGetItem", "BatchWriteItem"}:
@@ -72,7 +74,7 @@ class Meter:
             case "GetItem":
                 return self._get(table, request["Key"], bool(request.get("ConsistentRead")))
             case _:
-                raise ValueError(f"what DynamoDB bills for {operation} is not known")
+                raise ValueError(f"the price of {operation} in DynamoDB is not known")
 
     def _put(self, table: str, item: Item) -> Units:
         where = (table, _key(item))
@@ -82,7 +84,7 @@ class Meter:
         return Units(writes=_units(largest, WRITE_UNIT_BYTES))
 
     def _update(self, table: str, request: Mapping[str, Any]) -> Units:
-        """At most so many: what the update sets is counted beside what was there."""
+        """The most it can be: the values of the request are added to the item as it was."""
         where = (table, _key(request["Key"]))
         added = item_size(request.get("ExpressionAttributeValues", {}))
         return Units(writes=_units(self._sizes.get(where, 0) + added, WRITE_UNIT_BYTES))
@@ -97,7 +99,7 @@ class Meter:
 
 
 def _alone(table: str, asked: Any, one: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    """One entry of a batch as the request that it would be alone, which is billed the same."""
+    """An entry of a batch as a request of its own, which AWS bills the same."""
     if "PutRequest" in one:
         return "PutItem", {"TableName": table, **one["PutRequest"]}
     if "DeleteRequest" in one:
@@ -107,7 +109,7 @@ def _alone(table: str, asked: Any, one: Mapping[str, Any]) -> tuple[str, Mapping
 
 
 def item_size(item: Item) -> int:
-    """Bytes of an item as DynamoDB counts them: its names and its values."""
+    """Bytes of an item, as DynamoDB counts them: names and values."""
     return sum(len(name.encode()) + _value_size(value) for name, value in item.items())
 
 
@@ -119,7 +121,7 @@ def _value_size(value: Mapping[str, Any]) -> int:
         case "B":
             return len(base64.b64decode(content))
         case "N":
-            # About a byte for two digits, and one more.
+            # About one byte for two digits, and one byte more.
             return len(content.strip("-0.")) // 2 + 2
         case "BOOL" | "NULL":
             return 1
@@ -128,7 +130,7 @@ def _value_size(value: Mapping[str, Any]) -> int:
 
 
 def _sqs(request: Mapping[str, Any], answer: Mapping[str, Any]) -> Units:
-    """Either the request or the answer has messages, or neither."""
+    """The request or the answer has messages, or neither has."""
     messages = [*request.get("Entries", []), *answer.get("Messages", [])]
     if "MessageBody" in request:
         messages.append(request)
@@ -136,7 +138,7 @@ def _sqs(request: Mapping[str, Any], answer: Mapping[str, Any]) -> Units:
 
 
 def message_size(message: Mapping[str, Any]) -> int:
-    """Bytes of a message as SQS counts them: its body, and each attribute's three strings."""
+    """Bytes of a message, as SQS counts them: body, and name, type and value of each attribute."""
     body = message.get("MessageBody", message.get("Body", ""))
     return len(body.encode()) + sum(
         len(name.encode())
@@ -154,7 +156,7 @@ def _s3(method: str) -> Units:
 
 
 def _key(item: Item) -> str:
-    """The claim tables' key, or that of a table made like them."""
+    """The key of an item in a claim table."""
     return str(item["id"]["S"])
 
 

@@ -1,6 +1,6 @@
-"""The chart: for each payload, each library's round trip on the AWS-like network and its price.
+"""The chart: time and price of a round trip on the AWS-like network, by payload and library.
 
-SVG, written as text: bars of one payload share a scale, those of two payloads do not.
+SVG, written as text. The bars of a payload have one scale; each payload has its own.
 """
 
 from __future__ import annotations

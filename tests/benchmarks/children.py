@@ -1,4 +1,4 @@
-"""Processes that are measured: fresh, with an environment of their own, asked by lines of JSON."""
+"""Fresh processes to measure. Each has its own environment, and answers in lines of JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _STOP_SECONDS = 30
 
 
 class Child:
-    """A module of ours in a process of its own."""
+    """A module of `tests.benchmarks` in a process of its own."""
 
     def __init__(
         self, python: Path, module: str, task: Mapping[str, object], environment: Mapping[str, str]
@@ -23,10 +23,10 @@ class Child:
         """Start it.
 
         Args:
-            python: The Python that has what the module imports.
+            python: A Python whose environment has what the module imports.
             module: Its name within `tests.benchmarks`.
-            task: What it is to do; its only argument, as JSON.
-            environment: All variables that it gets.
+            task: What to do: its only argument, as JSON.
+            environment: Its environment variables; it gets no others.
         """
         self._process = subprocess.Popen(
             [python, "-m", f"tests.benchmarks.{module}", json.dumps(task)],
@@ -51,31 +51,31 @@ class Child:
         self._process.communicate(timeout=_STOP_SECONDS)
 
     def ask(self) -> Any:
-        """Have it do its work once; what it printed then."""
+        """Tell it to do its work once, and return what it prints."""
         assert self._process.stdin is not None
         self._process.stdin.write("\n")
         self._process.stdin.flush()
         return self.answer()
 
     def finish(self) -> Any:
-        """Tell it that this was all; the last that it printed."""
+        """Tell it that this was all, and return the last thing that it prints."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.stdin = None
         return self.answer()
 
     def answer(self) -> Any:
-        """The next that it prints."""
+        """Return the next thing that it prints."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError(f"{self._process.args!r} has ended; what it printed says why")
+            raise RuntimeError(f"{self._process.args!r} has ended; its output says why")
         return json.loads(line)
 
 
 def answer_of(
     python: Path, module: str, task: Mapping[str, object], environment: Mapping[str, str]
 ) -> Any:
-    """What a module prints that does its work once."""
+    """Run a module that does its work once, and return what it prints."""
     with Child(python, module, task, environment) as child:
         return child.answer()

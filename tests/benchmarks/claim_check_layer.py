@@ -1,6 +1,6 @@
-"""What `claimcheck.enqueue` adds to `letsgo_queue.enqueue` for a small message, with no network.
+"""What `claimcheck.enqueue` of a small message costs beyond `letsgo_queue.enqueue`.
 
-A process of its own with a queue in memory, both in turn.
+A process of its own with a queue in memory and no network. It calls both in turn.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tests.benchmarks.small_sends import SmallMessage, in_turn
 
 
 def main() -> None:
-    """Send, and print what it took."""
+    """Send, and print the costs."""
     os.environ["LETSGO_QUEUE_URL"] = "memory://"
     task = json.loads(sys.argv[1])
     model = SmallMessage.model_validate_json(Path(task["message"]).read_text())

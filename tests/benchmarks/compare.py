@@ -1,4 +1,4 @@
-"""Two runs beside each other: what became of each mark, and of claimcheck's round trips."""
+"""Compares two runs: each mark, and the round trips of claimcheck."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.benchmarks.tables import table
 
 
 def compare(old: Results, new: Results) -> str:
-    """What is in both."""
+    """Tables of what both runs measured."""
     return "\n\n".join(
         [
             f"{old.date[:16]} on {old.machine}\n{new.date[:16]} on {new.machine}",

@@ -1,4 +1,4 @@
-"""MiniStack and the proxies before it, and what is made there."""
+"""MiniStack and the proxy in front of it, with queues, a table and a bucket."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _STOP_SECONDS = 10
 
 
 class Proxy:
-    """A proxy's process, as whoever measures sees it."""
+    """The process of a proxy."""
 
     def __init__(self, server_url: str, shape: str) -> None:
         self._process = subprocess.Popen(
@@ -65,11 +65,11 @@ class Proxy:
         self._process.stdout.close()
 
     def start(self, *, metered: bool = False) -> None:
-        """Count from now on; `metered`, also what AWS would bill."""
+        """Count from now on; with `metered` also the units that AWS would bill."""
         self._ask("meter" if metered else "start")
 
     def stop(self) -> Traffic:
-        """What went through since then."""
+        """Stop counting, and return the traffic since `start`."""
         return Traffic.from_json(self._ask("stop"))
 
     def _ask(self, command: str) -> str:
@@ -82,17 +82,17 @@ class Proxy:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError("the proxy has ended; what it printed says why")
+            raise RuntimeError("the proxy has ended; its output says why")
         return line
 
 
 @dataclass(frozen=True, slots=True)
 class Emulator:
-    """Where libraries are measured.
+    """The servers that libraries are measured on.
 
     Attributes:
         server: MiniStack.
-        proxy: What shapes its network, and counts.
+        proxy: Shapes the network, and counts.
         table: A claim table.
         bucket: A bucket.
     """
@@ -103,33 +103,33 @@ class Emulator:
     bucket: str
 
     def make_queue(self, limit: int) -> str:
-        """Make a queue that accepts messages of `limit` bytes; its name."""
+        """Make a queue that accepts messages of `limit` bytes, and return its name."""
         url = self.server.make_queue(
             name="bench", MaximumMessageSize=str(limit), VisibilityTimeout="120"
         )
         return url.rpartition("/")[2]
 
     def empty_bucket(self) -> None:
-        """Remove what a library left there."""
+        """Remove the objects that a library left."""
         s3 = _s3(self.server)
         for page in s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket):
             for each in page.get("Contents", []):
                 s3.delete_object(Bucket=self.bucket, Key=each["Key"])
 
     def place(self, queue: str, network: NetworkName) -> Place:
-        """Where to send to, over a network."""
+        """Queue, table and bucket, as a network reaches them."""
         sqs = self.endpoints(network)["sqs"]
         return Place(queue_url=f"{sqs}/{ACCOUNT}/{queue}", table=self.table, bucket=self.bucket)
 
     def endpoints(self, network: NetworkName) -> Mapping[str, str]:
-        """Where each service is, over a network."""
+        """The address of each service on a network."""
         if network == "AWS-like":
             return self.proxy.urls
         assert self.server.endpoint_url is not None
         return dict.fromkeys(SERVICES, self.server.endpoint_url)
 
     def environment(self, network: NetworkName) -> dict[str, str]:
-        """The variables that tell a process where AWS is; nothing else of the caller's."""
+        """The variables that tell a process where AWS is, and no others."""
         return environment(self.endpoints(network))
 
 
@@ -149,7 +149,7 @@ def environment(endpoints: Mapping[str, str]) -> dict[str, str]:
 
 @contextmanager
 def run_emulator(folder: Path, *, shape: str = "AWS-like") -> Iterator[Emulator]:
-    """Start MiniStack and the proxy; they end with the block."""
+    """Start MiniStack and the proxy. They end with the block."""
     with run_ministack(folder) as url, Proxy(url, shape) as proxy:
         session = boto3.Session("test", "test", region_name=REGION)
         yield make_emulator(AwsServer("ministack", url, REGION, session), proxy)
@@ -158,7 +158,7 @@ def run_emulator(folder: Path, *, shape: str = "AWS-like") -> Iterator[Emulator]
 def make_emulator(server: AwsServer, proxy: Proxy) -> Emulator:
     """Make a table and a bucket on a server."""
     table = server.make_table_name()
-    # As `claimcheck table create` makes it, without the settings that it would read.
+    # As `claimcheck store create` makes it, but without reading settings.
     server.dynamodb().create_table(
         TableName=table,
         KeySchema=[{"AttributeName": KEY, "KeyType": "HASH"}],

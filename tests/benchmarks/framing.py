@@ -1,4 +1,4 @@
-"""HTTP/1.1 as far as a proxy has to understand it: where a message ends."""
+"""The part of HTTP/1.1 that a proxy needs: where a message ends."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _NO_BODY = {"204", "304"}
 
 @dataclass(frozen=True)
 class Head:
-    """The first line and the headers of a request or an answer, as they came.
+    """The first line and the headers of a request or an answer, unchanged.
 
     Attributes:
-        raw: All bytes, up to and with the blank line.
+        raw: All bytes, with the blank line at the end.
     """
 
     raw: bytes
@@ -27,7 +27,7 @@ class Head:
 
     @property
     def first_line(self) -> list[str]:
-        """Of a request: method, target, version. Of an answer: version, status, reason."""
+        """Method, target and version of a request; version, status and reason of an answer."""
         return self._lines[0].split(" ", 2)
 
     @cached_property
@@ -36,17 +36,17 @@ class Head:
         return {name.strip().lower(): value.strip() for name, _, value in pairs}
 
     def get(self, name: str) -> str:
-        """A header, by its name in lower case; empty if it is not there."""
+        """The value of a header, by its name in lower case; empty if there is none."""
         return self._headers.get(name, "")
 
     def without(self, name: str) -> bytes:
-        """The head without a header."""
+        """The head, but without one of its headers."""
         kept = [line for line in self._lines if line.partition(":")[0].strip().lower() != name]
         return "\r\n".join(kept).encode("latin-1") + BLANK_LINE
 
 
 async def read_head(reader: asyncio.StreamReader) -> Head | None:
-    """The next head; None where the other end is done."""
+    """The next head; None at the end of the connection."""
     try:
         return Head(await reader.readuntil(BLANK_LINE))
     except (asyncio.IncompleteReadError, ConnectionError):
@@ -54,12 +54,12 @@ async def read_head(reader: asyncio.StreamReader) -> Head | None:
 
 
 async def read_body(reader: asyncio.StreamReader, head: Head, *, may_have: bool = True) -> bytes:
-    """The body that follows a head, as it is on the wire (chunks keep their framing).
+    """The body that follows a head, as it is on the wire: chunks keep their framing.
 
     Args:
         reader: Where it comes from.
-        head: What announced it.
-        may_have: False for the answer to a HEAD request, which announces what does not come.
+        head: The head before it.
+        may_have: False for the answer to a HEAD request, which has no body whatever its head says.
     """
     if not may_have or head.first_line[1] in _NO_BODY:
         return b""

@@ -1,4 +1,4 @@
-"""What a run was made on and with."""
+"""The machine and the versions of a run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _VERSION = "from importlib.metadata import version; print(version({!r}))"
 
 
 def machine() -> str:
-    """The processor, how many cores there are, and the system."""
+    """The cores, the processor and the system."""
     model = platform.processor() or platform.machine()
     if _CPUINFO.exists() and (found := re.search(r"model name\s*: (.+)", _CPUINFO.read_text())):
         model = found[1]
@@ -24,7 +24,7 @@ def machine() -> str:
 
 
 def versions(libraries: Sequence[Library]) -> dict[str, str]:
-    """Python's version and that of each library, as its own environment has it."""
+    """The versions of Python and of each library, in the library's own environment."""
     return {
         "Python": platform.python_version(),
         **{each.distribution: _version(each) for each in libraries},

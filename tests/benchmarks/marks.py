@@ -1,4 +1,4 @@
-"""The marks: what is to be reached, and what was found. A mark that is missed is not moved."""
+"""The marks: the figures to reach, and the figures of a run. A missed mark is not moved."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Say = Callable[[str], None]
 
 _PYTHON = Path(sys.executable)
 _WHOLE = 100
-"""Milliseconds from which fractions say nothing."""
+"""From so many milliseconds on, fractions mean nothing."""
 
 _ROUND_TRIPS: tuple[tuple[str, PayloadName, int, float], ...] = (
     ("round trip 300 KB", "300 KB", NEW_QUEUE, 0.40),
@@ -31,8 +31,8 @@ _ROUND_TRIPS: tuple[tuple[str, PayloadName, int, float], ...] = (
     ("round trip 20 MB stored in DynamoDB", "20 MB", NEW_QUEUE, 1.0),
     ("round trip 1.5 MB that does not compress", "1.5 MB noise", NEW_QUEUE, 1.0),
 )
-"""Each against AWS's extended client on the AWS-like network, and at most so many times it. On a
-queue of 1 MiB, except where the message would fit that."""
+"""Payload, queue, and the most that claimcheck may take on the AWS-like network, as a multiple of
+AWS's extended client. The queue accepts 1 MiB, unless the compressed message would fit that."""
 
 
 def measure_marks(
@@ -42,14 +42,14 @@ def measure_marks(
     round_trips: Sequence[RoundTrips],
     say: Say,
 ) -> list[Mark]:
-    """The table of marks.
+    """Measure every mark.
 
     Args:
-        emulator: Where.
+        emulator: The servers.
         plan: How often.
         payloads: The messages.
-        round_trips: What was measured before, from which some marks follow.
-        say: Told what is measured next.
+        round_trips: Round trips that were measured before: some marks follow from them.
+        say: Is told what comes next.
     """
     small, large = payloads["2 KB"], payloads["20 MB"]
     marks: list[Mark] = []
@@ -217,7 +217,7 @@ def _import(pairs: int) -> Mark:
 
 
 def _environment(emulator: Emulator, network: NetworkName) -> dict[str, str]:
-    """A queue of its own for both sides of a mark, as claimcheck's settings have it."""
+    """The settings for a new queue, which both sides of a mark use."""
     place = emulator.place(emulator.make_queue(NEW_QUEUE), network)
     return {
         **emulator.environment(network),

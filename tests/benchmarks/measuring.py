@@ -1,4 +1,4 @@
-"""Wall time, CPU time and memory of this process; medians, and how far apart the runs are."""
+"""Time, CPU time and memory of this process, and the median and quartiles of several runs."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _FORGET_THE_PEAK = "5"
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What some work took of this process.
+    """What some work cost this process.
 
     Attributes:
         wall: Seconds.
-        cpu: Seconds of CPU, of all threads, in user and system mode.
+        cpu: Seconds of CPU of all threads, in user and system mode.
     """
 
     wall: float
@@ -31,7 +31,7 @@ class Cost:
 
 
 def cost_of(work: Callable[[], object]) -> Cost:
-    """Do it, and say what it took."""
+    """Do some work, and return its cost."""
     wall, cpu = time.perf_counter(), time.process_time()
     work()
     return Cost(time.perf_counter() - wall, time.process_time() - cpu)
@@ -39,10 +39,10 @@ def cost_of(work: Callable[[], object]) -> Cost:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Several runs of the same.
+    """Several runs of the same work.
 
     Attributes:
-        median: The one in the middle.
+        median: The value in the middle.
         low: The first quartile.
         high: The third quartile.
     """
@@ -53,7 +53,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """The spread of some values."""
+        """The spread of values."""
         if len(values) == 1:
             return cls(values[0], values[0], values[0])
         low, median, high = statistics.quantiles(values, n=4, method="inclusive")
@@ -61,25 +61,25 @@ class Spread:
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Spread:
-    """How many times theirs ours is: the medians' ratio, and the quartiles of the pairs' ratios."""
+    """Ours as a multiple of theirs: of the medians, with the quartiles of the pairs."""
     pairs = Spread.of([a / b for a, b in zip(ours, theirs, strict=True)])
     median = statistics.median(ours) / statistics.median(theirs)
     return Spread(median, min(pairs.low, median), max(pairs.high, median))
 
 
 def peak_bytes() -> int:
-    """The most memory that this process has had (since `forget_peak`, on Linux)."""
+    """The most memory that this process has had."""
     if _STATUS.exists():
-        # Not ru_maxrss, which a child inherits from whoever started it.
+        # Not ru_maxrss: a child inherits that from its parent.
         return _status("VmHWM")
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def extra_peak_bytes(work: Callable[[], object]) -> int:
-    """Do it, and say how much more memory the process had meanwhile than before. Linux only."""
+    """Do some work, and return how much more memory it needed at its peak. Linux only."""
     gc.collect()
-    # Free memory that malloc keeps would hide what the work takes.
+    # Otherwise the work could use free memory that malloc keeps, and nobody would see it.
     ctypes.CDLL(None).malloc_trim(0)
     _CLEAR_REFS.write_text(_FORGET_THE_PEAK)
     before = _status("VmRSS")

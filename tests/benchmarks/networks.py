@@ -1,17 +1,17 @@
-"""The networks that are measured on: bare loopback, and one shaped like AWS.
+"""The two networks: bare loopback, and one that is shaped like AWS.
 
-On loopback the emulator's own CPU decides, and nobody runs there. In front of it, for every library
-alike, a proxy (`proxy.py`) can make each answer take as long as AWS's would:
+On loopback the emulator's CPU time decides, and nobody runs in production there. So a proxy
+(`proxy.py`) stands in front of the emulator and makes each answer take as long as that of AWS:
 
-    the answer begins   when the request has come over the link, plus the service's latency, plus
-                        what the service takes for each byte of the larger body; or, where the
-                        emulator is not done by then, when it is
-    a byte arrives      when all bytes before it, of every connection, have come over the link
+    the answer begins   after the request has crossed the link, the service's latency has passed,
+                        and its time for each byte of the larger body; or later, if the emulator
+                        is not done by then
+    a byte arrives      after all bytes before it, of every connection, have crossed the link
 
-So the emulator's own time passes inside the modelled latency and not on top of it. Where it takes
-longer than the model allows, the figure is too high: how often and by how much is reported.
+So the emulator's own time is part of the modelled latency, not added to it. If the emulator takes
+longer, the figure is too high; the report says how often, and by how much.
 
-There is no TLS, on either network and for any library.
+No library uses TLS, on either network.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ NETWORKS: tuple[NetworkName, ...] = get_args(NetworkName)
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """How long a service takes.
+    """The time that a service takes.
 
     Attributes:
-        seconds: From the request's last byte to the answer's first.
-        seconds_per_byte: More for each byte of the larger body.
+        seconds: From the last byte of the request to the first byte of the answer.
+        seconds_per_byte: Added for each byte of the larger body.
     """
 
     seconds: float = 0.0
@@ -42,31 +42,31 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A network's shape.
+    """The shape of a network.
 
     Attributes:
-        latencies: By service; none where it is not named.
-        bytes_per_second: What the link carries in each direction, for all connections together.
+        latencies: By service; a service that is not named has none.
+        bytes_per_second: What the link carries in each direction, all connections together.
     """
 
     latencies: Mapping[str, Latency] = field(default_factory=dict)
     bytes_per_second: float = float("inf")
 
     def latency(self, service: str, size: int) -> float:
-        """Seconds that a service takes for a request or an answer of `size` bytes."""
+        """Seconds that a service takes, if the larger body has `size` bytes."""
         latency = self.latencies.get(service, Latency())
         return latency.seconds + latency.seconds_per_byte * size
 
 
 class Link:
-    """One direction of a network: carries so many bytes a second, for all connections."""
+    """One direction of a network, for all connections."""
 
     def __init__(self, bytes_per_second: float) -> None:
         self._bytes_per_second = bytes_per_second
         self._free_at = 0.0
 
     def carry(self, size: int, now: float) -> float:
-        """When the last of `size` bytes, handed over now, has arrived."""
+        """When the last of `size` bytes arrives that are sent now."""
         self._free_at = max(now, self._free_at) + size / self._bytes_per_second
         return self._free_at
 
@@ -81,6 +81,6 @@ AWS_LIKE = Shape(
 )
 
 UNSHAPED = Shape()
-"""For counting alone."""
+"""Only counts."""
 
 SHAPES: Mapping[str, Shape] = {"AWS-like": AWS_LIKE, "unshaped": UNSHAPED}

@@ -1,7 +1,7 @@
 """The payloads: real JSON of given sizes, and bytes that do not compress.
 
-The JSON is that of botocore's API models, operation by operation and shape by shape, one service
-after the other, as much as a size takes. So no piece repeats, and it compresses as its kind does.
+The JSON comes from botocore's API models: operations and shapes, one service after the other, until
+the size is reached. No piece repeats, so it compresses as real JSON does.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ JSON_SIZES: Mapping[PayloadName, int] = {
 """Bytes of the message as compact JSON."""
 
 NOISE_BYTES = 1_500_000
-"""Random bytes, which JSON has to carry as base64: compressing gets back what that adds."""
+"""Random bytes. JSON carries them as base64, and compression only undoes that."""
 
 TYPE: Literal["bench:message"] = "bench:message"
 
@@ -42,12 +42,12 @@ _SEED = 7
 
 @dataclass(frozen=True, slots=True)
 class PayloadFile:
-    """A message, for processes to read.
+    """A message in a file.
 
     Attributes:
         name: Which payload it has.
-        path: Where it is, as JSON.
-        size: Bytes of it as compact JSON.
+        path: The file, JSON.
+        size: Its bytes as compact JSON.
     """
 
     name: PayloadName
@@ -56,7 +56,7 @@ class PayloadFile:
 
 
 def write_payload(name: PayloadName, folder: Path) -> PayloadFile:
-    """Write a message with this payload."""
+    """Write a message with a payload into a folder."""
     text = encode({"type": TYPE, "payload": _make(name)})
     path = folder / f"{name}.json"
     path.write_text(text)
@@ -77,7 +77,7 @@ def _make(name: PayloadName) -> dict[str, Any]:
 
 
 def _fill(room: int) -> Iterator[Mapping[str, Any]]:
-    """Pieces of the models up to so many bytes; what is too large for the rest is left out."""
+    """Pieces of the models, up to so many bytes. One that is too large for the rest is skipped."""
     for piece in _pieces():
         size = len(encode(piece)) + 1  # and a comma
         if size <= room:

@@ -1,9 +1,9 @@
-"""A library in a process of its own, which sends and receives one message as often as it is told.
+"""A library in a process of its own, which sends and receives a message as often as it is told.
 
     python -m tests.benchmarks.peer_process '{"peer": "boto3", "message": "2 KB.json", ...}'
 
-For each line on its standard input it does a round (send, receive, be done with it) and prints what
-that took. When the input ends it prints the most memory that it has had, and ends.
+For each line of its standard input it sends the message, receives and deletes it, and prints the
+costs. When the input ends, it prints the most memory that it had, and ends.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How much a run measures: the full form, and the quick one."""
+"""What a full run and a quick run measure."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from tests.benchmarks.payloads import PAYLOADS, PayloadName
 from tests.benchmarks.peers import LIBRARIES, PeerName
 
 NEW_QUEUE = 1_048_576
-"""What SQS queues accept since August 2025."""
+"""Bytes that SQS queues accept since August 2025."""
 
 OLD_QUEUE = 262_144
-"""What older ones accept."""
+"""Bytes that older queues accept."""
 
 QUEUES = (NEW_QUEUE, OLD_QUEUE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What is measured, and how often.
+    """What to measure, and how often.
 
     Attributes:
-        libraries: Which.
-        rounds: Rounds of each payload; payloads that are not named are left out.
-        groups: The queues and networks on which each payload is sent.
+        libraries: Which libraries.
+        rounds: Rounds of each payload. A payload that is not named is left out.
+        groups: The queues and networks for each payload.
         small_sends: Pairs of sends for the mark on small messages, by network.
         layer_sends: Pairs of sends with no network.
         imports: Pairs of imports.
         memory_runs: Processes that seal and open.
         batch_messages: Messages sent in batches, each way.
-        batch_pairs: How often each way.
-        worker_messages: Messages that a worker handles.
-        worker_pairs: How often, with each.
+        batch_pairs: How often, each way.
+        worker_messages: Messages for a worker to handle.
+        worker_pairs: How often, each library.
     """
 
     libraries: tuple[PeerName, ...]

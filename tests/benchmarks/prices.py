@@ -10,9 +10,23 @@ import math
 from dataclasses import dataclass, fields
 from typing import Self
 
-from claimcheck.audit.cost import READ_UNIT_BYTES, SQS_UNIT_BYTES, WRITE_UNIT_BYTES, Prices
+from claimcheck.audit.cost import (
+    READ_UNIT_BYTES,
+    SQS_UNIT_BYTES,
+    WRITE_UNIT_BYTES,
+    Prices,
+    units_of,
+)
+from claimcheck.core.life import Purge
 
-__all__ = ["READ_UNIT_BYTES", "SQS_UNIT_BYTES", "WRITE_UNIT_BYTES", "Units", "dollars_per_million"]
+__all__ = [
+    "READ_UNIT_BYTES",
+    "SQS_UNIT_BYTES",
+    "WRITE_UNIT_BYTES",
+    "Units",
+    "dollars_per_million",
+    "estimated",
+]
 
 _PRICES = Prices()
 
@@ -39,7 +53,7 @@ class Units:
     s3_reads: float = 0
 
     def __add__(self, other: Units) -> Self:
-        """The sum of both."""
+        """The sums of both."""
         return type(self)(
             **{
                 each.name: getattr(self, each.name) + getattr(other, each.name)
@@ -62,4 +76,22 @@ def dollars_per_million(units: Units) -> float:
     return math.fsum(
         getattr(units, each.name) * getattr(DOLLARS_PER_MILLION, each.name)
         for each in fields(units)
+    )
+
+
+def estimated(sent_size: int, stored_size: int = 0, *, purge: Purge = "after") -> Units:
+    """What the size audit says that AWS bills for a message.
+
+    Args:
+        sent_size: Bytes on the queue.
+        stored_size: Bytes in DynamoDB.
+        purge: When its contents are removed.
+    """
+    units = units_of(sent_size, stored_size=stored_size, purge=purge)
+    return Units(
+        sqs_requests=units.sqs_requests,
+        writes=units.write_units,
+        reads=units.read_units,
+        s3_writes=units.s3_puts,
+        s3_reads=units.s3_gets,
     )

@@ -1,16 +1,16 @@
-"""The proxy before the emulator: shapes the network, counts calls and bytes, and meters units.
+"""The proxy in front of the emulator: shapes the network, counts calls and bytes, meters units.
 
-Polls that find nothing are not counted: how often a consumer asks an empty queue is not the price
-of a message.
+It does not count polls that find nothing: how often a consumer asks an empty queue is not part of
+the price of a message.
 
-A process of its own, so that it takes nothing from the client that is measured:
+It is a process of its own, so it takes no CPU time from the client:
 
     python -m tests.benchmarks.proxy 127.0.0.1:4566 AWS-like
 
-It prints the port of each service as a line of JSON, takes commands as lines (`start`, `meter` or
-`stop`), answers each with one line, and ends with its standard input. `start` and `meter` begin to
-count anew; `meter` also reads what the bodies say, which takes time that a measured run must not
-pay for. `stop` answers with the traffic since then, as `Traffic` has it.
+It prints the port of each service as a line of JSON. Each line of its standard input is a command,
+and gets a line as its answer; the end of the input ends the proxy. `start` counts from zero, and so
+does `meter`, which also reads the bodies: that takes time, so a timed run must not use it. `stop`
+answers with the `Traffic`.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ from tests.benchmarks.networks import SERVICES, SHAPES, Link, ServiceName, Shape
 from tests.benchmarks.traffic import Traffic
 
 CHUNK_BYTES = 128_000
-"""What one connection sends before another has its turn on the link: 2 ms at 70 MB/s."""
+"""A connection sends so many, then the next has its turn: 2 ms at 70 MB/s."""
 
 BUFFER_BYTES = 1_000_000
-"""What is read ahead on one connection."""
+"""Bytes that are read ahead on a connection."""
 
 MOST_WITHOUT_MESSAGES = 100
-"""Bytes up to which an answer is looked into for messages."""
+"""Only an answer of at most so many bytes may have no messages."""
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """A request that has come.
+    """A request.
 
     Attributes:
-        service: Whose it is.
+        service: The service that it goes to.
         head: Its head.
         body: Its body.
-        began: When its head had come.
+        began: When its head was there.
     """
 
     service: ServiceName
@@ -61,7 +61,7 @@ class _Request:
 
     @property
     def operation(self) -> str:
-        """SQS's or DynamoDB's name for it; for S3 the HTTP method."""
+        """The name that SQS or DynamoDB has for it; the HTTP method for S3."""
         return self.head.get("x-amz-target").rpartition(".")[2] or self.method
 
     @property
@@ -71,7 +71,7 @@ class _Request:
 
 
 class _Upstream:
-    """A connection to the emulator, made again when the emulator has closed it."""
+    """A connection to the emulator. It is opened again after the emulator has closed it."""
 
     def __init__(self, host: str, port: int) -> None:
         self._address = (host, port)
@@ -100,7 +100,7 @@ class _Upstream:
 
 
 class ShapingProxy:
-    """Listens on one port for each service, since all that tells them apart is where they go."""
+    """Listens on a port for each service: requests do not say which service they are for."""
 
     def __init__(self, host: str, port: int, shape: Shape) -> None:
         self._server = (host, port)
@@ -111,7 +111,7 @@ class ShapingProxy:
         self._traffic = Traffic()
 
     async def listen(self) -> dict[str, int]:
-        """Start to listen; the port of each service."""
+        """Start to listen, and return the port of each service."""
         ports: dict[str, int] = {}
         for service in SERVICES:
             server = await asyncio.start_server(
@@ -124,12 +124,12 @@ class ShapingProxy:
         return ports
 
     def start(self, *, metered: bool) -> None:
-        """Count anew."""
+        """Count from zero."""
         self._traffic = Traffic()
         self._meter = Meter() if metered else None
 
     def stop(self) -> Traffic:
-        """What went through since then."""
+        """The traffic since `start`."""
         if self._meter is not None:
             self._traffic.units = self._meter.units
             self._meter = None
@@ -147,7 +147,7 @@ class ShapingProxy:
                 request = _Request(service, head, await read_body(reader, head), began)
                 await self._exchange(request, upstream, writer)
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass  # the client, the emulator or whoever measures has gone: so do the others
+            pass  # the client, the emulator or the measuring process has gone
         finally:
             upstream.close()
             writer.close()
@@ -186,7 +186,7 @@ class ShapingProxy:
 
 
 def _found_nothing(request: _Request, content: bytes) -> bool:
-    """Whether it is a poll of an empty queue: they come as often as a consumer likes."""
+    """Whether it is a poll of an empty queue."""
     if request.operation != "ReceiveMessage" or len(content) > MOST_WITHOUT_MESSAGES:
         return False
     return not json.loads(content).get("Messages")
@@ -222,7 +222,7 @@ async def _main(address: str, shape: Shape) -> None:
 
 
 def _precise_loop() -> asyncio.AbstractEventLoop:
-    """One that wakes in time: epoll, asyncio's own choice, sleeps whole milliseconds."""
+    """An event loop that wakes in time: epoll, asyncio's default, sleeps whole milliseconds."""
     return asyncio.SelectorEventLoop(selectors.SelectSelector())
 
 

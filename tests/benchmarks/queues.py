@@ -1,4 +1,4 @@
-"""Filling a queue before it is emptied."""
+"""Fills a queue for a worker."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _BATCH = 10
 
 
 def fill(emulator: Emulator, queue: str, message: PayloadFile, count: int) -> None:
-    """Put a message on a queue so often, past the proxy."""
+    """Put a message on a queue `count` times, not through the proxy."""
     sqs = emulator.server.sqs()
     url = emulator.place(queue, "loopback").queue_url
     body = message.path.read_text()

@@ -1,4 +1,4 @@
-"""The tables of a run, in words that a terminal and a web page can show."""
+"""The tables of a run, for a terminal and for a web page."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def report(results: Results) -> str:
 
 
 def write_into(page: Path, results: Results, chart: str) -> None:
-    """Put the tables and the chart into a page, between its two markers."""
+    """Write the tables and the chart into a page, between its two markers."""
     text = page.read_text()
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
@@ -35,7 +35,7 @@ def write_into(page: Path, results: Results, chart: str) -> None:
 
 
 def marks_table(marks: Sequence[Mark]) -> str:
-    """Each mark, what was found, and whether it is met."""
+    """Each mark, its figure, and whether it is met."""
     return table(
         ["work", "mark", ">measured", ">quartiles", "", "behind it"],
         [
@@ -58,8 +58,8 @@ def _about(results: Results) -> str:
     skipped = "".join(f" {why}" for why in results.skipped)
     return (
         f"{kind}Measured on {results.date[:10]}, in {results.seconds / 60:.0f} minutes, on "
-        f"{results.machine}, with {versions}. Before it began, {results.load:.1f} processes of "
-        f"others wanted a core.{skipped}"
+        f"{results.machine}, with {versions}. The load of the machine was {results.load:.1f} "
+        f"before.{skipped}"
     )
 
 
@@ -79,7 +79,7 @@ def _round_trips(results: Results) -> Iterator[str]:
 
 
 def round_trips_table(network: NetworkName, group: Sequence[RoundTrips]) -> str:
-    """What each library took for each payload."""
+    """The round trips of each library and payload."""
     counted = network == "AWS-like"
     head = ["payload", "library", ">wall, ms", ">quartiles", ">CPU, ms", ">peak, MB"]
     if counted:
@@ -124,13 +124,13 @@ def _units(trips: RoundTrips) -> str:
 
 
 def _lateness(group: Sequence[RoundTrips]) -> str:
-    """How often the emulator was slower than the model: there the figures are too high."""
+    """How often the emulator was slower than the model, so that a figure is too high."""
     calls = sum(each.call_count for each in group)
     late = sum(each.late_calls for each in group)
     worst = max(group, key=lambda each: each.late_seconds / len(each.wall))
     each_round = worst.late_seconds / len(worst.wall)
     return (
-        f"MiniStack answered {late:,} of {calls:,} calls later than the model has them. Most in a "
-        f"round: {each_round * 1e3:.1f} ms over all its calls, {worst.payload} with "
-        f"{library(worst.library).title}. Dollars are those of {REGION}, as of {AS_OF}."
+        f"MiniStack answered {late:,} of {calls:,} calls later than the model does. The latest "
+        f"rounds were {worst.payload} with {library(worst.library).title}: "
+        f"{each_round * 1e3:.1f} ms over all calls. Dollars are those of {REGION}, as of {AS_OF}."
     )

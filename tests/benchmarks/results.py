@@ -1,4 +1,4 @@
-"""What a run found, and how it is kept: one JSON file, which a later run can be compared with."""
+"""The results of a run, in one JSON file, so that a later run can be compared with it."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from tests.benchmarks.traffic import Traffic
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundTrips:
-    """A message sent, received and done with, several times, by one library.
+    """A message that one library sent, received and deleted several times.
 
     Attributes:
-        library: Which.
-        payload: What was in the message.
+        library: Which library.
+        payload: The payload of the message.
         queue_limit: Bytes that the queue accepts.
-        network: Over which network.
+        network: The network.
         wall: Seconds of each round.
         cpu: Seconds of CPU of each round.
         peak: The most memory that the process had (bytes).
-        once: The traffic of one round, with what AWS bills for it; nothing on loopback.
-        late_calls: Of all rounds, the calls that the emulator answered later than the model has it.
-        late_seconds: By how much, in all.
+        once: The traffic of one round, with the units that AWS bills; empty on loopback.
+        late_calls: Calls of all rounds that the emulator answered later than the model does.
+        late_seconds: How much later, in all.
         call_count: Calls of all rounds.
     """
 
@@ -47,21 +47,21 @@ class RoundTrips:
 
     @property
     def dollars_per_million(self) -> float:
-        """What AWS bills for a million such messages."""
+        """The price of a million such messages."""
         return dollars_per_million(self.once.units)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """One line of the table of marks.
+    """A line in the table of marks.
 
     Attributes:
         work: What was measured.
-        limit: The figure that is to be reached.
-        at_most: Whether it is an upper limit; else a lower one.
-        unit: What follows the figures.
-        measured: What was found.
-        detail: The figures behind it.
+        limit: The figure to reach.
+        at_most: Whether it is an upper limit.
+        unit: The unit of the figures.
+        measured: The figure of the run.
+        detail: The figures that it follows from.
     """
 
     work: str
@@ -83,15 +83,15 @@ class Results:
     """A run.
 
     Attributes:
-        date: When, as ISO 8601.
-        machine: On what.
-        versions: Of what, by distribution.
-        load: Processes that wanted a core, before it began (the load average of a minute).
-        quick: Whether it was the short form.
-        skipped: What was left out, and why.
+        date: When it was, in ISO 8601.
+        machine: The machine.
+        versions: The version of each distribution.
+        load: The load average of the minute before: how many processes wanted a core.
+        quick: Whether it was the quick form.
+        skipped: The libraries that were left out, and why.
         seconds: How long it took.
         marks: The table of marks.
-        round_trips: What each library took for each payload.
+        round_trips: The round trips of each library and payload.
     """
 
     date: str
@@ -105,7 +105,7 @@ class Results:
     round_trips: list[RoundTrips]
 
     def write(self, path: Path) -> None:
-        """Keep it, each mark and each library's rounds on a line."""
+        """Write it to a file, a line for each mark and each library's rounds."""
         facts = _ADAPTER.dump_python(self, mode="json")
         lists = {name: facts.pop(name) for name in ("marks", "round_trips")}
         entries = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in facts.items()]
@@ -116,7 +116,7 @@ class Results:
 
     @staticmethod
     def read(path: Path) -> Results:
-        """One that was kept."""
+        """Read it from a file."""
         return _ADAPTER.validate_json(path.read_bytes())
 
 

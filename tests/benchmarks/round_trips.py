@@ -1,4 +1,4 @@
-"""Rounds of all libraries, in turn: each in a fresh process per payload, A B C A B C."""
+"""Rounds of all libraries in turn (A B C A B C), each in a fresh process for each payload."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tests.benchmarks.traffic import Traffic
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """What all libraries do in turn.
+    """What the libraries do in turn.
 
     Attributes:
         payload: The message.
         queue_limit: Bytes that the queue accepts.
-        network: Over which network.
+        network: The network.
     """
 
     payload: PayloadFile
@@ -32,7 +32,7 @@ class Group:
 
 @dataclass(slots=True)
 class _Runner:
-    """A library at work, and what its rounds have taken so far."""
+    """A library at work, and the costs of its rounds so far."""
 
     library: Library
     child: Child
@@ -47,14 +47,14 @@ class _Runner:
 def measure(
     emulator: Emulator, libraries: Sequence[Library], group: Group, *, rounds: int
 ) -> list[RoundTrips]:
-    """Send, receive and be done with a message so often, with each library that can.
+    """Send, receive and delete a message several times, with each library that can.
 
     Args:
-        emulator: Where.
-        libraries: With what.
-        group: What is sent, and where to.
-        rounds: How often, after two rounds that do not count: the first makes connections, the
-            second is metered.
+        emulator: The servers.
+        libraries: The libraries.
+        group: The message, the queue and the network.
+        rounds: How often, after two rounds that do not count: the first connects, the second is
+            metered.
     """
     with ExitStack() as stack:
         runners = list(_start(emulator, libraries, group, stack))

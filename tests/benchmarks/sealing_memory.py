@@ -1,7 +1,7 @@
-"""How much memory sealing and opening a large body take, beside the body and the result.
+"""The memory that sealing and opening a large body need, beside the body and the result.
 
-A fresh process with claims in DynamoDB. Before it is measured it has sealed and opened a small
-claim, so that what is loaded on first use does not count.
+A fresh process with claims in DynamoDB. It first seals and opens a small claim, so that the modules
+of the store do not count.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _SMALL = json.dumps({"type": "bench:small", "payload": os.urandom(3_000).hex()})
 
 
 def main() -> None:
-    """Seal and open, and print the extra bytes of each and the size of the body."""
+    """Seal and open, and print the extra bytes of both and the size of the body."""
     task = json.loads(sys.argv[1])
     store = open_store(f"dynamodb://{task['table']}", region=os.environ["AWS_REGION"])
     claim_check = ClaimCheck(store, threshold=1_000, inline_limit=1_500)
-    claim_check.open(claim_check.seal(_SMALL).body.decode()).purge()
+    claim_check.open(claim_check.seal(_SMALL).body.decode()).complete()
 
-    # As it goes on a queue: compact, and what is not ASCII as it is.
+    # As it travels: compact, and with no escapes but those that JSON needs.
     message = json.loads(Path(task["message"]).read_text())
     body = json.dumps(message, separators=(",", ":"), ensure_ascii=False).encode()
     del message
@@ -37,7 +37,7 @@ def main() -> None:
     result = sys.getsizeof(opened[0].body)
     if opened[0].body.encode() != body:
         raise AssertionError("what was opened is not what was sealed")
-    opened[0].purge()
+    opened[0].complete()
     store.close()
     print(json.dumps({"seal": to_seal, "open": to_open - result, "body": len(body)}), flush=True)
 

@@ -1,7 +1,7 @@
-"""Sending small messages: claimcheck with a pydantic model, against `json.dumps` and boto3.
+"""Sends small messages: claimcheck with a pydantic model, against `json.dumps` and boto3.
 
-A process of its own, both in turn, call by call; each prints its calls' costs, the median of each
-block, so that what the machine does beside is in both.
+A process of its own. Both take turns, call by call, so that other work of the machine is in both.
+It prints the median cost of each block of calls.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class SmallMessage(Message[Parts]):
 
 
 def main() -> None:
-    """Send, and print what it took."""
+    """Send, and print the costs."""
     task = json.loads(sys.argv[1])
     content = json.loads(Path(task["message"]).read_text())
     model = SmallMessage.model_validate(content)
@@ -72,7 +72,7 @@ def main() -> None:
 def in_turn(
     ours: Callable[[], object], theirs: Callable[[], object], *, calls: int
 ) -> tuple[list[Cost], list[Cost]]:
-    """Call one, then the other, so many times; of each, the median cost in each block."""
+    """Call both in turn, so many times each; the median cost of each in each block."""
     for _ in range(WARM_UP):
         ours()
         theirs()

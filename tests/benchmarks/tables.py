@@ -1,4 +1,4 @@
-"""Markdown tables that can be read as they are."""
+"""Markdown tables that are readable as text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown; columns whose head starts with ">" are set to the right."""
+    """A Markdown table. A column whose head starts with ">" is aligned to the right."""
     names = [name.removeprefix(">") for name in head]
     lines = [names, *rows]
     widths = [max(len(line[at]) for line in lines) for at in range(len(names))]

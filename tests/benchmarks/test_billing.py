@@ -1,4 +1,4 @@
-"""What AWS bills: its own examples, and what is easily counted wrong."""
+"""What AWS bills: its own examples, and easy mistakes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def metered(*calls: Call) -> Units:
 
 
 @pytest.mark.parametrize(("size", "requests"), [(1, 1), (65_536, 1), (65_537, 2), (262_144, 4)])
-def test_each_64_kb_sent_or_received_are_a_request(size: int, requests: int) -> None:
+def test_each_64_kb_that_is_sent_or_received_is_a_request(size: int, requests: int) -> None:
     body = "x" * size
 
     assert metered(("sqs", "SendMessage", {"MessageBody": body}, {})).sqs_requests == requests
@@ -40,7 +40,7 @@ def test_each_64_kb_sent_or_received_are_a_request(size: int, requests: int) -> 
     assert metered(("sqs", "DeleteMessage", {"ReceiptHandle": body}, {})).sqs_requests == 1
 
 
-def test_a_batch_is_billed_by_what_is_in_it_together() -> None:
+def test_a_batch_is_billed_by_the_sum_of_its_messages() -> None:
     entries = [{"MessageBody": "x" * 20_000}] * 10
 
     assert metered(("sqs", "SendMessageBatch", {"Entries": entries}, {})).sqs_requests == 4
@@ -71,7 +71,7 @@ def test_an_eventually_consistent_read_costs_half() -> None:
     assert metered(written, ("dynamodb", "GetItem", consistent, {})).reads == 96
 
 
-def test_a_batch_of_dynamodb_costs_what_its_entries_would_alone() -> None:
+def test_a_batch_of_dynamodb_costs_as_much_as_its_entries_alone() -> None:
     puts = {"RequestItems": {"t": [{"PutRequest": {"Item": part(2_000)}}]}}
     gets = {"RequestItems": {"t": {"Keys": [KEY], "ConsistentRead": True}}}
     deletes = {"RequestItems": {"t": [{"DeleteRequest": {"Key": KEY}}]}}
@@ -91,12 +91,12 @@ def test_deleting_an_object_is_free() -> None:
     assert metered(*calls) == Units(s3_writes=1, s3_reads=1)
 
 
-def test_what_is_not_known_is_an_error() -> None:
+def test_an_unknown_operation_is_refused() -> None:
     with pytest.raises(ValueError, match="TransactWriteItems"):
         metered(("dynamodb", "TransactWriteItems", {"TableName": "t"}, {}))
 
 
-def test_an_item_is_as_large_as_its_names_and_values() -> None:
+def test_the_size_of_an_item_is_that_of_its_names_and_values() -> None:
     # Names 2 + 4 + 10, values 7 + 100 + 6.
     item = {**part(100), "expires_at": {"N": "1796745600"}}
 

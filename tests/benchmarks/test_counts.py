@@ -1,4 +1,4 @@
-"""What a message costs, wherever it is measured: calls, bytes, and units that AWS bills."""
+"""What a message costs on any machine: calls, bytes, and the units that AWS bills."""
 
 from __future__ import annotations
 
@@ -10,8 +10,17 @@ from typing import Any
 
 import pytest
 
-from claimcheck import ClaimCheck, ClaimCheckMiddleware, EnqueueResult, unwrap_claim_check
-from claimcheck.stores.base import PART_BYTES
+from claimcheck import (
+    ClaimAlreadyProcessed,
+    ClaimCheck,
+    ClaimCheckMiddleware,
+    ClaimInProgress,
+    EnqueueResult,
+    Purge,
+    Sealed,
+    unwrap_record,
+)
+from claimcheck.stores.base import PART_BYTES, Lease
 from claimcheck.stores.dynamodb import DynamoDBClaimStore
 from letsgo_queue import Client
 from letsgo_queue.transports.sqs import SqsTransport
@@ -20,16 +29,16 @@ from tests.benchmarks.emulator import Emulator, Proxy, make_emulator
 from tests.benchmarks.payloads import PAYLOADS, PayloadFile, PayloadName, encode, write_payload
 from tests.benchmarks.peers.base import Message
 from tests.benchmarks.plan import NEW_QUEUE, OLD_QUEUE
-from tests.benchmarks.prices import READ_UNIT_BYTES, WRITE_UNIT_BYTES, Units, dollars_per_million
+from tests.benchmarks.prices import WRITE_UNIT_BYTES, Units, dollars_per_million, estimated
 from tests.benchmarks.traffic import Traffic
 from tests.support.servers import AwsServer
 
 ONE_MESSAGE = {"sqs SendMessage": 1, "sqs ReceiveMessage": 1, "sqs DeleteMessage": 1}
 
 OVERHEAD = 1_500
-"""Bytes of heads, names and keys in one call, at most."""
+"""The most bytes of heads, names and keys in a call."""
 
-RETURNED = "what the handler got is what was sent"
+RETURNED = "the handler got the message that was sent"
 
 
 @pytest.fixture(scope="module")
@@ -56,28 +65,32 @@ class _Ends:
     emulator: Emulator
     queue_limit: int
     transport: SqsTransport = field(init=False)
-    client: Client = field(init=False)
+    client: Client[EnqueueResult] = field(init=False)
     claim_check: ClaimCheck = field(init=False)
 
     def __post_init__(self) -> None:
         place = self.emulator.place(self.emulator.make_queue(self.queue_limit), "AWS-like")
         self.transport = SqsTransport(place.queue_url)
-        self.claim_check = ClaimCheck(
-            DynamoDBClaimStore(
-                place.table,
-                region=self.emulator.server.region,
-                endpoint_url=self.emulator.proxy.urls["dynamodb"],
-            )
-        )
+        self.claim_check = ClaimCheck(self.open_store())
         self.client = Client(self.transport, middleware=[ClaimCheckMiddleware(self.claim_check)])
-        # Asked for once for each queue, and not for each message.
+        # Asked once for each queue, not for each message.
         self.transport.max_message_bytes()
 
-    def round(self, payload: PayloadFile) -> tuple[EnqueueResult, str, Traffic]:
-        """Send, receive and be done with a message: the result, what was on the queue, traffic."""
+    def open_store(self) -> DynamoDBClaimStore:
+        """A store that has not heard from its table."""
+        return DynamoDBClaimStore(
+            self.emulator.table,
+            region=self.emulator.server.region,
+            endpoint_url=self.emulator.proxy.urls["dynamodb"],
+        )
+
+    def round(
+        self, payload: PayloadFile, *, purge: Purge = "after", once: bool = False
+    ) -> tuple[EnqueueResult, str, Traffic]:
+        """Send, receive and delete a message; the result, the body on the queue, the traffic."""
         message: Message = json.loads(payload.path.read_text())
 
-        @unwrap_claim_check(claim_check=self.claim_check)
+        @unwrap_record(claim_check=self.claim_check, purge=purge, once=once)
         def on_record(record: Mapping[str, Any]) -> str:
             assert json.loads(record["body"]) == message, RETURNED
             return RETURNED
@@ -87,9 +100,7 @@ class _Ends:
         [received] = self.transport.receive(max_messages=10, wait_seconds=1, visibility_timeout=30)
         assert on_record({"messageId": received.message_id, "body": received.body}) == RETURNED
         self.transport.delete(received)
-        traffic = self.emulator.proxy.stop()
-        assert isinstance(result, EnqueueResult)
-        return result, received.body, traffic
+        return result, received.body, self.emulator.proxy.stop()
 
     def close(self) -> None:
         self.claim_check.store.close()
@@ -110,18 +121,18 @@ def old_queue(emulator: Emulator) -> Iterator[_Ends]:
     ends.close()
 
 
-def test_a_small_message_costs_what_it_would_without_claimcheck(
+def test_a_small_message_costs_nothing_more(
     new_queue: _Ends, payloads: Mapping[PayloadName, PayloadFile]
 ) -> None:
     _, on_queue, traffic = new_queue.round(payloads["2 KB"])
 
     assert traffic.calls == ONE_MESSAGE
     assert on_queue == payloads["2 KB"].path.read_text()
-    assert traffic.units == Units(sqs_requests=3)
+    assert traffic.units == Units(sqs_requests=3) == estimated(len(on_queue))
 
 
 @pytest.mark.parametrize(("name", "sqs_requests"), [("300 KB", 3), ("1 MB", 7)])
-def test_a_message_that_compresses_makes_no_more_calls_and_is_billed_by_its_smaller_size(
+def test_a_compressed_message_needs_no_more_calls_and_is_billed_by_its_smaller_size(
     old_queue: _Ends,
     payloads: Mapping[PayloadName, PayloadFile],
     name: PayloadName,
@@ -131,7 +142,7 @@ def test_a_message_that_compresses_makes_no_more_calls_and_is_billed_by_its_smal
 
     assert result.route == "compressed"
     assert traffic.calls == ONE_MESSAGE
-    assert traffic.units == Units(sqs_requests=sqs_requests)
+    assert traffic.units == Units(sqs_requests=sqs_requests) == estimated(result.sent_size)
     assert len(on_queue) == result.sent_size < payloads[name].size / 5
     assert traffic.wire_bytes < 2 * result.sent_size + 2 * len(traffic.calls) * OVERHEAD
 
@@ -141,54 +152,143 @@ def test_300_kb_cost_a_fifth_of_what_the_extended_client_is_billed(
 ) -> None:
     _, _, traffic = new_queue.round(payloads["300 KB"])
 
-    # A pointer sent, received and deleted; an object put and got, and deleted for nothing.
+    # It sends, receives and deletes a pointer; it puts and gets an object, and deletes it for free.
     extended_client = Units(sqs_requests=3, s3_writes=1, s3_reads=1)
     assert dollars_per_million(traffic.units) < 0.2 * dollars_per_million(extended_client)
 
 
 @pytest.mark.parametrize("name", ["5 MB", "1.5 MB noise"])
-def test_a_stored_message_is_written_read_and_removed_once(
+def test_a_stored_message_is_written_read_and_removed_once_and_its_record_written_twice(
     old_queue: _Ends, payloads: Mapping[PayloadName, PayloadFile], name: PayloadName
 ) -> None:
     result, _, traffic = old_queue.round(payloads[name])
 
     assert result.route == "stored"
-    sizes = _part_sizes(result.stored_size)
+    parts = _part_count(result)
     assert traffic.calls == ONE_MESSAGE | {
-        "dynamodb PutItem": len(sizes) + 1,
-        "dynamodb UpdateItem": 1,
-        "dynamodb GetItem": len(sizes),
-        "dynamodb DeleteItem": len(sizes) + 1,
+        "dynamodb PutItem": parts,
+        "dynamodb UpdateItem": 2,
+        "dynamodb GetItem": parts,
+        "dynamodb DeleteItem": parts,
     }
-    # Parts are written, and removed at the same price; the head is written, taken and removed.
-    writes = 2 * sum(math.ceil(size / WRITE_UNIT_BYTES) for size in sizes) + 3
-    # Parts never change, so the read at half the price will do.
-    reads = sum(math.ceil(size / READ_UNIT_BYTES) for size in sizes) / 2
-    assert traffic.units == Units(sqs_requests=3, writes=writes, reads=reads)
+    assert traffic.units == estimated(result.sent_size, result.stored_size)
+    # Contents are billed for each KB, to write them and to remove them, and little else is billed.
+    kilobytes = math.ceil(result.stored_size / WRITE_UNIT_BYTES)
+    assert 2 * kilobytes + 2 <= traffic.units.writes <= 2 * (kilobytes + parts) + 2
+    assert kilobytes / 8 <= traffic.units.reads <= (kilobytes / 4 + parts) / 2
+
+
+def test_contents_that_are_left_to_expire_are_billed_half(
+    old_queue: _Ends, payloads: Mapping[PayloadName, PayloadFile]
+) -> None:
+    result, _, traffic = old_queue.round(payloads["5 MB"], purge="never")
+    _, _, removed = old_queue.round(payloads["5 MB"])
+
+    parts = _part_count(result)
+    assert traffic.calls == ONE_MESSAGE | {
+        "dynamodb PutItem": parts,
+        "dynamodb UpdateItem": 2,
+        "dynamodb GetItem": parts,
+    }
+    assert traffic.units == estimated(result.sent_size, result.stored_size, purge="never")
+    record = 2
+    assert traffic.units.writes - record == (removed.units.writes - record) / 2
+
+
+def test_contents_that_are_removed_before_the_handler_cost_two_more_writes_of_the_record(
+    old_queue: _Ends, payloads: Mapping[PayloadName, PayloadFile]
+) -> None:
+    result, _, traffic = old_queue.round(payloads["5 MB"], purge="before")
+
+    assert traffic.calls["dynamodb UpdateItem"] == 4
+    assert traffic.units == estimated(result.sent_size, result.stored_size, purge="before")
+
+
+def test_a_small_message_that_is_handled_once_costs_two_writes_of_its_record(
+    new_queue: _Ends, payloads: Mapping[PayloadName, PayloadFile]
+) -> None:
+    new_queue.claim_check.store.acquire("another", Lease("x", 1))  # which learns DynamoDB's time
+    _, _, traffic = new_queue.round(payloads["2 KB"], once=True)
+
+    assert traffic.calls == ONE_MESSAGE | {"dynamodb UpdateItem": 2}
+    assert traffic.units == Units(sqs_requests=3, writes=2)
+
+
+def test_a_reader_asks_once_for_the_time_of_dynamodb(
+    old_queue: _Ends, payloads: Mapping[PayloadName, PayloadFile]
+) -> None:
+    reader = ClaimCheck(old_queue.open_store())
+    messages = [_seal(old_queue, payloads["5 MB"]) for _ in range(2)]
+    old_queue.emulator.proxy.start()
+
+    for message in messages:
+        reader.open(message.body.decode()).complete()
+
+    calls = old_queue.emulator.proxy.stop().calls
+    reader.store.close()
+    assert calls["dynamodb GetItem"] == sum(message.parts for message in messages) + 1
+    assert calls["dynamodb UpdateItem"] == 2 * 2
+
+
+def test_a_claim_that_is_held_costs_whoever_is_refused_one_write_and_no_read_of_the_record(
+    old_queue: _Ends, payloads: Mapping[PayloadName, PayloadFile]
+) -> None:
+    body = _seal(old_queue, payloads["5 MB"]).body.decode()
+    with old_queue.claim_check.open(body):
+        old_queue.emulator.proxy.start(metered=True)
+
+        with pytest.raises(ClaimInProgress):
+            old_queue.claim_check.open(body)
+
+        old_queue.claim_check.store.close()  # and so waits for reads that were begun
+        refused = old_queue.emulator.proxy.stop()
+    assert refused.calls["dynamodb UpdateItem"] == refused.units.writes == 1
+    assert refused.calls.keys() <= {"dynamodb UpdateItem", "dynamodb GetItem"}
+    # Parts are read beside the write, as far as that is begun before the write is refused. A record
+    # would be read at the full price.
+    assert refused.units.reads == refused.calls.get("dynamodb GetItem", 0) / 2
+
+
+def test_a_duplicate_costs_one_write(
+    old_queue: _Ends, payloads: Mapping[PayloadName, PayloadFile]
+) -> None:
+    body = _seal(old_queue, payloads["5 MB"]).body.decode()
+    old_queue.claim_check.open(body).complete()
+    old_queue.emulator.proxy.start(metered=True)
+
+    with pytest.raises(ClaimAlreadyProcessed):
+        old_queue.claim_check.open(body)
+
+    old_queue.claim_check.store.close()
+    duplicate = old_queue.emulator.proxy.stop()
+    assert duplicate.calls["dynamodb UpdateItem"] == duplicate.units.writes == 1
+    # The first parts are looked for beside the write. Each is gone, and so looked for twice.
+    assert duplicate.units.reads <= 4 * 1.5
 
 
 @pytest.mark.parametrize("name", ["5 MB", "1.5 MB noise"])
-def test_a_stored_payload_travels_once_each_way_and_the_queue_has_none_of_it(
+def test_stored_contents_travel_once_each_way_and_not_through_the_queue(
     old_queue: _Ends, payloads: Mapping[PayloadName, PayloadFile], name: PayloadName
 ) -> None:
     result, on_queue, traffic = old_queue.round(payloads[name])
 
     assert message_size({"Body": on_queue}) == result.sent_size < 400
-    # DynamoDB's protocol has bytes as base64.
+    # The protocol of DynamoDB has bytes as base64.
     payload = 4 * math.ceil(result.stored_size / 3)
     overhead = traffic.call_count * OVERHEAD
     assert payload < traffic.sent < payload + overhead
     assert payload < traffic.received < payload + overhead
 
 
-def test_nothing_is_left_in_the_table(
+def test_only_the_receipt_is_left_in_the_table(
     old_queue: _Ends, payloads: Mapping[PayloadName, PayloadFile]
 ) -> None:
-    old_queue.round(payloads["5 MB"])
+    result, _, _ = old_queue.round(payloads["5 MB"])
 
     table = old_queue.emulator.table
     scanned = old_queue.emulator.server.dynamodb().scan(TableName=table, ConsistentRead=True)
-    assert scanned["Items"] == []
+    [receipt] = scanned["Items"]
+    assert (receipt["id"], receipt["state"]) == ({"S": f"{result.claim_id}@"}, {"S": "done"})
 
 
 def test_ten_messages_are_sent_in_one_call(
@@ -205,7 +305,7 @@ def test_ten_messages_are_sent_in_one_call(
 
 
 @pytest.mark.parametrize("name", ["2 KB", "100 KB", "300 KB", "1 MB", "5 MB"])
-def test_a_payload_has_the_size_that_it_is_named_after(
+def test_a_payload_has_the_size_that_its_name_says(
     payloads: Mapping[PayloadName, PayloadFile], name: PayloadName
 ) -> None:
     number, unit = name.split()
@@ -217,8 +317,11 @@ def test_a_payload_has_the_size_that_it_is_named_after(
     assert payloads[name].size == len(encode(message))
 
 
-def _part_sizes(stored: int) -> list[int]:
-    """Bytes of each part's item: its data, and about a hundred of names, key and expiry."""
-    parts = math.ceil(stored / PART_BYTES)
-    item = len("id") + len("data") + len("expires_at") + 24 + len("/0") + 7
-    return [min(PART_BYTES, stored - at * PART_BYTES) + item for at in range(parts)]
+def _part_count(result: EnqueueResult) -> int:
+    return math.ceil(result.stored_size / PART_BYTES)
+
+
+def _seal(ends: _Ends, payload: PayloadFile) -> Sealed:
+    sealed = ends.claim_check.seal(payload.path.read_bytes())
+    assert sealed.route == "stored"
+    return sealed

@@ -1,4 +1,4 @@
-"""What a run leaves behind: a page, a chart, and a file to compare with."""
+"""A run writes a page, a chart, and a file to compare with."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_mark_says_whether_it_is_met(ours: float, verdict: str) -> None:
 
     assert f"| {verdict} " in text
     assert f" {ours / 0.1:.2f} x |" in text
-    assert "MiniStack answered 2 of 18 calls later than the model has them." in text
+    assert "MiniStack answered 2 of 18 calls later than the model does." in text
     assert "fanferro is left out." in text
 
 
@@ -72,7 +72,7 @@ def test_a_lower_limit_is_met_from_it_on() -> None:
     assert mark.met
 
 
-def test_the_page_keeps_what_was_written_by_hand(tmp_path: Path) -> None:
+def test_the_text_around_the_tables_stays(tmp_path: Path) -> None:
     page = tmp_path / "performance.md"
     page.write_text(f"# Before\n\n{BEGIN}\nold\n{END}\n\nAfter\n")
 
@@ -87,7 +87,7 @@ def test_the_page_keeps_what_was_written_by_hand(tmp_path: Path) -> None:
     assert "(performance.svg)" in text
 
 
-def test_a_run_that_was_kept_is_compared_with_a_later_one(tmp_path: Path) -> None:
+def test_a_run_is_compared_with_an_earlier_one(tmp_path: Path) -> None:
     old, new = results(0.06), results(0.03)
     old.write(tmp_path / "old.json")
     kept = Results.read(tmp_path / "old.json")

@@ -1,4 +1,4 @@
-"""What went through the proxy."""
+"""The traffic through the proxy."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from tests.benchmarks.prices import Units
 
 @dataclass(slots=True, kw_only=True)
 class Traffic:
-    """What went through the proxy.
+    """The traffic through the proxy.
 
     Attributes:
-        calls: Requests, by "service operation".
-        sent: Bytes of the requests, heads included.
-        received: Bytes of the answers, heads included.
-        late_calls: Answers that the emulator gave later than the model has them.
-        late_seconds: By how much, in all.
-        units: What AWS would bill; only where it was metered.
+        calls: How many requests, by "service operation".
+        sent: Bytes of the requests with their heads.
+        received: Bytes of the answers with their heads.
+        late_calls: How many answers the emulator gave later than the model does.
+        late_seconds: How much later, in all.
+        units: What AWS would bill; empty unless the traffic was metered.
     """
 
     calls: dict[str, int] = field(default_factory=dict)
@@ -31,13 +31,13 @@ class Traffic:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """What the proxy printed."""
+        """Read what the proxy printed."""
         facts: dict[str, Any] = json.loads(text)
         return cls(**{**facts, "units": Units(**facts["units"])})
 
     @property
     def call_count(self) -> int:
-        """All requests."""
+        """How many requests there were."""
         return sum(self.calls.values())
 
     @property

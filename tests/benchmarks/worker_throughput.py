@@ -1,7 +1,7 @@
-"""Emptying a queue of small messages: `Worker` with a handler that does nothing, or boto3 alone.
+"""Empties a queue of small messages: `Worker` with a handler that does nothing, or boto3 alone.
 
-boto3 alone is threads that each receive up to ten messages and delete them with one request, and do
-not even parse them.
+With boto3 alone, each thread receives up to ten messages, does not parse them, and deletes them
+with one request.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ WAIT_SECONDS = 1
 
 
 class _Countdown:
-    """Counts messages that are done, on any thread, and takes the time from the first on.
+    """Counts handled messages, on any thread, and times them from the first on.
 
-    So what is made on first use does not count: connections, the claim check, what it imports.
+    So connections, the claim check and imports, which are made on first use, do not count.
     """
 
     def __init__(self, count: int) -> None:
@@ -51,7 +51,7 @@ class _Countdown:
 
 
 def main() -> None:
-    """Empty the queue, and print how many messages were done in a second."""
+    """Empty the queue, and print the messages per second."""
     task = json.loads(sys.argv[1])
     countdown = _Countdown(task["messages"])
     if task["with"] == "claimcheck":

@@ -10,7 +10,9 @@ from types import SimpleNamespace
 import pytest
 
 from claimcheck.stores.memory import MemoryClaimStore
+from claimcheck.stores.sqlite import SqliteClaimStore
 from letsgo_queue import set_default_client
+from tests.claimcheck.lambda_claims import Claims
 from tests.claimcheck.places import DynamoDBPlace, MemoryPlace, Place, SqlitePlace
 from tests.claimcheck.support import Clock
 from tests.conftest import use_aws, use_emulator
@@ -29,29 +31,52 @@ def clock() -> Clock:
     return Clock()
 
 
+@pytest.fixture(scope="session")
+def tables() -> Iterator[dict[str, DynamoDBPlace]]:
+    """The tables of each server, made when a test first asks for that."""
+    tables: dict[str, DynamoDBPlace] = {}
+    yield tables
+    for each in tables.values():
+        each.close()
+
+
 @pytest.fixture
 def place(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, clock: Clock
 ) -> Iterator[Place]:
     """Where claims are kept: the test runs on every kind of store."""
     name: str = request.param
-    made: Place
-    if name == "memory":
-        made = MemoryPlace(clock)
-    elif name == "sqlite":
-        made = SqlitePlace(tmp_path, clock)
+    if name in {"memory", "sqlite"}:
+        made = MemoryPlace(clock) if name == "memory" else SqlitePlace(tmp_path, clock)
+        yield made
+        made.close()
     elif name == "aws":
-        made = DynamoDBPlace(use_aws(monkeypatch), clock)
+        server = use_aws(monkeypatch)
+        on_aws = DynamoDBPlace(server)
+        on_aws.begin(clock)
+        yield on_aws
+        on_aws.close()
+        server.remove_all()
     else:
-        url = request.getfixturevalue(f"{name}_url")
-        made = DynamoDBPlace(use_emulator(monkeypatch, name, url), clock)
-    yield made
-    made.close()
+        server = use_emulator(monkeypatch, name, request.getfixturevalue(f"{name}_url"))
+        tables: dict[str, DynamoDBPlace] = request.getfixturevalue("tables")
+        if name not in tables:
+            tables[name] = DynamoDBPlace(server)
+        tables[name].begin(clock)
+        yield tables[name]
 
 
 @pytest.fixture
 def store(clock: Clock) -> MemoryClaimStore:
     return MemoryClaimStore(clock=clock)
+
+
+@pytest.fixture
+def claims(tmp_path: Path) -> Iterator[Claims]:
+    """Claims in a file, by the clock of this machine."""
+    store = SqliteClaimStore(tmp_path / "claims.db")
+    yield Claims(store)
+    store.close()
 
 
 @pytest.fixture

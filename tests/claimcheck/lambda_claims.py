@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import md5
 from typing import Any, Literal
 
-from claimcheck import ClaimCheck, ClaimStore
-from claimcheck.stores.base import Held
-from tests.claimcheck.support import noisy_body, rows_of, small_claim_check, ticket_in
+from claimcheck import ClaimCheck, ClaimStore, Opened, Purge, unwrap_claim_check
+from claimcheck.opener import OnDuplicate
+from tests.claimcheck.support import claim_record, noisy_body, parts_left, small_claim_check
 from tests.letsgo_queue.aws_lambda.lambda_events import FIFO, STANDARD
 
-State = Literal["back", "taken", "gone"]
+State = Literal["there", "held", "handed over", "done", "kept", "gone"]
+"""What a claim is: to be processed, in a delivery's hands (with its contents or without), handled
+(without its contents or with them), or nowhere."""
 
 
 def record_of(body: str, id: str, *, receive_count: int = 1) -> dict[str, Any]:
@@ -28,12 +29,12 @@ def fifo_record_of(body: str, id: str, group: str) -> dict[str, Any]:
 
 
 def _record(event: Mapping[str, Any], body: str, id: str, **attributes: str) -> dict[str, Any]:
-    record = event["Records"][0]
+    documented = event["Records"][0]
     return {
-        **record,
+        **documented,
         "messageId": id,
         "body": body,
-        "attributes": {**record["attributes"], **attributes},
+        "attributes": {**documented["attributes"], **attributes},
         "md5OfBody": md5(body.encode()).hexdigest(),
     }
 
@@ -82,25 +83,57 @@ class Claims:
         self.originals[body] = original
         return body
 
-    def take(self, sealed_body: str, seconds: float = 60) -> None:
+    def hold(self, sealed_body: str, seconds: float = 60) -> Opened:
         """Have another delivery hold the claim."""
-        self.check.open(sealed_body, lease_until=time.time() + seconds)
+        return self.check.open(sealed_body, lease_seconds=seconds)
 
     def finish(self, sealed_body: str) -> None:
         """Have another delivery finish the work."""
-        self.check.open(sealed_body).purge()
+        self.check.open(sealed_body).complete()
 
     def state(self, sealed_body: str) -> State:
-        if self.store.look_up(ticket_in(sealed_body)["id"], now=time.time()) is not None:
-            return "back"
-        return "taken" if rows_of(self.store, sealed_body) else "gone"
+        record = claim_record(self.store, sealed_body)
+        contents = parts_left(self.store, sealed_body) > 0
+        if record is None:
+            return "there" if contents else "gone"
+        if record.state == "done":
+            return "kept" if contents else "done"
+        return "held" if record.state == "leased" else "handed over"
 
     def states(self, sealed_bodies: Sequence[str]) -> list[State]:
         return [self.state(body) for body in sealed_bodies]
 
     def leased_for(self, sealed_body: str) -> float:
-        """Seconds until the lease on a claim that is taken ends."""
-        ticket = ticket_in(sealed_body)
-        held = self.store.read(ticket["id"], ticket["parts"], now=time.time())
-        assert isinstance(held, Held)
-        return held.until - time.time()
+        """Seconds until the lease on a claim that is held ends."""
+        record = claim_record(self.store, sealed_body)
+        assert record is not None
+        assert record.state == "leased"
+        return record.seconds_left
+
+
+class Function:
+    """A Lambda function that notes what it sees and answers as it is told."""
+
+    def __init__(self, claims: Claims, answer: object = None) -> None:
+        self.claims = claims
+        self.answer = answer
+        self.seen: list[dict[str, Any]] = []
+        self.states: list[State] = []
+
+    def __call__(self, event: dict[str, Any], context: object) -> object:
+        self.seen.append(event)
+        self.states = self.claims.states(list(self.claims.originals))
+        if isinstance(self.answer, BaseException):
+            raise self.answer
+        return self.answer
+
+    def decorated(
+        self,
+        *,
+        purge: Purge | None = None,
+        on_duplicate: OnDuplicate = "acknowledge",
+        once: bool = False,
+    ) -> Callable[[dict[str, Any], object], object]:
+        return unwrap_claim_check(
+            claim_check=self.claims.check, purge=purge, on_duplicate=on_duplicate, once=once
+        )(self)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -121,24 +120,23 @@ class SqlitePlace:
             yield connection
 
 
-@dataclass
 class DynamoDBPlace:
-    aws: AwsServer
-    clock: Clock
+    """Tables that serve many tests, as making one takes longer than most of them."""
 
-    def __post_init__(self) -> None:
+    def __init__(self, aws: AwsServer) -> None:
+        self._aws = aws
+        self._client = aws.dynamodb()
         self.store = self._make()
-        self._client = self.aws.dynamodb()
 
     @cached_property
     def elsewhere(self) -> DynamoDBClaimStore:
         return self._make()
 
-    def close(self) -> None:
-        self.store.close()
-        if "elsewhere" in vars(self):
-            self.elsewhere.close()
-        self.aws.remove_all()
+    def begin(self, clock: Clock) -> None:
+        """Be empty, and go by the clock of a test."""
+        for store in self._stores():
+            store._clock = clock
+            self._remove_all(store.table)
 
     def left(self) -> Left:
         keys = [each["id"]["S"] for each in self.backup()]
@@ -149,18 +147,33 @@ class DynamoDBPlace:
         self._client.delete_item(TableName=self.store.table, Key={"id": {"S": f"{claim_id}@"}})
 
     def backup(self) -> list[Mapping[str, Any]]:
-        pages = self._client.get_paginator("scan").paginate(
-            TableName=self.store.table, ConsistentRead=True
-        )
-        return [item for page in pages for item in page["Items"]]
+        return self._items(self.store.table)
 
     def restore(self, backup: Any) -> None:
-        for item in self.backup():
-            self._client.delete_item(TableName=self.store.table, Key={"id": item["id"]})
+        self._remove_all(self.store.table)
         for item in backup:
             self._client.put_item(TableName=self.store.table, Item=item)
 
+    def close(self) -> None:
+        for store in self._stores():
+            store.close()
+        self._client.close()
+
     def _make(self) -> DynamoDBClaimStore:
-        table = self.aws.make_table_name()
-        ClaimTable(table, region=self.aws.region).create()
-        return DynamoDBClaimStore(table, region=self.aws.region, clock=self.clock)
+        table = self._aws.make_table_name()
+        ClaimTable(table, region=self._aws.region).create()
+        clock = self.store._clock if "store" in vars(self) else None
+        return DynamoDBClaimStore(table, region=self._aws.region, clock=clock)
+
+    def _stores(self) -> Iterator[DynamoDBClaimStore]:
+        yield self.store
+        if "elsewhere" in vars(self):
+            yield self.elsewhere
+
+    def _items(self, table: str) -> list[Mapping[str, Any]]:
+        pages = self._client.get_paginator("scan").paginate(TableName=table, ConsistentRead=True)
+        return [item for page in pages for item in page["Items"]]
+
+    def _remove_all(self, table: str) -> None:
+        for item in self._items(table):
+            self._client.delete_item(TableName=table, Key={"id": item["id"]})

@@ -132,7 +132,7 @@ def rewrite_parts(
     store.write(facts, change([part or b"" for part in contents.parts]))
 
 
-def record_of(store: ClaimStore, sealed_body: str | bytes) -> Record | None:
+def claim_record(store: ClaimStore, sealed_body: str | bytes) -> Record | None:
     """The record of the claim that a sealed body names."""
     return store.look_up(f"{ticket_in(sealed_body)['id']}@")
 

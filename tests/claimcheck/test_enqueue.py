@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -40,8 +41,16 @@ from letsgo_queue import (
 from letsgo_queue.transports.base import OutgoingMessage, ReceivedMessage
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.transports.sqlite import SqliteTransport
-from tests.claimcheck.faults import FaultyServer, faulty
-from tests.claimcheck.support import claim_of, message_body, noise, small_claim_check
+from tests.claimcheck.support import (
+    DAY,
+    contents_of,
+    message_body,
+    noise,
+    small_claim_check,
+    ticket_in,
+)
+from tests.claimcheck.watched import Watched
+from tests.support.faulty_server import Failure, FaultyServer
 from tests.support.servers import AwsServer
 
 SMALL = {"type": "order:new", "payload": {"note": "größer"}}
@@ -124,8 +133,10 @@ class TestEnqueue:
         assert result.route == "stored"
         assert result.size == len(LARGE_BODY)
         assert result.sent_size == len(on_queue.body) + len("nameStringvalue")
-        assert result.stored_size == claim_of(claims, on_queue.body).head.stored
-        assert result.claim_id == claim_of(claims, on_queue.body).head.id
+        contents = contents_of(claims, on_queue.body)
+        assert contents is not None
+        assert result.stored_size == sum(len(part or b"") for part in contents.parts)
+        assert result.claim_id == ticket_in(on_queue.body)["id"]
         assert on_queue.attributes["name"].value == "value"
         assert opened(claims, on_queue.body) == LARGE_BODY
 
@@ -141,10 +152,10 @@ class TestEnqueue:
     ) -> None:
         result = claimcheck.enqueue(LARGE, delay_seconds=600)
 
-        head = claims.look_up(str(result.claim_id), now=0)
+        contents = claims.read(str(result.claim_id), 1).result()
         assert receive(queue) == []
-        assert head is not None
-        assert head.expires_at - head.created_at == 600 + 15 * 24 * 3600
+        assert contents is not None
+        assert contents.expires_at == pytest.approx(time.time() + 600 + 15 * DAY, abs=60)
 
     def test_another_queue_than_the_default(self, queue: str, tmp_path: Path) -> None:
         other = f"sqlite:///{tmp_path}/other.db"
@@ -154,7 +165,9 @@ class TestEnqueue:
         (on_queue,) = receive(other)
         assert result.queue == other
         assert receive(queue) == []
-        assert opened(SqliteClaimStore(tmp_path / "other.db"), on_queue.body) == LARGE_BODY
+        store = SqliteClaimStore(tmp_path / "other.db")
+        assert opened(store, on_queue.body) == LARGE_BODY
+        store.close()
 
     def test_listeners_of_the_default_client_hear_of_every_message(self, queue: str) -> None:
         heard: list[Event] = []
@@ -198,7 +211,7 @@ class TestRefused:
 
     def is_empty(self, transport: MemoryTransport, store: MemoryClaimStore) -> bool:
         received = transport.receive(max_messages=10, wait_seconds=0, visibility_timeout=None)
-        return not received and not store._claims
+        return not received and not store._contents
 
     def test_over_max_size(self, transport: MemoryTransport, store: MemoryClaimStore) -> None:
         check = small_claim_check(store, max_size=5_000)
@@ -255,32 +268,33 @@ class TestRefused:
             client.enqueue(LARGE)
         assert self.is_empty(transport, store)
 
-    def test_a_store_that_is_down(self, transport: MemoryTransport) -> None:
-        class Down(MemoryClaimStore):
-            def write(self, *_: object) -> None:
-                raise ClaimStoreUnavailable("the store is down")
+    def test_a_store_that_is_down(
+        self, transport: MemoryTransport, store: MemoryClaimStore
+    ) -> None:
+        watched = Watched(store)
+        watched.fail("write")
+        check = small_claim_check(watched.store)
 
-        store = Down()
-        client = Client(transport, middleware=[ClaimCheckMiddleware(small_claim_check(store))])
-
-        with pytest.raises(ClaimStoreUnavailable, match="the store is down"):
-            client.enqueue(LARGE)
+        with pytest.raises(ClaimStoreUnavailable, match="the test says so"):
+            Client(transport, middleware=[ClaimCheckMiddleware(check)]).enqueue(LARGE)
         assert self.is_empty(transport, store)
 
     def test_a_claim_that_cannot_be_removed_is_logged(
-        self, transport: MemoryTransport, caplog: pytest.LogCaptureFixture
+        self,
+        transport: MemoryTransport,
+        store: MemoryClaimStore,
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
-        class Keeps(MemoryClaimStore):
-            def discard(self, *_: object) -> None:
-                raise ClaimStoreUnavailable("the store is down")
-
-        client = Client(transport, middleware=[ClaimCheckMiddleware(small_claim_check(Keeps()))])
+        watched = Watched(store)
+        watched.fail("remove")
+        check = small_claim_check(watched.store)
+        client = Client(transport, middleware=[ClaimCheckMiddleware(check)])
 
         with caplog.at_level(logging.WARNING), pytest.raises(MessageTooLarge):
             client.enqueue(LARGE, attributes={"name": "x" * 1_100})
 
         assert "of a message that was not sent, could not be removed and expires" in caplog.text
-        assert "the store is down" in caplog.text
+        assert "the test says so" in caplog.text
 
 
 @pytest.mark.usefixtures("impatient")
@@ -289,7 +303,7 @@ class TestSqsOnABadDay:
     def server(self, aws: AwsServer) -> Iterator[FaultyServer]:
         if aws.endpoint_url is None:
             pytest.skip("the faults are those of an emulator's proxy")
-        with faulty(aws.endpoint_url) as server:
+        with FaultyServer(aws.endpoint_url) as server:
             yield server
 
     @pytest.fixture
@@ -323,21 +337,21 @@ class TestSqsOnABadDay:
         with pytest.raises(SendFailed, match="InvalidMessageContents"):
             client.enqueue(LARGE)
 
-        assert store._claims == {}
+        assert store._contents == {}
         assert self.handle_all(client, check) == []
 
     def test_where_nobody_knows_the_claim_is_kept_and_handled_once(
         self, server: FaultyServer, client: Client, check: ClaimCheck, store: MemoryClaimStore
     ) -> None:
-        lost = server.lose_answer("SendMessage")
+        lost = server.inject(Failure.ANSWER_LOST, on="SendMessage")
 
         with pytest.raises(SendUncertain, match="may or may not be on the queue"):
             client.enqueue(LARGE)
 
-        assert len(store._claims) == 1
+        assert len(store._contents) == 1
         assert lost.happened > 1
         assert self.handle_all(client, check) == [LARGE["payload"]]
-        assert store._claims == {}
+        assert store._contents == {}
 
     def test_a_queue_that_is_gone_leaves_no_rows(
         self, aws: AwsServer, client: Client, store: MemoryClaimStore
@@ -347,4 +361,4 @@ class TestSqsOnABadDay:
 
         with pytest.raises(letsgo_queue.QueueNotFound, match="does not exist"):
             client.enqueue(LARGE)
-        assert store._claims == {}
+        assert store._contents == {}

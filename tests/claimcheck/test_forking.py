@@ -29,10 +29,8 @@ from claimcheck.stores.sqlite import SqliteClaimStore
 from letsgo_queue import Client, Delivery, MessageHandled, Retry, Worker, default_client
 from letsgo_queue.transports.memory import MemoryTransport
 from tests.claimcheck.support import Clock, noise, noisy_body, small_claim_check, wait_for
-from tests.support.faulty_server import faulty
+from tests.support.faulty_server import FaultyServer
 from tests.support.forks import (
-    HOWS,
-    How,
     all_at_once,
     fork,
     fork_while_loading,
@@ -47,11 +45,6 @@ CHILDREN = 4
 EACH = 3
 
 MEMORY = "memory"
-
-
-@pytest.fixture(params=HOWS)
-def how(request: pytest.FixtureRequest) -> How:
-    return request.param  # type: ignore[no-any-return]  # pytest does not know
 
 
 @pytest.fixture
@@ -80,7 +73,7 @@ def check(any_store: ClaimStore) -> ClaimCheck:
     return small_claim_check(any_store)
 
 
-def test_each_process_seals_and_opens_its_own(how: How, check: ClaimCheck) -> None:
+def test_each_process_seals_and_opens_its_own(check: ClaimCheck) -> None:
     before = check.seal(noisy_body(500_000)).body.decode()
 
     def use(process: int) -> list[str]:
@@ -93,7 +86,7 @@ def test_each_process_seals_and_opens_its_own(how: How, check: ClaimCheck) -> No
         sealed.append(check.seal(noisy_body(500_000, seed=process)).body.decode())
         return sealed
 
-    for process, sealed in enumerate(all_at_once(how, use, children=CHILDREN)):
+    for process, sealed in enumerate(all_at_once(use, children=CHILDREN)):
         for each in sealed[:-1]:
             if not isinstance(check.store, MemoryClaimStore) or process == 0:
                 with pytest.raises(claimcheck.ClaimAlreadyProcessed):
@@ -104,7 +97,7 @@ def test_each_process_seals_and_opens_its_own(how: How, check: ClaimCheck) -> No
 
 
 @pytest.mark.parametrize("any_store", ["sqlite", "dynamodb"], indirect=True)
-def test_a_claim_is_acquired_by_one_process(how: How, check: ClaimCheck) -> None:
+def test_a_claim_is_acquired_by_one_process(check: ClaimCheck) -> None:
     sealed = [check.seal(noisy_body(5_000, seed=n)).body.decode() for n in range(EACH)]
 
     def acquire(_: int) -> list[bool]:
@@ -118,12 +111,12 @@ def test_a_claim_is_acquired_by_one_process(how: How, check: ClaimCheck) -> None
                 acquired.append(True)
         return acquired
 
-    acquired = all_at_once(how, acquire, children=CHILDREN)
+    acquired = all_at_once(acquire, children=CHILDREN)
     assert [sum(each) for each in zip(*acquired, strict=True)] == [1] * EACH
 
 
 def test_what_each_process_enqueues_is_handled_once(
-    how: How, ministack: AwsServer, table: str, monkeypatch: pytest.MonkeyPatch
+    ministack: AwsServer, table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The default client and the default claim check, which follow from the environment."""
     monkeypatch.setenv("LETSGO_QUEUE_URL", ministack.make_queue())
@@ -152,7 +145,7 @@ def test_what_each_process_enqueues_is_handled_once(
         worker.run(burst=True)
         return sent, handled
 
-    outcomes = all_at_once(how, use, children=CHILDREN)
+    outcomes = all_at_once(use, children=CHILDREN)
     worker.run(burst=True)  # what was sent after all others were done
 
     of_children = [each for _, others in outcomes[1:] for each in others]
@@ -164,9 +157,9 @@ def test_what_each_process_enqueues_is_handled_once(
 class TestForkDuringAFirstCall:
     """A thread is inside its first call, and another one forks."""
 
-    def test_that_writes_to_dynamodb(self, how: How, ministack: AwsServer, table: str) -> None:
+    def test_that_writes_to_dynamodb(self, ministack: AwsServer, table: str) -> None:
         assert ministack.endpoint_url
-        with faulty(ministack.endpoint_url) as server:
+        with FaultyServer(ministack.endpoint_url) as server:
             store = DynamoDBClaimStore(table, region=ministack.region, endpoint_url=server.url)
             check, go_on = small_claim_check(store), threading.Event()
             writing = server.hold("PutItem", go_on, times=1)
@@ -178,15 +171,13 @@ class TestForkDuringAFirstCall:
                 with check.open(check.seal(noisy_body(6_000)).body.decode()) as opened:
                     return len(opened.body)
 
-            (child,) = fork(how, use)
+            (child,) = fork(use)
             assert child.result() == len(noisy_body(6_000))
             go_on.set()
             thread.join()
             store.close()
 
-    @pytest.mark.parametrize(
-        "module", ["pynamodb", "claimcheck.stores.dynamodb", "claimcheck.middleware"]
-    )
+    @pytest.mark.parametrize("module", ["pynamodb", "claimcheck.middleware"])
     def test_that_loads_modules(
         self, module: str, ministack: AwsServer, table: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -205,7 +196,7 @@ class TestForkDuringAFirstCall:
         assert sum(isinstance(each, MessageHandled) for each in events) == 2
         default_client().close()
 
-    def test_on_a_store_in_memory(self, how: How, clock: Clock) -> None:
+    def test_on_a_store_in_memory(self, clock: Clock) -> None:
         asking, go_on = threading.Event(), threading.Event()
 
         def slow_clock() -> float:  # asked while the store is locked
@@ -216,12 +207,12 @@ class TestForkDuringAFirstCall:
 
         store = MemoryClaimStore(clock=slow_clock)
         thread = in_first_call(lambda: store.acquire("a@", Lease("mine", 60)), asking)
-        (child,) = fork(how, lambda _: store.acquire("b@", Lease("mine", 60)))
+        (child,) = fork(lambda _: store.acquire("b@", Lease("mine", 60)))
         assert child.result() is None
         go_on.set()
         thread.join()
 
-    def test_that_opens_the_store_of_all(self, how: How, tmp_path: Path) -> None:
+    def test_that_opens_the_store_of_all(self, tmp_path: Path) -> None:
         opening, go_on = threading.Event(), threading.Event()
 
         def open_first() -> None:
@@ -231,7 +222,7 @@ class TestForkDuringAFirstCall:
 
         url = f"sqlite:///{tmp_path}/claims.db"
         thread = in_first_call(open_first, opening)
-        (child,) = fork(how, lambda _: settings.claim_check_for(url).store.look_up("none"))
+        (child,) = fork(lambda _: settings.claim_check_for(url).store.look_up("none"))
         assert child.result() is None
         go_on.set()
         thread.join()

@@ -8,21 +8,18 @@ from dataclasses import dataclass, field
 
 import pytest
 
-import claimcheck.middleware
 from claimcheck import (
     ClaimAlreadyProcessed,
-    ClaimCheck,
     ClaimCheckMiddleware,
     ClaimCorrupted,
-    ClaimInProgress,
     ClaimLost,
+    ClaimStoreError,
     ClaimStoreUnavailable,
     DuplicateSuppressed,
     MessageOpened,
     SettingsInvalid,
-    TicketInvalid,
 )
-from claimcheck.stores.base import Claim, Held, Lease
+from claimcheck.stores.base import Record
 from claimcheck.stores.memory import MemoryClaimStore
 from letsgo_queue import (
     Client,
@@ -36,18 +33,21 @@ from letsgo_queue import (
 )
 from letsgo_queue.transports.base import OutgoingMessage
 from letsgo_queue.transports.memory import DEFAULT_VISIBILITY_TIMEOUT, MemoryTransport
+from letsgo_queue.worker import delivery as deliveries
 from tests.claimcheck.support import (
     SECRET,
     Clock,
-    claim_of,
+    claim_record,
+    contents_of,
     forge,
     message_body,
     noise,
-    rewrite,
-    rows_of,
+    parts_left,
+    rewrite_parts,
     small_claim_check,
     ticket_in,
 )
+from tests.claimcheck.watched import ALWAYS, Watched
 
 PAYLOAD = f"{SECRET} {noise(6_000)}"
 LARGE = {"type": "order:new", "payload": PAYLOAD}
@@ -63,7 +63,7 @@ class Shop:
     heard: list[Event] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.check = small_claim_check(self.store, clock=self.clock)
+        self.check = small_claim_check(self.store)
         self.queue = MemoryTransport(clock=self.clock)
         self.client = Client(self.queue, middleware=[ClaimCheckMiddleware(self.check)])
 
@@ -103,7 +103,8 @@ class Shop:
         return len(self.queue._messages)
 
     def is_back(self, body: str) -> bool:
-        return self.store.look_up(ticket_in(body)["id"], now=self.clock.now) is not None
+        """Whether a claim is to be processed."""
+        return claim_record(self.store, body) is None and parts_left(self.store, body) > 0
 
 
 @pytest.fixture
@@ -134,7 +135,7 @@ class TestSuccess:
 
         assert shop.handled == [payload]
         assert shop.left_on_queue() == 0
-        assert shop.store._claims == {}
+        assert shop.store._contents == {}
         assert isinstance(handled, MessageHandled)
         assert isinstance(opened, MessageOpened)
         assert (opened.type, opened.queue) == ("order:new", "memory://")
@@ -143,28 +144,25 @@ class TestSuccess:
         assert (opened.claim_id is not None) == (route == "stored")
         assert 0 < opened.duration < 60
 
-    def test_while_the_handler_runs_the_claim_is_deleted_and_then_purged(self, shop: Shop) -> None:
+    def test_while_the_handler_runs_it_has_the_claim_for_as_long_as_the_message(
+        self, shop: Shop
+    ) -> None:
         body = shop.enqueue()
         seen: list[object] = []
 
         def look(_: Delivery) -> None:
-            seen.extend([shop.is_back(body), rows_of(shop.store, body)])
+            seen.extend([claim_record(shop.store, body), parts_left(shop.store, body)])
 
         shop.work(during=look)
 
-        assert seen == [False, 2]
-        assert rows_of(shop.store, body) == 0
-
-    def test_the_lease_is_as_long_as_the_message_is_invisible(self, shop: Shop) -> None:
-        body = shop.enqueue()
-        seen: list[object] = []
-
-        def look(_: Delivery) -> None:
-            seen.append(shop.store.read(ticket_in(body)["id"], 1, now=shop.clock.now))
-
-        shop.work(during=look)
-
-        assert seen == [Held(shop.clock.now + DEFAULT_VISIBILITY_TIMEOUT)]
+        record, parts = seen
+        assert isinstance(record, Record)
+        assert record.state == "leased"
+        # Within what the machine took from receiving to opening.
+        assert 0 < record.seconds_left <= DEFAULT_VISIBILITY_TIMEOUT
+        assert parts == 1
+        assert claim_record(shop.store, body) == Record("done", 0)
+        assert parts_left(shop.store, body) == 0
 
     def test_events_carry_no_content(self, shop: Shop) -> None:
         sent: list[Event] = []
@@ -180,19 +178,19 @@ class TestSuccess:
 class TestFailure:
     def test_the_claim_is_back_and_the_retry_gets_it(self, shop: Shop) -> None:
         body = shop.enqueue()
-        before = claim_of(shop.store, body)
+        before = contents_of(shop.store, body)
 
         _, failed = shop.work(during=fail)
 
         assert isinstance(failed, MessageFailed)
         assert isinstance(failed.error, ZeroDivisionError)
         assert shop.is_back(body)
-        assert claim_of(shop.store, body) == before
+        assert contents_of(shop.store, body) == before
         assert shop.work() == []
         shop.clock.advance(DEFAULT_VISIBILITY_TIMEOUT)
         shop.work()
         assert shop.handled == [PAYLOAD]
-        assert shop.left_on_queue() == rows_of(shop.store, body) == 0
+        assert shop.left_on_queue() == parts_left(shop.store, body) == 0
 
     def test_a_message_that_does_not_fit_the_handler_is_a_failure_too(self, shop: Shop) -> None:
         shop.client.enqueue({"type": "order:new", "payload": [PAYLOAD]})
@@ -201,13 +199,14 @@ class TestFailure:
 
         assert isinstance(failed, MessageFailed)
         assert "does not fit the handler" in str(failed.error)
-        assert len(shop.store._claims) == 1
+        assert len(shop.store._contents) == 1
+        assert shop.store._records == {}
         assert shop.left_on_queue() == 1
 
     def test_a_worker_that_died_is_not_waited_for_longer_than_its_message(self, shop: Shop) -> None:
         body = shop.enqueue()
-        (received,) = shop.queue.receive(max_messages=1, wait_seconds=0, visibility_timeout=30)
-        shop.check.open(body, lease_until=received.invisible_until)  # and nothing more
+        shop.queue.receive(max_messages=1, wait_seconds=0, visibility_timeout=30)
+        shop.check.open(body, lease_seconds=30)  # and nothing more
 
         shop.clock.advance(29)
         assert shop.work() == []
@@ -218,7 +217,7 @@ class TestFailure:
 
     def test_a_damaged_claim_fails_and_stays(self, shop: Shop) -> None:
         body = shop.enqueue()
-        rewrite(shop.store, claim_of(shop.store, body).head, [SECRET.encode()])
+        rewrite_parts(shop.store, body, lambda _: [SECRET.encode()])
 
         failed = failed_with(shop.work(), ClaimCorrupted)
 
@@ -230,39 +229,42 @@ class TestFailure:
     def test_a_store_that_is_down_is_waited_for_with_the_message_in_hand(
         self, shop: Shop, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        class DownAtFirst(MemoryClaimStore):
-            outages = 2
-
-            def take(
-                self, claim_id: str, parts: int, lease: Lease, *, now: float
-            ) -> Claim | Held | None:
-                self.outages -= 1
-                if self.outages >= 0:
-                    raise ClaimStoreUnavailable("the store is down")
-                return shop.store.take(claim_id, parts, lease, now=now)
-
-        monkeypatch.setattr(claimcheck.middleware, "FIRST_PAUSE_SECONDS", 0.01)
+        monkeypatch.setattr(deliveries, "FIRST_PAUSE_SECONDS", 0.01)
         shop.enqueue()
+        watched = Watched(shop.store)
+        watched.fail("acquire", times=3)
 
-        events = shop.work(ClaimCheckMiddleware(ClaimCheck(DownAtFirst())))
+        events = shop.work(ClaimCheckMiddleware(small_claim_check(watched.store)))
 
+        assert [type(event) for event in events] == [MessageOpened, MessageHandled]
         assert shop.handled == [PAYLOAD]
-        assert not any(isinstance(event, MessageFailed) for event in events)
+        assert watched.calls["acquire"] == 4
+
+    def test_a_lost_answer_has_acquired_it_for_this_delivery(
+        self, shop: Shop, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(deliveries, "FIRST_PAUSE_SECONDS", 0.01)
+        shop.enqueue()
+        watched = Watched(shop.store)
+        watched.lose_answer("acquire")
+
+        events = shop.work(ClaimCheckMiddleware(small_claim_check(watched.store)))
+
+        assert [type(event) for event in events] == [MessageOpened, MessageHandled]
+        assert shop.handled == [PAYLOAD]
 
     def test_a_store_that_stays_down_leaves_the_message_to_its_retries(
         self, shop: Shop, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        class Down(MemoryClaimStore):
-            def take(self, *_: object, **__: object) -> None:
-                raise ClaimStoreUnavailable("the store is down")
-
-        monkeypatch.setattr(claimcheck.middleware, "PATIENCE_SECONDS", 0.0)
+        monkeypatch.setattr(ClaimStoreError, "patience", 0.0)
         shop.enqueue()
-        down = ClaimCheckMiddleware(ClaimCheck(Down()))
+        watched = Watched(shop.store)
+        watched.fail("acquire", times=ALWAYS)
+        down = ClaimCheckMiddleware(small_claim_check(watched.store))
 
         failed = failed_with(shop.work(down), ClaimStoreUnavailable)
 
-        assert "the store is down" in str(failed.error)
+        assert "the test says so" in str(failed.error)
         assert shop.left_on_queue() == 1
         shop.clock.advance(DEFAULT_VISIBILITY_TIMEOUT)
         shop.work()
@@ -279,7 +281,7 @@ class TestFailure:
             shop.send(forge(body, encoding=SECRET))
             shop.send(body.replace("order:new", "order:paid"))
             shop.send(message_body("order:new", {SECRET: SECRET}))
-            rewrite(shop.store, claim_of(shop.store, body).head, [PAYLOAD.encode()])
+            rewrite_parts(shop.store, body, lambda _: [PAYLOAD.encode()])
             heard = shop.work()
 
         errors = [event.error for event in heard if isinstance(event, MessageFailed)]
@@ -322,54 +324,14 @@ class TestDuplicates:
         assert shop.handled == [PAYLOAD]
         assert shop.left_on_queue() == 1
 
-    def test_purged_before_a_second_receive_is_lost_and_stays_on_the_queue(
-        self, shop: Shop
-    ) -> None:
+    def test_a_crash_after_the_hand_over_is_none(self, shop: Shop) -> None:
         body = shop.enqueue()
         shop.check.open(body, purge="before")  # and nothing more
+        shop.clock.advance(120)
 
         failed_with(shop.work(ClaimCheckMiddleware(shop.check, purge="before")), ClaimLost)
 
         assert shop.handled == []
-        assert shop.left_on_queue() == 1
-
-
-class TestInProgress:
-    def test_the_message_comes_back_when_the_lease_ends(self, shop: Shop) -> None:
-        body = shop.enqueue()
-        shop.check.open(body, lease_until=shop.clock.now + 100)  # elsewhere
-
-        failed = failed_with(shop.work(), ClaimInProgress)
-
-        assert failed.error.retry_after == 100  # type: ignore[attr-defined]  # checked above
-        shop.clock.advance(99)
-        assert shop.work() == []
-        shop.clock.advance(1)
-        shop.work()
-        assert shop.handled == [PAYLOAD]
-        assert shop.left_on_queue() == 0
-
-    def test_sooner_than_its_visibility_timeout_too(self, shop: Shop) -> None:
-        body = shop.enqueue()
-        elsewhere = shop.check.open(body, lease_until=shop.clock.now + 5)
-        failed_with(shop.work(), ClaimInProgress)
-        elsewhere.purge()
-
-        shop.clock.advance(5)
-
-        assert [type(event) for event in shop.work()] == [DuplicateSuppressed, MessageSkipped]
-        assert shop.handled == []
-
-    def test_a_lease_longer_than_the_queue_can_wait_keeps_the_visibility_timeout(
-        self, shop: Shop, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        body = shop.enqueue()
-        shop.check.open(body, lease_until=shop.clock.now + 50_000)
-
-        with caplog.at_level(logging.INFO):
-            failed_with(shop.work(), ClaimInProgress)
-
-        assert "keeps its own visibility timeout" in caplog.text
         assert shop.left_on_queue() == 1
 
 
@@ -380,13 +342,11 @@ class TestExtending:
 
         def extend(delivery: Delivery) -> None:
             delivery.extend(600)
-            seen.append(shop.store.read(ticket_in(body)["id"], 1, now=shop.clock.now))
+            seen.append(claim_record(shop.store, body))
 
         shop.work(during=extend)
 
-        (held,) = seen
-        assert isinstance(held, Held)
-        assert held.until == pytest.approx(shop.clock.now + 600, abs=30)
+        assert seen == [Record("leased", 600)]
         assert shop.handled == [PAYLOAD]
 
     def test_a_lease_that_is_lost_is_logged(
@@ -401,25 +361,25 @@ class TestExtending:
 
         shop.work(during=lose_it)
 
-        claim_id = ticket_in(body)["id"]
-        assert f"claim {claim_id}: another delivery has taken it" in caplog.text
-        assert rows_of(shop.store, body) == 2
+        assert f"claim {ticket_in(body)['id']}: another delivery has it" in caplog.text
+        assert claim_record(shop.store, body) == Record("leased", 120)
+        assert parts_left(shop.store, body) == 1
 
     def test_a_store_that_fails_does_not_stop_the_handler(
-        self, clock: Clock, caplog: pytest.LogCaptureFixture
+        self, shop: Shop, caplog: pytest.LogCaptureFixture
     ) -> None:
-        class Stubborn(MemoryClaimStore):
-            def extend(self, *_: object) -> bool:
-                raise ClaimStoreUnavailable("the store is down")
-
-        shop = Shop(clock, Stubborn())
         shop.enqueue()
+        watched = Watched(shop.store)
+        watched.fail("extend")
 
-        shop.work(during=lambda delivery: delivery.extend(600))
+        shop.work(
+            ClaimCheckMiddleware(small_claim_check(watched.store)),
+            during=lambda delivery: delivery.extend(600),
+        )
 
-        assert "its lease was not extended: the store is down" in caplog.text
+        assert "its lease was not extended: the test says so" in caplog.text
         assert shop.handled == [PAYLOAD]
-        assert shop.store._claims == {}
+        assert shop.store._contents == {}
 
 
 class TestHostileMessages:
@@ -428,7 +388,7 @@ class TestHostileMessages:
         shop.queue.receive(max_messages=1, wait_seconds=0, visibility_timeout=10)
         shop.send(forge(body, size=9_999))
 
-        failed_with(shop.work(), TicketInvalid)
+        failed_with(shop.work(), ClaimCorrupted)
 
         assert shop.is_back(body)
         shop.clock.advance(10)

@@ -19,12 +19,13 @@ class Watched:
 
     Attributes:
         store: The same, for type checkers.
+        behind: The store behind it, which nothing happens to.
         calls: How often each method was called.
     """
 
     def __init__(self, behind: ClaimStore) -> None:
         self.calls: Counter[str] = Counter()
-        self._behind = behind
+        self.behind = behind
         self._before: dict[str, list[Action]] = {}
         self._after: dict[str, list[Action]] = {}
         self._readings: list[Callable[[Reading], Reading]] = []
@@ -63,7 +64,7 @@ class Watched:
         self._after.clear()
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self._behind, name)
+        found = getattr(self.behind, name)
         if not callable(found):
             return found
 

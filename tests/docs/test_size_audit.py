@@ -108,7 +108,7 @@ def test_the_schema_is_that_of_the_report(folder: Path) -> None:
 
 
 def test_every_field_of_the_report_is_explained() -> None:
-    _, _, table = TEXT.partition("| field | what it is |")
+    _, _, table = TEXT.partition("| field | meaning |")
     explained = set(re.findall(r"`(?:types\[\]\.)?(\w+)(?:\[\])?`", table.partition("\n\n")[0]))
     schema = AuditReport.model_json_schema(mode="serialization")
     fields = {*schema["properties"], *schema["$defs"]["TypeReport"]["properties"]} - {"type"}
@@ -117,5 +117,7 @@ def test_every_field_of_the_report_is_explained() -> None:
 
 def test_what_is_said_of_the_price_of_storing() -> None:
     stored, in_s3 = units_of(300, stored_size=500_000), units_with_s3(500_000)
+    expiring = units_of(300, stored_size=500_000, purge="never")
     assert Prices().dollars(stored) * 10**6 == pytest.approx(620, rel=0.02)
     assert Prices().dollars(in_s3) * 10**6 == pytest.approx(7, rel=0.1)
+    assert Prices().dollars(expiring) * 10**6 == pytest.approx(380, rel=0.02)

@@ -18,7 +18,13 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, Field, TypeAdapter
 
-from claimcheck import ClaimCheck, ClaimCheckMiddleware, ClaimInProgress, DuplicateSuppressed
+from claimcheck import (
+    ClaimCheck,
+    ClaimCheckMiddleware,
+    ClaimInProgress,
+    DuplicateSuppressed,
+    unwrap_claim_check,
+)
 from claimcheck.core.life import Purge
 from claimcheck.core.ticket import StoredTicket, read
 from claimcheck.middleware import EnqueueResult
@@ -33,7 +39,7 @@ from letsgo_queue import (
 from letsgo_queue import EnqueueResult as SendResult
 from letsgo_queue.events import Event
 from letsgo_queue.message import encode
-from letsgo_queue.middleware import Handle, Middleware, SendContext
+from letsgo_queue.middleware import Middleware, SendContext, Steps, use_middleware
 from letsgo_queue.transports.base import OutgoingMessage, Transport
 from letsgo_queue.worker.delivery import IncomingMessage
 from tests.faults.journal import Entry, Journal, wait_until
@@ -46,7 +52,6 @@ THREE_PARTS = 1_200_000
 SMALL = 200
 """Bytes of a message that has no claim."""
 
-TYPE = "fault:job"
 MAX_SIZE = 64 * 1024 * 1024
 MOST_UNHANDLED = 100
 """Messages that a producer has on the queue at once."""
@@ -58,7 +63,9 @@ class Job(BaseModel):
 
 
 class JobMessage(Message[Job]):
-    type: Literal["fault:job"] = "fault:job"
+    """Of two types: the handler of one has every message handled once, also a small one."""
+
+    type: Literal["job", "job once"]
 
 
 class Produce(BaseModel, frozen=True):
@@ -69,6 +76,7 @@ class Produce(BaseModel, frozen=True):
         count: How many.
         sizes: The smallest and the largest (bytes); sizes between them are drawn by number.
         twice: The share of stored messages that are sent twice.
+        once: The share of all messages that are handled once.
         kill: When to die, while the last one is enqueued.
     """
 
@@ -78,6 +86,7 @@ class Produce(BaseModel, frozen=True):
     count: int = 1
     sizes: tuple[int, int] = (THREE_PARTS, THREE_PARTS)
     twice: float = 0
+    once: float = 0
     kill: Kill | None = None
 
 
@@ -88,7 +97,6 @@ class Work(BaseModel, frozen=True):
         concurrency: How many at once.
         visibility_timeout: Seconds; None for the queue's own.
         purge: When contents are removed.
-        once: Whether messages without a claim get a record too.
         work: What a handler does: nothing, for some milliseconds; fail; or wait until other
             deliveries of its message were refused.
         refusals: How many it waits for.
@@ -101,7 +109,6 @@ class Work(BaseModel, frozen=True):
     concurrency: int = 1
     visibility_timeout: int | None = None
     purge: Purge = "after"
-    once: bool = False
     work: Literal["nothing", "some", "fail", "wait"] = "nothing"
     refusals: int = 0
     max_attempts: int | None = None
@@ -111,12 +118,13 @@ class Work(BaseModel, frozen=True):
 Orders: TypeAlias = Annotated[Produce | Work, Field(discriminator="role")]
 
 
-def job(number: int, size: int = THREE_PARTS) -> JobMessage:
+def job(number: int, size: int = THREE_PARTS, *, once: float = 0) -> JobMessage:
     """The message of that number, always the same: every third one compresses to half."""
     count = size * 3 // 4
     noise = random.Random(number).randbytes(count)
     text = noise[: size // 2].hex() if number % 3 == 0 and size < THREE_PARTS else _base64(noise)
-    return JobMessage(payload=Job(number=number, text=text))
+    is_once = random.Random(number).random() < once
+    return JobMessage(type="job once" if is_once else "job", payload=Job(number=number, text=text))
 
 
 def sha256_of(text: str | bytes) -> str:
@@ -133,7 +141,7 @@ def produce(
     wire = _wire(orders.kill, journal)
     last = orders.first + orders.count - 1
     for number in range(orders.first, last + 1):
-        message = job(number, _size(number, *orders.sizes))
+        message = job(number, _size(number, *orders.sizes), once=orders.once)
         sha256 = sha256_of(encode(message)[1])
         wait_until(lambda: _unhandled(journal) < MOST_UNHANDLED, "the workers to keep up")
         journal.write(Entry(what="sending", number=number, sha256=sha256))
@@ -164,25 +172,35 @@ def work(
     """
     journal = Journal(orders.journal)
     wire = _wire(orders.kill, journal)
-    claims = ClaimCheckMiddleware(claim_check, purge=orders.purge, once=orders.once)
+    inside = use_middleware(_Inside(journal))
     attempts = orders.max_attempts
     policy = None if attempts is None else RetryPolicy(base=0, cap=0, max_attempts=attempts)
     worker = Worker(
         transport,
-        middleware=[_Outside(journal), claims, _Inside(journal)],
+        middleware=[_Outside(journal)],
         concurrency=orders.concurrency,
         visibility_timeout=orders.visibility_timeout,
         wait_seconds=1,
         retry_policy=policy,
     )
 
-    @worker.handler(TYPE)
-    def handle(message: JobMessage) -> None:
-        del message
+    def handle() -> None:
         if wire is not None:
             worker.stop()  # or it would receive another message while it is killed at this one
             wire.begin(Call.HANDLE)
         _do(orders, journal)
+
+    @worker.handler("job")
+    @unwrap_claim_check(claim_check=claim_check, purge=orders.purge)
+    @inside
+    def on_job(message: JobMessage) -> None:
+        handle()
+
+    @worker.handler("job once")
+    @unwrap_claim_check(claim_check=claim_check, purge=orders.purge, once=True)
+    @inside
+    def on_job_once(message: JobMessage) -> None:
+        handle()
 
     worker.add_listener(_follow(journal))
     if wire is not None:
@@ -198,9 +216,9 @@ class _Outside(Middleware):
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
 
-    def handle(self, message: IncomingMessage, call_next: Handle) -> None:
+    def handle(self, message: IncomingMessage, /) -> Steps:
         try:
-            call_next(message)
+            yield
         except ClaimInProgress:
             self._journal.write(Entry(what="in progress", message_id=message.message_id))
             raise
@@ -212,16 +230,17 @@ class _Inside(Middleware):
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
 
-    def handle(self, message: IncomingMessage, call_next: Handle) -> None:
+    def handle(self, message: IncomingMessage, /) -> Steps:
         number = JobMessage.model_validate_json(message.body).payload.number
         entry = Entry(
             what="started",
             number=number,
             message_id=message.message_id,
             sha256=sha256_of(message.body),
+            once=message.type == "job once",
         )
         self._journal.write(entry)
-        call_next(message)
+        yield
         self._journal.write(entry.model_copy(update={"what": "returned"}))
 
 
@@ -270,8 +289,9 @@ def _follow(journal: Journal) -> Callable[[Event], None]:
         match event:
             case MessageHandled(message_id=message_id):
                 journal.write(Entry(what="settled", message_id=message_id, peak=_peak()))
-            case DuplicateSuppressed(message_id=message_id):
-                journal.write(Entry(what="suppressed", message_id=message_id))
+            case DuplicateSuppressed(message_id=message_id, receive_count=count):
+                suppressed = Entry(what="suppressed", message_id=message_id, receive_count=count)
+                journal.write(suppressed)
             case MessageRejected(message_id=message_id):
                 journal.write(Entry(what="dead", message_id=message_id))
 

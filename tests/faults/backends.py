@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args
 from urllib.parse import urlsplit
 
 import pytest
@@ -22,11 +22,16 @@ from claimcheck.stores.sqlite import SqliteClaimStore
 from letsgo_queue import QueueSettings
 from letsgo_queue.transports import open_transport
 from letsgo_queue.transports.base import Transport
-from tests.conftest import hide, use_emulator
+from tests.conftest import hide, read_aws_models_once, use_emulator
 from tests.support.servers import AwsServer, run_ministack, run_moto
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
 
 BackendName: TypeAlias = Literal["sqlite", "ministack", "moto"]
 BACKENDS: tuple[BackendName, ...] = get_args(BackendName)
+ATOMIC: tuple[BackendName, ...] = ("sqlite", "ministack")
+"""Without moto, which answers two conditional writes at one moment with success."""
 
 NAMES: Mapping[BackendName, str] = {
     "sqlite": "SQLite",
@@ -182,20 +187,7 @@ class AwsBackend:
         return self._depth(self._dead_letters)
 
     def rows(self) -> Rows:
-        pages = self._dynamodb.get_paginator("scan").paginate(
-            TableName=self._table,
-            ConsistentRead=True,
-            ProjectionExpression="#state, expires_at",
-            ExpressionAttributeNames={"#state": "state"},
-        )
-        return Rows.count(
-            (
-                item["state"]["S"] if "state" in item else None,
-                float(item["expires_at"]["N"]) if "expires_at" in item else None,
-            )
-            for page in pages
-            for item in page["Items"]
-        )
+        return rows_in(self._dynamodb, self._table)
 
     def make_visible(self, receipts: Sequence[str]) -> None:
         for receipt in receipts:
@@ -221,6 +213,24 @@ class AwsBackend:
             ],
         )["Attributes"]
         return sum(map(int, attributes.values()))
+
+
+def rows_in(dynamodb: DynamoDBClient, table: str) -> Rows:
+    """The rows of a table."""
+    pages = dynamodb.get_paginator("scan").paginate(
+        TableName=table,
+        ConsistentRead=True,
+        ProjectionExpression="#state, expires_at",
+        ExpressionAttributeNames={"#state": "state"},
+    )
+    return Rows.count(
+        (
+            item["state"]["S"] if "state" in item else None,
+            float(item["expires_at"]["N"]) if "expires_at" in item else None,
+        )
+        for page in pages
+        for item in page["Items"]
+    )
 
 
 def environment_of(backend: Backend) -> Mapping[str, str]:
@@ -280,5 +290,10 @@ def servers(folder: Path) -> Iterator[Servers]:
     ministack, moto = folder / "ministack", folder / "moto"
     ministack.mkdir()
     moto.mkdir()
-    with run_ministack(ministack) as ministack_url, run_moto(moto) as moto_url:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        run_ministack(ministack) as ministack_url,
+        run_moto(moto) as moto_url,
+    ):
+        read_aws_models_once(patch)
         yield Servers({"ministack": ministack_url, "moto": moto_url})

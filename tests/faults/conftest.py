@@ -8,11 +8,16 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from claimcheck.core import claim_check
-from claimcheck.stores import dynamodb_items
 from tests.conftest import use_emulator
-from tests.faults.backends import BACKENDS, AwsBackend, Backend, SqliteBackend
-from tests.faults.rig import Rig
+from tests.faults.backends import (
+    ATOMIC,
+    BACKENDS,
+    AwsBackend,
+    Backend,
+    BackendName,
+    SqliteBackend,
+)
+from tests.faults.rig import Rig, impatient
 from tests.support.faulty_server import FaultyServer
 from tests.support.servers import AwsServer
 
@@ -20,21 +25,16 @@ MakeRig: TypeAlias = Callable[..., Rig]
 
 
 @pytest.fixture
-def make_rig(
-    ministack: AwsServer, faulty_server: FaultyServer, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[MakeRig]:
-    """Makes rigs that give up soon, so that faults reach our code and not only botocore's."""
-    monkeypatch.setattr(dynamodb_items, "CONNECT_TIMEOUT_SECONDS", 1)
-    monkeypatch.setattr(dynamodb_items, "READ_TIMEOUT_SECONDS", 5)
-    monkeypatch.setattr(dynamodb_items, "MAX_RETRIES", 1)
-    monkeypatch.setattr(claim_check, "PART_BYTES", 70_000)
+def make_rig(ministack: AwsServer, faulty_server: FaultyServer) -> Iterator[MakeRig]:
+    """Makes rigs whose clients give up soon."""
     rigs: list[Rig] = []
 
     def make(**options: Any) -> Rig:
         rigs.append(Rig(ministack, faulty_server, **options))
         return rigs[-1]
 
-    yield make
+    with impatient():
+        yield make
     for rig in rigs:
         rig.close()
 
@@ -47,15 +47,29 @@ def faulty_server(ministack: AwsServer) -> Iterator[FaultyServer]:
         yield server
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(params=ATOMIC)
 def backend(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Backend]:
-    """A queue and a store that work: the test runs on SQLite, MiniStack and moto."""
-    if request.param == "sqlite":
+    """A queue and a store that work, on SQLite and MiniStack."""
+    yield from make_backend(request, tmp_path, monkeypatch)
+
+
+@pytest.fixture(params=BACKENDS)
+def any_backend(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Backend]:
+    """The same on moto too, for tests that ask it for one thing at a time."""
+    yield from make_backend(request, tmp_path, monkeypatch)
+
+
+def make_backend(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Backend]:
+    name: BackendName = request.param
+    if name == "sqlite":
         yield SqliteBackend(tmp_path)
         return
-    url = request.getfixturevalue(f"{request.param}_url")
-    server = use_emulator(monkeypatch, request.param, url)
+    server = use_emulator(monkeypatch, name, request.getfixturevalue(f"{name}_url"))
     yield AwsBackend(server)
     server.remove_all()

@@ -14,6 +14,16 @@ from tests.faults.backends import Backend, environment_of
 from tests.faults.journal import DEADLINE_SECONDS, Journal
 
 _ROOT = Path(__file__).parents[2]
+_ACTORS = "tests.faults.actors"
+
+# Before anything else is loaded, which might keep the right clock.
+_CLOCK_AHEAD = f"""
+import sys, time
+right, ahead = time.time, int(sys.argv.pop(1))
+time.time = lambda: right() + ahead
+from {_ACTORS} import main
+main()
+"""
 
 
 class Crew(AbstractContextManager["Crew"]):
@@ -31,10 +41,12 @@ class Crew(AbstractContextManager["Crew"]):
         self.journal_path = folder / "journal"
         self.journal = Journal(self.journal_path)
 
-    def start(self, orders: Produce | Work) -> subprocess.Popen[bytes]:
+    def start(self, orders: Produce | Work, *, clock_ahead: int = 0) -> subprocess.Popen[bytes]:
+        """Start a process, on a machine whose clock is some seconds ahead."""
+        program = ["-c", _CLOCK_AHEAD, str(clock_ahead)] if clock_ahead else ["-m", _ACTORS]
         with self._log.open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "tests.faults.actors", orders.model_dump_json()],
+                [sys.executable, *program, orders.model_dump_json()],
                 cwd=_ROOT,
                 env=self._environment,
                 stderr=log,

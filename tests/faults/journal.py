@@ -43,8 +43,10 @@ class Entry(BaseModel, frozen=True):
         number: Which message, as the test counts them.
         message_id: Which message, as the queue does.
         receipt: The receipt handle of its delivery.
+        receive_count: How often it had been received.
         sha256: Hex digest of its body, as it was before `enqueue` or as the handler got it.
         route: Which way it went.
+        once: Whether it is handled once, whichever way it went.
         peak: The most memory that the process has had (bytes).
     """
 
@@ -52,8 +54,10 @@ class Entry(BaseModel, frozen=True):
     number: int | None = None
     message_id: str | None = None
     receipt: str | None = None
+    receive_count: int | None = None
     sha256: str | None = None
     route: str | None = None
+    once: bool | None = None
     peak: int | None = None
 
 

@@ -6,31 +6,50 @@ call after another fail between client and server.
 
 from __future__ import annotations
 
+import argparse
+import logging
 import sys
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal, TypeAlias
 
 from tests.faults.backends import BACKENDS, NAMES, Servers, servers
+from tests.faults.network import FAILURES, HOW_OFTEN, LIVES, Ending, Life, live
+from tests.faults.rig import impatient
 from tests.faults.steps import STEPS, Observation, observe
+from tests.support.calls import Call
+from tests.support.faulty_server import Failure
+from tests.support.servers import AwsServer
+
+Matrix: TypeAlias = Literal["kills", "network"]
 
 KILL_COLUMNS = (
     *("message", "killed", "when", "backend", "handler runs", "ends as", "left in the store"),
     *("lost, wrong", "verdict"),
 )
+NETWORK_COLUMNS = ("message", "call", "what happens to it", *HOW_OFTEN, "verdict")
+AT_ONCE = 8
 
 
 def main() -> int:
-    """Print both; 0 if every promise held."""
+    """Print the matrices; 0 if every promise held."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.matrix")
+    parser.add_argument("--only", choices=PRINT, help="by default both")
+    arguments = parser.parse_args()
+    logging.disable(logging.CRITICAL)  # what the workers say of each fault
     with TemporaryDirectory() as name, servers(Path(name)) as running:
-        all_held = print_kills(running, Path(name))
-    return 0 if all_held else 1
+        wanted = [arguments.only] if arguments.only else list(PRINT)
+        held = [PRINT[each](running, Path(name)) for each in wanted]
+    return 0 if all(held) else 1
 
 
 def print_kills(running: Servers, parent: Path) -> bool:
     """Kill a process at every step, on every backend; whether every promise held."""
     all_held = True
-    _print_row(*KILL_COLUMNS)
-    _print_row(*("---" for _ in KILL_COLUMNS))
+    _print_head(*KILL_COLUMNS)
     for number, step in enumerate(STEPS):
         rows: dict[tuple[str, ...], list[str]] = {}
         for name in BACKENDS:
@@ -47,6 +66,46 @@ def print_kills(running: Servers, parent: Path) -> bool:
     return all_held
 
 
+def print_network(running: Servers, parent: Path) -> bool:
+    """Have one call after another fail; whether every promise held."""
+    del parent
+    all_held = True
+    _print_head(*NETWORK_COLUMNS)
+    with impatient(), running.use("ministack") as server, ThreadPoolExecutor(AT_ONCE) as pool:
+        endings = [
+            (life, call, [_endings(pool.submit, life, call, each, server) for each in FAILURES])
+            for life in LIVES
+            for call in life.calls
+        ]
+        for life, call, each in endings:
+            rows: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
+            for failure, futures in zip(FAILURES.values(), each, strict=True):
+                ends = [future.result() for future in futures]
+                problems = [problem for end in ends for problem in end.problems(life)]
+                all_held = all_held and not problems
+                rows[*map(str, ends), "; ".join(problems) or "holds"].append(failure)
+            for cells, failures in rows.items():
+                what = "any" if len(rows) == 1 else ", ".join(failures)
+                _print_row(life.name, call, what, *cells)
+    return all_held
+
+
+PRINT: Mapping[Matrix, Callable[[Servers, Path], bool]] = {
+    "kills": print_kills,
+    "network": print_network,
+}
+
+
+def _endings(
+    submit: Callable[..., Future[Ending]],
+    life: Life,
+    call: Call,
+    failure: Failure,
+    server: AwsServer,
+) -> list[Future[Ending]]:
+    return [submit(live, life, call, failure, how_often, server) for how_often in HOW_OFTEN]
+
+
 def _cells(observation: Observation, problems: list[str]) -> tuple[str, ...]:
     seen = observation.seen
     ends = "dead letter" if seen.dead else "handled" if seen.receipts else "not sent"
@@ -59,6 +118,12 @@ def _cells(observation: Observation, problems: list[str]) -> tuple[str, ...]:
         f"{observation.lost}, {observation.wrong}",
         "; ".join(problems) or "holds",
     )
+
+
+def _print_head(*columns: str) -> None:
+    print()
+    _print_row(*columns)
+    _print_row(*("---" for _ in columns))
 
 
 def _print_row(*cells: str) -> None:

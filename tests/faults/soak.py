@@ -1,8 +1,8 @@
 """`make soak`: thousands of messages, workers that are killed, duplicates; and what it came to.
 
-Four workers handle what one producer enqueues, in sizes from 1 KB to 5 MB. Every few seconds one of
-them is killed and replaced, all but the first, whose memory is watched; so is the producer, in the
-short form of this in the tests.
+Four workers handle what one producer enqueues, in sizes from 1 KB to 5 MB: a third is to be handled
+once, also where it is small. Every few seconds one of the workers is killed and replaced, all but
+the first, whose memory is watched; so is the producer, in the short form of this in the tests.
 """
 
 from __future__ import annotations
@@ -23,18 +23,20 @@ from tempfile import TemporaryDirectory
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from tests.faults.actors import Produce, Work
-from tests.faults.backends import BACKENDS, AwsBackend, Backend, SqliteBackend, ministack_server
+from tests.faults.backends import ATOMIC, NAMES, Backend, Rows, servers
 from tests.faults.crew import Crew
-from tests.faults.journal import POLL_SECONDS, Entry
+from tests.faults.journal import POLL_SECONDS, Journal
 
 SIZES = (1_000, 5_000_000)
-LARGEST_MESSAGE = 262_144
-"""What the queue takes: that of an older SQS queue, so that a third of the messages is stored."""
-
 WORKERS = 4
 CONCURRENCY = 2
-VISIBILITY_TIMEOUT = 5
+VISIBILITY_TIMEOUT = 15
 TWICE = 0.2
+ONCE = 1 / 3
+
+OPTIONS = {"largest_message": 262_144, "visibility_timeout": VISIBILITY_TIMEOUT}
+"""The queue takes what an older SQS queue takes, so that a third of the messages is stored."""
+
 SAMPLE_SECONDS = 1.0
 STALL_SECONDS = 120.0
 
@@ -72,13 +74,15 @@ class Outcome:
         handled: Of those, the ones that a handler finished with.
         twice: Messages that were sent a second time, as they were.
         suppressed: Deliveries that were acknowledged as duplicates.
-        in_progress: Deliveries that were refused, as the claim was out.
+        in_progress: How often a delivery was held, because another one had the claim.
         reruns: Handler runs of a message beyond its first.
-        late_reruns: Runs of a stored message after its claim was purged.
+        once: Messages, stored or to be handled once, that a handler finished with: each has a
+            receipt.
+        late_reruns: Runs of those after a delivery of them was settled.
         lost: Messages that were enqueued and not handled.
+        dead: Dead letters.
         wrong: Handler runs that got other bytes than were enqueued.
-        rows: Rows left in the store, all of which expire.
-        for_good: Rows left that do not.
+        rows: What is left in the store.
         kills: Processes that were killed.
         peak: The most memory of a worker (bytes).
         early: Memory of the worker that lives, in the second quarter of the run (bytes, median).
@@ -93,11 +97,12 @@ class Outcome:
     suppressed: int
     in_progress: int
     reruns: int
+    once: int
     late_reruns: int
     lost: int
+    dead: int
     wrong: int
-    rows: int
-    for_good: int
+    rows: Rows
     kills: int
     peak: int
     early: int
@@ -110,9 +115,15 @@ class Outcome:
             problem
             for problem, is_there in {
                 f"{self.lost} lost": self.lost > 0,
+                f"{self.dead} dead letters": self.dead > 0,
                 f"{self.wrong} with wrong bytes": self.wrong > 0,
-                f"{self.late_reruns} run again after their purge": self.late_reruns > 0,
-                f"{self.for_good} rows for good": self.for_good > 0,
+                f"{self.late_reruns} run again after their receipt": self.late_reruns > 0,
+                # More there may be for messages that a producer was killed at.
+                f"{self.rows.receipts} receipts for {self.once}": not (
+                    self.once <= self.rows.receipts <= self.once + self.kills
+                ),
+                f"{self.rows.records} records of messages in hand": self.rows.records > 0,
+                f"{self.rows.for_good} rows for good": self.rows.for_good > 0,
                 # Each run in vain is one that a kill cut short.
                 f"{self.reruns} reruns": self.reruns > self.kills * CONCURRENCY,
                 "no duplicate suppressed": bool(self.twice) and not self.suppressed,
@@ -132,12 +143,13 @@ class Outcome:
                 f"  handled                {self.handled:,}",
                 f"  sent twice             {self.twice:,}",
                 f"  duplicates suppressed  {self.suppressed:,}",
-                f"  refused, in progress   {self.in_progress:,}",
+                f"  held, in progress      {self.in_progress:,} times",
                 f"  processes killed       {self.kills:,}",
-                f"  handler reruns         {self.reruns:,} ({self.late_reruns} after the purge)",
-                f"  lost                   {self.lost:,}",
+                f"  handler reruns         {self.reruns:,} ({self.late_reruns} after a receipt)",
+                f"  lost, dead letters     {self.lost:,}, {self.dead:,}",
                 f"  wrong bytes            {self.wrong:,}",
-                f"  rows left              {self.rows:,}, which expire; {self.for_good} for good",
+                f"  receipts left          {self.rows.receipts:,}, for {self.once:,} messages",
+                f"  other rows left        {self.rows.parts + self.rows.records:,}",
                 f"  memory of a worker     {self.peak / MEGABYTE:.0f} MB at most; "
                 f"{self.early / MEGABYTE:.0f} MB early, {self.late / MEGABYTE:.0f} MB late",
                 f"  took                   {self.seconds:.0f} s",
@@ -207,6 +219,7 @@ class _Run:
                 count=self._missing(),
                 sizes=SIZES,
                 twice=TWICE,
+                once=ONCE,
             )
         )
 
@@ -216,7 +229,6 @@ class _Run:
             Work(
                 journal=self.crew.journal_path,
                 concurrency=CONCURRENCY,
-                visibility_timeout=VISIBILITY_TIMEOUT,
                 work="some",
             )
         )
@@ -264,7 +276,6 @@ def _outcome(run: _Run, seconds: float) -> Outcome:
     enqueued = journal.entries("enqueued")
     sums = {entry.number: entry.sha256 for entry in journal.entries("sending")}
     started, returned = journal.entries("started"), set(journal.numbers("returned"))
-    rows = run.backend.rows()
     quarter = len(run.memory) // 4
     return Outcome(
         enqueued=len(enqueued),
@@ -274,11 +285,12 @@ def _outcome(run: _Run, seconds: float) -> Outcome:
         suppressed=journal.count("suppressed"),
         in_progress=journal.count("in progress"),
         reruns=len(started) - len({entry.number for entry in started}),
-        late_reruns=_late_reruns(journal.entries()),
+        once=len(_handled_once(journal) & returned),
+        late_reruns=_late_reruns(journal),
         lost=len({entry.number for entry in enqueued} - returned),
+        dead=run.backend.dead(),
         wrong=sum(entry.sha256 != sums[entry.number] for entry in started),
-        rows=sum(row is not None for row in rows),
-        for_good=sum(row is None for row in rows),
+        rows=run.backend.rows(),
         kills=run.kills,
         peak=max((entry.peak or 0 for entry in journal.entries("settled")), default=0),
         early=int(median(run.memory[quarter : 2 * quarter] or run.memory)),
@@ -287,14 +299,20 @@ def _outcome(run: _Run, seconds: float) -> Outcome:
     )
 
 
-def _late_reruns(entries: list[Entry]) -> int:
-    """Handler runs of a stored message after one of its deliveries was settled."""
-    stored = {entry.number for entry in entries if entry.route == "stored"}
-    numbers = {entry.message_id: entry.number for entry in entries if entry.what == "started"}
+def _handled_once(journal: Journal) -> set[int | None]:
+    """The messages that have a receipt once they are handled."""
+    stored = {entry.number for entry in journal.entries("enqueued") if entry.route == "stored"}
+    return stored | {entry.number for entry in journal.entries("started") if entry.once}
+
+
+def _late_reruns(journal: Journal) -> int:
+    """Handler runs of a message that has a receipt, after one of its deliveries was settled."""
+    once = _handled_once(journal)
+    numbers = {entry.message_id: entry.number for entry in journal.entries("started")}
     settled: set[int | None] = set()
     late = 0
-    for entry in entries:
-        if entry.what == "settled" and numbers.get(entry.message_id) in stored:
+    for entry in journal.entries():
+        if entry.what == "settled" and numbers[entry.message_id] in once:
             settled.add(numbers[entry.message_id])
         elif entry.what == "started" and entry.number in settled:
             late += 1
@@ -313,33 +331,28 @@ def main() -> int:
     """Soak each backend; 0 if every promise held and memory stayed flat."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults.soak")
     parser.add_argument("--messages", type=int, default=Plan().messages)
-    parser.add_argument("--backend", choices=BACKENDS, action="append", help="by default each")
+    parser.add_argument("--backend", choices=ATOMIC, action="append", help="by default each")
     arguments = parser.parse_args()
     all_held = True
-    with TemporaryDirectory() as name, ministack_server(Path(name)) as server:
-        for backend in arguments.backend or BACKENDS:
-            folder = Path(name, f"{backend}-run")
+    with TemporaryDirectory() as parent, servers(Path(parent)) as running:
+        for name in arguments.backend or ATOMIC:
+            folder = Path(parent, f"{name}-run")
             folder.mkdir()
-            all_held &= _soak_and_print(
-                Plan(messages=arguments.messages),
-                SqliteBackend(folder, largest_message=LARGEST_MESSAGE)
-                if backend == "sqlite"
-                else AwsBackend(server, largest_message=LARGEST_MESSAGE),
-                folder,
-            )
+            with running.backend(name, folder, **OPTIONS) as backend:
+                all_held &= _soak_and_print(Plan(messages=arguments.messages), backend, folder)
     return 0 if all_held else 1
 
 
 def _soak_and_print(plan: Plan, backend: Backend, folder: Path) -> bool:
-    with Progress(
-        "{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    ) as progress:
-        task = progress.add_task(backend.name, total=plan.messages)
+    columns = "{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns) as progress:
+        task = progress.add_task(NAMES[backend.name], total=plan.messages)
         outcome = soak(
             plan, backend, folder, lambda handled: progress.update(task, completed=handled)
         )
     problems = outcome.problems() + ([] if outcome.is_flat() else ["memory grows"])
-    print(f"{backend.name}\n{outcome.report()}\n  {'; '.join(problems) or 'all held'}\n")
+    name, verdict = NAMES[backend.name], "; ".join(problems) or "all held"
+    print(f"{name}\n{outcome.report()}\n  {verdict}\n", flush=True)
     return not problems
 
 

@@ -54,18 +54,14 @@ TWICE = Seen(2, receipts=1)
 LOST = Seen(1, records=1, dead=1)
 """The contents were removed before the handler, and died with their process: `ClaimLost`."""
 
-LOST_BEFORE = Seen(0, parts=2, records=1, dead=1)
-"""The same, and the process died before the handler and before it had removed all."""
+LOST_UNRUN = Seen(0, records=1, dead=1)
+LOST_IN_PART = Seen(0, parts=2, records=1, dead=1)
+"""The same, and the process died before the handler; some parts may be there still."""
 
 
 def orphaned(parts: int) -> Seen:
     """Contents of a message that is not on the queue."""
     return Seen(0, parts=parts)
-
-
-def not_removed(parts: int) -> Seen:
-    """Contents of a message that was handled."""
-    return Seen(1, parts=parts, receipts=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,15 +133,16 @@ STEPS = (
     Step("it failed, before the release",       _before(Call.RELEASE),        TWICE, fails=True),
     Step("it failed, after the release",        _after(Call.RELEASE),         TWICE, fails=True),
     Step("it returned, before the receipt",     _before(Call.COMPLETE),       TWICE),
-    Step("after the receipt, contents there",   _after(Call.COMPLETE),        not_removed(3)),
-    Step("between two removals",                _before(Call.REMOVE_PART, 2), not_removed(2),
-                                                                              not_removed(3)),
+    Step("after the receipt, contents there",   _after(Call.COMPLETE),        HANDLED),
+    Step("between two removals",                _before(Call.REMOVE_PART, 2), HANDLED),
     Step("before the acknowledgement",          _before(Call.ACKNOWLEDGE),    HANDLED),
     Step("after the acknowledgement",           _after(Call.ACKNOWLEDGE),     HANDLED),
 
     _early("before it is handed over",          _before(Call.HAND_OVER),      HANDLED),
     _early("after it, contents there",          _after(Call.HAND_OVER),       HANDLED),
-    _early("between two removals",              _before(Call.REMOVE_PART, 2), LOST_BEFORE, HANDLED),
+    _early("between two removals",              _before(Call.REMOVE_PART, 2), LOST_IN_PART,
+                                                                              HANDLED),
+    _early("all removed, before the handler",   _before(Call.EXTEND),         LOST_UNRUN),
     _early("during the handler",                _before(Call.HANDLE),         LOST),
     _early("it failed, before writing back",    _before(Call.WRITE_PART),     LOST, fails=True),
     _early("it failed, before the release",     _before(Call.RELEASE),        TWICE, fails=True),
@@ -215,8 +212,9 @@ def observe(step: Step, backend: Backend, folder: Path) -> Observation:
     """Enqueue two messages, kill a process at a step, and have a fresh worker finish."""
     with Crew(backend, folder) as crew:
         journal, size = crew.journal, SMALL if step.once else THREE_PARTS
-        produce = Produce(journal=crew.journal_path, count=2, sizes=(size, size))
-        work = Work(journal=crew.journal_path, purge=step.purge, once=step.once, max_attempts=2)
+        path, once = crew.journal_path, float(step.once)
+        produce = Produce(journal=path, count=2, sizes=(size, size), once=once)
+        work = Work(journal=path, purge=step.purge, max_attempts=2)
         if step.who == "producer":
             exit_code = crew.run(produce.model_copy(update={"kill": step.kill}))
             sent = backend.depth() == 2

@@ -11,7 +11,9 @@ from tests.faults.steps import STEPS, Step, observe
 
 
 @pytest.mark.parametrize("step", STEPS, ids=[step.name for step in STEPS])
-def test_killed(step: Step, backend: Backend, tmp_path: Path) -> None:
-    observation = observe(step, backend, tmp_path)
+def test_killed(step: Step, any_backend: Backend, tmp_path: Path) -> None:
+    if any_backend.name == "moto" and step.message != "after":
+        pytest.skip("a third server for the other lives only in `make faults`: it takes long")
+    observation = observe(step, any_backend, tmp_path)
 
-    assert observation.problems(step.expected(backend.name)) == []
+    assert observation.problems(step.expected(any_backend.name)) == []

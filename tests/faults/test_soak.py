@@ -1,22 +1,22 @@
-"""The soak run in short: sixty messages, and processes killed at random moments."""
+"""The soak run in short: forty messages, and processes killed at random moments."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from tests.faults.backends import AwsBackend, Backend, SqliteBackend
-from tests.faults.soak import LARGEST_MESSAGE, Plan, soak
+from tests.faults.soak import OPTIONS, Plan, soak
 from tests.support.servers import AwsServer
 
 SHORT = Plan(messages=40, kill_every=(0.4, 1.2), kills_producer=True)
 
 
 def test_on_sqlite(tmp_path: Path) -> None:
-    check(SqliteBackend(tmp_path, largest_message=LARGEST_MESSAGE), tmp_path)
+    check(SqliteBackend(tmp_path, **OPTIONS), tmp_path)
 
 
 def test_on_sqs_and_dynamodb(ministack: AwsServer, tmp_path: Path) -> None:
-    check(AwsBackend(ministack, largest_message=LARGEST_MESSAGE), tmp_path)
+    check(AwsBackend(ministack, **OPTIONS), tmp_path)
 
 
 def check(backend: Backend, folder: Path) -> None:

@@ -8,10 +8,12 @@ is no error of ours.
 from __future__ import annotations
 
 import argparse
+import logging
 import secrets
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
@@ -69,7 +71,9 @@ def main() -> int:
     started = time.monotonic()
     fed = 0
     next_batch = iter(range(first, sys.maxsize))
-    with ProcessPoolExecutor(arguments.processes) as pool:
+    # What is wrong with each message is logged, which is right and too much here.
+    quiet = partial(logging.disable, logging.CRITICAL)
+    with ProcessPoolExecutor(arguments.processes, initializer=quiet) as pool:
         running = {
             pool.submit(run_batch, next(next_batch), BATCH) for _ in range(arguments.processes)
         }

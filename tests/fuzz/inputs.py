@@ -15,16 +15,14 @@ from typing import Any
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from claimcheck import ClaimCheck, ClaimCheckError
+from claimcheck import ClaimCheck, unwrap_claim_check
 from claimcheck.core import ticket as tickets
 from claimcheck.stores.memory import MemoryClaimStore
-from letsgo_queue import LetsGoQueueError, Message
-from letsgo_queue.message import encode, is_claim_check, peek
-from letsgo_queue.worker.registry import Handler
+from letsgo_queue import LetsGoError, Message, envelope
+from letsgo_queue.message import encode
+from letsgo_queue.worker.handler import Handler
 from tests.claimcheck.support import body_of, message_body, noisy_body
-from tests.letsgo_queue.support import delivery_of
-
-OUR_ERRORS = (ClaimCheckError, LetsGoQueueError)
+from tests.letsgo_queue.support import incoming
 
 MAX_SIZE = 100_000
 _PIECES = ['"', "{", "}", ",", ":", "\\", "\\ud800", "\0", "\ud800", "0", "-1", "1e999", "NaN", "é"]
@@ -55,57 +53,68 @@ class Readers:
     """Everything that reads what comes from a queue, or writes what goes there."""
 
     def __init__(self) -> None:
-        self._store = MemoryClaimStore()
         options: dict[str, Any] = {"threshold": 1000, "inline_limit": 1500, "max_size": MAX_SIZE}
-        # Never purged, so that the valid tickets among the inputs stay valid.
-        self._open = ClaimCheck(self._store, purge="never", **options)
-        self._taking = ClaimCheck(self._store, **options)
-        self._signed = ClaimCheck(self._store, purge="never", signing_key=KEY, **options)
+        store = MemoryClaimStore()
+        # Contents stay, so that the valid tickets among the inputs stay valid.
+        self._plain = ClaimCheck(store, purge="never", **options)
+        self._signed = ClaimCheck(store, purge="never", signing_key=KEY, **options)
         self._handlers = [Handler(f) for f in (_takes_order, _takes_anything, _takes_dict)]
+        self._unwrapped = unwrap_claim_check(claim_check=self._plain)(_fails)
         bodies = (noisy_body(3000), noisy_body(3000, "größe"), body_of(3000), "no message " * 200)
         self.sealed = [
             json.loads(check.seal(body).body)
             for body in bodies
-            for check in (self._open, self._signed)
+            for check in (self._plain, self._signed)
         ]
 
     def feed_body(self, body: str) -> None:
         """Have a body read by everyone."""
-        check_ours(lambda: peek(body))
-        check_ours(lambda: is_claim_check(body))
+        check_ours(lambda: envelope.type_of(body))
         check_ours(lambda: tickets.read(body, max_size=MAX_SIZE))
         data = body.encode(errors="replace")
-        tickets.looks_sealed(data)
-        tickets.type_in(data)
-        for check in (self._open, self._signed):
-            check_ours(lambda check=check: check.open(body).body)  # type: ignore[misc]
-        check_ours(lambda: self._take_and_put_back(body))
-        check_ours(lambda: self._taking.discard(self._taking.seal(body)))
-        delivery = delivery_of(body)
+        for each in (body, data):
+            envelope.type_in(each)
+            envelope.is_sealed(each)
+            envelope.holds_sealed(each)
+        for check in (self._plain, self._signed):
+            check_ours(lambda check=check: check.open(body).release())  # type: ignore[misc]
+        check_ours(lambda: self._plain.open(body, once="once/queue/m@").release())
+        check_ours(lambda: self._plain.discard(self._plain.seal(body)))
         handler = self._handlers[len(body) % len(self._handlers)]
-        check_ours(lambda: handler.arguments(delivery))
+        check_ours(lambda: handler.arguments(incoming(body)))
+        record = {"messageId": "m", "body": body}
+        for argument in (record, {"Body": body}, {"Records": [record, record]}, [record]):
+            check_ours(lambda argument=argument: self._unwrapped(argument))  # type: ignore[misc]
 
     def feed_message(self, message: Any) -> None:
         """Have a message written; what was written must be readable."""
 
         def write_and_read() -> None:
             message_type, body = encode(message)
-            assert peek(body.decode())["type"] == message_type
-            sealed = self._open.seal(body, type=message_type)
-            assert self._open.open(sealed.body.decode()).body == body.decode()
-            self._open.discard(sealed)
+            assert envelope.type_of(body.decode(), whole=True) == message_type
+            sealed = self._plain.seal(body, type=message_type)
+            assert self._plain.open(sealed.body.decode()).body == body.decode()
+            self._plain.discard(sealed)
 
         check_ours(write_and_read)
+        check_ours(lambda: self._unwrapped(message))
 
-    def _take_and_put_back(self, body: str) -> None:
-        self._taking.open(body).put_back()
+
+class _FailsError(Exception):
+    """What the handler raises that everything is unwrapped for."""
+
+
+def _fails(event: object) -> None:
+    raise _FailsError
 
 
 def check_ours(call: Callable[[], object]) -> None:
     """Call it; an error of ours is as good as a result, if it can be shown."""
     try:
         call()
-    except OUR_ERRORS as error:
+    except _FailsError:
+        pass
+    except LetsGoError as error:
         str(error).encode()
 
 
@@ -183,6 +192,7 @@ _VALUES: dict[str, st.SearchStrategy[object]] = {
     "parts": st.integers(-1, 40) | st.just(10**30),
     "stored": st.integers(-1, MAX_SIZE) | st.just(10**30),
     "expires": st.integers(0, 2**53) | st.sampled_from([-1, 10**30]),
+    "store": st.text(max_size=20) | st.just("sqlite:/etc/passwd"),
 }
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from letsgo_queue import Event, MessageFailed, Worker
+from letsgo_queue import Event, MessageAttribute, MessageFailed, Worker
 from letsgo_queue.transports.base import OutgoingMessage, ReceivedMessage, Transport
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.worker.delivery import IncomingMessage
@@ -20,6 +20,13 @@ SECRET = "hunter2-never-in-an-error"
 """Payload content that a test can look for where it must not be."""
 
 DEADLINE_SECONDS = 20
+
+COMPLETE = {
+    "text": MessageAttribute("String", "Grüße 🎉"),
+    "number": MessageAttribute("Number", "-12.5"),
+    "binary": MessageAttribute("Binary", b"\x00\xff\xfe"),
+}
+"""Message attributes of every kind."""
 
 _T = TypeVar("_T")
 
@@ -71,6 +78,16 @@ def printed(error: BaseException) -> str:
 def outgoing(body: str | bytes = "{}", **fields: Any) -> OutgoingMessage:
     body = body.encode() if isinstance(body, str) else body
     return OutgoingMessage(type="order:new", body=body, **fields)
+
+
+def sized(size: int, fill: str = "x", *, attributes: bool = False) -> OutgoingMessage:
+    """A message of exactly `size` bytes, with the attributes of `COMPLETE` or without."""
+    given = COMPLETE if attributes else {}
+    room = size - outgoing("", attributes=given).size
+    count, rest = divmod(room, len(fill.encode()))
+    message = outgoing(fill * count + "x" * rest, attributes=given)
+    assert message.size == size
+    return message
 
 
 def numbered(count: int, size: int = 0) -> Iterator[Mapping[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from letsgo_queue import (
     Client,
     Delivery,
+    Event,
     MessageAttribute,
     MessageDelayed,
     MessageFailed,
@@ -29,11 +31,13 @@ DAY = 24 * HOUR
 
 
 @pytest.fixture(params=["memory", "sqlite"])
-def transport(request: pytest.FixtureRequest, clock: Clock, tmp_path: Path) -> Transport:
+def transport(request: pytest.FixtureRequest, clock: Clock, tmp_path: Path) -> Iterator[Transport]:
     """The embedded queues, whose time only passes when the test says so."""
-    if request.param == "memory":
-        return MemoryTransport(clock=clock)
-    return SqliteTransport(f"sqlite:///{tmp_path}/queue.db", clock=clock)
+    transport: Transport = MemoryTransport(clock=clock)
+    if request.param == "sqlite":
+        transport = SqliteTransport(f"sqlite:///{tmp_path}/queue.db", clock=clock)
+    yield transport
+    transport.close()
 
 
 class Handled(list[float]):
@@ -170,22 +174,29 @@ def test_sqs_holds_a_long_delay_back(aws: AwsServer) -> None:
     assert numbers["ApproximateNumberOfMessages"] == "0"
 
 
-def test_a_message_on_sqs_is_handled_when_it_is_due(aws: AwsServer) -> None:
+def test_a_message_on_sqs_is_handled_when_it_is_due(aws: AwsServer, clock: Clock) -> None:
     """As on its last two ways: received early, sent on with what is left."""
     url = aws.make_queue()
     client = Client(url)
-    worker = Worker(client=client, wait_seconds=1)
-    handled: list[float] = []
-    worker.handler("order:new")(lambda _message: handled.append(time.time()))
+    worker = Worker(client=client, wait_seconds=1, clock=clock)
+    handled: list[object] = []
+    worker.handler("order:new")(handled.append)
     events = events_of(worker)
-    due_at = int(time.time()) + 3
-    client.enqueue(order(), attributes={DUE_AT: MessageAttribute("Number", str(due_at))})
 
+    def pass_the_delay(event: Event) -> None:
+        if isinstance(event, MessageDelayed):
+            clock.advance(event.seconds_left)
+
+    worker.add_listener(pass_the_delay)
+    due_at = MessageAttribute("Number", str(int(clock.now) + 1))
+    sent_at = time.monotonic()
+    client.enqueue(order(), attributes={DUE_AT: due_at})
     with running(worker):
         wait_for(lambda: handled, "the handler")
 
-    assert handled[0] >= due_at
+    assert time.monotonic() - sent_at > 0.9, "SQS did not hold it back for the second that was left"
     assert [type(event) for event in events] == [MessageDelayed, MessageHandled]
+    client.close()
 
 
 def test_a_fifo_queue_knows_no_delay(aws: AwsServer) -> None:

@@ -1,86 +1,189 @@
-"""What a body is, unopened: its type, and whether it is sealed."""
+"""What a body is, without opening it."""
 
 from __future__ import annotations
 
-import pytest
+import json
+from collections.abc import Callable
 
-from letsgo_queue import MessageInvalid
-from letsgo_queue.envelope import is_sealed, type_in, type_of
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic_core import from_json
+
+from letsgo_queue.envelope import (
+    holds_sealed,
+    is_sealed,
+    mentions_claim_check,
+    sealed_fields,
+    type_in,
+    type_of,
+)
+from letsgo_queue.errors import MessageInvalid
 from tests.letsgo_queue.support import SECRET, printed
 
+TICKET = {"v": 1, "encoding": "zstd", "data": "KLUv/Q=="}
+SEALED = json.dumps({"type": "order:new", "claimCheck": TICKET})
 
-@pytest.mark.parametrize(
-    ("body", "text"),
-    [
-        ("", "not JSON"),
-        (SECRET, "not JSON"),
-        (f'{{"type": "a", "payload": "{SECRET}', "not JSON"),
-        (f'["{SECRET}"]', "no string `type`"),
-        (f'"{SECRET}"', "no string `type`"),
-        (f'{{"payload": "{SECRET}"}}', "no string `type`"),
-        (f'{{"type": ["{SECRET}"]}}', "no string `type`"),
-    ],
-)
-def test_says_what_is_wrong_with_a_body(body: str, text: str) -> None:
-    with pytest.raises(MessageInvalid, match=text) as refused:
-        type_of(body)
+ESCAPED = SEALED.replace('"claimCheck"', '"claim\\u0043heck"')
 
-    assert SECRET not in printed(refused.value)
-
-
-@pytest.mark.parametrize(
-    ("body", "message_type"),
-    [
-        ('{"type":"a","payload":1}', "a"),
-        ('{"type":"a"}', "a"),
-        ('{ "payload": 1, "type": "a" }', "a"),
-        (r'{"type":"caf\u00e9","payload":1}', "café"),
-        ('{"type":"a","payload":{"type":"b"}}', "a"),
-        # Of two types the last one counts, as for whoever parses it.
-        ('{"type":"a","payload":1,"type":"b"}', "b"),
-        (r'{"type":"a","claimCheck":{},"\u0074ype":"b"}', "b"),
-    ],
-)
-def test_a_body_is_routed_by_the_type_that_a_parser_finds(body: str, message_type: str) -> None:
-    assert type_of(body) == message_type
+SHAPES = [
+    pytest.param(SEALED, True, id="sealed"),
+    pytest.param('{"claimCheck":{}}', True, id="no type"),
+    pytest.param('{"claimCheck":1,"type":2}', True, id="malformed"),
+    pytest.param(json.dumps(json.loads(SEALED), indent=2), True, id="with spaces"),
+    pytest.param(ESCAPED, True, id="an escape in the name"),
+    pytest.param(SEALED.replace('"claimCheck"', '"\\u0063laimChec\\u006B"'), True, id="escapes"),
+    pytest.param('{"type":"order:new","payload":{}}', False, id="a small message"),
+    pytest.param('{"type":"x","payload":1,"claimCheck":{}}', False, id="with a payload"),
+    pytest.param('{"type":"x","claimCheck":{},"more":1}', False, id="with another field"),
+    pytest.param('{"type":"x","payload":"claimCheck"}', False, id="in the payload"),
+    pytest.param('{"type":"x","payload":{"claimCheck":{}}}', False, id="deeper"),
+    pytest.param('["claimCheck"]', False, id="a list"),
+    pytest.param('"claimCheck"', False, id="text in JSON"),
+    pytest.param('{"type":"x","claimCheck":', False, id="no JSON"),
+    pytest.param('{"type":"\\ud800","claimCheck":{}}', False, id="no Unicode"),
+    pytest.param("claimCheck", False, id="plain text"),
+    pytest.param("", False, id="nothing"),
+]
 
 
-@pytest.mark.parametrize("body", ['{"type":"a\n","payload":1}', '{"type":"","payload"', "[]", ""])
-def test_what_has_no_type_is_refused(body: str) -> None:
-    with pytest.raises(MessageInvalid):
-        type_of(body)
+class TestSealed:
+    @pytest.mark.parametrize(("body", "sealed"), SHAPES)
+    @pytest.mark.parametrize("encode", [str, str.encode], ids=["text", "bytes"])
+    def test_is_what_has_a_claim_check_and_no_more_than_a_type(
+        self, body: str, sealed: bool, encode: Callable[[str], str | bytes]
+    ) -> None:
+        assert is_sealed(encode(body)) is sealed
+        assert (sealed_fields(encode(body)) is not None) is sealed
+
+    def test_its_fields_are_as_they_came(self) -> None:
+        assert sealed_fields(SEALED) == {"type": "order:new", "claimCheck": TICKET}
+        assert sealed_fields('{"claimCheck":"?"}') == {"claimCheck": "?"}
+
+    @pytest.mark.parametrize("body", ['{"type":"x","payload":"é\\u00e9 claim"}', "text", b"\xff"])
+    def test_what_does_not_mention_one_is_not_parsed(self, body: str | bytes) -> None:
+        assert not mentions_claim_check(body)
+
+    @given(st.text() | st.binary())
+    def test_any_body_is_one_or_is_not(self, body: str | bytes) -> None:
+        assert is_sealed(body) in {True, False}
 
 
-@pytest.mark.parametrize(
-    ("body", "message_type"),
-    [
-        ('{"type":"a","payload":1}', "a"),
-        ('{"payload":1,"type":"a"}', "a"),
-        ('{"payload":1}', None),
-        ('{"type":5}', None),
-        ("[]", None),
-        ("no JSON", None),
-    ],
-)
-def test_any_body_can_be_asked_for_its_type(body: str, message_type: str | None) -> None:
-    assert type_in(body) == message_type
-    assert type_in(body.encode()) == message_type
+class TestEnvelopes:
+    """A sealed message inside something that is no message: whoever gets it must not pass it on."""
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            pytest.param(SEALED, id="itself"),
+            pytest.param(SEALED.encode(), id="as bytes"),
+            pytest.param(json.loads(SEALED), id="parsed"),
+            pytest.param({"Type": "Notification", "Message": SEALED}, id="SNS"),
+            pytest.param(json.dumps({"Type": "Notification", "Message": SEALED}), id="SNS, text"),
+            pytest.param({"Records": [{"Sns": {"Message": SEALED}}]}, id="an SNS event"),
+            pytest.param({"detail-type": "order", "detail": json.loads(SEALED)}, id="EventBridge"),
+            pytest.param(
+                json.dumps({"detail-type": "order", "detail": json.loads(SEALED)}),
+                id="EventBridge, text",
+            ),
+            pytest.param({"Messages": [{"Body": SEALED}]}, id="an answer of boto3"),
+            pytest.param([[SEALED]], id="lists"),
+            pytest.param((SEALED,), id="a tuple"),
+        ],
+    )
+    def test_are_seen_through(self, value: object) -> None:
+        assert holds_sealed(value)
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            pytest.param(None, id="nothing"),
+            pytest.param(7, id="a number"),
+            pytest.param("text that says claimCheck", id="text"),
+            pytest.param({"detail": {"claimCheck": {}, "more": 1}}, id="another shape"),
+            pytest.param({"type": "mail:new", "payload": SEALED}, id="quoted in a payload"),
+            pytest.param(
+                json.dumps({"type": "mail:new", "payload": {"body": SEALED}}),
+                id="quoted deeper in a payload",
+            ),
+            pytest.param({"a": {"b": {"c": {"d": {"e": {"f": SEALED}}}}}}, id="too deep"),
+        ],
+    )
+    def test_are_nothing_else(self, value: object) -> None:
+        assert not holds_sealed(value)
+
+    def test_that_never_end_are_not_followed(self) -> None:
+        endless: list[object] = []
+        endless.append(endless)
+
+        assert not holds_sealed(endless)
 
 
-@pytest.mark.parametrize(
-    ("body", "sealed"),
-    [
-        ('{"type":"a","claimCheck":{"v":1}}', True),
-        ('{"claimCheck":5}', True),
-        (r'{"type":"a","claim\u0043heck":{}}', True),
-        ('{"type":"a","claimCheck":{},"payload":1}', False),
-        ('{"type":"a","payload":{"claimCheck":{}}}', False),
-        ('{"type":"a","payload":"claimCheck"}', False),
-        ("claimCheck", False),
-    ],
-)
-def test_a_sealed_body_has_a_claim_check_in_place_of_its_payload(
-    body: str, *, sealed: bool
-) -> None:
-    assert is_sealed(body) is sealed
-    assert is_sealed(body.encode()) is sealed
+TYPES = [
+    ('{"type":"order:new","payload":{}}', "order:new"),
+    ('{"type":"größe","payload":{}}', "größe"),
+    ('{"type":"a\\"b\\\\","payload":{}}', 'a"b\\'),
+    ('{"type":"x"}', "x"),
+    ('{ "type" : "x" , "payload": {}}', "x"),
+    ('{"payload":{},"type":"last"}', "last"),
+    ('{"type":"x' + "y" * 100_000 + '","payload":1}', "x" + "y" * 100_000),
+    ('{"type":1,"payload":{}}', None),
+    ('{"type":null}', None),
+    ('{"payload":{}}', None),
+    ('{"type":"\\ud800","payload":{}}', None),
+    ('{"type":"unfinished', None),
+    ('["type"]', None),
+    ("text", None),
+    ("", None),
+]
+
+
+class TestTypeIn:
+    @pytest.mark.parametrize(("body", "found"), TYPES)
+    def test_finds_the_type_of_a_letsgo_message(self, body: str, found: str | None) -> None:
+        assert type_in(body) == found
+        assert type_in(body.encode()) == found
+
+    def test_of_bytes_that_are_no_text_there_is_none(self) -> None:
+        assert type_in(b'{"type":"\xff","payload":{}}') is None
+
+    def test_of_text_that_is_no_unicode_there_is_none(self) -> None:
+        assert type_in('{"payload":"\ud800","type":"x"}') is None
+
+
+class TestTypeOf:
+    @pytest.mark.parametrize(("body", "found"), [each for each in TYPES if each[1]])
+    def test_is_the_same_for_a_message(self, body: str, found: str) -> None:
+        assert type_of(body) == found
+
+    def test_is_that_of_a_sealed_message_too(self) -> None:
+        assert type_of(SEALED) == "order:new"
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            '{"type":"first","payload":1,"type":"last"}',
+            '{"type":"first","claimCheck":{},"type":"last"}',
+            '{"type":"first","payload":{"type":"inner"}}',
+        ],
+    )
+    def test_is_what_a_reader_of_the_whole_body_finds(self, body: str) -> None:
+        assert type_of(body) == from_json(body)["type"]
+
+    @pytest.mark.parametrize(
+        ("body", "said"),
+        [
+            (SECRET, "is not JSON"),
+            ("", "is not JSON"),
+            ('{"type":"x"', "is not JSON"),
+            ('{"type":"\\ud800"}', "is not JSON"),
+            (f'["{SECRET}"]', "has no string `type`"),
+            ('{"payload":1}', "has no string `type`"),
+            ('{"type":1}', "has no string `type`"),
+        ],
+    )
+    def test_of_anything_else_says_what_a_message_is(self, body: str, said: str) -> None:
+        with pytest.raises(MessageInvalid, match=said) as refused:
+            type_of(body)
+        assert '{"type": ..., "payload": ...}' in str(refused.value)
+        assert SECRET not in printed(refused.value)

@@ -37,7 +37,7 @@ from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.transports.sqlite import SqliteTransport
 from letsgo_queue.transports.sqs import SqsTransport
 from tests.letsgo_queue.support import Clock, order, outgoing, receive, serving, wait_for
-from tests.support.faulty_server import FaultyServer, faulty
+from tests.support.faulty_server import FaultyServer
 from tests.support.forks import (
     HOWS,
     How,
@@ -55,11 +55,6 @@ CHILDREN = 4
 EACH = 5
 
 
-@pytest.fixture(params=HOWS)
-def how(request: pytest.FixtureRequest) -> How:
-    return request.param  # type: ignore[no-any-return]  # pytest does not know
-
-
 @pytest.fixture(params=["sqs", "sqlite"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
@@ -71,7 +66,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 def server(ministack: AwsServer) -> Iterator[FaultyServer]:
     assert ministack.endpoint_url
-    with faulty(ministack.endpoint_url) as server:
+    with FaultyServer(ministack.endpoint_url) as server:
         yield server
 
 
@@ -124,6 +119,7 @@ def all_of(url: str, count: int) -> list[tuple[str, str]]:
     return messages
 
 
+@pytest.mark.parametrize("how", HOWS)
 def test_what_each_process_sends_is_on_the_queue_once(how: How, url: str) -> None:
     client = Client(url)
     before = client.enqueue(typed("before"))
@@ -133,7 +129,7 @@ def test_what_each_process_sends_is_on_the_queue_once(how: How, url: str) -> Non
         return [(client.enqueue(typed(each)).message_id, each) for each in types]
 
     acknowledged = [(before.message_id, "before")]
-    for each in all_at_once(how, send, children=CHILDREN):
+    for each in all_at_once(send, children=CHILDREN, how=how):
         acknowledged += each
 
     assert sorted(all_of(url, len(acknowledged))) == sorted(acknowledged)
@@ -141,7 +137,7 @@ def test_what_each_process_sends_is_on_the_queue_once(how: How, url: str) -> Non
 
 
 def test_a_refusal_reaches_the_process_that_it_is_for(
-    how: How, ministack: AwsServer, server: FaultyServer
+    ministack: AwsServer, server: FaultyServer
 ) -> None:
     queue = ministack.make_queue()
     client = Client(behind(server, queue))
@@ -163,7 +159,7 @@ def test_a_refusal_reaches_the_process_that_it_is_for(
                 outcomes.append((sent.message_id, f"{process}:{n}"))
         return outcomes
 
-    outcomes = all_at_once(how, send, children=CHILDREN)
+    outcomes = all_at_once(send, children=CHILDREN)
 
     assert outcomes[2] == [None] * EACH
     acknowledged += [each for outcome in outcomes for each in outcome if each]
@@ -172,13 +168,13 @@ def test_a_refusal_reaches_the_process_that_it_is_for(
     client.close()
 
 
-def test_every_message_is_received_by_one_process(how: How, url: str) -> None:
+def test_every_message_is_received_by_one_process(url: str) -> None:
     client = Client(url)
     count = (CHILDREN + 1) * EACH
     sent = client.enqueue_many(typed(f"n:{n}") for n in range(count))
     transport = client.transport()
 
-    taken = all_at_once(how, lambda _: take(transport, EACH), children=CHILDREN)
+    taken = all_at_once(lambda _: take(transport, EACH), children=CHILDREN)
 
     by_id = Counter(message_id for each in taken for message_id, _ in each)
     assert by_id == Counter(each.message_id for each in sent)
@@ -186,7 +182,7 @@ def test_every_message_is_received_by_one_process(how: How, url: str) -> None:
     client.close()
 
 
-def test_every_process_goes_on_with_a_copy_of_a_queue_in_memory(how: How) -> None:
+def test_every_process_goes_on_with_a_copy_of_a_queue_in_memory() -> None:
     client = Client("memory://")
     client.enqueue(typed("before"))
 
@@ -194,11 +190,11 @@ def test_every_process_goes_on_with_a_copy_of_a_queue_in_memory(how: How) -> Non
         client.enqueue(typed(f"from:{process}"))
         return [message_type for _, message_type in take(client.transport(), 2)]
 
-    seen = all_at_once(how, use, children=CHILDREN)
+    seen = all_at_once(use, children=CHILDREN)
     assert seen == [["before", f"from:{process}"] for process in range(CHILDREN + 1)]
 
 
-def test_every_process_posts_to_a_local_worker(how: How) -> None:
+def test_every_process_posts_to_a_local_worker() -> None:
     handled: list[str] = []
     worker = Worker("memory://")
 
@@ -214,26 +210,26 @@ def test_every_process_posts_to_a_local_worker(how: How) -> None:
             for n in range(EACH):
                 client.enqueue(typed(f"{process}:{n}"))
 
-        all_at_once(how, send, children=CHILDREN)
+        all_at_once(send, children=CHILDREN)
 
     sent = {f"{process}:{n}" for process in range(CHILDREN + 1) for n in range(EACH)}
     assert sorted(handled) == sorted({"before", *sent})
 
 
-def test_a_child_has_threads_of_its_own_for_asyncio(how: How, client: Client) -> None:
+def test_a_child_has_threads_of_its_own_for_asyncio(client: Client) -> None:
     asyncio.run(client.aenqueue(order()))
     pool = client._threads._pool.made
     assert isinstance(pool, ThreadPoolExecutor)
     # Its thread waits for the next call, which it would get if it were there.
     wait_for(lambda: pool._idle_semaphore._value, "an idle thread")
 
-    (child,) = fork(how, lambda _: asyncio.run(client.aenqueue(order())).message_id)
+    (child,) = fork(lambda _: asyncio.run(client.aenqueue(order())).message_id)
 
     assert child.result()
     client.close()
 
 
-def test_a_child_that_closes_leaves_the_connections_of_its_parent(how: How, url: str) -> None:
+def test_a_child_that_closes_leaves_the_connections_of_its_parent(url: str) -> None:
     client = Client(url)
     client.enqueue(typed("before"))
 
@@ -242,7 +238,7 @@ def test_a_child_that_closes_leaves_the_connections_of_its_parent(how: How, url:
         client.enqueue(typed("child"))
         client.close()
 
-    (child,) = fork(how, use)
+    (child,) = fork(use)
     child.result()
     client.enqueue(typed("parent"))
 
@@ -251,18 +247,18 @@ def test_a_child_that_closes_leaves_the_connections_of_its_parent(how: How, url:
 
 
 class TestASessionAndAClientGivenInCode:
-    def test_a_child_makes_a_client_from_the_session(self, how: How, ministack: AwsServer) -> None:
+    def test_a_child_makes_a_client_from_the_session(self, ministack: AwsServer) -> None:
         url = ministack.make_queue()
         session = boto3.Session(region_name=ministack.region)
         client = Client(url, session=session)
         acknowledged = [client.enqueue(typed("before")).message_id]
 
-        acknowledged += all_at_once(how, lambda _: client.enqueue(typed("after")).message_id)
+        acknowledged += all_at_once(lambda _: client.enqueue(typed("after")).message_id)
 
         assert sorted(each for each, _ in all_of(url, 6)) == sorted(acknowledged)
         client.close()
 
-    def test_a_client_is_refused_in_a_child(self, how: How, ministack: AwsServer) -> None:
+    def test_a_client_is_refused_in_a_child(self, ministack: AwsServer) -> None:
         url = ministack.make_queue()
         transport = SqsTransport(url, client=ministack.sqs())
         transport.send(outgoing())
@@ -273,12 +269,12 @@ class TestASessionAndAClientGivenInCode:
             transport.close()
             return str(refused.value)
 
-        (child,) = fork(how, use)
+        (child,) = fork(use)
         assert f"queue {url}: its boto3 client was made by the process" in child.result()
         transport.send(outgoing())
         transport.close()
 
-    def test_those_who_look_after_a_queue_may_fork(self, how: How, ministack: AwsServer) -> None:
+    def test_those_who_look_after_a_queue_may_fork(self, ministack: AwsServer) -> None:
         dead = ministack.make_queue()
         arn = ministack.sqs().get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])
         policy = {"deadLetterTargetArn": arn["Attributes"]["QueueArn"], "maxReceiveCount": "3"}
@@ -292,7 +288,7 @@ class TestASessionAndAClientGivenInCode:
             return admin.status().dead
 
         assert reject(0) == 1
-        all_at_once(how, reject, children=CHILDREN)
+        all_at_once(reject, children=CHILDREN)
 
         assert admin.status().dead == CHILDREN + 2
         assert admin.redrive() == CHILDREN + 2
@@ -304,17 +300,16 @@ class TestForkDuringAFirstCall:
     """A thread is inside its first call, and another one forks."""
 
     def test_that_asks_what_the_queue_accepts(
-        self, how: How, ministack: AwsServer, server: FaultyServer
+        self, ministack: AwsServer, server: FaultyServer
     ) -> None:
         transport = SqsTransport(behind(server, ministack.make_queue()))
         with held(server, "GetQueueAttributes", transport.max_message_bytes):
-            (child,) = fork(how, lambda _: transport.max_message_bytes())
+            (child,) = fork(lambda _: transport.max_message_bytes())
             assert child.result() == MAX_MESSAGE_BYTES
         transport.close()
 
     def test_that_looks_for_the_queue(
         self,
-        how: How,
         ministack: AwsServer,
         server: FaultyServer,
         monkeypatch: pytest.MonkeyPatch,
@@ -328,12 +323,12 @@ class TestForkDuringAFirstCall:
                 client.transport()
 
         with held(server, "ListQueues", look):
-            (child,) = fork(how, lambda _: client.enqueue(order(), queue=url).message_id)
+            (child,) = fork(lambda _: client.enqueue(order(), queue=url).message_id)
             assert child.result() == all_of(url, 1)[0][0]
         client.close()
 
     def test_that_makes_a_boto3_client(
-        self, how: How, ministack: AwsServer, monkeypatch: pytest.MonkeyPatch
+        self, ministack: AwsServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """It never ends; a fork does not wait for good."""
         monkeypatch.setattr(forking, "LONGEST_WAIT_SECONDS", 0.1)
@@ -348,13 +343,13 @@ class TestForkDuringAFirstCall:
 
         client = Client(ministack.make_queue(), session=Session())
         thread = in_first_call(client.transport, making)
-        (child,) = fork(how, lambda _: client.enqueue(order()).message_id)
+        (child,) = fork(lambda _: client.enqueue(order()).message_id)
         assert child.result()
         go_on.set()
         thread.join()
         client.close()
 
-    def test_that_opens_a_file(self, how: How, tmp_path: Path) -> None:
+    def test_that_opens_a_file(self, tmp_path: Path) -> None:
         """The fork waits until the file is open, and closes it for its time."""
         url = f"sqlite:///{tmp_path}/queue.db"
         Client(url).enqueue(typed("before"))
@@ -369,7 +364,7 @@ class TestForkDuringAFirstCall:
         thread = in_first_call(send, begun)
         wait_for(queue._file._lock.locked, "the call")
         before_fork.append(blocking.close)
-        (child,) = fork(how, lambda _: queue.send(outgoing('{"type": "child"}')))
+        (child,) = fork(lambda _: queue.send(outgoing('{"type": "child"}')))
         before_fork.clear()
         child.result()
         thread.join()
@@ -377,7 +372,7 @@ class TestForkDuringAFirstCall:
         assert {each for _, each in all_of(url, 3)} == {"before", "thread", "child"}
         queue.close()
 
-    def test_on_a_queue_in_memory(self, how: How, clock: Clock) -> None:
+    def test_on_a_queue_in_memory(self, clock: Clock) -> None:
         asking, go_on = threading.Event(), threading.Event()
 
         def slow_clock() -> float:  # asked while the queue is locked
@@ -388,7 +383,7 @@ class TestForkDuringAFirstCall:
 
         queue = MemoryTransport(clock=slow_clock)
         thread = in_first_call(lambda: receive(queue), asking)
-        (child,) = fork(how, lambda _: (queue.send(outgoing()), len(receive(queue)))[1])
+        (child,) = fork(lambda _: (queue.send(outgoing()), len(receive(queue)))[1])
         assert child.result() == 1
         go_on.set()
         thread.join()
@@ -412,9 +407,7 @@ class TestForkDuringAFirstCall:
             ),
         ],
     )
-    def test_that_holds_a_lock_of_all(
-        self, how: How, lock: forking.Lock, use: Callable[[], object]
-    ) -> None:
+    def test_that_holds_a_lock_of_all(self, lock: forking.Lock, use: Callable[[], object]) -> None:
         locked, go_on = threading.Event(), threading.Event()
 
         def hold() -> None:
@@ -423,12 +416,12 @@ class TestForkDuringAFirstCall:
                 go_on.wait()
 
         thread = in_first_call(hold, locked)
-        (child,) = fork(how, lambda _: use() is not None)
+        (child,) = fork(lambda _: use() is not None)
         assert child.result()
         go_on.set()
         thread.join()
 
-    def test_that_computes_a_cached_property(self, how: How) -> None:
+    def test_that_computes_a_cached_property(self) -> None:
         computing, go_on = threading.Event(), threading.Event()
 
         class Computed:
@@ -441,7 +434,7 @@ class TestForkDuringAFirstCall:
                 return os.getpid()
 
         thread = in_first_call(lambda: Computed().value, computing)
-        (child,) = fork(how, lambda _: Computed().value)
+        (child,) = fork(lambda _: Computed().value)
         assert child.result() != os.getpid()
         go_on.set()
         thread.join()

@@ -12,7 +12,6 @@ from letsgo_queue import (
     Client,
     EnqueueResult,
     Event,
-    Handle,
     IncomingMessage,
     MessageAttribute,
     MessageHandled,
@@ -24,6 +23,7 @@ from letsgo_queue import (
     OutgoingMessage,
     SendContext,
     SendFailed,
+    Steps,
     Worker,
     set_default_client,
     use_middleware,
@@ -65,10 +65,10 @@ class Trace(Middleware):
     def send_failed(self, message: OutgoingMessage, error: Exception) -> None:
         self.calls.append(f"{self.name} failed {message.body.decode()} {type(error).__name__}")
 
-    def handle(self, incoming: IncomingMessage, call_next: Handle) -> None:
+    def handle(self, message: IncomingMessage, /) -> Steps:
         self.calls.append(f"{self.name} in")
         try:
-            call_next(incoming)
+            yield
         except RuntimeError as error:
             self.calls.append(f"{self.name} saw {error}")
             raise
@@ -299,8 +299,8 @@ class TestHandling:
         self, client: Client, queue: MemoryTransport, clock: Clock
     ) -> None:
         class Settles(Middleware):
-            def handle(self, incoming: IncomingMessage, call_next: Handle) -> None:
-                """The rest is not called."""
+            def handle(self, message: IncomingMessage, /) -> Steps:
+                yield from ()
 
         worker = Worker(queue, middleware=[Settles()])
         events = events_of(worker)

@@ -39,9 +39,8 @@ def call_in_request(operation: str, request: Mapping[str, Any]) -> Call | None:
         change: str = request["UpdateExpression"]
         return next((call for start, call in _CHANGES.items() if change.startswith(start)), None)
     if operation in _OF_ITEMS:
-        key: str = (request.get("Item") or request["Key"])["id"]["S"]
         of_parts, of_records = _OF_ITEMS[operation]
-        return of_records if key.endswith("@") else of_parts
+        return of_records if _key(request).endswith("@") else of_parts
     return _OF_MESSAGES.get(operation)
 
 
@@ -50,12 +49,25 @@ def call_in_statement(sql: str) -> Call | None:
     return next((call for pattern, call in _STATEMENTS if pattern.match(sql)), None)
 
 
+def is_first_part(request: Mapping[str, Any]) -> bool:
+    """Of the requests for parts of a claim, that for the first; any other request."""
+    key = _key(request)
+    return "/" not in key or key.endswith(("/0", "@"))
+
+
+def _key(request: Mapping[str, Any]) -> str:
+    """The key of an item; empty where a request is for none."""
+    key: str = (request.get("Item") or request.get("Key") or {}).get("id", {}).get("S", "")
+    return key
+
+
 _OF_MESSAGES = {
     "GetQueueAttributes": Call.ASK_QUEUE,
     "SendMessage": Call.SEND,
     "SendMessageBatch": Call.SEND,
     "ReceiveMessage": Call.RECEIVE,
     "ChangeMessageVisibility": Call.CHANGE_VISIBILITY,
+    "ChangeMessageVisibilityBatch": Call.CHANGE_VISIBILITY,
     "DeleteMessage": Call.ACKNOWLEDGE,
     "DeleteMessageBatch": Call.ACKNOWLEDGE,
 }

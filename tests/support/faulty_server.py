@@ -1,6 +1,6 @@
 """An AWS server behind a proxy that fails as networks and services do.
 
-    with faulty(server.endpoint_url) as server:
+    with FaultyServer(aws.endpoint_url) as server:
         server.inject(Failure.THROTTLED, on="PutItem", rate=0.1)
         server.refuse("UpdateItem", "AccessDeniedException", times=1)
         with server.outage("dynamodb"):
@@ -22,7 +22,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from email.utils import formatdate, parsedate_to_datetime
 from enum import StrEnum
@@ -41,7 +41,7 @@ _SERVICES = {"DynamoDB": "dynamodb", "AmazonSQS": "sqs"}
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length"}
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 seconds, so that closing sends RST
 
-Matches: TypeAlias = Callable[[Mapping[str, Any]], bool]
+Matches: TypeAlias = Callable[[dict[str, Any]], bool]
 """Whether a fault is meant for a request, by the request's JSON."""
 
 
@@ -63,6 +63,31 @@ class Failure(StrEnum):
     BAD_GATEWAY = "502, not from AWS"
 
 
+REFUSALS = (
+    Failure.THROTTLED,
+    Failure.CAPACITY_EXCEEDED,
+    Failure.DENIED,
+    Failure.TOKEN_EXPIRED,
+    Failure.TABLE_MISSING,
+)
+"""Failures that say for certain that nothing was done."""
+
+PASSING = (
+    Failure.REQUEST_LOST,
+    Failure.ANSWER_LOST,
+    Failure.ANSWER_CUT,
+    Failure.SLOW,
+    Failure.THROTTLED,
+    Failure.CAPACITY_EXCEEDED,
+    Failure.SERVER_ERROR,
+    Failure.BAD_GATEWAY,
+)
+"""Failures that come and go by themselves."""
+
+PASSING_ON_SQS = tuple(each for each in PASSING if each is not Failure.CAPACITY_EXCEEDED)
+"""The same for SQS, which has no capacity to exceed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """An answer of the test's own, for which the server gets no request."""
@@ -77,17 +102,8 @@ class Answer:
         return cls(status, {"__type": f"com.amazonaws#{code}", "message": "the test says so"})
 
 
-_REFUSALS = {
-    **{
-        failure: Answer.refusal(failure)
-        for failure in (
-            Failure.THROTTLED,
-            Failure.CAPACITY_EXCEEDED,
-            Failure.DENIED,
-            Failure.TOKEN_EXPIRED,
-            Failure.TABLE_MISSING,
-        )
-    },
+_ANSWERS = {
+    **{failure: Answer.refusal(failure) for failure in REFUSALS},
     Failure.SERVER_ERROR: Answer.refusal("InternalServerError", 500),
     Failure.BAD_GATEWAY: Answer(502, html=b"<html>Bad Gateway</html>"),
 }
@@ -113,7 +129,7 @@ class Fault:
     times: int | None = None
     happened: int = 0
 
-    def is_for(self, names: frozenset[str], request: Mapping[str, Any]) -> bool:
+    def is_for(self, names: frozenset[str], request: dict[str, Any]) -> bool:
         """Whether it may happen to a request once more."""
         may_happen = self.times is None or self.happened < self.times
         meant = not self.on or not self.on.isdisjoint(names)
@@ -131,7 +147,9 @@ class FaultyServer:
         operations: What each request asked for.
         touched: The tables and queues that requests were forwarded for.
         receipts: The receipt handles of all deliveries.
-        open_connections: How many connections of clients are open.
+        faults: What was injected.
+        connections: How many connections clients have made.
+        open_connections: How many of them are open.
     """
 
     def __init__(self, server_url: str, *, seed: int = 0) -> None:
@@ -140,7 +158,7 @@ class FaultyServer:
         assert parts.port is not None
         self._server = (parts.hostname, parts.port)
         self._random = random.Random(seed)
-        self._faults: list[Fault] = []
+        self.faults: list[Fault] = []
         self._down: frozenset[str] = frozenset()
         self._lock = threading.Lock()
         self.ahead = 0.0
@@ -149,6 +167,7 @@ class FaultyServer:
         self.operations: list[str] = []
         self.touched: set[str] = set()
         self.receipts: list[str] = []
+        self.connections = 0
         self.open_connections = 0
         self._http = _Server(("127.0.0.1", 0), partial(_Handler, self))
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.01,))
@@ -214,7 +233,7 @@ class FaultyServer:
     def clear(self) -> None:
         """Have everything work again."""
         with self._lock:
-            self._faults.clear()
+            self.faults.clear()
             self._down = frozenset()
 
     @contextmanager
@@ -229,7 +248,7 @@ class FaultyServer:
                 self._down = frozenset()
 
     def decide(
-        self, service: str, operation: str, request: Mapping[str, Any]
+        self, service: str, operation: str, request: dict[str, Any]
     ) -> Failure | Answer | threading.Event | None:
         """What becomes of a request; None where it works."""
         names = frozenset(filter(None, (service, operation, call_in_request(operation, request))))
@@ -240,7 +259,7 @@ class FaultyServer:
                 self.failed[operation, outcome] += 1
             return outcome
 
-    def note(self, request: Mapping[str, Any], answer: bytes) -> None:
+    def note(self, request: dict[str, Any], answer: bytes) -> None:
         """Note what a request was forwarded for, and what the server gave out."""
         with self._lock:
             self.touched |= {request[name] for name in ("TableName", "QueueUrl") if name in request}
@@ -248,33 +267,35 @@ class FaultyServer:
                 messages = json.loads(answer).get("Messages", [])
                 self.receipts += [message["ReceiptHandle"] for message in messages]
 
-    def count_connections(self, change: int) -> None:
-        """Note that a client has connected, or is gone."""
+    @contextmanager
+    def connected(self) -> Iterator[None]:
+        """Note that a client is connected while the block runs."""
         with self._lock:
-            self.open_connections += change
+            self.connections += 1
+            self.open_connections += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.open_connections -= 1
 
     def connect(self) -> http.client.HTTPConnection:
-        """A connection to the server."""
+        """A new connection to the server: it may close one that was idle."""
         return http.client.HTTPConnection(*self._server, timeout=60)
 
     def _add(self, fault: Fault) -> Fault:
         with self._lock:
-            self._faults.append(fault)
+            self.faults.append(fault)
         return fault
 
     def _draw(
-        self, names: frozenset[str], request: Mapping[str, Any]
+        self, names: frozenset[str], request: dict[str, Any]
     ) -> Failure | Answer | threading.Event | None:
-        for fault in self._faults:
+        for fault in self.faults:
             if fault.is_for(names, request) and self._random.random() < fault.rate:
                 fault.happened += 1
                 return self._random.choice(fault.outcomes)
         return None
-
-
-def faulty(server_url: str, *, seed: int = 0) -> FaultyServer:
-    """The proxy before a server; it runs while it is entered."""
-    return FaultyServer(server_url, seed=seed)
 
 
 class _Server(ThreadingHTTPServer):
@@ -292,13 +313,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def __init__(self, server: FaultyServer, *args: object) -> None:
         self._server = server
-        self._onward = server.connect()
-        server.count_connections(+1)
-        try:
+        with server.connected():
             super().__init__(*args)  # type: ignore[arg-type]  # what the HTTP server passes
-        finally:
-            self._onward.close()
-            server.count_connections(-1)
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -307,7 +323,7 @@ class _Handler(BaseHTTPRequestHandler):
         service = _SERVICES.get(prefix.partition("_")[0], prefix)
         self._server.user_agents.append(self.headers.get("User-Agent", ""))
         outcome = self._server.decide(service, operation, request)
-        outcome = _REFUSALS.get(outcome, outcome) if isinstance(outcome, Failure) else outcome
+        outcome = _ANSWERS.get(outcome, outcome) if isinstance(outcome, Failure) else outcome
         match outcome:
             case Answer():
                 kind = "text/html" if outcome.html else "application/x-amz-json-1.0"
@@ -336,12 +352,11 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the server's own name
         """Tests say what happened themselves."""
 
-    def _forward(
-        self, request: Mapping[str, Any], body: bytes
-    ) -> tuple[int, dict[str, str], bytes]:
-        self._onward.request("POST", self.path, body, dict(self.headers.items()))
-        answer = self._onward.getresponse()
-        content = answer.read()
+    def _forward(self, request: dict[str, Any], body: bytes) -> tuple[int, dict[str, str], bytes]:
+        with closing(self._server.connect()) as onward:
+            onward.request("POST", self.path, body, dict(self.headers.items()))
+            answer = onward.getresponse()
+            content = answer.read()
         self._server.note(request, content)
         kept = {k: v for k, v in answer.getheaders() if k.lower() not in _HOP_BY_HOP}
         if self._server.ahead:

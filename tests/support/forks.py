@@ -1,6 +1,6 @@
 """Forked processes that do something at once, none of which can hang a test.
 
-    children = fork(how, work, count=4)     each has the objects of this process, and calls work(n)
+    children = fork(work, count=4)          each has the objects of this process, and calls work(n)
     results = [child.result() for child in children]
 
 A child ends with the call. One that takes too long prints where it stands, and the test fails.
@@ -61,12 +61,12 @@ class Child(Generic[T]):
         return cast("T", outcome)
 
 
-def fork(how: How, work: Callable[[int], T], *, count: int = 1) -> list[Child[T]]:
+def fork(work: Callable[[int], T], *, count: int = 1, how: How = "os.fork") -> list[Child[T]]:
     """Fork processes that call `work` with 1, 2 and so on."""
     return [_fork(how, work, number) for number in range(1, count + 1)]
 
 
-def all_at_once(how: How, work: Callable[[int], T], *, children: int = 4) -> list[T]:
+def all_at_once(work: Callable[[int], T], *, children: int = 4, how: How = "os.fork") -> list[T]:
     """Have this process (number 0) and some that it forks do something at the same time."""
     barrier = FORK.Barrier(children + 1)
 
@@ -74,7 +74,7 @@ def all_at_once(how: How, work: Callable[[int], T], *, children: int = 4) -> lis
         barrier.wait(CHILD_SECONDS)
         return work(number)
 
-    forked = fork(how, together, count=children)
+    forked = fork(together, count=children, how=how)
     ours = together(0)
     return [ours, *(child.result() for child in forked)]
 

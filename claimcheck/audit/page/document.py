@@ -1,7 +1,7 @@
 """The page itself: its sections, its style and its script.
 
-They are the only ones that it allows, by their hashes: whatever a message type is called, it is
-never more than text.
+The page allows no other style or script: it names both by their hashes. So the name of a message
+type is never more than text.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from importlib.resources import files
 from xml.etree import ElementTree as ET
 from xml.etree.ElementTree import Element
 
-from claimcheck.audit.page.charts import ROUTES, histograms, scatter
+from claimcheck.audit.page.histograms import histograms
 from claimcheck.audit.page.markup import element, name_element, raw_text
+from claimcheck.audit.page.scatter import scatter
 from claimcheck.audit.page.tables import costs_table, prices_table, types_table
-from claimcheck.audit.report import AuditReport
+from claimcheck.audit.report import ROUTES, AuditReport
 from claimcheck.audit.text import problem_lines, size_text
 from letsgo_queue.text import counted
 
 SHOWN_PROBLEMS = 8
-"""How many are shown before one asks for the rest."""
+"""How many problems are shown until a reader asks for the others."""
 
 
 def page(report: AuditReport) -> str:
@@ -96,7 +97,7 @@ def _summary(report: AuditReport) -> Iterator[Element | str]:
     largest = max(report.types, key=lambda each: each.size.largest)
     yield (
         f"{counted(sent, 'message')} of {counted(len(report.types), 'type')}: "
-        f"{', '.join(routes)}; {not_sent:,} not sent. The largest has "
+        f"{', '.join(routes)}; {not_sent:,} not sent. The largest message has "
         f"{size_text(largest.size.largest)} and is of type "
     )
     yield name_element(largest.type)
@@ -104,7 +105,7 @@ def _summary(report: AuditReport) -> Iterator[Element | str]:
 
 
 def _problems(report: AuditReport) -> Iterator[Element]:
-    # What fails a run comes before what is only pointed out.
+    # Failures first, then warnings.
     lines = sorted(problem_lines(report), key=lambda line: line.tone != "failure")
     if not lines:
         yield element("p", "No type is near the limit, and none is over its budget.")
@@ -132,8 +133,8 @@ def _charts(report: AuditReport) -> Iterator[Element]:
         element(
             "figcaption",
             element("strong", "How large messages are. "),
-            "Bytes of body and attributes as given, also of what was not sent. Each row is drawn "
-            "to its own highest bar.",
+            "Bytes of body and attributes as given, also of messages that were not sent. Each row "
+            "has its own scale: its highest bar fills it.",
         ),
         histograms(report),
     )
@@ -142,8 +143,8 @@ def _charts(report: AuditReport) -> Iterator[Element]:
         element(
             "figcaption",
             element("strong", "What goes on the queue. "),
-            "A point is a message, of a sample of each type. On the dashed diagonal it travels as "
-            "it was given; under it, compressed or stored.",
+            "Each point is a message from a sample of its type. On the dashed diagonal it travels "
+            "as it was given; below the diagonal it is compressed or stored.",
         ),
         scatter(report),
     )
@@ -152,10 +153,11 @@ def _charts(report: AuditReport) -> Iterator[Element]:
 def _type_notes() -> Iterator[Element]:
     yield element(
         "p",
-        "Sizes are of body and attributes as given, median and p95 to within 1 %. Ratio: bytes as "
-        "given over bytes carried or stored, of those that were compressed or stored. On queue: "
-        "median of what travels. $/million: US dollars for a million messages; with S3: the same, "
-        "were those that did not go inline stored uncompressed in S3.",
+        "Sizes are bytes of body and attributes as given, median and p95 to within 1 %. Ratio: "
+        "bytes as given over bytes carried or stored, for compressed and stored messages. On "
+        "queue: the median of the sizes on the queue. $/million: US dollars for a million "
+        "messages. With S3: the same if compressed and stored messages were in S3 instead, "
+        "uncompressed.",
         class_="note",
     )
 
@@ -171,20 +173,24 @@ def _costs(report: AuditReport) -> Iterator[Element]:
 
 def _assumptions(report: AuditReport) -> Element:
     prices = report.settings.prices
+    expire = report.settings.purge == "never"
+    removed = "left to expire after 15 days, at no charge" if expire else "removed"
     texts = (
-        "A message is sent, received and deleted by itself, once. Batches cost less; retries and "
-        "receives that find nothing cost more.",
-        "A stored payload is written, taken, read and purged in DynamoDB, on demand. With S3 it is "
-        "written and read once, uncompressed; S3 does not bill deletes.",
-        f"Payloads are stored for {prices.stored_seconds:,.0f} seconds.",
+        "Each message is sent, received and deleted by itself, once. Batches cost less; retries "
+        "and receives that find nothing cost more.",
+        "DynamoDB bills on demand. The contents of a stored message are written, read, and "
+        f"{removed}; its record is acquired and completed.",
+        "With S3 contents are written and read once, uncompressed; S3 does not bill deletes.",
+        f"{'In S3 contents' if expire else 'Contents'} stay for {prices.stored_seconds:,.0f} "
+        "seconds.",
         "There are no free tiers and no volume discounts.",
     )
     sources = element("ul", *(element("li", _source(each)) for each in prices.sources))
     return element(
         "div",
-        element("h3", "What is assumed"),
+        element("h3", "Assumptions"),
         element("ul", *(element("li", text) for text in texts)),
-        element("h3", "Where prices are from"),
+        element("h3", "Sources of the prices"),
         sources,
         class_="assumptions",
     )

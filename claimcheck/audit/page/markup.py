@@ -1,4 +1,4 @@
-"""Elements of the page. What they hold is text, never markup: types and tests have any name."""
+"""Elements of the page. Their content is text, never markup: types and tests may have any name."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _BREAK = re.compile(r"(?<=[/:_.-])(?=\w)")
 
 
 def element(tag: str, *content: Element | str, **attributes: str | float) -> Element:
-    """An element of HTML or SVG.
+    """Make an element of HTML or SVG.
 
     Args:
         tag: Its name.
         content: Elements and text, in order.
-        attributes: By name, with `_` for `-`; one that is a word of Python has `_` behind it.
+        attributes: By name, with `_` for `-`. A name that Python reserves ends with `_`: `class_`.
     """
     made = Element(
         tag,
@@ -40,14 +40,14 @@ def element(tag: str, *content: Element | str, **attributes: str | float) -> Ele
 
 
 def raw_text(tag: str, text: str, **attributes: str) -> Element:
-    """A `style` or a `script`, whose text HTML takes as it is."""
+    """Make a `style` or a `script`: HTML takes their text as it is."""
     made = element(tag, **attributes)
     made.text = text
     return made
 
 
 def name_element(name: str) -> Element:
-    """A name that somebody else chose; whichever way it is written, what is around it stays."""
+    """Make a name that somebody else chose; its direction leaves the text around it alone."""
     first, *rest = _BREAK.split(short_name(name))
     made = element("bdi", first, class_="name")
     for part in rest:
@@ -58,12 +58,12 @@ def name_element(name: str) -> Element:
 
 
 def short_name(name: str) -> str:
-    """A name in printable characters, and not longer than it helps."""
+    """A name in printable characters, cut if it is long."""
     text = printable(name)
     cut = len(text) > MAX_NAME_CHARACTERS
     return f"{text[: MAX_NAME_CHARACTERS - 1]}…" if cut else text
 
 
 def percent(share: float) -> str:
-    """A place in a chart. Charts are as wide as their page, and text keeps its size in them."""
+    """A place in a chart. Charts grow with their page, and their text keeps its size."""
     return f"{share * 100:.2f}%"

@@ -1,4 +1,4 @@
-"""Where a size is in a chart: logarithmic scales in whole decades, and bars of equal width."""
+"""Places in a chart: logarithmic scales of whole decades, and bars of equal width."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from claimcheck.audit.sketch import GROWTH
 
 BUCKETS_PER_BAR = 12
-"""Whole buckets of a sketch, so that no bar is higher for the way they are cut; each is from one
-size to a quarter more, about ten to a decade."""
+"""A bar has whole buckets of a sketch, so that no bar is higher because of a cut. It goes from one
+size to a quarter more; about ten bars are a decade."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +19,8 @@ class LogScale:
     """Sizes from `10 ** first` to `10 ** last` bytes.
 
     Attributes:
-        first: The decade that it starts with.
-        last: The one that it ends with.
+        first: The decade at its start.
+        last: The decade at its end.
     """
 
     first: int
@@ -28,7 +28,7 @@ class LogScale:
 
     @classmethod
     def over(cls, sizes: Iterable[int]) -> LogScale:
-        """The decades that hold all sizes, of which there must be one."""
+        """A scale over all sizes; there must be at least one."""
         known = [max(size, 1) for size in sizes]
         first = len(str(min(known))) - 1
         last = len(str(max(known) - 1)) if max(known) > 1 else 0
@@ -40,7 +40,7 @@ class LogScale:
         return [10**exponent for exponent in range(self.first, self.last + 1)]
 
     def at(self, size: float) -> float:
-        """Where a size is: 0 at the start, 1 at the end."""
+        """The place of a size: 0 at the start, 1 at the end."""
         return (math.log10(max(size, 1)) - self.first) / (self.last - self.first)
 
 
@@ -49,9 +49,9 @@ class Bar:
     """One bar of a histogram.
 
     Attributes:
-        over: It counts sizes over this, in bytes,
-        up_to: up to this.
-        count: How many.
+        over: It counts sizes over this (bytes).
+        up_to: It counts sizes up to this (bytes).
+        count: How many sizes it counts.
     """
 
     over: float
@@ -60,7 +60,7 @@ class Bar:
 
 
 def bars_of(buckets: Mapping[int, int]) -> list[Bar]:
-    """The bars of a sketch's buckets, smallest first, without those that count nothing."""
+    """The bars of a sketch's buckets, smallest first, without empty bars."""
     counts: Counter[int] = Counter()
     for bucket, count in buckets.items():
         counts[math.ceil(bucket / BUCKETS_PER_BAR)] += count

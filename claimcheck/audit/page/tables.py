@@ -1,4 +1,4 @@
-"""The tables of the page. Those that can be sorted say by what; `sorting.js` does it."""
+"""The tables of the page. `sorting.js` sorts them by the values that their cells have."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from xml.etree.ElementTree import Element
 
 from claimcheck.audit.budgets import near_limit, over_budget
 from claimcheck.audit.cost import Prices
-from claimcheck.audit.page.charts import ROUTES
 from claimcheck.audit.page.markup import element, name_element, percent
-from claimcheck.audit.report import AuditReport, TypeReport
+from claimcheck.audit.report import ROUTES, AuditReport, TypeReport
 from claimcheck.audit.text import size_text
 from letsgo_queue.text import printable
 
@@ -23,9 +22,9 @@ class Column:
     """One column.
 
     Attributes:
-        heading: What it has.
-        is_text: Whether it is of text, not of numbers.
-        order: How the table is sorted by it to begin with, if it is.
+        heading: Its name.
+        is_text: Whether it has text, not numbers.
+        order: The order of the table at first, if it is sorted by this column.
     """
 
     heading: str
@@ -38,8 +37,8 @@ class Cell:
     """One cell.
 
     Attributes:
-        content: What it shows.
-        value: What it is sorted by; None comes last either way.
+        content: Elements and text.
+        value: What it is sorted by; None comes last in both orders.
     """
 
     content: tuple[Element | str, ...] = ()
@@ -60,7 +59,7 @@ class Row:
 
 
 def types_table(report: AuditReport) -> Element:
-    """What the messages of each type weigh, the type with the largest first."""
+    """A row for each type, the type with the largest message first."""
     over = {each.report.type for each in over_budget(report)}
     near = {each.type for each in near_limit(report)}
     limit = report.settings.limit
@@ -90,7 +89,7 @@ def types_table(report: AuditReport) -> Element:
 
 
 def costs_table(report: AuditReport) -> Element | None:
-    """What the claim check costs against S3, where there is something to compare."""
+    """What the claim check costs, and S3; None if every message went inline."""
     sealed = [each for each in report.types if each.ratio is not None]
     if not sealed:
         return None
@@ -123,7 +122,7 @@ def costs_table(report: AuditReport) -> Element | None:
 
 
 def prices_table(prices: Prices) -> Element:
-    """The prices that the estimates stand on."""
+    """The prices behind the estimates."""
     rows = (
         ("SQS, standard queue", prices.sqs_request, "a million requests of 64 KB"),
         ("SQS, FIFO queue", prices.sqs_fifo_request, "a million requests of 64 KB"),
@@ -202,7 +201,7 @@ def _dollars(amount: float) -> str:
 
 
 def _metered(kind: str, share: float, text: str) -> tuple[Element, Element]:
-    """A number, behind a bar that shows it."""
+    """A number, and a bar that shows it."""
     bar = element(
         "svg",
         element("rect", class_="track", width="100%", height="100%", rx=2),
@@ -253,5 +252,5 @@ def _sortable(caption: str, columns: Sequence[Column], rows: Sequence[Row]) -> E
 
 
 def _scrolling(label: str, table: Element) -> Element:
-    # It takes the focus, so that a keyboard can scroll it.
+    # It can have the focus, so that a keyboard scrolls it.
     return element("div", table, class_="scrolling", role="region", aria_label=label, tabindex=0)

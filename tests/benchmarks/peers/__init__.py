@@ -1,4 +1,4 @@
-"""What is compared: each library's way to send a message, receive it and be done with it."""
+"""The libraries that are compared: how each sends, receives and deletes a message."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Library:
     """A library that is compared.
 
     Attributes:
-        name: What it is called in commands and results.
-        title: What it is called in tables.
-        distribution: What it is called on PyPI.
-        module: What sends and receives with it.
+        name: Its name in commands and results.
+        title: Its name in tables.
+        distribution: Its name on PyPI.
+        module: The module that sends and receives with it.
         environment: The virtual environment that has it.
-        needs: What is missing where that environment is not there.
-        elsewhere_from: Bytes from which it keeps a message elsewhere; None if it does not.
+        needs: Why that environment may be missing.
+        elsewhere_from: From so many bytes on it stores a message elsewhere; None if it never does.
     """
 
     name: PeerName
@@ -38,7 +38,7 @@ class Library:
 
     @property
     def python(self) -> Path:
-        """The Python to run it with."""
+        """The Python of its environment."""
         return _ROOT / self.environment / "bin" / "python"
 
     def takes(self, size: int, queue_limit: int) -> bool:
@@ -95,6 +95,6 @@ def library(name: str) -> Library:
 
 
 def open_peer(name: str, place: Place) -> Peer:
-    """Make a library ready; to be called in a process that has it."""
+    """Make a library ready, in a process of its environment."""
     module = importlib.import_module(f"{__name__}.{library(name).module}")
     return cast("Peer", module.open_peer(place))

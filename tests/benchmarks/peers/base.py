@@ -1,4 +1,4 @@
-"""What every library has to do, as its own documentation has it done."""
+"""What every library has to do, in the way that its documentation shows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WAIT_SECONDS = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a library sends to and receives from; the environment says where AWS is.
+    """Queue, table and bucket for a library. The environment says where AWS is.
 
     Attributes:
         queue_url: URL of the queue.
@@ -33,7 +33,7 @@ class Peer(Protocol):
         ...
 
     def receive(self) -> Message:
-        """Take the one message from the queue, as a handler would get it, and be done with it."""
+        """Receive the one message on the queue as a handler would get it, and delete it."""
         ...
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""boto3 alone: what one writes without a library. Messages must fit the queue."""
+"""boto3 alone, with no library. Messages must fit the queue."""
 
 from __future__ import annotations
 

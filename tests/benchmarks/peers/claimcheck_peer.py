@@ -1,7 +1,7 @@
 """claimcheck: `enqueue`, and `@unwrap_claim_check` on a function that works on one record.
 
-That is how it is used beside a receive loop of one's own, and so call for call what the others are
-measured doing. `Worker`, which has a loop of its own, is measured in `worker_throughput.py`.
+People use it so in a receive loop of their own, and so it makes the same calls as the other peers.
+`worker_throughput.py` measures `Worker`, which has its own loop.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""AWS's own extended client for Python: what is over 262,144 bytes goes to S3."""
+"""AWS's own extended client for Python: messages over 262,144 bytes go to S3."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class _ExtendedClient:
         self._url = place.queue_url
         self._sqs: Any = SQSExtendedClientSession().client("sqs")
         self._sqs.large_payload_support = place.bucket
-        # As claimcheck does: without it payloads stay until a lifecycle rule removes them.
+        # As claimcheck does. Otherwise payloads stay until a lifecycle rule removes them.
         self._sqs.delete_payload_from_s3 = True
-        # Its own takes what follows the last "-" for SQS's receipt handle, and those of MiniStack
-        # have a "-". This does the same work and finds the handle where it was put.
+        # Its own method takes the text after the last "-" for the receipt handle of SQS, but a
+        # handle of MiniStack contains a "-". This one looks after the client's own marker.
         self._sqs.get_original_receipt_handle = _after_the_marker
 
     def send(self, message: Message) -> None:

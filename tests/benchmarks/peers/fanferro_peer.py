@@ -1,9 +1,8 @@
-"""fanferro: SQS with a core in Rust; what is over 262,144 bytes goes to S3.
+"""fanferro: SQS with a core in Rust. Messages over 262,144 bytes go to S3.
 
-It has no call that receives one message: a consumer runs, and is told here to receive as the round
-begins, and to pause once its handler has the message. The round ends when it says that the message
-is acknowledged and the payload, if it was in S3, is deleted. By then it has polled once more; polls
-that find nothing are not counted.
+It has no call that receives one message. So a consumer runs: the round resumes it, and its handler
+pauses it again. The round ends when the consumer says that it acknowledged the message and deleted
+the payload from S3. By then it has polled once more, but polls that find nothing do not count.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from tests.benchmarks.peers.base import Message, Peer, Place
 
 class _Fanferro:
     def __init__(self, place: Place) -> None:
-        # It warns that the queue has no dead-letter queue, which no other library asks for.
+        # It warns that the queue has no dead-letter queue. No other library asks for one.
         logging.getLogger("fanferro").setLevel(logging.ERROR)
         self._loop = asyncio.new_event_loop()
         self._client = fanferro.Client(

@@ -1,8 +1,8 @@
-"""taskiq-aio-sqs: taskiq's broker for SQS; what is over 262,144 bytes goes to S3, and stays there.
+"""taskiq-aio-sqs: taskiq's broker for SQS. Messages over 262,144 bytes go to S3, and stay there.
 
-Its listener polls without end; what it does for one poll is called here, so that a round has the
-calls of one message. The message is the task's bytes, as boto3 alone would send them: what taskiq
-itself adds is not measured.
+Its listener polls without end. A round calls what the listener does for one poll, and so makes the
+calls of one message. The message is the bytes of the task, as boto3 alone would send them: the cost
+of taskiq itself is not measured.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class _Taskiq:
         self._loop = asyncio.new_event_loop()
         self._broker: Any = SQSBroker(
             place.queue_url.rpartition("/")[2],
-            region_name=os.environ["AWS_REGION"],  # it has a region of its own otherwise
+            region_name=os.environ["AWS_REGION"],  # otherwise it has a region of its own
             s3_extended_bucket_name=place.bucket,
             wait_time_seconds=WAIT_SECONDS,
         )

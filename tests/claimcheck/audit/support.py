@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -46,10 +47,23 @@ class Project:
     def write(self, name: str, text: str) -> None:
         (self.folder / name).write_text(text, encoding="utf-8")
 
-    def pytest(self, *arguments: str) -> Run:
+    def pytest(self, *arguments: str, installed: bool = False) -> Run:
+        """Run the project's tests.
+
+        Args:
+            arguments: Those of pytest.
+            installed: Whether pytest finds the plugin by itself, as it does for a user. It then
+                loads all that are installed, which takes most of the time.
+        """
+        named = ("claimcheck.audit.pytest_plugin", "anyio.pytest_plugin")
+        plugins = [] if installed else [f"-p{name}" for name in named]
+        if "-n" in arguments:
+            plugins += ["-pxdist.plugin"]
+        environment = {} if installed else {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", *arguments],
+            [sys.executable, "-m", "pytest", *plugins, *arguments],
             cwd=self.folder,
+            env={**os.environ, **environment},
             capture_output=True,
             encoding="utf-8",
             check=False,

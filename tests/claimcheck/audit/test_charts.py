@@ -9,14 +9,10 @@ from hypothesis import strategies as st
 from pydantic import ByteSize
 
 from claimcheck.audit import AuditReport, AuditSettings
-from claimcheck.audit.page.charts import (
-    MAX_POINTS,
-    SHOWN_TYPES,
-    histograms,
-    scatter,
-    size_scale,
-)
+from claimcheck.audit.page.axis import size_scale
+from claimcheck.audit.page.histograms import SHOWN_TYPES, histograms
 from claimcheck.audit.page.scales import LogScale, bars_of
+from claimcheck.audit.page.scatter import MAX_POINTS, scatter
 from claimcheck.audit.sketch import bucket_of
 from claimcheck.audit.text import size_text
 from tests.claimcheck.audit.reports import report_of

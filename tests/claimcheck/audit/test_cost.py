@@ -1,9 +1,12 @@
-"""The cost model, held against what MiniStack says that real operations consumed."""
+"""The cost model, compared with what MiniStack says that real operations consumed."""
 
 from __future__ import annotations
 
 import math
 import random
+import threading
+from collections.abc import Iterator
+from dataclasses import astuple, fields
 from datetime import date
 from typing import Any
 
@@ -12,6 +15,7 @@ from pynamodb.connection.base import Connection
 
 from claimcheck import ClaimCheck
 from claimcheck.audit import Prices, Units, units_of, units_with_s3
+from claimcheck.core.life import Purge
 from claimcheck.stores.base import PART_BYTES
 from claimcheck.stores.dynamodb import DynamoDBClaimStore
 from claimcheck.stores.dynamodb_table import ClaimTable
@@ -23,12 +27,13 @@ MILLION = 10**6
 class Meter:
     """Has DynamoDB say what each operation consumed, and adds it up.
 
-    MiniStack rates a read by its consistency alone, so the 4 KB steps of its item are counted here.
+    MiniStack rates a read by its consistency alone, so this counts the 4 KB steps of its item.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.write_units = 0.0
         self.read_units = 0.0
+        lock = threading.Lock()
         make_call = Connection._make_api_call
 
         def metered(
@@ -38,10 +43,11 @@ class Meter:
                 connection, name, {**kwargs, "ReturnConsumedCapacity": "TOTAL"}, *rest
             )
             units = float(answer["ConsumedCapacity"]["CapacityUnits"])
-            if name == "GetItem":
-                self.read_units += units * math.ceil(item_bytes(answer["Item"]) / 4096)
-            else:
-                self.write_units += units
+            with lock:
+                if name == "GetItem":
+                    self.read_units += units * math.ceil(item_bytes(answer["Item"]) / 4096)
+                else:
+                    self.write_units += units
             return answer
 
         monkeypatch.setattr(Connection, "_make_api_call", metered)
@@ -57,19 +63,32 @@ def item_bytes(item: dict[str, Any]) -> int:
 
 
 @pytest.fixture
-def store(ministack: AwsServer) -> DynamoDBClaimStore:
+def store(ministack: AwsServer) -> Iterator[DynamoDBClaimStore]:
     name = ministack.make_table_name()
     ClaimTable(name, region=ministack.region, endpoint_url=ministack.endpoint_url).create()
-    return DynamoDBClaimStore(name, region=ministack.region)
+    store = DynamoDBClaimStore(name, region=ministack.region)
+    yield store
+    store.close()
 
 
-@pytest.mark.parametrize("size", [300, 50_000, PART_BYTES, PART_BYTES + 1, 1_000_000])
+@pytest.mark.parametrize(
+    ("size", "purge"),
+    [
+        (300, "after"),
+        (50_000, "after"),
+        (PART_BYTES, "after"),
+        (PART_BYTES + 1, "after"),
+        (1_000_000, "after"),
+        (1_000_000, "before"),
+        (1_000_000, "never"),
+    ],
+)
 def test_a_claim_is_billed_as_dynamodb_says(
-    store: DynamoDBClaimStore, monkeypatch: pytest.MonkeyPatch, size: int
+    store: DynamoDBClaimStore, monkeypatch: pytest.MonkeyPatch, size: int, purge: Purge
 ) -> None:
     # Hexadecimal digits come to half their size, so about `size` bytes are stored.
     body = random.Random(7).randbytes(size).hex()
-    claim_check = ClaimCheck(store, threshold=100, inline_limit=100)
+    claim_check = ClaimCheck(store, threshold=100, inline_limit=100, purge=purge)
     meter = Meter(monkeypatch)
 
     sealed = claim_check.seal(body)
@@ -77,8 +96,19 @@ def test_a_claim_is_billed_as_dynamodb_says(
         assert opened.body == body
 
     assert sealed.route == "stored"
-    units = units_of(len(sealed.body), stored_size=sealed.stored)
+    units = units_of(len(sealed.body), stored_size=sealed.stored, purge=purge)
     assert (units.write_units, units.read_units) == (meter.write_units, meter.read_units)
+
+
+def test_expiry_is_free_and_takes_fifteen_days_of_storage() -> None:
+    removed, expiring = (
+        units_of(300, stored_size=10**6, purge=each) for each in ("after", "never")
+    )
+
+    assert removed.write_units - 2 == 2 * (expiring.write_units - 2)
+    storage = Prices(dynamodb_write=0, dynamodb_read=0, sqs_request=0)
+    assert storage.dollars(expiring) == pytest.approx(10**6 / 10**9 * 0.25 / 2)
+    assert storage.dollars(removed) == pytest.approx(storage.dollars(expiring) * 60 / (15 * 86_400))
 
 
 @pytest.mark.parametrize(
@@ -108,7 +138,7 @@ def test_in_s3_a_message_costs_a_put_and_a_get_whatever_its_size() -> None:
 
 
 def test_every_price_can_be_overridden() -> None:
-    units = Units(*[1] * 8)
+    units = Units(*[1] * len(fields(Units)))
     names = Prices.model_fields.keys() - {"region", "as_of", "sources"}
     free = Prices.model_validate(dict.fromkeys(names, 0.0))
     assert free.dollars(units) == 0
@@ -125,4 +155,6 @@ def test_prices_say_where_and_when_they_held() -> None:
 
 
 def test_units_add_up() -> None:
-    assert Units(*range(8)) + Units(*range(8)) == Units(*range(0, 16, 2))
+    count = len(fields(Units))
+    both = Units(*range(count)) + Units(*range(count))
+    assert astuple(both) == tuple(range(0, 2 * count, 2))

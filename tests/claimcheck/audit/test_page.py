@@ -240,7 +240,7 @@ def test_a_name_from_right_to_left_leaves_the_rest_in_order(open_page: Open) -> 
     assert name.evaluate("each => getComputedStyle(each).unicodeBidi") == "isolate"
     before = tab.locator(".summary").inner_text()
     assert before == "1 message of 1 type: 1 inline, 0 compressed, 0 stored; 0 not sent. The " + (
-        "largest has 500 B and is of type שלום:עולם."
+        "largest message has 500 B and is of type שלום:עולם."
     )
 
 

@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -13,6 +14,7 @@ import pytest
 from pydantic import ByteSize
 
 from claimcheck import BodyTooLarge, ClaimCheck, ClaimCheckMiddleware, SettingsInvalid, open_store
+from claimcheck import EnqueueResult as StoredResult
 from claimcheck.audit import AuditReport, AuditSettings, SizeAudit, TypeReport
 from claimcheck.audit.recorder import NO_TYPE, OTHER_TYPES
 from claimcheck.errors import AuditInvalid
@@ -27,6 +29,7 @@ from letsgo_queue import (
     MessageTooLarge,
     SendFailed,
     Worker,
+    listen_to_all,
 )
 from letsgo_queue.transports.memory import MemoryTransport
 from tests.letsgo_queue.local_http.letsgo import letsgo_worker
@@ -116,6 +119,40 @@ def test_what_goes_to_letsgos_local_worker() -> None:
     with letsgo_worker() as worker, audited(Client(worker.url), audit) as client:
         client.enqueue({"type": "small", "payload": 1})
     assert by_type(audit)["small"].messages == 1
+
+
+def test_it_can_listen_to_every_client_of_the_process() -> None:
+    audit = SizeAudit()
+    before = Client("memory://")
+    stop = listen_to_all(audit)
+    before.enqueue({"type": "a"})
+    Client("memory://").enqueue({"type": "a"})
+    stop()
+    before.enqueue({"type": "a"})
+
+    assert by_type(audit)["a"].messages == 2
+
+
+def test_what_is_left_to_expire_costs_no_removal(monkeypatch: pytest.MonkeyPatch) -> None:
+    event = sent(500_000)
+    stored = StoredResult(
+        message_id="1",
+        queue=event.queue,
+        route="stored",
+        size=event.size,
+        sent_size=300,
+        stored_size=400_000,
+        claim_id=None,
+    )
+    removed = SizeAudit()
+    monkeypatch.setenv("CLAIMCHECK_PURGE", "never")
+    expiring = SizeAudit()
+    for audit in (removed, expiring):
+        audit(replace(event, sent_size=300, result=stored))
+
+    units = [by_type(audit)["order:new"].units for audit in (removed, expiring)]
+    assert units[0].write_units == pytest.approx(2 * units[1].write_units, rel=0.01)
+    assert [each.dynamodb_expiring_bytes for each in units] == [0, 400_000]
 
 
 def test_a_fifo_queue_has_its_own_price(ministack: AwsServer) -> None:
@@ -281,7 +318,7 @@ def test_merged_audits_are_as_one() -> None:
 def test_what_cannot_be_added_up_is_refused() -> None:
     audit = SizeAudit()
     audit(sent(100))
-    with pytest.raises(AuditInvalid, match="a summary, such as a baseline"):
+    with pytest.raises(AuditInvalid, match=r"a summary .* has no histograms"):
         audit.merge(audit.report().summary())
     with pytest.raises(AuditInvalid, match=r"10\.00% of the messages cannot be added"):
         audit.merge(SizeAudit(sample=0.1).report())

@@ -246,7 +246,7 @@ class TestFiles:
 
     @pytest.mark.parametrize(
         ("folder", "said"),
-        [("nowhere", "nowhere is no folder."), (".", ". holds no *.json files.")],
+        [("nowhere", "nowhere is no folder: "), (".", ". holds no *.json files.")],
     )
     def test_nothing_to_weigh_is_an_error(self, tmp_path: Path, folder: str, said: str) -> None:
         done = run("claimcheck", "audit", "--from-files", folder, cwd=tmp_path)

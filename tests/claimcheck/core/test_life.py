@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -22,11 +23,11 @@ from tests.claimcheck.support import (
     DAY,
     SECRET,
     Clock,
+    claim_record,
     contents_of,
     message_body,
     noise,
     parts_left,
-    record_of,
     rewrite_parts,
     small_claim_check,
     ticket_in,
@@ -40,7 +41,7 @@ class TestToBeProcessed:
     ) -> None:
         assert handle(check, sealed, purge=purge) == BODY
 
-        assert record_of(place.store, sealed) == Record("done", 0)
+        assert claim_record(place.store, sealed) == Record("done", 0)
         assert place.left() == Left(parts=1 if purge == "never" else 0, records=1)
 
     def test_nothing_but_receipts_is_left_and_those_expire(
@@ -54,7 +55,7 @@ class TestToBeProcessed:
 
         if "dynamodb" not in place.store.url:
             assert place.left() == Left(parts=0, records=1)
-            assert record_of(place.store, sealed) is None
+            assert claim_record(place.store, sealed) is None
 
     @pytest.mark.parametrize(
         ("options", "seconds"),
@@ -66,7 +67,7 @@ class TestToBeProcessed:
     ) -> None:
         with check.open(sealed, **options) as opened:
             assert opened.body == BODY
-            assert record_of(place.store, sealed) == Record("leased", seconds)
+            assert claim_record(place.store, sealed) == Record("leased", seconds)
             assert place.left() == Left(parts=1, records=1)
 
     def test_failure_has_it_back_byte_for_byte(
@@ -111,7 +112,7 @@ class TestInProgress:
         assert opened.extend(300)
 
         clock.advance(299)
-        assert record_of(place.store, sealed) == Record("leased", 1)
+        assert claim_record(place.store, sealed) == Record("leased", 1)
         with pytest.raises(ClaimInProgress):
             check.open(sealed)
         assert opened.complete()
@@ -140,11 +141,11 @@ class TestInProgress:
         assert not slow.release()
         assert not slow.complete()
 
-        assert record_of(place.store, sealed) == Record("leased", 120)
+        assert claim_record(place.store, sealed) == Record("leased", 120)
         assert parts_left(place.store, sealed) == 1
         assert second.complete()
         assert not slow.release()
-        assert record_of(place.store, sealed) == Record("done", 0)
+        assert claim_record(place.store, sealed) == Record("done", 0)
 
     def test_who_comes_after_that_is_logged(
         self, check: ClaimCheck, sealed: str, clock: Clock, caplog: pytest.LogCaptureFixture
@@ -181,6 +182,20 @@ class TestDuplicates:
                 check.open(sealed, message_id="m-2", purge=purge)
             assert not duplicate.value.retryable
         assert place.left().records == 1
+
+    def test_one_removes_what_a_crash_left_behind_the_receipt(
+        self, place: Place, check: ClaimCheck, sealed: str
+    ) -> None:
+        opened = check.open(sealed)
+        crashes = patch.object(place.store, "remove", side_effect=KeyboardInterrupt)
+        with crashes, pytest.raises(KeyboardInterrupt):
+            opened.complete()
+        assert place.left().parts > 0
+
+        with pytest.raises(ClaimAlreadyProcessed):
+            check.open(sealed)
+
+        assert (place.left().parts, place.left().records) == (0, 1)
 
     def test_of_a_message_that_was_sealed_twice_are_none(
         self, check: ClaimCheck, sealed: str
@@ -268,7 +283,7 @@ class TestMissing:
         assert f"the sender's store is {place.store.label}" in str(error)
         assert f"this is {place.elsewhere.label}" in str(error)
         assert "Give this reader the sender's CLAIMCHECK_STORE, then redrive" in str(error)
-        assert record_of(place.elsewhere, sealed) is None
+        assert claim_record(place.elsewhere, sealed) is None
         assert place.backup() == before
         assert handle(check, sealed) == BODY
 
@@ -321,7 +336,7 @@ class TestRecordsThatVanish:
         with check.open(sealed):
             place.remove_record(ticket_in(sealed)["id"])
 
-        assert record_of(place.store, sealed) == Record("done", 0)
+        assert claim_record(place.store, sealed) == Record("done", 0)
         assert place.left() == Left(parts=0, records=1)
         with pytest.raises(ClaimAlreadyProcessed):
             check.open(sealed)
@@ -397,7 +412,7 @@ class TestDamaged:
 
         assert not corrupted.value.retryable
         assert place.backup() == before
-        assert record_of(place.store, sealed) is None
+        assert claim_record(place.store, sealed) is None
 
     def test_no_error_has_content_in_it(self, place: Place, check: ClaimCheck) -> None:
         sealed = check.seal(message_body("order:new", SECRET + noise(6_000))).body.decode()

@@ -20,9 +20,9 @@ from tests.claimcheck.places import Left, Place
 from tests.claimcheck.support import (
     DAY,
     Clock,
+    claim_record,
     contents_of,
     parts_left,
-    record_of,
     small_claim_check,
     ticket_in,
 )
@@ -242,7 +242,7 @@ class TestEnding:
         assert opened.complete()
         assert opened.complete()
         assert not opened.release()
-        assert record_of(place.store, sealed) == Record("done", 0)
+        assert claim_record(place.store, sealed) == Record("done", 0)
 
     def test_contents_that_cannot_be_removed_are_left_to_expire(
         self,

@@ -16,6 +16,7 @@ from claimcheck import (
     ClaimLost,
     ClaimMissing,
     ClaimStore,
+    Opened,
     Purge,
 )
 from claimcheck.core.life import WRITE_AGAIN_SECONDS
@@ -25,9 +26,9 @@ from tests.claimcheck.places import Left, Place
 from tests.claimcheck.support import (
     DAY,
     Clock,
+    claim_record,
     contents_of,
     parts_left,
-    record_of,
     rewrite_parts,
     small_claim_check,
     ticket_in,
@@ -47,11 +48,11 @@ class TestBefore:
         with check.open(sealed, lease_seconds=30) as opened:
             assert opened.body == BODY
             assert place.left() == Left(parts=0, records=1)
-            assert record_of(place.store, sealed) == Record("handed_over", 30)
+            assert claim_record(place.store, sealed) == Record("handed_over", 30)
             assert opened.extend(900)
-            assert record_of(place.store, sealed) == Record("handed_over", 900)
+            assert claim_record(place.store, sealed) == Record("handed_over", 900)
 
-        assert record_of(place.store, sealed) == Record("done", 0)
+        assert claim_record(place.store, sealed) == Record("done", 0)
 
     def test_a_failing_handler_brings_it_back_byte_for_byte(
         self, place: Place, check: ClaimCheck
@@ -84,7 +85,7 @@ class TestBefore:
         for _ in range(2):
             with pytest.raises(ClaimLost, match=r"m-1 .*\(purge='before'\).*Check how far"):
                 check.open(sealed, message_id="m-1")
-        assert record_of(place.store, sealed) == Record("handed_over", 0)
+        assert claim_record(place.store, sealed) == Record("handed_over", 0)
 
     def test_a_crash_is_seen_by_a_reader_that_purges_after_too(
         self, place: Place, check: ClaimCheck, sealed: str, clock: Clock
@@ -203,6 +204,23 @@ class TestOneHandler:
         ends.append(end_of(purging_before(watched), sealed))
 
         assert ends == [BODY, ClaimAlreadyProcessed]
+
+    def test_leaves_the_contents_to_the_delivery_that_has_them_now(
+        self, place: Place, sealed: str, clock: Clock
+    ) -> None:
+        others: list[Opened] = []
+
+        def another_comes() -> None:
+            clock.advance(120)
+            others.append(small_claim_check(place.store).open(sealed))
+
+        watched = Watched(place.store)
+        watched.before("hand_over", another_comes)
+        assert end_of(purging_before(watched), sealed) is ClaimInProgress
+
+        assert parts_left(place.store, sealed) == 1
+        assert others[0].release()
+        assert end_of(purging_before(place.store), sealed) == BODY
 
     def test_contents_do_not_come_back_behind_another_delivery(
         self, place: Place, sealed: str, clock: Clock

@@ -11,8 +11,8 @@ from claimcheck.stores.dynamodb import DynamoDBClaimStore
 from claimcheck.stores.dynamodb_table import ClaimTable
 from claimcheck.stores.memory import MemoryClaimStore
 from claimcheck.stores.sqlite import SqliteClaimStore
-from tests.claimcheck.faults import FaultyServer, faulty
 from tests.claimcheck.support import Clock
+from tests.support.faulty_server import FaultyServer
 from tests.support.servers import AwsServer
 
 
@@ -53,7 +53,7 @@ def ministack_table(ministack: AwsServer) -> str:
 @pytest.fixture
 def server(ministack: AwsServer) -> Iterator[FaultyServer]:
     """MiniStack on a bad day."""
-    with faulty(str(ministack.endpoint_url)) as server:
+    with FaultyServer(str(ministack.endpoint_url)) as server:
         yield server
 
 

@@ -14,7 +14,6 @@ import pytest
 
 from claimcheck import ClaimStoreError, ClaimStoreUnavailable
 from claimcheck.stores.calls import Call, Calls
-from tests.claimcheck.support import wait_for
 
 
 class Part:
@@ -157,6 +156,8 @@ def test_an_interruption_is_not_held_up(calls: Calls, busy: threading.Event) -> 
     with pytest.raises(KeyboardInterrupt):
         calls.make_all([*[partial(made.append, number) for number in range(100)], interrupt])
 
+    is_free = threading.Event()
+    calls.start(is_free.set)
     busy.set()
-    wait_for(lambda: calls.start(lambda: True).result(), "the thread to be free")
+    assert is_free.wait(20), "the thread never came to its next call"
     assert not made

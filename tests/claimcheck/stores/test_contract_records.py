@@ -203,6 +203,7 @@ class RecordsContract:
 
     def test_completing_writes_a_record_that_somebody_removed(self, store: ClaimStore) -> None:
         assert store.complete(KEY, MINE.id)
+        assert store.complete(KEY, MINE.id)
 
         assert store.look_up(KEY) == DONE
         assert store.acquire(KEY, OTHERS) == DONE
@@ -215,7 +216,7 @@ class RecordsContract:
 
         assert store.acquire(KEY, OTHERS) == DONE
 
-    def test_a_lease_of_hours_is_kept(self, store: ClaimStore, clock: Clock) -> None:
+    def test_a_record_lives_on_while_it_changes(self, store: ClaimStore, clock: Clock) -> None:
         store.acquire(KEY, MINE)
         clock.advance(29 * DAY)
         store.extend(KEY, MINE)

@@ -14,7 +14,6 @@ import pytest
 from claimcheck import ClaimStoreError, ClaimStoreUnavailable
 from claimcheck.stores.base import Record
 from claimcheck.stores.dynamodb import DynamoDBClaimStore
-from tests.claimcheck.faults import Fault, FaultyServer, Matches
 from tests.claimcheck.stores.support import (
     MINE,
     OPERATIONS,
@@ -26,6 +25,7 @@ from tests.claimcheck.stores.support import (
     write,
 )
 from tests.claimcheck.support import wait_for
+from tests.support.faulty_server import Failure, FaultyServer, Matches
 from tests.support.servers import AwsServer
 
 pytestmark = pytest.mark.usefixtures("impatient")
@@ -178,7 +178,7 @@ class TestRefused:
     def test_a_time_that_cannot_be_asked_for_acquires_nothing(
         self, ministack: AwsServer, server: FaultyServer, store: DynamoDBClaimStore
     ) -> None:
-        server.hang_up("GetItem")
+        server.inject(Failure.REQUEST_LOST, on="GetItem")
 
         with pytest.raises(ClaimStoreUnavailable, match="record key@ was not acquired"):
             store.acquire("key@", MINE)
@@ -193,7 +193,7 @@ class TestNotAnswered:
         claim = make_claim()
         for name in REQUESTS:
             server.refuse(name, "ProvisionedThroughputExceededException", times=1)
-            server.hang_up(name, times=1)
+            server.inject(Failure.REQUEST_LOST, on=name, times=1)
 
         live(store, claim)
 
@@ -228,7 +228,7 @@ class TestNotAnswered:
             return len(seen) == number
 
         claim = make_claim(*[10] * 4)
-        lost = server.lose_answer(operation, matches=is_number, times=1)
+        lost = server.inject(Failure.ANSWER_LOST, on=operation, matches=is_number, times=1)
 
         live(store, claim)
 
@@ -240,7 +240,7 @@ class TestNotAnswered:
         self, server: FaultyServer, store: DynamoDBClaimStore
     ) -> None:
         store.acquire("key@", MINE)
-        lost = server.lose_answer("DeleteItem", times=1)
+        lost = server.inject(Failure.ANSWER_LOST, on="DeleteItem", times=1)
 
         assert store.release("key@", MINE.id)
 
@@ -290,27 +290,32 @@ class TestSlow:
             assert reading.result() == slow.contents
 
     def test_a_reading_that_is_cancelled_begins_nothing_more(
-        self, server: FaultyServer, store: DynamoDBClaimStore
+        self, ministack: AwsServer, server: FaultyServer, ministack_table: str
     ) -> None:
+        store = DynamoDBClaimStore(
+            ministack_table, region=ministack.region, endpoint_url=server.url, parallelism=1
+        )
         claim = write(store, *[10] * 20)
         server.operations.clear()
-        go_on = threading.Event()
+        go_on, is_free = threading.Event(), threading.Event()
         held = server.hold("GetItem", go_on)
         reading = store.read(claim.id, 20)
-        wait_for(lambda: held.happened == 2, "two parts to be under way")
+        wait_for(lambda: held.happened, "the first part to be under way")
 
         reading.cancel()
+        store._opened().calls.start(is_free.set)
         go_on.set()
-        store.close()
 
-        assert server.operations == ["GetItem"] * 2
+        assert is_free.wait(20), "the store's only thread never came to its next call"
+        store.close()
+        assert server.operations == ["GetItem"]
 
     def test_reads_again_what_was_written_a_moment_ago(
         self, server: FaultyServer, store: DynamoDBClaimStore
     ) -> None:
         claim = write(store)
-        unseen = server.add(
-            Fault("GetItem", lambda request: not request.get("ConsistentRead"), status=200)
+        unseen = server.answer(
+            "GetItem", {}, matches=lambda request: not request.get("ConsistentRead")
         )
 
         assert read(store, claim) == claim.contents
@@ -321,7 +326,7 @@ class TestSlow:
         self, server: FaultyServer, store: DynamoDBClaimStore, answer: dict[str, object]
     ) -> None:
         claim = write(store, 10)
-        server.add(Fault("GetItem", status=200, answer=answer))
+        server.answer("GetItem", answer)
 
         found = read(store, claim)
 

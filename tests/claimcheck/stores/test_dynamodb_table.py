@@ -11,7 +11,7 @@ import pytest
 
 from claimcheck import ClaimStoreError, ClaimStoreUnavailable, SettingsInvalid
 from claimcheck.stores.dynamodb_table import ClaimTable, Finding
-from tests.claimcheck.faults import Fault, FaultyServer
+from tests.support.faulty_server import FaultyServer
 from tests.support.servers import AwsServer
 
 Key: TypeAlias = tuple[str, Literal["S", "N"], Literal["HASH", "RANGE"]]
@@ -187,7 +187,7 @@ class TestOnABadDay:
             "AttributeDefinitions": [{"AttributeName": "id", "AttributeType": "S"}],
             "KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}],
         }
-        server.add(Fault("DescribeTable", status=200, answer={"Table": going}))
+        server.answer("DescribeTable", {"Table": going})
 
         state = table.check()[0]
 
@@ -212,7 +212,7 @@ class TestOnABadDay:
     ) -> None:
         table.create()
         off = {"TimeToLiveDescription": {"TimeToLiveStatus": "DISABLED"}}
-        server.add(Fault("DescribeTimeToLive", status=200, answer=off, times=1))
+        server.answer("DescribeTimeToLive", off, times=1)
         server.refuse("UpdateTimeToLive", "ValidationException")
 
         assert not table.create()

@@ -14,13 +14,13 @@ from letsgo_queue import (
     Client,
     Delivery,
     EnqueueResult,
-    Handle,
     IncomingMessage,
     Message,
     Middleware,
     OutgoingMessage,
     RetryPolicy,
     SendContext,
+    Steps,
     Worker,
     use_middleware,
 )
@@ -58,8 +58,8 @@ class Tracing(Middleware):
     def before_send(self, message: OutgoingMessage, context: SendContext) -> OutgoingMessage:
         return replace(message, attributes={**message.attributes, "trace": "abc", "try": 1})
 
-    def handle(self, incoming: IncomingMessage, call_next: Handle) -> None:
-        call_next(incoming)
+    def handle(self, message: IncomingMessage, /) -> Steps:
+        yield
 
 
 @dataclass

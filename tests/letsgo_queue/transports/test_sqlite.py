@@ -7,9 +7,9 @@ import os
 import sqlite3
 import subprocess
 import sys
-import threading
-import time
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,17 @@ from letsgo_queue import Client, QueueUnavailable, SendFailed, SettingsInvalid
 from letsgo_queue.transports.base import MAX_MESSAGE_BYTES
 from letsgo_queue.transports.sqlite import SqliteTransport
 from letsgo_queue.transports.sqlite_file import SCHEMA_VERSION
-from tests.letsgo_queue.support import SECRET, Clock, bodies, order, outgoing, receive, receive_one
+from tests.letsgo_queue.support import (
+    DEADLINE_SECONDS,
+    SECRET,
+    Clock,
+    bodies,
+    order,
+    outgoing,
+    receive,
+    receive_one,
+    wait_for,
+)
 
 PROCESSES = 3
 MESSAGES_EACH = 30
@@ -30,21 +40,22 @@ def url(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def transport(url: str, clock: Clock) -> SqliteTransport:
-    return SqliteTransport(url, clock=clock)
+def transport(url: str, clock: Clock) -> Iterator[SqliteTransport]:
+    transport = SqliteTransport(url, clock=clock)
+    yield transport
+    transport.close()
 
 
 def send_and_take(url: str, process: int) -> list[str]:
     """Send messages, then take what is there, of whomever, until nothing more comes."""
-    transport = SqliteTransport(url)
-    for number in range(MESSAGES_EACH):
-        transport.send(outgoing(f"{process}-{number}"))
     taken = []
-    while messages := receive(transport, wait_seconds=0.5):
-        for message in messages:
-            taken.append(message.body)
-            transport.delete(message)
-    transport.close()
+    with closing(SqliteTransport(url)) as transport:
+        for number in range(MESSAGES_EACH):
+            transport.send(outgoing(f"{process}-{number}"))
+        while messages := receive(transport, wait_seconds=0.5):
+            for message in messages:
+                taken.append(message.body)
+                transport.delete(message)
     return taken
 
 
@@ -61,11 +72,10 @@ def test_processes_share_one_file_without_loss_or_double_delivery(url: str) -> N
 
 
 def bodies_left(url: str) -> list[str]:
-    transport = SqliteTransport(url)
     left = []
-    while messages := receive(transport):
-        left += [message.body for message in messages]
-    transport.close()
+    with closing(SqliteTransport(url)) as transport:
+        while messages := receive(transport):
+            left += [message.body for message in messages]
     return left
 
 
@@ -105,10 +115,8 @@ def test_loses_nothing_when_its_process_forks(url: str) -> None:
     done = subprocess.run(script, check=True, timeout=60, capture_output=True, text=True)
 
     assert done.stdout == "done\n", done.stderr
-    transport = SqliteTransport(url)
     types = ["before", "parent", "child", "other", "child again"]
-    assert bodies(transport) == [f'{{"type":"{type}"}}' for type in types]
-    transport.close()
+    assert bodies_left(url) == [f'{{"type":"{type}"}}' for type in types]
 
 
 def file_of(url: str) -> Path:
@@ -121,7 +129,8 @@ def test_keeps_messages_when_closed_and_opened_again(transport: SqliteTransport,
     transport.close()
     transport.close()
 
-    again = receive_one(SqliteTransport(url))
+    with closing(SqliteTransport(url)) as other:
+        again = receive_one(other)
     assert (again.message_id, again.body, again.receive_count) == (message_id, "kept", 2)
     assert bodies(transport) == []
 
@@ -131,7 +140,8 @@ def test_path_may_be_relative_and_have_spaces(
 ) -> None:
     monkeypatch.chdir(tmp_path)
 
-    Client("sqlite:///my%20queue.db").enqueue(order())
+    with closing(Client("sqlite:///my%20queue.db")) as client:
+        client.enqueue(order())
 
     assert (tmp_path / "my queue.db").exists()
 
@@ -146,20 +156,24 @@ def test_moves_a_message_to_the_dead_letters(url: str, clock: Clock) -> None:
         clock.advance(10)
 
     assert receive(transport) == []
-    with sqlite3.connect(file_of(url)) as connection:
+    with closing(sqlite3.connect(file_of(url))) as connection:
         dead = connection.execute(
             "SELECT body, group_id, receive_count, dead_at FROM queue_dead_letters"
         ).fetchall()
-    connection.close()
     assert dead == [("poison", "g", 2, clock.now)]
     clock.advance(900)
     assert bodies(transport) == ["fine"]
+    transport.close()
 
 
 def test_defaults_are_those_of_sqs(transport: SqliteTransport, clock: Clock) -> None:
     transport.send(outgoing())
 
-    assert receive_one(transport).invisible_until == clock.now + 30
+    receive_one(transport)
+    clock.advance(29.999)
+    assert receive(transport) == []
+    clock.advance(0.001)
+    assert receive_one(transport).receive_count == 2
     assert transport.max_message_bytes() == MAX_MESSAGE_BYTES
 
 
@@ -189,10 +203,9 @@ def test_refuses_a_wrong_url(bad: str, text: str) -> None:
 
 
 def test_refuses_the_file_of_a_newer_version(url: str) -> None:
-    with sqlite3.connect(file_of(url)) as connection:
+    with closing(sqlite3.connect(file_of(url))) as connection, connection:
         connection.execute("CREATE TABLE queue_schema (version INTEGER NOT NULL)")
         connection.execute("INSERT INTO queue_schema VALUES (?)", (SCHEMA_VERSION + 1,))
-    connection.close()
 
     transport = SqliteTransport(url)
     with pytest.raises(SettingsInvalid, match=r"has schema 2, .* reads 1\. Upgrade letsgo-"):
@@ -237,7 +250,7 @@ def test_says_that_the_file_is_read_only(transport: SqliteTransport, url: str) -
 
 
 def assert_unusable(url: str, text: str) -> None:
-    transport = SqliteTransport(url)
+    transport = SqliteTransport(url)  # it opens nothing that could be closed
 
     with pytest.raises(SendFailed, match=text) as not_sent:
         transport.send(outgoing(SECRET))
@@ -273,24 +286,23 @@ def test_full_disk_refuses_a_message_and_leaves_the_queue_usable(url: str) -> No
     output = subprocess.run(script, check=True, timeout=60, capture_output=True, text=True).stdout
 
     assert output.startswith("True message of type 'large' was not enqueued: SQLite says")
-    transport = SqliteTransport(url)
-    assert bodies(transport) == ['{"type":"first"}', '{"type":"second"}']
-    transport.close()
+    assert bodies_left(url) == ['{"type":"first"}', '{"type":"second"}']
 
 
-def test_waits_for_another_writer(url: str) -> None:
-    SqliteTransport(url).send(outgoing("there"))
-    other = sqlite3.connect(file_of(url), isolation_level=None, check_same_thread=False)
-    other.execute("BEGIN IMMEDIATE")
-    release = threading.Timer(0.3, other.commit)
-    started = time.monotonic()
-    release.start()
+def test_waits_for_another_writer(transport: SqliteTransport, url: str) -> None:
+    transport.send(outgoing("there"))
+    with (
+        closing(sqlite3.connect(file_of(url), isolation_level=None)) as other,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("UPDATE queue_messages SET body = 'changed'")
+        received = pool.submit(receive_one, transport)
+        # Until this one is done; a receive that does not wait fails, or has the other body.
+        wait_for(received.running, "the receive to begin")
+        other.execute("COMMIT")
 
-    assert receive_one(SqliteTransport(url)).body == "there"
-
-    assert time.monotonic() - started > 0.2
-    release.join()
-    other.close()
+        assert received.result(DEADLINE_SECONDS).body == "changed"
 
 
 def test_send_that_breaks_off_holds_nobody_up(
@@ -300,6 +312,7 @@ def test_send_that_breaks_off_holds_nobody_up(
     with pytest.raises(UnicodeDecodeError):
         transport.send(outgoing(b"\xff"))
 
-    SqliteTransport(url, clock=clock).send(outgoing("other"))
+    with closing(SqliteTransport(url, clock=clock)) as other:
+        other.send(outgoing("other"))
     transport.send(outgoing("next"))
     assert bodies(transport) == ["other", "next"]

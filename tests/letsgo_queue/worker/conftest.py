@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from letsgo_queue import Worker
 from letsgo_queue.transports.memory import MemoryTransport
+from letsgo_queue.worker.parts import Parts
+from tests.letsgo_queue.support import DEADLINE_SECONDS
 
 
 @pytest.fixture
 def worker(queue: MemoryTransport) -> Worker:
     return Worker(queue, concurrency=4)
+
+
+@pytest.fixture
+def parts() -> Iterator[Parts]:
+    """Threads that end with the test; what uses them is closed before."""
+    parts = Parts(lambda: None)
+    yield parts
+    parts.join(DEADLINE_SECONDS)
+    assert not any(thread.is_alive() for thread in parts._threads), "a thread is left"

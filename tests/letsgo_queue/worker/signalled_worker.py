@@ -1,17 +1,31 @@
 """A worker in a process of its own, for the tests that stop and kill it.
 
 It prints "begun" when a handler begins, and the handler ends when a line comes in. A message of
-type "quick" is done with at once, and nothing is printed.
+type "quick" is done with at once, and nothing is printed. It prints "stopping" when it is told to.
+
+    signalled_worker.py URL SECONDS     with the clock of its queue so many seconds ahead
 """
 
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any
 
 from letsgo_queue import Worker
+from letsgo_queue.transports.sqlite import SqliteTransport
 
-worker = Worker(sys.argv[1], concurrency=1, wait_seconds=1)
+url, ahead = sys.argv[1], float(sys.argv[2])
+
+
+class Telling(Worker):
+    def stop(self) -> None:
+        super().stop()
+        print("stopping", flush=True)
+
+
+queue = SqliteTransport(url, clock=lambda: time.time() + ahead)
+worker = Telling(queue, concurrency=1, wait_seconds=1)
 
 
 @worker.default

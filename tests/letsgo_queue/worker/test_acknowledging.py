@@ -8,11 +8,21 @@ from collections.abc import Sequence
 
 import pytest
 
-from letsgo_queue import Client, Event, LetsGoQueueError, MessageHandled, QueueUnavailable, Worker
+from letsgo_queue import (
+    Client,
+    Event,
+    LetsGoError,
+    LetsGoQueueError,
+    MessageHandled,
+    QueueUnavailable,
+    Worker,
+)
 from letsgo_queue.transports.base import ReceivedMessage
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.worker.acknowledging import Acknowledger
-from tests.letsgo_queue.support import bodies, order, receive, wait_for
+from letsgo_queue.worker.delivery import IncomingMessage
+from letsgo_queue.worker.parts import Parts
+from tests.letsgo_queue.support import DEADLINE_SECONDS, bodies, order, receive, wait_for
 
 
 class Watched(MemoryTransport):
@@ -26,13 +36,6 @@ class Watched(MemoryTransport):
         self.failing: set[str] = set()
         self.is_down = False
 
-    def delete(self, message: ReceivedMessage) -> None:
-        self.requests.append(1)
-        self.may_answer.wait(20)
-        if self.is_down:
-            raise QueueUnavailable("no answer")
-        super().delete(message)
-
     def delete_batch(
         self, messages: Sequence[ReceivedMessage]
     ) -> Sequence[LetsGoQueueError | None]:
@@ -43,48 +46,80 @@ class Watched(MemoryTransport):
             if self.is_down or message.body in self.failing:
                 outcomes.append(QueueUnavailable("failed"))
             else:
-                super().delete(message)
+                self.delete(message)
                 outcomes.append(None)
         return outcomes
 
 
-def acknowledge(queue: Watched, count: int) -> list[LetsGoQueueError | None]:
-    """Acknowledge messages, the first alone and the others while its request is under way."""
+class Outcomes(list[LetsGoError | None]):
+    """What became of the messages that were acknowledged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.message_ids: list[str] = []
+
+    def done(
+        self, messages: Sequence[IncomingMessage], errors: Sequence[LetsGoError | None]
+    ) -> None:
+        self.message_ids += [message.message_id for message in messages]
+        self += errors
+
+
+def in_hand(queue: Watched, count: int) -> list[IncomingMessage]:
+    """So many messages that were received and handled."""
     Client(queue).enqueue_many([order(n=n) for n in range(count)])
-    received: list[ReceivedMessage] = []
-    while messages := receive(queue):
-        received += messages
-    outcomes: list[LetsGoQueueError | None] = []
-    acknowledger = Acknowledger(queue)
+    messages: list[IncomingMessage] = []
+    while received := receive(queue):
+        messages += [IncomingMessage(each, queue, emit=lambda _event: None) for each in received]
+    return messages
+
+
+def close(acknowledger: Acknowledger) -> None:
+    acknowledger.close(time.monotonic() + DEADLINE_SECONDS)
+
+
+def acknowledge(queue: Watched, count: int, parts: Parts) -> Outcomes:
+    """Acknowledge messages, the first alone and the others while its request is under way."""
+    outcomes = Outcomes()
+    acknowledger = Acknowledger(queue, outcomes.done, parts)
+    messages = in_hand(queue, count)
     queue.may_answer.clear()
-    for number, message in enumerate(received):
-        acknowledger.add(message, outcomes.append)
-        if not number:
-            wait_for(lambda: queue.requests, "the first request")
+    acknowledger.add(messages[0])
+    wait_for(lambda: queue.requests, "the first request")
+    for message in messages[1:]:
+        acknowledger.add(message)
     queue.may_answer.set()
-    acknowledger.close()
+    close(acknowledger)
     return outcomes
 
 
-def test_what_gathers_during_a_request_goes_together() -> None:
+def test_what_gathers_during_a_request_goes_together(parts: Parts) -> None:
     queue = Watched()
-    assert acknowledge(queue, 24) == [None] * 24
-    assert queue.requests == [1, 10, 10, 3]
+    assert acknowledge(queue, 24, parts) == [None] * 24
+    assert sorted(queue.requests) == [1, 3, 10, 10]
 
 
-def test_full_requests_go_at_once_and_others_wait_for_the_one_under_way() -> None:
+def test_says_which_message_it_is(parts: Parts) -> None:
     queue = Watched()
-    Client(queue).enqueue_many([order(n=n) for n in range(120)])
-    received: list[ReceivedMessage] = []
-    while messages := receive(queue):
-        received += messages
-    acknowledger = Acknowledger(queue)
-    outcomes: list[LetsGoQueueError | None] = []
+    messages = in_hand(queue, 30)
+    outcomes = Outcomes()
+    acknowledger = Acknowledger(queue, outcomes.done, parts)
+    for message in messages:
+        acknowledger.add(message)
+    close(acknowledger)
+    assert sorted(outcomes.message_ids) == sorted(message.message_id for message in messages)
+
+
+def test_full_requests_go_at_once_and_others_wait_for_the_one_under_way(parts: Parts) -> None:
+    queue = Watched()
+    messages = in_hand(queue, 66)
+    outcomes = Outcomes()
+    acknowledger = Acknowledger(queue, outcomes.done, parts)
 
     def add(count: int) -> None:
-        for message in received[:count]:
-            acknowledger.add(message, outcomes.append)
-        del received[:count]
+        for message in messages[:count]:
+            acknowledger.add(message)
+        del messages[:count]
 
     queue.may_answer.clear()
     add(1)
@@ -105,42 +140,77 @@ def test_full_requests_go_at_once_and_others_wait_for_the_one_under_way() -> Non
     add(5)
     stays(queue, [1])
     queue.may_answer.set()
-    acknowledger.close()
+    close(acknowledger)
     assert queue.requests == [1, 5]
     assert outcomes == [None] * 66
 
 
 def stays(queue: Watched, requests: list[int]) -> None:
-    """Nothing more is asked, though there would be time."""
+    """Nothing more is asked, though there is time: of what must not happen nothing tells."""
     time.sleep(0.1)
     assert queue.requests == requests
 
 
-def test_an_entry_that_failed_is_tried_again_alone() -> None:
+def test_an_entry_that_failed_is_tried_again_alone(parts: Parts) -> None:
     queue = Watched()
     queue.failing = {'{"type":"order:new","payload":{"n":3}}'}
-    assert acknowledge(queue, 8) == [None] * 8
+    (failed,) = [outcome for outcome in acknowledge(queue, 8, parts) if outcome is not None]
+    assert isinstance(failed, QueueUnavailable)
     assert queue.requests == [1, 7, 1]
 
 
-def test_a_queue_that_does_not_answer_is_not_asked_for_each() -> None:
+def test_a_queue_that_does_not_answer_is_not_asked_for_each(parts: Parts) -> None:
     queue = Watched()
     queue.is_down = True
-    outcomes = acknowledge(queue, 21)
+    outcomes = acknowledge(queue, 21, parts)
     assert [type(outcome) for outcome in outcomes] == [QueueUnavailable] * 21
-    assert queue.requests == [1, 10, 10]
+    assert sorted(queue.requests) == [1, 10, 10]
 
 
-def test_what_is_handled_after_the_end_is_acknowledged_too() -> None:
-    """As by a handler that a second signal did not wait for."""
+def test_a_request_that_hangs_keeps_nobody_from_ending(
+    parts: Parts, caplog: pytest.LogCaptureFixture
+) -> None:
     queue = Watched()
-    Client(queue).enqueue(order())
-    (message,) = receive(queue)
-    acknowledger = Acknowledger(queue)
-    acknowledger.close()
-    outcomes: list[LetsGoQueueError | None] = []
-    acknowledger.add(message, outcomes.append)
-    assert outcomes == [None]
+    queue.may_answer.clear()
+    acknowledger = Acknowledger(queue, Outcomes().done, parts)
+    first, second = in_hand(queue, 2)
+    acknowledger.add(first)
+    wait_for(lambda: queue.requests, "the first request")
+    acknowledger.add(second)
+
+    acknowledger.close(time.monotonic() + 0.01)
+
+    assert f"message {second.message_id} was handled and could not be acknowledged" in caplog.text
+    queue.may_answer.set()
+
+
+def test_a_thread_that_cannot_start_breaks_the_worker_and_loses_no_acknowledgement(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    queue = Watched()
+    broken = threading.Event()
+    parts = Parts(broken.set)
+    outcomes = Outcomes()
+    acknowledger = Acknowledger(queue, outcomes.done, parts)
+    for message in in_hand(queue, 12):
+        acknowledger.add(message)
+    assert broken.is_set()
+
+    close(acknowledger)
+
+    assert outcomes == [None] * 12
+
+
+def test_the_end_leaves_no_thread(parts: Parts) -> None:
+    before = threading.active_count()
+    queue = Watched()
+    assert acknowledge(queue, 60, parts) == [None] * 60
+    parts.join(DEADLINE_SECONDS)
+    assert threading.active_count() == before
 
 
 @pytest.mark.parametrize("error", [SystemExit, ZeroDivisionError])
@@ -160,15 +230,17 @@ def test_a_listener_that_fails_holds_nothing_up(error: type[BaseException]) -> N
     assert receive(queue) == []
 
 
-def test_a_queue_with_a_defect_holds_nothing_up(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("defect", ["raises", "forgets"])
+def test_a_queue_with_a_defect_holds_nothing_up(
+    caplog: pytest.LogCaptureFixture, defect: str
+) -> None:
     class Broken(MemoryTransport):
-        def delete(self, message: ReceivedMessage) -> None:
-            raise ZeroDivisionError
-
         def delete_batch(
             self, messages: Sequence[ReceivedMessage]
         ) -> Sequence[LetsGoQueueError | None]:
-            raise ZeroDivisionError
+            if defect == "raises":
+                raise ZeroDivisionError
+            return []  # one outcome for each message is what it should be
 
     queue = Broken()
     Client(queue).enqueue_many([order(n=n) for n in range(120)])

@@ -41,6 +41,27 @@ def message(client: Client, queue: MemoryTransport) -> IncomingMessage:
     return in_hand(queue)
 
 
+class Leased:
+    """What a middleware has leased for a message."""
+
+    def __init__(self, error: LetsGoError | None) -> None:
+        self.error = error
+        self.extensions: list[float] = []
+
+    def extend(self, seconds: float) -> None:
+        if self.error is not None:
+            raise self.error
+        self.extensions.append(seconds)
+
+    def release(self) -> None: ...
+
+
+def leased(message: IncomingMessage, error: LetsGoError | None = None) -> Leased:
+    lease = Leased(error)
+    message.attach(lease)
+    return lease
+
+
 def in_hand(queue: MemoryTransport, **options: Any) -> IncomingMessage:
     return IncomingMessage(receive_one(queue), queue, emit=lambda _event: None, **options)
 
@@ -60,7 +81,7 @@ class TestHandlersView:
 
     def test_has_the_context_of_lambda(self, message: IncomingMessage) -> None:
         context = object()
-        message.context = context
+        message.lambda_context = context
 
         assert message.delivery.lambda_context is context
 
@@ -120,13 +141,12 @@ class TestExtend:
     def test_asks_for_no_more_than_is_left_of_12_hours(
         self, message: IncomingMessage, queue: MemoryTransport, time_passes: PassingTime
     ) -> None:
-        followed: list[float] = []
-        message.on_extend(followed.append)
+        lease = leased(message)
         message.delivery.extend(HOURS_12)
         time_passes(40_000)
         message.delivery.extend(HOURS_12)
 
-        first, second = followed
+        first, second = lease.extensions
         assert 43_180 < first < HOURS_12
         assert 3_180 < second < 3_200
         assert (message.seconds_invisible or 0) < 3_200
@@ -141,28 +161,34 @@ class TestExtend:
 
         assert not refused.value.retryable
 
-    def test_tells_all_who_follow(self, message: IncomingMessage) -> None:
-        first: list[float] = []
-        second: list[float] = []
-        message.on_extend(first.append)
-        message.on_extend(second.append)
+    def test_extends_all_leases(self, message: IncomingMessage) -> None:
+        first, second = leased(message), leased(message)
 
         message.delivery.extend(60)
 
-        assert (first, second) == ([60], [60])
+        assert (first.extensions, second.extensions) == ([60], [60])
 
-    def test_tells_nobody_of_what_the_queue_refused(
+    def test_a_lease_that_is_not_extended_is_told_and_no_failure(
+        self, message: IncomingMessage, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        leased(message, LetsGoError("the store does not answer."))
+
+        message.delivery.extend(60)
+
+        assert f"message {message.message_id}: its lease was not extended" in caplog.text
+        assert "the store does not answer." in caplog.text
+
+    def test_extends_no_lease_where_the_queue_refused(
         self, message: IncomingMessage, queue: MemoryTransport
     ) -> None:
         before = message.invisible_until
-        followed: list[float] = []
-        message.on_extend(followed.append)
+        lease = leased(message)
         queue.delete(message.received)
 
         with pytest.raises(QueueUnavailable, match="this delivery has ended"):
             message.delivery.extend(60)
 
-        assert followed == []
+        assert lease.extensions == []
         assert message.invisible_until == before
 
     def test_cannot_hide_a_message_that_is_settled(
@@ -217,14 +243,13 @@ class TestNextTry:
 
     def test_begins_again_with_what_travelled(self, message: IncomingMessage) -> None:
         message.open("{}")
-        followed: list[float] = []
-        message.on_extend(followed.append)
+        lease = leased(message)
 
         message.next_try(Busy())
         message.delivery.extend(60)
 
         assert message.body == message.received.body
-        assert followed == [], "the try that failed follows still"
+        assert lease.extensions == [], "the try that failed has its lease still"
 
 
 class TestFacts:

@@ -18,19 +18,14 @@ import pytest
 from letsgo_queue import Client, Delivery, MessageFailed, MessageHandled, Worker
 from letsgo_queue.transports.memory import MemoryTransport
 from tests.letsgo_queue.support import bodies, events_of, order, running, wait_for
-from tests.support.faulty_server import FaultyServer, faulty
-from tests.support.forks import FORK, HOWS, How, all_at_once, fork, threads_are_there
+from tests.support.faulty_server import FaultyServer
+from tests.support.forks import FORK, all_at_once, fork, threads_are_there
 from tests.support.servers import AwsServer
 
 pytestmark = threads_are_there
 
 CHILDREN = 4
 EACH = 5
-
-
-@pytest.fixture(params=HOWS)
-def how(request: pytest.FixtureRequest) -> How:
-    return request.param  # type: ignore[no-any-return]  # pytest does not know
 
 
 @pytest.fixture(params=["sqs", "sqlite"])
@@ -63,7 +58,7 @@ def exit_code(child: int) -> int:
 
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
-def test_a_worker_that_has_run_runs_in_each_process(how: How, url: str, *, is_async: bool) -> None:
+def test_a_worker_that_has_run_runs_in_each_process(url: str, *, is_async: bool) -> None:
     client = Client(url)
     worker = Worker(client=client)
     handled: list[str] = []
@@ -90,14 +85,14 @@ def test_a_worker_that_has_run_runs_in_each_process(how: How, url: str, *, is_as
         worker.run(burst=True)
         return handled
 
-    by_id = Counter(message_id for each in all_at_once(how, run) for message_id in each)
+    by_id = Counter(message_id for each in all_at_once(run) for message_id in each)
 
     assert by_id == Counter(each.message_id for each in sent)
     client.close()
 
 
 def test_a_child_runs_a_worker_that_is_running_and_one_that_was_stopped(
-    how: How, queue: MemoryTransport, client: Client
+    queue: MemoryTransport, client: Client
 ) -> None:
     worker = Worker(client=client)
     events = events_of(worker)
@@ -111,10 +106,10 @@ def test_a_child_runs_a_worker_that_is_running_and_one_that_was_stopped(
     with running(worker):
         client.enqueue(typed("parent"))
         wait_for(lambda: events, "the handler")
-        (during,) = fork(how, run)
+        (during,) = fork(run)
         assert during.result() == ["parent", "child"]
     worker.stop()  # where it does not run yet
-    (after,) = fork(how, run)
+    (after,) = fork(run)
     assert after.result() == ["parent", "child"]
 
 
@@ -218,7 +213,12 @@ class TestAHandlerThatForks:
         @worker.default
         def on_message(_: dict[str, Any]) -> None:
             begun = FORK.Event()
-            child = FORK.Process(target=lambda: (begun.set(), time.sleep(60)))
+
+            def wait() -> None:
+                begun.set()
+                time.sleep(60)
+
+            child = FORK.Process(target=wait)
             child.start()
             assert begun.wait(20)
             child.terminate()
@@ -271,5 +271,5 @@ class TestAHandlerThatForks:
 @pytest.fixture
 def server(ministack: AwsServer) -> Iterator[FaultyServer]:
     assert ministack.endpoint_url
-    with faulty(ministack.endpoint_url) as server:
+    with FaultyServer(ministack.endpoint_url) as server:
         yield server

@@ -17,13 +17,13 @@ from typing_extensions import TypedDict
 from letsgo_queue import (
     Client,
     Delivery,
-    Handle,
     Message,
     MessageAttribute,
     MessageHandled,
     MessageInvalid,
     Middleware,
     SettingsInvalid,
+    Steps,
     Worker,
 )
 from letsgo_queue.transports.memory import MemoryTransport
@@ -332,9 +332,9 @@ class Opens(Middleware):
     def __init__(self, body: str) -> None:
         self.body = body
 
-    def handle(self, incoming: IncomingMessage, call_next: Handle) -> None:
-        incoming.open(self.body)
-        call_next(incoming)
+    def handle(self, message: IncomingMessage, /) -> Steps:
+        message.open(self.body)
+        yield
 
 
 def test_message_that_only_looks_sealed_once_opened_is_handled(

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 import pytest
 
-from letsgo_queue import Client, Delivery, MessageHandled, QueueUnavailable, Worker
+from letsgo_queue import (
+    Client,
+    Delivery,
+    LetsGoQueueError,
+    MessageHandled,
+    QueueUnavailable,
+    Worker,
+)
 from letsgo_queue.transports.base import ReceivedMessage
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.worker import heartbeat as heartbeats
 from letsgo_queue.worker.delivery import IncomingMessage
 from letsgo_queue.worker.heartbeat import Heartbeat
+from letsgo_queue.worker.parts import Parts
 from tests.letsgo_queue.support import (
     DEADLINE_SECONDS,
     Clock,
@@ -61,10 +71,10 @@ def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def heartbeat() -> Iterator[Heartbeat]:
-    heartbeat = Heartbeat(2)
+def heartbeat(queue: Extended, parts: Parts) -> Iterator[Heartbeat]:
+    heartbeat = Heartbeat(queue, parts)
     yield heartbeat
-    heartbeat.stop()
+    heartbeat.close()
 
 
 def in_hand(queue: Extended, **options: object) -> IncomingMessage:
@@ -109,11 +119,11 @@ def test_a_handler_that_takes_hours_longer_than_the_timeout_runs_once(
 def test_extends_each_when_half_of_its_timeout_has_passed(
     queue: Extended, heartbeat: Heartbeat, time_passes: PassingTime
 ) -> None:
-    early, late = in_hand(queue), in_hand(queue)
-    heartbeat.hold(early)
+    early = in_hand(queue)
+    heartbeat.hold([early])
     time_passes(200)
-    late.invisible_until = time_of(late, TIMEOUT)
-    heartbeat.hold(late)
+    late = in_hand(queue)
+    heartbeat.hold([late])
 
     time_passes(110)  # of 600 seconds it is the 310th of the one, the 110th of the other
     wait_for(partial(queue.has_extended, 1), "one extension")
@@ -127,27 +137,57 @@ def has(values: list[object], count: int) -> bool:
     return len(values) >= count
 
 
-def time_of(message: IncomingMessage, seconds: float) -> float:
-    """So many seconds from now, on the clock that a message goes by."""
-    return message.arrived + message.seconds_in_hand + seconds
+def test_a_wall_clock_that_is_set_back_changes_nothing(
+    queue: Extended,
+    heartbeat: Heartbeat,
+    time_passes: PassingTime,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    message = in_hand(queue)
+    heartbeat.hold([message])
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+
+    time_passes(310)
+    wait_for(partial(queue.has_extended, 1), "the extension")
+
+
+def test_extends_ten_at_a_time(
+    queue: Extended, heartbeat: Heartbeat, time_passes: PassingTime
+) -> None:
+    batches: list[int] = []
+
+    class Counts(Extended):
+        def change_visibility_batch(
+            self, changes: Sequence[tuple[ReceivedMessage, int]]
+        ) -> Sequence[LetsGoQueueError | None]:
+            batches.append(len(changes))
+            return super().change_visibility_batch(changes)
+
+    queue.__class__ = Counts
+    heartbeat.hold([in_hand(queue) for _ in range(25)])
+    time_passes(310)
+    wait_for(partial(queue.has_extended, 25), "all to be extended")
+
+    assert sorted(batches) == [5, 10, 10]
 
 
 def test_leaves_alone_what_its_handler_has_extended(
     queue: Extended, heartbeat: Heartbeat, time_passes: PassingTime
 ) -> None:
     """It would be invisible for less time after an extension by its timeout."""
-    message = in_hand(queue)
-    heartbeat.hold(message)
-    due = message.extension_due
+    message, other = in_hand(queue), in_hand(queue)
+    heartbeat.hold([message, other])
     message.delivery.extend(3600)
 
     time_passes(400)
-    wait_for(lambda: message.extension_due not in {due, math.inf}, "its turn")
-    assert queue.extensions == [3600]
-    time_passes(3000)
-    wait_for(partial(queue.has_extended, 2), "an extension by the timeout")
-
+    wait_for(lambda: other.message_id in queue.extended, "the other one")
     assert queue.extensions == [3600, TIMEOUT]
+    heartbeat.release(other)
+    time_passes(3000)
+    wait_for(partial(queue.has_extended, 3), "an extension by the timeout")
+
+    assert queue.extended[2] == message.message_id
+    assert queue.extensions[2] == TIMEOUT
 
 
 @pytest.mark.parametrize("first", ["handler", "heartbeat"])
@@ -164,46 +204,104 @@ def test_never_shortens_what_its_handler_asks_for_at_the_same_time(
         assert may_answer.wait(DEADLINE_SECONDS)
 
     queue.refuse = ask_slowly
-    heartbeat.hold(message)
+    heartbeat.hold([message])
     handler = threading.Thread(target=message.delivery.extend, args=(3600,))
     if first == "handler":
         handler.start()
         assert asked.wait(DEADLINE_SECONDS)
         time_passes(310)
-        wait_for(lambda: message.extension_due == math.inf, "the heartbeat's turn")
+        wait_for(lambda: due < message.extension_due < math.inf, "the heartbeat's turn")
     else:
         time_passes(310)
         assert asked.wait(DEADLINE_SECONDS)
         handler.start()
     may_answer.set()
     handler.join()
-    wait_for(lambda: message.extension_due not in {due, math.inf}, "the heartbeat to be done")
 
     assert queue.extensions == ([3600] if first == "handler" else [TIMEOUT, 3600])
     assert (message.seconds_invisible or 0) > 3000
+    assert message.extension_due > due + 3000
 
 
-def test_what_follows_an_extension_makes_no_other_message_wait(
+class Leased:
+    """A lease that notes what it is told, and may refuse it."""
+
+    def __init__(self, refuse: Callable[[], None] = lambda: None) -> None:
+        self.refuse = refuse
+        self.extensions: list[object] = []
+
+    def extend(self, seconds: float) -> None:
+        self.refuse()
+        self.extensions.append(seconds)
+
+    def release(self) -> None: ...
+
+
+def waits(event: threading.Event) -> Callable[[], None]:
+    def wait() -> None:
+        assert event.wait(DEADLINE_SECONDS)
+
+    return wait
+
+
+def test_a_store_that_does_not_answer_makes_no_message_visible(
     queue: Extended, heartbeat: Heartbeat, time_passes: PassingTime
 ) -> None:
-    slow, quick = in_hand(queue), in_hand(queue)
+    """As many as there are threads for leases wait for it, and one more."""
     may_go_on = threading.Event()
-    followed: list[object] = []
-
-    def follow_slowly(_seconds: float) -> None:
-        assert may_go_on.wait(DEADLINE_SECONDS)
-
-    slow.on_extend(follow_slowly)
-    quick.on_extend(followed.append)
-    heartbeat.hold(slow)
-    heartbeat.hold(quick)
+    messages = [in_hand(queue) for _ in range(heartbeats.MAX_CALLS + 1)]
+    for message in messages:
+        message.attach(Leased(waits(may_go_on)))
+    heartbeat.hold(messages)
 
     for count in range(1, 4):
         time_passes(400)
-        wait_for(partial(has, followed, count), "the lease of the quick one")
+        wait_for(partial(queue.has_extended, count * len(messages)), "all to be extended")
     may_go_on.set()
 
-    assert followed == [TIMEOUT] * 3
+
+def test_a_queue_that_does_not_answer_lets_no_lease_run_out(
+    queue: Extended, heartbeat: Heartbeat, time_passes: PassingTime
+) -> None:
+    may_go_on = threading.Event()
+    queue.refuse = waits(may_go_on)
+    message = in_hand(queue)
+    lease = Leased()
+    message.attach(lease)
+    heartbeat.hold([message])
+
+    for count in range(1, 4):
+        time_passes(400)
+        wait_for(partial(has, lease.extensions, count), "the lease to be extended")
+    may_go_on.set()
+
+    assert lease.extensions == [TIMEOUT] * 3
+
+
+def test_a_lease_that_is_not_extended_is_tried_again(
+    queue: Extended,
+    heartbeat: Heartbeat,
+    time_passes: PassingTime,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    message = in_hand(queue)
+    attempts: list[object] = []
+
+    def refuse() -> None:
+        attempts.append(None)
+        if len(attempts) < 4:
+            raise QueueUnavailable("the store does not answer.")
+
+    lease = Leased(refuse)
+    message.attach(lease)
+    heartbeat.hold([message])
+    time_passes(310)
+    for count in range(1, 5):
+        wait_for(partial(has, attempts, count), "an attempt")
+        time_passes(heartbeats.RETRY_SECONDS)
+    wait_for(lambda: lease.extensions, "the extension")
+
+    assert caplog.text.count("its lease was not extended: the store does not answer.") == 3
 
 
 def test_a_refusal_that_may_pass_is_tried_again(
@@ -213,7 +311,7 @@ def test_a_refusal_that_may_pass_is_tried_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     message = in_hand(queue)
-    heartbeat.hold(message)
+    heartbeat.hold([message])
     attempts: list[object] = []
 
     def refuse() -> None:
@@ -241,10 +339,9 @@ def test_a_defect_is_logged_and_the_heartbeat_goes_on(
     where: str,
 ) -> None:
     message = in_hand(queue)
-    heartbeat.hold(message)
     attempts: list[object] = []
 
-    def fail(_seconds: float = 0) -> None:
+    def fail() -> None:
         attempts.append(None)
         if len(attempts) == 1:
             raise ZeroDivisionError
@@ -252,7 +349,8 @@ def test_a_defect_is_logged_and_the_heartbeat_goes_on(
     if where == "queue":
         queue.refuse = fail
     else:
-        message.on_extend(fail)
+        message.attach(Leased(fail))
+    heartbeat.hold([message])
     time_passes(310)
     wait_for(lambda: "ZeroDivisionError" in caplog.text, "the defect to be told")
 
@@ -262,7 +360,29 @@ def test_a_defect_is_logged_and_the_heartbeat_goes_on(
 
     wait_for(goes_on, "two more attempts")
 
-    assert f"message {message.message_id} could not be kept invisible" in caplog.text
+
+def test_is_tried_again_though_it_may_be_visible_already(
+    queue: Extended, heartbeat: Heartbeat, time_passes: PassingTime
+) -> None:
+    """Nobody may have received it: the queue was not to be reached."""
+    message = in_hand(queue)
+    heartbeat.hold([message])
+    refused = threading.Event()
+
+    def refuse() -> None:
+        refused.set()
+        raise QueueUnavailable("no credentials.", retryable=False)
+
+    queue.refuse = refuse
+    time_passes(10 * TIMEOUT)
+    assert refused.wait(DEADLINE_SECONDS)
+    queue.refuse = lambda: None
+
+    def is_extended() -> bool:
+        time_passes(1)
+        return bool(queue.extensions)
+
+    wait_for(is_extended, "the extension")
 
 
 def test_a_message_that_is_gone_is_told_and_its_handler_finishes(
@@ -296,31 +416,35 @@ def test_never_asks_for_more_than_the_12_hours_of_sqs(
 ) -> None:
     message = in_hand(queue)
     message.delivery.extend(43_000)
-    message.visibility_timeout = 600
-    message.invisible_until = time_of(message, 600)
-    heartbeat.hold(message)
+    heartbeat.hold([message])
 
-    time_passes(43_000 - 300)
-    wait_for(lambda: len(queue.extensions) == 2, "the last extension")
-    wait_for(lambda: message.extension_due == math.inf, "no other one")
+    time_passes(43_000 - 250)
+    wait_for(partial(queue.has_extended, 2), "the last extension")
+    assert 400 < queue.extensions[1] < 450
+    other = in_hand(queue)
+    heartbeat.hold([other])
+    time_passes(400)
+    wait_for(lambda: other.message_id in queue.extended, "the other one")
+    wait_for(lambda: message not in heartbeat._in_hand, "the message to be let go")
 
-    assert 500 - DEADLINE_SECONDS < queue.extensions[1] < 500
+    assert queue.extended.count(message.message_id) == 2
 
 
 @pytest.mark.parametrize("timeout", [0, None])
 def test_leaves_alone_what_is_visible(
     queue: Extended, heartbeat: Heartbeat, time_passes: PassingTime, timeout: int | None
 ) -> None:
-    message = in_hand(queue)
-    message.invisible_until = None if timeout is None else message.arrived
-    other = in_hand(queue)
-    heartbeat.hold(message)
-    heartbeat.hold(other)
+    Client(queue).enqueue(order())
+    received = receive_one(queue, visibility_timeout=0)
+    if timeout is None:
+        received = replace(received, invisible_until=None)
+    message = IncomingMessage(received, queue, emit=lambda _event: None)
+    other = IncomingMessage(receive_one(queue), queue, emit=lambda _event: None)
+    heartbeat.hold([message, other])
     time_passes(310)
     wait_for(lambda: queue.extensions, "the other one")
 
-    assert message.extension_due == math.inf
-    assert message.visibility_timeout == 0
+    assert queue.extensions == [TIMEOUT]
 
 
 def test_what_is_settled_is_not_extended_though_it_is_due(
@@ -328,24 +452,60 @@ def test_what_is_settled_is_not_extended_though_it_is_due(
 ) -> None:
     """It would hide a message that is to come again."""
     message, other = in_hand(queue), in_hand(queue)
-    heartbeat.hold(message)
-    heartbeat.hold(other)
+    heartbeat.hold([message, other])
     message.end()
     time_passes(310)
     wait_for(lambda: queue.extensions, "the other one")
-    wait_for(lambda: message.extension_due == math.inf, "its turn")
-    heartbeat.stop()
+    wait_for(lambda: message not in heartbeat._in_hand, "it to be let go")
 
     assert queue.extensions == [TIMEOUT]
 
 
-def test_stop_leaves_no_thread(queue: Extended, time_passes: PassingTime) -> None:
+def test_an_end_waits_for_an_extension_that_is_under_way(
+    queue: Extended, heartbeat: Heartbeat, time_passes: PassingTime
+) -> None:
+    """After the end it would hide a message that is to come again."""
+    message = in_hand(queue)
+    asked = threading.Event()
+    may_answer = threading.Event()
+
+    def ask_slowly() -> None:
+        asked.set()
+        assert may_answer.wait(DEADLINE_SECONDS)
+
+    queue.refuse = ask_slowly
+    heartbeat.hold([message])
+    time_passes(310)
+    assert asked.wait(DEADLINE_SECONDS)
+    ending = threading.Thread(target=message.end)
+    ending.start()
+    assert not message.is_over
+
+    may_answer.set()
+    ending.join()
+
+    assert queue.extensions == [TIMEOUT]
+    assert message.is_over
+
+
+def test_the_end_leaves_no_thread(queue: Extended, parts: Parts, time_passes: PassingTime) -> None:
     before = threading.active_count()
-    heartbeat = Heartbeat(2)
-    heartbeat.hold(in_hand(queue))
+    heartbeat = Heartbeat(queue, parts)
+    message = in_hand(queue)
+    message.attach(Leased())
+    heartbeat.hold([message])
     time_passes(310)
     wait_for(lambda: queue.extensions, "an extension")
 
-    heartbeat.stop()
+    heartbeat.close()
+    parts.join(DEADLINE_SECONDS)
+
+    assert threading.active_count() == before
+
+
+def test_starts_no_thread_before_a_message_is_in_hand(queue: Extended, parts: Parts) -> None:
+    before = threading.active_count()
+
+    Heartbeat(queue, parts).close()
 
     assert threading.active_count() == before

@@ -21,6 +21,9 @@ from letsgo_queue.transports.sqlite import SqliteTransport
 from letsgo_queue.worker.signals import STOP_SIGNALS, stop_on_signals
 from tests.letsgo_queue.support import DEADLINE_SECONDS, order, receive, running, wait_for
 
+AN_HOUR = 3600
+"""Seconds; far longer than the visibility timeout."""
+
 SCRIPT = Path(__file__).with_name("signalled_worker.py")
 
 
@@ -31,7 +34,7 @@ def url(tmp_path: Path) -> str:
 
 def all_messages(url: str) -> list[ReceivedMessage]:
     """What is on the queue, invisible messages too: as it would be in an hour."""
-    transport = SqliteTransport(url, clock=lambda: time.time() + 3600)
+    transport = SqliteTransport(url, clock=lambda: time.time() + 2 * AN_HOUR)
     messages = receive(transport)
     transport.close()
     return messages
@@ -40,9 +43,9 @@ def all_messages(url: str) -> list[ReceivedMessage]:
 class WorkerProcess:
     """`signalled_worker.py` at work."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, seconds_ahead: int) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, str(SCRIPT), url],
+            [sys.executable, str(SCRIPT), url, str(seconds_ahead)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -62,8 +65,8 @@ class WorkerProcess:
 
 
 @contextmanager
-def worker_process(url: str) -> Iterator[WorkerProcess]:
-    worker = WorkerProcess(url)
+def worker_process(url: str, *, seconds_ahead: int = 0) -> Iterator[WorkerProcess]:
+    worker = WorkerProcess(url, seconds_ahead)
     with worker.process:
         try:
             yield worker
@@ -81,6 +84,7 @@ def test_finishes_the_handler_in_hand(url: str, number: signal.Signals) -> None:
         worker.expect("begun")
 
         worker.process.send_signal(number)
+        worker.expect("stopping")
         worker.let_handler_end()
 
         worker.expect("ended")
@@ -104,6 +108,7 @@ def test_stops_while_it_waits_for_messages(url: str, number: signal.Signals) -> 
 
         worker.process.send_signal(number)
 
+        worker.expect("stopping")
         worker.expect("stopped")
         assert worker.exit_code() == 0
 
@@ -116,10 +121,12 @@ def test_second_signal_ends_it_at_once_and_the_message_comes_again(url: str) -> 
         worker.expect("ready")
         worker.expect("begun")
 
-        # The same signal twice may arrive as one: this waits until the first was taken.
-        while worker.process.poll() is None:
+        def ended() -> bool:
+            # The same signal twice may arrive as one.
             worker.process.send_signal(signal.SIGTERM)
-            time.sleep(0.05)
+            return worker.process.poll() is not None
+
+        wait_for(ended, "the end of the process")
 
         assert worker.exit_code() == -signal.SIGTERM
 
@@ -127,53 +134,56 @@ def test_second_signal_ends_it_at_once_and_the_message_comes_again(url: str) -> 
     assert (again.message_id, again.receive_count) == (sent.message_id, 2)
 
 
-def test_second_signal_leaves_nothing_in_the_worker_that_is_not_begun(url: str) -> None:
+def test_second_interrupt_ends_it_at_once_and_gives_back_all_in_hand(url: str) -> None:
     quick = {"type": "quick", "payload": None}
     Client(url).enqueue_many([*[quick] * 20, order(), *[quick] * 10])
-    transport = SqliteTransport(url)
     with worker_process(url) as worker:
         worker.expect("ready")
         worker.expect("begun")
         worker.process.send_signal(signal.SIGINT)
-        time.sleep(0.3)  # within the second for which a worker that stops goes on
+        worker.expect("stopping")
         worker.process.send_signal(signal.SIGINT)
 
-        left: list[ReceivedMessage] = []
-
-        def all_are_back() -> bool:
-            left.extend(receive(transport))
-            return len(left) == 10
-
-        wait_for(all_are_back, "the ten that wait behind the one at work")
-        worker.let_handler_end()
-        worker.expect("ended")
         assert worker.exit_code() != 0
 
+    transport = SqliteTransport(url)
+    left = [*receive(transport), *receive(transport)]
+    assert len(left) == 11
     transport.close()
 
 
 @pytest.mark.parametrize("numbers", [[signal.SIGINT] * 2, [signal.SIGUSR1]])
 def test_interrupted_in_a_poll_it_receives_no_more(numbers: list[signal.Signals]) -> None:
     class Slow(MemoryTransport):
-        requests = 0
+        asked = threading.Event()
+        may_answer = threading.Event()
 
         def receive(self, **options: Any) -> Sequence[ReceivedMessage]:
-            self.requests += 1
-            time.sleep(1)
+            self.asked.set()
+            assert self.may_answer.wait(DEADLINE_SECONDS)
             return super().receive(**options)
-
-    def interrupt_it() -> None:
-        wait_for(lambda: queue.requests, "a poll")
-        for number in numbers:
-            signal.raise_signal(number)
-            time.sleep(0.2)
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
 
     queue = Slow()
     worker = Worker(queue, wait_seconds=0)
     worker.default(lambda _message: None)
+
+    def interrupt_it() -> None:
+        assert queue.asked.wait(DEADLINE_SECONDS)
+        first, *second = numbers
+        signal.raise_signal(first)
+        wait_for(lambda: interrupted.is_set() or worker._stopping.is_set(), "the first signal")
+        for number in second:
+            signal.raise_signal(number)
+        queue.may_answer.set()
+
+    of_others = {*threading.enumerate()}
+    interrupted = threading.Event()
+
+    def interrupt(*_: object) -> None:
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    before_it = set(threading.enumerate())
     interrupting = threading.Thread(target=interrupt_it)
     before = signal.signal(signal.SIGUSR1, interrupt)  # a handler of the program's own
     try:
@@ -184,9 +194,8 @@ def test_interrupted_in_a_poll_it_receives_no_more(numbers: list[signal.Signals]
     finally:
         signal.signal(signal.SIGUSR1, before)
 
-    requests = queue.requests
-    time.sleep(1.5)
-    assert queue.requests == requests
+    left = {*threading.enumerate()} - of_others
+    assert not [thread for thread in left if thread.name.startswith("letsgo")]
 
 
 def test_a_worker_on_a_daemon_thread_lets_the_process_end() -> None:
@@ -209,15 +218,14 @@ asked.wait()
 
 
 def test_message_of_a_killed_worker_comes_again(url: str) -> None:
-    url += "?visibility_timeout=1"
-    sent = Client(url).enqueue(order())
+    Client(url).enqueue(order())
     with worker_process(url) as worker:
         worker.expect("ready")
         worker.expect("begun")
         worker.process.kill()
         assert worker.exit_code() == -signal.SIGKILL
 
-    with worker_process(url) as other:
+    with worker_process(url, seconds_ahead=AN_HOUR) as other:
         other.expect("ready")
         other.expect("begun")
         other.let_handler_end()
@@ -226,7 +234,6 @@ def test_message_of_a_killed_worker_comes_again(url: str) -> None:
         assert other.exit_code() == 0
 
     assert all_messages(url) == []
-    assert sent.queue == url
 
 
 def test_signal_handlers_are_put_back() -> None:

@@ -10,11 +10,11 @@ import pytest
 
 from letsgo_queue import (
     Client,
-    Handle,
     IncomingMessage,
     Middleware,
     QueueUnavailable,
     SettingsInvalid,
+    Steps,
     Worker,
     use_middleware,
 )
@@ -25,8 +25,8 @@ class Misconfigured(Middleware):
     def prepare(self, queue: str) -> None:
         raise SettingsInvalid(f"no settings for {queue}")
 
-    def handle(self, message: IncomingMessage, call_next: Handle) -> None:
-        call_next(message)
+    def handle(self, message: IncomingMessage, /) -> Steps:
+        yield
 
 
 def test_a_middleware_of_the_worker_that_cannot_be_used() -> None:

@@ -1,18 +1,14 @@
-"""The worker's end of LetsGo's local mode: what it takes, when it answers, and how it stops."""
+"""What a worker in LetsGo's local mode takes, and when it answers."""
 
 from __future__ import annotations
 
-import gc
-import http.client
 import json
-import logging
-import signal
+import math
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -23,21 +19,28 @@ from pydantic import BaseModel
 from letsgo_queue import (
     Client,
     Delivery,
-    Handle,
     Message,
     MessageFailed,
     MessageHandled,
     Middleware,
     QueueUnavailable,
-    SettingsInvalid,
+    Steps,
     Worker,
 )
-from letsgo_queue.worker.signals import STOP_SIGNALS
+from letsgo_queue.errors import LetsGoError
+from letsgo_queue.worker import delivery as deliveries
+from letsgo_queue.worker.delivery import IncomingMessage
 from tests.letsgo_queue.local_http.letsgo import NODE, posted_by_letsgo
-from tests.letsgo_queue.support import DEADLINE_SECONDS, SECRET, events_of, order, serving, wait_for
-from tests.letsgo_queue.transports.test_transports import COMPLETE
-
-SCRIPT = Path(__file__).with_name("serving_worker.py")
+from tests.letsgo_queue.local_http.support import ask, collecting
+from tests.letsgo_queue.support import (
+    COMPLETE,
+    DEADLINE_SECONDS,
+    SECRET,
+    events_of,
+    order,
+    serving,
+    wait_for,
+)
 
 
 class Order(BaseModel):
@@ -46,33 +49,6 @@ class Order(BaseModel):
 
 class OrderNew(Message[Order]):
     type: Literal["order:new"] = "order:new"
-
-
-def ask(
-    url: str, body: bytes | str = b"", *, method: str = "POST", target: str = "/"
-) -> tuple[int, bytes]:
-    """One request, and its answer."""
-    parts = urlsplit(url)
-    assert parts.hostname
-    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=DEADLINE_SECONDS)
-    try:
-        connection.request(method, target, body)
-        response = connection.getresponse()
-        return response.status, response.read()
-    finally:
-        connection.close()
-
-
-def collecting(**options: Any) -> tuple[Worker, list[dict[str, Any]]]:
-    """A worker that keeps what it handles."""
-    worker = Worker(**options)
-    handled: list[dict[str, Any]] = []
-
-    @worker.default
-    def collect(message: dict[str, Any]) -> None:
-        handled.append(message)
-
-    return worker, handled
 
 
 def test_handles_what_letsgos_own_client_posts() -> None:
@@ -101,11 +77,11 @@ def test_handles_what_letsgos_own_client_posts() -> None:
 @pytest.mark.skipif(NODE is None, reason="there is no Node")
 def test_letsgos_own_client_on_node_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     worker = Worker()
-    seen: list[Delivery] = []
+    seen: list[tuple[str, object]] = []
 
     @worker.default
     def collect(message: dict[str, Any], delivery: Delivery) -> None:
-        seen.append(delivery)
+        seen.append((delivery.message_id, message))
 
     message = '{"type":"order:new","payload":"Grüße, 世界 🎉"}'
     with serving(worker) as url:
@@ -114,25 +90,25 @@ def test_letsgos_own_client_on_node_is_answered(monkeypatch: pytest.MonkeyPatch)
         sent = subprocess.check_output([NODE or "", script, message], text=True)
         wait_for(lambda: seen, "the message")
 
-    assert [(delivery.message_id, delivery.body) for delivery in seen] == [(sent.strip(), message)]
+    assert seen == [(sent.strip(), json.loads(message))]
 
 
 def test_handles_what_our_client_posts(monkeypatch: pytest.MonkeyPatch) -> None:
     worker = Worker()
-    seen: list[Delivery] = []
+    seen: list[tuple[object, Delivery]] = []
 
     @worker.handler("order:new")
     async def on_order(message: dict[str, Any], delivery: Delivery) -> None:
-        seen.append(delivery)
+        seen.append((message, delivery))
 
     with serving(worker) as url:
         monkeypatch.setenv("LETSGO_LOCAL_QUEUE_URL", url)
         sent = Client().enqueue(order(number=1), attributes=COMPLETE)
         wait_for(lambda: seen, "the message")
 
-    (delivery,) = seen
+    ((message, delivery),) = seen
+    assert message == order(number=1)
     assert delivery.message_id == sent.message_id
-    assert delivery.body == '{"type":"order:new","payload":{"number":1}}'
     assert delivery.attributes == COMPLETE
 
 
@@ -225,10 +201,19 @@ def test_json_without_records_is_accepted_and_nothing(event: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "broken", [None, 5, [], {}, {"messageId": "m-1"}, {"messageId": 1, "body": SECRET}]
+    ("broken", "said"),
+    [
+        (None, "has no messageId"),
+        (5, "has no messageId"),
+        ([], "has no messageId"),
+        ({}, "has no messageId"),
+        ({"messageId": 1, "body": SECRET}, "has no messageId"),
+        ({"messageId": "m-1"}, "m-1"),
+        ({"messageId": "m-1", "body": {"a": SECRET}}, "m-1"),
+    ],
 )
 def test_a_record_that_is_none_is_told_and_stops_no_other(
-    broken: object, caplog: pytest.LogCaptureFixture
+    broken: object, said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     worker, handled = collecting()
     event = json.loads(posted_by_letsgo(order()))
@@ -238,7 +223,11 @@ def test_a_record_that_is_none_is_told_and_stops_no_other(
         assert ask(url, json.dumps(event)) == (201, b"")
         wait_for(lambda: handled, "the other message")
 
-    assert "its record is not one that SQS gives to Lambda" in caplog.text
+    (warning,) = [
+        record.getMessage() for record in caplog.records if record.name.startswith("letsgo_queue")
+    ]
+    assert said in warning
+    assert warning.endswith(" It is dropped.")
     assert SECRET not in caplog.text
 
 
@@ -296,42 +285,52 @@ def test_a_delivery_cannot_be_extended() -> None:
     assert not error.retryable
 
 
-def test_middleware_is_prepared_and_runs() -> None:
-    steps: list[str] = []
+class Unavailable(LetsGoError):
+    """The store is down."""
 
-    class Noting(Middleware):
-        def prepare(self, queue: str) -> None:
-            steps.append(f"prepared for {queue}")
+    retryable = True
+    patience = 900.0
 
-        def handle(self, delivery: Delivery, call_next: Handle) -> None:
-            steps.append("before")
-            call_next(delivery)
-            steps.append("after")
 
-    worker, handled = collecting(middleware=[Noting()])
+class Opens(Middleware):
+    """Opens a message, but not before it was tried a few times."""
+
+    def __init__(self, failures: float, error: LetsGoError) -> None:
+        self.failures = failures
+        self.error = error
+        self.tries = 0
+
+    def handle(self, message: IncomingMessage, /) -> Steps:
+        self.tries += 1
+        if self.tries <= self.failures:
+            raise self.error
+        yield
+
+
+def test_what_cannot_be_opened_yet_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deliveries, "FIRST_PAUSE_SECONDS", 0.01)
+    opens = Opens(3, Unavailable("the store does not answer."))
+    worker, handled = collecting(middleware=[opens])
+
     with serving(worker) as url:
-        assert steps == [f"prepared for {url}"]
-        Client(url).enqueue(order())
-        wait_for(lambda: steps[-1] == "after", "the message")
+        assert ask(url, posted_by_letsgo(order()))[0] == 201
+        wait_for(lambda: handled, "the message")
 
-    assert steps == [f"prepared for {url}", "before", "after"]
-    assert len(handled) == 1
+    assert opens.tries == 4
 
 
-def test_middleware_that_refuses_stops_the_worker_and_frees_the_port() -> None:
-    addresses: list[str] = []
+def test_stops_at_once_though_a_message_waits(caplog: pytest.LogCaptureFixture) -> None:
+    error = Unavailable("the store does not answer.")
+    error.retry_after = 10.0 * DEADLINE_SECONDS  # longer than `serving` waits
+    opens = Opens(math.inf, error)
+    worker, handled = collecting(middleware=[opens])
 
-    class Refusing(Middleware):
-        def prepare(self, queue: str) -> None:
-            addresses.append(queue)
-            raise SettingsInvalid("no store")
+    with serving(worker) as url:
+        sent = Client(url).enqueue(order())
+        wait_for(lambda: opens.tries, "the first try")
 
-    with pytest.raises(SettingsInvalid, match="no store"):
-        Worker(middleware=[Refusing()]).serve(port=0)
-
-    port = urlsplit(addresses[0]).port
-    with socket.create_server(("127.0.0.1", port or 0)):
-        pass
+    assert (opens.tries, handled) == (1, [])
+    assert f"message {sent.message_id} is dropped" in caplog.text
 
 
 def test_runs_up_to_its_concurrency_and_the_rest_in_order() -> None:
@@ -370,48 +369,6 @@ def test_keeps_the_order_of_a_sender() -> None:
         wait_for(lambda: len(handled) == 100, "all messages")
 
     assert [message["payload"]["number"] for message in handled] == list(range(100))
-
-
-def test_finishes_what_was_accepted_when_it_is_stopped() -> None:
-    worker = Worker(concurrency=1)
-    begun = threading.Event()
-    go_on = threading.Event()
-    handled: list[int] = []
-
-    @worker.default
-    def wait(message: dict[str, Any]) -> None:
-        begun.set()
-        assert go_on.wait(DEADLINE_SECONDS)
-        handled.append(message["payload"]["number"])
-
-    with serving(worker) as url:
-        ask(url, posted_by_letsgo(*(order(number=n) for n in range(3))))
-        assert begun.wait(DEADLINE_SECONDS)
-        worker.stop()
-        wait_for(lambda: not listens(url), "it to stop listening")
-        assert handled == []
-        go_on.set()
-
-    assert handled == [0, 1, 2]
-
-
-def listens(url: str) -> bool:
-    parts = urlsplit(url)
-    try:
-        socket.create_connection((parts.hostname or "", parts.port or 0)).close()
-    except ConnectionRefusedError:
-        return False
-    return True
-
-
-def test_can_be_stopped_before_it_starts_and_then_used_again() -> None:
-    worker, handled = collecting()
-    worker.stop()
-    worker.serve(port=0)
-
-    with serving(worker) as url:
-        Client(url).enqueue(order())
-        wait_for(lambda: handled, "the message")
 
 
 def test_a_sender_that_hangs_up_leaves_the_worker_well() -> None:
@@ -458,109 +415,3 @@ def test_a_scheduled_event_without_a_handler_is_told(caplog: pytest.LogCaptureFi
         wait_for(lambda: "for which this worker has no handler" in caplog.text, "a warning")
 
     assert handled == []
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_says_where_it_listens(host: str, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-    worker, _ = collecting()
-    told: list[str] = []
-
-    def on_ready(url: str) -> None:
-        told.append(url)
-        worker.stop()
-
-    worker.serve(host=host, port=0, on_ready=on_ready)
-
-    (url,) = told
-    assert urlsplit(url).port
-    assert f"worker running on {url}" in caplog.text
-
-
-def test_a_port_that_is_taken_is_named() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-
-        with pytest.raises(SettingsInvalid, match=f"cannot listen on 127.0.0.1:{port}"):
-            Worker().serve(port=port)
-    gc.collect()  # what was left open would be told now
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"port": -1}, "port=-1"),
-        ({"port": 65_536}, "port=65536"),
-        ({"host": "no.such.host.invalid"}, "cannot listen on no.such.host.invalid"),
-    ],
-)
-def test_refuses_where_one_cannot_listen(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(SettingsInvalid, match=said):
-        Worker().serve(**options)
-
-
-def test_without_waitress_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "waitress", None)
-
-    with pytest.raises(SettingsInvalid, match=r"pip install 'letsgo-claimcheck\[local\]'"):
-        Worker().serve(port=0)
-
-
-def test_a_mistake_in_a_handler_shows_before_it_listens() -> None:
-    worker = Worker()
-
-    @worker.handler("order:new")
-    def on_order(message: threading.Event) -> None: ...
-
-    with pytest.raises(SettingsInvalid, match="on_order"):
-        worker.serve(port=0)
-
-
-@contextmanager
-def serving_process() -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """`serving_worker.py` at work, and its address."""
-    with subprocess.Popen(
-        [sys.executable, str(SCRIPT)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout
-        try:
-            yield process.stdout.readline().strip(), process
-        finally:
-            process.kill()
-
-
-def let_handlers_end(process: subprocess.Popen[str]) -> list[str]:
-    """Let two handlers end; all that the process still prints."""
-    assert process.stdin
-    assert process.stdout
-    process.stdin.write("go\ngo\n")
-    process.stdin.flush()
-    return process.stdout.read().splitlines()
-
-
-@pytest.mark.parametrize("number", STOP_SIGNALS)
-def test_a_signal_finishes_what_was_accepted(number: signal.Signals) -> None:
-    with serving_process() as (url, process):
-        assert process.stdout
-        ask(url, posted_by_letsgo(order(number=1), order(number=2)))
-        assert process.stdout.readline() == "begun 1\n"
-
-        process.send_signal(number)
-
-        assert let_handlers_end(process) == ["ended 1", "begun 2", "ended 2", "stopped"]
-        assert process.wait(DEADLINE_SECONDS) == 0
-
-
-def test_a_second_interrupt_drops_what_has_not_begun() -> None:
-    with serving_process() as (url, process):
-        assert process.stdout
-        ask(url, posted_by_letsgo(order(number=1), order(number=2)))
-        assert process.stdout.readline() == "begun 1\n"
-
-        process.send_signal(signal.SIGINT)
-        wait_for(lambda: not listens(url), "it to stop listening")
-        process.send_signal(signal.SIGINT)
-        assert process.stdout.readline() == "dropping\n"
-
-        assert let_handlers_end(process) == ["ended 1"]
-        assert process.wait(DEADLINE_SECONDS) != 0

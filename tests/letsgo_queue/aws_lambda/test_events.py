@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from letsgo_queue import (
     Client,
     Delivery,
     HandlerMissing,
+    LetsGoError,
     Message,
     MessageAttribute,
     MessageDelayed,
@@ -28,11 +30,13 @@ from letsgo_queue import (
     Reject,
     Retry,
     SettingsInvalid,
+    Steps,
     Worker,
 )
 from letsgo_queue.delays import DUE_AT
-from letsgo_queue.middleware import Handle
 from letsgo_queue.transports.base import DEAD_LETTER_REASON
+from letsgo_queue.worker import delivery as deliveries
+from letsgo_queue.worker.delivery import IncomingMessage
 from tests.letsgo_queue.aws_lambda.lambda_events import (
     FIFO,
     SCHEDULED,
@@ -95,9 +99,7 @@ def test_the_documented_events_reach_the_handler() -> None:
     assert delivery.receive_count == 1
     assert delivery.sent_at.isoformat() == "2018-12-17T21:37:29.183000+00:00"
     assert delivery.attributes == {"myAttribute": MessageAttribute("String", "myValue")}
-    assert delivery.queue == QUEUE_URL
-    assert second[1].received.group_id is None
-    assert third[1].received.group_id == "1"
+    assert delivery.queue == second[1].queue == QUEUE_URL
     assert third[1].queue == "https://sqs.us-east-2.amazonaws.com/123456789012/fifo.fifo"
 
 
@@ -117,15 +119,30 @@ def test_one_bad_record_fails_alone(worker: Worker, caplog: pytest.LogCaptureFix
     assert SECRET not in caplog.text
 
 
-def test_a_record_that_is_none_is_reported_or_refused(worker: Worker) -> None:
+def test_a_record_that_is_damaged_fails_alone(worker: Worker) -> None:
     event = event_of(body("ok"), body("ok"), body("ok"))
     del event["Records"][0]["body"]
     event["Records"][1]["messageAttributes"] = {"n": {"dataType": "Binary", "binaryValue": "?"}}
+
     assert failed(worker.lambda_handler(event, Context())) == ["m0", "m1"]
 
-    del event["Records"][2]["messageId"]
+
+def test_a_record_without_an_id_could_not_be_reported_and_nothing_is_begun(
+    worker: Worker,
+) -> None:
+    events = events_of(worker)
+    event = event_of(body("ok"), body("bad"))
+    del event["Records"][1]["messageId"]
+
     with pytest.raises(MessageInvalid, match="not one that SQS gives to Lambda"):
         worker.lambda_handler(event, Context())
+    assert events == []
+
+
+def test_a_list_of_records_as_eventbridge_pipes_sends_it(worker: Worker) -> None:
+    records = event_of(body("ok"), body("bad"))["Records"]
+
+    assert failed(worker.lambda_handler(records, Context())) == ["m1"]
 
 
 def test_an_empty_batch_is_nothing_to_do(worker: Worker) -> None:
@@ -211,44 +228,92 @@ def test_a_scheduled_handler_is_one_and_takes_the_event(worker: Worker) -> None:
 
 
 class Recorder(Middleware):
-    """Sees until when each delivery is held, and how long it may wait."""
+    """Sees how long each delivery is held, and with which context."""
 
     def __init__(self) -> None:
-        self.until: float | None = None
-        self.paused: list[bool] = []
+        self.seconds: float | None = None
+        self.context: object | None = None
 
-    def handle(self, delivery: Delivery, call_next: Handle) -> None:
-        self.until = delivery.visibility.until
-        self.paused = [delivery.pause(0.01), delivery.pause(100)]
-        call_next(delivery)
+    def handle(self, message: IncomingMessage, /) -> Steps:
+        self.seconds = message.seconds_invisible
+        self.context = message.lambda_context
+        yield
 
 
 def test_a_delivery_is_held_for_the_time_that_is_left() -> None:
     recorder = Recorder()
     worker = Worker(middleware=[recorder])
     worker.default(lambda _message: None)
-    context = Context(seconds=30)
+    context = Context(seconds=3_000)
     worker.lambda_handler(event_of(body("ok")), context)
-    assert recorder.until == pytest.approx(context.started + 30, abs=1)
-    assert recorder.paused == [True, False]
+    assert recorder.seconds is not None
+    assert 2_900 < recorder.seconds <= 3_000
+    assert recorder.context is context
 
     worker.lambda_handler(event_of(body("ok")), object())
-    assert recorder.until is None
-    assert recorder.paused == [False, False]
+    assert recorder.seconds is None
 
 
-def test_no_record_is_begun_when_the_time_is_over() -> None:
+class NotYet(LetsGoError):
+    """A store that is down, as a middleware sees it."""
+
+    patience = 900.0
+
+
+class Waits(Middleware):
+    """Cannot open a message the first times."""
+
+    def __init__(self, error: LetsGoError, times: int) -> None:
+        self.error = error
+        self.times = times
+
+    def handle(self, message: IncomingMessage, /) -> Steps:
+        self.times -= 1
+        if self.times >= 0:
+            raise self.error
+        yield
+
+
+class TestWhatCannotBeOpenedYet:
+    def handle(self, middleware: Waits, context: object) -> list[str]:
+        worker = Worker(middleware=[middleware])
+        worker.default(lambda _message: None)
+        return failed(worker.lambda_handler(event_of(body("ok")), context))
+
+    def test_is_waited_for_while_there_is_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(deliveries, "FIRST_PAUSE_SECONDS", 0.01)
+
+        assert self.handle(Waits(NotYet(), 3), Context(seconds=600)) == []
+
+    @pytest.mark.parametrize(
+        "context", [SimpleNamespace(get_remaining_time_in_millis=lambda: 1_200), object()]
+    )
+    def test_fails_where_there_is_none_or_nobody_knows(self, context: object) -> None:
+        assert self.handle(Waits(NotYet(), 1), context) == ["m0"]
+
+    def test_comes_back_by_itself_where_its_error_says_when(self) -> None:
+        """Another delivery has it: nothing is gained by an invocation that waits."""
+        error = NotYet()
+        error.retry_after = 30.0
+
+        assert self.handle(Waits(error, 1), Context(seconds=600)) == ["m0"]
+
+
+def test_no_record_is_begun_when_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     worker = Worker(concurrency=1)
     handled: list[int] = []
+    passed = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: passed[0], sleep=time.sleep)
+    monkeypatch.setattr("letsgo_queue.aws_lambda.batches.time", clock)
 
     @worker.default
     def handle(message: Message[int]) -> None:
         handled.append(message.payload)
         if message.payload == 1:
-            wait_for(lambda: context.get_remaining_time_in_millis() < 500, "the end of the time")
+            passed[0] = 59.5
 
-    context = Context(seconds=4)
     event = event_of(*[body("n", n) for n in range(4)])
+    context = SimpleNamespace(get_remaining_time_in_millis=lambda: 60_000)
     assert failed(worker.lambda_handler(event, context)) == ["m2", "m3"]
     assert handled == [0, 1]
 

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from claimcheck import ClaimCheckMiddleware, ClaimCheckSettings, SettingsInvalid, open_store
-from claimcheck.default import claim_check_for
-from claimcheck.settings import DEFAULT_STORE
+from claimcheck.settings import DEFAULT_STORE, claim_check_for
 
 LOCAL = "http://localhost:3002"
 
@@ -27,7 +26,7 @@ def use_store_for(queue: str) -> None:
     """Use the store that goes with a queue, as the claim check would."""
     claim_check_for(queue)
     with closing(open_store(ClaimCheckSettings().store_for(queue))) as store:
-        store.look_up("none", now=0.0)
+        store.look_up("none")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,572 @@
+"""The worker's loop: receives messages, hands them over, and ends when it should.
+
+    receivers ──> in hand: waiting, up to `prefetch` ──> executors ──> acknowledger
+                  held: for a claim, a store, a limit        │
+                  └───────── the heartbeat keeps all of them invisible
+
+Several receivers ask at once while the queue has more than one request brings, else a single one,
+since each request costs. How many messages may wait follows from how long handlers take: behind
+slow ones none waits, and quick ones never wait for the queue.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+from functools import partial
+from heapq import heappop, heappush
+from itertools import count
+
+from letsgo_queue.errors import LetsGoError, QueueUnavailable
+from letsgo_queue.transports.base import MAX_BATCH, ReceivedMessage, Transport
+from letsgo_queue.worker.acknowledging import Acknowledger
+from letsgo_queue.worker.delivery import LONGEST_PAUSE_SECONDS, IncomingMessage
+from letsgo_queue.worker.event_loop import EventLoopThread
+from letsgo_queue.worker.heartbeat import Heartbeat
+from letsgo_queue.worker.lanes import Lanes
+from letsgo_queue.worker.log import get_logger
+from letsgo_queue.worker.parts import Calls, Parts
+from letsgo_queue.worker.processing import Hold, Outcome, Processor
+from letsgo_queue.worker.retries import doubled
+from letsgo_queue.worker.tasks import HandlerTasks
+from letsgo_queue.worker.threads import HandlerThreads
+
+logger = get_logger(__name__)
+
+FIRST_PAUSE_SECONDS = 1.0
+MAX_PAUSE_SECONDS = 30.0
+"""The shortest and the longest pause before a queue that did not answer is asked again."""
+
+EMPTY_PAUSE_SECONDS = 0.05
+"""The pause before an empty queue is asked again, where the loop is to stop when it is empty."""
+
+AHEAD_SECONDS = 0.1
+"""How soon a message that is received should be begun."""
+
+LATEST_SHARE = 0.2
+"""How much the latest message counts in the average duration."""
+
+MAX_TIMES = 10
+"""How many averages it counts at most. One message that waited for the interpreter or the machine
+says little about its handler; ten that are slow say enough."""
+
+MAX_RECEIVERS = 5
+
+WATCH_SECONDS = 0.25
+"""How often a loop looks whether it should stop: a signal must not take a lock to wake it."""
+
+TELL_SECONDS = 5.0
+"""How often a loop that stops says what it waits for."""
+
+OPEN_POLL_SECONDS = 0.6
+"""How long a loop that stops waits for an open poll, once no message is in hand. Only SQS polls
+for longer."""
+
+BROKEN_SECONDS = 3.0
+"""How long a loop that is broken waits for the handlers that run."""
+
+RELEASE_SECONDS = 2.0
+ENDING_SECONDS = 4.0
+"""How long a loop that stops waits for claims, and for these and acknowledgements, in the end."""
+
+RELEASE_THREADS = 8
+
+MAX_HELD = 1_000
+"""Messages that may wait for something else than a handler while others are still received."""
+
+MAX_UNACKNOWLEDGED = 100
+"""Handled messages that may wait for their acknowledgement while others are still received."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopOptions:
+    """How a loop works.
+
+    Attributes:
+        concurrency: Messages in process at once.
+        prefetch: Messages that wait to be begun, at most.
+        wait_seconds: Seconds that one long poll waits.
+        visibility_timeout: Seconds; None for the queue's own.
+        drain_timeout: Seconds that running handlers get when the loop stops.
+        until_empty: Whether to stop when the queue is empty.
+    """
+
+    concurrency: int
+    prefetch: int
+    wait_seconds: float
+    visibility_timeout: int | None
+    drain_timeout: float
+    until_empty: bool = False
+
+
+class Pace:
+    """How long handlers take, on average. Its user has a lock."""
+
+    def __init__(self) -> None:
+        """Know nothing yet."""
+        self._seconds_each = math.inf
+
+    def note(self, seconds: float) -> None:
+        """A handler took so long."""
+        before = self._seconds_each
+        if before == math.inf:
+            self._seconds_each = seconds
+        else:
+            seconds = min(seconds, MAX_TIMES * before)
+            self._seconds_each = before + LATEST_SHARE * (seconds - before)
+
+    def begun_in(self, seconds: float, concurrency: int) -> int:
+        """How many messages are begun in so many seconds, so many at once."""
+        return int(concurrency * seconds / max(self._seconds_each, 1e-6))
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """What a receiver asks for.
+
+    Attributes:
+        slots: How many messages.
+        alone: Whether nothing is in hand, and nobody else asks.
+    """
+
+    slots: int
+    alone: bool
+
+
+class WorkLoop:
+    """Takes messages from a queue and has them handled, until stopped."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        processor: Processor,
+        options: LoopOptions,
+        *,
+        event_loop: EventLoopThread,
+        stopping: threading.Event,
+    ) -> None:
+        """Make a loop; no thread is started yet.
+
+        Args:
+            transport: The queue.
+            processor: Handles the messages.
+            options: How to work.
+            event_loop: Runs async handlers.
+            stopping: Set when no more messages should be taken.
+        """
+        self._transport = transport
+        self._processor = processor
+        self._options = options
+        self._stopping = stopping
+        self._changed = threading.Condition(threading.RLock())
+        self._parts = parts = Parts(self._wake)
+        self._heartbeat = Heartbeat(transport, parts)
+        self._acknowledger = Acknowledger(transport, self._acknowledged, parts)
+        self._threads = HandlerThreads(options.concurrency, self._run, parts)
+        self._tasks = HandlerTasks(options.concurrency, event_loop, processor, self._finish, parts)
+        self._lanes = Lanes(fifo=transport.fifo)
+        self._pace = Pace()
+        # What follows is read and changed under the lock of `_changed`.
+        self._in_hand: set[IncomingMessage] = set()
+        self._unacknowledged = 0
+        self._held: list[tuple[float, int, IncomingMessage]] = []  # by when they are tried again
+        self._numbers = count()
+        self._aside: list[tuple[float, Sequence[IncomingMessage]]] = []  # by when they come again
+        self._asked = 0
+        self._receivers = 0
+        self._queue_has_more = False
+        self._reached = False
+        self._failures = 0
+        self._error: LetsGoError | None = None
+        self._polls_end = 0.0
+        self._over = False
+        self._closed = False
+        self._deadline = math.inf
+
+    def run(self) -> None:
+        """Take messages until stopped, handle those in hand, and give back what is left.
+
+        Raises:
+            WorkerBroken: A part of the worker cannot go on.
+            LetsGoQueueError: The queue cannot be used at all; with `until_empty`, it cannot be
+                reached.
+        """
+        try:
+            while not self._is_over():
+                self._start_receiver()
+                self._wait(self._tend())
+            self._drain()
+        finally:  # at once where a second signal interrupts it
+            self._end()
+        if error := self._parts.broken or self._error:
+            raise error
+
+    def _tend(self) -> float:
+        """Do what time alone brings about; seconds until that is due again."""
+        due_in = [WATCH_SECONDS]
+        with self._changed:
+            now = time.monotonic()
+            ready = []
+            while self._held and self._held[0][0] <= now:
+                ready.append(heappop(self._held)[2])
+            if self._held:
+                due_in.append(self._held[0][0] - now)
+        self._begin(ready)
+        if (seconds := self._threads.help()) is not None:
+            due_in.append(seconds)
+        return min(due_in)
+
+    # Receiving
+
+    def _start_receiver(self) -> None:
+        """Start a receiver, if one more should ask."""
+        if ask := self._ask():
+            receive = partial(self._receive, ask)
+            if not self._parts.start("receive", receive, again=False):
+                self._end_ask(ask)
+
+    def _receive(self, ask: _Ask | None) -> None:
+        """Ask the queue, and go on as long as one more receiver should ask."""
+        while ask:
+            try:
+                received = self._receive_once(ask)
+            except BaseException:  # a defect of ours, or no more threads: it ends the worker
+                self._end_ask(ask)
+                raise
+            ask = self._received(ask, received)
+            if ask and received:
+                self._start_receiver()  # the queue may have more than one receiver brings
+
+    def _receive_once(self, ask: _Ask) -> int:
+        """Ask the queue once; how many messages it has."""
+        try:
+            received = self._transport.receive(
+                max_messages=ask.slots,
+                wait_seconds=self._wait_seconds,
+                visibility_timeout=self._options.visibility_timeout,
+            )
+        except Exception as error:  # noqa: BLE001  or a defect of a transport, or a full machine
+            self._could_not_receive(error)
+            return 0
+        self._reached, self._failures = True, 0
+        self._take_in_hand(received)
+        return len(received)
+
+    @property
+    def _wait_seconds(self) -> float:
+        if self._options.until_empty:
+            return self._transport.seconds_to_prove_empty
+        return self._options.wait_seconds
+
+    def _take_in_hand(self, received: Sequence[ReceivedMessage]) -> None:
+        messages = [self._processor.accept(self._transport, each) for each in received]
+        with self._changed:
+            if self._closed:  # too late
+                self._aside.append((time.monotonic(), messages))
+                return
+            self._in_hand.update(messages)
+            ready = self._lanes.enter(messages)
+        self._heartbeat.hold(messages)
+        self._begin(ready)
+
+    def _received(self, ask: _Ask, received: int) -> _Ask | None:
+        """A request is over; what to ask for next, None to end this receiver."""
+        with self._changed:
+            if self._options.until_empty and not received:
+                if ask.alone and self._nothing_in_hand():
+                    self._over = True
+                else:
+                    self._changed.wait(EMPTY_PAUSE_SECONDS)
+            self._queue_has_more = received == ask.slots
+            self._end_ask(ask)
+            return self._ask()
+
+    def _end_ask(self, ask: _Ask) -> None:
+        with self._changed:
+            self._asked -= ask.slots
+            self._receivers -= 1
+            self._changed.notify_all()
+        if self._closed and self._receivers == 0:
+            self._give_back_aside()
+
+    def _ask(self) -> _Ask | None:
+        """What one more receiver should ask for; None if there should be none."""
+        with self._changed:
+            slots = 0 if self._is_over() else self._room()
+            if not slots:
+                return None
+            alone = self._receivers == 0 and self._nothing_in_hand()
+            if alone:
+                self._queue_has_more = False  # so that nobody else asks meanwhile
+            self._asked += slots
+            self._receivers += 1
+            self._polls_end = time.monotonic() + self._wait_seconds
+            return _Ask(slots, alone)
+
+    def _room(self) -> int:
+        """How many messages one more receiver may ask for."""
+        soon = self._pace.begun_in(AHEAD_SECONDS, self._options.concurrency)
+        ahead = min(soon, self._options.prefetch)
+        waiting = min(len(self._held) + self._lanes.waiting, MAX_HELD)
+        unacknowledged = max(self._unacknowledged - MAX_UNACKNOWLEDGED, 0)
+        busy = len(self._in_hand) - waiting + unacknowledged + self._asked
+        free = self._options.concurrency + ahead - busy
+        enough = min(max(ahead // 2, 1), MAX_BATCH)
+        if self._receivers:
+            if not self._queue_has_more or self._receivers == MAX_RECEIVERS:
+                return 0
+            enough = MAX_BATCH  # each request costs, so further ones should bring much
+        return min(free, MAX_BATCH) if free >= enough else 0
+
+    def _nothing_in_hand(self) -> bool:
+        """Whether no message is in hand that the loop waits for.
+
+        With `until_empty` it does not wait for the lease of another delivery: that may take hours.
+        """
+        left = len(self._in_hand)
+        if self._options.until_empty and left == len(self._held):
+            due = time.monotonic() + LONGEST_PAUSE_SECONDS
+            left -= sum(at > due for at, _, _ in self._held)
+        return not left and not self._unacknowledged
+
+    def _could_not_receive(self, error: Exception) -> None:
+        """Wait, longer each time; give up where that is of no use."""
+        if self._is_over():
+            return
+        if not isinstance(error, LetsGoError):
+            logger.error("the queue %s failed", self._transport.url, exc_info=error)
+            failure = QueueUnavailable(f"queue {self._transport.url}: {type(error).__name__}.")
+            failure.__cause__ = error
+            error = failure
+        with self._changed:
+            if self._options.until_empty or not (self._reached or error.retryable):
+                self._error = error
+                return
+            pause = doubled(FIRST_PAUSE_SECONDS, self._failures, MAX_PAUSE_SECONDS)
+            self._failures += 1
+        logger.warning("%s Trying again in %.0f s.", error, pause)
+        until = time.monotonic() + pause
+        with self._changed:
+            while not self._is_over() and (left := until - time.monotonic()) > 0:
+                self._changed.wait(min(left, WATCH_SECONDS))
+
+    # Handling
+
+    def _begin(self, messages: Sequence[IncomingMessage]) -> None:
+        """Hand messages to the executor of their handlers."""
+        if not messages:
+            return
+        tasks = [each for each in messages if each.handler and each.handler.is_async]
+        if tasks:
+            self._tasks.add(tasks)
+        if len(tasks) < len(messages):
+            self._threads.add(
+                [each for each in messages if not (each.handler and each.handler.is_async)]
+            )
+
+    def _run(self, message: IncomingMessage) -> None:
+        self._finish(message, self._processor.run(message))
+
+    def _finish(self, message: IncomingMessage, outcome: Outcome) -> None:
+        """A message was run: settle it, or hold it until it is run again."""
+        if isinstance(outcome, Hold):
+            self._hold(message, outcome.seconds)
+            return
+        ready: Sequence[IncomingMessage] = ()
+        unrun: Sequence[IncomingMessage] = ()
+        with self._changed:
+            if message not in self._in_hand:
+                return  # it took too long, and was given back
+            self._in_hand.remove(message)
+            if outcome:
+                self._unacknowledged += not message.is_gone
+                ready = self._lanes.leave(message)
+            else:
+                unrun = self._lanes.fail(message)
+                self._in_hand.difference_update(unrun)
+            self._pace.note(time.monotonic() - message.begun)
+            self._tell()
+        if outcome and not message.is_gone:
+            self._acknowledger.add(message)
+        else:
+            self._heartbeat.release(message)
+        self._give_back(unrun)
+        self._begin(ready)
+
+    def _acknowledged(
+        self, messages: Sequence[IncomingMessage], errors: Sequence[LetsGoError | None]
+    ) -> None:
+        """Messages were acknowledged, or cannot be."""
+        for message, error in zip(messages, errors, strict=True):
+            self._heartbeat.release(message)
+            try:
+                self._processor.acknowledged(message, error)
+            except BaseException:  # somebody's listener; the others must go on
+                logger.exception("message %s: a listener failed", message.message_id)
+        with self._changed:
+            self._unacknowledged -= len(messages)
+            self._tell()
+
+    def _hold(self, message: IncomingMessage, seconds: float) -> None:
+        with self._changed:
+            if message not in self._in_hand:
+                return  # it took too long, and was given back
+            if self._is_over():
+                self._set_aside(message, seconds)
+            else:
+                due = time.monotonic() + seconds
+                heappush(self._held, (due, next(self._numbers), message))
+            self._changed.notify_all()
+
+    def _give_back(self, messages: Sequence[IncomingMessage], *, seconds: float = 0) -> None:
+        """Have messages that were not handled delivered again, in order."""
+        for start in range(0, len(messages), MAX_BATCH):
+            if time.monotonic() > self._deadline:
+                logger.warning("%d messages come again later", len(messages) - start)
+                return
+            batch = messages[start : start + MAX_BATCH]
+            for message in batch:
+                self._heartbeat.release(message)
+                message.end()
+            changes = [
+                (message.received, min(math.ceil(seconds), message.longest_extension))
+                for message in batch
+            ]
+            try:
+                errors = self._transport.change_visibility_batch(changes)
+                for message, error in zip(batch, errors, strict=True):
+                    if error is not None:
+                        logger.warning(
+                            "message %s comes again later: %s", message.message_id, error
+                        )
+            except Exception:  # a defect of a transport; the others must be given back too
+                logger.exception("%d messages come again later", len(batch))
+
+    # Ending
+
+    def _is_over(self) -> bool:
+        """Whether no more messages should be taken."""
+        failed = self._error is not None or self._parts.broken is not None
+        return self._over or self._stopping.is_set() or failed
+
+    def _wait(self, seconds: float) -> None:
+        """Wait until something changes, so many seconds at most."""
+        with self._changed:
+            if not self._is_over():
+                self._changed.wait(seconds)
+
+    def _tell(self) -> None:
+        """Wake the loop if it has something to do: waking costs, and messages are many."""
+        if self._room() or self._is_over():
+            self._changed.notify_all()
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def _drain(self) -> None:
+        """Wait until the messages in hand are handled, and tell what is waited for."""
+        began = told = time.monotonic()
+        broken = self._parts.broken is not None  # so that some messages cannot be handled
+        deadline = began + min(self._options.drain_timeout, BROKEN_SECONDS if broken else math.inf)
+        poll_deadline = deadline if self._must_wait_for_poll() else began + OPEN_POLL_SECONDS
+        with self._changed:
+            held, self._held = self._held, []
+            for due, _, message in held:
+                self._set_aside(message, due - began)
+        while True:
+            help_in = self._threads.help() or WATCH_SECONDS
+            self._give_back_aside()
+            with self._changed:
+                now = time.monotonic()
+                end = deadline
+                if self._nothing_in_hand():
+                    end = min(poll_deadline, deadline) if self._receivers else now
+                if now >= end:
+                    return
+                self._changed.wait(min(end - now, help_in))
+                in_hand = [each.message_id for each in self._in_hand]
+            if in_hand and now - told >= TELL_SECONDS:
+                told = now
+                logger.info(
+                    "stopping: waiting for %d messages, up to %.0f s: %s",
+                    len(in_hand),
+                    deadline - now,
+                    ", ".join(in_hand[:MAX_BATCH]),
+                )
+
+    def _set_aside(self, message: IncomingMessage, seconds: float) -> None:
+        """Have a message given back that is held, and those behind it."""
+        aside = [message, *self._lanes.fail(message)]
+        self._in_hand.difference_update(aside)
+        self._aside.append((time.monotonic() + seconds, aside))
+
+    def _give_back_aside(self) -> None:
+        """Give back what is set aside, but not to a poll of our own: it would use up a receive."""
+        with self._changed:
+            if self._receivers and not self._closed:
+                return
+            aside, self._aside = self._aside, []
+            now = time.monotonic()
+            poll = max(self._polls_end - now, 0) if self._receivers else 0.0
+        for due, messages in aside:
+            self._give_back(messages, seconds=max(due - now, poll))
+
+    def _must_wait_for_poll(self) -> bool:
+        """Whether a message that an open poll brings would be lost, as it gets no other receive."""
+        if not self._receivers:
+            return False
+        try:
+            return self._transport.max_receives() == 1
+        except LetsGoError:
+            return False
+
+    def _end(self) -> None:
+        """Give back what is left, and end the threads."""
+        now = time.monotonic()
+        self._deadline = now + ENDING_SECONDS
+        with self._changed:
+            self._over = self._closed = True
+            left, self._in_hand = self._in_hand, set()
+            unrun = {*self._lanes.clear(), *(message for _, _, message in self._held)}
+        for message in left:
+            message.end(wait=0)
+        running = left - unrun.union(self._threads.close(), self._tasks.close())
+        self._release_claims(running)
+        if left:
+            self._aside.append((now, sorted(left, key=lambda message: message.arrived)))
+        if self._aside:
+            self._wait_for_polls()
+        self._give_back_aside()
+        self._acknowledger.close(self._deadline)
+        self._heartbeat.close()
+        self._tasks.end()
+        if self._receivers:
+            logger.info("an open poll is given up: what it brings comes again")
+        elif not running:
+            self._parts.join(max(self._deadline - time.monotonic(), 0))
+        self._deadline = math.inf
+
+    def _wait_for_polls(self) -> None:
+        until = time.monotonic() + OPEN_POLL_SECONDS
+        with self._changed:
+            while self._receivers and (left := until - time.monotonic()) > 0:
+                self._changed.wait(left)
+
+    def _release_claims(self, messages: Set[IncomingMessage]) -> None:
+        """Release the claims of messages whose handlers still run: they are given back."""
+        calls = Calls("release", RELEASE_THREADS, self._parts)
+        for message in messages:
+            logger.warning(
+                "message %s of type %r is given back: its handler still runs after %.0f s",
+                message.message_id,
+                message.type,
+                message.seconds_in_hand,
+            )
+            if message.leases:
+                calls.add(message.release_leases)
+        calls.wait(time.monotonic() + RELEASE_SECONDS)
+        calls.close()

@@ -1,0 +1,78 @@
+"""A message's way through its middleware: in, to the handler, and out again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from letsgo_queue.delays import DUE_AT
+from letsgo_queue.middleware import Middleware
+from letsgo_queue.worker.delivery import IncomingMessage
+
+
+def surrounding(middleware: Sequence[Middleware]) -> tuple[Middleware, ...]:
+    """The middleware that does anything around a handler."""
+    return tuple(each for each in middleware if type(each).handle is not Middleware.handle)
+
+
+class Passage:
+    """The middleware that a message is inside of.
+
+    Attributes:
+        blocks: Whether going through it may wait for something.
+    """
+
+    __slots__ = ("_entered", "_message", "_middleware", "blocks")
+
+    def __init__(self, middleware: Sequence[Middleware], message: IncomingMessage) -> None:
+        """Stand before the outermost.
+
+        Args:
+            middleware: The first is the outermost.
+            message: The message.
+        """
+        self._middleware = middleware
+        self._message = message
+        self._entered: list[Iterator[None]] = []
+        self.blocks = DUE_AT in message.received.attributes or any(
+            each.blocks(message) for each in middleware
+        )
+
+    def enter(self) -> bool:
+        """Go in; False where a middleware settles the message without its handler."""
+        for each in self._middleware:
+            steps = each.handle(self._message)
+            try:
+                next(steps)
+            except StopIteration:
+                return False
+            self._entered.append(steps)
+        return True
+
+    def leave(self, error: BaseException | None = None) -> None:
+        """Go out again.
+
+        Args:
+            error: What was raised inside.
+
+        Raises:
+            BaseException: `error`, or what a middleware raises instead; nothing where a middleware
+                keeps it to itself.
+        """
+        while self._entered:
+            error = _leave(self._entered.pop(), error)
+        if error is not None:
+            raise error
+
+
+def _leave(steps: Iterator[None], error: BaseException | None) -> BaseException | None:
+    """Leave one middleware; what is raised outside of it."""
+    try:
+        if error is None:
+            next(steps)
+        else:
+            steps.throw(error)  # type: ignore[attr-defined]  # a generator's iterator has it
+    except StopIteration:
+        return None
+    except BaseException as raised:  # noqa: BLE001  whatever it is, the outer ones see it
+        return raised
+    return RuntimeError("a middleware's `handle` yields more than once")

@@ -1,0 +1,151 @@
+"""Async handlers: those that are begun run as tasks of one event loop.
+
+    waiting ──> in ──> the handler, as a task ──> out
+                │                                  │
+                └── on a few threads beside the loop, where they may wait for something
+
+Opening a stored message is such a step, and so is settling one that failed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from letsgo_queue.worker.delivery import IncomingMessage
+from letsgo_queue.worker.event_loop import EventLoopThread
+from letsgo_queue.worker.parts import Calls, Parts
+from letsgo_queue.worker.passage import Passage
+from letsgo_queue.worker.processing import Outcome, Processor
+
+if TYPE_CHECKING:
+    import asyncio
+
+OPENING_THREADS = 16
+SETTLING_THREADS = 4
+
+
+class HandlerTasks:
+    """Runs messages as tasks."""
+
+    def __init__(
+        self,
+        concurrency: int,
+        event_loop: EventLoopThread,
+        processor: Processor,
+        finish: Callable[[IncomingMessage, Outcome], None],
+        parts: Parts,
+    ) -> None:
+        """Start nothing yet.
+
+        Args:
+            concurrency: Messages in process at once.
+            event_loop: The loop.
+            processor: Handles the messages.
+            finish: Called with each message and its outcome, on any thread.
+            parts: Starts the threads, and watches them.
+        """
+        self._concurrency = concurrency
+        self._event_loop = event_loop
+        self._processor = processor
+        self._finish = finish
+        # Apart, so that a store that does not answer keeps no failure from being settled.
+        self._openings = Calls("open", OPENING_THREADS, parts)
+        self._settlings = Calls("settle", SETTLING_THREADS, parts)
+        self._waiting: deque[IncomingMessage] = deque()
+        self._tasks: set[asyncio.Task[BaseException | None]] = set()
+        self._running = 0
+        self._closed = False
+
+    def add(self, messages: Sequence[IncomingMessage]) -> None:
+        """Have messages handled after those that wait already."""
+        self._waiting.extend(messages)
+        self._event_loop.call(self._begin)
+
+    def close(self) -> Sequence[IncomingMessage]:
+        """Begin no more messages, and cancel the handlers that run; those that were not begun."""
+        self._closed = True
+        rest = list(self._waiting)
+        self._waiting.clear()
+        if self._running:
+            self._event_loop.call(lambda: [task.cancel() for task in self._tasks])
+        return rest
+
+    def end(self) -> None:
+        """End the threads."""
+        self._openings.close()
+        self._settlings.close()
+
+    def _begin(self) -> None:
+        while self._running < self._concurrency:
+            try:
+                message = self._waiting.popleft()
+            except IndexError:
+                return
+            self._running += 1
+            passage = self._processor.passage(message)
+            step = partial(self._enter, message, passage)
+            if passage.blocks:
+                self._openings.add(step)
+            else:
+                step()
+
+    def _enter(self, message: IncomingMessage, passage: Passage) -> None:
+        """Go in, on the loop or beside it."""
+        try:
+            handler = message.context.run(self._processor.enter, message, passage)
+        except BaseException as error:  # noqa: BLE001  whatever it is, the message failed for it
+            self._left(message, passage, error)
+            return
+        if handler is None or self._closed:
+            self._left(message, passage, None)
+        elif passage.blocks:
+            self._event_loop.call(self._handle, message, passage, handler)
+        else:
+            self._handle(message, passage, handler)
+
+    def _handle(
+        self, message: IncomingMessage, passage: Passage, handler: Callable[[], object]
+    ) -> None:
+        """Run the handler, on the loop."""
+        import asyncio
+
+        handling = self._processor.call_async(handler)
+        task = asyncio.get_running_loop().create_task(handling, context=message.context)
+        self._tasks.add(task)
+        task.add_done_callback(partial(self._handled, message, passage))
+
+    def _handled(
+        self, message: IncomingMessage, passage: Passage, task: asyncio.Task[BaseException | None]
+    ) -> None:
+        import asyncio
+
+        self._tasks.discard(task)
+        error = asyncio.CancelledError() if task.cancelled() else task.result()
+        self._left(message, passage, error)
+
+    def _left(
+        self, message: IncomingMessage, passage: Passage, error: BaseException | None
+    ) -> None:
+        """Go out, and beside the loop where that may wait."""
+        leave = partial(self._leave, message, passage, error)
+        if passage.blocks:
+            self._openings.add(leave)
+        elif error is not None:
+            self._settlings.add(leave)
+        else:
+            leave()
+
+    def _leave(
+        self, message: IncomingMessage, passage: Passage, error: BaseException | None
+    ) -> None:
+        outcome = message.context.run(self._processor.leave, message, passage, error)
+        self._finish(message, outcome)
+        if not self._closed:  # the loop may have ended
+            self._event_loop.call(self._ended)
+
+    def _ended(self) -> None:
+        self._running -= 1
+        self._begin()
