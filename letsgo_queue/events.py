@@ -1,6 +1,7 @@
 """What happened, in frozen values: the result of a send, and one event for each step of a message.
 
-Events have sizes and durations, never content. A listener hears the events of one client or worker
+Events have sizes and durations, never content. Types and ids are as the message has them: show them
+with `letsgo_queue.text.shown`. A listener hears the events of one client or worker
 (`add_listener`), or of the whole process (`listen_to_all`).
 """
 
@@ -9,7 +10,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+if TYPE_CHECKING:  # errors name the results of sends
+    from letsgo_queue.errors import LetsGoError
 
 from letsgo_queue.forking import Lock
 
@@ -51,6 +55,8 @@ class MessageSent(Event):
         size: Bytes of the body as given.
         attributes_size: Bytes of the attributes, which count towards the queue's limit as well.
         sent_size: Bytes that went on the queue, body and attributes.
+        stored_size: Bytes that a middleware put elsewhere: into a claim store, say.
+        route: Which way it went: `inline`, or what a middleware says.
         duration: Seconds from `enqueue` to the queue's answer.
         result: What `enqueue` returns; a middleware may say more in it.
     """
@@ -59,6 +65,8 @@ class MessageSent(Event):
     size: int
     attributes_size: int
     sent_size: int
+    stored_size: int = 0
+    route: str = "inline"
     duration: float
     result: EnqueueResult
 
@@ -89,12 +97,45 @@ class DeliveryEvent(Event):
     Attributes:
         message_id: The message's id.
         receive_count: How often the message has been received, this time included.
+        has_handler: Whether the worker has a handler for this very type, besides the default one.
+        route: Which way it travelled: `inline`, or what the middleware says that opened it.
+        age: Seconds from its sending until its handler started, or until now where it did not.
+            Earlier deliveries are part of it.
         duration: Seconds from its arrival at the worker.
+        handler_duration: Seconds that its handler ran; None where it did not start.
     """
 
     message_id: str
     receive_count: int
+    has_handler: bool
+    route: str
+    age: float
     duration: float
+    handler_duration: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageHeld(DeliveryEvent):
+    """A message cannot be opened yet. It waits in the worker, invisible, and uses up no receive.
+
+    Attributes:
+        error: Why.
+        seconds: Until it is tried again.
+    """
+
+    error: LetsGoError
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageStarted(DeliveryEvent):
+    """A handler is about to be called. Another event follows once the message is settled.
+
+    Attributes:
+        size: Bytes of the body that the handler gets.
+    """
+
+    size: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +145,13 @@ class MessageHandled(DeliveryEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageSkipped(DeliveryEvent):
-    """A middleware settled the message without its handler; acknowledged as `MessageHandled` is."""
+    """A middleware settled the message without its handler; acknowledged as `MessageHandled` is.
+
+    Attributes:
+        reason: Why: `duplicate`, say; empty where the middleware does not tell.
+    """
+
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +189,27 @@ class MessageRejected(DeliveryEvent):
 
     error: BaseException
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageGivenBack(DeliveryEvent):
+    """The worker ended while the handler still ran. The message comes again."""
+
+
+QueueCall: TypeAlias = Literal["receive", "acknowledge", "change_visibility"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueFailed(Event):
+    """A worker's call to its queue failed.
+
+    Attributes:
+        call: What the worker asked for.
+        error: Why it failed.
+    """
+
+    call: QueueCall
+    error: LetsGoError
 
 
 Listener: TypeAlias = Callable[[Event], None]

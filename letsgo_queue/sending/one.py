@@ -113,6 +113,8 @@ class Sending:
                     size=self._size_given,
                     attributes_size=attributes_size(self.outgoing.attributes),
                     sent_size=self.outgoing.size,
+                    stored_size=self.outgoing.stored_size,
+                    route=self.outgoing.route,
                     duration=time.perf_counter() - self._started,
                     result=result,
                 )

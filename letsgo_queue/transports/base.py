@@ -56,6 +56,8 @@ class OutgoingMessage:
         delay_seconds: Seconds until it can be received.
         group_id: Message group (FIFO order, or SQS fair queues).
         deduplication_id: FIFO deduplication id.
+        route: Which way it goes, for events: `inline`, or what a middleware says.
+        stored_size: Bytes that a middleware put elsewhere: into a claim store, say.
     """
 
     type: str
@@ -64,6 +66,8 @@ class OutgoingMessage:
     delay_seconds: int = 0
     group_id: str | None = None
     deduplication_id: str | None = None
+    route: str = "inline"
+    stored_size: int = 0
 
     @property
     def size(self) -> int:
@@ -85,6 +89,7 @@ class ReceivedMessage:
         invisible_until: When it can be received again (on the monotonic clock); None if unknown.
         group_id: Message group, if it has one.
         received_at: When the queue gave it out (on the monotonic clock).
+        is_tick: Whether it is a tick of a schedule, which every worker of a fleet has.
     """
 
     message_id: str
@@ -96,6 +101,7 @@ class ReceivedMessage:
     invisible_until: float | None = None
     group_id: str | None = None
     received_at: float = field(default_factory=time.monotonic)
+    is_tick: bool = False
 
 
 Sent: TypeAlias = (

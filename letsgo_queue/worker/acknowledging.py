@@ -77,6 +77,7 @@ class Acknowledger:
                 "message %s was handled and could not be acknowledged in time: expect it a second "
                 "time.",
                 message.message_id,
+                extra=message.log_fields,
             )
 
     def _start_thread(self) -> None:

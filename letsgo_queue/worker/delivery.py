@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Protocol, TypedDict
 from letsgo_queue.attributes import MessageAttribute
 from letsgo_queue.envelope import is_sealed, type_of
 from letsgo_queue.errors import LetsGoError, MessageInvalid, QueueUnavailable
-from letsgo_queue.events import Event
+from letsgo_queue.events import Event, Listeners, MessageStarted
 from letsgo_queue.transports.base import MAX_VISIBILITY_SECONDS, ReceivedMessage, Transport
-from letsgo_queue.worker.log import get_logger
+from letsgo_queue.worker.log import LogFields, get_logger
 from letsgo_queue.worker.retries import RetryPolicy, doubled
 
 if TYPE_CHECKING:
@@ -58,7 +58,11 @@ class Facts(TypedDict):
     queue: str
     message_id: str
     receive_count: int
+    has_handler: bool
+    route: str
+    age: float
     duration: float
+    handler_duration: float | None
 
 
 class IncomingMessage:
@@ -73,7 +77,8 @@ class IncomingMessage:
         body: The message as JSON text, opened by the middleware that ran so far.
         sealed: Whether `body` is still a claim check, which no handler can use.
         policy: The retry policy that applies to it.
-        handler_started: Whether its handler had begun.
+        route: Which way it travelled: `inline`, or what the middleware says that opened it.
+        skip_reason: Why a middleware settles it without its handler: `duplicate`, say.
         delay_left: Seconds until it is due; it was sent on where that is above 0.
         is_gone: Whether it is off the queue already: sent on, or moved to the dead-letter queue.
         handler: The handler of its type; None until it is found.
@@ -83,7 +88,8 @@ class IncomingMessage:
         leases: What middleware has leased for it.
         lease_id: What a claim check holds its claim with; the same for each try to open it.
         arrived: When it arrived (on the monotonic clock).
-        begun: When its way to the handler began.
+        begun: When its way to the handler began; None while it waits.
+        handler_began: When its handler started (on the monotonic clock); None where it did not.
         invisible_until: When it can be received again (on the monotonic clock); None if unknown.
         visibility_timeout: Seconds that the heartbeat extends it by; 0 if unknown.
         extension_due: When the heartbeat extends it next (on the monotonic clock).
@@ -93,7 +99,10 @@ class IncomingMessage:
     """
 
     __slots__ = (
-        "_emit",
+        "_age",
+        "_handler_duration",
+        "_listeners",
+        "_now",
         "_tries",
         "arrived",
         "begun",
@@ -102,7 +111,7 @@ class IncomingMessage:
         "delay_left",
         "extension_due",
         "handler",
-        "handler_started",
+        "handler_began",
         "invisible_until",
         "is_gone",
         "is_over",
@@ -114,7 +123,9 @@ class IncomingMessage:
         "policy",
         "received",
         "refusal",
+        "route",
         "sealed",
+        "skip_reason",
         "transport",
         "type",
         "visibility_timeout",
@@ -125,18 +136,20 @@ class IncomingMessage:
         received: ReceivedMessage,
         transport: Transport,
         *,
-        emit: Callable[[Event], None],
+        listeners: Listeners | None = None,
         policy: RetryPolicy | None = None,
         lambda_context: object = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """Take a message in hand.
 
         Args:
             received: The message as it was on the queue.
             transport: The queue.
-            emit: Hands an event to the worker's listeners.
+            listeners: Hear the events of the worker.
             policy: The worker's retry policy.
             lambda_context: AWS Lambda's context.
+            clock: Seconds since 1970.
         """
         self.received = received
         self.transport = transport
@@ -144,7 +157,9 @@ class IncomingMessage:
         self.body = received.body
         self.sealed = False
         self.policy = policy
-        self.handler_started = False
+        self.route = "inline"
+        self.skip_reason = ""
+        self.handler_began: float | None = None
         self.delay_left = 0
         self.is_gone = False
         self.handler: Handler | None = None
@@ -157,10 +172,14 @@ class IncomingMessage:
         self.visibility_timeout = 0.0 if until is None else max(until - received.received_at, 0.0)
         self.extension_due = math.inf if until is None else until - self.visibility_timeout / 2
         self.lease_id: str | None = None
-        self.arrived = self.begun = time.monotonic()
+        self.arrived = time.monotonic()
+        self.begun: float | None = None
         self.is_over = False
         self.lock = threading.RLock()
-        self._emit = emit
+        self._listeners = Listeners() if listeners is None else listeners
+        self._now = clock
+        self._age: float | None = None
+        self._handler_duration: float | None = None
         self._tries = 0
 
     @property
@@ -203,24 +222,89 @@ class IncomingMessage:
         self.sealed = is_sealed(self.body)
         return self.type
 
-    def open(self, body: str) -> None:
-        """Have the handler get `body`, the message as it was enqueued."""
+    def open(self, body: str, *, route: str | None = None) -> None:
+        """Have the handler get `body`, the message as it was enqueued.
+
+        Args:
+            body: The message.
+            route: Which way it travelled, for events and logs.
+        """
         self.body = body
         self.sealed = False
+        if route is not None:
+            self.route = route
+
+    @property
+    def has_listeners(self) -> bool:
+        """Whether anybody listens: an event that nobody gets need not be made."""
+        return bool(self._listeners)
 
     def emit(self, event: Event) -> None:
         """Hand an event to the worker's listeners."""
-        self._emit(event)
+        self._listeners.emit(event)
 
     def facts(self) -> Facts:
         """What every event of this delivery says."""
+        named = self.handler is not None and self.handler.message_type is not None
         return {
             "type": self.type,
             "queue": self.queue,
             "message_id": self.message_id,
             "receive_count": self.received.receive_count,
+            "has_handler": named,
+            "route": self.route,
+            "age": self.age,
             "duration": self.seconds_in_hand,
+            "handler_duration": self.handler_duration,
         }
+
+    @property
+    def log_fields(self) -> LogFields:
+        """What every line of the log about this delivery says."""
+        return {
+            "message_id": self.message_id,
+            "type": self.type,
+            "queue": self.queue,
+            "receive_count": self.received.receive_count,
+            "duration": self.seconds_in_hand,
+            "route": self.route,
+        }
+
+    @property
+    def handler_started(self) -> bool:
+        """Whether its handler had begun."""
+        return self.handler_began is not None
+
+    @property
+    def age(self) -> float:
+        """Seconds from its sending until its handler started, or until now.
+
+        The queue and this machine may differ in what time it is: it is never below 0.
+        """
+        if self._age is not None:
+            return self._age
+        return max(self._now() - self.received.sent_at, 0.0)
+
+    @property
+    def handler_duration(self) -> float | None:
+        """Seconds that its handler ran, until now while it runs; None where it did not start."""
+        if self._handler_duration is None and self.handler_began is not None:
+            return time.monotonic() - self.handler_began
+        return self._handler_duration
+
+    def start_handler(self) -> None:
+        """Its handler is about to be called."""
+        self._age = self.age
+        self.handler_began = time.monotonic()
+        if self._listeners:
+            body = self.body
+            size = len(body) if body.isascii() else len(body.encode(errors="replace"))
+            self.emit(MessageStarted(**self.facts(), size=size))
+
+    def end_handler(self) -> None:
+        """Its handler has returned, or raised."""
+        if self._handler_duration is None:
+            self._handler_duration = self.handler_duration
 
     def attach(self, lease: Lease) -> None:
         """Extend a lease for as long as the message is in hand; it ends with the message now."""
@@ -278,7 +362,12 @@ class IncomingMessage:
         try:
             self.extend_leases(granted)
         except LetsGoError as error:
-            logger.warning("message %s: its lease was not extended: %s", self.message_id, error)
+            logger.warning(
+                "message %s: its lease was not extended: %s",
+                self.message_id,
+                error,
+                extra=self.log_fields,
+            )
         return granted
 
     def end(self, *, wait: float = EXTENSION_SECONDS) -> None:
@@ -306,6 +395,7 @@ class IncomingMessage:
         if self.seconds_in_hand + pause > error.patience:
             return None
         self._tries += 1
+        self.begun = None
         self.body = self.received.body
         self.leases = ()
         return pause

@@ -38,7 +38,10 @@ def settle_failure(
             message.transport.change_visibility(message.received, delay)
         except LetsGoError as refusal:
             logger.warning(
-                "message %s keeps its visibility timeout: %s", message.message_id, refusal
+                "message %s keeps its visibility timeout: %s",
+                message.message_id,
+                refusal,
+                extra=message.log_fields,
             )
             delay = None
     return MessageFailed(**message.facts(), error=error, retry_delay=delay)
@@ -67,10 +70,15 @@ def _reject(message: IncomingMessage, reason: str) -> bool:
     try:
         moved = message.transport.move_to_dead_letters(message.received, reason)
     except LetsGoError as error:
-        logger.warning("%s", error)
+        logger.warning("%s", error, extra=message.log_fields)
         return False
     if moved:
-        logger.warning("message %s is a dead letter now: %s", message.message_id, reason)
+        logger.warning(
+            "message %s is a dead letter now: %s",
+            message.message_id,
+            reason,
+            extra=message.log_fields,
+        )
     else:
         logger.error(
             "message %s of type %r belongs on a dead-letter queue, and %s has none (or the worker "
@@ -79,6 +87,7 @@ def _reject(message: IncomingMessage, reason: str) -> bool:
             message.message_id,
             message.type,
             message.queue,
+            extra=message.log_fields,
         )
     return moved
 

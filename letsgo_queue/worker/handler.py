@@ -30,7 +30,13 @@ _UNUSABLE = (NameError, AttributeError, TypeError, SyntaxError, PydanticUserErro
 
 
 class Handler:
-    """A function that handles messages, and what its signature asks for."""
+    """A function that handles messages, and what its signature asks for.
+
+    Attributes:
+        function: The function.
+        message_type: The type of its messages; None for any.
+        retry_policy: In place of the worker's own.
+    """
 
     def __init__(
         self,
@@ -54,7 +60,7 @@ class Handler:
         """
         self.function = function
         self.retry_policy = retry_policy
-        self._message_type = message_type
+        self.message_type = message_type
         self._model = model
         parameters = [
             parameter
@@ -134,9 +140,9 @@ class Handler:
             return self._model or Message[Any]
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             types = types_of(annotation)
-            if types and self._message_type is not None and self._message_type not in types:
+            if types and self.message_type is not None and self.message_type not in types:
                 raise SettingsInvalid(
-                    f"handler {self.name} is for messages of type {self._message_type!r}, but its "
+                    f"handler {self.name} is for messages of type {self.message_type!r}, but its "
                     f"message is annotated {annotation.__name__}, which has the type "
                     f"{' or '.join(map(repr, types))}. Change one of the two."
                 )

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 
 from letsgo_queue.errors import LetsGoError
+from letsgo_queue.events import QueueFailed
 from letsgo_queue.forking import renew_in_children
 from letsgo_queue.transports.base import MAX_BATCH, DeliveryEnded, Transport
 from letsgo_queue.worker.delivery import IncomingMessage
@@ -168,7 +169,14 @@ class Heartbeat:
             "to another worker: %s",
             message.message_id,
             error,
+            extra=message.log_fields,
         )
+        if message.has_listeners:
+            message.emit(
+                QueueFailed(
+                    type=message.type, queue=message.queue, call="change_visibility", error=error
+                )
+            )
         if isinstance(error, DeliveryEnded):
             self.release(message)
 
@@ -180,7 +188,12 @@ class Heartbeat:
             message.extend_leases(seconds)
             due += seconds / 2 - RETRY_SECONDS
         except LetsGoError as error:
-            logger.warning("message %s: its lease was not extended: %s", message.message_id, error)
+            logger.warning(
+                "message %s: its lease was not extended: %s",
+                message.message_id,
+                error,
+                extra=message.log_fields,
+            )
         finally:
             message.leases_due = due
             self._look_again()

@@ -62,11 +62,3 @@ class Lanes:
         rest = self._groups.pop(message.received.group_id)
         self.waiting -= len(rest)
         return tuple(rest)
-
-    def clear(self) -> Sequence[IncomingMessage]:
-        """Let nothing begin any more; those that had to wait for another of their group."""
-        waiting = [message for group in self._groups.values() for message in group]
-        for group in self._groups.values():
-            group.clear()
-        self.waiting = 0
-        return waiting

@@ -21,6 +21,7 @@ from heapq import heappop, heappush
 from itertools import count
 
 from letsgo_queue.errors import LetsGoError, QueueUnavailable
+from letsgo_queue.events import MessageGivenBack, QueueFailed
 from letsgo_queue.transports.base import MAX_BATCH, ReceivedMessage, Transport
 from letsgo_queue.worker.acknowledging import Acknowledger
 from letsgo_queue.worker.delivery import LONGEST_PAUSE_SECONDS, IncomingMessage
@@ -341,6 +342,10 @@ class WorkLoop:
             failure = QueueUnavailable(f"queue {self._transport.url}: {type(error).__name__}.")
             failure.__cause__ = error
             error = failure
+        if self._processor.listeners:
+            self._processor.listeners.emit(
+                QueueFailed(type=None, queue=self._transport.url, call="receive", error=error)
+            )
         with self._changed:
             if self._options.until_empty or not (self._reached or error.retryable):
                 self._error = error
@@ -387,7 +392,7 @@ class WorkLoop:
             else:
                 unrun = self._lanes.fail(message)
                 self._in_hand.difference_update(unrun)
-            self._pace.note(time.monotonic() - message.begun)
+            self._pace.note(time.monotonic() - (message.begun or message.arrived))
             self._tell()
         if outcome and not message.is_gone:
             self._acknowledger.add(message)
@@ -405,7 +410,9 @@ class WorkLoop:
             try:
                 self._processor.acknowledged(message, error)
             except BaseException:  # somebody's listener; the others must go on
-                logger.exception("message %s: a listener failed", message.message_id)
+                logger.exception(
+                    "message %s: a listener failed", message.message_id, extra=message.log_fields
+                )
         with self._changed:
             self._unacknowledged -= len(messages)
             self._tell()
@@ -440,7 +447,10 @@ class WorkLoop:
                 for message, error in zip(batch, errors, strict=True):
                     if error is not None:
                         logger.warning(
-                            "message %s comes again later: %s", message.message_id, error
+                            "message %s comes again later: %s",
+                            message.message_id,
+                            error,
+                            extra=message.log_fields,
                         )
             except Exception:  # a defect of a transport; the others must be given back too
                 logger.exception("%d messages come again later", len(batch))
@@ -495,7 +505,7 @@ class WorkLoop:
                     "stopping: waiting for %d messages, up to %.0f s: %s",
                     len(in_hand),
                     deadline - now,
-                    ", ".join(in_hand[:MAX_BATCH]),
+                    in_hand[:MAX_BATCH],
                 )
 
     def _set_aside(self, message: IncomingMessage, seconds: float) -> None:
@@ -531,10 +541,11 @@ class WorkLoop:
         with self._changed:
             self._over = self._closed = True
             left, self._in_hand = self._in_hand, set()
-            unrun = {*self._lanes.clear(), *(message for _, _, message in self._held)}
         for message in left:
             message.end(wait=0)
-        running = left - unrun.union(self._threads.close(), self._tasks.close())
+        self._threads.close()
+        self._tasks.close()
+        running = {message for message in left if message.begun is not None}
         self._release_claims(running)
         if left:
             self._aside.append((now, sorted(left, key=lambda message: message.arrived)))
@@ -565,7 +576,10 @@ class WorkLoop:
                 message.message_id,
                 message.type,
                 message.seconds_in_hand,
+                extra=message.log_fields,
             )
+            if message.handler_started and message.has_listeners:
+                message.emit(MessageGivenBack(**message.facts()))
             if message.leases:
                 calls.add(message.release_leases)
         calls.wait(time.monotonic() + RELEASE_SECONDS)

@@ -17,12 +17,14 @@ from typing import Any, TypeAlias, cast
 from letsgo_queue.delays import DUE_AT, seconds_left, sent_on
 from letsgo_queue.errors import LetsGoError, QueueUnavailable, Reject, Retry
 from letsgo_queue.events import (
-    Event,
+    Listeners,
     MessageDelayed,
     MessageFailed,
     MessageHandled,
+    MessageHeld,
     MessageRejected,
     MessageSkipped,
+    QueueFailed,
 )
 from letsgo_queue.middleware import Middleware, merge
 from letsgo_queue.transports.base import ReceivedMessage, Transport
@@ -57,16 +59,21 @@ it."""
 
 
 class Processor:
-    """Runs messages through middleware and handler. Safe to use from several threads."""
+    """Runs messages through middleware and handler. Safe to use from several threads.
+
+    Attributes:
+        listeners: Hear the events of the worker.
+    """
 
     def __init__(
         self,
         registry: Registry,
         *,
         middleware: tuple[Middleware, ...],
-        emit: Callable[[Event], None],
         event_loop: EventLoopThread,
+        listeners: Listeners | None = None,
         retry_policy: RetryPolicy | None = None,
+        handled_level: int = logging.DEBUG,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Make a processor.
@@ -74,16 +81,18 @@ class Processor:
         Args:
             registry: The handlers.
             middleware: Runs around every handler, the first outermost.
-            emit: Gets the events.
             event_loop: Runs async handlers.
+            listeners: Hear the events.
             retry_policy: For handlers that have none of their own.
+            handled_level: The level at which a message that was handled is logged.
             clock: Seconds since 1970.
         """
         self._registry = registry
         self._middleware = middleware
-        self._emit = emit
+        self.listeners = Listeners() if listeners is None else listeners
         self._event_loop = event_loop
         self._retry_policy = retry_policy
+        self._handled_level = handled_level
         self._clock = clock
         self._pid = os.getpid()
         self._around: dict[Handler, tuple[Middleware, ...]] = {}
@@ -107,9 +116,10 @@ class Processor:
         message = IncomingMessage(
             received,
             transport,
-            emit=self._emit,
+            listeners=self.listeners,
             policy=self._retry_policy,
             lambda_context=lambda_context,
+            clock=self._clock,
         )
         try:
             message.handler = self._registry.find(message.message_id, message.read_envelope())
@@ -162,10 +172,12 @@ class Processor:
         arguments = handler.arguments(message)
         if message.is_over:
             raise QueueUnavailable(f"message {message.message_id} was given back meanwhile.")
-        message.handler_started = True
+        message.start_handler()
         return partial(handler.function, *arguments)
 
-    async def call_async(self, handler: Callable[[], object]) -> BaseException | None:
+    async def call_async(
+        self, message: IncomingMessage, handler: Callable[[], object]
+    ) -> BaseException | None:
         """Call a handler, and await it; what it raises is the result, SystemExit included.
 
         Raised in a task, that would end the event loop and all that runs on it.
@@ -175,6 +187,8 @@ class Processor:
         except BaseException as error:  # noqa: BLE001
             self._end_fork(error)
             return error
+        finally:
+            message.end_handler()
         self._end_fork(None)
         return None
 
@@ -191,7 +205,9 @@ class Processor:
         try:
             return self._settle(message, passage, error)
         except BaseException:  # somebody's listener, say; the message must not stay in hand
-            logger.exception("message %s is left to its queue", message.message_id)
+            logger.exception(
+                "message %s is left to its queue", message.message_id, extra=message.log_fields
+            )
             return False
 
     def process(
@@ -240,6 +256,7 @@ class Processor:
             # Nobody above on this thread could deal with it: whatever a handler raises,
             # SystemExit and a cancelled task included, is the failure of its message.
             failure = error
+        message.end_handler()
         self._end_fork(failure)
         return self.leave(message, passage, failure)
 
@@ -257,11 +274,14 @@ class Processor:
                         message.message_id,
                         seconds,
                         raised,
+                        extra=message.log_fields,
                     )
+                    if self.listeners:
+                        message.emit(MessageHeld(**message.facts(), error=raised, seconds=seconds))
                     return Hold(seconds, raised)
             return self.fail(message, raised)
-        if message.delay_left:
-            self._emit(MessageDelayed(**message.facts(), seconds_left=message.delay_left))
+        if message.delay_left and self.listeners:
+            message.emit(MessageDelayed(**message.facts(), seconds_left=message.delay_left))
         return True
 
     def _end_fork(self, error: BaseException | None) -> None:
@@ -282,14 +302,21 @@ class Processor:
         """Handle a scheduled event. What its handler raises goes on to the caller.
 
         Raises:
-            HandlerMissing: There is no handler for it.
+            HandlerMissing: There are several handlers, and none is for the event's rule.
         """
-        outcome = self._registry.scheduled(dict(event))
+        handler = self._registry.find_scheduled(event)
+        if handler is None:
+            logger.warning(
+                "a scheduled event is ignored: this worker has no handler for it. Register one "
+                "with @worker.scheduled, or remove the schedule."
+            )
+            return
+        outcome = handler.function(dict(event))
         if inspect.isawaitable(outcome):
             self._event_loop.run(outcome)
 
     def acknowledged(self, message: IncomingMessage, error: LetsGoError | None) -> None:
-        """Tell listeners of a message that is done with.
+        """Tell the log and the listeners of a message that is done with.
 
         Args:
             message: The message.
@@ -297,9 +324,29 @@ class Processor:
         """
         if error is not None:
             # The work is done; only its acknowledgement is not.
-            logger.warning("%s It was handled: expect it a second time.", error)
-        event = MessageHandled if message.handler_started else MessageSkipped
-        self._emit(event(**message.facts()))
+            logger.warning(
+                "%s It was handled: expect it a second time.", error, extra=message.log_fields
+            )
+        elif logger.isEnabledFor(self._handled_level):
+            logger.log(
+                self._handled_level,
+                "message %s of type %r was %s in %.3f s",
+                message.message_id,
+                message.type,
+                "handled" if message.handler_started else "skipped",
+                message.seconds_in_hand,
+                extra=message.log_fields,
+            )
+        if not self.listeners:
+            return
+        if error is not None:
+            message.emit(
+                QueueFailed(type=message.type, queue=message.queue, call="acknowledge", error=error)
+            )
+        if message.handler_started:
+            message.emit(MessageHandled(**message.facts()))
+        else:
+            message.emit(MessageSkipped(**message.facts(), reason=message.skip_reason))
 
     def fail(self, message: IncomingMessage, error: BaseException) -> bool:
         """End a message that was not handled; whether it is on the dead-letter queue now."""
@@ -318,13 +365,16 @@ class Processor:
             message.received.receive_count,
             error if expected else type(error).__name__,
             exc_info=None if expected else error,
+            extra=message.log_fields,
         )
         outcome: MessageRejected | MessageFailed
         try:
             outcome = settle_failure(message, error)
         except Exception:  # a defect of a retry policy or a transport
-            logger.exception("message %s is left to its queue", message.message_id)
+            logger.exception(
+                "message %s is left to its queue", message.message_id, extra=message.log_fields
+            )
             outcome = MessageFailed(**message.facts(), error=error)
         message.is_gone = isinstance(outcome, MessageRejected)
-        self._emit(outcome)
+        message.emit(outcome)
         return message.is_gone

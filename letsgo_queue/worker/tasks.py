@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from letsgo_queue.errors import QueueUnavailable
 from letsgo_queue.worker.delivery import IncomingMessage
 from letsgo_queue.worker.event_loop import EventLoopThread
 from letsgo_queue.worker.parts import Calls, Parts
@@ -64,14 +65,12 @@ class HandlerTasks:
         self._waiting.extend(messages)
         self._event_loop.call(self._begin)
 
-    def close(self) -> Sequence[IncomingMessage]:
-        """Begin no more messages, and cancel the handlers that run; those that were not begun."""
+    def close(self) -> None:
+        """Begin no more messages, and cancel the handlers that run."""
         self._closed = True
-        rest = list(self._waiting)
         self._waiting.clear()
         if self._running:
             self._event_loop.call(lambda: [task.cancel() for task in self._tasks])
-        return rest
 
     def end(self) -> None:
         """End the threads."""
@@ -99,8 +98,10 @@ class HandlerTasks:
         except BaseException as error:  # noqa: BLE001  whatever it is, the message failed for it
             self._left(message, passage, error)
             return
-        if handler is None or self._closed:
+        if handler is None:
             self._left(message, passage, None)
+        elif self._closed:  # and with it the loop, perhaps; the message is given back
+            self._leave(message, passage, QueueUnavailable("the worker has ended."))
         elif passage.blocks:
             self._event_loop.call(self._handle, message, passage, handler)
         else:
@@ -112,7 +113,7 @@ class HandlerTasks:
         """Run the handler, on the loop."""
         import asyncio
 
-        handling = self._processor.call_async(handler)
+        handling = self._processor.call_async(message, handler)
         task = asyncio.get_running_loop().create_task(handling, context=message.context)
         self._tasks.add(task)
         task.add_done_callback(partial(self._handled, message, passage))

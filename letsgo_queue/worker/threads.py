@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 from letsgo_queue.worker.delivery import IncomingMessage
 from letsgo_queue.worker.parts import Parts
@@ -69,14 +69,12 @@ class HandlerThreads:
             self._since = time.monotonic()
             return HELP_SECONDS
 
-    def close(self) -> Sequence[IncomingMessage]:
-        """Begin no more messages; those that were not begun."""
+    def close(self) -> None:
+        """Begin no more messages."""
         with self._changed:
             self._closed = True
-            rest = list(self._waiting)
             self._waiting.clear()
             self._changed.notify_all()
-        return rest
 
     def _wake(self, count: int) -> None:
         """Have so many more threads look for work, as far as there are any."""

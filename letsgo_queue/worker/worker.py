@@ -305,7 +305,7 @@ class Worker:
         concurrency = self._concurrency if concurrency is None else concurrency
         _check_range("concurrency", concurrency, 1, None)
         server = LocalHttpServer(
-            self._processor(),
+            self._processor(handled_level=logging.INFO),
             host=host,
             port=port,
             concurrency=concurrency,
@@ -351,13 +351,14 @@ class Worker:
             check_handle(middleware)
             middleware.prepare(queue)
 
-    def _processor(self) -> Processor:
+    def _processor(self, *, handled_level: int = logging.DEBUG) -> Processor:
         return Processor(
             self._registry,
             middleware=self._middleware_around_all(),
-            emit=self._listeners.emit,
+            listeners=self._listeners,
             event_loop=self._event_loop,
             retry_policy=self._retry_policy,
+            handled_level=handled_level,
             clock=self._clock,
         )
 

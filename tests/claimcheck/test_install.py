@@ -33,6 +33,7 @@ from letsgo_queue import (
 from letsgo_queue.envelope import is_sealed
 from letsgo_queue.transports.base import OutgoingMessage
 from tests.claimcheck.support import noise
+from tests.letsgo_queue.support import outcomes
 
 LARGE = {"type": "order:new", "payload": noise(6_000)}
 
@@ -79,7 +80,7 @@ def handle_all(
     worker: Worker, decorate: Callable[[Any], Any] = lambda function: function
 ) -> Handled:
     handled = Handled([], [])
-    worker.add_listener(handled.events.append)
+    worker.add_listener(outcomes(handled.events))
 
     def on_any(message: dict[str, Any]) -> None:
         handled.payloads.append(message["payload"])

@@ -48,6 +48,7 @@ from tests.claimcheck.support import (
     ticket_in,
 )
 from tests.claimcheck.watched import ALWAYS, Watched
+from tests.letsgo_queue.support import outcomes
 
 PAYLOAD = f"{SECRET} {noise(6_000)}"
 LARGE = {"type": "order:new", "payload": PAYLOAD}
@@ -88,7 +89,7 @@ class Shop:
         worker = Worker(
             self.queue, middleware=[middleware or ClaimCheckMiddleware(self.check)], concurrency=1
         )
-        worker.add_listener(self.heard.append)
+        worker.add_listener(outcomes(self.heard))
 
         @worker.handler("order:new")
         def on_order(message: Message[str], delivery: Delivery) -> None:

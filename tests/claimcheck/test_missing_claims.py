@@ -13,6 +13,7 @@ from letsgo_queue.admin.sqlite import SqliteAdmin
 from letsgo_queue.transports.sqlite import SqliteTransport
 from tests.claimcheck.places import Place
 from tests.claimcheck.support import Clock, noise, small_claim_check, ticket_in
+from tests.letsgo_queue.support import outcomes
 
 RECEIVES = 3
 VISIBILITY_SECONDS = 30
@@ -39,7 +40,7 @@ class Shop:
         """Receive what is visible, and once more each time that it comes back."""
         heard: list[Event] = []
         worker = Worker(self.queue, middleware=[ClaimCheckMiddleware(small_claim_check(store))])
-        worker.add_listener(heard.append)
+        worker.add_listener(outcomes(heard))
 
         @worker.handler("order:new")
         def on_order(message: Message[str]) -> None:

@@ -28,6 +28,7 @@ from letsgo_queue import (
 from letsgo_queue.admin.sqlite import SqliteAdmin
 from letsgo_queue.transports.sqlite import SqliteTransport
 from tests.claimcheck.support import DAY, Clock, noise, small_claim_check
+from tests.letsgo_queue.support import outcomes
 
 LARGE = {"type": "order:new", "payload": noise(900_000)}
 EXPIRY = 15 * DAY
@@ -56,7 +57,7 @@ class Life:
             retry_policy=RetryPolicy(base=DAY / 2, cap=DAY / 2, jitter=0, max_attempts=20),
         )
         self.worker.handler("order:new")(self.handle)
-        self.worker.add_listener(self.heard.append)
+        self.worker.add_listener(outcomes(self.heard))
 
     def handle(self, message: dict[str, Any], delivery: Delivery) -> None:
         if self.error is not None:

@@ -30,7 +30,7 @@ from tests.claimcheck.support import (
     wait_for,
 )
 from tests.claimcheck.watched import Watched
-from tests.letsgo_queue.support import running
+from tests.letsgo_queue.support import outcomes, running
 
 PAYLOADS = {"stored": noise(6_000), "inline": "small"}
 
@@ -77,7 +77,7 @@ class Shop:
             middleware=[ClaimCheckMiddleware(self.check, once=True)],
             concurrency=concurrency,
         )
-        worker.add_listener(self.heard.append)
+        worker.add_listener(outcomes(self.heard))
 
         @worker.handler("order:new")
         def on_order(message: Message[str]) -> None:

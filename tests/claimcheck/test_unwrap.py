@@ -36,6 +36,7 @@ from letsgo_queue import (
 from letsgo_queue.transports.base import OutgoingMessage
 from letsgo_queue.transports.memory import MemoryTransport
 from tests.claimcheck.support import claim_record, noise, parts_left, small_claim_check
+from tests.letsgo_queue.support import outcomes
 
 PAYLOAD = noise(6_000)
 LARGE = {"type": "order:new", "payload": PAYLOAD}
@@ -57,7 +58,7 @@ def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def run(worker: Worker) -> list[Event]:
     heard: list[Event] = []
-    worker.add_listener(heard.append)
+    worker.add_listener(outcomes(heard))
     worker.run(burst=True)
     return heard
 

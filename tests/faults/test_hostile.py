@@ -34,7 +34,7 @@ from tests.claimcheck.support import (
 )
 from tests.faults.conftest import MakeRig
 from tests.faults.rig import TYPE, digest_of, make_payload
-from tests.letsgo_queue.support import outgoing
+from tests.letsgo_queue.support import outcomes, outgoing
 
 MEGABYTE = 1024 * 1024
 VICTIM = noisy_body(6_000, "payslip")
@@ -261,7 +261,7 @@ def test_hostile_messages_do_not_stop_the_worker(
     worker = Worker(transport, middleware=[middleware], concurrency=4, visibility_timeout=600)
     handled: list[object] = []
     events: list[Event] = []
-    worker.add_listener(events.append)
+    worker.add_listener(outcomes(events))
 
     @worker.handler("order:new")
     def on_order(message: Message[str]) -> None:

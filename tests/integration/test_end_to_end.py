@@ -36,6 +36,7 @@ from letsgo_queue import (
     set_default_client,
 )
 from letsgo_queue.transports.base import OutgoingMessage
+from tests.letsgo_queue.support import outcomes
 from tests.support.servers import AwsServer
 
 WAIT_SECONDS = 60
@@ -167,7 +168,7 @@ class Shop:
 
     def worker(self) -> Worker:
         worker = Worker(wait_seconds=1)
-        worker.add_listener(self.heard.append)
+        worker.add_listener(outcomes(self.heard))
 
         @worker.handler("model:new")
         @unwrap_claim_check

@@ -11,7 +11,16 @@ from typing import Any, TypeVar
 
 import pytest
 
-from letsgo_queue import Event, MessageAttribute, MessageFailed, Worker
+from letsgo_queue import (
+    Event,
+    Listener,
+    MessageAttribute,
+    MessageFailed,
+    MessageHeld,
+    MessageStarted,
+    QueueFailed,
+    Worker,
+)
 from letsgo_queue.transports.base import OutgoingMessage, ReceivedMessage, Transport
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.worker.delivery import IncomingMessage
@@ -134,15 +143,25 @@ def incoming(body: str) -> IncomingMessage:
         receive_count=1,
         sent_at=0.0,
     )
-    message = IncomingMessage(received, MemoryTransport(), emit=lambda _event: None)
+    message = IncomingMessage(received, MemoryTransport())
     message.read_envelope()
     return message
 
 
+def outcomes(into: list[Event]) -> Listener:
+    """A listener that notes what became of messages, and not what happened on the way."""
+
+    def hear(event: Event) -> None:
+        if not isinstance(event, MessageStarted | MessageHeld | QueueFailed):
+            into.append(event)
+
+    return hear
+
+
 def events_of(worker: Worker) -> list[Event]:
-    """The events of a worker, which fill this list as they happen."""
+    """What became of a worker's messages: its events fill this list as they happen."""
     events: list[Event] = []
-    worker.add_listener(events.append)
+    worker.add_listener(outcomes(events))
     return events
 
 

@@ -70,7 +70,7 @@ def in_hand(queue: Watched, count: int) -> list[IncomingMessage]:
     Client(queue).enqueue_many([order(n=n) for n in range(count)])
     messages: list[IncomingMessage] = []
     while received := receive(queue):
-        messages += [IncomingMessage(each, queue, emit=lambda _event: None) for each in received]
+        messages += [IncomingMessage(each, queue) for each in received]
     return messages
 
 

@@ -61,7 +61,10 @@ async def nothing_async(message: dict[str, object]) -> None: ...
     "part", ["receive", "handler-1", "acknowledge", "heartbeat", "asyncio", "open"]
 )
 def test_a_thread_that_cannot_start_ends_the_worker(
-    queue: MemoryTransport, monkeypatch: pytest.MonkeyPatch, part: str
+    queue: MemoryTransport,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    part: str,
 ) -> None:
     """With an error that says so, and with all in hand given back or acknowledged."""
     before = set(threading.enumerate())
@@ -82,6 +85,7 @@ def test_a_thread_that_cannot_start_ends_the_worker(
     assert len(left) + len(events) == 5
     assert {type(event) for event in events} <= {MessageHandled}
     assert set(threading.enumerate()) <= before
+    assert "its handler still runs" not in caplog.text
 
     limit.name = "nothing"
     worker.run(burst=True)

@@ -19,6 +19,7 @@ from letsgo_queue import (
     RetryPolicy,
 )
 from letsgo_queue.errors import LetsGoError
+from letsgo_queue.events import Listeners
 from letsgo_queue.transports.base import ReceivedMessage
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.worker.delivery import IncomingMessage
@@ -63,7 +64,7 @@ def leased(message: IncomingMessage, error: LetsGoError | None = None) -> Leased
 
 
 def in_hand(queue: MemoryTransport, **options: Any) -> IncomingMessage:
-    return IncomingMessage(receive_one(queue), queue, emit=lambda _event: None, **options)
+    return IncomingMessage(receive_one(queue), queue, **options)
 
 
 class TestHandlersView:
@@ -237,7 +238,7 @@ class TestNextTry:
         assert message.next_try(LetsGoError()) is None
 
     def test_a_handler_that_began_is_not_run_again(self, message: IncomingMessage) -> None:
-        message.handler_started = True
+        message.start_handler()
 
         assert message.next_try(Busy()) is None
 
@@ -266,7 +267,7 @@ class TestFacts:
         assert 100 <= event.duration < 120
 
     def test_say_nothing_of_a_type_that_cannot_be_read(self, queue: MemoryTransport) -> None:
-        message = IncomingMessage(received(body="no json"), queue, emit=lambda _event: None)
+        message = IncomingMessage(received(body="no json"), queue)
         with pytest.raises(MessageInvalid, match="message m-1: the body is not JSON"):
             message.read_envelope()
 
@@ -275,7 +276,9 @@ class TestFacts:
 
     def test_events_go_where_the_worker_says(self, queue: MemoryTransport) -> None:
         heard: list[Event] = []
-        message = IncomingMessage(received(), queue, emit=heard.append)
+        listeners = Listeners()
+        listeners.add(heard.append)
+        message = IncomingMessage(received(), queue, listeners=listeners)
         event = MessageSkipped(**message.facts())
 
         message.emit(event)
@@ -297,7 +300,7 @@ def received(*, body: str = '{"type":"order:new"}') -> ReceivedMessage:
 
 def test_knows_what_it_was_given(queue: MemoryTransport) -> None:
     policy = RetryPolicy()
-    message = IncomingMessage(received(), queue, emit=lambda _event: None, policy=policy)
+    message = IncomingMessage(received(), queue, policy=policy)
 
     assert message.policy is policy
     assert message.seconds_invisible is None
@@ -306,7 +309,7 @@ def test_knows_what_it_was_given(queue: MemoryTransport) -> None:
 
 def test_is_sealed_until_it_is_opened(queue: MemoryTransport) -> None:
     sealed = received(body='{"type":"order:new","claimCheck":{"v":1}}')
-    message = IncomingMessage(sealed, queue, emit=lambda _event: None)
+    message = IncomingMessage(sealed, queue)
 
     assert message.read_envelope() == "order:new"
     assert message.sealed

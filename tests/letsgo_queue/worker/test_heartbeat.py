@@ -80,7 +80,7 @@ def heartbeat(queue: Extended, parts: Parts) -> Iterator[Heartbeat]:
 def in_hand(queue: Extended, **options: object) -> IncomingMessage:
     """A message that was just received."""
     Client(queue).enqueue(order(**options))
-    return IncomingMessage(receive_one(queue), queue, emit=lambda _event: None)
+    return IncomingMessage(receive_one(queue), queue)
 
 
 def test_a_handler_that_takes_hours_longer_than_the_timeout_runs_once(
@@ -438,8 +438,8 @@ def test_leaves_alone_what_is_visible(
     received = receive_one(queue, visibility_timeout=0)
     if timeout is None:
         received = replace(received, invisible_until=None)
-    message = IncomingMessage(received, queue, emit=lambda _event: None)
-    other = IncomingMessage(receive_one(queue), queue, emit=lambda _event: None)
+    message = IncomingMessage(received, queue)
+    other = IncomingMessage(receive_one(queue), queue)
     heartbeat.hold([message, other])
     time_passes(310)
     wait_for(lambda: queue.extensions, "the other one")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from letsgo_queue.transports.base import ReceivedMessage
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.worker.delivery import IncomingMessage
@@ -24,7 +22,6 @@ def messages(names: str) -> list[IncomingMessage]:
                 group_id=name[0],
             ),
             MemoryTransport(),
-            emit=lambda _event: None,
         )
         for name in names.split()
     ]
@@ -42,7 +39,7 @@ def test_on_another_queue_all_may_begin_at_once() -> None:
     assert lanes.enter(taken) == taken
     assert lanes.leave(taken[0]) == ()
     assert lanes.fail(taken[1]) == ()
-    assert (lanes.waiting, lanes.clear()) == (0, [])
+    assert lanes.waiting == 0
 
 
 def test_groups_go_beside_each_other_and_each_in_order() -> None:
@@ -78,14 +75,3 @@ def test_where_one_fails_the_rest_of_its_group_does_not_begin() -> None:
     assert lanes.waiting == 1
     assert names(lanes.leave(taken[3])) == "b2"
     assert names(lanes.enter(messages("a1"))) == "a1", "the group is to begin anew"
-
-
-@pytest.mark.parametrize("how", ["leave", "fail"])
-def test_cleared_nothing_begins_any_more(how: str) -> None:
-    lanes = Lanes(fifo=True)
-    taken = messages("a1 a2 b1 b2")
-    lanes.enter(taken)
-
-    assert names(lanes.clear()) == "a2 b2"
-    assert lanes.waiting == 0
-    assert getattr(lanes, how)(taken[0]) == ()

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from letsgo_queue import Client, MessageRejected, Reject, Worker
+from letsgo_queue import Client, MessageInvalid, MessageRejected, Reject, Worker
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.worker.log import get_logger
 from tests.letsgo_queue.support import events_of, order
@@ -57,3 +57,17 @@ def test_a_handler_that_closes_stderr_keeps_no_message_from_being_settled(
     assert [type(event) for event in events] == [MessageRejected] * 3
     assert len(queue.dead_letters) == 3
     assert set(threading.enumerate()) <= before
+
+
+def test_shows_nothing_from_outside_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    forged = "m-1\nERROR forged \x1b[31m"
+    error = MessageInvalid(f"message {forged} is wrong{'!' * 1_000_000}")
+
+    get_logger("letsgo_queue.test").error(
+        "message %s of type %r: %s", forged, "x" * 1_000_000, error, extra={"message_id": forged}
+    )
+
+    (record,) = caplog.records
+    assert len(record.getMessage()) < 1_500
+    assert record.getMessage().isprintable()
+    assert getattr(record, "message_id", None) == r"m-1\nERROR forged \x1b[31m"

@@ -22,6 +22,7 @@ from letsgo_queue import (
     Worker,
 )
 from letsgo_queue.errors import LetsGoError
+from letsgo_queue.events import Listeners
 from letsgo_queue.transports.base import ReceivedMessage
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.worker.delivery import IncomingMessage
@@ -35,6 +36,7 @@ from tests.letsgo_queue.support import (
     PassingTime,
     events_of,
     order,
+    outcomes,
     outgoing,
     receive,
     receive_one,
@@ -238,6 +240,8 @@ class Bench:
     def __init__(self, queue: MemoryTransport, *middleware: Middleware) -> None:
         self.queue = queue
         self.events: list[Event] = []
+        listeners = Listeners()
+        listeners.add(outcomes(self.events))
         self.handled: list[object] = []
         self.error: BaseException | None = None
         registry = Registry()
@@ -246,7 +250,7 @@ class Bench:
         self.processor = Processor(
             registry,
             middleware=middleware,
-            emit=self.events.append,
+            listeners=listeners,
             event_loop=self.event_loop,
         )
 

@@ -183,7 +183,6 @@ def test_interrupted_in_a_poll_it_receives_no_more(numbers: list[signal.Signals]
         interrupted.set()
         raise KeyboardInterrupt
 
-    before_it = set(threading.enumerate())
     interrupting = threading.Thread(target=interrupt_it)
     before = signal.signal(signal.SIGUSR1, interrupt)  # a handler of the program's own
     try:
