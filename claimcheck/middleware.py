@@ -62,6 +62,7 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
     """
 
     kind = "claim check"
+    runs_ticks_once = True
 
     def __init__(
         self,
@@ -113,6 +114,8 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
             delay_seconds=message.delay_seconds,
             group_id=message.group_id,
             deduplication_id=message.deduplication_id,
+            route=sealed.route,
+            stored_size=sealed.stored,
             sealed=sealed,
             claim_check=claim_check,
         )
@@ -162,40 +165,48 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
 
     def blocks(self, message: IncomingMessage, /) -> bool:
         """Whether opening this message asks a store."""
-        return message.sealed or self.opener.once
+        return message.sealed or self._is_once(message)
 
     def handle(self, message: IncomingMessage, /) -> Steps:
         """Open the message; settle its claim by how the handler ends."""
         started = time.perf_counter()
         opened = self._open(message)
+        is_tick = message.received.is_tick
         if opened is None:
+            message.skip_reason = "ran in another worker" if is_tick else "duplicate"
+            if message.has_listeners and not is_tick:
+                message.emit(
+                    DuplicateSuppressed(
+                        type=message.type,
+                        queue=message.queue,
+                        message_id=message.message_id,
+                        receive_count=message.received.receive_count,
+                    )
+                )
+            return
+        if message.has_listeners:
             message.emit(
-                DuplicateSuppressed(
+                MessageOpened(
                     type=message.type,
                     queue=message.queue,
                     message_id=message.message_id,
-                    receive_count=message.received.receive_count,
+                    route=opened.route,
+                    size=opened.size,
+                    claim_id=opened.claim_id,
+                    duration=time.perf_counter() - started,
                 )
             )
-            return
-        message.emit(
-            MessageOpened(
-                type=message.type,
-                queue=message.queue,
-                message_id=message.message_id,
-                route=opened.route,
-                size=opened.size,
-                claim_id=opened.claim_id,
-                duration=time.perf_counter() - started,
-            )
-        )
-        message.open(opened.body)
+        message.open(opened.body, route=opened.route)
         lease = _ClaimLease(opened)
         if message.lease_id is not None:
             message.attach(lease)
         token = _handling.set((*_handling.get(), self))
         try:
             yield
+        except Exception:
+            # No other worker runs a tick that failed: each would fail in turn.
+            lease.settle(succeeded=is_tick)
+            raise
         except BaseException:
             lease.settle(succeeded=False)
             raise
@@ -205,7 +216,7 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
             _handling.reset(token)
 
     def _open(self, message: IncomingMessage) -> Opened | None:
-        if message.lease_id is None and (message.sealed or self.opener.once):
+        if message.lease_id is None and (message.sealed or self._is_once(message)):
             # One for all tries: a write whose answer was lost has acquired the claim for this
             # delivery. Most messages need none, and random bytes cost a switch of threads.
             message.lease_id = new_lease_id()
@@ -215,7 +226,11 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
             message_id=message.message_id,
             lease_id=message.lease_id,
             lease_seconds=message.seconds_invisible,
+            is_tick=message.received.is_tick,
         )
+
+    def _is_once(self, message: IncomingMessage) -> bool:
+        return self.opener.once or message.received.is_tick
 
 
 class _ClaimLease:
