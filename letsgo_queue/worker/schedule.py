@@ -136,7 +136,7 @@ class ScheduledHandler(Handler):
         self.rule = name
         self.schedule = None
         if expression is not None:
-            self.schedule = parse_schedule(expression, time_zone or UTC_NAME)
+            self.schedule = parse_schedule(expression, UTC_NAME if time_zone is None else time_zone)
         self._time_zone = time_zone
         self.message_type = self.schedule_name  # of its ticks
 
