@@ -12,9 +12,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pydantic import BaseModel
 
@@ -35,6 +35,9 @@ from letsgo_queue.worker.retries import RetryPolicy
 from letsgo_queue.worker.schedule import ScheduledFunction, ScheduledHandler
 from letsgo_queue.worker.signals import stop_on_signals
 from letsgo_queue.worker.ticks import ticking
+
+if TYPE_CHECKING:
+    from letsgo_queue.worker.health import Health
 
 HandlerT = TypeVar("HandlerT", bound=HandlerFunction)
 ScheduledT = TypeVar("ScheduledT", bound=ScheduledFunction)
@@ -248,7 +251,13 @@ class Worker:
         """Call `listener` with an event for every message handled, skipped or failed."""
         self._listeners.add(listener)
 
-    def run(self, *, burst: bool = False, concurrency: int | None = None) -> None:
+    def run(
+        self,
+        *,
+        burst: bool = False,
+        concurrency: int | None = None,
+        health: Health | None = None,
+    ) -> None:
         """Take and handle messages until stopped.
 
         On the main thread SIGTERM and SIGINT stop it: no more messages are taken, and those in hand
@@ -261,9 +270,11 @@ class Worker:
                 done; for tests and scheduled jobs. Schedules are left alone, and a message that is
                 held for over 30 s, for another delivery's claim, is given back.
             concurrency: In place of the worker's own.
+            health: Where it tells whether it is well: a port, a file, or both.
 
         Raises:
-            SettingsInvalid: `concurrency` is below 1.
+            SettingsInvalid: `concurrency` is below 1, or the port or the file of `health` cannot be
+                used.
             LetsGoQueueError: The queue cannot be used at all (it is missing, or access is denied);
                 with `burst`, it cannot be reached.
             WorkerBroken: A part of the worker cannot go on: a thread cannot be started, say.
@@ -289,11 +300,12 @@ class Worker:
         logger.info("worker started on %s, %d at once", transport.url, concurrency)
         with stop_on_signals(self.stop):
             try:
-                if burst:
-                    loop.run()
-                else:
-                    with self._ticking(transport.url, concurrency):
+                with _watched(health, loop):
+                    if burst:
                         loop.run()
+                    else:
+                        with self._ticking(transport.url, concurrency):
+                            loop.run()
             finally:
                 self._event_loop.stop()
                 self._stopping.clear()
@@ -447,6 +459,14 @@ class Worker:
         if self._queue is not None and not isinstance(self._queue, str):
             return self._queue
         return (self._client or default_client()).transport(self._queue)
+
+
+def _watched(health: Health | None, loop: WorkLoop) -> AbstractContextManager[None]:
+    if health is None:
+        return nullcontext()
+    from letsgo_queue.worker.health import watched
+
+    return watched(health, lambda: [loop.state()])
 
 
 def _check_range(name: str, value: float, lowest: int, highest: int | None) -> None:
