@@ -167,9 +167,14 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
         """Whether opening this message asks a store."""
         return message.sealed or self._is_once(message)
 
+    def opened_bytes(self, message: IncomingMessage, /) -> int:
+        """What the ticket says."""
+        return self.opener.claim_check_for(message.queue).opened_size(message.body)
+
     def handle(self, message: IncomingMessage, /) -> Steps:
-        """Open the message; settle its claim by how the handler ends."""
+        """Open the message. Its claim is settled once all middleware has ended."""
         started = time.perf_counter()
+        ends = message.invisible_until  # an extension while it is opened does not extend its lease
         opened = self._open(message)
         is_tick = message.received.is_tick
         if opened is None:
@@ -197,21 +202,11 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
                 )
             )
         message.open(opened.body, route=opened.route)
-        lease = _ClaimLease(opened)
         if message.lease_id is not None:
-            message.attach(lease)
+            message.attach(_ClaimLease(opened, is_tick=is_tick), ends=ends)
         token = _handling.set((*_handling.get(), self))
         try:
             yield
-        except Exception:
-            # No other worker runs a tick that failed: each would fail in turn.
-            lease.settle(succeeded=is_tick)
-            raise
-        except BaseException:
-            lease.settle(succeeded=False)
-            raise
-        else:
-            lease.settle(succeeded=True)
         finally:
             _handling.reset(token)
 
@@ -234,25 +229,25 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
 
 
 class _ClaimLease:
-    """The lease on a message's claim, for the worker's heartbeat. It is settled once."""
+    """The lease on a message's claim, for the worker. It is settled once."""
 
-    def __init__(self, opened: Opened) -> None:
+    def __init__(self, opened: Opened, *, is_tick: bool) -> None:
         self._opened = opened
+        self._is_tick = is_tick
         self._lock = threading.Lock()
         self._settled = False
 
     def extend(self, seconds: float) -> None:
         """Extend the lease with the visibility."""
-        if not self._opened.extend(seconds):
+        if not self._opened.extend(seconds) and not self._settled:
             logger.warning("claim %s: another delivery has it", self._opened.claim_id)
 
-    def release(self) -> None:
-        """Have the claim back, though the handler still runs."""
-        self.settle(succeeded=False)
-
     def settle(self, *, succeeded: bool) -> None:
-        """Complete the claim, or release it, if nobody did."""
+        """Complete the claim, or release it, if nobody did.
+
+        A tick that failed is completed too: else each worker would run it, and fail in turn.
+        """
         with self._lock:
             settled, self._settled = self._settled, True
         if not settled:
-            self._opened.settle(succeeded=succeeded)
+            self._opened.settle(succeeded=succeeded or self._is_tick)

@@ -110,6 +110,14 @@ class Middleware(Generic[ResultT_co]):
         del message
         return True
 
+    def opened_bytes(self, message: IncomingMessage, /) -> int:
+        """Bytes that the body of a sealed message will have once `handle` has opened it.
+
+        They count towards `Worker(max_opened_bytes=...)`. 0, the default, opens nothing.
+        """
+        del message
+        return 0
+
 
 def use_middleware(*middleware: Middleware) -> Callable[[FunctionT], FunctionT]:
     """Decorate a handler with middleware of its own, inside that of its worker.

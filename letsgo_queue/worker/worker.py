@@ -28,6 +28,7 @@ from letsgo_queue.sending.default import default_client
 from letsgo_queue.transports.base import MAX_VISIBILITY_SECONDS, Transport
 from letsgo_queue.worker.event_loop import EventLoopThread
 from letsgo_queue.worker.handler import HandlerFunction
+from letsgo_queue.worker.limits import DEFAULT_MAX_OPENED_BYTES
 from letsgo_queue.worker.loop import LoopOptions, WorkLoop
 from letsgo_queue.worker.processing import Processor
 from letsgo_queue.worker.registry import Registry
@@ -80,6 +81,7 @@ class Worker:
         visibility_timeout: int | None = None,
         wait_seconds: int = MAX_WAIT_SECONDS,
         drain_timeout: float = DEFAULT_DRAIN_SECONDS,
+        max_opened_bytes: int = DEFAULT_MAX_OPENED_BYTES,
         retry_policy: RetryPolicy | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -101,6 +103,9 @@ class Worker:
             wait_seconds: Seconds that one long poll waits, 0 to 20.
             drain_timeout: Seconds that messages in hand get when the worker stops. Those that are
                 not handled by then are given back.
+            max_opened_bytes: Bytes of opened bodies in memory at once. A sealed message says how
+                large it is: it waits in the worker, invisible, until the others leave it room. One
+                is always let through.
             retry_policy: When a message that failed is delivered again, and how often; by default
                 as the queue has it.
             clock: Seconds since 1970.
@@ -112,6 +117,7 @@ class Worker:
         _check_range("prefetch", prefetch, 0, None)
         _check_range("wait_seconds", wait_seconds, 0, MAX_WAIT_SECONDS)
         _check_range("drain_timeout", drain_timeout, 0, None)
+        _check_range("max_opened_bytes", max_opened_bytes, 1, None)
         if visibility_timeout is not None:
             _check_range("visibility_timeout", visibility_timeout, 1, MAX_VISIBILITY_SECONDS)
         if retry_policy is not None and not isinstance(retry_policy, RetryPolicy):
@@ -126,6 +132,7 @@ class Worker:
         self._visibility_timeout = visibility_timeout
         self._wait_seconds = wait_seconds
         self._drain_timeout = drain_timeout
+        self._max_opened_bytes = max_opened_bytes
         self._retry_policy = retry_policy
         self._clock = clock
         self._event_loop = EventLoopThread()
@@ -292,6 +299,7 @@ class Worker:
                 wait_seconds=self._wait_seconds,
                 visibility_timeout=self._visibility_timeout,
                 drain_timeout=self._drain_timeout,
+                max_opened_bytes=self._max_opened_bytes,
                 until_empty=burst,
             ),
             event_loop=self._event_loop,
