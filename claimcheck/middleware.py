@@ -62,6 +62,7 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
     """
 
     kind = "claim check"
+    runs_ticks_once = True
 
     def __init__(
         self,
@@ -113,6 +114,8 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
             delay_seconds=message.delay_seconds,
             group_id=message.group_id,
             deduplication_id=message.deduplication_id,
+            route=sealed.route,
+            stored_size=sealed.stored,
             sealed=sealed,
             claim_check=claim_check,
         )
@@ -162,50 +165,53 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
 
     def blocks(self, message: IncomingMessage, /) -> bool:
         """Whether opening this message asks a store."""
-        return message.sealed or self.opener.once
+        return message.sealed or self._is_once(message)
+
+    def opened_bytes(self, message: IncomingMessage, /) -> int:
+        """What the ticket says."""
+        return self.opener.claim_check_for(message.queue).opened_size(message.body)
 
     def handle(self, message: IncomingMessage, /) -> Steps:
-        """Open the message; settle its claim by how the handler ends."""
+        """Open the message. Its claim is settled once all middleware has ended."""
         started = time.perf_counter()
+        ends = message.invisible_until  # an extension while it is opened does not extend its lease
         opened = self._open(message)
+        is_tick = message.received.is_tick
         if opened is None:
+            message.skip_reason = "ran in another worker" if is_tick else "duplicate"
+            if message.has_listeners and not is_tick:
+                message.emit(
+                    DuplicateSuppressed(
+                        type=message.type,
+                        queue=message.queue,
+                        message_id=message.message_id,
+                        receive_count=message.received.receive_count,
+                    )
+                )
+            return
+        if message.has_listeners:
             message.emit(
-                DuplicateSuppressed(
+                MessageOpened(
                     type=message.type,
                     queue=message.queue,
                     message_id=message.message_id,
-                    receive_count=message.received.receive_count,
+                    route=opened.route,
+                    size=opened.size,
+                    claim_id=opened.claim_id,
+                    duration=time.perf_counter() - started,
                 )
             )
-            return
-        message.emit(
-            MessageOpened(
-                type=message.type,
-                queue=message.queue,
-                message_id=message.message_id,
-                route=opened.route,
-                size=opened.size,
-                claim_id=opened.claim_id,
-                duration=time.perf_counter() - started,
-            )
-        )
-        message.open(opened.body)
-        lease = _ClaimLease(opened)
+        message.open(opened.body, route=opened.route)
         if message.lease_id is not None:
-            message.attach(lease)
+            message.attach(_ClaimLease(opened, is_tick=is_tick), ends=ends)
         token = _handling.set((*_handling.get(), self))
         try:
             yield
-        except BaseException:
-            lease.settle(succeeded=False)
-            raise
-        else:
-            lease.settle(succeeded=True)
         finally:
             _handling.reset(token)
 
     def _open(self, message: IncomingMessage) -> Opened | None:
-        if message.lease_id is None and (message.sealed or self.opener.once):
+        if message.lease_id is None and (message.sealed or self._is_once(message)):
             # One for all tries: a write whose answer was lost has acquired the claim for this
             # delivery. Most messages need none, and random bytes cost a switch of threads.
             message.lease_id = new_lease_id()
@@ -215,29 +221,33 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
             message_id=message.message_id,
             lease_id=message.lease_id,
             lease_seconds=message.seconds_invisible,
+            is_tick=message.received.is_tick,
         )
+
+    def _is_once(self, message: IncomingMessage) -> bool:
+        return self.opener.once or message.received.is_tick
 
 
 class _ClaimLease:
-    """The lease on a message's claim, for the worker's heartbeat. It is settled once."""
+    """The lease on a message's claim, for the worker. It is settled once."""
 
-    def __init__(self, opened: Opened) -> None:
+    def __init__(self, opened: Opened, *, is_tick: bool) -> None:
         self._opened = opened
+        self._is_tick = is_tick
         self._lock = threading.Lock()
         self._settled = False
 
     def extend(self, seconds: float) -> None:
         """Extend the lease with the visibility."""
-        if not self._opened.extend(seconds):
+        if not self._opened.extend(seconds) and not self._settled:
             logger.warning("claim %s: another delivery has it", self._opened.claim_id)
 
-    def release(self) -> None:
-        """Have the claim back, though the handler still runs."""
-        self.settle(succeeded=False)
-
     def settle(self, *, succeeded: bool) -> None:
-        """Complete the claim, or release it, if nobody did."""
+        """Complete the claim, or release it, if nobody did.
+
+        A tick that failed is completed too: else each worker would run it, and fail in turn.
+        """
         with self._lock:
             settled, self._settled = self._settled, True
         if not settled:
-            self._opened.settle(succeeded=succeeded)
+            self._opened.settle(succeeded=succeeded or self._is_tick)

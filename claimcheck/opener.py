@@ -77,8 +77,12 @@ class Opener:
         message_id: str,
         lease_seconds: float | None,
         lease_id: str | None = None,
+        is_tick: bool = False,
     ) -> Opened | None:
         """Open a message; the arguments are those of `ClaimCheck.open`, which says what it raises.
+
+        A tick of a schedule gets a record always, since every worker of a fleet has it, and all but
+        one of them find it handled.
 
         Returns:
             The message; None for a duplicate that is to be acknowledged.
@@ -90,9 +94,11 @@ class Opener:
                 lease_id=lease_id,
                 lease_seconds=lease_seconds,
                 purge=self._purge,
-                once=_once_key(queue, message_id) if self.once else None,
+                once=_once_key(queue, message_id) if self.once or is_tick else None,
             )
         except ClaimAlreadyProcessed as error:
+            if is_tick:
+                return None
             if self._on_duplicate == "raise":
                 raise
             logger.warning("%s It is acknowledged.", error)

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from letsgo_queue.settings import QueueSettings
     from letsgo_queue.transports.base import OutgoingMessage
     from letsgo_queue.worker.delivery import Delivery, IncomingMessage
+    from letsgo_queue.worker.health import Health
     from letsgo_queue.worker.retries import RetryPolicy
     from letsgo_queue.worker.worker import Worker
 else:
@@ -78,6 +79,7 @@ else:
             ),
             "letsgo_queue.transports.base": ("OutgoingMessage",),
             "letsgo_queue.worker.delivery": ("Delivery", "IncomingMessage"),
+            "letsgo_queue.worker.health": ("Health",),
             "letsgo_queue.errors": (
                 "EnqueueManyError",
                 "HandlerMissing",
@@ -127,6 +129,7 @@ __all__ = [
     "EnqueueResult",
     "Event",
     "HandlerMissing",
+    "Health",
     "IncomingMessage",
     "LetsGoError",
     "LetsGoMessageType",

@@ -62,9 +62,12 @@ class Middleware(Generic[ResultT_co]):
     Attributes:
         kind: Of several middlewares of one kind only the innermost runs. None, the default, lets
             any number of them run.
+        runs_ticks_once: Whether it lets each tick of a schedule through in one worker of a fleet
+            only.
     """
 
     kind: ClassVar[str | None] = None
+    runs_ticks_once: ClassVar[bool] = False
 
     def prepare(self, queue: str, /) -> None:
         """Called when a worker starts on the queue of that URL. What it raises stops the worker."""
@@ -106,6 +109,14 @@ class Middleware(Generic[ResultT_co]):
         """
         del message
         return True
+
+    def opened_bytes(self, message: IncomingMessage, /) -> int:
+        """Bytes that the body of a sealed message will have once `handle` has opened it.
+
+        They count towards `Worker(max_opened_bytes=...)`. 0, the default, opens nothing.
+        """
+        del message
+        return 0
 
 
 def use_middleware(*middleware: Middleware) -> Callable[[FunctionT], FunctionT]:

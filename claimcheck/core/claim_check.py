@@ -361,6 +361,14 @@ class ClaimCheck:
             raise
         return Opened(text, "compressed", size=sealed.ticket.size, hold=hold)
 
+    def opened_size(self, body: str) -> int:
+        """Bytes of what `open` would give back, as the ticket says; 0 where it opens nothing."""
+        try:
+            sealed = self._read(body, None)
+        except TicketInvalid:
+            return 0
+        return 0 if sealed is None else sealed.ticket.size
+
     def _read(self, body: str, message_id: str | None) -> SealedMessage | None:
         """The ticket in a body, if it is one that this claim check accepts."""
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -18,9 +17,10 @@ from letsgo_queue.transports.base import (
     Transport,
     one_by_one,
 )
+from letsgo_queue.worker.log import get_logger
 from letsgo_queue.worker.processing import Hold, Processor
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 class LambdaQueue:

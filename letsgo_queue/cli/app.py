@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import logging
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -13,11 +11,14 @@ from typing import Annotated
 import typer
 from pydantic_core import from_json
 
+from letsgo_queue.cli.load import load_worker
+from letsgo_queue.cli.logs import LogFormat, configure_logging
 from letsgo_queue.cli.queues import dead_letter_app, queue_app
 from letsgo_queue.cli.terminal import JsonOption, QueueOption, make_command, print_json, run
 from letsgo_queue.errors import MessageInvalid, SettingsInvalid
 from letsgo_queue.sending.client import Client
-from letsgo_queue.worker.worker import LOCAL_HOST, LOCAL_PORT, Worker
+from letsgo_queue.worker.health import ALL_ADDRESSES, Health
+from letsgo_queue.worker.worker import LOCAL_HOST, LOCAL_PORT
 
 app = make_command("LetsGo's queue and worker, for Python.")
 app.add_typer(queue_app, name="queue")
@@ -82,18 +83,33 @@ def worker(
     port: Annotated[
         int, typer.Option(help="With --local: the port; 0 for one that is free.")
     ] = LOCAL_PORT,
+    health_port: Annotated[
+        int | None,
+        typer.Option(help="Answer /healthz, /readyz, /metrics there; 0: any port."),
+    ] = None,
+    health_host: Annotated[
+        str, typer.Option(help="With --health-port: where to listen.")
+    ] = ALL_ADDRESSES,
+    health_file: Annotated[
+        Path | None, typer.Option(help="Touch this file every 5 seconds while the worker is well.")
+    ] = None,
+    log_format: Annotated[
+        LogFormat | None,
+        typer.Option(help="text or json, unless the application configures logging itself."),
+    ] = None,
 ) -> None:
     """Run a worker until SIGTERM or SIGINT."""
     if local and burst:
         raise SettingsInvalid("--burst is for a queue that can be empty; --local has none.")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    for library in ("botocore", "pynamodb"):  # they log every setting that they find
-        logging.getLogger(library).setLevel(logging.WARNING)
-    found = _load_worker(target)
+    if local and (health_port is not None or health_file is not None):
+        raise SettingsInvalid("--health-port and --health-file are for a worker that polls.")
+    found = load_worker(target)
+    configure_logging(log_format)
     if local:
         found.serve(host=host, port=port, concurrency=concurrency)
     else:
-        found.run(burst=burst, concurrency=concurrency)
+        health = Health(port=health_port, host=health_host, file=health_file)
+        found.run(burst=burst, concurrency=concurrency, health=health)
 
 
 def _read_payload(given: str) -> object:
@@ -121,32 +137,6 @@ def _read_attributes(given: Sequence[str]) -> dict[str, str]:
             )
         attributes[name] = value
     return attributes
-
-
-def _load_worker(target: str) -> Worker:
-    module_name, _, name = target.partition(":")
-    name = name or "worker"
-    if not all(part.isidentifier() for part in module_name.split(".")):
-        raise SettingsInvalid(
-            f"{target!r}: give a module and a name in it, as in shop.jobs:worker."
-        )
-    sys.path.insert(0, str(Path.cwd()))  # as python -m does
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if not f"{module_name}.".startswith(f"{error.name}."):
-            raise  # the module is there and lacks another: the traceback says where
-        raise SettingsInvalid(
-            f"{target!r}: there is no module {error.name!r}. Run this where Python finds it."
-        ) from None
-    found = getattr(module, name, None)
-    if found is None:
-        raise SettingsInvalid(f"{target!r}: that module has no {name!r}.")
-    if not isinstance(found, Worker):
-        raise SettingsInvalid(
-            f"{target!r} is of type {type(found).__name__}, not letsgo_queue.Worker."
-        )
-    return found
 
 
 if __name__ == "__main__":

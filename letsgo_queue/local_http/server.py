@@ -10,10 +10,10 @@ same: https://github.com/47chapters/letsgo/blob/main/apps/worker/src/server.ts
 from __future__ import annotations
 
 import json
-import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from letsgo_queue.aws_lambda.records import SqsRecord, is_scheduled
@@ -26,13 +26,14 @@ from letsgo_queue.errors import (
 )
 from letsgo_queue.local_http.transport import LocalHttpTransport
 from letsgo_queue.transports.base import ReceivedMessage
+from letsgo_queue.worker.log import get_logger
 from letsgo_queue.worker.processing import Processor
 
 if TYPE_CHECKING:
     import socket
     from wsgiref.types import StartResponse, WSGIEnvironment
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 AcceptedT = TypeVar("AcceptedT")
 
@@ -124,6 +125,7 @@ class LocalHttpServer:
         self._processor = processor
         self._stopping = stopping
         self._transport = LocalDeliveries(self.url)
+        self._variables = copy_context()  # of whoever serves; each message has a copy
         self._pool = ThreadPoolExecutor(concurrency, "letsgo-worker")
         self._accepted: set[Future[None]] = set()
 
@@ -197,7 +199,7 @@ class LocalHttpServer:
         what: AcceptedT,
         answered: threading.Event,
     ) -> None:
-        handling = self._pool.submit(handle, what, answered)
+        handling = self._pool.submit(self._variables.copy().run, handle, what, answered)
         self._accepted.add(handling)
         handling.add_done_callback(self._accepted.discard)
 
@@ -208,7 +210,9 @@ class LocalHttpServer:
         )
         if not settled:
             logger.warning(
-                "message %s is dropped: LetsGo's local mode has no retries", received.message_id
+                "message %s is dropped: LetsGo's local mode has no retries",
+                received.message_id,
+                extra={"message_id": received.message_id},
             )
 
     def _handle_scheduled(self, event: Mapping[str, Any], answered: threading.Event) -> None:

@@ -46,8 +46,11 @@ class Lease(Protocol):
         """
         ...
 
-    def release(self) -> object:
-        """Let it go: the message is given back though its handler still runs."""
+    def settle(self, *, succeeded: bool) -> object:
+        """End it, for good where the message was handled. Only the first call counts.
+
+        The message is handled once the handler and all middleware around it have succeeded.
+        """
         ...
 
 
@@ -81,6 +84,7 @@ class IncomingMessage:
         skip_reason: Why a middleware settles it without its handler: `duplicate`, say.
         delay_left: Seconds until it is due; it was sent on where that is above 0.
         is_gone: Whether it is off the queue already: sent on, or moved to the dead-letter queue.
+        opened_bytes: Bytes that its body will have once it is opened; 0 where it has them already.
         handler: The handler of its type; None until it is found.
         refusal: Why it cannot be handled, if that is known before it is run.
         context: The context variables that its middleware and its handler share.
@@ -120,6 +124,7 @@ class IncomingMessage:
         "leases",
         "leases_due",
         "lock",
+        "opened_bytes",
         "policy",
         "received",
         "refusal",
@@ -162,6 +167,7 @@ class IncomingMessage:
         self.handler_began: float | None = None
         self.delay_left = 0
         self.is_gone = False
+        self.opened_bytes = 0
         self.handler: Handler | None = None
         self.refusal: LetsGoError | None = None
         self.context = copy_context()
@@ -234,6 +240,10 @@ class IncomingMessage:
         if route is not None:
             self.route = route
 
+    def forget(self) -> None:
+        """Forget the opened body, which may be large: nobody needs it any more."""
+        self.body = self.received.body
+
     @property
     def has_listeners(self) -> bool:
         """Whether anybody listens: an event that nobody gets need not be made."""
@@ -292,6 +302,16 @@ class IncomingMessage:
             return time.monotonic() - self.handler_began
         return self._handler_duration
 
+    @property
+    def handler_runs(self) -> bool:
+        """Whether its handler is being called."""
+        return self.handler_began is not None and self._handler_duration is None
+
+    @property
+    def is_over_time(self) -> bool:
+        """Whether its handler has run for longer than its message can be kept invisible."""
+        return self.handler_runs and self.longest_extension == 0
+
     def start_handler(self) -> None:
         """Its handler is about to be called."""
         self._age = self.age
@@ -306,11 +326,19 @@ class IncomingMessage:
         if self._handler_duration is None:
             self._handler_duration = self.handler_duration
 
-    def attach(self, lease: Lease) -> None:
-        """Extend a lease for as long as the message is in hand; it ends with the message now."""
+    def attach(self, lease: Lease, *, ends: float | None = None) -> None:
+        """Have a lease for as long as the message is in hand.
+
+        Args:
+            lease: The lease.
+            ends: When it ends if nobody extends it (on the monotonic clock); by default with the
+                message's visibility timeout.
+        """
         self.leases = (*self.leases, lease)
-        if self.seconds_invisible is not None:
-            self.leases_due = time.monotonic() + self.seconds_invisible / 2
+        ends = self.invisible_until if ends is None else ends
+        if ends is not None:
+            now = time.monotonic()
+            self.leases_due = min(self.leases_due, now + (ends - now) / 2)
 
     def extend_leases(self, seconds: float) -> None:
         """Extend what middleware has leased.
@@ -321,10 +349,10 @@ class IncomingMessage:
         for lease in self.leases:
             lease.extend(seconds)
 
-    def release_leases(self) -> None:
-        """Let go what middleware has leased."""
-        for lease in self.leases:
-            lease.release()
+    def settle_leases(self, *, succeeded: bool) -> None:
+        """End what middleware has leased, the innermost first."""
+        for lease in reversed(self.leases):
+            lease.settle(succeeded=succeeded)
 
     def extended(self, until: float) -> None:
         """Note that it is invisible until then (on the monotonic clock)."""
@@ -398,6 +426,7 @@ class IncomingMessage:
         self.begun = None
         self.body = self.received.body
         self.leases = ()
+        self.leases_due = math.inf
         return pause
 
 

@@ -81,7 +81,7 @@ def _reject(message: IncomingMessage, reason: str) -> bool:
         )
     else:
         logger.error(
-            "message %s of type %r belongs on a dead-letter queue, and %s has none (or the worker "
+            "message %s of type %s belongs on a dead-letter queue, and %s has none (or the worker "
             "may not ask: sqs:GetQueueAttributes). It is left to the queue's retries; give the "
             "queue a redrive policy, and start the worker again.",
             message.message_id,

@@ -16,6 +16,7 @@ from letsgo_queue.forking import cached_property
 from letsgo_queue.message import Message, types_of
 from letsgo_queue.middleware import Middleware, middleware_of
 from letsgo_queue.worker.delivery import Delivery, IncomingMessage
+from letsgo_queue.worker.limits import UNLIMITED, HandlerLimits
 from letsgo_queue.worker.retries import RetryPolicy
 
 HandlerFunction: TypeAlias = Callable[..., object]
@@ -36,6 +37,7 @@ class Handler:
         function: The function.
         message_type: The type of its messages; None for any.
         retry_policy: In place of the worker's own.
+        limits: What its messages wait for, and how long it may run.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Handler:
         message_type: str | None = None,
         model: type[BaseModel] | None = None,
         retry_policy: RetryPolicy | None = None,
+        limits: HandlerLimits = UNLIMITED,
     ) -> None:
         """Look at the signature.
 
@@ -53,6 +56,7 @@ class Handler:
             message_type: The type of its messages; None for any.
             model: What a message is validated against where the function has no annotation.
             retry_policy: In place of the worker's own.
+            limits: What its messages wait for, and how long it may run.
 
         Raises:
             SettingsInvalid: It takes neither `(message)` nor `(message, delivery)`, or messages of
@@ -60,6 +64,7 @@ class Handler:
         """
         self.function = function
         self.retry_policy = retry_policy
+        self.limits = limits
         self.message_type = message_type
         self._model = model
         parameters = [

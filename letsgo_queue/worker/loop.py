@@ -19,21 +19,27 @@ from dataclasses import dataclass
 from functools import partial
 from heapq import heappop, heappush
 from itertools import count
+from typing import TYPE_CHECKING
 
 from letsgo_queue.errors import LetsGoError, QueueUnavailable
 from letsgo_queue.events import MessageGivenBack, QueueFailed
+from letsgo_queue.text import shown
 from letsgo_queue.transports.base import MAX_BATCH, ReceivedMessage, Transport
 from letsgo_queue.worker.acknowledging import Acknowledger
 from letsgo_queue.worker.delivery import LONGEST_PAUSE_SECONDS, IncomingMessage
 from letsgo_queue.worker.event_loop import EventLoopThread
 from letsgo_queue.worker.heartbeat import Heartbeat
 from letsgo_queue.worker.lanes import Lanes
+from letsgo_queue.worker.limits import DEFAULT_MAX_OPENED_BYTES, Limits
 from letsgo_queue.worker.log import get_logger
 from letsgo_queue.worker.parts import Calls, Parts
 from letsgo_queue.worker.processing import Hold, Outcome, Processor
 from letsgo_queue.worker.retries import doubled
 from letsgo_queue.worker.tasks import HandlerTasks
 from letsgo_queue.worker.threads import HandlerThreads
+
+if TYPE_CHECKING:  # a worker that is not asked for its health does not load what answers
+    from letsgo_queue.worker.health import LoopState, RunningHandler
 
 logger = get_logger(__name__)
 
@@ -92,6 +98,7 @@ class LoopOptions:
         wait_seconds: Seconds that one long poll waits.
         visibility_timeout: Seconds; None for the queue's own.
         drain_timeout: Seconds that running handlers get when the loop stops.
+        max_opened_bytes: Bytes of opened bodies at once.
         until_empty: Whether to stop when the queue is empty.
     """
 
@@ -100,6 +107,7 @@ class LoopOptions:
     wait_seconds: float
     visibility_timeout: int | None
     drain_timeout: float
+    max_opened_bytes: int = DEFAULT_MAX_OPENED_BYTES
     until_empty: bool = False
 
 
@@ -169,6 +177,7 @@ class WorkLoop:
         self._threads = HandlerThreads(options.concurrency, self._run, parts)
         self._tasks = HandlerTasks(options.concurrency, event_loop, processor, self._finish, parts)
         self._lanes = Lanes(fifo=transport.fifo)
+        self._limits = Limits(max_opened_bytes=options.max_opened_bytes)
         self._pace = Pace()
         # What follows is read and changed under the lock of `_changed`.
         self._in_hand: set[IncomingMessage] = set()
@@ -186,6 +195,10 @@ class WorkLoop:
         self._over = False
         self._closed = False
         self._deadline = math.inf
+        # What follows is for `state`, which takes no lock.
+        self._turned_at = time.monotonic()
+        self._polled_at: float | None = None
+        self._acknowledged_at: float | None = None
 
     def run(self) -> None:
         """Take messages until stopped, handle those in hand, and give back what is left.
@@ -205,8 +218,31 @@ class WorkLoop:
         if error := self._parts.broken or self._error:
             raise error
 
+    def state(self) -> LoopState:
+        """What the loop does at this moment. It takes no lock, so that it says so when stuck."""
+        from letsgo_queue.worker.health import LoopState
+
+        now = time.monotonic()
+        in_hand = list(self._in_hand)  # in one step, as threads change it
+        running = sorted(
+            (each for each in in_hand if each.handler_runs),
+            key=lambda message: message.handler_began or now,
+        )
+        return LoopState(
+            queue=self._transport.url,
+            stopping=self._is_over() or self._closed,
+            turned=now - self._turned_at,
+            last_poll=_seconds_since(self._polled_at, now),
+            last_acknowledgement=_seconds_since(self._acknowledged_at, now),
+            in_hand=len(in_hand),
+            running=len(running),
+            longest=_running(running[0]) if running else None,
+            over_time=[_running(each) for each in running if each.is_over_time],
+        )
+
     def _tend(self) -> float:
         """Do what time alone brings about; seconds until that is due again."""
+        self._turned_at = time.monotonic()
         due_in = [WATCH_SECONDS]
         with self._changed:
             now = time.monotonic()
@@ -215,6 +251,8 @@ class WorkLoop:
                 ready.append(heappop(self._held)[2])
             if self._held:
                 due_in.append(self._held[0][0] - now)
+            ready = [*self._limits.enter(ready), *self._limits.tend()]
+            due_in.append(self._limits.seconds_left())
         self._begin(ready)
         if (seconds := self._threads.help()) is not None:
             due_in.append(seconds)
@@ -253,6 +291,7 @@ class WorkLoop:
             self._could_not_receive(error)
             return 0
         self._reached, self._failures = True, 0
+        self._polled_at = time.monotonic()
         self._take_in_hand(received)
         return len(received)
 
@@ -264,12 +303,14 @@ class WorkLoop:
 
     def _take_in_hand(self, received: Sequence[ReceivedMessage]) -> None:
         messages = [self._processor.accept(self._transport, each) for each in received]
+        for message in messages:
+            message.opened_bytes = self._processor.opened_bytes(message)
         with self._changed:
             if self._closed:  # too late
                 self._aside.append((time.monotonic(), messages))
                 return
             self._in_hand.update(messages)
-            ready = self._lanes.enter(messages)
+            ready = self._limits.enter(self._lanes.enter(messages))
         self._heartbeat.hold(messages)
         self._begin(ready)
 
@@ -311,7 +352,8 @@ class WorkLoop:
         """How many messages one more receiver may ask for."""
         soon = self._pace.begun_in(AHEAD_SECONDS, self._options.concurrency)
         ahead = min(soon, self._options.prefetch)
-        waiting = min(len(self._held) + self._lanes.waiting, MAX_HELD)
+        waiting = len(self._held) + self._lanes.waiting + self._limits.waiting
+        waiting = min(waiting, MAX_HELD)
         unacknowledged = max(self._unacknowledged - MAX_UNACKNOWLEDGED, 0)
         busy = len(self._in_hand) - waiting + unacknowledged + self._asked
         free = self._options.concurrency + ahead - busy
@@ -380,15 +422,16 @@ class WorkLoop:
         if isinstance(outcome, Hold):
             self._hold(message, outcome.seconds)
             return
-        ready: Sequence[IncomingMessage] = ()
         unrun: Sequence[IncomingMessage] = ()
         with self._changed:
             if message not in self._in_hand:
                 return  # it took too long, and was given back
             self._in_hand.remove(message)
+            message.forget()
+            ready = [*self._limits.leave(message)]
             if outcome:
                 self._unacknowledged += not message.is_gone
-                ready = self._lanes.leave(message)
+                ready += self._limits.enter(self._lanes.leave(message))
             else:
                 unrun = self._lanes.fail(message)
                 self._in_hand.difference_update(unrun)
@@ -405,6 +448,8 @@ class WorkLoop:
         self, messages: Sequence[IncomingMessage], errors: Sequence[LetsGoError | None]
     ) -> None:
         """Messages were acknowledged, or cannot be."""
+        if not all(errors):
+            self._acknowledged_at = time.monotonic()
         for message, error in zip(messages, errors, strict=True):
             self._heartbeat.release(message)
             try:
@@ -421,12 +466,14 @@ class WorkLoop:
         with self._changed:
             if message not in self._in_hand:
                 return  # it took too long, and was given back
+            ready = self._limits.leave(message)
             if self._is_over():
                 self._set_aside(message, seconds)
             else:
                 due = time.monotonic() + seconds
                 heappush(self._held, (due, next(self._numbers), message))
             self._changed.notify_all()
+        self._begin(ready)
 
     def _give_back(self, messages: Sequence[IncomingMessage], *, seconds: float = 0) -> None:
         """Have messages that were not handled delivered again, in order."""
@@ -470,7 +517,7 @@ class WorkLoop:
 
     def _tell(self) -> None:
         """Wake the loop if it has something to do: waking costs, and messages are many."""
-        if self._room() or self._is_over():
+        if self._room() or self._limits.waiting or self._is_over():
             self._changed.notify_all()
 
     def _wake(self) -> None:
@@ -488,16 +535,16 @@ class WorkLoop:
             for due, _, message in held:
                 self._set_aside(message, due - began)
         while True:
-            help_in = self._threads.help() or WATCH_SECONDS
+            due_in = self._tend()
             self._give_back_aside()
             with self._changed:
-                now = time.monotonic()
+                self._turned_at = now = time.monotonic()
                 end = deadline
                 if self._nothing_in_hand():
                     end = min(poll_deadline, deadline) if self._receivers else now
                 if now >= end:
                     return
-                self._changed.wait(min(end - now, help_in))
+                self._changed.wait(min(end - now, due_in))
                 in_hand = [each.message_id for each in self._in_hand]
             if in_hand and now - told >= TELL_SECONDS:
                 told = now
@@ -572,7 +619,7 @@ class WorkLoop:
         calls = Calls("release", RELEASE_THREADS, self._parts)
         for message in messages:
             logger.warning(
-                "message %s of type %r is given back: its handler still runs after %.0f s",
+                "message %s of type %s is given back: its handler still runs after %.0f s",
                 message.message_id,
                 message.type,
                 message.seconds_in_hand,
@@ -581,6 +628,20 @@ class WorkLoop:
             if message.handler_started and message.has_listeners:
                 message.emit(MessageGivenBack(**message.facts()))
             if message.leases:
-                calls.add(message.release_leases)
+                calls.add(partial(message.settle_leases, succeeded=False))
         calls.wait(time.monotonic() + RELEASE_SECONDS)
         calls.close()
+
+
+def _seconds_since(moment: float | None, now: float) -> float | None:
+    return None if moment is None else now - moment
+
+
+def _running(message: IncomingMessage) -> RunningHandler:
+    from letsgo_queue.worker.health import RunningHandler
+
+    return RunningHandler(
+        message_id=shown(message.message_id),
+        type=shown(message.type),
+        seconds=message.handler_duration or 0.0,
+    )

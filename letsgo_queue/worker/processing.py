@@ -135,14 +135,29 @@ class Processor:
 
     def passage(self, message: IncomingMessage) -> Passage:
         """The way of a message through the middleware around its handler."""
+        return Passage(self._surrounding(message), message)
+
+    def _surrounding(self, message: IncomingMessage) -> tuple[Middleware, ...]:
         handler = message.handler
         if handler is None or message.refusal is not None:
-            return Passage((), message)
+            return ()
         around = self._around.get(handler)
         if around is None:
             around = surrounding(merge(self._middleware, handler.middleware))
             self._around[handler] = around
-        return Passage(around, message)
+        return around
+
+    def opened_bytes(self, message: IncomingMessage) -> int:
+        """Bytes that its body will have once it is opened; 0 where nothing is to be opened."""
+        if not message.sealed:
+            return 0
+        try:
+            return sum(each.opened_bytes(message) for each in self._surrounding(message))
+        except Exception:  # a defect of a middleware
+            logger.exception(
+                "message %s: nobody knows its size", message.message_id, extra=message.log_fields
+            )
+            return 0
 
     def enter(self, message: IncomingMessage, passage: Passage) -> Callable[[], object] | None:
         """Go in to the handler.
@@ -266,6 +281,7 @@ class Processor:
         try:
             passage.leave(error)
         except BaseException as raised:  # noqa: BLE001  see `_run`
+            message.settle_leases(succeeded=False)
             if isinstance(raised, LetsGoError):
                 seconds = message.next_try(raised)
                 if seconds is not None:
@@ -280,6 +296,7 @@ class Processor:
                         message.emit(MessageHeld(**message.facts(), error=raised, seconds=seconds))
                     return Hold(seconds, raised)
             return self.fail(message, raised)
+        message.settle_leases(succeeded=True)
         if message.delay_left and self.listeners:
             message.emit(MessageDelayed(**message.facts(), seconds_left=message.delay_left))
         return True
@@ -330,7 +347,7 @@ class Processor:
         elif logger.isEnabledFor(self._handled_level):
             logger.log(
                 self._handled_level,
-                "message %s of type %r was %s in %.3f s",
+                "message %s of type %s was %s in %.3f s",
                 message.message_id,
                 message.type,
                 "handled" if message.handler_started else "skipped",
@@ -359,7 +376,7 @@ class Processor:
         level = logging.WARNING if getattr(error, "retryable", False) else logging.ERROR
         logger.log(
             level,
-            "message %s of type %r failed, received %d times: %s",
+            "message %s of type %s failed, received %d times: %s",
             message.message_id,
             message.type,
             message.received.receive_count,

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pydantic import BaseModel
 
 from letsgo_queue.errors import HandlerMissing, SettingsInvalid
 from letsgo_queue.message import fixed_type
 from letsgo_queue.middleware import Middleware
-from letsgo_queue.worker.handler import Handler, HandlerFunction, name_of
+from letsgo_queue.worker.handler import Handler, HandlerFunction
 from letsgo_queue.worker.retries import RetryPolicy
-
-ScheduledFunction: TypeAlias = Callable[[dict[str, Any]], object]
-"""Takes the event that EventBridge made, sync or async."""
+from letsgo_queue.worker.schedule import Scheduled, ScheduledHandler, schedule_in_environment
 
 
 class Registry:
@@ -24,7 +21,7 @@ class Registry:
     def __init__(self) -> None:
         self._handlers: dict[str, Handler] = {}
         self._default: Handler | None = None
-        self._scheduled: ScheduledFunction | None = None
+        self._scheduled: list[ScheduledHandler] = []
 
     def add(
         self,
@@ -64,38 +61,65 @@ class Registry:
             )
         self._default = Handler(function, retry_policy=retry_policy)
 
-    @property
-    def scheduled(self) -> ScheduledFunction:
-        """The handler of scheduled events.
+    def add_scheduled(self, handler: ScheduledHandler) -> None:
+        """Register a handler of scheduled events.
 
         Raises:
-            HandlerMissing: There is none.
+            SettingsInvalid: There is one of that name already.
         """
-        if self._scheduled is None:
-            raise HandlerMissing(
-                "a scheduled event came, for which this worker has no handler. Register one with "
-                "@worker.scheduled, or remove the schedule."
+        name = handler.schedule_name
+        if any(each.schedule_name == name for each in self._scheduled):
+            raise SettingsInvalid(
+                f"there is a schedule {name!r} already. Give one of the two a name: "
+                '@worker.scheduled(..., name="nightly").'
             )
-        return self._scheduled
+        self._scheduled.append(handler)
 
-    def set_scheduled(self, function: ScheduledFunction) -> None:
-        """Register `function` for scheduled events.
+    def find_scheduled(self, event: Mapping[str, Any]) -> ScheduledHandler | None:
+        """The handler for an event of EventBridge; None if there are no handlers at all.
+
+        A single one takes every event. Of several it is the one with the name of the event's rule.
 
         Raises:
-            SettingsInvalid: There is one already, or it takes not `(event)`.
+            HandlerMissing: None of several has that name.
         """
-        if self._scheduled is not None:
-            raise SettingsInvalid(
-                f"the handler of scheduled events is {name_of(self._scheduled)} already; there is "
-                "one."
-            )
-        try:
-            inspect.signature(function).bind({})
-        except TypeError:
-            raise SettingsInvalid(
-                f"handler {name_of(function)}: a handler of scheduled events takes (event)."
-            ) from None
-        self._scheduled = function
+        if len({each.function for each in self._scheduled}) == 1:
+            return self._scheduled[0]
+        resources = event.get("resources")
+        rules = [str(arn).rpartition("/")[2] for arn in resources or ()]
+        for each in self._scheduled:
+            if each.rule in rules:
+                return each
+        if not self._scheduled:
+            return None
+        names = ", ".join(repr(each.rule) for each in self._scheduled if each.rule) or "none"
+        raise HandlerMissing(
+            f"a scheduled event of the rule {', '.join(rules) or '(none)'} came, and this worker "
+            f"has {len(self._scheduled)} scheduled handlers (with the names: {names}). Give the "
+            'one that it is for the name of its rule: @worker.scheduled(name="...").'
+        )
+
+    def schedules(self) -> Sequence[Scheduled]:
+        """The handlers that run by a schedule of their own, or by that of LetsGo's settings.
+
+        Raises:
+            SettingsInvalid: Those settings cannot be used.
+        """
+        found = []
+        for each in self._scheduled:
+            if each.schedule is not None:
+                found.append(Scheduled(each.schedule_name, each.schedule, each))
+            elif letsgo := schedule_in_environment():
+                expression, schedule = letsgo
+                found.append(Scheduled(each.name_with(expression), schedule, each))
+        return found
+
+    @classmethod
+    def of(cls, schedules: Sequence[Scheduled]) -> Registry:
+        """The handlers of ticks, whose type is the name of their schedule."""
+        registry = cls()
+        registry._handlers.update({each.name: each.handler for each in schedules})
+        return registry
 
     def find(self, message_id: str, message_type: str) -> Handler:
         """The handler for a message.
@@ -115,7 +139,7 @@ class Registry:
 
     def middleware(self) -> list[Middleware]:
         """The middleware of all handlers."""
-        return [each for handler in self._all() for each in handler.middleware]
+        return [each for handler in (*self._all(), *self._scheduled) for each in handler.middleware]
 
     def prepare(self) -> None:
         """Resolve every annotation now, so that a mistake shows before the first message."""

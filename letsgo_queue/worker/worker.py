@@ -12,7 +12,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar, overload
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pydantic import BaseModel
 
@@ -27,11 +28,17 @@ from letsgo_queue.sending.default import default_client
 from letsgo_queue.transports.base import MAX_VISIBILITY_SECONDS, Transport
 from letsgo_queue.worker.event_loop import EventLoopThread
 from letsgo_queue.worker.handler import HandlerFunction
+from letsgo_queue.worker.limits import DEFAULT_MAX_OPENED_BYTES
 from letsgo_queue.worker.loop import LoopOptions, WorkLoop
 from letsgo_queue.worker.processing import Processor
-from letsgo_queue.worker.registry import Registry, ScheduledFunction
+from letsgo_queue.worker.registry import Registry
 from letsgo_queue.worker.retries import RetryPolicy
+from letsgo_queue.worker.schedule import ScheduledFunction, ScheduledHandler
 from letsgo_queue.worker.signals import stop_on_signals
+from letsgo_queue.worker.ticks import ticking
+
+if TYPE_CHECKING:
+    from letsgo_queue.worker.health import Health
 
 HandlerT = TypeVar("HandlerT", bound=HandlerFunction)
 ScheduledT = TypeVar("ScheduledT", bound=ScheduledFunction)
@@ -74,6 +81,7 @@ class Worker:
         visibility_timeout: int | None = None,
         wait_seconds: int = MAX_WAIT_SECONDS,
         drain_timeout: float = DEFAULT_DRAIN_SECONDS,
+        max_opened_bytes: int = DEFAULT_MAX_OPENED_BYTES,
         retry_policy: RetryPolicy | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -95,6 +103,9 @@ class Worker:
             wait_seconds: Seconds that one long poll waits, 0 to 20.
             drain_timeout: Seconds that messages in hand get when the worker stops. Those that are
                 not handled by then are given back.
+            max_opened_bytes: Bytes of opened bodies in memory at once. A sealed message says how
+                large it is: it waits in the worker, invisible, until the others leave it room. One
+                is always let through.
             retry_policy: When a message that failed is delivered again, and how often; by default
                 as the queue has it.
             clock: Seconds since 1970.
@@ -106,6 +117,7 @@ class Worker:
         _check_range("prefetch", prefetch, 0, None)
         _check_range("wait_seconds", wait_seconds, 0, MAX_WAIT_SECONDS)
         _check_range("drain_timeout", drain_timeout, 0, None)
+        _check_range("max_opened_bytes", max_opened_bytes, 1, None)
         if visibility_timeout is not None:
             _check_range("visibility_timeout", visibility_timeout, 1, MAX_VISIBILITY_SECONDS)
         if retry_policy is not None and not isinstance(retry_policy, RetryPolicy):
@@ -120,6 +132,7 @@ class Worker:
         self._visibility_timeout = visibility_timeout
         self._wait_seconds = wait_seconds
         self._drain_timeout = drain_timeout
+        self._max_opened_bytes = max_opened_bytes
         self._retry_policy = retry_policy
         self._clock = clock
         self._event_loop = EventLoopThread()
@@ -189,22 +202,71 @@ class Worker:
 
         return register if function is None else register(function)
 
-    def scheduled(self, function: ScheduledT) -> ScheduledT:
-        """Decorate the handler of the events that an EventBridge schedule sends to Lambda.
+    @overload
+    def scheduled(self, function: ScheduledT, /) -> ScheduledT: ...
 
-        It takes `(event)`, the event as EventBridge has it, sync or async.
+    @overload
+    def scheduled(
+        self,
+        expression: str | None = None,
+        /,
+        *,
+        timezone: str | None = None,
+        name: str | None = None,
+    ) -> Callable[[ScheduledT], ScheduledT]: ...
+
+    def scheduled(
+        self,
+        what: ScheduledT | str | None = None,
+        /,
+        *,
+        timezone: str | None = None,
+        name: str | None = None,
+    ) -> ScheduledT | Callable[[ScheduledT], ScheduledT]:
+        """Decorate a handler that runs by a schedule.
+
+            @worker.scheduled("cron(0 3 * * ? *)", timezone="Europe/Berlin")
+            def nightly(event: dict[str, Any]) -> None: ...
+
+        It takes `(event)`, the event as EventBridge has it, sync or async. `run` and `serve` run it
+        by the expression; bare, as `@worker.scheduled`, by LetsGo's setting
+        `LETSGO_WORKER_SCHEDULE`, if there is one. In a fleet with a claim check each tick runs
+        once. What fails is logged, and not tried again.
+
+        In Lambda the expression has no meaning: EventBridge has the schedule there. A single
+        handler takes all its events; of several each takes those of the rule that it is named for.
+
+        Args:
+            what: `rate(5 minutes)`, or `cron(...)` with the six fields of EventBridge.
+            timezone: The IANA name of the time zone of a cron expression; by default UTC.
+            name: Names the schedule, in place of the function's name and the expression: the name
+                of the rule in EventBridge.
 
         Raises:
-            SettingsInvalid: There is one already, or the signature does not fit.
+            SettingsInvalid: The expression, the time zone or the signature cannot be used, or there
+                is a schedule of that name already.
         """
-        self._registry.set_scheduled(function)
-        return function
+        expression = what if isinstance(what, str) else None
+
+        def register(function: ScheduledT) -> ScheduledT:
+            self._registry.add_scheduled(
+                ScheduledHandler(function, expression=expression, time_zone=timezone, name=name)
+            )
+            return function
+
+        return register if what is None or isinstance(what, str) else register(what)
 
     def add_listener(self, listener: Listener) -> None:
         """Call `listener` with an event for every message handled, skipped or failed."""
         self._listeners.add(listener)
 
-    def run(self, *, burst: bool = False, concurrency: int | None = None) -> None:
+    def run(
+        self,
+        *,
+        burst: bool = False,
+        concurrency: int | None = None,
+        health: Health | None = None,
+    ) -> None:
         """Take and handle messages until stopped.
 
         On the main thread SIGTERM and SIGINT stop it: no more messages are taken, and those in hand
@@ -214,12 +276,14 @@ class Worker:
 
         Args:
             burst: Stop by itself once the queue has nothing more to receive and the handlers are
-                done; for tests and scheduled jobs. A message that is held for over 30 s, for
-                another delivery's claim, is given back.
+                done; for tests and scheduled jobs. Schedules are left alone, and a message that is
+                held for over 30 s, for another delivery's claim, is given back.
             concurrency: In place of the worker's own.
+            health: Where it tells whether it is well: a port, a file, or both.
 
         Raises:
-            SettingsInvalid: `concurrency` is below 1.
+            SettingsInvalid: `concurrency` is below 1, or the port or the file of `health` cannot be
+                used.
             LetsGoQueueError: The queue cannot be used at all (it is missing, or access is denied);
                 with `burst`, it cannot be reached.
             WorkerBroken: A part of the worker cannot go on: a thread cannot be started, say.
@@ -237,6 +301,7 @@ class Worker:
                 wait_seconds=self._wait_seconds,
                 visibility_timeout=self._visibility_timeout,
                 drain_timeout=self._drain_timeout,
+                max_opened_bytes=self._max_opened_bytes,
                 until_empty=burst,
             ),
             event_loop=self._event_loop,
@@ -245,7 +310,12 @@ class Worker:
         logger.info("worker started on %s, %d at once", transport.url, concurrency)
         with stop_on_signals(self.stop):
             try:
-                loop.run()
+                with _watched(health, loop):
+                    if burst:
+                        loop.run()
+                    else:
+                        with self._ticking(transport.url, concurrency):
+                            loop.run()
             finally:
                 self._event_loop.stop()
                 self._stopping.clear()
@@ -255,7 +325,8 @@ class Worker:
         """The function for AWS Lambda: `handler = worker.lambda_handler`.
 
         The messages of an SQS event run at once, up to `concurrency`; on a FIFO queue those of a
-        group in order. A scheduled event of EventBridge goes to `@worker.scheduled`.
+        group in order. A scheduled event of EventBridge goes to `@worker.scheduled`, and is ignored
+        where there is no handler for it.
 
         The event source mapping must report batch item failures: else Lambda ignores the answer,
         and deletes what failed.
@@ -270,7 +341,7 @@ class Worker:
 
         Raises:
             MessageInvalid: The event is of another kind.
-            HandlerMissing: A scheduled event came, for which there is no handler.
+            HandlerMissing: A scheduled event came, which is for none of several handlers.
             SettingsInvalid: A handler or a setting is wrong; every message is delivered again.
         """
         return self._lambda_events.get().handle(event, context)
@@ -313,7 +384,10 @@ class Worker:
         )
         try:
             self._prepare(server.url)
-            with stop_on_signals(self.stop):
+            with (
+                stop_on_signals(self.stop),
+                self._ticking(server.url, concurrency, handled_level=logging.INFO),
+            ):
                 if on_ready is not None:
                     on_ready(server.url)
                 server.run()
@@ -351,13 +425,41 @@ class Worker:
             check_handle(middleware)
             middleware.prepare(queue)
 
-    def _processor(self, *, handled_level: int = logging.DEBUG) -> Processor:
+    def _ticking(
+        self, queue: str, concurrency: int, *, handled_level: int = logging.DEBUG
+    ) -> AbstractContextManager[None]:
+        """Runs the scheduled handlers, while the worker does its other work."""
+        schedules = self._registry.schedules()
+        around = self._middleware_around_all()
+        if not all(
+            any(each.runs_ticks_once for each in merge(around, scheduled.handler.middleware))
+            for scheduled in schedules
+        ):
+            logger.warning(
+                "scheduled handlers run in every process that has this worker: no middleware says "
+                "which one runs them. With a claim check, claimcheck.install(), one does."
+            )
+        return ticking(
+            schedules,
+            queue,
+            self._processor(Registry.of(schedules), handled_level=handled_level),
+            concurrency=concurrency,
+            drain_timeout=self._drain_timeout,
+            event_loop=self._event_loop,
+            stopping=self._stopping,
+            clock=self._clock,
+        )
+
+    def _processor(
+        self, ticks: Registry | None = None, *, handled_level: int = logging.DEBUG
+    ) -> Processor:
+        """Handles messages, or ticks, which are not tried again."""
         return Processor(
-            self._registry,
+            ticks or self._registry,
             middleware=self._middleware_around_all(),
             listeners=self._listeners,
             event_loop=self._event_loop,
-            retry_policy=self._retry_policy,
+            retry_policy=None if ticks else self._retry_policy,
             handled_level=handled_level,
             clock=self._clock,
         )
@@ -370,6 +472,14 @@ class Worker:
         if self._queue is not None and not isinstance(self._queue, str):
             return self._queue
         return (self._client or default_client()).transport(self._queue)
+
+
+def _watched(health: Health | None, loop: WorkLoop) -> AbstractContextManager[None]:
+    if health is None:
+        return nullcontext()
+    from letsgo_queue.worker.health import watched
+
+    return watched(health, lambda: [loop.state()])
 
 
 def _check_range(name: str, value: float, lowest: int, highest: int | None) -> None:

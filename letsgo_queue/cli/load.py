@@ -1,0 +1,65 @@
+"""Finds the worker that a command names, in the modules of its user."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from pathlib import Path
+from types import TracebackType
+
+from letsgo_queue.errors import SettingsInvalid
+from letsgo_queue.worker.worker import Worker
+
+DEFAULT_NAME = "worker"
+
+
+def load_worker(target: str) -> Worker:
+    """Import the module of a worker, and take the worker out of it.
+
+    A module that fails prints its traceback, from its own first line on.
+
+    Args:
+        target: `module:name`, or the module alone where the name is `worker`.
+
+    Raises:
+        SettingsInvalid: There is no such module, it cannot be imported, or it has no such worker.
+    """
+    module_name, _, name = target.partition(":")
+    name = name or DEFAULT_NAME
+    if not all(part.isidentifier() for part in module_name.split(".")):
+        raise SettingsInvalid(
+            f"{target!r}: give a module and a name in it, as in shop.jobs:worker."
+        )
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)  # as python -m does
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # noqa: BLE001  whatever the module raises
+        own = _without_importing(error.__traceback__)
+        if own is None and isinstance(error, ModuleNotFoundError):
+            raise SettingsInvalid(
+                f"{target!r}: there is no module {error.name!r}. Run this where Python finds it."
+            ) from None
+        traceback.print_exception(error.with_traceback(own))
+        raise SettingsInvalid(
+            f"{target!r}: its module cannot be imported, see above: {type(error).__name__}."
+        ) from None
+    found = getattr(module, name, None)
+    if found is None:
+        raise SettingsInvalid(f"{target!r}: that module has no {name!r}.")
+    if not isinstance(found, Worker):
+        raise SettingsInvalid(
+            f"{target!r} is of type {type(found).__name__}, not letsgo_queue.Worker."
+        )
+    return found
+
+
+def _without_importing(frames: TracebackType | None) -> TracebackType | None:
+    """The frames of a traceback from the first of the module on; None if it has none."""
+    while frames is not None:
+        file = frames.tb_frame.f_code.co_filename
+        if file not in {__file__, importlib.__file__} and not file.startswith("<frozen importlib"):
+            break
+        frames = frames.tb_next
+    return frames

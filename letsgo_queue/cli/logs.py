@@ -1,0 +1,70 @@
+"""How the command logs, where the application does not say: to stderr, as text or JSON."""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import UTC, datetime
+from enum import StrEnum
+
+TEXT_FORMAT = "%(asctime)s %(levelname)s %(message)s"
+
+TALKATIVE = ("botocore", "pynamodb")
+"""Libraries that log every setting that they find."""
+
+_USUAL = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
+"""What every record has; the rest was given in `extra`."""
+
+
+class LogFormat(StrEnum):
+    """How the lines of the log look."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def configure_logging(given: LogFormat | None) -> None:
+    """Log to stderr, from INFO on. Where the root logger has handlers, they stay alone.
+
+    Call it once the application is imported.
+
+    Args:
+        given: What the user asks for; None for text.
+    """
+    root = logging.getLogger()
+    if root.handlers:
+        if given is not None:
+            logging.getLogger(__name__).warning(
+                "the application configures logging, so --log-format %s changes nothing", given
+            )
+        return
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        JsonFormatter() if given is LogFormat.JSON else logging.Formatter(TEXT_FORMAT)
+    )
+    root.addHandler(handler)
+    if root.level == logging.WARNING:  # Python's default
+        root.setLevel(logging.INFO)
+    for name in TALKATIVE:
+        library = logging.getLogger(name)
+        if library.level == logging.NOTSET:
+            library.setLevel(logging.WARNING)
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line, in ASCII: time, level, logger, message, and the fields of `extra`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write a record."""
+        line: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line |= {name: value for name, value in vars(record).items() if name not in _USUAL}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            line["stack"] = self.formatStack(record.stack_info)
+        return json.dumps(line, default=str)

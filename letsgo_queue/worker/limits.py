@@ -1,0 +1,256 @@
+"""Limits: what a message waits for before it begins.
+
+    lanes ──> of its handler: how many at once, how often ──> bytes of opened bodies ──> executors
+
+A message over a limit waits in the worker, and those behind it at that limit wait in order. It is
+in hand: the heartbeat keeps it invisible, and it uses up no receive. All others pass.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, Self
+
+from letsgo_queue.errors import SettingsInvalid
+from letsgo_queue.worker.delivery import IncomingMessage
+
+if TYPE_CHECKING:
+    from letsgo_queue.worker.handler import Handler
+
+DEFAULT_MAX_OPENED_BYTES = 256 * 1024 * 1024
+
+MOST_PER_PERIOD = 100_000
+
+_RATE = re.compile(r"([1-9][0-9]*)/(s|min|h)")
+_PERIODS = {"s": 1.0, "min": 60.0, "h": 3600.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """So many messages begin in any period of so many seconds."""
+
+    count: int
+    seconds: float
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `"10/s"`, `"100/min"` or `"1000/h"`.
+
+        Raises:
+            SettingsInvalid: It is something else.
+        """
+        match = _RATE.fullmatch(str(text))
+        if match is None or int(match[1]) > MOST_PER_PERIOD:
+            raise SettingsInvalid(
+                f'rate={text!r}: give "10/s", "100/min" or "1000/h", up to {MOST_PER_PERIOD:,}.'
+            )
+        return cls(int(match[1]), _PERIODS[match[2]])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandlerLimits:
+    """The limits of one handler, in each worker process.
+
+    Attributes:
+        concurrency: How many of its messages are in process at once; None for as many as the
+            worker allows.
+        rate: How many begin in a period; None for any number.
+        timeout: Seconds that it may run; None for as long as it takes.
+
+    Raises:
+        SettingsInvalid: A number is out of range.
+    """
+
+    concurrency: int | None = None
+    rate: Rate | None = None
+    timeout: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        if self.concurrency is not None and self.concurrency < 1:
+            raise SettingsInvalid(f"concurrency={self.concurrency}: a handler takes at least 1.")
+        if self.timeout is not None and not 0 < self.timeout < math.inf:
+            raise SettingsInvalid(f"timeout={self.timeout}: give seconds, more than 0.")
+
+
+UNLIMITED = HandlerLimits()
+
+
+class _Room(Protocol):
+    """How much room a limit leaves."""
+
+    def take(self, message: IncomingMessage) -> bool:
+        """Take the room that a message needs, if it is there."""
+        ...
+
+    def give(self, message: IncomingMessage) -> None:
+        """The message is done with: there is room again."""
+        ...
+
+    def seconds_left(self) -> float:
+        """When time alone makes room; infinite where it does not."""
+        ...
+
+
+class _AtOnce:
+    """Room for so many at once."""
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+
+    def take(self, _message: IncomingMessage) -> bool:
+        if not self._left:
+            return False
+        self._left -= 1
+        return True
+
+    def give(self, _message: IncomingMessage) -> None:
+        self._left += 1
+
+    def seconds_left(self) -> float:
+        return math.inf
+
+
+class _PerPeriod:
+    """Room for so many that begin in any period."""
+
+    def __init__(self, rate: Rate) -> None:
+        self._period = rate.seconds
+        self._begun: deque[float] = deque([-math.inf] * rate.count, maxlen=rate.count)
+        """When the latest ones began, the first of them first."""
+
+    def take(self, _message: IncomingMessage) -> bool:
+        if self.seconds_left() > 0:
+            return False
+        self._begun.append(time.monotonic())
+        return True
+
+    def give(self, _message: IncomingMessage) -> None: ...
+
+    def seconds_left(self) -> float:
+        return self._begun[0] + self._period - time.monotonic()
+
+
+class _Bytes:
+    """Room for so many bytes of opened bodies; a body over that has all of it for itself."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._opened = 0
+
+    def take(self, message: IncomingMessage) -> bool:
+        if self._opened and self._opened + message.opened_bytes > self._most:
+            return False
+        self._opened += message.opened_bytes
+        return True
+
+    def give(self, message: IncomingMessage) -> None:
+        self._opened -= message.opened_bytes
+
+    def seconds_left(self) -> float:
+        return math.inf
+
+
+class _Gate:
+    """Lets messages through in order, as soon as there is room."""
+
+    def __init__(self, room: _Room) -> None:
+        self.room = room
+        self._waiting: deque[IncomingMessage] = deque()
+
+    def enter(self, message: IncomingMessage) -> bool:
+        """Let a message through, or have it wait behind those that wait."""
+        if not self._waiting and self.room.take(message):
+            return True
+        self._waiting.append(message)
+        return False
+
+    def next(self) -> IncomingMessage | None:
+        """Let the first through that waits, if there is room."""
+        if self._waiting and self.room.take(self._waiting[0]):
+            return self._waiting.popleft()
+        return None
+
+    def seconds_left(self) -> float:
+        """When time alone lets one through."""
+        return self.room.seconds_left() if self._waiting else math.inf
+
+
+class Limits:
+    """Says which messages may begin. Not safe to share between threads: its user has a lock.
+
+    Attributes:
+        waiting: How many messages may not begin yet.
+    """
+
+    def __init__(self, *, max_opened_bytes: int) -> None:
+        """Begin with nothing in hand.
+
+        Args:
+            max_opened_bytes: Bytes of opened bodies at once. One is always let through.
+        """
+        self.waiting = 0
+        self._bytes = _Gate(_Bytes(max_opened_bytes))
+        self._of_handlers: dict[Handler, tuple[_Gate, ...]] = {}
+
+    def enter(self, messages: Sequence[IncomingMessage]) -> Sequence[IncomingMessage]:
+        """Take messages in; those that may begin now."""
+        return [each for each in messages if self._pass(each, self._gates(each))]
+
+    def leave(self, message: IncomingMessage) -> Sequence[IncomingMessage]:
+        """A message that had begun is done with, or is held; those that may begin now."""
+        gates = self._gates(message)
+        for gate in gates:
+            gate.room.give(message)
+        return self._admit(gates) if self.waiting else ()
+
+    def tend(self) -> Sequence[IncomingMessage]:
+        """Those that may begin by now."""
+        return self._admit(self._all_of_handlers()) if self.waiting else ()
+
+    def seconds_left(self) -> float:
+        """When time alone lets one begin."""
+        if not self.waiting:
+            return math.inf
+        return min((gate.seconds_left() for gate in self._all_of_handlers()), default=math.inf)
+
+    def _all_of_handlers(self) -> Sequence[_Gate]:
+        return [gate for gates in self._of_handlers.values() for gate in gates]
+
+    def _gates(self, message: IncomingMessage) -> tuple[_Gate, ...]:
+        """All that a message has to pass, in order."""
+        handler = message.handler
+        gates: tuple[_Gate, ...] = ()
+        if handler is not None and handler.limits is not UNLIMITED:
+            gates = self._of_handlers.get(handler) or self._make_gates(handler)
+        return (*gates, self._bytes) if message.opened_bytes else gates
+
+    def _make_gates(self, handler: Handler) -> tuple[_Gate, ...]:
+        gates = []
+        if handler.limits.concurrency is not None:
+            gates.append(_Gate(_AtOnce(handler.limits.concurrency)))
+        if handler.limits.rate is not None:
+            gates.append(_Gate(_PerPeriod(handler.limits.rate)))
+        self._of_handlers[handler] = tuple(gates)
+        return tuple(gates)
+
+    def _pass(self, message: IncomingMessage, gates: Sequence[_Gate]) -> bool:
+        passes = all(gate.enter(message) for gate in gates)
+        self.waiting += not passes
+        return passes
+
+    def _admit(self, gates: Sequence[_Gate]) -> Sequence[IncomingMessage]:
+        """Let through those that wait at these gates."""
+        ready = []
+        for gate in gates:
+            while message := gate.next():
+                self.waiting -= 1
+                ahead = self._gates(message)
+                if self._pass(message, ahead[ahead.index(gate) + 1 :]):
+                    ready.append(message)
+        return ready

@@ -1,0 +1,287 @@
+"""Schedules outside of Lambda: a schedule is a queue whose messages are its ticks.
+
+    due ──> a tick, as a message ──> middleware ──> the scheduled handler
+
+So a tick goes the way of a message, in a loop of its own: on threads or the event loop, with the
+events of a message, and stopping waits for it. Every worker of a fleet makes the same tick with the
+same message id; a claim check among the middleware lets it through in one of them only. A tick is
+not tried again, and ticks that were due while no worker ran are not made up.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+
+from letsgo_queue.errors import LetsGoQueueError, QueueUnavailable
+from letsgo_queue.transports.base import OutgoingMessage, ReceivedMessage, Sent
+from letsgo_queue.worker.event_loop import EventLoopThread
+from letsgo_queue.worker.log import get_logger
+from letsgo_queue.worker.loop import LoopOptions, WorkLoop
+from letsgo_queue.worker.parts import Parts
+from letsgo_queue.worker.processing import Processor
+from letsgo_queue.worker.schedule import Scheduled
+
+logger = get_logger(__name__)
+
+LEASE_SECONDS = 120
+"""How long a tick stays with a worker that dies while it handles it; the heartbeat extends that."""
+
+LONGEST_LOOK_SECONDS = 1.0
+SHORTEST_LOOK_SECONDS = 0.01
+"""How often the clock is looked at, also long before a tick: it may be set, or the machine sleep."""
+
+POLL_SECONDS = 20.0
+
+SET_BACK_SECONDS = 3_600
+"""A clock that is set back by more was wrong before; by less, no tick comes a second time."""
+
+ENDING_SECONDS = 10.0
+"""How long the loop may take to end, beyond its drain time."""
+
+
+class TickQueue:
+    """The ticks of a worker's schedules, as a queue: they are received when they are due."""
+
+    fifo = False
+    seconds_to_prove_empty = 0
+
+    def __init__(
+        self,
+        schedules: Sequence[Scheduled],
+        url: str,
+        *,
+        stopping: threading.Event,
+        clock: Callable[[], float],
+    ) -> None:
+        """Begin now: what was due before is not made up.
+
+        Args:
+            schedules: The schedules.
+            url: The worker's queue, whose claim check decides.
+            stopping: Ends a poll.
+            clock: Seconds since 1970.
+        """
+        self.url = url
+        self._schedules = schedules
+        self._stopping = stopping
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._looked_at = clock()
+        self._due = [each.schedule.after(self._looked_at) for each in schedules]
+
+    def receive(
+        self, *, max_messages: int, wait_seconds: float, visibility_timeout: int | None
+    ) -> Sequence[ReceivedMessage]:
+        """Wait for the next ticks; see `Transport`."""
+        del visibility_timeout
+        deadline = time.monotonic() + wait_seconds
+        while True:
+            ticks = self._ticks(max_messages)
+            left = deadline - time.monotonic()
+            if ticks or left <= 0 or self._stopping.wait(min(left, self._look_in())):
+                return ticks
+
+    def _ticks(self, most: int) -> Sequence[ReceivedMessage]:
+        """The ticks that are due, at most one of each schedule."""
+        ticks: list[ReceivedMessage] = []
+        with self._lock:
+            now = self._clock()
+            if now < self._looked_at - SET_BACK_SECONDS:
+                self._due = [each.schedule.after(now) for each in self._schedules]
+            self._looked_at = now
+            for number, each in enumerate(self._schedules):
+                due = self._due[number]
+                if due is not None and due <= now and len(ticks) < most:
+                    ticks.append(tick(each.name, due))
+                    self._due[number] = each.schedule.after(now)
+        return ticks
+
+    def _look_in(self) -> float:
+        """Seconds until the clock should be looked at."""
+        with self._lock:
+            left = min((due for due in self._due if due is not None), default=math.inf)
+        return min(max(left - self._clock(), SHORTEST_LOOK_SECONDS), LONGEST_LOOK_SECONDS)
+
+    def delete(self, message: ReceivedMessage) -> None:
+        """Nothing to do: a tick does not come again."""
+
+    def delete_batch(
+        self, messages: Sequence[ReceivedMessage]
+    ) -> Sequence[LetsGoQueueError | None]:
+        """Nothing to do: ticks do not come again."""
+        return [None] * len(messages)
+
+    def change_visibility(self, message: ReceivedMessage, seconds: int) -> None:
+        """Not possible.
+
+        Raises:
+            QueueUnavailable: Always.
+        """
+        _never_again(message)
+
+    def change_visibility_batch(
+        self, changes: Sequence[tuple[ReceivedMessage, int]]
+    ) -> Sequence[LetsGoQueueError | None]:
+        """Nothing to do: only the leases of ticks are extended."""
+        return [None] * len(changes)
+
+    def move_to_dead_letters(self, message: ReceivedMessage, reason: str) -> bool:
+        """Not possible.
+
+        Raises:
+            QueueUnavailable: Always.
+        """
+        _never_again(message)
+
+    def max_receives(self) -> int | None:
+        """See `Transport`."""
+        return None
+
+    def content_based_deduplication(self) -> bool:
+        """See `Transport`."""
+        return False
+
+    def max_message_bytes(self) -> int | None:
+        """See `Transport`."""
+        return None
+
+    def send(self, message: OutgoingMessage) -> str:
+        """Not possible."""
+        raise NotImplementedError
+
+    def send_batch(self, messages: Sequence[OutgoingMessage]) -> Sequence[Sent]:
+        """Not possible."""
+        raise NotImplementedError
+
+    def send_on(self, delivery: ReceivedMessage, message: OutgoingMessage) -> None:
+        """Not possible."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+def tick(name: str, due: int) -> ReceivedMessage:
+    """The message of a tick, the same in every process but for the time of its arrival.
+
+    Args:
+        name: The schedule.
+        due: When it was due (seconds since 1970).
+    """
+    at = datetime.fromtimestamp(due, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    message_id = f"{name} {at}"
+    now = time.monotonic()
+    return ReceivedMessage(
+        message_id=message_id,
+        receipt_handle="",
+        body=json.dumps({"type": name, "payload": _event(message_id, name, at)}),
+        attributes={},
+        receive_count=1,
+        sent_at=due,
+        invisible_until=now + LEASE_SECONDS,
+        received_at=now,
+        is_tick=True,
+    )
+
+
+def _event(message_id: str, name: str, at: str) -> Mapping[str, Any]:
+    """The event of a tick, as EventBridge Scheduler sends it to Lambda.
+
+    https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-run-lambda-schedule.html
+    """
+    return {
+        "version": "0",
+        "id": str(uuid.uuid5(uuid.NAMESPACE_URL, message_id)),
+        "detail-type": "Scheduled Event",
+        "source": "aws.scheduler",
+        "account": "000000000000",
+        "time": at,
+        "region": "local",
+        "resources": [name],
+        "detail": {},
+    }
+
+
+def _never_again(message: ReceivedMessage) -> NoReturn:
+    raise QueueUnavailable(
+        f"tick {message.message_id} does not come again. For work that has to be tried again, have "
+        "the scheduled handler enqueue a message.",
+        retryable=False,
+    )
+
+
+@contextmanager
+def ticking(
+    schedules: Sequence[Scheduled],
+    url: str,
+    processor: Processor,
+    *,
+    concurrency: int,
+    drain_timeout: float,
+    event_loop: EventLoopThread,
+    stopping: threading.Event,
+    clock: Callable[[], float],
+) -> Iterator[None]:
+    """Handle ticks beside what else a worker does, on a thread, until that ends.
+
+    Args:
+        schedules: The schedules; without any nothing is started.
+        url: The worker's queue.
+        processor: Handles the ticks.
+        concurrency: Ticks handled at once.
+        drain_timeout: Seconds that running handlers get at the end.
+        event_loop: Runs async handlers.
+        stopping: Set when the worker should stop; set here at the end, and where ticks end early.
+        clock: Seconds since 1970.
+
+    Raises:
+        WorkerBroken: Ticks cannot be handled any more.
+    """
+    if not schedules:
+        yield
+        return
+    loop = WorkLoop(
+        TickQueue(schedules, url, stopping=stopping, clock=clock),
+        processor,
+        LoopOptions(
+            concurrency=concurrency,
+            prefetch=0,
+            wait_seconds=POLL_SECONDS,
+            visibility_timeout=None,
+            drain_timeout=drain_timeout,
+        ),
+        event_loop=event_loop,
+        stopping=stopping,
+    )
+    for each in schedules:
+        _tell(each, clock())
+    parts = Parts(stopping.set)
+    parts.start("schedules", loop.run, again=False)
+    patience = drain_timeout + ENDING_SECONDS
+    try:
+        yield
+    except KeyboardInterrupt:  # a second signal
+        patience = 0
+        raise
+    finally:
+        stopping.set()
+        parts.join(patience)
+    if parts.broken is not None:
+        raise parts.broken
+
+
+def _tell(scheduled: Scheduled, now: float) -> None:
+    due = scheduled.schedule.after(now)
+    if due is None:
+        logger.warning("schedule %s is over: it has no time left", scheduled.name)
+    else:
+        at = datetime.fromtimestamp(due, UTC).isoformat()
+        logger.info("schedule %s: next at %s", scheduled.name, at)

@@ -1,0 +1,246 @@
+"""What must wait for a limit waits in the worker: invisible, and without using up receives."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+
+from letsgo_queue import Delivery, IncomingMessage, Middleware, SettingsInvalid, Steps, Worker
+from letsgo_queue.errors import LetsGoError
+from letsgo_queue.transports.base import ReceivedMessage
+from letsgo_queue.transports.memory import MemoryTransport
+from letsgo_queue.worker import heartbeat
+from tests.letsgo_queue.support import (
+    DEADLINE_SECONDS,
+    PassingTime,
+    events_of,
+    outgoing,
+    receive,
+    running,
+    wait_for,
+)
+
+LIMIT = 100
+
+PLAIN = {"type": "plain", "payload": None}
+
+
+def sealed(size: int) -> dict[str, Any]:
+    """A message that is so large once it is opened."""
+    return {"type": "sealed", "claimCheck": size}
+
+
+def send(queue: MemoryTransport, *messages: dict[str, Any]) -> None:
+    for message in messages:
+        queue.send(outgoing(json.dumps(message)))
+
+
+class Unavailable(LetsGoError):
+    """The store is down."""
+
+    patience = 40_000.0
+    retry_after = 600.0
+
+
+class Opener(Middleware):
+    """Opens messages that say how large they will be."""
+
+    def __init__(self) -> None:
+        self.missing: set[int] = set()
+
+    def opened_bytes(self, message: IncomingMessage, /) -> int:
+        return int(json.loads(message.body)["claimCheck"])
+
+    def handle(self, message: IncomingMessage, /) -> Steps:
+        if message.sealed:
+            size = self.opened_bytes(message)
+            if size in self.missing:
+                raise Unavailable("the store does not answer.")
+            message.open(json.dumps({"type": message.type, "payload": size}))
+        yield
+
+
+class Busy:
+    """A handler that is at work until it is told to end."""
+
+    def __init__(self) -> None:
+        self.at_work: list[int] = []
+        self.begun: list[int] = []
+        self.counts: set[int] = set()
+        self.most_at_once = 0
+        self.go_on = threading.Semaphore(0)
+        self._lock = threading.Lock()
+
+    def __call__(self, message: dict[str, Any], delivery: Delivery) -> None:
+        size = message["payload"]
+        with self._lock:
+            self.begun.append(size)
+            self.at_work.append(size)
+            self.counts.add(delivery.receive_count)
+            self.most_at_once = max(self.most_at_once, len(self.at_work))
+        assert self.go_on.acquire(timeout=DEADLINE_SECONDS)
+        with self._lock:
+            self.at_work.remove(size)
+
+    def have_begun(self, count: int) -> None:
+        wait_for(lambda: len(self.begun) == count, f"{count} to have begun")
+
+    def end(self, count: int) -> None:
+        """Have so many end, whichever they are."""
+        self.go_on.release(count)
+
+
+@pytest.fixture
+def busy() -> Iterator[Busy]:
+    busy = Busy()
+    yield busy
+    busy.end(1000)
+
+
+class TestOpenedBytes:
+    @pytest.fixture
+    def opener(self) -> Opener:
+        return Opener()
+
+    @pytest.fixture
+    def worker(self, queue: MemoryTransport, opener: Opener, busy: Busy) -> Worker:
+        worker = Worker(
+            queue,
+            middleware=[opener],
+            max_opened_bytes=LIMIT,
+            wait_seconds=0,
+            visibility_timeout=600,
+        )
+        worker.handler("sealed")(busy)
+
+        @worker.handler("plain")
+        def plain(message: dict[str, Any]) -> None: ...
+
+        return worker
+
+    def test_what_has_no_room_waits_and_the_rest_passes(
+        self, queue: MemoryTransport, worker: Worker, busy: Busy
+    ) -> None:
+        events = events_of(worker)
+        send(queue, *[sealed(40)] * 12)
+        with running(worker):
+            busy.have_begun(2)
+            send(queue, *[PLAIN] * 100)
+            wait_for(lambda: len(events) == 100, "those that need no room")
+            busy.end(12)
+            wait_for(lambda: len(events) == 112, "all of them")
+
+        assert busy.most_at_once == 2
+
+    def test_what_waits_stays_invisible_and_uses_up_no_receive(
+        self,
+        queue: MemoryTransport,
+        worker: Worker,
+        busy: Busy,
+        time_passes: PassingTime,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(heartbeat, "LOOK_SECONDS", 0.01)
+        events = events_of(worker)
+        send(queue, *[sealed(90)] * 3)
+        with running(worker):
+            busy.have_begun(1)
+            wait_for(lambda: receive_now(queue) == [], "all to be in hand")
+            for _ in range(5):
+                time_passes(400)
+                wait_for(partial(all_are_extended, queue), "all to be extended")
+                assert receive_now(queue) == []
+            busy.end(3)
+            wait_for(lambda: len(events) == 3, "all of them")
+
+        assert busy.counts == {1}
+        assert busy.most_at_once == 1
+
+    def test_one_over_the_limit_is_let_through_alone(
+        self, queue: MemoryTransport, worker: Worker, busy: Busy
+    ) -> None:
+        events = events_of(worker)
+        send(queue, *[sealed(LIMIT * 5)] * 3)
+        busy.end(3)
+        with running(worker):
+            wait_for(lambda: len(events) == 3, "all of them")
+
+        assert busy.most_at_once == 1
+
+    def test_a_large_one_is_not_overtaken(
+        self, queue: MemoryTransport, worker: Worker, busy: Busy
+    ) -> None:
+        """Else it would wait for ever while small ones come."""
+        send(queue, sealed(60), sealed(80), sealed(10))
+        with running(worker):
+            busy.have_begun(1)
+            wait_for(lambda: receive_now(queue) == [], "all to be in hand")
+            busy.end(1)
+            busy.have_begun(3)
+            busy.end(2)
+
+        assert busy.begun == [60, 80, 10]
+
+    def test_one_that_cannot_be_opened_takes_no_room(
+        self, queue: MemoryTransport, worker: Worker, opener: Opener, busy: Busy
+    ) -> None:
+        opener.missing = {99}
+        send(queue, sealed(99), sealed(98))
+        busy.end(1)
+        with running(worker):
+            busy.have_begun(1)
+
+        assert busy.begun == [98]
+
+    def test_what_waits_is_handled_by_a_worker_that_stops(
+        self, queue: MemoryTransport, worker: Worker, busy: Busy
+    ) -> None:
+        events = events_of(worker)
+        send(queue, *[sealed(90)] * 3)
+        with running(worker):
+            busy.have_begun(1)
+            wait_for(lambda: receive_now(queue) == [], "all to be in hand")
+            worker.stop()
+            busy.end(3)
+            wait_for(lambda: len(events) == 3, "all of them")
+
+    def test_an_async_handler_waits_as_well(
+        self, queue: MemoryTransport, worker: Worker, busy: Busy
+    ) -> None:
+        import asyncio
+
+        events = events_of(worker)
+        at_work: list[str] = []
+        most = 0
+
+        @worker.handler("async")
+        async def handle(message: dict[str, Any], delivery: Delivery) -> None:
+            nonlocal most
+            at_work.append(delivery.message_id)
+            most = max(most, len(at_work))
+            await asyncio.sleep(0.001)
+            at_work.remove(delivery.message_id)
+
+        send(queue, *[{"type": "async", "claimCheck": 40}] * 20)
+        with running(worker):
+            wait_for(lambda: len(events) == 20, "all of them")
+
+        assert most == 2
+
+    def test_no_room_at_all_is_no_limit(self, queue: MemoryTransport) -> None:
+        with pytest.raises(SettingsInvalid, match="max_opened_bytes=0: a worker takes at least 1"):
+            Worker(queue, max_opened_bytes=0)
+
+
+def receive_now(queue: MemoryTransport) -> list[ReceivedMessage]:
+    """What others would get, who give it back at once."""
+    return receive(queue, visibility_timeout=0)
+
+
+def all_are_extended(queue: MemoryTransport) -> bool:
+    return all(each.visible_at > queue._clock() + 300 for each in queue._messages.values())
