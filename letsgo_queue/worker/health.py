@@ -139,30 +139,34 @@ LookAtLoops: TypeAlias = Callable[[], Sequence[LoopState]]
 
 
 @contextmanager
-def watched(health: Health, look: LookAtLoops) -> Iterator[None]:
+def watched(health: Health, look: LookAtLoops) -> Iterator[str | None]:
     """Tell whether loops are well, while the block runs.
 
     Args:
         health: Where.
         look: Looks at the loops.
 
+    Yields:
+        The address of the server; None where there is none.
+
     Raises:
         SettingsInvalid: The port or the file cannot be used.
         WorkerBroken: No thread can be started.
     """
     with ExitStack() as stack:
+        url = None
         if health.port is not None:
-            stack.enter_context(_serving(health.host, health.port, look))
+            url = stack.enter_context(_serving(health.host, health.port, look))
         if health.file is not None:
             stack.enter_context(_touching(health.file, look))
-        yield
+        yield url
 
 
 # Over HTTP
 
 
 @contextmanager
-def _serving(host: str, port: int, look: LookAtLoops) -> Iterator[None]:
+def _serving(host: str, port: int, look: LookAtLoops) -> Iterator[str]:
     if find_spec("prometheus_client"):
         from letsgo_queue.metrics import count_all
 
@@ -178,7 +182,7 @@ def _serving(host: str, port: int, look: LookAtLoops) -> Iterator[None]:
         thread = _start("health", lambda: server.serve_forever(CLOSE_SECONDS))
         logger.info("health checks are answered on %s", server.url)
         try:
-            yield
+            yield server.url
         finally:
             server.shutdown()
             thread.join()

@@ -474,7 +474,7 @@ class Worker:
         return (self._client or default_client()).transport(self._queue)
 
 
-def _watched(health: Health | None, loop: WorkLoop) -> AbstractContextManager[None]:
+def _watched(health: Health | None, loop: WorkLoop) -> AbstractContextManager[object]:
     if health is None:
         return nullcontext()
     from letsgo_queue.worker.health import watched

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -31,9 +31,11 @@ from letsgo_queue import (
     MessageSkipped,
     Worker,
 )
+from letsgo_queue.middleware import Middleware, Steps
 from letsgo_queue.transports.base import OutgoingMessage
 from letsgo_queue.transports.memory import DEFAULT_VISIBILITY_TIMEOUT, MemoryTransport
 from letsgo_queue.worker import delivery as deliveries
+from letsgo_queue.worker.delivery import IncomingMessage
 from tests.claimcheck.support import (
     SECRET,
     Clock,
@@ -82,12 +84,15 @@ class Shop:
         self,
         middleware: ClaimCheckMiddleware | None = None,
         *,
+        outer: Sequence[Middleware] = (),
         during: Callable[[Delivery], None] = lambda _: None,
     ) -> list[Event]:
         """Handle what can be received, and tell what the worker's listeners heard."""
         self.heard.clear()
         worker = Worker(
-            self.queue, middleware=[middleware or ClaimCheckMiddleware(self.check)], concurrency=1
+            self.queue,
+            middleware=[*outer, middleware or ClaimCheckMiddleware(self.check)],
+            concurrency=1,
         )
         worker.add_listener(outcomes(self.heard))
 
@@ -122,6 +127,23 @@ def failed_with(heard: list[Event], error: type[Exception]) -> MessageFailed:
 
 def fail(_: Delivery) -> None:
     raise ZeroDivisionError
+
+
+class FailsToCommit(Middleware):
+    def handle(self, message: IncomingMessage, /) -> Steps:
+        yield
+        raise ZeroDivisionError
+
+
+class InHand(Middleware):
+    """Shows the messages that go through it."""
+
+    def __init__(self) -> None:
+        self.messages: list[IncomingMessage] = []
+
+    def handle(self, message: IncomingMessage, /) -> Steps:
+        self.messages.append(message)
+        yield
 
 
 class TestSuccess:
@@ -192,6 +214,23 @@ class TestFailure:
         shop.work()
         assert shop.handled == [PAYLOAD]
         assert shop.left_on_queue() == parts_left(shop.store, body) == 0
+
+    @pytest.mark.parametrize("payload", [PAYLOAD, "small"])
+    def test_an_outer_middleware_that_fails_is_a_failure_too(
+        self, shop: Shop, payload: str
+    ) -> None:
+        """A transaction whose commit fails, say: the handler's work is undone."""
+        once = ClaimCheckMiddleware(shop.check, once=True)
+        shop.client.enqueue({"type": "order:new", "payload": payload})
+
+        _, failed = shop.work(once, outer=[FailsToCommit()])
+        shop.clock.advance(DEFAULT_VISIBILITY_TIMEOUT)
+        _, handled = shop.work(once)
+
+        assert isinstance(failed, MessageFailed)
+        assert isinstance(handled, MessageHandled)
+        assert shop.handled == [payload, payload]
+        assert shop.left_on_queue() == 0
 
     def test_a_message_that_does_not_fit_the_handler_is_a_failure_too(self, shop: Shop) -> None:
         shop.client.enqueue({"type": "order:new", "payload": [PAYLOAD]})
@@ -365,6 +404,28 @@ class TestExtending:
         assert f"claim {ticket_in(body)['id']}: another delivery has it" in caplog.text
         assert claim_record(shop.store, body) == Record("leased", 120)
         assert parts_left(shop.store, body) == 1
+
+    def test_an_extension_while_the_message_is_opened_does_not_make_its_lease_late(
+        self, shop: Shop
+    ) -> None:
+        """The lease still ends when the visibility timeout would have ended without it."""
+        shop.enqueue()
+        watched = Watched(shop.store)
+        in_hand = InHand()
+        due: list[float] = []
+        watched.before(
+            "acquire", lambda: in_hand.messages[0].extend(10 * DEFAULT_VISIBILITY_TIMEOUT)
+        )
+
+        def look(_: Delivery) -> None:
+            (message,) = in_hand.messages
+            due.append(message.leases_due - message.arrived)
+
+        shop.work(
+            ClaimCheckMiddleware(small_claim_check(watched.store)), outer=[in_hand], during=look
+        )
+
+        assert 0 < due[0] <= DEFAULT_VISIBILITY_TIMEOUT / 2 + 1
 
     def test_a_store_that_fails_does_not_stop_the_handler(
         self, shop: Shop, caplog: pytest.LogCaptureFixture

@@ -54,7 +54,7 @@ class Leased:
             raise self.error
         self.extensions.append(seconds)
 
-    def release(self) -> None: ...
+    def settle(self, *, succeeded: bool) -> None: ...
 
 
 def leased(message: IncomingMessage, error: LetsGoError | None = None) -> Leased:

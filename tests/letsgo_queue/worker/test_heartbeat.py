@@ -234,7 +234,7 @@ class Leased:
         self.refuse()
         self.extensions.append(seconds)
 
-    def release(self) -> None: ...
+    def settle(self, *, succeeded: bool) -> None: ...
 
 
 def waits(event: threading.Event) -> Callable[[], None]:

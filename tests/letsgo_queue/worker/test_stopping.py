@@ -344,9 +344,10 @@ class Leased:
 
     def extend(self, seconds: float) -> None: ...
 
-    def release(self) -> None:
-        self._release()
-        self.released = True
+    def settle(self, *, succeeded: bool) -> None:
+        if not succeeded:
+            self._release()
+            self.released = True
 
 
 class Leasing(Middleware):
