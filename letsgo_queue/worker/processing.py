@@ -36,6 +36,7 @@ from letsgo_queue.worker.log import get_logger
 from letsgo_queue.worker.passage import Passage, surrounding
 from letsgo_queue.worker.registry import Registry
 from letsgo_queue.worker.retries import RetryPolicy
+from letsgo_queue.worker.tracebacks import without_input
 
 logger = get_logger(__name__)
 
@@ -309,7 +310,7 @@ class Processor:
         if isinstance(error, SystemExit):
             code = error.code
         elif error is not None:
-            traceback.print_exception(error)
+            traceback.print_exception(without_input(error))
         with suppress(Exception):
             sys.stdout.flush()
             sys.stderr.flush()
@@ -381,7 +382,7 @@ class Processor:
             message.type,
             message.received.receive_count,
             error if expected else type(error).__name__,
-            exc_info=None if expected else error,
+            exc_info=None if expected else without_input(error),
             extra=message.log_fields,
         )
         outcome: MessageRejected | MessageFailed

@@ -1,0 +1,60 @@
+"""What the log shows of an exception that a handler raised: never the input of a validation.
+
+The text of pydantic's `ValidationError` quotes the input, and a handler that validates its payload
+by itself raises one. All other texts are the application's own.
+"""
+
+from __future__ import annotations
+
+import copy
+
+from pydantic import ValidationError
+
+_MOST_PROBLEMS = 10
+
+
+class InputHidden(Exception):
+    """Stands in the log for a `ValidationError`, whose text would quote the payload."""
+
+
+def without_input(error: BaseException) -> BaseException:
+    """An exception for the log: as it was raised, without the input of a validation."""
+    if not any(isinstance(each, ValidationError) for each in _chain(error)):
+        return error
+    shown = InputHidden(_problems(error)) if isinstance(error, ValidationError) else _copy(error)
+    cause, context = error.__cause__, error.__context__
+    shown.__context__ = without_input(context) if context is not None else None
+    shown.__cause__ = without_input(cause) if cause is not None else None
+    shown.__suppress_context__ = error.__suppress_context__
+    return shown.with_traceback(error.__traceback__)
+
+
+def _chain(error: BaseException | None) -> list[BaseException]:
+    found: list[BaseException] = []
+    waiting = [error]
+    while waiting:
+        each = waiting.pop()
+        if each is not None and each not in found:
+            found.append(each)
+            waiting += [each.__cause__, each.__context__]
+            waiting += each.exceptions if isinstance(each, BaseExceptionGroup) else []
+    return found
+
+
+def _problems(error: ValidationError) -> str:
+    """What is wrong, without keys and values: both are content."""
+    kinds = [each["type"] for each in error.errors(include_url=False, include_input=False)]
+    more = ", ..." if len(kinds) > _MOST_PROBLEMS else ""
+    return (
+        f"{len(kinds)} validation error(s) for {error.title}: "
+        f"{', '.join(kinds[:_MOST_PROBLEMS])}{more} (the log does not show the input)"
+    )
+
+
+def _copy(error: BaseException) -> BaseException:
+    if isinstance(error, BaseExceptionGroup):
+        return error.derive([without_input(each) for each in error.exceptions])
+    try:
+        return copy.copy(error)
+    except Exception as failure:  # noqa: BLE001  an exception with a signature of its own
+        return InputHidden(f"{type(error).__name__} ({type(failure).__name__} when it was copied)")
