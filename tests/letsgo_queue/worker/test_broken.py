@@ -133,7 +133,7 @@ def test_goes_on_though_the_main_thread_has_ended(tmp_path: Path) -> None:
         client.enqueue({"type": kind, "payload": None})
     program = f"""
 import asyncio, threading
-from letsgo_queue import Middleware, Worker
+from letsgo_queue import MessageHandled, Middleware, Worker
 
 class Waits(Middleware):
     def handle(self, message):
@@ -154,9 +154,13 @@ async def asynchronous(message: dict[str, object], delivery) -> None:
         await asyncio.sleep(0.01)
     extended.set()
 
+def tell(event):
+    if isinstance(event, MessageHandled):
+        print(event.type, flush=True)
+
 def run():
     threading.main_thread().join()
-    worker.add_listener(lambda event: print(type(event).__name__, flush=True))
+    worker.add_listener(tell)
     worker.run(burst=True)
 
 threading.Thread(target=run).start()
@@ -169,7 +173,7 @@ threading.Thread(target=run).start()
         check=True,
     )
 
-    assert done.stdout == "MessageHandled\nMessageHandled\n", done.stderr
+    assert sorted(done.stdout.split()) == ["async", "sync"], done.stderr
     assert "shutdown" not in done.stderr
 
 
@@ -211,7 +215,9 @@ print("stopped", flush=True)
     )
 
     code = {"returns": 0, "exits": 7, "raises": 1}[kind]
-    assert done.stdout == f"child ended with {code}\nMessageHandled\nstopped\n", done.stderr
+    begun, *rest = done.stdout.splitlines()
+    assert begun == "MessageStarted"
+    assert rest == [f"child ended with {code}", "MessageHandled", "stopped"], done.stderr
 
 
 def test_a_full_disk_is_waited_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

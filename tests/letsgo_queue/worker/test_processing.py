@@ -132,7 +132,7 @@ class TestHandling:
         assert failed.error is error
         assert (failed.message_id, failed.receive_count) == (bad.message_id, 1)
         assert isinstance(handled, MessageHandled)
-        assert f"message {bad.message_id} of type 'bad' failed" in caplog.text
+        assert f"message {bad.message_id} of type bad failed" in caplog.text
         assert SECRET not in caplog.text
         clock.advance(30)
         assert receive_one(queue).receive_count == 2
