@@ -185,6 +185,7 @@ class LambdaEvents:
                 "message %s was not begun: the invocation is about to end. It is delivered again; "
                 "give the function more time, or smaller batches.",
                 record.name,
+                extra={"message_id": record.name, "queue": queue.url},
             )
             return False
         try:

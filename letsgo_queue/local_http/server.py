@@ -212,7 +212,7 @@ class LocalHttpServer:
             logger.warning(
                 "message %s is dropped: LetsGo's local mode has no retries",
                 received.message_id,
-                extra={"message_id": received.message_id},
+                extra={"message_id": received.message_id, "queue": self.url},
             )
 
     def _handle_scheduled(self, event: Mapping[str, Any], answered: threading.Event) -> None:

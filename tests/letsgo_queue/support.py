@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 import pytest
@@ -219,7 +220,7 @@ def serving(worker: Worker) -> Iterator[str]:
         finally:
             ready.set()
 
-    thread = threading.Thread(target=serve, daemon=True)
+    thread = threading.Thread(target=copy_context().run, args=(serve,), daemon=True)
     thread.start()
     assert ready.wait(DEADLINE_SECONDS), "the worker did not start"
     try:

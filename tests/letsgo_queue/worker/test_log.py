@@ -8,10 +8,22 @@ import threading
 
 import pytest
 
-from letsgo_queue import Client, MessageInvalid, MessageRejected, Reject, Worker
+from letsgo_queue import (
+    Client,
+    MessageInvalid,
+    MessageRejected,
+    Middleware,
+    QueueUnavailable,
+    Reject,
+    RetryPolicy,
+    Steps,
+    Worker,
+)
 from letsgo_queue.transports.memory import MemoryTransport
-from letsgo_queue.worker.log import get_logger
-from tests.letsgo_queue.support import events_of, order
+from letsgo_queue.worker import delivery
+from letsgo_queue.worker.delivery import IncomingMessage
+from letsgo_queue.worker.log import LogFields, get_logger
+from tests.letsgo_queue.support import events_of, order, serving, wait_for
 
 
 def close_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,3 +83,83 @@ def test_shows_nothing_from_outside_as_it_is(caplog: pytest.LogCaptureFixture) -
     assert len(record.getMessage()) < 1_500
     assert record.getMessage().isprintable()
     assert getattr(record, "message_id", None) == r"m-1\nERROR forged \x1b[31m"
+
+
+class Handled:
+    """A worker that handled one message, and what it logged about that."""
+
+    def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
+        (self.record,) = [each for each in caplog.records if "was handled in" in each.getMessage()]
+        self.level = self.record.levelname
+
+    def fields(self) -> dict[str, object]:
+        return {name: getattr(self.record, name) for name in LogFields.__annotations__}
+
+
+def test_a_handled_message_is_a_line_for_who_looks_closely(
+    queue: MemoryTransport, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    worker = Worker(queue)
+    worker.handler("order:new")(lambda message: None)
+    sent = Client(queue).enqueue({"type": "order:new", "payload": None})
+    worker.run(burst=True)
+
+    handled = Handled(caplog)
+    assert handled.level == "DEBUG"
+    fields = handled.fields()
+    duration = fields.pop("duration")
+    assert isinstance(duration, float)
+    assert fields == {
+        "message_id": sent.message_id,
+        "type": "order:new",
+        "queue": "memory://",
+        "receive_count": 1,
+        "route": "inline",
+    }
+
+
+def test_in_local_mode_it_is_one_for_everybody(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    worker = Worker()
+    worker.handler("order:new")(lambda message: None)
+    with serving(worker) as url:
+        Client(url).enqueue({"type": "order:new", "payload": None})
+        wait_for(lambda: "was handled in" in caplog.text, "the line")
+
+    assert Handled(caplog).level == "INFO"
+
+
+def test_every_line_about_a_message_has_its_fields(
+    queue: MemoryTransport, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("DEBUG")
+    monkeypatch.setattr(delivery, "FIRST_PAUSE_SECONDS", 0.001)
+
+    class NotYet(Middleware):
+        tries = 0
+
+        def handle(self, message: IncomingMessage, /) -> Steps:
+            self.tries += 1
+            if self.tries == 1:
+                error = QueueUnavailable(f"message {message.message_id}: not yet")
+                error.patience = 60
+                raise error
+            yield
+
+    worker = Worker(queue, middleware=[NotYet()], retry_policy=RetryPolicy(max_attempts=1))
+
+    @worker.handler("order:new")
+    def fail(message: dict[str, object]) -> None:
+        raise OSError
+
+    sent = Client(queue).enqueue(order())
+    worker.run(burst=True)
+
+    lines = [each for each in caplog.records if sent.message_id in each.getMessage()]
+    assert len(lines) == 3  # it waits, it fails, and it is a dead letter
+    for line in lines:
+        assert [getattr(line, "message_id", None), getattr(line, "type", None)] == [
+            sent.message_id,
+            "order:new",
+        ]
