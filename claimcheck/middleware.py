@@ -203,7 +203,7 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
             )
         message.open(opened.body, route=opened.route)
         if message.lease_id is not None:
-            message.attach(_ClaimLease(opened, is_tick=is_tick), ends=ends)
+            message.attach(_ClaimLease(opened, message), ends=ends)
         token = _handling.set((*_handling.get(), self))
         try:
             yield
@@ -231,9 +231,9 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
 class _ClaimLease:
     """The lease on a message's claim, for the worker. It is settled once."""
 
-    def __init__(self, opened: Opened, *, is_tick: bool) -> None:
+    def __init__(self, opened: Opened, message: IncomingMessage) -> None:
         self._opened = opened
-        self._is_tick = is_tick
+        self._message = message
         self._lock = threading.Lock()
         self._settled = False
 
@@ -245,9 +245,12 @@ class _ClaimLease:
     def settle(self, *, succeeded: bool) -> None:
         """Complete the claim, or release it, if nobody did.
 
-        A tick that failed is completed too: else each worker would run it, and fail in turn.
+        A tick whose handler failed is completed too: else each worker would run it, and fail in
+        turn. One that was given back is released, so that another worker runs it.
         """
+        message = self._message
+        has_run = message.handler_started and not message.handler_runs and not message.is_over
         with self._lock:
             settled, self._settled = self._settled, True
         if not settled:
-            self._opened.settle(succeeded=succeeded or self._is_tick)
+            self._opened.settle(succeeded=succeeded or (message.received.is_tick and has_run))

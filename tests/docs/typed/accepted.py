@@ -1,6 +1,6 @@
 """What type checkers accept, and the types that they find. Nothing here is run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, assert_type
 
@@ -130,6 +130,15 @@ def otherwise(message: dict[str, Any]) -> str:
 
 @worker.scheduled
 def nightly(event: dict[str, Any]) -> None: ...
+
+
+@worker.scheduled("cron(0 3 * * ? *)", timezone="Europe/Berlin", name="nightly")
+async def report(event: Mapping[str, object]) -> int:
+    return len(event)
+
+
+@worker.scheduled(name="hourly")
+def hourly(event: dict[str, Any]) -> None: ...
 
 
 class Handlers:

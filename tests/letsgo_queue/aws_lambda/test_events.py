@@ -29,7 +29,6 @@ from letsgo_queue import (
     Middleware,
     Reject,
     Retry,
-    SettingsInvalid,
     Steps,
     Worker,
 )
@@ -197,9 +196,6 @@ def test_a_time_that_is_none_is_one_records_failure(worker: Worker, time: object
 
 
 def test_scheduled_events_go_to_their_handler(worker: Worker) -> None:
-    with pytest.raises(HandlerMissing, match=r"Register one with @worker\.scheduled"):
-        worker.lambda_handler(SCHEDULED, Context())
-
     got: list[str] = []
 
     @worker.scheduled
@@ -210,6 +206,57 @@ def test_scheduled_events_go_to_their_handler(worker: Worker) -> None:
     assert got == ["2015-10-08T16:53:06Z"]
 
 
+def test_a_scheduled_event_without_a_handler_is_ignored(
+    worker: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert worker.lambda_handler(SCHEDULED, Context()) is None
+    assert "a scheduled event is ignored: this worker has no handler for it" in caplog.text
+
+
+def test_a_single_scheduled_handler_takes_the_events_of_all_rules(worker: Worker) -> None:
+    got: list[str] = []
+
+    @worker.scheduled("rate(1 hour)", name="hourly")
+    @worker.scheduled("cron(0 3 * * ? *)", name="nightly")
+    def report(event: Mapping[str, Any]) -> None:
+        got.append(event["id"])
+
+    worker.lambda_handler(SCHEDULED, Context())
+    assert got == [SCHEDULED["id"]]
+
+
+@pytest.mark.parametrize(
+    "arn",
+    [
+        "arn:aws:events:us-east-1:123456789012:rule/nightly",
+        "arn:aws:events:us-east-1:123456789012:rule/my-bus/nightly",
+        "arn:aws:scheduler:us-west-2:123456789012:schedule/letsgo-main-worker/nightly",
+    ],
+)
+def test_of_several_scheduled_handlers_each_takes_the_events_of_its_rule(
+    worker: Worker, arn: str
+) -> None:
+    got: list[str] = []
+    worker.scheduled("rate(1 hour)")(lambda _event: got.append("hourly"))
+    worker.scheduled("cron(0 3 * * ? *)", name="nightly")(lambda _event: got.append("nightly"))
+    worker.scheduled(name="weekly")(lambda _event: got.append("weekly"))
+
+    worker.lambda_handler({**SCHEDULED, "resources": [arn]}, Context())
+
+    assert got == ["nightly"]
+
+
+@pytest.mark.parametrize("resources", [None, [], SCHEDULED["resources"]])
+def test_an_event_that_is_for_none_of_several_scheduled_handlers_says_how(
+    worker: Worker, resources: object
+) -> None:
+    worker.scheduled("rate(1 hour)")(lambda _event: None)
+    worker.scheduled("rate(1 day)", name="nightly")(lambda _event: None)
+
+    with pytest.raises(HandlerMissing, match=r"names: 'nightly'.*@worker.scheduled\(name="):
+        worker.lambda_handler({**SCHEDULED, "resources": resources}, Context())
+
+
 def test_a_scheduled_handler_that_fails_fails_the_invocation(worker: Worker) -> None:
     @worker.scheduled
     def nightly(event: Mapping[str, Any]) -> None:
@@ -217,14 +264,6 @@ def test_a_scheduled_handler_that_fails_fails_the_invocation(worker: Worker) -> 
 
     with pytest.raises(ConnectionError, match="the report"):
         worker.lambda_handler(SCHEDULED, Context())
-
-
-def test_a_scheduled_handler_is_one_and_takes_the_event(worker: Worker) -> None:
-    with pytest.raises(SettingsInvalid, match=r"takes \(event\)"):
-        worker.scheduled(lambda: None)  # type: ignore[type-var]  # wrong on purpose
-    worker.scheduled(lambda _event: None)
-    with pytest.raises(SettingsInvalid, match="there is one"):
-        worker.scheduled(lambda _event: None)
 
 
 class Recorder(Middleware):

@@ -412,6 +412,6 @@ def test_a_scheduled_event_without_a_handler_is_told(caplog: pytest.LogCaptureFi
 
     with serving(worker) as url:
         assert ask(url, json.dumps(event)) == (201, b"")
-        wait_for(lambda: "for which this worker has no handler" in caplog.text, "a warning")
+        wait_for(lambda: "a scheduled event is ignored" in caplog.text, "a warning")
 
     assert handled == []
