@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -224,6 +225,9 @@ def test_four_processes_run_each_tick_once(tmp_path: Path) -> None:
     def lines() -> Sequence[str]:
         return journal.read_text().splitlines() if journal.exists() else []
 
+    def has_lines(count: int) -> bool:
+        return len(lines()) >= count
+
     set_clock(MIDNIGHT)
     arguments = [f"sqlite:///{tmp_path}/work.db", str(clock), str(journal)]
     with ExitStack() as stack:
@@ -241,7 +245,7 @@ def test_four_processes_run_each_tick_once(tmp_path: Path) -> None:
         wait_for(lambda: all("next at" in log.read_text() for log in logs), "the workers", 60)
         for number in range(1, TICKS + 1):
             set_clock(MIDNIGHT + 60 * number)
-            wait_for(lambda at=number: len(lines()) >= PROCESSES * at, "all to have the tick", 60)
+            wait_for(partial(has_lines, PROCESSES * number), "all to have the tick", 60)
         for process in processes:
             process.terminate()
         assert [process.wait(60) for process in processes] == [0] * PROCESSES
