@@ -63,7 +63,7 @@ def test_events(reader: Reader) -> None:
 
     assert sealed == "report:ready compressed 2000036 bytes"
     assert handled == "report:ready handled in delivery 1"
-    named = ("MessageHandled", "MessageOpened", "MessageSealed", "MessageSent")
+    named = ("MessageHandled", "MessageOpened", "MessageSealed", "MessageSent", "MessageStarted")
     assert counts == str([(name, 1) for name in named])
 
 
