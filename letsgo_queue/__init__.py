@@ -60,7 +60,9 @@ if TYPE_CHECKING:
     from letsgo_queue.transports.base import OutgoingMessage
     from letsgo_queue.worker.delivery import Delivery, IncomingMessage
     from letsgo_queue.worker.health import Health
+    from letsgo_queue.worker.options import RunOptions
     from letsgo_queue.worker.retries import RetryPolicy
+    from letsgo_queue.worker.several import run_workers
     from letsgo_queue.worker.worker import Worker
 else:
     __getattr__, __dir__ = lazy_names(
@@ -114,7 +116,9 @@ else:
             ),
             "letsgo_queue.message": ("LetsGoMessageType", "Message"),
             "letsgo_queue.middleware": ("Middleware", "SendContext", "Steps", "use_middleware"),
+            "letsgo_queue.worker.options": ("RunOptions",),
             "letsgo_queue.worker.retries": ("RetryPolicy",),
+            "letsgo_queue.worker.several": ("run_workers",),
             "letsgo_queue.settings": ("QueueSettings",),
             "letsgo_queue.worker.worker": ("Worker",),
         },
@@ -159,6 +163,7 @@ __all__ = [
     "Reject",
     "Retry",
     "RetryPolicy",
+    "RunOptions",
     "SendContext",
     "SendFailed",
     "SendUncertain",
@@ -171,6 +176,7 @@ __all__ = [
     "enqueue",
     "enqueue_many",
     "listen_to_all",
+    "run_workers",
     "set_default_client",
     "use_middleware",
 ]

@@ -30,8 +30,9 @@ from letsgo_queue.worker.delivery import LONGEST_PAUSE_SECONDS, IncomingMessage
 from letsgo_queue.worker.event_loop import EventLoopThread
 from letsgo_queue.worker.heartbeat import Heartbeat
 from letsgo_queue.worker.lanes import Lanes
-from letsgo_queue.worker.limits import DEFAULT_MAX_OPENED_BYTES, Limits
+from letsgo_queue.worker.limits import Limits
 from letsgo_queue.worker.log import get_logger
+from letsgo_queue.worker.options import LoopOptions
 from letsgo_queue.worker.parts import Calls, Parts
 from letsgo_queue.worker.processing import Hold, Outcome, Processor
 from letsgo_queue.worker.retries import doubled
@@ -88,29 +89,6 @@ MAX_UNACKNOWLEDGED = 100
 """Handled messages that may wait for their acknowledgement while others are still received."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoopOptions:
-    """How a loop works.
-
-    Attributes:
-        concurrency: Messages in process at once.
-        prefetch: Messages that wait to be begun, at most.
-        wait_seconds: Seconds that one long poll waits.
-        visibility_timeout: Seconds; None for the queue's own.
-        drain_timeout: Seconds that running handlers get when the loop stops.
-        max_opened_bytes: Bytes of opened bodies at once.
-        until_empty: Whether to stop when the queue is empty.
-    """
-
-    concurrency: int
-    prefetch: int
-    wait_seconds: float
-    visibility_timeout: int | None
-    drain_timeout: float
-    max_opened_bytes: int = DEFAULT_MAX_OPENED_BYTES
-    until_empty: bool = False
-
-
 class Pace:
     """How long handlers take, on average. Its user has a lock."""
 
@@ -146,7 +124,12 @@ class _Ask:
 
 
 class WorkLoop:
-    """Takes messages from a queue and has them handled, until stopped."""
+    """Takes messages from a queue and has them handled, until stopped.
+
+    Attributes:
+        queue: URL of the queue.
+        options: How it works.
+    """
 
     def __init__(
         self,
@@ -167,8 +150,9 @@ class WorkLoop:
             stopping: Set when no more messages should be taken.
         """
         self._transport = transport
+        self.queue = transport.url
         self._processor = processor
-        self._options = options
+        self.options = options
         self._stopping = stopping
         self._changed = threading.Condition(threading.RLock())
         self._parts = parts = Parts(self._wake)
@@ -218,6 +202,11 @@ class WorkLoop:
         if error := self._parts.broken or self._error:
             raise error
 
+    @property
+    def has_messages(self) -> bool:
+        """Whether messages are in hand, or wait for their acknowledgement. It takes no lock."""
+        return bool(self._in_hand or self._unacknowledged)
+
     def state(self) -> LoopState:
         """What the loop does at this moment. It takes no lock, so that it says so when stuck."""
         from letsgo_queue.worker.health import LoopState
@@ -229,7 +218,7 @@ class WorkLoop:
             key=lambda message: message.handler_began or now,
         )
         return LoopState(
-            queue=self._transport.url,
+            queue=self.queue,
             stopping=self._is_over() or self._closed,
             turned=now - self._turned_at,
             last_poll=_seconds_since(self._polled_at, now),
@@ -285,7 +274,7 @@ class WorkLoop:
             received = self._transport.receive(
                 max_messages=ask.slots,
                 wait_seconds=self._wait_seconds,
-                visibility_timeout=self._options.visibility_timeout,
+                visibility_timeout=self.options.visibility_timeout,
             )
         except Exception as error:  # noqa: BLE001  or a defect of a transport, or a full machine
             self._could_not_receive(error)
@@ -297,9 +286,9 @@ class WorkLoop:
 
     @property
     def _wait_seconds(self) -> float:
-        if self._options.until_empty:
+        if self.options.until_empty:
             return self._transport.seconds_to_prove_empty
-        return self._options.wait_seconds
+        return self.options.wait_seconds
 
     def _take_in_hand(self, received: Sequence[ReceivedMessage]) -> None:
         messages = [self._processor.accept(self._transport, each) for each in received]
@@ -317,7 +306,7 @@ class WorkLoop:
     def _received(self, ask: _Ask, received: int) -> _Ask | None:
         """A request is over; what to ask for next, None to end this receiver."""
         with self._changed:
-            if self._options.until_empty and not received:
+            if self.options.until_empty and not received:
                 if ask.alone and self._nothing_in_hand():
                     self._over = True
                 else:
@@ -350,13 +339,13 @@ class WorkLoop:
 
     def _room(self) -> int:
         """How many messages one more receiver may ask for."""
-        soon = self._pace.begun_in(AHEAD_SECONDS, self._options.concurrency)
-        ahead = min(soon, self._options.prefetch)
+        soon = self._pace.begun_in(AHEAD_SECONDS, self.options.concurrency)
+        ahead = min(soon, self.options.prefetch)
         waiting = len(self._held) + self._lanes.waiting + self._limits.waiting
         waiting = min(waiting, MAX_HELD)
         unacknowledged = max(self._unacknowledged - MAX_UNACKNOWLEDGED, 0)
         busy = len(self._in_hand) - waiting + unacknowledged + self._asked
-        free = self._options.concurrency + ahead - busy
+        free = self.options.concurrency + ahead - busy
         enough = min(max(ahead // 2, 1), MAX_BATCH)
         if self._receivers:
             if not self._queue_has_more or self._receivers == MAX_RECEIVERS:
@@ -370,7 +359,7 @@ class WorkLoop:
         With `until_empty` it does not wait for the lease of another delivery: that may take hours.
         """
         left = len(self._in_hand)
-        if self._options.until_empty and left == len(self._held):
+        if self.options.until_empty and left == len(self._held):
             due = time.monotonic() + LONGEST_PAUSE_SECONDS
             left -= sum(at > due for at, _, _ in self._held)
         return not left and not self._unacknowledged
@@ -389,7 +378,7 @@ class WorkLoop:
                 QueueFailed(type=None, queue=self._transport.url, call="receive", error=error)
             )
         with self._changed:
-            if self._options.until_empty or not (self._reached or error.retryable):
+            if self.options.until_empty or not (self._reached or error.retryable):
                 self._error = error
                 return
             pause = doubled(FIRST_PAUSE_SECONDS, self._failures, MAX_PAUSE_SECONDS)
@@ -528,7 +517,7 @@ class WorkLoop:
         """Wait until the messages in hand are handled, and tell what is waited for."""
         began = told = time.monotonic()
         broken = self._parts.broken is not None  # so that some messages cannot be handled
-        deadline = began + min(self._options.drain_timeout, BROKEN_SECONDS if broken else math.inf)
+        deadline = began + min(self.options.drain_timeout, BROKEN_SECONDS if broken else math.inf)
         poll_deadline = deadline if self._must_wait_for_poll() else began + OPEN_POLL_SECONDS
         with self._changed:
             held, self._held = self._held, []

@@ -24,7 +24,8 @@ from letsgo_queue.errors import LetsGoQueueError, QueueUnavailable
 from letsgo_queue.transports.base import OutgoingMessage, ReceivedMessage, Sent
 from letsgo_queue.worker.event_loop import EventLoopThread
 from letsgo_queue.worker.log import get_logger
-from letsgo_queue.worker.loop import LoopOptions, WorkLoop
+from letsgo_queue.worker.loop import WorkLoop
+from letsgo_queue.worker.options import LoopOptions
 from letsgo_queue.worker.parts import Parts
 from letsgo_queue.worker.processing import Processor
 from letsgo_queue.worker.schedule import Scheduled

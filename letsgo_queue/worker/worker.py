@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from pydantic import BaseModel
 
@@ -25,15 +25,25 @@ from letsgo_queue.forking import PerProcess, forks_wait, renew_in_children
 from letsgo_queue.middleware import Middleware, check_handle, merge
 from letsgo_queue.sending.client import Client
 from letsgo_queue.sending.default import default_client
-from letsgo_queue.transports.base import MAX_VISIBILITY_SECONDS, Transport
+from letsgo_queue.transports.base import Transport
 from letsgo_queue.worker.event_loop import EventLoopThread
 from letsgo_queue.worker.handler import HandlerFunction
 from letsgo_queue.worker.limits import DEFAULT_MAX_OPENED_BYTES
-from letsgo_queue.worker.loop import LoopOptions, WorkLoop
+from letsgo_queue.worker.loop import WorkLoop
+from letsgo_queue.worker.options import (
+    DEFAULT_CONCURRENCY,
+    DEFAULT_DRAIN_SECONDS,
+    DEFAULT_PREFETCH,
+    MAX_WAIT_SECONDS,
+    LoopOptions,
+    RunOptions,
+    check_range,
+)
 from letsgo_queue.worker.processing import Processor
 from letsgo_queue.worker.registry import Registry
 from letsgo_queue.worker.retries import RetryPolicy
 from letsgo_queue.worker.schedule import ScheduledFunction, ScheduledHandler
+from letsgo_queue.worker.several import run_workers
 from letsgo_queue.worker.signals import stop_on_signals
 from letsgo_queue.worker.ticks import ticking
 
@@ -44,13 +54,6 @@ HandlerT = TypeVar("HandlerT", bound=HandlerFunction)
 ScheduledT = TypeVar("ScheduledT", bound=ScheduledFunction)
 
 logger = logging.getLogger(__name__)
-
-DEFAULT_CONCURRENCY = 10
-DEFAULT_PREFETCH = 50
-DEFAULT_DRAIN_SECONDS = 25.0
-"""Under the 30 seconds that ECS and Kubernetes give a process to end."""
-MAX_WAIT_SECONDS = 20
-"""The longest long poll that SQS allows."""
 
 LOCAL_HOST = "127.0.0.1"
 LOCAL_PORT = 3002
@@ -82,6 +85,7 @@ class Worker:
         wait_seconds: int = MAX_WAIT_SECONDS,
         drain_timeout: float = DEFAULT_DRAIN_SECONDS,
         max_opened_bytes: int = DEFAULT_MAX_OPENED_BYTES,
+        weight: int = 1,
         retry_policy: RetryPolicy | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -106,6 +110,7 @@ class Worker:
             max_opened_bytes: Bytes of opened bodies in memory at once. A sealed message says how
                 large it is: it waits in the worker, invisible, until the others leave it room. One
                 is always let through.
+            weight: Its share of the slots where several workers share them; see `run_workers`.
             retry_policy: When a message that failed is delivered again, and how often; by default
                 as the queue has it.
             clock: Seconds since 1970.
@@ -113,13 +118,15 @@ class Worker:
         Raises:
             SettingsInvalid: A number is out of range.
         """
-        _check_range("concurrency", concurrency, 1, None)
-        _check_range("prefetch", prefetch, 0, None)
-        _check_range("wait_seconds", wait_seconds, 0, MAX_WAIT_SECONDS)
-        _check_range("drain_timeout", drain_timeout, 0, None)
-        _check_range("max_opened_bytes", max_opened_bytes, 1, None)
-        if visibility_timeout is not None:
-            _check_range("visibility_timeout", visibility_timeout, 1, MAX_VISIBILITY_SECONDS)
+        self._options = LoopOptions(
+            concurrency=concurrency,
+            prefetch=prefetch,
+            visibility_timeout=visibility_timeout,
+            wait_seconds=wait_seconds,
+            drain_timeout=drain_timeout,
+            max_opened_bytes=max_opened_bytes,
+        )
+        check_range("weight", weight, 1, None)
         if retry_policy is not None and not isinstance(retry_policy, RetryPolicy):
             raise SettingsInvalid(
                 f"retry_policy is {type(retry_policy).__name__}: give a RetryPolicy(...)."
@@ -127,12 +134,7 @@ class Worker:
         self._queue = queue
         self._client = client
         self._middleware = tuple(middleware)
-        self._concurrency = concurrency
-        self._prefetch = prefetch
-        self._visibility_timeout = visibility_timeout
-        self._wait_seconds = wait_seconds
-        self._drain_timeout = drain_timeout
-        self._max_opened_bytes = max_opened_bytes
+        self._weight = weight
         self._retry_policy = retry_policy
         self._clock = clock
         self._event_loop = EventLoopThread()
@@ -266,6 +268,8 @@ class Worker:
         burst: bool = False,
         concurrency: int | None = None,
         health: Health | None = None,
+        protect_from_scale_in: bool = False,
+        **options: Unpack[RunOptions],
     ) -> None:
         """Take and handle messages until stopped.
 
@@ -280,46 +284,26 @@ class Worker:
                 held for over 30 s, for another delivery's claim, is given back.
             concurrency: In place of the worker's own.
             health: Where it tells whether it is well: a port, a file, or both.
+            protect_from_scale_in: Keep the ECS task from being stopped by scaling in while
+                messages are in hand.
+            options: In place of the worker's own `prefetch`, `visibility_timeout`, `wait_seconds`
+                and `drain_timeout`.
 
         Raises:
-            SettingsInvalid: `concurrency` is below 1, or the port or the file of `health` cannot be
+            SettingsInvalid: A number is out of range, or the port or the file of `health` cannot be
                 used.
             LetsGoQueueError: The queue cannot be used at all (it is missing, or access is denied);
                 with `burst`, it cannot be reached.
             WorkerBroken: A part of the worker cannot go on: a thread cannot be started, say.
         """
-        concurrency = self._concurrency if concurrency is None else concurrency
-        _check_range("concurrency", concurrency, 1, None)
-        transport = self._transport()
-        self._prepare(transport.url)
-        loop = WorkLoop(
-            transport,
-            self._processor(),
-            LoopOptions(
-                concurrency=concurrency,
-                prefetch=self._prefetch,
-                wait_seconds=self._wait_seconds,
-                visibility_timeout=self._visibility_timeout,
-                drain_timeout=self._drain_timeout,
-                max_opened_bytes=self._max_opened_bytes,
-                until_empty=burst,
-            ),
-            event_loop=self._event_loop,
-            stopping=self._stopping,
+        run_workers(
+            self,
+            burst=burst,
+            concurrency=concurrency,
+            health=health,
+            protect_from_scale_in=protect_from_scale_in,
+            **options,
         )
-        logger.info("worker started on %s, %d at once", transport.url, concurrency)
-        with stop_on_signals(self.stop):
-            try:
-                with _watched(health, loop):
-                    if burst:
-                        loop.run()
-                    else:
-                        with self._ticking(transport.url, concurrency):
-                            loop.run()
-            finally:
-                self._event_loop.stop()
-                self._stopping.clear()
-        logger.info("worker stopped")
 
     def lambda_handler(self, event: Mapping[str, Any], context: object) -> BatchResponse | None:
         """The function for AWS Lambda: `handler = worker.lambda_handler`.
@@ -372,9 +356,9 @@ class Worker:
         with forks_wait():
             from letsgo_queue.local_http.server import LocalHttpServer
 
-        _check_range("port", port, 0, MAX_PORT)
-        concurrency = self._concurrency if concurrency is None else concurrency
-        _check_range("concurrency", concurrency, 1, None)
+        check_range("port", port, 0, MAX_PORT)
+        concurrency = self._options.concurrency if concurrency is None else concurrency
+        check_range("concurrency", concurrency, 1, None)
         server = LocalHttpServer(
             self._processor(handled_level=logging.INFO),
             host=host,
@@ -415,8 +399,33 @@ class Worker:
             self._processor(),
             prepare=functools.cache(self._prepare),
             open_queue=client.transport,
-            concurrency=self._concurrency,
+            concurrency=self._options.concurrency,
         )
+
+    def _loop(self, *, burst: bool, concurrency: int | None, given: RunOptions) -> WorkLoop:
+        """A loop on the worker's queue, which has not begun."""
+        options = self._options.but(concurrency=concurrency, until_empty=burst, given=given)
+        transport = self._transport()
+        self._prepare(transport.url)
+        return WorkLoop(
+            transport,
+            self._processor(),
+            options,
+            event_loop=self._event_loop,
+            stopping=self._stopping,
+        )
+
+    def _run(self, loop: WorkLoop) -> None:
+        """Run a loop, and the schedules beside it, until the worker is stopped."""
+        url, options = loop.queue, loop.options
+        logger.info("worker started on %s, %d at once", url, options.concurrency)
+        try:
+            with nullcontext() if options.until_empty else self._ticking(url, options.concurrency):
+                loop.run()
+        finally:
+            self._event_loop.stop()
+            self._stopping.clear()
+        logger.info("worker stopped")
 
     def _prepare(self, queue: str) -> None:
         """Have what is wrong with handlers and settings show before the first message."""
@@ -444,7 +453,7 @@ class Worker:
             queue,
             self._processor(Registry.of(schedules), handled_level=handled_level),
             concurrency=concurrency,
-            drain_timeout=self._drain_timeout,
+            drain_timeout=self._options.drain_timeout,
             event_loop=self._event_loop,
             stopping=self._stopping,
             clock=self._clock,
@@ -472,17 +481,3 @@ class Worker:
         if self._queue is not None and not isinstance(self._queue, str):
             return self._queue
         return (self._client or default_client()).transport(self._queue)
-
-
-def _watched(health: Health | None, loop: WorkLoop) -> AbstractContextManager[object]:
-    if health is None:
-        return nullcontext()
-    from letsgo_queue.worker.health import watched
-
-    return watched(health, lambda: [loop.state()])
-
-
-def _check_range(name: str, value: float, lowest: int, highest: int | None) -> None:
-    if value < lowest or (highest is not None and value > highest):
-        allowed = f"at least {lowest}" if highest is None else f"{lowest} to {highest:,}"
-        raise SettingsInvalid(f"{name}={value}: a worker takes {allowed}.")

@@ -150,7 +150,7 @@ def test_a_worker_ends_though_its_calls_hang(
     rig = Rig(url)
     held = proxy.hold("DeleteMessageBatch", over)
     Client(url).enqueue({"type": "quick", "payload": None})
-    rig.worker._drain_timeout = 0
+    rig.worker._options = replace(rig.worker._options, drain_timeout=0)
     with running(rig.worker):
         wait_for(lambda: held.happened, "the acknowledgement to hang")
 

@@ -1,0 +1,76 @@
+"""How a worker works: what its maker says, and what whoever runs it says instead."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Self, TypedDict
+
+from letsgo_queue.errors import SettingsInvalid
+from letsgo_queue.transports.base import MAX_VISIBILITY_SECONDS
+from letsgo_queue.worker.limits import DEFAULT_MAX_OPENED_BYTES
+
+DEFAULT_CONCURRENCY = 10
+DEFAULT_PREFETCH = 50
+DEFAULT_DRAIN_SECONDS = 25.0
+"""Under the 30 seconds that ECS and Kubernetes give a process to end."""
+MAX_WAIT_SECONDS = 20
+"""The longest long poll that SQS allows."""
+
+
+class RunOptions(TypedDict, total=False):
+    """What counts in place of a worker's own settings, for one run; None leaves those."""
+
+    prefetch: int | None
+    visibility_timeout: int | None
+    wait_seconds: int | None
+    drain_timeout: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopOptions:
+    """How a worker's loop works; see `Worker`.
+
+    Attributes:
+        concurrency: Messages in process at once.
+        prefetch: Messages that wait to be begun, at most.
+        wait_seconds: Seconds that one long poll waits.
+        visibility_timeout: Seconds; None for the queue's own.
+        drain_timeout: Seconds that running handlers get when the loop stops.
+        max_opened_bytes: Bytes of opened bodies at once.
+        until_empty: Whether to stop when the queue is empty.
+    """
+
+    concurrency: int = DEFAULT_CONCURRENCY
+    prefetch: int = DEFAULT_PREFETCH
+    wait_seconds: float = MAX_WAIT_SECONDS
+    visibility_timeout: int | None = None
+    drain_timeout: float = DEFAULT_DRAIN_SECONDS
+    max_opened_bytes: int = DEFAULT_MAX_OPENED_BYTES
+    until_empty: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a number that is out of range."""
+        check_range("concurrency", self.concurrency, 1, None)
+        check_range("prefetch", self.prefetch, 0, None)
+        check_range("wait_seconds", self.wait_seconds, 0, MAX_WAIT_SECONDS)
+        check_range("drain_timeout", self.drain_timeout, 0, None)
+        check_range("max_opened_bytes", self.max_opened_bytes, 1, None)
+        if self.visibility_timeout is not None:
+            check_range("visibility_timeout", self.visibility_timeout, 1, MAX_VISIBILITY_SECONDS)
+
+    def but(self, *, concurrency: int | None, until_empty: bool, given: RunOptions) -> Self:
+        """The same, but for what is given."""
+        changes: dict[str, Any] = {**given, "concurrency": concurrency}
+        changes = {name: value for name, value in changes.items() if value is not None}
+        return replace(self, until_empty=until_empty, **changes)
+
+
+def check_range(name: str, value: float, lowest: float, highest: float | None) -> None:
+    """Refuse a number that is out of range.
+
+    Raises:
+        SettingsInvalid: It is.
+    """
+    if value < lowest or (highest is not None and value > highest):
+        allowed = f"at least {lowest}" if highest is None else f"{lowest} to {highest:,}"
+        raise SettingsInvalid(f"{name}={value}: a worker takes {allowed}.")

@@ -1,0 +1,136 @@
+"""Runs workers in one process: each on its own queue, with its own settings.
+
+Workers that share a number of slots each have a share of their own, by weight. No worker takes
+another's: a queue that is full of slow messages cannot keep the others waiting.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Unpack
+
+from letsgo_queue.errors import SettingsInvalid, WorkerBroken
+from letsgo_queue.worker.options import RunOptions
+from letsgo_queue.worker.signals import stop_on_signals
+
+if TYPE_CHECKING:
+    from letsgo_queue.worker.health import Health
+    from letsgo_queue.worker.scale_in import TaskProtection
+    from letsgo_queue.worker.worker import Worker
+
+
+def run_workers(
+    *workers: Worker,
+    burst: bool = False,
+    concurrency: int | None = None,
+    health: Health | None = None,
+    protect_from_scale_in: bool | TaskProtection = False,
+    **options: Unpack[RunOptions],
+) -> None:
+    """Take and handle the messages of several queues until stopped.
+
+        run_workers(orders, mail, concurrency=20)
+
+    It stops as `Worker.run` does. Where one worker cannot go on, the others are stopped too.
+
+    Args:
+        workers: The workers.
+        burst: Stop each worker once its own queue is empty; see `Worker.run`.
+        concurrency: Messages handled at once by all workers together, each of which gets a share by
+            its `weight`. By default each has its own `concurrency`.
+        health: Where the process tells whether all are well.
+        protect_from_scale_in: Keep the ECS task from being stopped by scaling in while messages are
+            in hand.
+        options: In place of every worker's own `prefetch`, `visibility_timeout`, `wait_seconds` and
+            `drain_timeout`.
+
+    Raises:
+        SettingsInvalid: A number is out of range, a worker is given twice, or the port or the file
+            of `health` cannot be used.
+        LetsGoQueueError: A queue cannot be used at all; with `burst`, it cannot be reached.
+        WorkerBroken: A part of a worker cannot go on.
+    """
+    if not workers or len(set(workers)) < len(workers):
+        raise SettingsInvalid("give at least one worker, and each worker once.")
+    slots = shares(concurrency, [worker._weight for worker in workers])
+    loops = [
+        worker._loop(burst=burst, concurrency=share, given=options)
+        for worker, share in zip(workers, slots, strict=True)
+    ]
+
+    def stop() -> None:
+        for worker in workers:
+            worker.stop()
+
+    with stop_on_signals(stop), ExitStack() as around:
+        if health is not None:
+            from letsgo_queue.worker.health import watched
+
+            around.enter_context(watched(health, lambda: [loop.state() for loop in loops]))
+        if protect_from_scale_in:
+            from letsgo_queue.worker.scale_in import TaskProtection
+
+            protection = (
+                TaskProtection() if protect_from_scale_in is True else protect_from_scale_in
+            )
+            around.enter_context(protection.held(lambda: any(loop.has_messages for loop in loops)))
+        runs = [
+            lambda worker=worker, loop=loop: worker._run(loop)
+            for worker, loop in zip(workers, loops, strict=True)
+        ]
+        if len(runs) == 1:
+            runs[0]()
+        else:
+            _run_all(runs, stop)
+
+
+def shares(total: int | None, weights: Sequence[int]) -> Sequence[int | None]:
+    """Divide slots by weight, at least one for each.
+
+    Raises:
+        SettingsInvalid: There are fewer slots than weights.
+    """
+    if total is None:
+        return [None] * len(weights)
+    if total < len(weights):
+        raise SettingsInvalid(
+            f"concurrency={total}: {len(weights)} workers that share it take at least "
+            f"{len(weights)}, one each."
+        )
+    given = [1] * len(weights)
+    for _ in range(total - len(weights)):
+        # The next slot goes to whoever has least for its weight.
+        neediest = min(range(len(weights)), key=lambda at: given[at] / weights[at])
+        given[neediest] += 1
+    return given
+
+
+def _run_all(runs: Sequence[Callable[[], None]], stop: Callable[[], None]) -> None:
+    """Run each on a thread; one that raises stops the others, and its error is raised."""
+    errors: list[BaseException] = []
+
+    def run_one(run: Callable[[], None]) -> None:
+        try:
+            run()
+        except BaseException as error:  # noqa: BLE001  raised below
+            errors.append(error)
+            stop()
+
+    threads = [
+        threading.Thread(target=run_one, args=(run,), name=f"letsgo-worker-{number}", daemon=True)
+        for number, run in enumerate(runs, 1)
+    ]
+    started = []
+    try:
+        for thread in threads:
+            thread.start()
+            started.append(thread)
+    except RuntimeError as error:
+        errors.append(WorkerBroken(f"a worker's thread cannot be started: {error}."))
+        stop()
+    for thread in started:
+        thread.join()
+    if errors:
+        raise errors[0]
