@@ -1,6 +1,6 @@
 """Tells whoever runs a worker whether it is well, over HTTP and with a file.
 
-    /healthz   200 while the worker's loop turns, 503 when it has stopped turning: restart it
+    /healthz   200 while the worker's loop turns, 503 when it is stuck: restart it
     /readyz    200 once the queue has answered, 503 before that, and while the worker stops
     /metrics   for Prometheus; needs the extra `metrics`
 
@@ -38,6 +38,10 @@ MAX_PORT = 65_535
 STALE_SECONDS = 30.0
 """A loop that has not turned for so long is stuck. It turns four times a second, so no busy machine
 explains that; and SQS's usual visibility timeout has passed, so others have its messages."""
+
+OVERDUE_SECONDS = 300.0
+"""A request for messages that ends so late hangs: with all attempts that fail and the pause after
+them, SQS's client is done in 190 seconds."""
 
 CLIENT_SECONDS = 5.0
 """How long the server waits for a client that sends or reads nothing."""
@@ -106,6 +110,7 @@ class LoopState:
         stopping: Whether it takes no more messages.
         turned: When it last looked what is to do.
         last_poll: When the queue last answered a request for messages.
+        poll_overdue: For how many seconds an open request should have been answered.
         last_acknowledgement: When the queue last acknowledged one.
         in_hand: Messages in hand: running, waiting for a handler, or for a claim.
         running: Handlers that run.
@@ -117,6 +122,7 @@ class LoopState:
     stopping: bool
     turned: float
     last_poll: float | None
+    poll_overdue: float
     last_acknowledgement: float | None
     in_hand: int
     running: int
@@ -125,8 +131,8 @@ class LoopState:
 
     @property
     def healthy(self) -> bool:
-        """Whether the loop turns."""
-        return self.turned < STALE_SECONDS
+        """Whether the loop turns, and its requests end."""
+        return self.turned < STALE_SECONDS and self.poll_overdue < OVERDUE_SECONDS
 
     @property
     def ready(self) -> bool:

@@ -32,6 +32,7 @@ WELL = LoopState(
     stopping=False,
     turned=0.1,
     last_poll=1.0,
+    poll_overdue=0.0,
     last_acknowledgement=None,
     in_hand=0,
     running=0,
@@ -91,6 +92,19 @@ class Silent(MemoryTransport):
         if not self.answers.is_set():
             raise QueueUnavailable("it does not answer")
         return super().receive(**options)
+
+
+class Hanging(MemoryTransport):
+    """A queue whose answers do not come until the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hangs, self.answers = threading.Event(), threading.Event()
+
+    def receive(self, **options: Any) -> Sequence[ReceivedMessage]:
+        self.hangs.set()
+        assert self.answers.wait(DEADLINE_SECONDS)
+        return super().receive(**{**options, "wait_seconds": 0})
 
 
 class TestAWorker:
@@ -172,6 +186,24 @@ class TestAWorker:
                 wait_for(lambda: get(f"{url}/healthz")[0] == 200, "the loop to turn again")
         finally:
             go_on.set()
+
+    def test_is_not_well_once_a_request_hangs(
+        self, caplog: pytest.LogCaptureFixture, time_passes: PassingTime
+    ) -> None:
+        queue = Hanging()
+        try:
+            with asked(Worker(queue, wait_seconds=20), caplog) as url:
+                assert queue.hangs.wait(DEADLINE_SECONDS)
+                time_passes(20 + health.OVERDUE_SECONDS - 10)
+                wait_for(lambda: get(f"{url}/healthz")[0] == 200, "the loop to turn")
+                time_passes(11)
+                status, _, body = get(f"{url}/healthz")
+                assert status == 503
+                assert json.loads(body)["loops"][0]["poll_overdue"] > health.OVERDUE_SECONDS
+                queue.answers.set()
+                wait_for(lambda: get(f"{url}/healthz")[0] == 200, "the answer")
+        finally:
+            queue.answers.set()
 
     def test_names_a_handler_that_its_message_cannot_wait_for(
         self, queue: MemoryTransport, caplog: pytest.LogCaptureFixture, time_passes: PassingTime
