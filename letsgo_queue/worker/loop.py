@@ -222,6 +222,7 @@ class WorkLoop:
             stopping=self._is_over() or self._closed,
             turned=now - self._turned_at,
             last_poll=_seconds_since(self._polled_at, now),
+            poll_overdue=max(now - self._polls_end, 0.0) if self._receivers else 0.0,
             last_acknowledgement=_seconds_since(self._acknowledged_at, now),
             in_hand=len(in_hand),
             running=len(running),
