@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Unpack
 
 from letsgo_queue.errors import SettingsInvalid, WorkerBroken
@@ -59,6 +60,11 @@ def run_workers(
         worker._loop(burst=burst, concurrency=share, given=options)
         for worker, share in zip(workers, slots, strict=True)
     ]
+    ticks = [
+        worker._tick_loop(loop.queue, loop.options)
+        for worker, loop in zip(workers, loops, strict=True)
+    ]
+    tick_loops = [each for each in ticks if each is not None]
 
     def stop() -> None:
         for worker in workers:
@@ -68,17 +74,27 @@ def run_workers(
         if health is not None:
             from letsgo_queue.worker.health import watched
 
-            around.enter_context(watched(health, lambda: [loop.state() for loop in loops]))
+            around.enter_context(
+                watched(health, lambda: [loop.state() for loop in (*loops, *tick_loops)])
+            )
         if protect_from_scale_in:
             from letsgo_queue.worker.scale_in import TaskProtection
 
             protection = (
                 TaskProtection() if protect_from_scale_in is True else protect_from_scale_in
             )
-            around.enter_context(protection.held(lambda: any(loop.has_messages for loop in loops)))
+            # A tick that is held runs in another worker.
+            around.enter_context(
+                protection.held(
+                    lambda: (
+                        any(loop.has_messages for loop in loops)
+                        or any(each.state().running for each in tick_loops)
+                    )
+                )
+            )
         runs = [
-            lambda worker=worker, loop=loop: worker._run(loop)
-            for worker, loop in zip(workers, loops, strict=True)
+            partial(worker._run, loop, each)
+            for worker, loop, each in zip(workers, loops, ticks, strict=True)
         ]
         if len(runs) == 1:
             runs[0]()

@@ -17,6 +17,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
@@ -35,11 +36,10 @@ logger = get_logger(__name__)
 LEASE_SECONDS = 120
 """How long a tick stays with a worker that dies while it handles it; the heartbeat extends that."""
 
-LONGEST_LOOK_SECONDS = 1.0
-SHORTEST_LOOK_SECONDS = 0.01
-"""How often the clock is looked at, also long before a tick: it may be set, or the machine sleep."""
+POLL_SECONDS = 1.0
+"""How often the clock is looked at, long before a tick too: it may be set, or the machine sleep."""
 
-POLL_SECONDS = 20.0
+SHORTEST_POLL_SECONDS = 0.01
 
 SET_BACK_SECONDS = 3_600
 """A clock that is set back by more was wrong before; by less, no tick comes a second time."""
@@ -83,12 +83,10 @@ class TickQueue:
     ) -> Sequence[ReceivedMessage]:
         """Wait for the next ticks; see `Transport`."""
         del visibility_timeout
-        deadline = time.monotonic() + wait_seconds
-        while True:
+        ticks = self._ticks(max_messages)
+        if not ticks and not self._stopping.wait(min(self._due_in(), wait_seconds)):
             ticks = self._ticks(max_messages)
-            left = deadline - time.monotonic()
-            if ticks or left <= 0 or self._stopping.wait(min(left, self._look_in())):
-                return ticks
+        return ticks
 
     def _ticks(self, most: int) -> Sequence[ReceivedMessage]:
         """The ticks that are due, at most one of each schedule."""
@@ -105,11 +103,11 @@ class TickQueue:
                     self._due[number] = each.schedule.after(now)
         return ticks
 
-    def _look_in(self) -> float:
-        """Seconds until the clock should be looked at."""
+    def _due_in(self) -> float:
+        """Seconds until a tick is due."""
         with self._lock:
-            left = min((due for due in self._due if due is not None), default=math.inf)
-        return min(max(left - self._clock(), SHORTEST_LOOK_SECONDS), LONGEST_LOOK_SECONDS)
+            first = min((due for due in self._due if due is not None), default=math.inf)
+        return max(first - self._clock(), SHORTEST_POLL_SECONDS)
 
     def delete(self, message: ReceivedMessage) -> None:
         """Nothing to do: a tick does not come again."""
@@ -219,54 +217,55 @@ def _never_again(message: ReceivedMessage) -> NoReturn:
     )
 
 
-@contextmanager
-def ticking(
+def tick_loop(
     schedules: Sequence[Scheduled],
-    url: str,
+    queue: str,
     processor: Processor,
+    options: LoopOptions,
     *,
-    concurrency: int,
-    drain_timeout: float,
     event_loop: EventLoopThread,
     stopping: threading.Event,
     clock: Callable[[], float],
-) -> Iterator[None]:
-    """Handle ticks beside what else a worker does, on a thread, until that ends.
+) -> WorkLoop:
+    """A loop that handles ticks, and has not begun; ticks are due from now on.
 
     Args:
-        schedules: The schedules; without any nothing is started.
-        url: The worker's queue.
+        schedules: The schedules.
+        queue: URL of the worker's queue.
         processor: Handles the ticks.
-        concurrency: Ticks handled at once.
-        drain_timeout: Seconds that running handlers get at the end.
+        options: How the worker's own loop works.
         event_loop: Runs async handlers.
-        stopping: Set when the worker should stop; set here at the end, and where ticks end early.
+        stopping: Set when the worker should stop.
         clock: Seconds since 1970.
-
-    Raises:
-        WorkerBroken: Ticks cannot be handled any more.
     """
-    if not schedules:
-        yield
-        return
-    loop = WorkLoop(
-        TickQueue(schedules, url, stopping=stopping, clock=clock),
+    for each in schedules:
+        _tell(each, clock())
+    return WorkLoop(
+        TickQueue(schedules, queue, stopping=stopping, clock=clock),
         processor,
-        LoopOptions(
-            concurrency=concurrency,
-            prefetch=0,
-            wait_seconds=POLL_SECONDS,
-            visibility_timeout=None,
-            drain_timeout=drain_timeout,
-        ),
+        replace(options, prefetch=0, wait_seconds=POLL_SECONDS, visibility_timeout=None),
         event_loop=event_loop,
         stopping=stopping,
     )
-    for each in schedules:
-        _tell(each, clock())
+
+
+@contextmanager
+def running_beside(loop: WorkLoop | None, stopping: threading.Event) -> Iterator[None]:
+    """Run a loop on a thread while a worker does its other work.
+
+    Args:
+        loop: The loop, if there is one.
+        stopping: Stops both: set here at the end, and where the loop ends early.
+
+    Raises:
+        WorkerBroken: The loop cannot go on.
+    """
+    if loop is None:
+        yield
+        return
     parts = Parts(stopping.set)
     parts.start("schedules", loop.run, again=False)
-    patience = drain_timeout + ENDING_SECONDS
+    patience = loop.options.drain_timeout + ENDING_SECONDS
     try:
         yield
     except KeyboardInterrupt:  # a second signal

@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from pydantic import BaseModel
@@ -45,7 +45,7 @@ from letsgo_queue.worker.retries import RetryPolicy
 from letsgo_queue.worker.schedule import ScheduledFunction, ScheduledHandler
 from letsgo_queue.worker.several import run_workers
 from letsgo_queue.worker.signals import stop_on_signals
-from letsgo_queue.worker.ticks import ticking
+from letsgo_queue.worker.ticks import running_beside, tick_loop
 
 if TYPE_CHECKING:
     from letsgo_queue.worker.health import Health
@@ -281,7 +281,7 @@ class Worker:
         Args:
             burst: Stop by itself once the queue has nothing more to receive and the handlers are
                 done; for tests and scheduled jobs. Schedules are left alone, and a message that is
-                held for over 30 s, for another delivery's claim, is given back.
+                held for over 30 s, for a claim or a store, is given back.
             concurrency: In place of the worker's own.
             health: Where it tells whether it is well: a port, a file, or both.
             protect_from_scale_in: Keep the ECS task from being stopped by scaling in while
@@ -368,10 +368,9 @@ class Worker:
         )
         try:
             self._prepare(server.url)
-            with (
-                stop_on_signals(self.stop),
-                self._ticking(server.url, concurrency, handled_level=logging.INFO),
-            ):
+            options = replace(self._options, concurrency=concurrency)
+            ticks = self._tick_loop(server.url, options, handled_level=logging.INFO)
+            with stop_on_signals(self.stop), running_beside(ticks, self._stopping):
                 if on_ready is not None:
                     on_ready(server.url)
                 server.run()
@@ -415,12 +414,37 @@ class Worker:
             stopping=self._stopping,
         )
 
-    def _run(self, loop: WorkLoop) -> None:
-        """Run a loop, and the schedules beside it, until the worker is stopped."""
-        url, options = loop.queue, loop.options
-        logger.info("worker started on %s, %d at once", url, options.concurrency)
+    def _tick_loop(
+        self, queue: str, options: LoopOptions, *, handled_level: int = logging.DEBUG
+    ) -> WorkLoop | None:
+        """A loop for the scheduled handlers, if there are any that run here."""
+        schedules = [] if options.until_empty else self._registry.schedules()
+        if not schedules:
+            return None
+        around = self._middleware_around_all()
+        if not all(
+            any(each.runs_ticks_once for each in merge(around, scheduled.handler.middleware))
+            for scheduled in schedules
+        ):
+            logger.warning(
+                "scheduled handlers run in every process that has this worker: no middleware says "
+                "which one runs them. With a claim check, claimcheck.install(), one does."
+            )
+        return tick_loop(
+            schedules,
+            queue,
+            self._processor(Registry.of(schedules), handled_level=handled_level),
+            options,
+            event_loop=self._event_loop,
+            stopping=self._stopping,
+            clock=self._clock,
+        )
+
+    def _run(self, loop: WorkLoop, ticks: WorkLoop | None) -> None:
+        """Run a loop, and the one of the schedules beside it, until the worker is stopped."""
+        logger.info("worker started on %s, %d at once", loop.queue, loop.options.concurrency)
         try:
-            with nullcontext() if options.until_empty else self._ticking(url, options.concurrency):
+            with running_beside(ticks, self._stopping):
                 loop.run()
         finally:
             self._event_loop.stop()
@@ -433,31 +457,6 @@ class Worker:
         for middleware in (*self._middleware_around_all(), *self._registry.middleware()):
             check_handle(middleware)
             middleware.prepare(queue)
-
-    def _ticking(
-        self, queue: str, concurrency: int, *, handled_level: int = logging.DEBUG
-    ) -> AbstractContextManager[None]:
-        """Runs the scheduled handlers, while the worker does its other work."""
-        schedules = self._registry.schedules()
-        around = self._middleware_around_all()
-        if not all(
-            any(each.runs_ticks_once for each in merge(around, scheduled.handler.middleware))
-            for scheduled in schedules
-        ):
-            logger.warning(
-                "scheduled handlers run in every process that has this worker: no middleware says "
-                "which one runs them. With a claim check, claimcheck.install(), one does."
-            )
-        return ticking(
-            schedules,
-            queue,
-            self._processor(Registry.of(schedules), handled_level=handled_level),
-            concurrency=concurrency,
-            drain_timeout=self._options.drain_timeout,
-            event_loop=self._event_loop,
-            stopping=self._stopping,
-            clock=self._clock,
-        )
 
     def _processor(
         self, ticks: Registry | None = None, *, handled_level: int = logging.DEBUG

@@ -42,7 +42,7 @@ MIDNIGHT = 1_800_057_600.0
 
 @pytest.fixture(autouse=True)
 def look_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ticks, "LONGEST_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(ticks, "POLL_SECONDS", 0.01)
 
 
 @pytest.fixture

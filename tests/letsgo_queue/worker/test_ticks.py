@@ -44,7 +44,7 @@ TEN = datetime(2026, 11, 26, 10, tzinfo=UTC).timestamp()
 
 @pytest.fixture(autouse=True)
 def look_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ticks, "LONGEST_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(ticks, "POLL_SECONDS", 0.01)
 
 
 @pytest.fixture
