@@ -357,12 +357,14 @@ class WorkLoop:
     def _nothing_in_hand(self) -> bool:
         """Whether no message is in hand that the loop waits for.
 
-        With `until_empty` it does not wait for the lease of another delivery: that may take hours.
+        With `until_empty` it waits 30 s at most for what a message needs, before its handler: a
+        store that is down, or the lease of another delivery, may take hours.
         """
         left = len(self._in_hand)
         if self.options.until_empty and left == len(self._held):
-            due = time.monotonic() + LONGEST_PAUSE_SECONDS
-            left -= sum(at > due for at, _, _ in self._held)
+            left -= sum(
+                due - message.arrived > LONGEST_PAUSE_SECONDS for due, _, message in self._held
+            )
         return not left and not self._unacknowledged
 
     def _could_not_receive(self, error: Exception) -> None:

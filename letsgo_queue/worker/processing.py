@@ -28,7 +28,11 @@ from letsgo_queue.events import (
 )
 from letsgo_queue.middleware import Middleware, merge
 from letsgo_queue.transports.base import ReceivedMessage, Transport
-from letsgo_queue.worker.delivery import IncomingMessage
+from letsgo_queue.worker.delivery import (
+    FIRST_PAUSE_SECONDS,
+    LONGEST_PAUSE_SECONDS,
+    IncomingMessage,
+)
 from letsgo_queue.worker.event_loop import EventLoopThread
 from letsgo_queue.worker.failures import settle_failure
 from letsgo_queue.worker.handler import Handler
@@ -286,7 +290,8 @@ class Processor:
             if isinstance(raised, LetsGoError):
                 seconds = message.next_try(raised)
                 if seconds is not None:
-                    logger.info(
+                    logger.log(
+                        _level_of_hold(raised, seconds),
                         "message %s waits %.1f s in the worker: %s",
                         message.message_id,
                         seconds,
@@ -377,11 +382,12 @@ class Processor:
         level = logging.WARNING if getattr(error, "retryable", False) else logging.ERROR
         logger.log(
             level,
-            "message %s of type %s failed, received %d times: %s",
+            "message %s of type %s failed in delivery %d: %s%s",
             message.message_id,
             message.type,
             message.received.receive_count,
-            error if expected else type(error).__name__,
+            type(error).__name__,
+            f": {error}" if expected else "",
             exc_info=None if expected else without_input(error),
             extra=message.log_fields,
         )
@@ -396,3 +402,14 @@ class Processor:
         message.is_gone = isinstance(outcome, MessageRejected)
         message.emit(outcome)
         return message.is_gone
+
+
+def _level_of_hold(error: LetsGoError, seconds: float) -> int:
+    """How loud to say that a message waits: what only somebody can mend is an error."""
+    if error.retry_after is not None:  # another delivery has it: all is well
+        return logging.INFO
+    if not error.retryable:
+        return logging.ERROR
+    return (
+        logging.WARNING if seconds in {FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS} else logging.INFO
+    )

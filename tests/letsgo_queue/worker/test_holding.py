@@ -201,7 +201,7 @@ def visible(queue: MemoryTransport) -> list[ReceivedMessage]:
 def test_a_burst_waits_for_a_short_pause(
     rig: Rig, client: Client, queue: Asked, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Unavailable, "retry_after", 30.0)
+    monkeypatch.setattr(Unavailable, "retry_after", 25.0)
     client.enqueue(OPENED)
     burst = threading.Thread(target=rig.worker.run, kwargs={"burst": True})
     burst.start()
@@ -227,6 +227,29 @@ def test_a_burst_gives_back_what_is_held_for_long(
     assert receive(queue) == []
     clock.advance(PAUSE)
     assert len(receive(queue)) == 1
+
+
+def test_a_burst_does_not_wait_for_a_store_that_stays_down(
+    rig: Rig,
+    client: Client,
+    queue: Asked,
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It is asked again for half a minute, as the log says, and the message stays."""
+    monkeypatch.setattr(Unavailable, "retry_after", None)
+    client.enqueue(OPENED)
+    burst = threading.Thread(target=rig.worker.run, kwargs={"burst": True})
+    burst.start()
+
+    rig.pass_time_until(lambda: not burst.is_alive(), "its end")
+
+    assert store.asked > 1
+    assert rig.handled == []
+    assert len(queue._messages) == 1
+    warnings = [each for each in caplog.records if each.levelno == logging.WARNING]
+    assert "the store does not answer." in warnings[0].getMessage()
 
 
 def test_a_worker_that_stops_gives_it_back_for_the_rest_of_its_pause(
