@@ -11,18 +11,16 @@ from typing import Annotated
 import typer
 from pydantic_core import from_json
 
-from letsgo_queue.cli.load import load_worker
-from letsgo_queue.cli.logs import LogFormat, configure_logging
 from letsgo_queue.cli.queues import dead_letter_app, queue_app
 from letsgo_queue.cli.terminal import JsonOption, QueueOption, make_command, print_json, run
-from letsgo_queue.errors import MessageInvalid, SettingsInvalid
+from letsgo_queue.cli.worker_command import worker
+from letsgo_queue.errors import MessageInvalid
 from letsgo_queue.sending.client import Client
-from letsgo_queue.worker.health import ALL_ADDRESSES, Health
-from letsgo_queue.worker.worker import LOCAL_HOST, LOCAL_PORT
 
 app = make_command("LetsGo's queue and worker, for Python.")
 app.add_typer(queue_app, name="queue")
 app.add_typer(dead_letter_app, name="dead-letter")
+app.command()(worker)
 
 
 def main() -> None:
@@ -66,50 +64,6 @@ def enqueue(
         print_json({"message_id": result.message_id, "queue": result.queue})
     else:
         typer.echo(result.message_id)
-
-
-@app.command()
-def worker(
-    target: Annotated[str, typer.Argument(help="Where the worker is: module:name.")],
-    *,
-    burst: Annotated[bool, typer.Option(help="Stop once nothing can be received.")] = False,
-    concurrency: Annotated[
-        int | None, typer.Option(help="Messages handled at once; by default as the worker says.")
-    ] = None,
-    local: Annotated[
-        bool, typer.Option(help="Take messages by HTTP instead: LetsGo's local mode.")
-    ] = False,
-    host: Annotated[str, typer.Option(help="With --local: where to listen.")] = LOCAL_HOST,
-    port: Annotated[
-        int, typer.Option(help="With --local: the port; 0 for one that is free.")
-    ] = LOCAL_PORT,
-    health_port: Annotated[
-        int | None,
-        typer.Option(help="Answer /healthz, /readyz, /metrics there; 0: any port."),
-    ] = None,
-    health_host: Annotated[
-        str, typer.Option(help="With --health-port: where to listen.")
-    ] = ALL_ADDRESSES,
-    health_file: Annotated[
-        Path | None, typer.Option(help="Touch this file every 5 seconds while the worker is well.")
-    ] = None,
-    log_format: Annotated[
-        LogFormat | None,
-        typer.Option(help="text or json, unless the application configures logging itself."),
-    ] = None,
-) -> None:
-    """Run a worker until SIGTERM or SIGINT."""
-    if local and burst:
-        raise SettingsInvalid("--burst is for a queue that can be empty; --local has none.")
-    if local and (health_port is not None or health_file is not None):
-        raise SettingsInvalid("--health-port and --health-file are for a worker that polls.")
-    found = load_worker(target)
-    configure_logging(log_format)
-    if local:
-        found.serve(host=host, port=port, concurrency=concurrency)
-    else:
-        health = Health(port=health_port, host=health_host, file=health_file)
-        found.run(burst=burst, concurrency=concurrency, health=health)
 
 
 def _read_payload(given: str) -> object:

@@ -102,6 +102,18 @@ def run_workers(
             _run_all(runs, stop)
 
 
+def check_workers(*workers: Worker, **options: Unpack[RunOptions]) -> float:
+    """Look for what is wrong with handlers and settings; nothing is opened.
+
+    Returns:
+        The drain time of the workers in seconds, the longest.
+
+    Raises:
+        SettingsInvalid: Something is wrong.
+    """
+    return max(worker._check(options).drain_timeout for worker in workers)
+
+
 def shares(total: int | None, weights: Sequence[int]) -> Sequence[int | None]:
     """Divide slots by weight, at least one for each.
 

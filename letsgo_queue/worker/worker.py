@@ -401,6 +401,11 @@ class Worker:
             concurrency=self._options.concurrency,
         )
 
+    def _check(self, given: RunOptions) -> LoopOptions:
+        """Have what is wrong with handlers and settings show; how a loop would work."""
+        self._registry.prepare()
+        return self._options.but(concurrency=None, until_empty=False, given=given)
+
     def _loop(self, *, burst: bool, concurrency: int | None, given: RunOptions) -> WorkLoop:
         """A loop on the worker's queue, which has not begun."""
         options = self._options.but(concurrency=concurrency, until_empty=burst, given=given)
