@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from letsgo_queue import (
     Client,
+    Health,
     MessageFailed,
     MessageHandled,
     Reject,
@@ -23,9 +25,11 @@ from letsgo_queue import (
 from letsgo_queue.errors import WorkerBroken
 from letsgo_queue.middleware import Middleware, Steps, use_middleware
 from letsgo_queue.transports.memory import MemoryTransport
-from letsgo_queue.worker import ticks
+from letsgo_queue.worker import health, ticks
 from letsgo_queue.worker.delivery import IncomingMessage
+from letsgo_queue.worker.scale_in import TaskProtection
 from letsgo_queue.worker.schedule import Scheduled, ScheduledHandler
+from letsgo_queue.worker.several import run_workers
 from letsgo_queue.worker.ticks import TickQueue
 from tests.letsgo_queue.support import (
     SECRET,
@@ -289,6 +293,55 @@ def test_stopping_waits_for_the_handler(worker: Worker, clock: Clock) -> None:
         go_on.set()
 
     assert [type(event) for event in events][-1] is MessageHandled
+
+
+class Protection(TaskProtection):
+    """Tells what a worker asks it to protect."""
+
+    @contextmanager
+    def held(self, has_messages: Callable[[], bool]) -> Iterator[None]:
+        self.has_messages = has_messages
+        yield
+
+
+def test_a_scheduled_handler_that_runs_is_protected_and_looked_after(
+    worker: Worker, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    protection, looks = Protection(), []
+
+    @worker.scheduled("rate(5 minutes)", name="five")
+    def slow(event: ScheduledEvent) -> None:
+        begun.set()
+        assert go_on.wait(20)
+
+    @contextmanager
+    def watched(_health: Health, look: health.LookAtLoops) -> Iterator[None]:
+        looks.append(look)
+        yield
+
+    monkeypatch.setattr(health, "watched", watched)
+    thread = threading.Thread(
+        target=lambda: run_workers(
+            worker,
+            drain_timeout=0,
+            health=Health(file=tmp_path / "well"),
+            protect_from_scale_in=protection,
+        )
+    )
+    thread.start()
+    wait_for(is_ticking, "the schedules")
+    wait_for(lambda: all(loop.ready for loop in looks[0]()), "both loops")
+    assert not protection.has_messages()
+    clock.advance(300)
+    assert begun.wait(20)
+
+    assert protection.has_messages()
+    assert [loop.longest and loop.longest.type for loop in looks[0]()] == [None, "five"]
+    worker.stop()
+    thread.join(20)  # it does not wait for the handler
+    assert not thread.is_alive()
+    go_on.set()
 
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
