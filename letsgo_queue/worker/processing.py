@@ -382,12 +382,13 @@ class Processor:
         level = logging.WARNING if getattr(error, "retryable", False) else logging.ERROR
         logger.log(
             level,
-            "message %s of type %s failed in delivery %d: %s%s",
+            "message %s of type %s failed in delivery %d: %s%s%s",
             message.message_id,
             message.type,
             message.received.receive_count,
             type(error).__name__,
-            f": {error}" if expected else "",
+            ": " if expected else "",
+            error if expected else "",
             exc_info=None if expected else without_input(error),
             extra=message.log_fields,
         )
