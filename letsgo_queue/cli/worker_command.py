@@ -104,10 +104,12 @@ def worker(
     check_range("max_messages", 1 if max_messages is None else max_messages, 1, None)
     check_range("max_memory", 1 if max_memory is None else max_memory, 1, None)
     supervised = processes != 1 or max_messages is not None or max_memory is not None
-    if local and (burst or supervised or protect_from_scale_in or len(targets) > 1):
+    if local and burst:
+        raise SettingsInvalid("--burst is for a queue that can be empty; --local has none.")
+    if local and (supervised or protect_from_scale_in or len(targets) > 1):
         raise SettingsInvalid(
-            "--local takes one worker, in one process, and no queue: none of --burst, --processes, "
-            "--max-messages, --max-memory and --protect-from-scale-in."
+            "--local runs one worker in one process: no --processes, --max-messages, --max-memory "
+            "and --protect-from-scale-in."
         )
     if local and (health_port is not None or health_file is not None):
         raise SettingsInvalid("--health-port and --health-file are for a worker that polls.")

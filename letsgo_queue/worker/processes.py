@@ -238,8 +238,8 @@ class _Parent:
         place.failures += 1
         if place.failures >= MAX_FAILURES:
             self._broken = (
-                f"worker process {number} {how}, for the {MAX_FAILURES}th time in a row. All "
-                "processes end."
+                f"worker process {number} failed {place.failures} times in a row, the last time it "
+                f"{how}. All processes end."
             )
             self._stop()
             return

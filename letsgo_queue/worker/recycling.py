@@ -13,14 +13,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from letsgo_queue.events import Event, MessageFailed, MessageHandled, MessageRejected
+from letsgo_queue.events import Event, MessageStarted
 from letsgo_queue.worker.log import get_logger
 
 logger = get_logger(__name__)
 
 MEGABYTE = 1024 * 1024
 LOOK_SECONDS = 1.0
-"""How often the memory is looked at, while messages are handled."""
+"""How often the memory is looked at, at most."""
 
 _STATM = Path("/proc/self/statm")
 
@@ -43,23 +43,21 @@ class Recycling:
 
         Args:
             stop: Stops the workers.
-            max_messages: Messages to handle at most; those in hand come on top.
+            max_messages: Messages to begin; those that are in hand then are handled as well.
             max_memory: Megabytes of memory that the process may have.
         """
         self.is_due = False
         self._stop = stop
         self._max_messages = max_messages
         self._max_memory = max_memory
-        self._handled = 0
+        self._begun = 0
         self._look_at = 0.0
         self._lock = threading.Lock()
 
     def __call__(self, event: Event) -> None:
-        """Count a message that was handled."""
-        if not isinstance(event, MessageHandled | MessageFailed | MessageRejected):
-            return
+        """Count a message that is begun, and look at what others have left behind."""
         with self._lock:
-            self._handled += 1
+            self._begun += isinstance(event, MessageStarted)
             reason = None if self.is_due else self._reason()
             if reason is None:
                 return
@@ -68,8 +66,8 @@ class Recycling:
         self._stop()
 
     def _reason(self) -> str | None:
-        if self._max_messages is not None and self._handled >= self._max_messages:
-            return f"it has handled {self._handled} messages"
+        if self._max_messages is not None and self._begun >= self._max_messages:
+            return f"it has begun {self._begun} messages"
         now = time.monotonic()
         if self._max_memory is not None and now >= self._look_at:
             self._look_at = now + LOOK_SECONDS
