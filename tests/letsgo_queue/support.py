@@ -174,13 +174,13 @@ def failure(events: Sequence[Event]) -> BaseException:
 
 
 @contextmanager
-def running(worker: Worker) -> Iterator[None]:
+def running(worker: Worker, **options: Any) -> Iterator[None]:
     """Run a worker on a thread, and stop it in the end; what ended it early is raised."""
     errors: list[BaseException] = []
 
     def run() -> None:
         try:
-            worker.run()
+            worker.run(**options)
         except BaseException as error:  # noqa: BLE001  raised below, on the test's thread
             errors.append(error)
 
