@@ -92,6 +92,7 @@ class IncomingMessage:
         leases: What middleware has leased for it.
         lease_id: What a claim check holds its claim with; the same for each try to open it.
         arrived: When it arrived (on the monotonic clock).
+        waits_since: Since when it waits for what opens it, or settles it.
         begun: When its way to the handler began; None while it waits.
         handler_began: When its handler started (on the monotonic clock); None where it did not.
         invisible_until: When it can be received again (on the monotonic clock); None if unknown.
@@ -134,6 +135,7 @@ class IncomingMessage:
         "transport",
         "type",
         "visibility_timeout",
+        "waits_since",
     )
 
     def __init__(
@@ -180,6 +182,7 @@ class IncomingMessage:
         self.lease_id: str | None = None
         self.arrived = time.monotonic()
         self.begun: float | None = None
+        self.waits_since = math.inf
         self.is_over = False
         self.lock = threading.RLock()
         self._listeners = Listeners() if listeners is None else listeners
@@ -424,6 +427,7 @@ class IncomingMessage:
             return None
         self._tries += 1
         self.begun = None
+        self.waits_since = math.inf
         self.body = self.received.body
         self.leases = ()
         self.leases_due = math.inf

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from heapq import heappop, heappush
@@ -37,7 +37,7 @@ from letsgo_queue.worker.parts import Calls, Parts
 from letsgo_queue.worker.processing import Hold, Outcome, Processor
 from letsgo_queue.worker.retries import doubled
 from letsgo_queue.worker.tasks import HandlerTasks
-from letsgo_queue.worker.threads import HandlerThreads
+from letsgo_queue.worker.threads import HandlerThreads, Slots
 
 if TYPE_CHECKING:  # a worker that is not asked for its health does not load what answers
     from letsgo_queue.worker.health import LoopState, RunningHandler
@@ -81,6 +81,12 @@ ENDING_SECONDS = 4.0
 """How long a loop that stops waits for claims, and for these and acknowledgements, in the end."""
 
 RELEASE_THREADS = 8
+
+MAX_OPENING = 16
+"""Messages that may wait for what opens them beside those whose handlers run."""
+
+STUCK_SECONDS = 1.0
+"""How long a message may take to be opened, or settled, before others are received in its place."""
 
 MAX_HELD = 1_000
 """Messages that may wait for something else than a handler while others are still received."""
@@ -158,7 +164,12 @@ class WorkLoop:
         self._parts = parts = Parts(self._wake)
         self._heartbeat = Heartbeat(transport, parts)
         self._acknowledger = Acknowledger(transport, self._acknowledged, parts)
+        self._slots = Slots(options.concurrency)
         self._threads = HandlerThreads(options.concurrency, self._run, parts)
+        # Apart, so that a store that does not answer keeps no other message from its handler.
+        self._openers = HandlerThreads(
+            options.concurrency + MAX_OPENING, self._open_and_run, parts, name="open-and-handle"
+        )
         self._tasks = HandlerTasks(options.concurrency, event_loop, processor, self._finish, parts)
         self._lanes = Lanes(fifo=transport.fifo)
         self._limits = Limits(max_opened_bytes=options.max_opened_bytes)
@@ -166,6 +177,7 @@ class WorkLoop:
         # What follows is read and changed under the lock of `_changed`.
         self._in_hand: set[IncomingMessage] = set()
         self._unacknowledged = 0
+        self._stuck = 0
         self._held: list[tuple[float, int, IncomingMessage]] = []  # by when they are tried again
         self._numbers = count()
         self._aside: list[tuple[float, Sequence[IncomingMessage]]] = []  # by when they come again
@@ -243,10 +255,11 @@ class WorkLoop:
                 due_in.append(self._held[0][0] - now)
             ready = [*self._limits.enter(ready), *self._limits.tend()]
             due_in.append(self._limits.seconds_left())
+            stuck_since = now - STUCK_SECONDS
+            self._stuck = sum(each.waits_since < stuck_since for each in self._in_hand)
         self._begin(ready)
-        if (seconds := self._threads.help()) is not None:
-            due_in.append(seconds)
-        return min(due_in)
+        help_in = (self._threads.help(), self._openers.help())
+        return min(*due_in, *(seconds for seconds in help_in if seconds is not None))
 
     # Receiving
 
@@ -342,7 +355,7 @@ class WorkLoop:
         """How many messages one more receiver may ask for."""
         soon = self._pace.begun_in(AHEAD_SECONDS, self.options.concurrency)
         ahead = min(soon, self.options.prefetch)
-        waiting = len(self._held) + self._lanes.waiting + self._limits.waiting
+        waiting = len(self._held) + self._lanes.waiting + self._limits.waiting + self._stuck
         waiting = min(waiting, MAX_HELD)
         unacknowledged = max(self._unacknowledged - MAX_UNACKNOWLEDGED, 0)
         busy = len(self._in_hand) - waiting + unacknowledged + self._asked
@@ -398,16 +411,34 @@ class WorkLoop:
         """Hand messages to the executor of their handlers."""
         if not messages:
             return
-        tasks = [each for each in messages if each.handler and each.handler.is_async]
+        tasks, sealed, others = [], [], []
+        for message in messages:
+            if message.opened_bytes:
+                message.waits_since = time.monotonic()
+            if message.handler and message.handler.is_async:
+                tasks.append(message)
+            elif message.opened_bytes:
+                sealed.append(message)
+            else:
+                others.append(message)
         if tasks:
             self._tasks.add(tasks)
-        if len(tasks) < len(messages):
-            self._threads.add(
-                [each for each in messages if not (each.handler and each.handler.is_async)]
-            )
+        if sealed:
+            self._openers.add(sealed)
+        if others:
+            self._threads.add(others)
 
     def _run(self, message: IncomingMessage) -> None:
-        self._finish(message, self._processor.run(message))
+        with self._slots:
+            outcome = self._processor.run(message)
+        self._finish(message, outcome)
+
+    def _open_and_run(self, message: IncomingMessage) -> None:
+        self._finish(message, self._processor.run(message, self._call_in_slot))
+
+    def _call_in_slot(self, _message: IncomingMessage, handler: Callable[[], object]) -> object:
+        with self._slots:
+            return handler()
 
     def _finish(self, message: IncomingMessage, outcome: Outcome) -> None:
         """A message was run: settle it, or hold it until it is run again."""
@@ -583,6 +614,7 @@ class WorkLoop:
         for message in left:
             message.end(wait=0)
         self._threads.close()
+        self._openers.close()
         self._tasks.close()
         running = {message for message in left if message.begun is not None}
         self._release_claims(running)
@@ -607,13 +639,14 @@ class WorkLoop:
                 self._changed.wait(left)
 
     def _release_claims(self, messages: Set[IncomingMessage]) -> None:
-        """Release the claims of messages whose handlers still run: they are given back."""
+        """Release the claims of messages that are given back though they were begun."""
         calls = Calls("release", RELEASE_THREADS, self._parts)
         for message in messages:
             logger.warning(
-                "message %s of type %s is given back: its handler still runs after %.0f s",
+                "message %s of type %s is given back: %s after %.0f s",
                 message.message_id,
                 message.type,
+                "its handler still runs" if message.handler_runs else "its store does not answer",
                 message.seconds_in_hand,
                 extra=message.log_fields,
             )

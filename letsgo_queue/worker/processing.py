@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 import logging
+import math
 import os
 import sys
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -61,6 +62,14 @@ class Hold:
 Outcome: TypeAlias = bool | Hold
 """Whether a message is done with, and off the queue once it is acknowledged; or how long to hold
 it."""
+
+
+CallHandler: TypeAlias = Callable[[IncomingMessage, Callable[[], object]], object]
+"""Calls the handler of a message."""
+
+
+def _call(_message: IncomingMessage, handler: Callable[[], object]) -> object:
+    return handler()
 
 
 class Processor:
@@ -134,9 +143,14 @@ class Processor:
             message.policy = message.handler.retry_policy or self._retry_policy
         return message
 
-    def run(self, message: IncomingMessage) -> Outcome:
-        """Handle a message on this thread, which waits for an async handler."""
-        return message.context.run(self._run, message)
+    def run(self, message: IncomingMessage, call: CallHandler = _call) -> Outcome:
+        """Handle a message on this thread, which waits for an async handler.
+
+        Args:
+            message: The message.
+            call: Calls the handler.
+        """
+        return message.context.run(self._run, message, call)
 
     def passage(self, message: IncomingMessage) -> Passage:
         """The way of a message through the middleware around its handler."""
@@ -168,7 +182,7 @@ class Processor:
         """Go in to the handler.
 
         Returns:
-            The handler, with its arguments; None where it must not run.
+            What calls the handler; None where it must not run.
 
         Raises:
             BaseException: Why the message failed on the way.
@@ -190,10 +204,8 @@ class Processor:
         handler = message.handler
         assert handler is not None, "a message without a handler is refused"
         arguments = handler.arguments(message)
-        if message.is_over:
-            raise QueueUnavailable(f"message {message.message_id} was given back meanwhile.")
-        message.start_handler()
-        return partial(handler.function, *arguments)
+        message.waits_since = math.inf
+        return partial(_start, message, handler, arguments)
 
     async def call_async(
         self, message: IncomingMessage, handler: Callable[[], object]
@@ -222,6 +234,8 @@ class Processor:
             passage: The way out.
             error: What was raised inside.
         """
+        if message.opened_bytes:
+            message.waits_since = time.monotonic()
         try:
             return self._settle(message, passage, error)
         except BaseException:  # somebody's listener, say; the message must not stay in hand
@@ -264,12 +278,12 @@ class Processor:
                 self.acknowledged(message, None)
         return outcome
 
-    def _run(self, message: IncomingMessage) -> Outcome:
+    def _run(self, message: IncomingMessage, call: CallHandler) -> Outcome:
         passage = self.passage(message)
         failure: BaseException | None = None
         try:
             if handler := self.enter(message, passage):
-                result = handler()
+                result = call(message, handler)
                 if inspect.isawaitable(result):
                     self._event_loop.run(result)
         except BaseException as error:  # noqa: BLE001
@@ -403,6 +417,13 @@ class Processor:
         message.is_gone = isinstance(outcome, MessageRejected)
         message.emit(outcome)
         return message.is_gone
+
+
+def _start(message: IncomingMessage, handler: Handler, arguments: Sequence[object]) -> object:
+    if message.is_over:
+        raise QueueUnavailable(f"message {message.message_id} was given back meanwhile.")
+    message.start_handler()
+    return handler.function(*arguments)
 
 
 def _level_of_hold(error: LetsGoError, seconds: float) -> int:

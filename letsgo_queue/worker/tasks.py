@@ -4,7 +4,8 @@
                 │                                  │
                 └── on a few threads beside the loop, where they may wait for something
 
-Opening a stored message is such a step, and so is settling one that failed.
+Opening a stored message is such a step, and so is settling one that failed. A sealed message takes
+no slot before it is open, so that a store that does not answer keeps no other from its handler.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from letsgo_queue.errors import QueueUnavailable
 from letsgo_queue.worker.delivery import IncomingMessage
@@ -23,6 +24,9 @@ from letsgo_queue.worker.processing import Outcome, Processor
 
 if TYPE_CHECKING:
     import asyncio
+
+CallsHandler: TypeAlias = Callable[[], object]
+"""Calls the handler of a message, with its arguments."""
 
 OPENING_THREADS = 16
 SETTLING_THREADS = 4
@@ -42,7 +46,7 @@ class HandlerTasks:
         """Start nothing yet.
 
         Args:
-            concurrency: Messages in process at once.
+            concurrency: Handlers that run at once.
             event_loop: The loop.
             processor: Handles the messages.
             finish: Called with each message and its outcome, on any thread.
@@ -52,64 +56,81 @@ class HandlerTasks:
         self._event_loop = event_loop
         self._processor = processor
         self._finish = finish
-        # Apart, so that a store that does not answer keeps no failure from being settled.
+        # Apart, so that a store that does not answer keeps nothing else waiting.
         self._openings = Calls("open", OPENING_THREADS, parts)
+        self._middleware = Calls("middleware", OPENING_THREADS, parts)
         self._settlings = Calls("settle", SETTLING_THREADS, parts)
         self._waiting: deque[IncomingMessage] = deque()
+        self._opened: deque[tuple[IncomingMessage, Passage, CallsHandler]] = deque()
         self._tasks: set[asyncio.Task[BaseException | None]] = set()
         self._running = 0
         self._closed = False
 
     def add(self, messages: Sequence[IncomingMessage]) -> None:
         """Have messages handled after those that wait already."""
-        self._waiting.extend(messages)
+        sealed = [message for message in messages if message.opened_bytes]
+        self._waiting.extend(message for message in messages if not message.opened_bytes)
         self._event_loop.call(self._begin)
+        for message in sealed:
+            passage = self._processor.passage(message)
+            self._openings.add(partial(self._enter, message, passage, has_slot=False))
 
     def close(self) -> None:
         """Begin no more messages, and cancel the handlers that run."""
         self._closed = True
         self._waiting.clear()
-        if self._running:
+        self._opened.clear()
+        if self._tasks:
             self._event_loop.call(lambda: [task.cancel() for task in self._tasks])
 
     def end(self) -> None:
         """End the threads."""
-        self._openings.close()
-        self._settlings.close()
+        for calls in (self._openings, self._middleware, self._settlings):
+            calls.close()
 
     def _begin(self) -> None:
-        while self._running < self._concurrency:
-            try:
-                message = self._waiting.popleft()
-            except IndexError:
-                return
+        """Fill the slots that are free, on the loop."""
+        while self._running < self._concurrency and (self._opened or self._waiting):
             self._running += 1
+            if self._opened:
+                self._handle(*self._opened.popleft())
+                continue
+            message = self._waiting.popleft()
             passage = self._processor.passage(message)
-            step = partial(self._enter, message, passage)
+            step = partial(self._enter, message, passage, has_slot=True)
             if passage.blocks:
-                self._openings.add(step)
+                self._middleware.add(step)
             else:
                 step()
 
-    def _enter(self, message: IncomingMessage, passage: Passage) -> None:
+    def _enter(self, message: IncomingMessage, passage: Passage, *, has_slot: bool) -> None:
         """Go in, on the loop or beside it."""
+        handler: CallsHandler | None = None
+        failure: BaseException | None = None
         try:
             handler = message.context.run(self._processor.enter, message, passage)
         except BaseException as error:  # noqa: BLE001  whatever it is, the message failed for it
-            self._left(message, passage, error)
-            return
-        if handler is None:
-            self._left(message, passage, None)
-        elif self._closed:  # and with it the loop, perhaps; the message is given back
-            self._leave(message, passage, QueueUnavailable("the worker has ended."))
+            failure = error
+        if self._closed:  # and with it the loop, perhaps; the message is given back
+            self._leave(message, passage, failure or QueueUnavailable("the worker has ended."))
+        elif handler is None:
+            self._left(message, passage, failure)
+            if has_slot:
+                self._event_loop.call(self._free_slot)
+        elif not has_slot:
+            self._event_loop.call(self._has_opened, message, passage, handler)
         elif passage.blocks:
             self._event_loop.call(self._handle, message, passage, handler)
         else:
             self._handle(message, passage, handler)
 
-    def _handle(
-        self, message: IncomingMessage, passage: Passage, handler: Callable[[], object]
+    def _has_opened(
+        self, message: IncomingMessage, passage: Passage, handler: CallsHandler
     ) -> None:
+        self._opened.append((message, passage, handler))
+        self._begin()
+
+    def _handle(self, message: IncomingMessage, passage: Passage, handler: CallsHandler) -> None:
         """Run the handler, on the loop."""
         import asyncio
 
@@ -126,14 +147,21 @@ class HandlerTasks:
         self._tasks.discard(task)
         error = asyncio.CancelledError() if task.cancelled() else task.result()
         self._left(message, passage, error)
+        self._free_slot()
+
+    def _free_slot(self) -> None:
+        self._running -= 1
+        self._begin()
 
     def _left(
         self, message: IncomingMessage, passage: Passage, error: BaseException | None
     ) -> None:
         """Go out, and beside the loop where that may wait."""
         leave = partial(self._leave, message, passage, error)
-        if passage.blocks:
+        if message.opened_bytes:
             self._openings.add(leave)
+        elif passage.blocks:
+            self._middleware.add(leave)
         elif error is not None:
             self._settlings.add(leave)
         else:
@@ -144,9 +172,3 @@ class HandlerTasks:
     ) -> None:
         outcome = message.context.run(self._processor.leave, message, passage, error)
         self._finish(message, outcome)
-        if not self._closed:  # the loop may have ended
-            self._event_loop.call(self._ended)
-
-    def _ended(self) -> None:
-        self._running -= 1
-        self._begin()

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from queue import SimpleQueue
 
 from letsgo_queue.worker.delivery import IncomingMessage
 from letsgo_queue.worker.parts import Parts
@@ -25,7 +26,12 @@ class HandlerThreads:
     """Runs messages on threads."""
 
     def __init__(
-        self, concurrency: int, run: Callable[[IncomingMessage], None], parts: Parts
+        self,
+        concurrency: int,
+        run: Callable[[IncomingMessage], None],
+        parts: Parts,
+        *,
+        name: str = "handler",
     ) -> None:
         """Make no thread yet.
 
@@ -33,7 +39,9 @@ class HandlerThreads:
             concurrency: Threads at most.
             run: Handles a message; must not raise.
             parts: Starts the threads, and watches them.
+            name: What the threads are for.
         """
+        self._name = name
         self._concurrency = concurrency
         self._handle = run
         self._parts = parts
@@ -83,7 +91,7 @@ class HandlerThreads:
         self._changed.notify(woken)
         for _ in range(min(count - woken, self._concurrency - self._started)):
             self._started += 1
-            self._parts.start(f"handler-{self._started}", self._work)
+            self._parts.start(f"{self._name}-{self._started}", self._work)
 
     def _work(self) -> None:
         while message := self._next():
@@ -100,3 +108,21 @@ class HandlerThreads:
                 self._changed.wait()
             self._since = time.monotonic()
             return self._waiting.popleft()
+
+
+class Slots:
+    """How many handlers may run at once; who finds no slot waits."""
+
+    def __init__(self, count: int) -> None:
+        """Have so many slots, all of them free."""
+        self._free: SimpleQueue[None] = SimpleQueue()  # which costs less than a semaphore
+        for _ in range(count):
+            self._free.put(None)
+
+    def __enter__(self) -> None:
+        """Wait for a slot."""
+        self._free.get()
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the slot to others."""
+        self._free.put(None)

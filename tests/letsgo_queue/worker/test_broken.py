@@ -58,7 +58,7 @@ async def nothing_async(message: dict[str, object]) -> None: ...
 
 
 @pytest.mark.parametrize(
-    "part", ["receive", "handler-1", "acknowledge", "heartbeat", "asyncio", "open"]
+    "part", ["receive", "handler-1", "acknowledge", "heartbeat", "asyncio", "middleware"]
 )
 def test_a_thread_that_cannot_start_ends_the_worker(
     queue: MemoryTransport,
@@ -69,8 +69,8 @@ def test_a_thread_that_cannot_start_ends_the_worker(
     """With an error that says so, and with all in hand given back or acknowledged."""
     before = set(threading.enumerate())
     limit = Limit(monkeypatch, f"letsgo-worker-{part}")
-    worker = Worker(queue, middleware=[Opens()] if part == "open" else [])
-    if part in {"asyncio", "open"}:
+    worker = Worker(queue, middleware=[Opens()] if part == "middleware" else [])
+    if part in {"asyncio", "middleware"}:
         worker.default(nothing_async)
     else:
         worker.default(nothing)

@@ -151,7 +151,7 @@ def test_what_waits_for_a_store_keeps_nothing_from_the_loop(queue: MemoryTranspo
     assert len(on_loop) == 3, "in to two and out of one that does not wait"
     assert {name.rpartition("-")[0] for name in store.threads} == {
         "letsgo-worker",
-        "letsgo-worker-open",
+        "letsgo-worker-middleware",
     }
 
 
