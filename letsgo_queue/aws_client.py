@@ -8,6 +8,7 @@ from __future__ import annotations
 
 # Else the first connection loads it, and a process that forks meanwhile has half of it.
 import encodings.idna  # noqa: F401
+import functools
 from typing import TYPE_CHECKING, Literal, overload
 
 import boto3
@@ -21,6 +22,7 @@ from botocore.exceptions import (
     PartialCredentialsError,
     ProfileNotFound,
 )
+from botocore.loaders import Loader, create_loader
 
 from letsgo_queue.errors import SettingsInvalid
 from letsgo_queue.forking import Lock
@@ -87,7 +89,7 @@ def make_client(
     """
     try:
         if session is None:
-            own = botocore.session.get_session()
+            own = _new_session()
             config = (config or Config()).merge(Config(user_agent=_user_agent(own)))
             session = boto3.session.Session(botocore_session=own)
         with _making:
@@ -99,6 +101,29 @@ def make_client(
             f"no client for {service} can be made (region {region}, endpoint {endpoint_url}): "
             f"{str(error).rstrip('. ')}. Check these and the settings of AWS."
         ) from error
+
+
+def load_service(service: Literal["sqs", "dynamodb"]) -> None:
+    """Load what all clients of a service share; processes that are forked later share it too.
+
+    Only making a client loads all of it. This one has no credentials, and is dropped.
+    """
+    session = _new_session()
+    session.set_credentials("none", "none")
+    with _making:
+        session.create_client(service, region_name="us-east-1")
+
+
+def _new_session() -> botocore.session.Session:
+    session = botocore.session.get_session()
+    session.register_component("data_loader", _loader(session.get_config_variable("data_path")))
+    return session
+
+
+@functools.cache
+def _loader(data_path: str | None) -> Loader:
+    """Reads the descriptions of services, which take 8 MB, and keeps them for all clients."""
+    return create_loader(data_path)
 
 
 def _user_agent(session: botocore.session.Session) -> str:

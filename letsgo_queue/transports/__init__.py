@@ -73,3 +73,14 @@ def open_transport(
         "NAME), sqlite:///path/to/file.db, memory://, or the address of a worker in LetsGo's local "
         "mode (http://localhost:3002)."
     )
+
+
+def preload(url: str | None) -> None:
+    """Load what the queue that `url` names takes most memory for; nothing is opened.
+
+    Processes that are forked later share that memory.
+    """
+    if url is None or is_sqs(url):
+        from letsgo_queue.aws_client import load_service
+
+        load_service("sqs")

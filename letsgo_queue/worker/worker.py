@@ -25,6 +25,7 @@ from letsgo_queue.forking import PerProcess, forks_wait, renew_in_children
 from letsgo_queue.middleware import Middleware, check_handle, merge
 from letsgo_queue.sending.client import Client
 from letsgo_queue.sending.default import default_client
+from letsgo_queue.transports import preload
 from letsgo_queue.transports.base import Transport
 from letsgo_queue.worker.event_loop import EventLoopThread
 from letsgo_queue.worker.handler import HandlerFunction
@@ -402,8 +403,13 @@ class Worker:
         )
 
     def _check(self, given: RunOptions) -> LoopOptions:
-        """Have what is wrong with handlers and settings show; how a loop would work."""
+        """Have what is wrong with handlers and settings show; how a loop would work.
+
+        It opens nothing, and loads what processes that are forked later can share.
+        """
         self._registry.prepare()
+        if self._queue is None or isinstance(self._queue, str):
+            preload((self._client or default_client())._url_of(self._queue))
         return self._options.but(concurrency=None, until_empty=False, given=given)
 
     def _loop(self, *, burst: bool, concurrency: int | None, given: RunOptions) -> WorkLoop:
