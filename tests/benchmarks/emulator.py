@@ -22,6 +22,7 @@ from tests.support.servers import AwsServer, run_ministack
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs.literals import QueueAttributeNameType
 
 REGION: Final = "us-west-2"
 ROOT = Path(__file__).parents[2]
@@ -108,6 +109,13 @@ class Emulator:
             name="bench", MaximumMessageSize=str(limit), VisibilityTimeout="120"
         )
         return url.rpartition("/")[2]
+
+    def make_worker_queue(self, name: str) -> None:
+        """Make a queue of that name for a worker: FIFO where it ends so."""
+        attributes: dict[QueueAttributeNameType, str] = {"VisibilityTimeout": "120"}
+        if name.endswith(".fifo"):
+            attributes["FifoQueue"] = "true"
+        self.server.sqs().create_queue(QueueName=name, Attributes=attributes)
 
     def empty_bucket(self) -> None:
         """Remove the objects that a library left."""

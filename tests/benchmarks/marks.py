@@ -16,6 +16,7 @@ from tests.benchmarks.payloads import PayloadFile, PayloadName
 from tests.benchmarks.plan import NEW_QUEUE, OLD_QUEUE, Plan
 from tests.benchmarks.queues import fill
 from tests.benchmarks.results import Mark, RoundTrips
+from tests.benchmarks.worker_marks import measure_worker_marks
 from tests.benchmarks.worker_throughput import THREADS
 
 Say = Callable[[str], None]
@@ -64,6 +65,7 @@ def measure_marks(
     for network in NETWORKS:
         say(f"worker, {network}")
         marks.append(_worker(emulator, network, small, plan))
+    marks += measure_worker_marks(emulator, plan, small, say)
     for network in NETWORKS:
         say(f"batches, {network}")
         marks.append(_batches(emulator, network, small, plan))

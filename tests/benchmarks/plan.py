@@ -34,6 +34,9 @@ class Plan:
         batch_pairs: How often, each way.
         worker_messages: Messages for a worker to handle.
         worker_pairs: How often, each library.
+        worker_peers: Whether to run the workers of other libraries.
+        worker_starts: Messages for an idle worker, one after the other.
+        idle_seconds: How long to watch an idle worker.
     """
 
     libraries: tuple[PeerName, ...]
@@ -47,6 +50,9 @@ class Plan:
     batch_pairs: int
     worker_messages: int
     worker_pairs: int
+    worker_peers: bool
+    worker_starts: int
+    idle_seconds: float
 
 
 _EVERYWHERE: tuple[tuple[int, NetworkName], ...] = tuple(
@@ -73,6 +79,9 @@ FULL = Plan(
     batch_pairs=3,
     worker_messages=2_000,
     worker_pairs=5,
+    worker_peers=True,
+    worker_starts=200,
+    idle_seconds=60,
 )
 
 QUICK = Plan(
@@ -94,4 +103,7 @@ QUICK = Plan(
     batch_pairs=2,
     worker_messages=600,
     worker_pairs=2,
+    worker_peers=False,
+    worker_starts=20,
+    idle_seconds=10,
 )
