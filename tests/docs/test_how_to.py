@@ -56,6 +56,14 @@ def test_batches(reader: Reader) -> None:
     assert reader.type("python by_customer.py") == ""
 
 
+def test_async(reader: Reader) -> None:
+    assert write_blocks("docs/how-to/async.md", reader.folder) == {"notify.py", "pooled.py"}
+
+    told = reader.type("python notify.py").splitlines()
+
+    assert sorted(told) == ["told Ada", "told Edsger", "told Grace"]
+
+
 def test_events(reader: Reader) -> None:
     assert write_blocks("docs/how-to/events.md", reader.folder) == {"watch.py"}
 
