@@ -1,6 +1,6 @@
 """Ends a worker's process when it has handled enough messages, or has grown too large.
 
-Some libraries leak. A process that ends after its work in hand is done, and is started again, costs
+Some libraries leak. A process that ends once its work in hand is done, and is started again, costs
 nothing that anybody notices.
 """
 
@@ -20,7 +20,7 @@ logger = get_logger(__name__)
 
 MEGABYTE = 1024 * 1024
 LOOK_SECONDS = 1.0
-"""How often the memory is looked at, at most."""
+"""How often the memory is looked at."""
 
 _STATM = Path("/proc/self/statm")
 
@@ -33,11 +33,7 @@ class Recycling:
     """
 
     def __init__(
-        self,
-        stop: Callable[[], None],
-        *,
-        max_messages: int | None = None,
-        max_memory: float | None = None,
+        self, stop: Callable[[], None], *, max_messages: int | None, max_memory: int | None
     ) -> None:
         """Count from now on.
 
@@ -49,32 +45,31 @@ class Recycling:
         self.is_due = False
         self._stop = stop
         self._max_messages = max_messages
-        self._max_memory = max_memory
         self._begun = 0
-        self._look_at = 0.0
         self._lock = threading.Lock()
+        if max_memory is not None:
+            name = "letsgo-worker-memory"
+            threading.Thread(target=self._watch, args=(max_memory,), name=name, daemon=True).start()
 
     def __call__(self, event: Event) -> None:
-        """Count a message that is begun, and look at what others have left behind."""
+        """Count a message that is begun."""
+        if self._max_messages is None or not isinstance(event, MessageStarted):
+            return
         with self._lock:
-            self._begun += isinstance(event, MessageStarted)
-            reason = None if self.is_due else self._reason()
-            if reason is None:
-                return
-            self.is_due = True
-        logger.info("this process is recycled: %s", reason)
-        self._stop()
+            self._begun += 1
+            enough = self._begun == self._max_messages
+        if enough:
+            self._recycle(f"it has begun {self._begun} messages")
 
-    def _reason(self) -> str | None:
-        if self._max_messages is not None and self._begun >= self._max_messages:
-            return f"it has begun {self._begun} messages"
-        now = time.monotonic()
-        if self._max_memory is not None and now >= self._look_at:
-            self._look_at = now + LOOK_SECONDS
-            megabytes = resident_bytes() / MEGABYTE
-            if megabytes > self._max_memory:
-                return f"it has {megabytes:.0f} MB of memory"
-        return None
+    def _watch(self, max_memory: int) -> None:
+        while (megabytes := resident_bytes() / MEGABYTE) <= max_memory:
+            time.sleep(LOOK_SECONDS)
+        self._recycle(f"it has {megabytes:.0f} MB of memory")
+
+    def _recycle(self, reason: str) -> None:
+        logger.info("this process is recycled: %s", reason)
+        self.is_due = True
+        self._stop()
 
 
 def resident_bytes() -> int:
