@@ -7,14 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import (
-    BaseModel,
-    ByteSize,
-    Field,
-    ValidationError,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-)
+from pydantic import BaseModel, BeforeValidator, ByteSize, Field, TypeAdapter, ValidationError
 
 from claimcheck.audit.cost import Prices
 from claimcheck.core.claim_check import ANY_QUEUE_BYTES, DEFAULT_THRESHOLD
@@ -25,17 +18,20 @@ from claimcheck.settings import ClaimCheckSettings
 TABLE = "tool.claimcheck.audit"
 
 
-def _size(value: object, read: ValidatorFunctionWrapHandler) -> ByteSize:
+_BYTES = TypeAdapter(ByteSize)
+
+
+def _size(value: object) -> int:
     try:
-        size: ByteSize = read(value)
+        size = int(_BYTES.validate_python(value))
     except ValidationError:
-        size = ByteSize(0)
+        size = 0
     if isinstance(value, bool) or size <= 0:
         raise ValueError(f"{value!r} is no size: give bytes, '64 KB' or '1.5 MiB'")
     return size
 
 
-Size = Annotated[ByteSize, WrapValidator(_size)]
+Size = Annotated[int, BeforeValidator(_size)]
 """Bytes: a number, or text: `64 KB` (64,000), `64 KiB` (65,536), `1.5 MB`."""
 
 
@@ -57,8 +53,8 @@ class AuditSettings(BaseModel, frozen=True, extra="forbid"):
         prices: AWS's prices.
     """
 
-    limit: Size = Field(default=ByteSize(ANY_QUEUE_BYTES))
-    threshold: Size = Field(default=ByteSize(DEFAULT_THRESHOLD))
+    limit: Size = ANY_QUEUE_BYTES
+    threshold: Size = DEFAULT_THRESHOLD
     purge: Purge = "after"
     warn_at: float = Field(default=0.8, gt=0, le=1)
     max_growth: float = Field(default=0.1, ge=0, allow_inf_nan=False)
@@ -95,7 +91,7 @@ class AuditSettings(BaseModel, frozen=True, extra="forbid"):
             SettingsInvalid: A variable has a value that cannot be used.
         """
         claim_check = ClaimCheckSettings.from_environment()
-        found = {"threshold": ByteSize(claim_check.threshold), "purge": claim_check.purge}
+        found = {"threshold": claim_check.threshold, "purge": claim_check.purge}
         return self.model_copy(
             update={name: found[name] for name in found.keys() - self.model_fields_set}
         )

@@ -129,8 +129,10 @@ class Handler:
             adapter = TypeAdapter(self._annotation())
             adapter.rebuild()  # raises where a model names what is not there
         except _UNUSABLE as error:
+            # pydantic's own text ends with a link to its documentation
+            why = getattr(error, "message", error)
             raise SettingsInvalid(
-                f"handler {self.name}: its annotations cannot be used: {error} What they name must "
+                f"handler {self.name}: its annotations cannot be used: {why} What they name must "
                 "be there when the worker runs (not only under TYPE_CHECKING), and be something "
                 "that pydantic validates."
             ) from error

@@ -36,7 +36,7 @@ from tests.claimcheck.support import forge, message_body
 from tests.letsgo_queue.aws_lambda.lambda_events import Context
 
 SMALL = message_body("order:new", "small")
-CONTEXT = cast("LambdaContext", Context(3_600))
+CONTEXT = cast("LambdaContext", Context(36_000))
 
 Event = dict[str, Any]
 
@@ -80,11 +80,12 @@ class TestRecordHandlers:
 
         @unwrap_claim_check(claim_check=claims.check)
         def on_record(record: SQSRecord, lambda_context: LambdaContext) -> None:
-            assert lambda_context is CONTEXT
+            assert lambda_context is context
             leases.append(claims.leased_for(body))
 
+        context = cast("LambdaContext", Context(3_600))
         process_partial_response(
-            event_of(record_of(body, "a")), on_record, BatchProcessor(EventType.SQS), CONTEXT
+            event_of(record_of(body, "a")), on_record, BatchProcessor(EventType.SQS), context
         )
 
         assert 3_000 < leases[0] <= 3_600

@@ -6,7 +6,6 @@ from xml.etree.ElementTree import Element
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ByteSize
 
 from claimcheck.audit import AuditReport, AuditSettings
 from claimcheck.audit.page.axis import size_scale
@@ -30,7 +29,7 @@ def with_class(parent: Element, name: str) -> list[Element]:
 
 
 def settings(limit: int, threshold: int) -> AuditSettings:
-    return AuditSettings(limit=ByteSize(limit), threshold=ByteSize(threshold))
+    return AuditSettings(limit=limit, threshold=threshold)
 
 
 @given(st.lists(st.integers(0, MAX_SIZE), min_size=1))

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, ViewportSize
-from pydantic import ByteSize
 
 from claimcheck.audit import AuditReport, AuditSettings, Prices
 from claimcheck.audit.page import page
@@ -213,7 +212,7 @@ def test_zero_messages(open_page: Open) -> None:
 def test_hostile_names_are_text(open_page: Open, viewport: ViewportSize) -> None:
     report = report_of(
         {name: [900_000 + len(name), 700] for name in HOSTILE_NAMES},
-        AuditSettings(budgets={"*": ByteSize(1000)}),
+        AuditSettings(budgets={"*": 1000}),
         route="stored",
         sent_size=300,
         test=f"{HOSTILE_NAMES[0]}::{'y' * 300}",
@@ -301,7 +300,7 @@ LIMITS = [
 def test_no_label_of_a_chart_is_on_another_or_cut(
     open_page: Open, viewport: ViewportSize, threshold: int, limit: int
 ) -> None:
-    settings = AuditSettings(limit=ByteSize(limit), threshold=ByteSize(threshold))
+    settings = AuditSettings(limit=limit, threshold=threshold)
     tab = open_page(report_of({"order:new": [3, 60_000_000]}, settings), viewport)
 
     for chart in tab.locator(".chart").all():
