@@ -74,13 +74,18 @@ class Message(BaseModel, Generic[PayloadT_co], metaclass=_FrozenModel):
 
     Attributes:
         type: The kind of message. The worker finds the handler by it.
-        payload: The content: anything that pydantic writes as JSON.
+        payload: The content: anything that pydantic writes as JSON. None in a message that has
+            none, if the type allows it.
     """
 
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
 
     type: str
-    payload: PayloadT_co
+    if TYPE_CHECKING:
+        payload: PayloadT_co
+    else:
+        # LetsGo's client drops a payload that is undefined, and its worker handles that.
+        payload: PayloadT_co = Field(default=None, validate_default=True)
 
 
 AnyMessage: TypeAlias = BaseModel | Mapping[str, Any]

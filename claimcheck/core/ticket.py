@@ -15,15 +15,16 @@ and hosts come from the settings only.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_json
 
 from claimcheck.core.compression import Encoding
 from claimcheck.errors import TicketInvalid, TicketUnsupported
-from letsgo_queue.envelope import CLAIM_CHECK, sealed_fields
+from letsgo_queue.envelope import CLAIM_CHECK, is_text, sealed_fields
 
 VERSION = 1
 ENCODINGS: frozenset[Encoding] = frozenset({"zstd", "identity"})
@@ -95,11 +96,11 @@ def write(message_type: str | None, ticket: Ticket) -> bytes:
     return to_json({**fields, CLAIM_CHECK: ticket}, exclude_none=True)
 
 
-def read(body: str, *, max_size: int) -> SealedMessage | None:
+def read(body: str | Mapping[str, Any], *, max_size: int) -> SealedMessage | None:
     """Read a body from the queue.
 
     Args:
-        body: The body.
+        body: The body; or, where it is sealed and was parsed already, its fields.
         max_size: Bytes that a ticket may claim.
 
     Returns:
@@ -108,11 +109,11 @@ def read(body: str, *, max_size: int) -> SealedMessage | None:
     Raises:
         TicketInvalid: It is sealed, but not as it should be.
     """
-    fields = sealed_fields(body)
+    fields = sealed_fields(body) if isinstance(body, str) else body
     if fields is None:
         return None
     message_type = fields.get("type")
-    if message_type is not None and not isinstance(message_type, str):
+    if message_type is not None and not is_text(message_type):
         raise TicketInvalid("its `type` is not text")
     return SealedMessage(message_type, _check(fields[CLAIM_CHECK], max_size))
 
