@@ -204,6 +204,8 @@ def _look_up(sealed: SealedMessage, ticket: StoredTicket, store: ClaimStore) -> 
             lease_until = _moment(store.now() + record.seconds_left)
     except ClaimStoreError as error:
         state, detail = "unreadable", str(error)
+    except ClaimCorrupted as error:
+        state, detail = "damaged", f"{error}."
     return ClaimReport(
         id=ticket.id,
         store=store.label,

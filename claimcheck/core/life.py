@@ -23,7 +23,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, get_args
 
@@ -107,7 +108,7 @@ class Hold:
         """
         try:
             still_ours = self.complete() if succeeded else self.release()
-        except ClaimStoreError as error:
+        except (ClaimStoreError, ClaimCorrupted) as error:
             logger.warning(
                 "record %s could not be %s; its lease and its expiry settle it: %s",
                 self.key,
@@ -214,9 +215,12 @@ def acquire_record(store: ClaimStore, key: str, lease: Lease, *, what: str) -> H
     Raises:
         ClaimInProgress: Another delivery holds it.
         ClaimAlreadyProcessed: The message was handled.
+        ClaimCorrupted: The record cannot be read.
         ClaimStoreError: The store refused, or did not answer.
     """
-    if blocking := store.acquire(key, lease):
+    with _damage_named(what):
+        blocking = store.acquire(key, lease)
+    if blocking:
         raise _why_not(blocking, what)
     return Hold(store, key, lease.id)
 
@@ -243,26 +247,32 @@ def acquire_claim(
     hold = ClaimHold(store, record_key(ticket), lease.id, ticket, keep=purge == "never")
     reading = store.read(ticket.id, ticket.parts)
     try:
-        contents = None
-        if blocking := store.acquire(hold.key, lease):
-            if blocking.state == "done":
-                _remove_what_is_left(hold, reading)
-            if blocking.state != "handed_over" or blocking.is_held:
-                raise _why_not(blocking, what)
-            contents = _take_over(hold, lease, reading, what)
-        try:
-            if contents is None:
-                contents = _read(hold, reading)
-            if contents is None:
-                raise _missing(store, ticket, what)
-            parts = _whole_parts(store, ticket, contents, what)
-        except BaseException:
-            hold.settle(succeeded=False)
-            raise
-        hold.expires_at = contents.expires_at
-        return hold, parts
+        with _damage_named(what):
+            return hold, _acquire_and_read(hold, lease, reading, what)
     finally:
         reading.cancel()
+
+
+def _acquire_and_read(hold: ClaimHold, lease: Lease, reading: Reading, what: str) -> list[bytes]:
+    """Acquire a claim whose contents are being read; its parts."""
+    contents = None
+    if blocking := hold.store.acquire(hold.key, lease):
+        if blocking.state == "done":
+            _remove_what_is_left(hold, reading)
+        if blocking.state != "handed_over" or blocking.is_held:
+            raise _why_not(blocking, what)
+        contents = _take_over(hold, lease, reading, what)
+    try:
+        if contents is None:
+            contents = _read(hold, reading)
+        if contents is None:
+            raise _missing(hold.store, hold.ticket, what)
+        parts = _whole_parts(hold.store, hold.ticket, contents, what)
+    except BaseException:
+        hold.settle(succeeded=False)
+        raise
+    hold.expires_at = contents.expires_at
+    return parts
 
 
 def hand_over(
@@ -336,6 +346,15 @@ def _expiry_from(now: float) -> int:
     return int(now) + CONTENTS_SECONDS
 
 
+@contextmanager
+def _damage_named(what: str) -> Iterator[None]:
+    """Say whose claim it is that a store finds damaged."""
+    try:
+        yield
+    except ClaimCorrupted as error:
+        raise ClaimCorrupted(f"{what}: {error}. The claim is left for inspection.") from None
+
+
 def _read(hold: ClaimHold, reading: Reading) -> Contents | None:
     """The contents of a claim whose record is ours."""
     contents = reading.result()
@@ -350,7 +369,7 @@ def _remove_what_is_left(hold: ClaimHold, reading: Reading) -> None:
     try:
         if reading.result() is not None:
             hold.remove_contents()
-    except ClaimStoreError as error:
+    except (ClaimStoreError, ClaimCorrupted) as error:
         logger.info("claim %s: what may be left of it expires: %s", hold.key, error)
 
 
@@ -433,13 +452,9 @@ def _whole_parts(
     if missing := ticket.parts - len(parts):
         if store.now() >= contents.expires_at:
             raise ClaimExpired(f"{what}: {missing} of {ticket.parts} parts have expired.")
-        raise ClaimCorrupted(
-            f"{what}: {missing} of {ticket.parts} parts are missing. The claim was released for "
-            "inspection."
-        )
+        raise ClaimCorrupted(f"{missing} of {ticket.parts} parts are missing")
     if sha256_of(parts) != ticket.sha256:
         raise ClaimCorrupted(
-            f"{what}: the stored bytes are not those that were sealed (their SHA-256 differs). The "
-            "claim was released for inspection."
+            "the stored bytes are not those that were sealed (their SHA-256 differs)"
         )
     return parts

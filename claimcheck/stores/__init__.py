@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from claimcheck.errors import SettingsInvalid
 from claimcheck.stores.base import ClaimStore
+from letsgo_queue.deployment import Deployment
 
 if TYPE_CHECKING:
     import boto3
 
 __all__ = ["open_store"]
 
-_OPTIONS = {"dynamodb": ("region", "endpoint_url"), "sqlite": (), "memory": ()}
+_OF_AWS = ("region", "endpoint_url")
+_OPTIONS = {"dynamodb": _OF_AWS, "letsgo": _OF_AWS, "sqlite": (), "memory": ()}
 
 
 def open_store(
@@ -26,8 +29,8 @@ def open_store(
     takes a Lambda function a good part of its start.
 
     Args:
-        url: `dynamodb://TABLE` (with `?region=` and `&endpoint_url=`), `sqlite:///path`, or
-            `memory://`.
+        url: `dynamodb://TABLE` or `letsgo://[DEPLOYMENT]` (with `?region=` and `&endpoint_url=`),
+            `sqlite:///path`, or `memory://`.
         region: The AWS region, where the URL does not say.
         session: The boto3 session for requests to AWS. By default the store makes one.
 
@@ -57,8 +60,19 @@ def open_store(
             endpoint_url=options.get("endpoint_url") or None,
             session=session,
         )
+    if parts.scheme == "letsgo" and not path:
+        from claimcheck.stores.letsgo import LetsGoClaimStore
+
+        named = Deployment.from_environment()
+        return LetsGoClaimStore(
+            replace(named, name=parts.netloc) if parts.netloc else named,
+            region=options.get("region") or region,
+            endpoint_url=options.get("endpoint_url") or None,
+            session=session,
+        )
     raise SettingsInvalid(
-        f"claim store {url!r}: expected dynamodb://TABLE, sqlite:///path/to/file.db or memory://."
+        f"claim store {url!r}: expected dynamodb://TABLE, sqlite:///path/to/file.db, memory:// or "
+        "letsgo://DEPLOYMENT."
     )
 
 

@@ -22,7 +22,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, TypeAlias
 
 from claimcheck.errors import ClaimStoreError, ClaimTableMissing
 from claimcheck.stores.base import (
@@ -31,11 +31,12 @@ from claimcheck.stores.base import (
     Contents,
     Lease,
     Record,
-    State,
+    check_part_count,
     store_label,
 )
 from claimcheck.stores.calls import Call, Calls
 from claimcheck.stores.clock import ServerClock
+from claimcheck.stores.layout import OWN, Layout
 
 if TYPE_CHECKING:
     import boto3
@@ -48,9 +49,9 @@ DEFAULT_PARALLELISM = 4
 """Threads of one store, for the parts of its claims. More take memory and save no time: base64,
 JSON and hashing keep the interpreter for a third of the time that a full part is under way."""
 
-_AT_ONCE = 4
-"""Parts that are read before one of them is there: as many as a store has threads. With two, what
-has four parts takes an answer's time longer."""
+_AT_ONCE = 2
+"""Parts that are read before one of them is there: most claims have no more. A claim with more
+takes an answer's time longer, and a ticket that lies about them costs no more."""
 
 _LONGEST_TYPE = 1_000
 """Characters of a type that part 0 says: there must be room for its data in the item."""
@@ -61,19 +62,18 @@ Value: TypeAlias = Mapping[str, str | bytes | memoryview]
 Item: TypeAlias = Mapping[str, Value]
 
 _ACQUIRE = (
-    "SET #state = :leased, lease_id = :lease_id, lease_until = :until, expires_at = :expires_at"
+    "SET #state = :leased, lease_id = :lease_id, lease_until = :until, #expires_at = :expires_at"
 )
-_EXTEND = "SET lease_until = :until, expires_at = :expires_at"
-_HAND_OVER = "SET #state = :handed_over, expires_at = :expires_at"
-_COMPLETE = "SET #state = :done, lease_id = :lease_id, expires_at = :expires_at REMOVE lease_until"
+_EXTEND = "SET lease_until = :until, #expires_at = :expires_at"
+_HAND_OVER = "SET #state = :handed_over, #expires_at = :expires_at"
+_COMPLETE = "SET #state = :done, lease_id = :lease_id, #expires_at = :expires_at REMOVE lease_until"
 
-_MISSING = "attribute_not_exists(id)"
+_MISSING = "attribute_not_exists(#id)"
 _OURS = "lease_id = :lease_id"
 _OURS_NOW = f"{_OURS} AND #state IN (:leased, :handed_over)"
 _FREE = f"{_MISSING} OR (#state = :leased AND (lease_until <= :now OR {_OURS}))"
 _FREE_TO_TAKE_OVER = f"{_FREE} OR (#state = :handed_over AND lease_until <= :now)"
 
-_NAMES = {"#state": "state"}  # a reserved word of DynamoDB's expressions
 _STATES: Mapping[str, Value] = {
     f":{state}": {"S": state} for state in ("leased", "handed_over", "done")
 }
@@ -101,6 +101,7 @@ class DynamoDBClaimStore:
         region: Its region; None where AWS's own settings decide.
         endpoint_url: Another server than AWS's own.
         session: The boto3 session for its requests; None for one of its own.
+        layout: How the table names its keys and its expiry.
     """
 
     _opening: threading.Lock
@@ -115,6 +116,7 @@ class DynamoDBClaimStore:
         session: boto3.session.Session | None = None,
         parallelism: int = DEFAULT_PARALLELISM,
         clock: Callable[[], float] | None = None,
+        layout: Layout = OWN,
     ) -> None:
         """Name the table; nothing is loaded, opened or asked yet.
 
@@ -127,9 +129,11 @@ class DynamoDBClaimStore:
                 has too.
             parallelism: Threads for the parts of all claims; each caller makes calls as well.
             clock: Seconds since 1970, instead of what the `Date` of DynamoDB's answers says.
+            layout: How the table names its keys and its expiry.
         """
         self.url = f"dynamodb://{table}"
         self.table = table
+        self.layout = layout
         self.endpoint_url = endpoint_url
         self.session = session
         own = session.region_name if session else None
@@ -143,7 +147,12 @@ class DynamoDBClaimStore:
     @property
     def label(self) -> str:
         """Names the table as tickets do: `dynamodb:eu-west-1:letsgo-claims`."""
-        return store_label(f"dynamodb:{self.region or self._opened().items.region}", self.table)
+        return store_label(f"dynamodb:{self.resolved_region}", self.table)
+
+    @property
+    def resolved_region(self) -> str:
+        """The table's region, also where AWS's own settings decide."""
+        return self.region or self._opened().items.region
 
     def close(self) -> None:
         """Close connections and end threads; see `ClaimStore.close`.
@@ -175,6 +184,7 @@ class DynamoDBClaimStore:
                         endpoint_url=self.endpoint_url,
                         session=self.session,
                         clock=self._server_clock,
+                        layout=self.layout,
                     ),
                     Calls(self._parallelism, name="claimcheck-dynamodb"),
                 )
@@ -199,7 +209,12 @@ class DynamoDBClaimStore:
 
     def read(self, claim_id: str, parts: int) -> DynamoDBReading:
         """Begin to read contents; see `ContentsStore.read`."""
-        return DynamoDBReading(self._opened().calls, partial(self._get_part, claim_id), parts)
+        return DynamoDBReading(
+            self._opened().calls,
+            partial(self._get_part, claim_id),
+            parts,
+            expires_at=self.layout.expires_at,
+        )
 
     def remove(self, claim_id: str, parts: int) -> None:
         """Remove all parts side by side; see `ContentsStore.remove`."""
@@ -214,11 +229,7 @@ class DynamoDBClaimStore:
         )
 
     def _put_part(self, facts: ClaimFacts, part: int, data: bytes | memoryview) -> None:
-        item: dict[str, Value] = {
-            "id": text(_key(facts.id, part)),
-            "data": binary(data),
-            "expires_at": number(facts.expires_at),
-        }
+        item: dict[str, Value] = {"data": binary(data)}
         if part == 0:
             item |= {
                 "parts": number(facts.parts),
@@ -228,18 +239,17 @@ class DynamoDBClaimStore:
             }
             if facts.type is not None:
                 item["type"] = text(facts.type[:_LONGEST_TYPE])
-        self._opened().items.put(item, failed=f"claim {facts.id} was not stored")
+        self._opened().items.put(
+            _key(facts.id, part),
+            item,
+            expires_at=number(facts.expires_at),
+            failed=f"claim {facts.id} was not stored",
+        )
 
-    def _get_part(self, claim_id: str, part: int) -> Item | None:
-        """Read a part.
-
-        Parts never change, so the read that costs half is right if it finds the part at all. A part
-        that was written a moment ago may take the second read, a consistent one.
-        """
-        items, key = self._opened().items, _key(claim_id, part)
-        failed = f"claim {claim_id} was not read"
-        found = items.get(key, consistent=False, failed=failed)
-        return found or items.get(key, consistent=True, failed=failed)
+    def _get_part(self, claim_id: str, part: int, consistent: bool) -> Item | None:
+        return self._opened().items.get(
+            _key(claim_id, part), consistent=consistent, failed=f"claim {claim_id} was not read"
+        )
 
     def _delete_part(self, claim_id: str, part: int) -> None:
         self._opened().items.delete(
@@ -249,8 +259,8 @@ class DynamoDBClaimStore:
     def _renew_part(self, claim_id: str, part: int, expires_at: int) -> None:
         self._opened().items.update(
             _key(claim_id, part),
-            "SET expires_at = :expires_at",
-            "attribute_exists(id)",  # one that is gone stays gone
+            "SET #expires_at = :expires_at",
+            "attribute_exists(#id)",  # one that is gone stays gone
             values={":expires_at": number(expires_at)},
             failed=f"the contents of claim {claim_id} were not renewed",
         )
@@ -290,7 +300,6 @@ class DynamoDBClaimStore:
         refusal = self._opened().items.delete(
             key,
             condition,
-            names=_NAMES,
             values=self._values(Lease(lease_id, 0), condition),
             failed=f"record {key} was not released",
         )
@@ -310,13 +319,11 @@ class DynamoDBClaimStore:
     def _update(
         self, key: str, change: str, condition: str, lease: Lease, changed: str
     ) -> Refusal | None:
-        expressions = f"{change} {condition}"
         return self._opened().items.update(
             key,
             change,
             condition,
-            names=_NAMES if "#state" in expressions else {},
-            values=self._values(lease, expressions),
+            values=self._values(lease, f"{change} {condition}"),
             failed=f"record {key} was not {changed}",
         )
 
@@ -333,9 +340,7 @@ class DynamoDBClaimStore:
         return {name: values[name] for name in re.findall(r":\w+", expressions)}
 
     def _record(self, item: Item) -> Record:
-        state = cast("State", text_in(item, "state") or "leased")
-        until = number_in(item, "lease_until")  # which a receipt has not
-        return Record(state, until - self.now() if until else 0.0)
+        return Record.read(text_in(item, "state"), number_in(item, "lease_until"), now=self.now())
 
     def _learn_the_time(self, key: str, changed: str) -> None:
         """Ask for the record where DynamoDB's time is not known: the answer says it."""
@@ -347,26 +352,39 @@ class DynamoDBClaimStore:
 class DynamoDBReading:
     """Contents that are being read; see `Reading`.
 
-    A ticket may lie about the number of parts. So the first few are read at once, and the others as
-    soon as part 0 is there and says that there are so many.
+    A ticket may lie about the number of parts. So two are read at once, and the others as soon as
+    part 0 is there and says that there are so many.
+
+    Parts never change, so the read that costs half is right if it finds a part at all. A part that
+    was written a moment ago may take a second read, a consistent one.
     """
 
-    def __init__(self, calls: Calls, get: Callable[[int], Item | None], parts: int) -> None:
+    def __init__(
+        self,
+        calls: Calls,
+        get: Callable[[int, bool], Item | None],
+        parts: int,
+        *,
+        expires_at: str,
+    ) -> None:
         """Begin to read.
 
         Args:
             calls: Threads to read with.
-            get: Reads a part.
+            get: Reads a part, consistently or not.
             parts: How many parts the ticket names.
+            expires_at: The attribute of an item that has its expiry.
         """
         self._calls = calls
         self._get = get
         self._parts = parts
+        self._expires_at = expires_at
         self._lock = threading.Lock()
         self._cancelled = False
         self._begun: dict[int, Call[Item | None]] = {}
         self._first = calls.start(self._get_first)
-        self._begin(range(1, min(parts, _AT_ONCE)))
+        # Asked for once: where part 0 is missing, so are the others.
+        self._begin(range(1, min(parts, _AT_ONCE)), lambda part: get(part, False))
 
     def result(self) -> Contents | None:
         """Wait for all parts; see `Reading.result`. Ask once."""
@@ -375,15 +393,20 @@ class DynamoDBReading:
             items[0] = self._first.result()
             for part, call in self._begun.items():  # by now all that will be
                 items[part] = call.result()
+            if items[0] is not None:
+                for part in range(1, min(self._parts, _AT_ONCE)):
+                    items[part] = items[part] or self._get(part, True)
         except BaseException:
             self.cancel()
             raise
         found = [item for item in items if item is not None]
         if not found:
             return None
-        return Contents(
+        expiries = [number_in(item, self._expires_at) for item in found]
+        known = [each for each in expiries if each is not None]
+        return Contents.read(
             [None if item is None else bytes_in(item, "data") for item in items],
-            expires_at=min(int(number_in(item, "expires_at")) for item in found),
+            expires_at=min(known) if len(known) == len(found) else None,
         )
 
     def cancel(self) -> None:
@@ -394,16 +417,20 @@ class DynamoDBReading:
                 call.cancel()
 
     def _get_first(self) -> Item | None:
-        first = self._get(0)
+        first = self._find(0)
         if first is not None:
-            self._begin(range(_AT_ONCE, min(self._parts, int(number_in(first, "parts")))))
+            check_part_count(number_in(first, "parts"), named=self._parts)
+            self._begin(range(_AT_ONCE, self._parts), self._find)
         return first
 
-    def _begin(self, parts: Iterable[int]) -> None:
+    def _find(self, part: int) -> Item | None:
+        return self._get(part, False) or self._get(part, True)
+
+    def _begin(self, parts: Iterable[int], read: Callable[[int], Item | None]) -> None:
         with self._lock:
             if not self._cancelled:
                 for part in parts:
-                    self._begun[part] = self._calls.start(partial(self._get, part))
+                    self._begun[part] = self._calls.start(partial(read, part))
 
 
 def _key(claim_id: str, part: int) -> str:
@@ -425,22 +452,20 @@ def binary(value: bytes | memoryview) -> Value:
     return {"B": value}
 
 
-def text_in(item: Item, name: str) -> str:
-    """The text under a name; empty if there is none."""
-    return str(item.get(name, {}).get("S", ""))
+def text_in(item: Item, name: str) -> object:
+    """The text under a name; None if there is none."""
+    return item.get(name, {}).get("S")
 
 
-def number_in(item: Item, name: str) -> float:
-    """The number under a name; 0 if there is none."""
-    value = item.get(name, {}).get("N", "0")
-    assert isinstance(value, str)
-    return float(value)
-
-
-def bytes_in(item: Item, name: str) -> bytes | None:
+def bytes_in(item: Item, name: str) -> object:
     """The bytes under a name; None if there are none."""
-    value = item.get(name, {}).get("B")
-    return value if isinstance(value, bytes) else None
+    return item.get(name, {}).get("B")
+
+
+def number_in(item: Item, name: str) -> float | None:
+    """The number under a name; None if there is none."""
+    value = item.get(name, {}).get("N")
+    return float(value) if isinstance(value, str) else None
 
 
 _openings: weakref.WeakSet[DynamoDBClaimStore] = weakref.WeakSet()

@@ -20,6 +20,7 @@ from claimcheck.stores.base import (
     Lease,
     Record,
     State,
+    check_part_count,
 )
 
 
@@ -131,10 +132,9 @@ class MemoryClaimStore:
     def _read(self, claim_id: str, parts: int) -> Contents | None:
         with self._lock:
             contents = self._contents.get(claim_id)
-        if contents is None:
-            return None
-        found = list(contents.parts[:parts])
-        return replace(contents, parts=found + [None] * (parts - len(found)))
+        if contents is not None:
+            check_part_count(len(contents.parts), named=parts)
+        return contents
 
     def _ours(self, key: str, lease_id: str) -> _Kept | None:
         found = self._records.get(key)
@@ -146,9 +146,7 @@ class MemoryClaimStore:
         self._records[key] = _Kept(state, lease_id, lease_until, expires_at)
 
     def _record(self, kept: _Kept) -> Record:
-        # A receipt has no lease.
-        left = 0.0 if kept.state == "done" else kept.lease_until - self._clock()
-        return Record(kept.state, left)
+        return Record.read(kept.state, kept.lease_until, now=self._clock())
 
     def _remove_expired(self) -> None:
         now = self._clock()
