@@ -290,8 +290,10 @@ def check_part_count(there: object, *, named: int) -> None:
         ClaimCorrupted: They differ: one of them was not written by the sender.
     """
     if there != named:
-        has = f"{there:g}" if isinstance(there, int | float) else "no number of"
-        raise ClaimCorrupted(f"its ticket names {named} parts, and the store says {has} parts")
+        has = f"{there:g}" if isinstance(there, int | float) else "no number"
+        raise ClaimCorrupted(
+            f"its number of parts is {has} in the store, and {named} in its ticket"
+        )
 
 
 def store_label(kind: str, name: str) -> str:

@@ -458,8 +458,9 @@ def text_in(item: Item, name: str) -> object:
 
 
 def bytes_in(item: Item, name: str) -> object:
-    """The bytes under a name; None if there are none."""
-    return item.get(name, {}).get("B")
+    """The bytes under a name, or whatever else is there; None if there is nothing."""
+    value = item.get(name)
+    return None if value is None else value.get("B", value)
 
 
 def number_in(item: Item, name: str) -> float | None:

@@ -134,6 +134,10 @@ class DynamoDBPlace:
     def elsewhere(self) -> DynamoDBClaimStore:
         return self._make()
 
+    @property
+    def is_moto(self) -> bool:
+        return self._aws.name == "moto"
+
     def begin(self, clock: Clock) -> None:
         """Be empty, and go by the clock of a test."""
         for store in self._stores():

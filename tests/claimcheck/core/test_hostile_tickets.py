@@ -193,7 +193,7 @@ class TestTicketsOfStoredClaims:
         assert ticket_in(sealed)["parts"] == 1
         many = forge(sealed, parts=2, stored=65_537, size=70_000)
 
-        with pytest.raises(ClaimCorrupted, match="names 2 parts, and the store says 1"):
+        with pytest.raises(ClaimCorrupted, match="is 1 in the store, and 2 in its ticket"):
             check.open(many)
 
         assert open_text(check, sealed) == noisy_body(70_000)

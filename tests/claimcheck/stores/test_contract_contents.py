@@ -83,7 +83,7 @@ class ContentsContract:
         claim = write(store, 10, 20, 30)
         reading = store.read(claim.id, named)
 
-        with pytest.raises(ClaimCorrupted, match=f"names {named} parts, and the store says 3"):
+        with pytest.raises(ClaimCorrupted, match=f"is 3 in the store, and {named} in its"):
             reading.result()
 
     def test_a_reading_may_be_cancelled(self, store: ClaimStore) -> None:

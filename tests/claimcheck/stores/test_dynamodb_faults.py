@@ -335,5 +335,5 @@ class TestSlow:
         claim = write(store, 10)
         server.answer("GetItem", {"Item": {"id": {"S": "x/0"}}})
 
-        with pytest.raises(ClaimCorrupted, match="no number of parts"):
+        with pytest.raises(ClaimCorrupted, match="is no number in the store"):
             read(store, claim)
