@@ -12,7 +12,7 @@ from claimcheck.core.claim_check import ClaimCheck, Opened, Route, Sealed, new_l
 from claimcheck.core.life import Purge
 from claimcheck.errors import ClaimStoreError
 from claimcheck.events import DuplicateSuppressed, MessageOpened, MessageSealed
-from claimcheck.opener import OnDuplicate, Opener
+from claimcheck.opening import OnDuplicate, Opener
 from letsgo_queue import events as queue_events
 from letsgo_queue.attributes import attributes_size
 from letsgo_queue.errors import SendUncertain

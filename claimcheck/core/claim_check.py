@@ -18,10 +18,10 @@ import codecs
 import math
 import secrets
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Literal, Self, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 from claimcheck.core import ticket as tickets
 from claimcheck.core.compression import decode, encode, size_of
@@ -313,6 +313,7 @@ class ClaimCheck:
         lease_seconds: float | None = None,
         purge: Purge | None = None,
         once: str | None = None,
+        fields: Mapping[str, Any] | None = None,
     ) -> Opened:
         """Give back the body that was sealed, and acquire its claim.
 
@@ -327,6 +328,8 @@ class ClaimCheck:
             once: A key for this message, the same for each of its deliveries: a message without a
                 claim then gets a record under it, so that its handler does not run again after it
                 succeeded. A message with a claim has a record anyway.
+            fields: What `letsgo_queue.envelope.sealed_fields` found in the body, where the caller
+                has asked already: a long ticket is then parsed once.
 
         Raises:
             TicketInvalid: It is sealed, but its ticket is malformed or does not fit it.
@@ -337,7 +340,7 @@ class ClaimCheck:
             ClaimCorrupted: The bytes are not those that were sealed; the claim is released.
             ClaimStoreError: The store refused, or did not answer.
         """
-        sealed = self._read(body, message_id)
+        sealed = self._read(body if fields is None else fields, message_id)
         if sealed is None and once is None:
             return Opened(body, "inline")  # most messages: random bytes for a lease would cost more
         lease = Lease(
@@ -361,8 +364,8 @@ class ClaimCheck:
             raise
         return Opened(text, "compressed", size=sealed.ticket.size, hold=hold)
 
-    def _read(self, body: str, message_id: str | None) -> SealedMessage | None:
-        """The ticket in a body, if it is one that this claim check accepts."""
+    def _read(self, body: str | Mapping[str, Any], message_id: str | None) -> SealedMessage | None:
+        """The ticket in a body, if this claim check accepts it; None if the body is not sealed."""
         try:
             sealed = tickets.read(body, max_size=self._max_size)
         except TicketInvalid as error:

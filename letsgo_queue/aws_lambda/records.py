@@ -22,7 +22,7 @@ from typing import Any, Literal, TypeAlias, TypeVar, cast
 from pydantic import BaseModel
 
 from letsgo_queue.attributes import MessageAttribute, spell_out
-from letsgo_queue.envelope import has_sealed_shape, is_sealed
+from letsgo_queue.envelope import has_sealed_shape, sealed_fields
 from letsgo_queue.errors import MessageInvalid
 from letsgo_queue.transports.base import OutgoingMessage, ReceivedMessage
 
@@ -67,11 +67,17 @@ class SqsRecord:
         self.body: object = _first(original, _BODY)
 
     @cached_property
-    def is_sealed(self) -> bool:
-        """Whether its body is a claim check, as text or parsed."""
+    def sealed_fields(self) -> Mapping[str, Any] | None:
+        """The fields of its body, if that is a claim check, as text or parsed; else None."""
         if isinstance(self.body, str):
-            return is_sealed(self.body)
-        return isinstance(self.body, Mapping) and has_sealed_shape(self.body)
+            return sealed_fields(self.body)
+        sealed = isinstance(self.body, Mapping) and has_sealed_shape(self.body)
+        return cast("Mapping[str, Any]", self.body) if sealed else None
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether its body is a claim check."""
+        return self.sealed_fields is not None
 
     @cached_property
     def message_id(self) -> str | None:
