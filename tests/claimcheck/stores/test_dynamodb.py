@@ -215,6 +215,22 @@ class TestCost:
 
 
 class TestParallel:
+    @pytest.mark.parametrize("parts", [1, 2])
+    def test_up_to_two_parts_are_read_in_the_time_of_one_answer(
+        self, server: FaultyServer, proxied: DynamoDBClaimStore, parts: int
+    ) -> None:
+        claim = write(proxied, *[10] * parts)
+        go_on = threading.Event()
+        held = server.hold("GetItem", go_on)
+
+        reading = proxied.read(claim.id, parts)
+        wait_for(lambda: held.happened == parts, "every part to be asked for")
+        assert proxied.acquire(claim.key, MINE) is None
+        go_on.set()
+
+        assert reading.result() == claim.contents
+        assert server.operations == ["PutItem"] * parts + ["GetItem"] * parts + ["UpdateItem"]
+
     def test_more_parts_than_go_over_the_wire_at_once(self, aws: AwsServer, table: str) -> None:
         with closing(DynamoDBClaimStore(table, region=aws.region, parallelism=2)) as store:
             claim = write(store, *[100] * 30)
