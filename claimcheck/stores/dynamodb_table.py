@@ -6,14 +6,16 @@ fetched at no cost. A table of LetsGo's is only checked.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from botocore.exceptions import BotoCoreError, ClientError, WaiterError
 
 from claimcheck.errors import ClaimStoreError, ClaimStoreUnavailable
+from claimcheck.stores.base import State
 from claimcheck.stores.layout import OWN, Layout
 from letsgo_queue.aws_client import make_client
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import TableDescriptionTypeDef
 
 _ON = {"ENABLED", "ENABLING"}
+_LOOKED_AT = 100
+_PART_KEY = re.compile(r"[A-Za-z0-9_-]{22,64}/[0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +78,8 @@ class ClaimTable:
     def create(self) -> bool:
         """Make the table if it is not there, wait until it is active, and switch its TTL on.
 
-        Safe to repeat. Nothing is changed in a table that has another key, or TTL on another
-        attribute: it serves something else.
+        Safe to repeat. A table that was there is changed only where it has the key of a claim
+        store, no TTL, and nothing but claims: TTL may delete the items of somebody else.
 
         Returns:
             Whether a table was made.
@@ -91,7 +95,7 @@ class ClaimTable:
             self._client.get_waiter("table_exists").wait(
                 TableName=self.name, WaiterConfig={"Delay": 1, "MaxAttempts": 120}
             )
-            if not self._ttl():
+            if not self._ttl() and (created or self._has_only_claims()):
                 self._switch_ttl_on()
             return created
 
@@ -135,6 +139,27 @@ class ClaimTable:
             return False  # somebody else is making it at this moment
         return True
 
+    def _has_only_claims(self) -> bool:
+        """Whether the items at the start of the table are claims; False where nobody can tell.
+
+        The first page is a fair sample: a scan meets items in the order of their keys' hashes.
+        """
+        try:
+            page = self._client.scan(
+                TableName=self.name, Limit=_LOOKED_AT, ConsistentRead=True, Select="ALL_ATTRIBUTES"
+            )
+        except ClientError:  # whoever makes a table may not be allowed to read it
+            return False
+        return all(map(self._is_of_a_claim, page["Items"]))
+
+    def _is_of_a_claim(self, item: Mapping[str, Mapping[str, object]]) -> bool:
+        key = str(item[self._layout.hash_key]["S"])
+        if "N" not in item.get(self._layout.expires_at, {}):
+            return False
+        if _PART_KEY.fullmatch(key):
+            return "B" in item.get("data", {})
+        return key.endswith("@") and item.get("state", {}).get("S") in get_args(State)
+
     def _switch_ttl_on(self) -> None:
         try:
             self._client.update_time_to_live(
@@ -175,7 +200,13 @@ class ClaimTable:
         detail = "off: claims that nobody fetches stay for good"
         if not self._has_our_key(table):
             return Finding("TTL", ok=False, detail=detail, remedy=self._serves_something_else())
-        remedy = "if nothing but claims is in it, `claimcheck store create` switches TTL on"
+        remedy = (
+            "`claimcheck store create` switches TTL on in a table that is empty, or has only "
+            f"claims. If it left TTL off and {self.name} is for claims alone, run `aws dynamodb "
+            f"update-time-to-live --table-name {self.name} --time-to-live-specification "
+            f"Enabled=true,AttributeName={self._layout.expires_at}`. Else name another table in "
+            "CLAIMCHECK_STORE"
+        )
         return Finding("TTL", ok=False, detail=detail, remedy=remedy)
 
     def _key(self) -> list[tuple[str, Literal["S"], Literal["HASH", "RANGE"]]]:
