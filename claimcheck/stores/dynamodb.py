@@ -343,9 +343,14 @@ class DynamoDBClaimStore:
         return Record.read(text_in(item, "state"), number_in(item, "lease_until"), now=self.now())
 
     def _learn_the_time(self, key: str, changed: str) -> None:
-        """Ask for the record where DynamoDB's time is not known: the answer says it."""
-        if self._clock is None and not self._server_clock.known:
-            failed = f"record {key} was not {changed}"
+        """Ask for the record where DynamoDB's time is not known: the answer says it.
+
+        The first answer may be slow, and then says little.
+        """
+        failed = f"record {key} was not {changed}"
+        for _ in range(2):
+            if self._clock is not None or self._server_clock.known:
+                return
             self._opened().items.get(key, consistent=False, failed=failed)
 
 

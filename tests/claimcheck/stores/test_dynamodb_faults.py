@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,8 @@ from typing import Any
 import pytest
 
 from claimcheck import ClaimCorrupted, ClaimStoreError, ClaimStoreUnavailable
-from claimcheck.stores.base import Record
+from claimcheck.stores.base import Lease, Record
+from claimcheck.stores.clock import TOLERATED_DOUBT_SECONDS
 from claimcheck.stores.dynamodb import DynamoDBClaimStore
 from tests.claimcheck.stores.support import (
     MINE,
@@ -269,6 +271,32 @@ class TestNotAnswered:
 
 
 class TestSlow:
+    def test_a_first_answer_that_is_slow_lets_no_clock_that_is_ahead_acquire_too_early(
+        self, ministack: AwsServer, server: FaultyServer, store: DynamoDBClaimStore
+    ) -> None:
+        """It waits for credentials and TLS. This machine is ten minutes ahead of the store."""
+        server.ahead = -600
+        assert store.acquire("key@", Lease(OTHERS.id, 300)) is None
+        go_on = threading.Event()
+        slow = server.hold("GetItem", go_on, times=1)
+        server.operations.clear()
+        with (
+            closing(DynamoDBClaimStore(store.table, endpoint_url=server.url)) as late,
+            ThreadPoolExecutor(1) as pool,
+        ):
+            acquiring = pool.submit(late.acquire, "key@", MINE)
+            wait_for(lambda: slow.happened, "the first question")
+            began = time.monotonic()
+            wait_for(lambda: time.monotonic() - began > TOLERATED_DOUBT_SECONDS, "a slow answer")
+            go_on.set()
+
+            record = acquiring.result(20)
+
+        assert record is not None
+        assert 290 < record.seconds_left <= 302
+        # It was asked again, since a slow answer says little.
+        assert server.operations == ["GetItem", "GetItem", "UpdateItem"]
+
     def test_claims_do_not_wait_for_the_parts_of_others(
         self, ministack: AwsServer, server: FaultyServer, ministack_table: str
     ) -> None:
