@@ -58,8 +58,8 @@ class OutgoingMessage:
     """
 
     type: str
-    body: bytes
-    attributes: Mapping[str, AttributeValue] = field(default_factory=dict)
+    body: bytes = field(repr=False)
+    attributes: Mapping[str, AttributeValue] = field(default_factory=dict, repr=False)
     delay_seconds: int = 0
     group_id: str | None = None
     deduplication_id: str | None = None
@@ -87,8 +87,8 @@ class ReceivedMessage:
 
     message_id: str
     receipt_handle: str
-    body: str
-    attributes: Mapping[str, MessageAttribute]
+    body: str = field(repr=False)
+    attributes: Mapping[str, MessageAttribute] = field(repr=False)
     receive_count: int
     sent_at: float
     invisible_until: float | None = None
