@@ -40,6 +40,8 @@ from tests.support.servers import AwsServer
         ({"group_id": "g" * 129}, r"group_id \(129 characters\): SQS takes text"),
         ({"group_id": 42}, r"group_id \(int\): SQS takes text"),
         ({"attributes": {"a": True}}, "no booleans"),
+        ({"attributes": {"LetsGoDueAt": "v"}}, "'LetsGoDueAt': the library sets it itself"),
+        ({"attributes": {"LetsGoDeadLetterReason": "v"}}, "'LetsGoDeadLetterReason': the library"),
     ],
 )
 def test_refuses_a_wrong_option(
