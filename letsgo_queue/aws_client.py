@@ -1,11 +1,13 @@
 """Makes boto3's clients, for the SQS transport and for the DynamoDB claim store.
 
-It imports nothing of ours but the errors, so that both packages can stand on it.
+It imports nothing of ours but leaf modules, so that both packages can stand on it.
 """
 
 from __future__ import annotations
 
+import os
 import threading
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, overload
 
 import boto3
@@ -20,6 +22,7 @@ from botocore.exceptions import (
     ProfileNotFound,
 )
 
+from letsgo_queue.deployment import DEFAULT_REGION
 from letsgo_queue.errors import SettingsInvalid
 
 if TYPE_CHECKING:
@@ -75,7 +78,8 @@ def make_client(
     Args:
         service: Which service it is for.
         session: Whose credentials and settings it has; None for those of the environment.
-        region: The region; None for that of the session.
+        region: The region; None for that of the session (`AWS_DEFAULT_REGION`, its profile), and
+            else LetsGo's default.
         endpoint_url: Another server than AWS's own.
         config: Timeouts, retries and the like.
 
@@ -83,19 +87,40 @@ def make_client(
         SettingsInvalid: The settings of AWS, or an argument, cannot be used.
     """
     try:
-        if session is None:
-            own = botocore.session.get_session()
-            config = (config or Config()).merge(Config(user_agent=_user_agent(own)))
-            session = boto3.session.Session(botocore_session=own)
         with _making:
+            if session is None:
+                session, user_agent = _session_of_environment(os.getpid(), _aws_settings())
+                config = (config or Config()).merge(Config(user_agent=user_agent))
             return session.client(
-                service, region_name=region, endpoint_url=endpoint_url, config=config
+                service,
+                region_name=region or session.region_name or DEFAULT_REGION,
+                endpoint_url=endpoint_url,
+                config=config,
             )
     except _UNUSABLE_SETTINGS as error:
         raise SettingsInvalid(
             f"no client for {service} can be made (region {region}, endpoint {endpoint_url}): "
             f"{str(error).rstrip('. ')}. Check these and the settings of AWS."
         ) from error
+
+
+@lru_cache(maxsize=1)
+def _session_of_environment(
+    process: int, settings: frozenset[tuple[str, str]]
+) -> tuple[boto3.session.Session, str]:
+    """The session of all clients that are given none, and its user agent.
+
+    One session fetches credentials once, for queue and store. After a fork, or where a setting of
+    AWS was changed, there is a new one.
+    """
+    del process, settings
+    own = botocore.session.get_session()
+    user_agent = _user_agent(own)
+    return boto3.session.Session(botocore_session=own), user_agent
+
+
+def _aws_settings() -> frozenset[tuple[str, str]]:
+    return frozenset((name, value) for name, value in os.environ.items() if name[:4] == "AWS_")
 
 
 def _user_agent(session: botocore.session.Session) -> str:
@@ -106,3 +131,12 @@ def _user_agent(session: botocore.session.Session) -> str:
     """
     app = session.get_config_variable("user_agent_appid")
     return f"{session.user_agent()} app/{app}" if app else session.user_agent()
+
+
+def _after_fork_in_child() -> None:
+    global _making  # noqa: PLW0603  another thread of the parent may have held it
+    _making = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(after_in_child=_after_fork_in_child)
