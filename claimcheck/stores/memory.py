@@ -40,13 +40,13 @@ class MemoryClaimStore:
     url = "memory://"
     label = "memory:"
 
-    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, *, clock: Callable[[], float] | None = None) -> None:
         """Make an empty store.
 
         Args:
-            clock: Seconds since 1970.
+            clock: Seconds since 1970, instead of a clock that nobody sets.
         """
-        self._clock = clock
+        self._clock = clock or _steady_clock()
         self._lock = threading.Lock()
         self._contents: dict[str, Contents] = {}
         self._records: dict[str, _Kept] = {}
@@ -74,7 +74,7 @@ class MemoryClaimStore:
                 self._contents[claim_id] = replace(contents, expires_at=expires_at)
 
     def now(self) -> float:
-        """Seconds since 1970, by this machine's clock."""
+        """Seconds since 1970, by a clock that nobody sets while the store lives."""
         return self._clock()
 
     def acquire(self, key: str, lease: Lease, *, take_over: bool = False) -> Record | None:
@@ -152,3 +152,9 @@ class MemoryClaimStore:
         now = self._clock()
         self._contents = {k: each for k, each in self._contents.items() if each.expires_at > now}
         self._records = {k: each for k, each in self._records.items() if each.expires_at > now}
+
+
+def _steady_clock() -> Callable[[], float]:
+    """Seconds since 1970 as they are now, and from here on by the monotonic clock."""
+    ahead = time.time() - time.monotonic()
+    return lambda: time.monotonic() + ahead
