@@ -99,6 +99,10 @@ class Opener:
         self._on_duplicate = on_duplicate
         self._by_queue: dict[str | None, ClaimCheck] = {}
 
+    def signs_every_message(self, queue: str | None) -> bool:
+        """Whether a message of a queue that is not sealed must be refused; see `ClaimCheck`."""
+        return self.claim_check_for(queue).signs_every_message
+
     def claim_check_for(self, queue: str | None) -> ClaimCheck:
         """The claim check for the messages of a queue.
 
@@ -225,7 +229,7 @@ def must_open(opener: Opener, record: SqsRecord) -> bool:
             f"message {record.name}: its record has no message id, which tells its deliveries from "
             "those of others. Give the record its messageId, or leave `once` out."
         )
-    must = opener.once or record.is_sealed
+    must = opener.once or record.is_sealed or opener.signs_every_message(record.queue_url)
     if must and not isinstance(record.body, str | None):
         raise RecordUnsupported(
             f"message {record.name}: the body of its record ({type(record.original).__name__}) was "

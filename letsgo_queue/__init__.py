@@ -40,6 +40,14 @@ if TYPE_CHECKING:
         MessageSkipped,
         listen_to_all,
     )
+    from letsgo_queue.letsgo_messages import (
+        ContactMessage,
+        StripeEvent,
+        StripeEvents,
+        StripeMessage,
+        TenantDeletedMessage,
+        TenantNewMessage,
+    )
     from letsgo_queue.message import LetsGoMessageType, Message
     from letsgo_queue.middleware import Handle, Middleware, SendContext, use_middleware
     from letsgo_queue.sending.client import Client, EnqueueManyOptions, EnqueueOptions
@@ -54,6 +62,7 @@ if TYPE_CHECKING:
     from letsgo_queue.sending.many import Progress
     from letsgo_queue.settings import QueueSettings
     from letsgo_queue.transports.base import OutgoingMessage
+    from letsgo_queue.transports.discovery import list_letsgo_queues
     from letsgo_queue.worker.delivery import Delivery, IncomingMessage
     from letsgo_queue.worker.retries import RetryPolicy
     from letsgo_queue.worker.worker import Worker
@@ -102,6 +111,15 @@ else:
                 "MessageSkipped",
                 "listen_to_all",
             ),
+            "letsgo_queue.letsgo_messages": (
+                "ContactMessage",
+                "StripeEvent",
+                "StripeEvents",
+                "StripeMessage",
+                "TenantDeletedMessage",
+                "TenantNewMessage",
+            ),
+            "letsgo_queue.transports.discovery": ("list_letsgo_queues",),
             "letsgo_queue.message": ("LetsGoMessageType", "Message"),
             "letsgo_queue.middleware": ("Handle", "Middleware", "SendContext", "use_middleware"),
             "letsgo_queue.worker.retries": ("RetryPolicy",),
@@ -112,6 +130,7 @@ else:
 
 __all__ = [
     "Client",
+    "ContactMessage",
     "Delivery",
     "EnqueueManyError",
     "EnqueueManyOptions",
@@ -149,12 +168,18 @@ __all__ = [
     "SendFailed",
     "SendUncertain",
     "SettingsInvalid",
+    "StripeEvent",
+    "StripeEvents",
+    "StripeMessage",
+    "TenantDeletedMessage",
+    "TenantNewMessage",
     "Worker",
     "aenqueue",
     "aenqueue_many",
     "default_client",
     "enqueue",
     "enqueue_many",
+    "list_letsgo_queues",
     "listen_to_all",
     "set_default_client",
     "use_middleware",

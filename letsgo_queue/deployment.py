@@ -55,9 +55,36 @@ class Deployment:
         """What the names of its queues start with: LetsGo's roles may use no others."""
         return f"{self.vendor_prefix}-{self.name}"
 
+    @property
+    def claims_url(self) -> str:
+        """The claim store in its table, as the settings name it."""
+        usual = Deployment.from_environment().vendor_prefix
+        option = "" if self.vendor_prefix == usual else f"?vendor_prefix={self.vendor_prefix}"
+        return f"letsgo://{self.name}{option}"
+
     def made_queue(self, name: str) -> bool:
         """Whether a queue of this name is one that LetsGo made for this deployment."""
         return re.fullmatch(rf"{re.escape(self.queue_prefix)}-\d{{5}}", name) is not None
+
+
+_found: dict[str, Deployment] = {}
+
+
+def note_queue(queue_url: str, deployment: Deployment) -> None:
+    """Note that a queue was found by its deployment."""
+    _found[queue_url] = deployment
+
+
+def deployment_of(queue_url: str) -> Deployment | None:
+    """The deployment that a queue belongs to; None where nothing says that it is LetsGo's.
+
+    A sender has found the queue by its deployment. A Lambda function has not: there the name tells,
+    which LetsGo gives to the queue of the deployment that the environment names.
+    """
+    if queue_url in _found:
+        return _found[queue_url]
+    own = Deployment.from_environment()
+    return own if own.made_queue(queue_url.rpartition("/")[2]) else None
 
 
 def setting(environ: Mapping[str, str], name: str) -> str | None:

@@ -33,6 +33,7 @@ MIN_PART_BYTES = 65_536
 """No part but the last is smaller, which bounds how many a ticket may name."""
 
 _SHA256 = r"^[0-9a-f]{64}$"
+_ID = r"^[A-Za-z0-9_-]{22,64}$"
 _LATEST = 2**53 - 1
 
 
@@ -51,8 +52,10 @@ class CarriedTicket(_Ticket):
 
     Attributes:
         data: The encoded body in base64.
+        id: 128 random bits or more, in a signed ticket: copies of a message have it in common.
     """
 
+    id: str | None = Field(default=None, pattern=_ID)
     data: str = Field(min_length=1, repr=False)
 
 
@@ -67,7 +70,7 @@ class StoredTicket(_Ticket):
         store: The label of the store that the sender wrote to.
     """
 
-    id: str = Field(pattern=r"^[A-Za-z0-9_-]{22,64}$")
+    id: str = Field(pattern=_ID)
     parts: int = Field(ge=1)
     stored: int = Field(ge=1)
     expires: int = Field(ge=0, le=_LATEST)

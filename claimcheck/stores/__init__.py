@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import replace
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from claimcheck.errors import SettingsInvalid
 from claimcheck.stores.base import ClaimStore
@@ -17,7 +16,12 @@ if TYPE_CHECKING:
 __all__ = ["open_store"]
 
 _OF_AWS = ("region", "endpoint_url")
-_OPTIONS = {"dynamodb": _OF_AWS, "letsgo": _OF_AWS, "sqlite": (), "memory": ()}
+_OPTIONS = {
+    "dynamodb": _OF_AWS,
+    "letsgo": (*_OF_AWS, "vendor_prefix"),
+    "sqlite": (),
+    "memory": (),
+}
 
 
 def open_store(
@@ -38,8 +42,11 @@ def open_store(
         SettingsInvalid: The URL names no store that is known here, or an option that the store does
             not have.
     """
-    parts = urlsplit(url)
-    path = unquote(parts.path.removeprefix("/"))
+    try:
+        parts = urlsplit(url.strip(), allow_fragments=False)  # a `#` is part of a path
+    except ValueError as error:
+        raise SettingsInvalid(f"claim store {url!r}: not a URL ({error}).") from None
+    path = parts.path.removeprefix("/")
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     if parts.scheme in _OPTIONS:
         _check_options(url, options.keys(), _OPTIONS[parts.scheme])
@@ -47,10 +54,12 @@ def open_store(
         from claimcheck.stores.memory import MemoryClaimStore
 
         return MemoryClaimStore()
-    if parts.scheme == "sqlite" and path and not parts.netloc:
+    if parts.scheme == "sqlite":
         from claimcheck.stores.sqlite import SqliteClaimStore
+        from letsgo_queue.sqlite import path_in
 
-        return SqliteClaimStore(path)
+        if file := path_in(url.strip()):
+            return SqliteClaimStore(file)
     if parts.scheme == "dynamodb" and parts.netloc and not path:
         from claimcheck.stores.dynamodb import DynamoDBClaimStore
 
@@ -63,9 +72,9 @@ def open_store(
     if parts.scheme == "letsgo" and not path:
         from claimcheck.stores.letsgo import LetsGoClaimStore
 
-        named = Deployment.from_environment()
+        own = Deployment.from_environment()
         return LetsGoClaimStore(
-            replace(named, name=parts.netloc) if parts.netloc else named,
+            Deployment(parts.netloc or own.name, options.get("vendor_prefix") or own.vendor_prefix),
             region=options.get("region") or region,
             endpoint_url=options.get("endpoint_url") or None,
             session=session,

@@ -29,9 +29,8 @@ class LambdaQueue:
             record: A record that came from it.
             open_queue: Opens a queue by its URL.
         """
-        self.url = record.queue_url or record.source_arn
+        self.url = record.queue_url or ""
         self.fifo = record.is_fifo
-        self._is_known = record.queue_url is not None
         self._open_queue = open_queue
 
     def content_based_deduplication(self) -> bool:
@@ -82,9 +81,11 @@ class LambdaQueue:
         """Nothing to release: the queue itself stays open for the next event."""
 
     def _open(self) -> Transport:
-        if not self._is_known:
+        if not self.url:
             raise QueueUnavailable(
-                f"the event's eventSourceARN {self.url!r} names no SQS queue.", retryable=False
+                "the record does not say which SQS queue it came from (eventSourceARN), so that "
+                "queue cannot be asked.",
+                retryable=False,
             )
         return self._open_queue(self.url)
 
@@ -132,30 +133,29 @@ class LambdaEvents:
                 "a record of the event has no messageId, by which Lambda could be told that it "
                 "failed: the event is not one that SQS gives to Lambda."
             )
-        queue = LambdaQueue(batch.records[0], self._open_queue)
-        self._prepare(queue.url)
+        for record in batch.records:
+            self._prepare(record.queue_url or "")
         invocation = Invocation(context)
         lines = batch.lines()
         with ThreadPoolExecutor(min(self._concurrency, len(lines)), "letsgo-lambda") as pool:
-            for done in pool.map(lambda line: self._run(line, queue, batch, invocation), lines):
+            for done in pool.map(lambda line: self._run(line, batch, invocation), lines):
                 del done  # raises what a thread raised
         return batch.response()
 
     def _run(
         self,
         line: Sequence[SqsRecord],
-        queue: LambdaQueue,
         batch: Batch,
         invocation: Invocation,
     ) -> None:
         """Handle the records of a line one after the other, until one fails."""
         for position, record in enumerate(line):
-            if not self._process(record, queue, invocation):
+            if not self._process(record, invocation):
                 for unhandled in line[position:]:
                     batch.fail(unhandled)
                 return
 
-    def _process(self, record: SqsRecord, queue: LambdaQueue, invocation: Invocation) -> bool:
+    def _process(self, record: SqsRecord, invocation: Invocation) -> bool:
         if not invocation.has_time_for(0):
             logger.warning(
                 "message %s was not begun: the invocation is about to end. It is delivered again; "
@@ -168,6 +168,7 @@ class LambdaEvents:
         except MessageInvalid as error:
             logger.warning("%s", error)
             return False
+        queue = LambdaQueue(record, self._open_queue)
         return self._processor.process(
             queue, received, wait=lambda hold: _wait(hold, invocation), context=invocation.context
         )

@@ -10,13 +10,13 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from letsgo_queue.attributes import MessageAttribute
 from letsgo_queue.errors import QueueUnavailable, SettingsInvalid
-from letsgo_queue.sqlite import Schema, SqliteFile, is_retryable
+from letsgo_queue.sqlite import Schema, SqliteFile, is_retryable, path_in
 from letsgo_queue.transports.base import MAX_MESSAGE_BYTES, MAX_VISIBILITY_SECONDS
 
 SCHEMA_VERSION = 1
@@ -75,15 +75,14 @@ class QueueFile(SqliteFile):
         Raises:
             SettingsInvalid: No path, or an option that is not known or out of range.
         """
-        parts = urlsplit(url)
-        path = unquote(parts.path.removeprefix("/"))
-        if parts.netloc or not path:
+        path = path_in(url)
+        if path is None:
             raise SettingsInvalid(
                 f"queue {url!r}: a SQLite queue is sqlite:///relative/path.db or "
                 "sqlite:////absolute/path.db."
             )
         try:
-            options = dict(parse_qsl(parts.query, keep_blank_values=True))
+            options = dict(parse_qsl(url.partition("?")[2], keep_blank_values=True))
             self.options = SqliteOptions.model_validate(options)
         except ValidationError as error:
             problems = "; ".join(

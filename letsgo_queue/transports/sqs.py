@@ -63,9 +63,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LETSGO_PREFIX = "letsgo-"
-LETSGO_TAG = "LetsGoDeployment"
-
 DEFAULT_VISIBILITY_TIMEOUT = 30
 """Seconds to ask for where the queue's own may not be read; SQS's default for a new queue."""
 
@@ -94,6 +91,9 @@ class _Send(threading.local):
     may_have_arrived = False
 
 
+_send = _Send()
+
+
 class SqsTransport:
     """An SQS queue."""
 
@@ -116,46 +116,10 @@ class SqsTransport:
         """
         self.url = url
         self.fifo = url.endswith(".fifo")  # as SQS requires of their names, and of no others
-        self._client = client or make_client(url, region, session)
+        self._client = _watched(client or make_client(url, region, session))
         self._attributes: Mapping[str, str] | None = None
         self._dead_letters: SqsTransport | None = None
         self._asking = threading.Lock()
-        self._send = _Send()
-        for operation in ("SendMessage", "SendMessageBatch"):
-            self._client.meta.events.register(f"needs-retry.sqs.{operation}", self._after_attempt)
-
-    @classmethod
-    def of_deployment(
-        cls,
-        deployment: str,
-        *,
-        region: str,
-        session: Session | None = None,
-        client: SQSClient | None = None,
-    ) -> SqsTransport:
-        """Find the queue of a LetsGo deployment, as LetsGo does: by name prefix and tag.
-
-        Raises:
-            QueueNotFound: There is not exactly one; the text lists what was found.
-        """
-        client = client or make_client(None, region, session)
-        region = client.meta.region_name
-        try:
-            queues = _letsgo_queues(client)
-        except (ClientError, BotoCoreError) as error:
-            raise QueueNotFound(
-                f"no queue is set, and looking for the queue of LetsGo deployment {deployment!r} "
-                f"in {region} failed: {explain(error)}. Set LETSGO_QUEUE_URL."
-            ) from error
-        matching = [url for url, tag in queues.items() if tag == deployment]
-        if len(matching) == 1:
-            return cls(matching[0], region=region, client=client)
-        found = ", ".join(f"{url} ({LETSGO_TAG}={tag})" for url, tag in queues.items()) or "none"
-        raise QueueNotFound(
-            f"no queue is set, and LetsGo deployment {deployment!r} in {region} has "
-            f"{len(matching)} queues named {LETSGO_PREFIX}* instead of one. Found: {found}. "
-            "Set LETSGO_QUEUE_URL or LETSGO_DEPLOYMENT."
-        )
 
     def content_based_deduplication(self) -> bool:
         """Whether the queue deduplicates by content; see `Transport`."""
@@ -170,7 +134,7 @@ class SqsTransport:
         """SendMessage; see `Transport.send`."""
         self._check_size(message)
         try:
-            self._send.may_have_arrived = False
+            _send.may_have_arrived = False
             answer = self._client.send_message(QueueUrl=self.url, **_request(message))
             return answer["MessageId"]
         except (ClientError, BotoCoreError) as error:
@@ -346,7 +310,7 @@ class SqsTransport:
             for at, message in messages.items()
         ]
         try:
-            self._send.may_have_arrived = False
+            _send.may_have_arrived = False
             answer = self._client.send_message_batch(QueueUrl=self.url, Entries=entries)
         except (ClientError, BotoCoreError) as error:
             return {at: self._send_error(message, error) for at, message in messages.items()}
@@ -418,7 +382,7 @@ class SqsTransport:
         what = f"message of type {message.type!r} to {self.url}"
         if isinstance(error, ClientError) and error_code(error) in NO_SUCH_QUEUE:
             return QueueNotFound(f"{what} was not sent: the queue does not exist.")
-        if self._send.may_have_arrived:
+        if _send.may_have_arrived:
             return self._uncertain(message, explain(error))
         return SendFailed(f"{what} was not sent: {explain(error)}.", retryable=is_retryable(error))
 
@@ -428,42 +392,35 @@ class SqsTransport:
             f"{reason}. Sending it again may deliver it twice."
         )
 
-    def _after_attempt(
-        self,
-        response: tuple[AWSResponse, Mapping[str, object]] | None,
-        caught_exception: Exception | None,
-        **_: object,
-    ) -> None:
-        """Note an attempt that may have put the message on the queue; botocore may try again.
-
-        An answer of SQS below 500 says what it did, and without a connection it did nothing.
-        """
-        if response is None:
-            unanswered = isinstance(caught_exception, HTTPClientError)
-        else:
-            unanswered = response[0].status_code >= RETRYABLE_STATUS
-        self._send.may_have_arrived |= unanswered
-
     def _unavailable(
         self, consequence: str, error: ClientError | BotoCoreError
     ) -> QueueUnavailable | QueueNotFound:
         return unavailable(self.url, consequence, error)
 
 
-def _letsgo_queues(client: SQSClient) -> dict[str, str]:
-    """The queues that LetsGo made, by URL, with their deployment."""
-    queues: dict[str, str] = {}
-    for page in client.get_paginator("list_queues").paginate(QueueNamePrefix=LETSGO_PREFIX):
-        for url in page.get("QueueUrls", []):
-            try:
-                tags = client.list_queue_tags(QueueUrl=url).get("Tags", {})
-            except ClientError as error:
-                if error_code(error) in NO_SUCH_QUEUE:  # deleted since it was listed
-                    continue
-                raise
-            if deployment := tags.get(LETSGO_TAG):
-                queues[url] = deployment
-    return queues
+def _watched(client: SQSClient) -> SQSClient:
+    """Have `_send` know what becomes of the client's sends."""
+    for operation in ("SendMessage", "SendMessageBatch"):
+        client.meta.events.register(
+            f"needs-retry.sqs.{operation}", _after_attempt, unique_id="letsgo-after-attempt"
+        )
+    return client
+
+
+def _after_attempt(
+    response: tuple[AWSResponse, Mapping[str, object]] | None,
+    caught_exception: Exception | None,
+    **_: object,
+) -> None:
+    """Note an attempt that may have put the message on the queue; botocore may try again.
+
+    An answer of SQS below 500 says what it did, and without a connection it did nothing.
+    """
+    if response is None:
+        unanswered = isinstance(caught_exception, HTTPClientError)
+    else:
+        unanswered = response[0].status_code >= RETRYABLE_STATUS
+    _send.may_have_arrived |= unanswered
 
 
 def _request(message: OutgoingMessage) -> _MessageRequest:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeAlias
-from urllib.parse import urlsplit
 
 import boto3.session
 from botocore.config import Config
@@ -14,8 +12,9 @@ from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as BotocoreConnectionError
 
 from letsgo_queue.aws_client import make_client as make_aws_client
+from letsgo_queue.aws_hosts import is_sqs_endpoint
 from letsgo_queue.errors import QueueNotFound, QueueUnavailable
-from letsgo_queue.settings import region_in
+from letsgo_queue.settings import region_in, split_url
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -27,8 +26,6 @@ MAX_POOL_CONNECTIONS = 50
 CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 30
 """Over the 20 seconds of a long poll."""
-
-_DEFAULT_ENDPOINT = re.compile(r"(sqs\.[a-z0-9-]+|[a-z0-9-]+\.queue)\.amazonaws\.com(\.cn)?")
 
 NO_SUCH_QUEUE = {
     "AWS.SimpleQueueService.NonExistentQueue",
@@ -45,16 +42,17 @@ def make_client(url: str | None, region: str | None, session: Session | None = N
     Args:
         url: The region in it wins over every other; where it is another server than AWS's own (a
             VPC endpoint, an emulator), requests go there. None for where boto3 itself would go.
-        region: The region for URLs that do not say, where the session does not either.
+        region: The region for URLs that do not say, where the session does not either. None for
+            what AWS's own settings say, and else LetsGo's default.
         session: The boto3 session; by default one is made from the environment.
     """
     if session is not None and session.region_name:
         region = session.region_name
     endpoint = None
     if url is not None:
-        parts = urlsplit(url)
+        parts = split_url(url)
         region = region_in(url) or region
-        if not _DEFAULT_ENDPOINT.fullmatch(parts.hostname or ""):
+        if not is_sqs_endpoint(parts.hostname or ""):
             endpoint = f"{parts.scheme}://{parts.netloc}"
     return make_aws_client(
         "sqs",

@@ -401,7 +401,7 @@ class TestOnSqs:
         worker = Worker()
         worker.default(raise_retry)
         event = event_of(body("ok"))
-        event["Records"][0]["eventSourceARN"] = "somewhere:else"
+        event["Records"][0]["eventSourceARN"] = ""
         with caplog.at_level(logging.WARNING):
             assert failed(worker.lambda_handler(event, Context())) == ["m0"]
         assert "message m0 keeps its visibility timeout" in caplog.text
