@@ -25,6 +25,8 @@ MAX_DIGITS = 38
 AttributeValue: TypeAlias = "str | int | float | Decimal | bytes | MessageAttribute"
 """What `enqueue(attributes=...)` takes: text, a number, bytes, or the pair spelled out."""
 
+_DATA_TYPES = frozenset({"String", "Number", "Binary"})
+
 _NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,6})?")
 _POWERS_OF_TEN = range(-128, 127)
@@ -76,16 +78,21 @@ def check_attributes(
     Raises:
         MessageInvalid: Too many, or a name or value that SQS refuses.
     """
-    if not attributes:
+    if attributes is None:
         return {}
+    if not isinstance(attributes, Mapping):
+        raise MessageInvalid(
+            f"attributes are a {type(attributes).__name__}: give a mapping of names to values."
+        )
     if len(attributes) > MAX_ATTRIBUTES:
         raise MessageInvalid(
             f"{len(attributes)} attributes: SQS takes at most {MAX_ATTRIBUTES} with a message. "
             "Move some into the payload."
         )
+    for name in attributes:
+        _check_name(name)
     spelled_out = spell_out(attributes)
     for name, attribute in spelled_out.items():
-        _check_name(name)
         _check_value(name, attribute)
     return spelled_out
 
@@ -123,7 +130,9 @@ def _spell_out(name: str, value: AttributeValue) -> MessageAttribute:
             )
 
 
-def _check_name(name: str) -> None:
+def _check_name(name: object) -> None:
+    if not isinstance(name, str):
+        raise MessageInvalid(f"an attribute name is of type {type(name).__name__}: give text.")
     reserved = name.lower().startswith(("aws.", "amazon."))
     if reserved or len(name) > MAX_NAME_LENGTH or not _NAME.fullmatch(name):
         raise MessageInvalid(
@@ -134,13 +143,20 @@ def _check_name(name: str) -> None:
 
 def _check_value(name: str, attribute: MessageAttribute) -> None:
     value = attribute.value
+    kind = str(attribute.data_type).partition(".")[0]
+    wanted = bytes if kind == "Binary" else str
+    if kind not in _DATA_TYPES or not isinstance(value, wanted):
+        raise MessageInvalid(
+            f"attribute {name!r} is a {kind[:64]!r} that is given as {type(value).__name__}: "
+            "SQS takes String and Number with text, and Binary with bytes."
+        )
     if not value:
         raise MessageInvalid(f"attribute {name!r} is empty: SQS refuses that. Leave it out.")
     if isinstance(value, str) and (refused := refused_characters(value)):
         raise MessageInvalid(
             f"attribute {name!r} has characters that SQS refuses: {', '.join(refused)}."
         )
-    if attribute.data_type == "Number":
+    if kind == "Number":
         _check_number(name, value)
 
 

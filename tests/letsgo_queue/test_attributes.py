@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from enum import IntEnum
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -88,6 +88,12 @@ def test_refuses_names_that_sqs_refuses(name: str) -> None:
         (SECRET + "\x1f\x0b\x1f", r"refuses: U\+000B, U\+001F\."),
         (SECRET + "\ufffe\uffff\ud800", r"refuses: U\+D800, U\+FFFE, U\+FFFF"),
         (MessageAttribute("String", SECRET + "\x01"), r"refuses: U\+0001"),
+        (MessageAttribute("String", SECRET.encode()), "'String' that is given as bytes"),
+        (MessageAttribute("Number", SECRET.encode()), "'Number' that is given as bytes"),
+        (MessageAttribute("Binary", SECRET), "'Binary' that is given as str"),
+        (MessageAttribute(cast("Any", "Text"), SECRET), "'Text' that is given as str"),
+        (MessageAttribute(cast("Any", 5), SECRET), "'5' that is given as str"),
+        pytest.param(10**5000, "SQS takes numbers of up to 38 digits", id="a very long number"),
     ],
 )
 def test_refuses_values_that_sqs_refuses(value: Any, text: str) -> None:
