@@ -103,17 +103,20 @@ class Hold:
     def settle(self, *, succeeded: bool) -> None:
         """End the hold, come what may.
 
-        A refusal of the store is logged, not raised: the work itself is done or has failed already,
-        and the lease and the expiry settle the rest.
+        A refusal of the store is logged, not raised: the work itself is done or has failed already.
+        The record then changes when its lease ends.
         """
         try:
             still_ours = self.complete() if succeeded else self.release()
         except (ClaimStoreError, ClaimCorrupted) as error:
             logger.warning(
-                "record %s could not be %s; its lease and its expiry settle it: %s",
+                "record %s could not be %s: %s %s",
                 self.key,
                 "completed" if succeeded else "released",
                 error,
+                "A duplicate of its message will not be recognised."
+                if succeeded
+                else "Its message waits until the lease ends.",
             )
             return
         if not still_ours:
@@ -178,7 +181,13 @@ class HandedOverHold(Hold):
     parts: Sequence[bytes] = field(repr=False)
 
     def release(self) -> bool:
-        """Write the contents again, then release the record."""
+        """Write the contents again, then release the record.
+
+        A write whose answer was lost may arrive late, when another delivery has the claim. Where
+        that one succeeds, the contents that are there again expire. Where it crashes in its
+        handler, they look like work that was not begun, and the handler runs again. Only a
+        transaction over contents and record would exclude that, at twice the price of every write.
+        """
         return self._write_again() and Hold.release(self)
 
     def _write_again(self) -> bool:
@@ -192,7 +201,7 @@ class HandedOverHold(Hold):
             except ClaimStoreError:
                 pause = next(pauses, None)
                 if pause is None:
-                    logger.error(  # noqa: TRY400  whoever called logs the error itself
+                    logger.error(  # noqa: TRY400  the caller logs the error itself
                         "claim %s was removed before its handler (purge='before') and could not be "
                         "written back: its payload is lost. Enqueue the work again.",
                         self.key,
@@ -244,7 +253,7 @@ def acquire_claim(
         ClaimCheckError: As in the table above; no record is held then.
         ClaimStoreError: The store refused, or did not answer.
     """
-    hold = ClaimHold(store, record_key(ticket), lease.id, ticket, keep=purge == "never")
+    hold = ClaimHold(store, record_key(ticket.id), lease.id, ticket, keep=purge == "never")
     reading = store.read(ticket.id, ticket.parts)
     try:
         with _damage_named(what):
@@ -320,13 +329,13 @@ def hand_over(
         undo.settle(succeeded=False)
         raise
     if not ours:
-        raise _why_not(Record("leased", 0.0), what)
+        raise ClaimInProgress(_in_progress(what), retry_after=0.0)
     return after
 
 
-def record_key(ticket: StoredTicket) -> str:
+def record_key(claim_id: str) -> str:
     """The key of the record that a claim's only consumer has."""
-    return f"{ticket.id}@"
+    return f"{claim_id}@"
 
 
 def expiry_of_new(store: ClaimStore, delay_seconds: float) -> int:
@@ -389,7 +398,9 @@ def _take_over(hold: ClaimHold, lease: Lease, reading: Reading, what: str) -> Co
         raise _lost(what)
     if blocking := hold.store.acquire(hold.key, lease, take_over=True):
         raise _why_not(blocking, what)
-    contents = hold.store.read(hold.ticket.id, hold.ticket.parts).result()
+    # Consistent: contents that are already gone must not be read from an old copy.
+    reading = hold.store.read(hold.ticket.id, hold.ticket.parts, consistent=True)
+    contents = reading.result()
     if contents is None or not _is_whole(contents):
         hold.store.hand_over(hold.key, lease.id)
         raise _lost(what)
@@ -406,10 +417,12 @@ def _why_not(record: Record, what: str) -> ClaimCheckError:
         return ClaimAlreadyProcessed(
             f"{what} was handled before: its receipt says so, and this delivery is a duplicate."
         )
-    return ClaimInProgress(
-        f"{what} is being handled by another delivery. It is tried again when that one's lease "
-        "ends.",
-        retry_after=max(record.seconds_left, 0.0),
+    return ClaimInProgress(_in_progress(what), retry_after=max(record.seconds_left, 0.0))
+
+
+def _in_progress(what: str) -> str:
+    return (
+        f"{what} is being handled by another delivery. It is tried again when the lease there ends."
     )
 
 
@@ -425,7 +438,7 @@ def _missing(store: ClaimStore, ticket: StoredTicket, what: str) -> ClaimMissing
     where = (
         f"the sender's store is {ticket.store}, and this is {store.label}"
         if ticket.store != store.label
-        else f"this is the sender's store, {store.label}"
+        else f"the sender's store and this have one label, {store.label}"
     )
     if store.now() >= ticket.expires:
         return ClaimExpired(
@@ -434,13 +447,12 @@ def _missing(store: ClaimStore, ticket: StoredTicket, what: str) -> ClaimMissing
             "message waited longer than that. If the work was not done, enqueue it again."
         )
     return ClaimMissing(
-        f"{what}: the store has neither contents nor record of its claim ({where}). Whether it was "
-        "handled cannot be told, so it stays on its queue. "
+        f"{what}: the store has neither contents of its claim nor a receipt ({where}). Nobody can "
+        "tell whether it was handled, so it is not acknowledged. "
         + (
             "Give this reader the sender's CLAIMCHECK_STORE, then redrive the message."
             if ticket.store != store.label
-            else "Check that account and region are the sender's too, that TTL is on `expires_at`, "
-            "and that nobody removed items or restored the table."
+            else store.missing_advice
         )
     )
 

@@ -122,13 +122,15 @@ class ContentsStore(Protocol):
         """
         ...
 
-    def read(self, claim_id: str, parts: int) -> Reading:
+    def read(self, claim_id: str, parts: int, *, consistent: bool = False) -> Reading:
         """Begin to read contents.
 
         Args:
             claim_id: Which claim.
             parts: How many parts the ticket names. It may lie, so a store asks for few parts
                 before it knows how many there are.
+            consistent: Whether to see every change that was answered before, for twice the price.
+                Without it, parts that were removed a moment ago may still be read.
         """
         ...
 
@@ -261,6 +263,11 @@ class ClaimStore(ContentsStore, RecordStore, Protocol):
     @property
     def label(self) -> str:
         """Names where the records are, as tickets do: `dynamodb:eu-west-1:letsgo-claims`."""
+        ...
+
+    @property
+    def missing_advice(self) -> str:
+        """What to check where neither contents nor a receipt of a claim are here, for errors."""
         ...
 
     def close(self) -> None:

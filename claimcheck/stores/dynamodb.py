@@ -1,13 +1,15 @@
 """Claims in a DynamoDB table.
 
 Each part of a claim is an item with a key of its own, `<claim id>/<n>`. So a large claim spreads
-over partitions: one takes 1,000 write units a second, and a full part is about 390. Parts go over
-the wire side by side. Part 0 also says what people want to know.
+over partitions: a partition takes 1,000 write units a second, and a full part costs about 390.
+Parts are written and read side by side. Part 0 also has the facts that `claimcheck show` prints.
 
-A record is one small item, changed by one conditional write. Whoever is refused a record learns
-from the same answer what is in the way. Every write names its lease, and every state keeps the
-lease. So a write whose answer was lost succeeds when it is made again, and a write that arrives
-late changes nothing.
+A record is one small item, changed by one conditional write. A refused write returns the record
+that is in the way. Every write names its lease, and every state keeps the lease. So a write whose
+answer was lost succeeds when it is made again, and a write that arrives late changes nothing.
+
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-design.html has
+the write units of a partition.
 
 The table is made by `claimcheck store create`, never here.
 """
@@ -50,8 +52,8 @@ DEFAULT_PARALLELISM = 4
 JSON and hashing keep the interpreter for a third of the time that a full part is under way."""
 
 _AT_ONCE = 2
-"""Parts that are read before one of them is there: most claims have no more. A claim with more
-takes an answer's time longer, and a ticket that lies about them costs no more."""
+"""Parts that are asked for at once. Most claims have no more. The others are asked for when part 0
+has come and confirms their number, so a ticket that lies costs no more reads."""
 
 _LONGEST_TYPE = 1_000
 """Characters of a type that part 0 says: there must be room for its data in the item."""
@@ -80,8 +82,8 @@ _STATES: Mapping[str, Value] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """What a process has while the table is open.
+class _Resources:
+    """What a process makes calls with.
 
     Attributes:
         items: The items of the table.
@@ -104,8 +106,8 @@ class DynamoDBClaimStore:
         layout: How the table names its keys and its expiry.
     """
 
-    _opening: threading.Lock
-    _open: Opened | None
+    _lock: threading.Lock
+    _resources: _Resources | None
 
     def __init__(
         self,
@@ -142,7 +144,7 @@ class DynamoDBClaimStore:
         self._server_clock = ServerClock(f"claim store {self.url}")
         self._clock = clock
         self._start_anew()
-        _openings.add(self)
+        _stores.add(self)
 
     @property
     def label(self) -> str:
@@ -150,33 +152,42 @@ class DynamoDBClaimStore:
         return store_label(f"dynamodb:{self.resolved_region}", self.table)
 
     @property
+    def missing_advice(self) -> str:
+        """See `ClaimStore`."""
+        return (
+            "Check that account and region are the sender's too, that TTL is on "
+            f"`{self.layout.expires_at}`, and that nobody removed items or restored the table."
+        )
+
+    @property
     def resolved_region(self) -> str:
         """The table's region, also where AWS's own settings decide."""
-        return self.region or self._opened().items.region
+        return self.region or self._use().items.region
 
     def close(self) -> None:
         """Close connections and end threads; see `ClaimStore.close`.
 
         Calls that other callers make themselves are not waited for.
         """
-        with self._opening:
-            opened = self._open
-        if opened is None:
+        with self._lock:
+            resources = self._resources
+        if resources is None:
             return
         # Not under the lock: a read that is under way may ask for it.
-        opened.calls.close()
-        opened.items.close()
-        with self._opening:
-            if self._open is opened:
-                self._open = None
+        resources.calls.close()
+        resources.items.close()
+        with self._lock:
+            if self._resources is resources:
+                self._resources = None
 
-    def _opened(self) -> Opened:
-        with self._opening:
-            if self._open is None:
+    def _use(self) -> _Resources:
+        """What calls are made with, opened when it is first asked for."""
+        with self._lock:
+            if self._resources is None:
                 # Loaded now: small messages need no store.
                 from claimcheck.stores.dynamodb_items import DynamoDBItems
 
-                self._open = Opened(
+                self._resources = _Resources(
                     DynamoDBItems(
                         self.table,
                         store=self.url,
@@ -188,11 +199,11 @@ class DynamoDBClaimStore:
                     ),
                     Calls(self._parallelism, name="claimcheck-dynamodb"),
                 )
-            return self._open
+            return self._resources
 
     def _start_anew(self) -> None:
-        self._opening = threading.Lock()
-        self._open = None
+        self._lock = threading.Lock()
+        self._resources = None
 
     # Contents
 
@@ -200,31 +211,32 @@ class DynamoDBClaimStore:
         """Write all parts side by side; see `ContentsStore.write`."""
         writes = [partial(self._put_part, facts, n, part) for n, part in enumerate(parts)]
         try:
-            self._opened().calls.make_all(writes)
+            self._use().calls.make_all(writes)
         except ClaimTableMissing:  # nothing was written
             raise
         except ClaimStoreError:
             self._remove_quietly(facts)
             raise
 
-    def read(self, claim_id: str, parts: int) -> DynamoDBReading:
+    def read(self, claim_id: str, parts: int, *, consistent: bool = False) -> DynamoDBReading:
         """Begin to read contents; see `ContentsStore.read`."""
         return DynamoDBReading(
-            self._opened().calls,
+            self._use().calls,
             partial(self._get_part, claim_id),
             parts,
+            consistent=consistent,
             expires_at=self.layout.expires_at,
         )
 
     def remove(self, claim_id: str, parts: int) -> None:
         """Remove all parts side by side; see `ContentsStore.remove`."""
-        self._opened().calls.make_all(
+        self._use().calls.make_all(
             [partial(self._delete_part, claim_id, part) for part in range(parts)]
         )
 
     def renew(self, claim_id: str, parts: int, *, expires_at: int) -> None:
         """Have every part expire later; see `ContentsStore.renew`."""
-        self._opened().calls.make_all(
+        self._use().calls.make_all(
             [partial(self._renew_part, claim_id, part, expires_at) for part in range(parts)]
         )
 
@@ -239,7 +251,7 @@ class DynamoDBClaimStore:
             }
             if facts.type is not None:
                 item["type"] = text(facts.type[:_LONGEST_TYPE])
-        self._opened().items.put(
+        self._use().items.put(
             _key(facts.id, part),
             item,
             expires_at=number(facts.expires_at),
@@ -247,17 +259,17 @@ class DynamoDBClaimStore:
         )
 
     def _get_part(self, claim_id: str, part: int, consistent: bool) -> Item | None:
-        return self._opened().items.get(
+        return self._use().items.get(
             _key(claim_id, part), consistent=consistent, failed=f"claim {claim_id} was not read"
         )
 
     def _delete_part(self, claim_id: str, part: int) -> None:
-        self._opened().items.delete(
+        self._use().items.delete(
             _key(claim_id, part), failed=f"the contents of claim {claim_id} were not removed"
         )
 
     def _renew_part(self, claim_id: str, part: int, expires_at: int) -> None:
-        self._opened().items.update(
+        self._use().items.update(
             _key(claim_id, part),
             "SET #expires_at = :expires_at",
             "attribute_exists(#id)",  # one that is gone stays gone
@@ -281,26 +293,30 @@ class DynamoDBClaimStore:
         """Make a record ours; see `RecordStore.acquire`."""
         self._learn_the_time(key, "acquired")
         condition = _FREE_TO_TAKE_OVER if take_over else _FREE
-        refusal = self._update(key, _ACQUIRE, condition, lease, "acquired")
+        refusal = self._update(
+            key, _ACQUIRE, condition, lease.id, changed="acquired", lease_seconds=lease.seconds
+        )
         return None if refusal is None else self._record(refusal.item)
 
     def extend(self, key: str, lease: Lease) -> bool:
         """Have our lease end later; see `RecordStore.extend`."""
         self._learn_the_time(key, "extended")
-        return self._update(key, _EXTEND, _OURS_NOW, lease, "extended") is None
+        refusal = self._update(
+            key, _EXTEND, _OURS_NOW, lease.id, changed="extended", lease_seconds=lease.seconds
+        )
+        return refusal is None
 
     def hand_over(self, key: str, lease_id: str) -> bool:
         """Note that the contents are about to be removed; see `RecordStore.hand_over`."""
-        lease = Lease(lease_id, 0)
-        return self._update(key, _HAND_OVER, _OURS_NOW, lease, "handed over") is None
+        return self._update(key, _HAND_OVER, _OURS_NOW, lease_id, changed="handed over") is None
 
     def release(self, key: str, lease_id: str) -> bool:
         """Remove our record; see `RecordStore.release`."""
         condition = f"{_MISSING} OR ({_OURS_NOW})"
-        refusal = self._opened().items.delete(
+        refusal = self._use().items.delete(
             key,
             condition,
-            values=self._values(Lease(lease_id, 0), condition),
+            values=self._values(condition, lease_id),
             failed=f"record {key} was not released",
         )
         return refusal is None
@@ -308,33 +324,42 @@ class DynamoDBClaimStore:
     def complete(self, key: str, lease_id: str) -> bool:
         """Note that the work is done; see `RecordStore.complete`."""
         condition = f"{_MISSING} OR {_OURS}"
-        return self._update(key, _COMPLETE, condition, Lease(lease_id, 0), "completed") is None
+        return self._update(key, _COMPLETE, condition, lease_id, changed="completed") is None
 
     def look_up(self, key: str) -> Record | None:
         """The record as it is; see `RecordStore.look_up`."""
         failed = f"record {key} was not looked up"
-        item = self._opened().items.get(key, consistent=True, failed=failed)
+        item = self._use().items.get(key, consistent=True, failed=failed)
         return None if item is None else self._record(item)
 
     def _update(
-        self, key: str, change: str, condition: str, lease: Lease, changed: str
+        self,
+        key: str,
+        change: str,
+        condition: str,
+        lease_id: str,
+        *,
+        changed: str,
+        lease_seconds: float = 0,
     ) -> Refusal | None:
-        return self._opened().items.update(
+        return self._use().items.update(
             key,
             change,
             condition,
-            values=self._values(lease, f"{change} {condition}"),
+            values=self._values(f"{change} {condition}", lease_id, lease_seconds),
             failed=f"record {key} was not {changed}",
         )
 
-    def _values(self, lease: Lease, expressions: str) -> dict[str, Value]:
-        """The values that expressions ask for: DynamoDB refuses a value that nobody asks for."""
+    def _values(
+        self, expressions: str, lease_id: str, lease_seconds: float = 0
+    ) -> dict[str, Value]:
+        """The values that expressions name: DynamoDB refuses one that they do not name."""
         now = self.now()
         values = {
             **_STATES,
-            ":lease_id": text(lease.id),
+            ":lease_id": text(lease_id),
             ":now": number(now),
-            ":until": number(now + lease.seconds),
+            ":until": number(now + lease_seconds),
             ":expires_at": number(int(now) + RECORD_SECONDS),
         }
         return {name: values[name] for name in re.findall(r":\w+", expressions)}
@@ -351,7 +376,7 @@ class DynamoDBClaimStore:
         for _ in range(2):
             if self._clock is not None or self._server_clock.known:
                 return
-            self._opened().items.get(key, consistent=False, failed=failed)
+            self._use().items.get(key, consistent=False, failed=failed)
 
 
 class DynamoDBReading:
@@ -370,6 +395,7 @@ class DynamoDBReading:
         get: Callable[[int, bool], Item | None],
         parts: int,
         *,
+        consistent: bool,
         expires_at: str,
     ) -> None:
         """Begin to read.
@@ -378,18 +404,20 @@ class DynamoDBReading:
             calls: Threads to read with.
             get: Reads a part, consistently or not.
             parts: How many parts the ticket names.
+            consistent: Whether every read is to be consistent.
             expires_at: The attribute of an item that has its expiry.
         """
         self._calls = calls
         self._get = get
         self._parts = parts
+        self._consistent = consistent
         self._expires_at = expires_at
         self._lock = threading.Lock()
         self._cancelled = False
         self._begun: dict[int, Call[Item | None]] = {}
         self._first = calls.start(self._get_first)
         # Asked for once: where part 0 is missing, so are the others.
-        self._begin(range(1, min(parts, _AT_ONCE)), lambda part: get(part, False))
+        self._begin(range(1, min(parts, _AT_ONCE)), lambda part: get(part, consistent))
 
     def result(self) -> Contents | None:
         """Wait for all parts; see `Reading.result`. Ask once."""
@@ -398,7 +426,7 @@ class DynamoDBReading:
             items[0] = self._first.result()
             for part, call in self._begun.items():  # by now all that will be
                 items[part] = call.result()
-            if items[0] is not None:
+            if items[0] is not None and not self._consistent:
                 for part in range(1, min(self._parts, _AT_ONCE)):
                     items[part] = items[part] or self._get(part, True)
         except BaseException:
@@ -429,7 +457,9 @@ class DynamoDBReading:
         return first
 
     def _find(self, part: int) -> Item | None:
-        return self._get(part, False) or self._get(part, True)
+        if not self._consistent and (found := self._get(part, False)):
+            return found
+        return self._get(part, True)
 
     def _begin(self, parts: Iterable[int], read: Callable[[int], Item | None]) -> None:
         with self._lock:
@@ -474,13 +504,13 @@ def number_in(item: Item, name: str) -> float | None:
     return float(value) if isinstance(value, str) else None
 
 
-_openings: weakref.WeakSet[DynamoDBClaimStore] = weakref.WeakSet()
+_stores: weakref.WeakSet[DynamoDBClaimStore] = weakref.WeakSet()
 
 
 def _after_fork_in_child() -> None:
     """Leave threads, sockets and held locks to the parent: a fork copies none that works."""
-    for opening in _openings:
-        opening._start_anew()
+    for store in _stores:
+        store._start_anew()
 
 
 if hasattr(os, "register_at_fork"):  # Windows has no fork

@@ -39,6 +39,10 @@ class MemoryClaimStore:
 
     url = "memory://"
     label = "memory:"
+    missing_advice = (
+        "A store in memory belongs to one process, and ends with it. Where another process sends, "
+        "give both a store that they share: sqlite:///path or dynamodb://TABLE."
+    )
 
     def __init__(self, *, clock: Callable[[], float] | None = None) -> None:
         """Make an empty store.
@@ -53,13 +57,14 @@ class MemoryClaimStore:
 
     def write(self, facts: ClaimFacts, parts: Sequence[bytes | memoryview]) -> None:
         """Write contents; see `ContentsStore.write`."""
-        contents = Contents([bytes(part) for part in parts], facts.expires_at)
+        missing = [None] * (facts.parts - len(parts))
+        contents = Contents([*map(bytes, parts), *missing], facts.expires_at)
         with self._lock:
             self._remove_expired()
             self._contents[facts.id] = contents
 
-    def read(self, claim_id: str, parts: int) -> LateReading:
-        """Begin to read contents; see `ContentsStore.read`."""
+    def read(self, claim_id: str, parts: int, *, consistent: bool = False) -> LateReading:
+        """Begin to read contents; see `ContentsStore.read`. Every read is consistent."""
         return LateReading(partial(self._read, claim_id, parts))
 
     def remove(self, claim_id: str, parts: int) -> None:

@@ -81,6 +81,14 @@ class SqliteClaimStore:
         """Names the file as tickets do: `sqlite:/var/lib/shop/claims.db`."""
         return store_label("sqlite", str(self._file.path))
 
+    @property
+    def missing_advice(self) -> str:
+        """See `ClaimStore`."""
+        return (
+            "Check that the sender is on this machine and names the same file, and that nobody "
+            "removed or restored it."
+        )
+
     def write(self, facts: ClaimFacts, parts: Sequence[bytes | memoryview]) -> None:
         """Write contents; see `ContentsStore.write`."""
         with self._transaction(f"claim {facts.id} was not stored") as connection:
@@ -104,8 +112,8 @@ class SqliteClaimStore:
                 ((facts.id, number, part) for number, part in enumerate(parts)),
             )
 
-    def read(self, claim_id: str, parts: int) -> LateReading:
-        """Begin to read contents; see `ContentsStore.read`."""
+    def read(self, claim_id: str, parts: int, *, consistent: bool = False) -> LateReading:
+        """Begin to read contents; see `ContentsStore.read`. Every read is consistent."""
         return LateReading(partial(self._read, claim_id, parts))
 
     def remove(self, claim_id: str, parts: int) -> None:

@@ -396,7 +396,7 @@ class TestOpening:
         self, aws: AwsServer, store: DynamoDBClaimStore
     ) -> None:
         """When threads take nothing more, callers do all by themselves."""
-        store._opened().calls.close()
+        store._use().calls.close()
 
         claim = write(store, 10, 20, 30)
         assert read(store, claim) == claim.contents
@@ -463,7 +463,7 @@ def fork_while_another_thread_opens(url: str) -> None:
     store = open_store(url)
     assert isinstance(store, DynamoDBClaimStore)
     store.look_up("key@")
-    with store._opening:
+    with store._lock:
         child = os.fork()
     if child == 0:
         signal.alarm(20)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import traceback
+from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from claimcheck import ClaimCorrupted, ClaimStoreError, ClaimStoreUnavailable
+from claimcheck import ClaimCorrupted, ClaimLost, ClaimStoreError, ClaimStoreUnavailable
 from claimcheck.stores.base import Lease, Record
 from claimcheck.stores.clock import TOLERATED_DOUBT_SECONDS
 from claimcheck.stores.dynamodb import DynamoDBClaimStore
@@ -26,7 +27,7 @@ from tests.claimcheck.stores.support import (
     remove,
     write,
 )
-from tests.claimcheck.support import wait_for
+from tests.claimcheck.support import Clock, noisy_body, small_claim_check, ticket_in, wait_for
 from tests.support.faulty_server import Failure, FaultyServer, Matches
 from tests.support.servers import AwsServer
 
@@ -331,7 +332,7 @@ class TestSlow:
         wait_for(lambda: held.happened, "the first part to be under way")
 
         reading.cancel()
-        store._opened().calls.start(is_free.set)
+        store._use().calls.start(is_free.set)
         go_on.set()
 
         assert is_free.wait(20), "the store's only thread never came to its next call"
@@ -348,6 +349,30 @@ class TestSlow:
 
         assert read(store, claim) == claim.contents
         assert unseen.happened == 2
+
+    def test_an_old_copy_of_contents_that_were_handed_over_runs_no_second_handler(
+        self, ministack: AwsServer, server: FaultyServer, ministack_table: str, clock: Clock
+    ) -> None:
+        """A delivery that crashed in its handler had removed them."""
+        store = DynamoDBClaimStore(
+            ministack_table, region=ministack.region, endpoint_url=server.url, clock=clock
+        )
+        check = small_claim_check(store)
+        sealed = check.seal(noisy_body(3_000)).body.decode()
+        key = {"id": {"S": f"{ticket_in(sealed)['id']}/0"}}
+        found = ministack.dynamodb().get_item(TableName=ministack_table, Key=key)["Item"]
+        item: dict[str, Any] = {**found}
+        item["data"] = {"B": b64encode(found["data"]["B"]).decode()}
+        with closing(store):
+            check.open(sealed, purge="before", lease_seconds=10)
+            clock.advance(20)
+            old = server.answer(
+                "GetItem", {"Item": item}, matches=lambda each: not each["ConsistentRead"]
+            )
+
+            with pytest.raises(ClaimLost):
+                check.open(sealed, purge="before", lease_seconds=10)
+        assert old.happened == 1
 
     def test_an_answer_without_an_item_is_no_part(
         self, server: FaultyServer, store: DynamoDBClaimStore
