@@ -89,7 +89,7 @@ def make_client(
     try:
         with _making:
             if session is None:
-                session, user_agent = _session_of_environment(os.getpid(), _aws_settings())
+                session, user_agent = _session_of_environment(os.getpid(), aws_settings())
                 config = (config or Config()).merge(Config(user_agent=user_agent))
             return session.client(
                 service,
@@ -119,7 +119,8 @@ def _session_of_environment(
     return boto3.session.Session(botocore_session=own), user_agent
 
 
-def _aws_settings() -> frozenset[tuple[str, str]]:
+def aws_settings() -> frozenset[tuple[str, str]]:
+    """The settings of AWS in the environment: what was made from others is not used any more."""
     return frozenset((name, value) for name, value in os.environ.items() if name[:4] == "AWS_")
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import boto3.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as BotocoreConnectionError
 
+from letsgo_queue.aws_client import aws_settings
 from letsgo_queue.aws_client import make_client as make_aws_client
 from letsgo_queue.aws_hosts import is_sqs_endpoint
 from letsgo_queue.errors import QueueNotFound, QueueUnavailable
@@ -27,6 +31,8 @@ CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 30
 """Over the 20 seconds of a long poll."""
 
+_Shared: TypeAlias = "WeakValueDictionary[tuple[object, ...], SQSClient]"
+
 NO_SUCH_QUEUE = {
     "AWS.SimpleQueueService.NonExistentQueue",
     "QueueDoesNotExist",
@@ -37,7 +43,10 @@ RETRYABLE_STATUS = 500
 
 
 def make_client(url: str | None, region: str | None, session: Session | None = None) -> SQSClient:
-    """A client for the queue at `url`.
+    """A client for the queue at `url`: one for all queues of a region and a server.
+
+    A client takes megabytes and a connection, and a program may send to hundreds of queues. Closing
+    it closes its idle connections; whoever still uses it opens others.
 
     Args:
         url: The region in it wins over every other; where it is another server than AWS's own (a
@@ -54,6 +63,35 @@ def make_client(url: str | None, region: str | None, session: Session | None = N
         region = region_in(url) or region
         if not is_sqs_endpoint(parts.hostname or ""):
             endpoint = f"{parts.scheme}://{parts.netloc}"
+    key = (os.getpid(), aws_settings(), region, endpoint)
+    with _Clients.lock:
+        shared = _Clients.of_environment
+        if session is not None:
+            shared = _Clients.by_session.setdefault(session, WeakValueDictionary())
+        client = shared.get(key)
+        if client is None:
+            client = shared[key] = _make_client(session, region, endpoint)
+        return client
+
+
+class _Clients:
+    """The clients in use, each for as long as somebody has it."""
+
+    lock = threading.Lock()
+    of_environment: ClassVar[_Shared] = WeakValueDictionary()
+    by_session: ClassVar[WeakKeyDictionary[Session, _Shared]] = WeakKeyDictionary()
+
+    @classmethod
+    def after_fork_in_child(cls) -> None:
+        """Have a lock that no thread of the parent holds; the key has the process already."""
+        cls.lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(after_in_child=_Clients.after_fork_in_child)
+
+
+def _make_client(session: Session | None, region: str | None, endpoint: str | None) -> SQSClient:
     return make_aws_client(
         "sqs",
         session,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from claimcheck import ClaimCheckMiddleware, unwrap_claim_check
+from claimcheck import ClaimCheckMiddleware, unwrap_claim_check, unwrap_record
 from letsgo_queue import Message, MessageInvalid, Worker
 from tests.claimcheck.lambda_claims import event_of, failed, record_of
 from tests.claimcheck.support import message_body, noisy_body, small_claim_check
@@ -68,12 +68,16 @@ def test_unwrap_opens_nothing_from_there(
     state: Path, tmp_path: Path, sealed: str, arn: str
 ) -> None:
     seen: list[Any] = []
-    function = unwrap_claim_check(lambda event, context: seen.append(event))
+
+    @unwrap_claim_check
+    def function(event: object, context: object) -> None:
+        seen.append(event)
+
     record = from_source(arn, sealed, "sealed")
 
     assert function(event_of(record, record_of("{}", "small")), Context()) == failed("sealed")
     with pytest.raises(MessageInvalid, match="message sealed: the eventSourceARN"):
-        unwrap_claim_check(seen.append)(record)
+        unwrap_record(seen.append)(record)
 
     assert [each["messageId"] for each in seen[0]["Records"]] == ["small"]
     assert not state.exists()
