@@ -14,7 +14,7 @@ class MessageSealed(Event):
 
     Attributes:
         route: Which way it goes.
-        size: Bytes of the body as given.
+        size: Bytes of the message as given, body and attributes.
         sent_size: Bytes that go on the queue, body and attributes.
         stored_size: Bytes in the store.
         claim_id: Its claim, if it was stored.
@@ -36,7 +36,7 @@ class MessageOpened(Event):
     Attributes:
         message_id: The message's id.
         route: Which way it came.
-        size: Bytes of the body as it was given to `enqueue`.
+        size: Bytes of the message as it was given to `enqueue`, body and attributes.
         claim_id: Its claim, if it was stored.
         duration: Seconds it took.
     """

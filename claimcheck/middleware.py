@@ -13,7 +13,7 @@ from claimcheck.core.claim_check import ClaimCheck, Opened, Route, Sealed, new_l
 from claimcheck.core.life import Purge
 from claimcheck.errors import ClaimStoreError
 from claimcheck.events import DuplicateSuppressed, MessageOpened, MessageSealed
-from claimcheck.opener import OnDuplicate, Opener
+from claimcheck.opening import OnDuplicate, Opener
 from letsgo_queue import events as queue_events
 from letsgo_queue.attributes import attributes_size
 from letsgo_queue.errors import SendUncertain
@@ -35,7 +35,7 @@ class EnqueueResult(queue_events.EnqueueResult):
 
     Attributes:
         route: `inline`, `compressed` or `stored`.
-        size: Bytes of the body as given.
+        size: Bytes of the message as given, body and attributes.
         sent_size: Bytes that went on the queue, body and attributes.
         stored_size: Bytes that went to the store.
         claim_id: Its claim, if it was stored.
@@ -100,10 +100,11 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
         """Seal the message, where it is too large for the queue."""
         started = time.perf_counter()
         claim_check = self.opener.claim_check_for(context.transport.url)
+        of_attributes = attributes_size(message.attributes)
         sealed = claim_check.seal(
             message.body,
             type=message.type,
-            attributes_size=attributes_size(message.attributes),
+            attributes_size=of_attributes,
             queue_limit=context.transport.max_message_bytes,
             delay_seconds=message.delay_seconds,
         )
@@ -125,7 +126,7 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
                     type=message.type,
                     queue=context.transport.url,
                     route=sealed.route,
-                    size=sealed.size,
+                    size=sealed.size + of_attributes,
                     sent_size=outgoing.size,
                     stored_size=sealed.stored,
                     claim_id=sealed.claim_id,
@@ -143,7 +144,7 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
             message_id=result.message_id,
             queue=result.queue,
             route=message.sealed.route,
-            size=message.sealed.size,
+            size=message.sealed.size + attributes_size(message.attributes),
             sent_size=message.size,
             stored_size=message.sealed.stored,
             claim_id=message.sealed.claim_id,
@@ -196,7 +197,7 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
                     queue=message.queue,
                     message_id=message.message_id,
                     route=opened.route,
-                    size=opened.size,
+                    size=opened.size + attributes_size(message.received.attributes),
                     claim_id=opened.claim_id,
                     duration=time.perf_counter() - started,
                 )

@@ -1,6 +1,7 @@
-"""Opening SQS records, for `@unwrap_claim_check`: one, or those of a Lambda event.
+"""Opening messages: what the middleware and `@unwrap_claim_check` share.
 
-In a batch:
+`Opener` opens a message of any queue, with the claim check that belongs to it. `open_record` opens
+an SQS record, `open_batch` those of a Lambda event:
 
     not sealed             to the function, as it is
     opened                 to the function, with its original body
@@ -20,27 +21,155 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, get_args
+from urllib.parse import urlsplit
 
-from claimcheck.core.claim_check import Opened
-from claimcheck.errors import ClaimInProgress, RecordUnsupported
-from claimcheck.opener import Opener
-from letsgo_queue.aws_lambda.batches import Batch, Invocation
-from letsgo_queue.aws_lambda.records import SqsRecord, with_records
-from letsgo_queue.envelope import holds_sealed
+from claimcheck.core.claim_check import ClaimCheck, Opened
+from claimcheck.core.life import Purge, check_purge
+from claimcheck.errors import (
+    ClaimAlreadyProcessed,
+    ClaimInProgress,
+    RecordUnsupported,
+    SettingsInvalid,
+)
+from claimcheck.events import DuplicateSuppressed
+from claimcheck.settings import claim_check_for
+from letsgo_queue.envelope import holds_sealed, type_in
 from letsgo_queue.errors import LetsGoError
+from letsgo_queue.events import Listeners
+from letsgo_queue.settings import url_in_environment
 from letsgo_queue.transports.base import MAX_VISIBILITY_SECONDS, ReceivedMessage
+
+if TYPE_CHECKING:  # a program that only sends does not load these
+    from letsgo_queue.aws_lambda.batches import Batch, Invocation
+    from letsgo_queue.aws_lambda.records import SqsRecord
 
 logger = logging.getLogger(__name__)
 
+OnDuplicate: TypeAlias = Literal["acknowledge", "raise"]
+"""What becomes of a delivery of a message that was handled before."""
+
 MAX_THREADS = 8
 """How many records are opened, or settled, at a time."""
+
+SOONEST_RETURN_SECONDS = 5
+"""A message that is handled elsewhere stays away at least so long, also when the lease there is
+about to end: each look costs a receive."""
 
 FAILURES = "batchItemFailures"
 IDENTIFIER = "itemIdentifier"
 
 _ItemT = TypeVar("_ItemT")
 _ResultT = TypeVar("_ResultT")
+
+_process = Listeners()
+"""No listeners of its own: those of the whole process hear what is emitted here."""
+
+
+class Opener:
+    """Opens messages of any queue. Safe to share between threads."""
+
+    def __init__(
+        self,
+        claim_check: ClaimCheck | None = None,
+        *,
+        purge: Purge | None = None,
+        on_duplicate: OnDuplicate = "acknowledge",
+        once: bool = False,
+    ) -> None:
+        """Make an opener; no store is opened yet.
+
+        Args:
+            claim_check: By default the one that the environment describes, made on first use.
+            purge: When contents are removed, in place of the claim check's own setting.
+            on_duplicate: `acknowledge` a delivery of a message that was handled before, without
+                running the handler, or `raise` `ClaimAlreadyProcessed`.
+            once: Whether every message gets a record, also one without a claim.
+
+        Raises:
+            SettingsInvalid: `purge` or `on_duplicate` is not known.
+        """
+        if purge is not None:
+            check_purge(purge)
+        if on_duplicate not in get_args(OnDuplicate):
+            raise SettingsInvalid(f"on_duplicate={on_duplicate!r}: give 'acknowledge' or 'raise'.")
+        self.once = once
+        self._claim_check = claim_check
+        self._purge = purge
+        self._on_duplicate = on_duplicate
+        self._by_queue: dict[str | None, ClaimCheck] = {}
+
+    def signs_every_message(self, queue: str | None) -> bool:
+        """Whether a message of a queue that is not sealed must be refused; see `ClaimCheck`."""
+        return self.claim_check_for(queue).signs_every_message
+
+    def claim_check_for(self, queue: str | None) -> ClaimCheck:
+        """The claim check for the messages of a queue.
+
+        Args:
+            queue: Its URL; None where a message does not say, for that of the environment.
+
+        Raises:
+            SettingsInvalid: A setting cannot be used.
+        """
+        if self._claim_check is not None:
+            return self._claim_check
+        if queue not in self._by_queue:
+            self._by_queue[queue] = claim_check_for(queue or url_in_environment() or "")
+        return self._by_queue[queue]
+
+    def open(
+        self,
+        body: str,
+        *,
+        queue: str | None,
+        message_id: str | None,
+        lease_seconds: float | None,
+        lease_id: str | None = None,
+        fields: Mapping[str, Any] | None = None,
+        is_tick: bool = False,
+    ) -> Opened | None:
+        """Open a message; the arguments are those of `ClaimCheck.open`, which says what it raises.
+
+        A tick of a schedule gets a record always, since every worker of a fleet has it, and all but
+        one of them find it handled.
+
+        Args:
+            body: What came from the queue.
+            queue: URL of that queue, if it is known.
+            message_id: The message's id; with `once=True` it must have one.
+            lease_seconds: How long the message stays invisible, if that is known.
+            lease_id: What this delivery holds the claim with.
+            fields: The body's fields, where it is sealed and was parsed already.
+            is_tick: Whether it is a tick of a schedule.
+
+        Returns:
+            The message; None for a duplicate that is to be acknowledged.
+        """
+        has_record = self.once or is_tick
+        try:
+            return self.claim_check_for(queue).open(
+                body,
+                message_id=message_id,
+                lease_id=lease_id,
+                lease_seconds=lease_seconds,
+                purge=self._purge,
+                once=_once_key(queue, message_id) if has_record and message_id else None,
+                fields=fields,
+            )
+        except ClaimAlreadyProcessed as error:
+            if is_tick:
+                return None
+            if self._on_duplicate == "raise":
+                raise
+            logger.warning("%s It is acknowledged.", error)
+            return None
+
+
+def _once_key(queue: str | None, message_id: str) -> str:
+    """Names a message on its queue, the same on a worker and in Lambda, whatever the URL."""
+    name = urlsplit(queue or "").path.rstrip("/").rpartition("/")[2]
+    return f"once/{name}/{message_id}@"
 
 
 class Work(Protocol):
@@ -100,9 +229,15 @@ def must_open(opener: Opener, record: SqsRecord) -> bool:
     """Whether a record has to be opened.
 
     Raises:
-        RecordUnsupported: It was parsed before it could be opened.
+        RecordUnsupported: It was parsed before it could be opened, is in the envelope of another
+            service, or has no id where `once` needs it.
     """
-    must = record.is_sealed or (opener.once and record.message_id is not None)
+    if opener.once and record.message_id is None:
+        raise RecordUnsupported(
+            f"message {record.name}: its record has no message id, which tells its deliveries from "
+            "those of others. Give the record its messageId, or leave `once` out."
+        )
+    must = opener.once or record.is_sealed or opener.signs_every_message(record.queue_url)
     if must and not isinstance(record.body, str | None):
         raise RecordUnsupported(
             f"message {record.name}: the body of its record ({type(record.original).__name__}) was "
@@ -138,13 +273,22 @@ def open_record(opener: Opener, record: SqsRecord, invocation: Invocation) -> Op
         opened = opener.open(
             received.body,
             queue=record.queue_url,
-            message_id=received.message_id,
+            message_id=record.message_id,
             lease_seconds=invocation.seconds_left,
+            fields=record.sealed_fields,
         )
     except ClaimInProgress as error:
         _come_back(received, record.queue_url, error.retry_after or 0)
         raise
     if opened is None:
+        _process.emit(
+            DuplicateSuppressed(
+                type=type_in(received.body),
+                queue=record.queue_url or "",
+                message_id=received.message_id,
+                receive_count=received.receive_count,
+            )
+        )
         return OpenedRecord(None, None)
     if opened.route == "inline":
         return OpenedRecord(record.original, opened)
@@ -209,14 +353,14 @@ class OpenedBatch:
 
 
 def open_batch(
-    opener: Opener, event: object, records: Sequence[object], invocation: Invocation
+    opener: Opener, event: object, batch: Batch, invocation: Invocation
 ) -> OpenedBatch | None:
     """Open the records of an event; the event itself is not changed.
 
     Args:
         opener: How messages are opened.
         event: The event.
-        records: Its records.
+        batch: Its records.
         invocation: How much time there is for them.
 
     Returns:
@@ -226,7 +370,6 @@ def open_batch(
         SettingsInvalid: The claim check cannot be made; no claim was acquired.
         LetsGoError: A record that cannot be opened has no id to report; no claim is held.
     """
-    batch = Batch(records)
     outcomes = _open_all(opener, batch, invocation)
     if all(outcome is None for outcome in outcomes):
         return None
@@ -247,7 +390,7 @@ def _open_all(opener: Opener, batch: Batch, invocation: Invocation) -> Sequence[
     for position, record in enumerate(batch.records):
         try:
             if must_open(opener, record):
-                # A wrong setting is no record's failure: it shows before anything is acquired.
+                # A wrong setting fails the whole event, before any claim is acquired.
                 opener.claim_check_for(record.queue_url)
                 to_open.append(position)
         except RecordUnsupported as error:
@@ -257,7 +400,7 @@ def _open_all(opener: Opener, batch: Batch, invocation: Invocation) -> Sequence[
         try:
             return open_record(opener, batch.records[position], invocation)
         except BaseException as error:  # noqa: BLE001
-            # Raised once the other threads have come to an end, and their claims are released.
+            # `_report` raises it, once the other threads have ended.
             return error
 
     for position, outcome in zip(to_open, _on_threads(open_one, to_open), strict=True):
@@ -266,6 +409,8 @@ def _open_all(opener: Opener, batch: Batch, invocation: Invocation) -> Sequence[
 
 
 def _sort_out(event: object, batch: Batch, outcomes: Sequence[_Outcome]) -> OpenedBatch:
+    from letsgo_queue.aws_lambda.records import with_records
+
     left: list[object] = []
     opened: list[tuple[SqsRecord, OpenedRecord]] = []
     left_out: list[_Outcome] = []
@@ -345,7 +490,8 @@ def _come_back(received: ReceivedMessage, queue: str | None, seconds: float) -> 
         return
     try:
         default_client().transport(queue).change_visibility(
-            received, min(math.ceil(seconds), MAX_VISIBILITY_SECONDS)
+            received,
+            max(SOONEST_RETURN_SECONDS, min(math.ceil(seconds), MAX_VISIBILITY_SECONDS)),
         )
     except LetsGoError as error:
         logger.info("message %s keeps its own visibility timeout: %s", received.message_id, error)

@@ -11,7 +11,7 @@ import functools
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
@@ -25,11 +25,13 @@ from claimcheck.core.life import Purge
 from claimcheck.errors import SettingsInvalid
 from claimcheck.stores import open_store
 from claimcheck.stores.base import ClaimStore
+from letsgo_queue.deployment import deployment_of, setting
 from letsgo_queue.forking import Lock, forks_wait
-from letsgo_queue.settings import QueueSettings, is_local_http, region_in
+from letsgo_queue.settings import QueueSettings, is_local_http, region_in, split_url
 
 DEFAULT_STORE = "dynamodb://letsgo-claims"
 _PREFIX = "CLAIMCHECK_"
+_SIGNING_KEY = f"{_PREFIX}SIGNING_KEY"
 _LOCAL_APPLICATION = "letsgo-claimcheck"
 _LOCAL_FILE = "claims.db"
 
@@ -40,14 +42,17 @@ class ClaimCheckSettings(BaseModel, frozen=True, extra="forbid"):
     """How large messages travel, and where their claims are kept.
 
     Attributes:
-        store: `CLAIMCHECK_STORE`: `dynamodb://TABLE`, `sqlite:///path` or `memory://`. By default
-            what goes with the queue: see `store_for`.
+        store: `CLAIMCHECK_STORE`: `dynamodb://TABLE`, `letsgo://[DEPLOYMENT]`, `sqlite:///path` or
+            `memory://`. By default what goes with the queue: see `store_for`.
         threshold: `CLAIMCHECK_THRESHOLD`: bytes up to which a message travels untouched.
         inline_limit: `CLAIMCHECK_INLINE_LIMIT`: bytes that the queue accepts, instead of asking.
         max_size: `CLAIMCHECK_MAX_SIZE`: bytes that a body may have, sealed or opened.
         purge: `CLAIMCHECK_PURGE`: `after`, `before` or `never`.
         signing_key: `CLAIMCHECK_SIGNING_KEY`: signs tickets and refuses others; several, separated
-            by commas, for rotation: the first signs, all are accepted.
+            by commas, for rotation: the first signs, all are accepted. A key that is set and empty
+            is an error: who sets one means to sign.
+        sign_every_message: `CLAIMCHECK_SIGN_EVERY_MESSAGE`: seals and signs messages of every size,
+            and refuses those that are not sealed.
         lease_seconds: `CLAIMCHECK_LEASE_SECONDS`: how long a claim is held where the delivery does
             not say.
     """
@@ -58,7 +63,8 @@ class ClaimCheckSettings(BaseModel, frozen=True, extra="forbid"):
     max_size: int = Field(default=DEFAULT_MAX_SIZE, gt=0)
     purge: Purge = "after"
     lease_seconds: float = Field(default=DEFAULT_LEASE_SECONDS, gt=0, allow_inf_nan=False)
-    signing_key: tuple[str, ...] = Field(default=(), repr=False)
+    signing_key: tuple[str, ...] | None = Field(default=None, repr=False)
+    sign_every_message: bool = False
 
     @field_validator("signing_key", mode="before")
     @classmethod
@@ -69,16 +75,18 @@ class ClaimCheckSettings(BaseModel, frozen=True, extra="forbid"):
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> ClaimCheckSettings:
-        """Read the environment; an empty variable counts as unset.
+        """Read the environment; an empty variable counts as unset, but not an empty key.
 
         Raises:
             SettingsInvalid: A variable has a value that cannot be used.
         """
-        given = {
-            name: environ[_PREFIX + name.upper()]
-            for name in cls.model_fields
-            if environ.get(_PREFIX + name.upper())
-        }
+        found = {name: setting(environ, _PREFIX + name.upper()) for name in cls.model_fields}
+        given = {name: value for name, value in found.items() if value is not None}
+        if _SIGNING_KEY in environ and "signing_key" not in given:
+            raise SettingsInvalid(
+                f"{_SIGNING_KEY} is set and empty: nothing would be signed, and every ticket "
+                "accepted. Give a key, or unset it."
+            )
         try:
             return cls.model_validate(given)
         except ValidationError as error:
@@ -92,16 +100,17 @@ class ClaimCheckSettings(BaseModel, frozen=True, extra="forbid"):
         """The store for a queue: the one that is set, else the one that goes with the queue.
 
         An embedded queue has its claims beside it (a SQLite queue in its own file), and LetsGo's
-        local HTTP mode in one file of the user's, so that nothing local needs AWS; SQS has them in
-        DynamoDB.
+        local HTTP mode in one file of the user's, so that nothing local needs AWS. The queue of a
+        LetsGo deployment has them in LetsGo's own table; any other SQS queue in DynamoDB.
         """
         if self.store is not None:
             return self.store
-        if urlsplit(queue_url).scheme in {"sqlite", "memory"}:
+        if split_url(queue_url).scheme in {"sqlite", "memory"}:
             return queue_url.partition("?")[0]
         if is_local_http(queue_url):
             return _local_store_url()
-        return DEFAULT_STORE
+        deployment = deployment_of(queue_url)
+        return DEFAULT_STORE if deployment is None else deployment.claims_url
 
 
 def claim_check_for(queue_url: str, settings: ClaimCheckSettings | None = None) -> ClaimCheck:
@@ -124,14 +133,14 @@ def claim_check_for(queue_url: str, settings: ClaimCheckSettings | None = None) 
     )
 
 
-def _shared_store(url: str, region: str) -> ClaimStore:
+def _shared_store(url: str, region: str | None) -> ClaimStore:
     """One store for each URL in a process: the two ends of a memory queue meet in it."""
     with _opening:  # a cache alone may make two for two threads
         return _store(url, region)
 
 
 @functools.cache
-def _store(url: str, region: str) -> ClaimStore:
+def _store(url: str, region: str | None) -> ClaimStore:
     return open_store(url, region=region)
 
 

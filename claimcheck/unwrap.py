@@ -16,21 +16,21 @@ import functools
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import Literal, TypeAlias, TypedDict, Unpack, cast, overload
+from typing import Literal, TypeAlias, TypedDict, TypeVar, Unpack, cast, overload
 
 from claimcheck.core.claim_check import ClaimCheck
 from claimcheck.core.life import Purge
 from claimcheck.errors import RecordUnsupported, SettingsInvalid
 from claimcheck.middleware import ClaimCheckMiddleware
-from claimcheck.opener import OnDuplicate, Opener
-from claimcheck.opening import Work, must_open, open_batch, open_record
-from letsgo_queue.aws_lambda.batches import Invocation
+from claimcheck.opening import OnDuplicate, Opener, Work, must_open, open_batch, open_record
+from letsgo_queue.aws_lambda.batches import Batch, Invocation
 from letsgo_queue.aws_lambda.records import SqsRecord, is_record, records_in
 from letsgo_queue.envelope import holds_sealed
-from letsgo_queue.errors import LetsGoError
 from letsgo_queue.middleware import FunctionT, middleware_of, use_middleware
 
 _Form: TypeAlias = Literal["by type", "event", "record"]
+
+_ResultT = TypeVar("_ResultT")
 
 
 class UnwrapOptions(TypedDict, total=False):
@@ -253,13 +253,11 @@ class _Call:
         found = self._find(opener)
         if found is None:
             return None
-        self._where, value = found
+        self._where, work = found
         invocation = Invocation(next(filter(_is_context, self._looked_at.values()), None))
-        records = None if self._form == "record" else records_in(value)
-        if records is not None:
-            return open_batch(opener, value, records, invocation)
-        record = SqsRecord(value)
-        return open_record(opener, record, invocation) if must_open(opener, record) else None
+        if isinstance(work, Batch):
+            return open_batch(opener, self._arguments[self._where], work, invocation)
+        return open_record(opener, work, invocation) if must_open(opener, work) else None
 
     def repeat(self, work: Work) -> object:
         """Call the function with what was opened."""
@@ -268,23 +266,19 @@ class _Call:
         kwargs = {at: value for at, value in arguments.items() if isinstance(at, str)}
         return self._function(*args, **kwargs)
 
-    def _find(self, opener: Opener) -> tuple[int | str, object] | None:
-        """The argument that is the event or the record."""
+    def _find(self, opener: Opener) -> tuple[int | str, Batch | SqsRecord] | None:
+        """Find the argument that is the event or the record, and read it."""
         if self._form != "by type":
             return self._first_argument()
-        candidates = {
-            at: value
-            for at, value in self._looked_at.items()
-            if records_in(value) or is_record(value)
-        }
-        to_open = [each for each in candidates.items() if _must_open(opener, each[1])]
+        found = {at: _read(value, self._form) for at, value in self._looked_at.items()}
+        to_open = [(at, each) for at, each in found.items() if each and _must_open(opener, each)]
         if len(to_open) > 1:
             raise RecordUnsupported(
                 f"{_name(self._function)} was called with {len(to_open)} arguments that have to be "
                 "opened. Say which with @unwrap_event or @unwrap_record: the first argument."
             )
         for at, value in self._looked_at.items():
-            if at not in candidates and holds_sealed(value):
+            if found[at] is None and holds_sealed(value):
                 raise RecordUnsupported(
                     f"{_name(self._function)} was called with a claim check that is no SQS event "
                     "and no record of one, so it cannot be opened here. Give the function the "
@@ -292,26 +286,29 @@ class _Call:
                 )
         return to_open[0] if to_open else None
 
-    def _first_argument(self) -> tuple[int | str, object]:
-        found = next(iter(self._looked_at.items()), None)
-        is_event = self._form == "event"
-        if found is None or not (
-            records_in(found[1]) is not None if is_event else is_record(found[1])
-        ):
-            article = "an event" if is_event else "a record"
-            raise RecordUnsupported(
-                f"{_name(self._function)} is decorated with @unwrap_{self._form}, and its first "
-                f"argument is not {article} of SQS."
-            )
-        return found
+    def _first_argument(self) -> tuple[int | str, Batch | SqsRecord]:
+        for at, value in self._looked_at.items():
+            if (found := _read(value, self._form)) is not None:
+                return at, found
+            break
+        raise RecordUnsupported(
+            f"{_name(self._function)} is decorated with @unwrap_{self._form}, and its first "
+            f"argument is not {'an event' if self._form == 'event' else 'a record'} of SQS."
+        )
 
 
-def _must_open(opener: Opener, value: object) -> bool:
-    """Whether an event or a record has to be opened, or will say why it cannot be."""
-    records = records_in(value)
-    for each in [value] if records is None else records:
+def _read(value: object, form: _Form) -> Batch | SqsRecord | None:
+    """Read an argument as an event or a record, as the form allows; None if it is neither."""
+    if form != "record" and (records := records_in(value)) is not None:
+        return Batch(records)
+    return SqsRecord(value) if form != "event" and is_record(value) else None
+
+
+def _must_open(opener: Opener, work: Batch | SqsRecord) -> bool:
+    """Whether an event or a record has to be opened, or `must_open` will say why it cannot be."""
+    for record in work.records if isinstance(work, Batch) else [work]:
         try:
-            if must_open(opener, SqsRecord(each)):
+            if must_open(opener, record):
                 return True
         except RecordUnsupported:
             return True
@@ -321,26 +318,46 @@ def _must_open(opener: Opener, value: object) -> bool:
 async def _open_on_thread(call: _Call, opener: Opener) -> Work | None:
     import asyncio
 
-    opening = asyncio.ensure_future(asyncio.to_thread(call.open, opener))
+    opened: list[Work | None] = []
     try:
-        return await asyncio.shield(opening)
+        await _on_thread(lambda: opened.append(call.open(opener)))
     except asyncio.CancelledError:
-        # The thread goes on; what it takes must not stay taken.
-        with suppress(LetsGoError):
-            if (work := await opening) is not None:
-                await asyncio.to_thread(work.failed)
+        if opened and opened[0] is not None:
+            await _on_thread(opened[0].failed)
         raise
+    return opened[0]
 
 
 async def _settle_later(work: Work, start: Callable[[], Awaitable[object]]) -> object:
-    import asyncio
-
     try:
         answer = await start()
     except BaseException:
-        await asyncio.to_thread(work.failed)
+        await _on_thread(work.failed)
         raise
-    return await asyncio.to_thread(work.succeeded, answer)
+    return await _on_thread(lambda: work.succeeded(answer))
+
+
+async def _on_thread(function: Callable[[], _ResultT]) -> _ResultT:
+    """Run a function on a thread, to its end.
+
+    A thread cannot be cancelled, and its claims must not stay acquired: so a task that is
+    cancelled, however often, waits for the thread and ends then.
+    """
+    import asyncio
+    from contextvars import copy_context
+
+    # A future and not a task, as `asyncio.run` cancels every task in the end.
+    running = asyncio.get_running_loop().run_in_executor(None, copy_context().run, function)
+    cancelled: asyncio.CancelledError | None = None
+    while not running.done():
+        try:
+            await asyncio.wait([running])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        running.exception()  # else asyncio warns that nobody asked for it
+        raise cancelled
+    return running.result()
 
 
 def _is_async(function: Callable[..., object]) -> bool:

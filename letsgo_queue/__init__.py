@@ -44,6 +44,14 @@ if TYPE_CHECKING:
         QueueFailed,
         listen_to_all,
     )
+    from letsgo_queue.letsgo_messages import (
+        ContactMessage,
+        StripeEvent,
+        StripeEvents,
+        StripeMessage,
+        TenantDeletedMessage,
+        TenantNewMessage,
+    )
     from letsgo_queue.message import LetsGoMessageType, Message
     from letsgo_queue.middleware import Middleware, SendContext, Steps, use_middleware
     from letsgo_queue.sending.client import Client, EnqueueManyOptions, EnqueueOptions
@@ -58,6 +66,7 @@ if TYPE_CHECKING:
     from letsgo_queue.sending.many import Progress
     from letsgo_queue.settings import QueueSettings
     from letsgo_queue.transports.base import OutgoingMessage
+    from letsgo_queue.transports.discovery import list_letsgo_queues
     from letsgo_queue.worker.delivery import Delivery, IncomingMessage
     from letsgo_queue.worker.health import Health
     from letsgo_queue.worker.options import RunOptions
@@ -114,6 +123,15 @@ else:
                 "QueueFailed",
                 "listen_to_all",
             ),
+            "letsgo_queue.letsgo_messages": (
+                "ContactMessage",
+                "StripeEvent",
+                "StripeEvents",
+                "StripeMessage",
+                "TenantDeletedMessage",
+                "TenantNewMessage",
+            ),
+            "letsgo_queue.transports.discovery": ("list_letsgo_queues",),
             "letsgo_queue.message": ("LetsGoMessageType", "Message"),
             "letsgo_queue.middleware": ("Middleware", "SendContext", "Steps", "use_middleware"),
             "letsgo_queue.worker.options": ("RunOptions",),
@@ -126,6 +144,7 @@ else:
 
 __all__ = [
     "Client",
+    "ContactMessage",
     "Delivery",
     "EnqueueManyError",
     "EnqueueManyOptions",
@@ -169,12 +188,18 @@ __all__ = [
     "SendUncertain",
     "SettingsInvalid",
     "Steps",
+    "StripeEvent",
+    "StripeEvents",
+    "StripeMessage",
+    "TenantDeletedMessage",
+    "TenantNewMessage",
     "Worker",
     "aenqueue",
     "aenqueue_many",
     "default_client",
     "enqueue",
     "enqueue_many",
+    "list_letsgo_queues",
     "listen_to_all",
     "run_workers",
     "set_default_client",

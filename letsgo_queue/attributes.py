@@ -6,10 +6,10 @@ https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-m
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Literal, TypeAlias
 
 from letsgo_queue.errors import MessageInvalid
@@ -19,10 +19,18 @@ MAX_ATTRIBUTES = 10
 
 MAX_NAME_LENGTH = 256
 
-AttributeValue: TypeAlias = "str | int | float | bytes | MessageAttribute"
+MAX_DIGITS = 38
+"""Digits of a number, without zeros at its two ends."""
+
+AttributeValue: TypeAlias = "str | int | float | Decimal | bytes | MessageAttribute"
 """What `enqueue(attributes=...)` takes: text, a number, bytes, or the pair spelled out."""
 
+_DATA_TYPES = frozenset({"String", "Number", "Binary"})
+
 _NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,6})?")
+_POWERS_OF_TEN = range(-128, 127)
+"""Where SQS has the first digit of a number: 10^-128 to 10^+126."""
 
 # SendMessage takes #x9 | #xA | #xD | #x20-#xD7FF | #xE000-#xFFFD | #x10000-#x10FFFF: not these.
 _REFUSED_BY_SQS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
@@ -38,7 +46,7 @@ class MessageAttribute:
     """
 
     data_type: Literal["String", "Number", "Binary"]
-    value: str | bytes
+    value: str | bytes = field(repr=False)
 
     def size(self, name: str) -> int:
         """Bytes that SQS counts for this attribute under `name`: name, data type and value."""
@@ -57,7 +65,7 @@ def spell_out(attributes: Mapping[str, AttributeValue]) -> dict[str, MessageAttr
     """Give each plain value its data type.
 
     Raises:
-        MessageInvalid: A value is not text, a finite number or bytes.
+        MessageInvalid: A value is not text, a number or bytes.
     """
     return {name: _spell_out(name, value) for name, value in attributes.items()}
 
@@ -70,17 +78,22 @@ def check_attributes(
     Raises:
         MessageInvalid: Too many, or a name or value that SQS refuses.
     """
-    if not attributes:
+    if attributes is None:
         return {}
+    if not isinstance(attributes, Mapping):
+        raise MessageInvalid(
+            f"attributes are a {type(attributes).__name__}: give a mapping of names to values."
+        )
     if len(attributes) > MAX_ATTRIBUTES:
         raise MessageInvalid(
             f"{len(attributes)} attributes: SQS takes at most {MAX_ATTRIBUTES} with a message. "
             "Move some into the payload."
         )
+    for name in attributes:
+        _check_name(name)
     spelled_out = spell_out(attributes)
     for name, attribute in spelled_out.items():
-        _check_name(name)
-        _check_value(name, attribute.value)
+        _check_value(name, attribute)
     return spelled_out
 
 
@@ -104,15 +117,22 @@ def _spell_out(name: str, value: AttributeValue) -> MessageAttribute:
             return MessageAttribute("Binary", value)
         case bool():
             raise MessageInvalid(f"attribute {name!r}: SQS has no booleans; give 0, 1 or text.")
-        case int() | float() if math.isfinite(value):
-            return MessageAttribute("Number", repr(value))
+        # Their subclasses (an IntEnum, numpy's float64) write themselves in other ways.
+        case int():
+            return MessageAttribute("Number", str(Decimal(int(value))))
+        case float():
+            return MessageAttribute("Number", repr(float(value)))
+        case Decimal():
+            return MessageAttribute("Number", str(value))
         case _:
             raise MessageInvalid(
-                f"attribute {name!r}: {type(value).__name__} is not text, a finite number or bytes."
+                f"attribute {name!r}: {type(value).__name__} is not text, a number or bytes."
             )
 
 
-def _check_name(name: str) -> None:
+def _check_name(name: object) -> None:
+    if not isinstance(name, str):
+        raise MessageInvalid(f"an attribute name is of type {type(name).__name__}: give text.")
     reserved = name.lower().startswith(("aws.", "amazon."))
     if reserved or len(name) > MAX_NAME_LENGTH or not _NAME.fullmatch(name):
         raise MessageInvalid(
@@ -121,10 +141,35 @@ def _check_name(name: str) -> None:
         )
 
 
-def _check_value(name: str, value: str | bytes) -> None:
+def _check_value(name: str, attribute: MessageAttribute) -> None:
+    value = attribute.value
+    kind = str(attribute.data_type).partition(".")[0]
+    wanted = bytes if kind == "Binary" else str
+    if kind not in _DATA_TYPES or not isinstance(value, wanted):
+        raise MessageInvalid(
+            f"attribute {name!r} is a {kind[:64]!r} that is given as {type(value).__name__}: "
+            "SQS takes String and Number with text, and Binary with bytes."
+        )
     if not value:
         raise MessageInvalid(f"attribute {name!r} is empty: SQS refuses that. Leave it out.")
     if isinstance(value, str) and (refused := refused_characters(value)):
         raise MessageInvalid(
             f"attribute {name!r} has characters that SQS refuses: {', '.join(refused)}."
+        )
+    if kind == "Number":
+        _check_number(name, value)
+
+
+def _check_number(name: str, value: str | bytes) -> None:
+    if not isinstance(value, str) or not _NUMBER.fullmatch(value):
+        raise MessageInvalid(
+            f"attribute {name!r} is not a finite number. Send it as text, or leave it out."
+        )
+    number = Decimal(value)
+    # By its digits: arithmetic would round it first.
+    digits = len("".join(map(str, number.as_tuple().digits)).strip("0"))
+    if digits > MAX_DIGITS or (number and number.adjusted() not in _POWERS_OF_TEN):
+        raise MessageInvalid(
+            f"attribute {name!r}: SQS takes numbers of up to {MAX_DIGITS} digits, from 10^-128 to "
+            "10^126. Send it as text."
         )

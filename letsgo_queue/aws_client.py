@@ -1,7 +1,6 @@
 """Makes boto3's clients, for the SQS transport and for the DynamoDB claim store.
 
-It imports nothing of ours but the errors and what a fork needs, so that both packages can stand on
-it.
+It imports nothing of ours but leaf modules, so that both packages can stand on it.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 # Else the first connection loads it, and a process that forks meanwhile has half of it.
 import encodings.idna  # noqa: F401
 import functools
+import os
 from typing import TYPE_CHECKING, Literal, overload
 
 import boto3
@@ -24,6 +24,7 @@ from botocore.exceptions import (
 )
 from botocore.loaders import Loader, create_loader
 
+from letsgo_queue.deployment import DEFAULT_REGION
 from letsgo_queue.errors import SettingsInvalid
 from letsgo_queue.forking import Lock
 
@@ -80,7 +81,8 @@ def make_client(
     Args:
         service: Which service it is for.
         session: Whose credentials and settings it has; None for those of the environment.
-        region: The region; None for that of the session.
+        region: The region; None for that of the session (`AWS_DEFAULT_REGION`, its profile), and
+            else LetsGo's default.
         endpoint_url: Another server than AWS's own.
         config: Timeouts, retries and the like.
 
@@ -88,13 +90,15 @@ def make_client(
         SettingsInvalid: The settings of AWS, or an argument, cannot be used.
     """
     try:
-        if session is None:
-            own = _new_session()
-            config = (config or Config()).merge(Config(user_agent=_user_agent(own)))
-            session = boto3.session.Session(botocore_session=own)
         with _making:
+            if session is None:
+                session, user_agent = _session_of_environment(os.getpid(), aws_settings())
+                config = (config or Config()).merge(Config(user_agent=user_agent))
             return session.client(
-                service, region_name=region, endpoint_url=endpoint_url, config=config
+                service,
+                region_name=region or session.region_name or DEFAULT_REGION,
+                endpoint_url=endpoint_url,
+                config=config,
             )
     except _UNUSABLE_SETTINGS as error:
         raise SettingsInvalid(
@@ -112,6 +116,25 @@ def load_service(service: Literal["sqs", "dynamodb"]) -> None:
     session.set_credentials("none", "none")
     with _making:
         session.create_client(service, region_name="us-east-1")
+
+
+@functools.lru_cache(maxsize=1)
+def _session_of_environment(
+    process: int, settings: frozenset[tuple[str, str]]
+) -> tuple[boto3.session.Session, str]:
+    """The session of all clients that are given none, and its user agent.
+
+    One session fetches credentials once, for queue and store. After a fork, or where a setting of
+    AWS was changed, there is a new one.
+    """
+    del process, settings
+    own = _new_session()
+    return boto3.session.Session(botocore_session=own), _user_agent(own)
+
+
+def aws_settings() -> frozenset[tuple[str, str]]:
+    """The settings of AWS in the environment: what was made from others is not used any more."""
+    return frozenset((name, value) for name, value in os.environ.items() if name[:4] == "AWS_")
 
 
 def _new_session() -> botocore.session.Session:

@@ -1,15 +1,17 @@
 """What a body is, without opening it: its type, and whether its payload was sealed.
 
-This is the one place that looks into a body. A message is `{"type": ..., "payload": ...}`; a sealed
-one has `claimCheck` in place of the payload, and nothing else beside `type`. Nobody but the claim
-check can use a sealed one.
+This is the one place that reads a body as JSON and looks into it. A message is
+`{"type": ..., "payload": ...}`; a sealed one has `claimCheck` in place of the payload, and nothing
+else beside `type`. Nobody but the claim check can use a sealed one.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import Any, Generic, NoReturn, TypeAlias, TypeGuard, TypeVar
 
 from pydantic_core import from_json
 
@@ -25,19 +27,71 @@ Body: TypeAlias = str | bytes
 DEEPEST_ENVELOPE = 5
 """How deep an envelope may have a message: an event of SNS has it in Records, 0, Sns, Message."""
 
-_MARKER = f'"{CLAIM_CHECK}"'
-_MARKER_IN_BYTES = _MARKER.encode()
+_BodyT = TypeVar("_BodyT", str, bytes)
 
-# A body as LetsGo writes it starts with its type, which spares parsing the rest.
-_LEADING_TYPE = re.compile(r'\{"type":"([^"\\\x00-\x1f]+)"[,}]')
-_LEADING_TYPE_IN_BYTES = re.compile(_LEADING_TYPE.pattern.encode())
 
-# JSON may write any character of the marker as an escape; that is the same field. Most bodies have
-# no backslash, and one character is found ten times faster than four.
-_ESCAPED_MARKER = re.compile(
-    '"' + "".join(rf"(?:{each}|\\u00{ord(each):02x})" for each in CLAIM_CHECK) + '"', re.IGNORECASE
+def _name(name: str) -> str:
+    """A pattern for the name of a field. JSON may write any character of it as an escape."""
+    return '"' + "".join(rf"(?:{each}|\\u00(?i:{ord(each):02x}))" for each in name) + '"'
+
+
+@dataclass(frozen=True, slots=True)
+class _Signs(Generic[_BodyT]):
+    """What to look for in a body before it is parsed, which most bodies are spared."""
+
+    # A body as LetsGo writes it starts with its type.
+    leading_type: re.Pattern[_BodyT]
+    type: _BodyT
+    claim_check: _BodyT
+    # Most bodies have no backslash, and one character is found ten times faster than four.
+    backslash: _BodyT
+    escape: _BodyT
+    any_type: re.Pattern[_BodyT]
+    any_claim_check: re.Pattern[_BodyT]
+
+
+_LEADING_TYPE = r'\{"type":"([^"\\\x00-\x1f]+)"[,}]'
+
+_IN_TEXT = _Signs(
+    leading_type=re.compile(_LEADING_TYPE),
+    type='"type"',
+    claim_check=f'"{CLAIM_CHECK}"',
+    backslash="\\",
+    escape="\\u00",
+    any_type=re.compile(_name("type")),
+    any_claim_check=re.compile(_name(CLAIM_CHECK)),
 )
-_ESCAPED_MARKER_IN_BYTES = re.compile(_ESCAPED_MARKER.pattern.encode(), re.IGNORECASE)
+_IN_BYTES = _Signs(
+    leading_type=re.compile(_LEADING_TYPE.encode()),
+    type=_IN_TEXT.type.encode(),
+    claim_check=_IN_TEXT.claim_check.encode(),
+    backslash=b"\\",
+    escape=b"\\u00",
+    any_type=re.compile(_name("type").encode()),
+    any_claim_check=re.compile(_name(CLAIM_CHECK).encode()),
+)
+
+
+def read_json(body: Body) -> object:
+    """What a body says. Whoever wants to know asks here, so that all get the same answer.
+
+    Pydantic's parser is the fast one. It reads neither over 200 levels nor half of a surrogate pair
+    (an escape). Both are JSON that LetsGo's clients send, so another parser reads what it refuses.
+
+    Raises:
+        MessageInvalid: It is not JSON. `NaN` and `Infinity` are not.
+    """
+    return _read(body, allow_constants=False)
+
+
+def names_constant(body: Body) -> bool:
+    """Whether `NaN` or `Infinity` is in a body: numbers that parsers take and JSON does not have.
+
+    They may be part of a text.
+    """
+    if isinstance(body, str):
+        return "NaN" in body or "Infinity" in body
+    return b"NaN" in body or b"Infinity" in body
 
 
 def type_of(body: str, *, whole: bool = False) -> str:
@@ -53,43 +107,41 @@ def type_of(body: str, *, whole: bool = False) -> str:
     Raises:
         MessageInvalid: The body is not a JSON object with a string `type`.
     """
-    leading = None if whole else _LEADING_TYPE.match(body)
-    if leading and body.find('"type"', leading.end()) < 0 and not mentions_claim_check(body):
-        return leading[1]
-    fields = _fields(body)
-    if fields is None:
-        raise MessageInvalid(NOT_JSON)
-    if not isinstance(fields, dict) or not isinstance(fields.get("type"), str):
+    leading = None if whole else _leading_type(body, _IN_TEXT)
+    if leading is not None:
+        return leading
+    fields = read_json(body)
+    message_type = fields.get("type") if isinstance(fields, dict) else None
+    if not is_text(message_type):
         raise MessageInvalid(
             'the body has no string `type`. This worker reads {"type": ..., "payload": ...}.'
         )
-    return str(fields["type"])
+    return message_type
 
 
 def type_in(body: Body) -> str | None:
     """The type of a LetsGo message; None if `body` is something else."""
     if isinstance(body, str):
-        if leading := _LEADING_TYPE.match(body):
-            return leading[1]
-    elif in_bytes := _LEADING_TYPE_IN_BYTES.match(body):
+        leading = _leading_type(body, _IN_TEXT)
+    elif in_bytes := _leading_type(body, _IN_BYTES):
         try:
-            return in_bytes[1].decode()
+            leading = in_bytes.decode()
         except UnicodeDecodeError:
             return None
+    else:
+        leading = None
+    if leading is not None:
+        return leading
     fields = _fields(body)
     message_type = fields.get("type") if isinstance(fields, dict) else None
-    return message_type if isinstance(message_type, str) else None
+    return message_type if is_text(message_type) else None
 
 
 def mentions_claim_check(body: Body) -> bool:
     """Whether a body may be sealed; most are not, and this costs next to nothing."""
     if isinstance(body, str):
-        if "\\" in body and "\\u00" in body and _ESCAPED_MARKER.search(body):
-            return True
-        return _MARKER in body
-    if b"\\" in body and b"\\u00" in body and _ESCAPED_MARKER_IN_BYTES.search(body):
-        return True
-    return _MARKER_IN_BYTES in body
+        return _mentions_claim_check(body, _IN_TEXT)
+    return _mentions_claim_check(body, _IN_BYTES)
 
 
 def sealed_fields(body: Body) -> Mapping[str, Any] | None:
@@ -99,7 +151,8 @@ def sealed_fields(body: Body) -> Mapping[str, Any] | None:
     """
     if not mentions_claim_check(body):
         return None
-    fields = _fields(body)
+    # Others read NaN: no ticket has one, and none may pass for something else because of one.
+    fields = _fields(body, allow_constants=True)
     return fields if isinstance(fields, dict) and has_sealed_shape(fields) else None
 
 
@@ -119,9 +172,9 @@ def holds_sealed(value: object, *, depth: int = DEEPEST_ENVELOPE) -> bool:
         depth: How deep to look into it.
     """
     if isinstance(value, str | bytes):
-        if not (CLAIM_CHECK in value if isinstance(value, str) else CLAIM_CHECK.encode() in value):
+        if not _quotes_claim_check(value):
             return False
-        value = _fields(value)
+        value = _fields(value, allow_constants=True)
     if isinstance(value, Mapping):
         if has_sealed_shape(value):
             return True
@@ -136,9 +189,65 @@ def has_sealed_shape(fields: Mapping[Any, object]) -> bool:
     return CLAIM_CHECK in fields and fields.keys() <= {"type", CLAIM_CHECK}
 
 
-def _fields(body: Body) -> object:
+def is_text(value: object) -> TypeGuard[str]:
+    """Whether a value is text that can be written as UTF-8."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _leading_type(body: _BodyT, signs: _Signs[_BodyT]) -> _BodyT | None:
+    """The type that a body starts with, if nothing behind it can say another."""
+    found = signs.leading_type.match(body)
+    if found is None or body.find(signs.type, found.end()) >= 0:
+        return None
+    if _has_escapes(body, signs) and signs.any_type.search(body, found.end()):
+        return None
+    return None if _mentions_claim_check(body, signs) else found[1]
+
+
+def _mentions_claim_check(body: _BodyT, signs: _Signs[_BodyT]) -> bool:
+    if signs.claim_check in body:
+        return True
+    return _has_escapes(body, signs) and signs.any_claim_check.search(body) is not None
+
+
+def _has_escapes(body: _BodyT, signs: _Signs[_BodyT]) -> bool:
+    return signs.backslash in body and signs.escape in body
+
+
+def _quotes_claim_check(value: Body) -> bool:
+    """Whether text may hold one, with the escapes of whatever it is quoted in."""
+    if isinstance(value, str):
+        return CLAIM_CHECK in value or _IN_TEXT.escape in value
+    return CLAIM_CHECK.encode() in value or _IN_BYTES.escape in value
+
+
+def _fields(body: Body, *, allow_constants: bool = False) -> object:
     """The JSON in a body; None where there is none."""
     try:
-        return from_json(body)
-    except (ValueError, TypeError):  # TypeError: a str that is not Unicode
+        return _read(body, allow_constants=allow_constants)
+    except MessageInvalid:
         return None
+
+
+def _read(body: Body, *, allow_constants: bool) -> object:
+    try:
+        return from_json(body, allow_inf_nan=allow_constants)
+    except TypeError:  # a str that is not Unicode
+        raise MessageInvalid(NOT_JSON) from None
+    except ValueError:
+        pass
+    try:
+        text = body if isinstance(body, str) else body.decode()
+        return json.loads(text, parse_constant=None if allow_constants else _refuse_constant)
+    except (ValueError, RecursionError):
+        raise MessageInvalid(NOT_JSON) from None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")

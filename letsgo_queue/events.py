@@ -52,8 +52,8 @@ class MessageSent(Event):
 
     Attributes:
         message_id: The id that the queue gave it.
-        size: Bytes of the body as given.
-        attributes_size: Bytes of the attributes, which count towards the queue's limit as well.
+        size: Bytes of the message as given, body and attributes.
+        attributes_size: Those of them that are the attributes'.
         sent_size: Bytes that went on the queue, body and attributes.
         stored_size: Bytes that a middleware put elsewhere: into a claim store, say.
         route: Which way it went: `inline`, or what a middleware says.
@@ -80,8 +80,8 @@ class MessageNotSent(Event):
     an option for all of them is wrong. `queue` is empty if no queue was found.
 
     Attributes:
-        size: Bytes of the body as given.
-        attributes_size: Bytes of the attributes.
+        size: Bytes of the message as given, body and attributes.
+        attributes_size: Those of them that are the attributes'.
         error: What `enqueue` raises.
     """
 

@@ -5,47 +5,70 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BaseModel
 
-DEFAULT_DEPLOYMENT = "main"
-DEFAULT_REGION = "us-west-2"
-"""LetsGo's own default."""
+from letsgo_queue.aws_hosts import is_aws_host, region_of_host
+from letsgo_queue.deployment import (
+    DEFAULT_DEPLOYMENT,
+    DEFAULT_VENDOR_PREFIX,
+    Deployment,
+    setting,
+)
+from letsgo_queue.errors import SettingsInvalid
+
+_SQS_PATH = re.compile(r"(/[A-Za-z0-9_-]+)+/[A-Za-z0-9_-]{1,80}(\.fifo)?/?")
+"""AWS has `/account/name`. Emulators, and others that speak SQS, have `/queue/name`,
+`/queue/region/account/name` and the like."""
+
+_LOCAL_PATH = re.compile(r"/?[^/]*/?")
+_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
 
 
-_REGION = re.compile(r"\b[a-z]{2}(?:-[a-z]+)+-\d\b")
-_SQS_PATH = re.compile(r"/\w+/[A-Za-z0-9_-]{1,80}(\.fifo)?")
-_AWS_HOST = re.compile(r"(.+\.)?amazonaws\.com(\.cn)?")
+def split_url(url: str) -> SplitResult:
+    """The parts of a URL from the settings. A `#` in it is part of the path.
+
+    Raises:
+        SettingsInvalid: It is no URL.
+    """
+    # Python leaves line breaks and tabs out in silence: another queue would be meant.
+    if _CONTROL_CHARACTER.search(url):
+        raise SettingsInvalid(f"queue {url!r}: there is a control character in it. Remove it.")
+    try:
+        return urlsplit(url, allow_fragments=False)
+    except ValueError as error:
+        raise SettingsInvalid(f"queue {url!r}: not a URL ({error}).") from None
 
 
 def region_in(queue_url: str) -> str | None:
-    """The AWS region in the host of a queue URL; None if there is none."""
-    parts = urlsplit(queue_url)
-    if parts.scheme not in {"http", "https"}:
-        return None
-    found = _REGION.search(parts.hostname or "")
-    return found[0] if found else None
+    """The AWS region in the host of a queue URL; None if there is none, or it is not AWS's host."""
+    parts = split_url(queue_url)
+    return region_of_host(parts.hostname or "") if _is_http(parts) else None
 
 
 def is_sqs(queue_url: str) -> bool:
     """Whether a queue URL is that of an SQS queue: on AWS, or another server that speaks SQS."""
-    parts = urlsplit(queue_url)
-    return parts.scheme in {"http", "https"} and _SQS_PATH.fullmatch(parts.path) is not None
+    parts = split_url(queue_url)
+    return _is_http(parts) and _SQS_PATH.fullmatch(parts.path) is not None
 
 
 def is_local_http(queue_url: str) -> bool:
     """Whether a queue URL is the address of a worker in LetsGo's local HTTP mode.
 
-    Any HTTP address is, except one with the path of an SQS queue, or with a host of AWS: that is a
-    mistake in the URL of an SQS queue.
+    An HTTP address with one name as its path, or none, is one. With a host of AWS it is a mistake
+    in the URL of an SQS queue.
     """
-    parts = urlsplit(queue_url)
+    parts = split_url(queue_url)
     return (
-        parts.scheme in {"http", "https"}
-        and not is_sqs(queue_url)
-        and _AWS_HOST.fullmatch(parts.hostname or "") is None
+        _is_http(parts)
+        and _LOCAL_PATH.fullmatch(parts.path) is not None
+        and not is_aws_host(parts.hostname or "")
     )
+
+
+def _is_http(parts: SplitResult) -> bool:
+    return parts.scheme in {"http", "https"}
 
 
 class QueueSettings(BaseModel, frozen=True, extra="forbid"):
@@ -57,23 +80,33 @@ class QueueSettings(BaseModel, frozen=True, extra="forbid"):
         local_queue_url: `LETSGO_LOCAL_QUEUE_URL`: the address of a worker in LetsGo's local HTTP
             mode, `http://localhost:3002`. It wins over `queue_url`.
         deployment: `LETSGO_DEPLOYMENT`: whose queue to look for when no URL is given.
-        region: `AWS_REGION`, else `AWS_DEFAULT_REGION`.
+        vendor_prefix: `LETSGO_VENDOR_PREFIX`: what the names of LetsGo's queues start with.
+        region: `AWS_REGION`: for all that does not say which region it is in. None for what AWS's
+            own settings say (`AWS_DEFAULT_REGION`, the profile), and else LetsGo's `us-west-2`.
     """
 
     queue_url: str | None = None
     local_queue_url: str | None = None
     deployment: str = DEFAULT_DEPLOYMENT
-    region: str = DEFAULT_REGION
+    vendor_prefix: str = DEFAULT_VENDOR_PREFIX
+    region: str | None = None
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> QueueSettings:
         """Read the environment; an empty variable counts as unset."""
+        deployment = Deployment.from_environment(environ)
         return cls(
-            queue_url=environ.get("LETSGO_QUEUE_URL") or None,
-            local_queue_url=environ.get("LETSGO_LOCAL_QUEUE_URL") or None,
-            deployment=environ.get("LETSGO_DEPLOYMENT") or DEFAULT_DEPLOYMENT,
-            region=environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or DEFAULT_REGION,
+            queue_url=setting(environ, "LETSGO_QUEUE_URL"),
+            local_queue_url=setting(environ, "LETSGO_LOCAL_QUEUE_URL"),
+            deployment=deployment.name,
+            vendor_prefix=deployment.vendor_prefix,
+            region=setting(environ, "AWS_REGION"),
         )
+
+    @property
+    def of_deployment(self) -> Deployment:
+        """The LetsGo deployment whose queue is looked for when no URL is given."""
+        return Deployment(self.deployment, self.vendor_prefix)
 
     @property
     def url(self) -> str | None:
@@ -83,8 +116,7 @@ class QueueSettings(BaseModel, frozen=True, extra="forbid"):
 
 def url_in_environment() -> str | None:
     """`QueueSettings.from_environment().url`, in less time: a client asks for every message."""
-    environ = os.environ
-    return environ.get("LETSGO_LOCAL_QUEUE_URL") or environ.get("LETSGO_QUEUE_URL") or None
+    return setting(os.environ, "LETSGO_LOCAL_QUEUE_URL") or setting(os.environ, "LETSGO_QUEUE_URL")
 
 
 # pydantic prepares itself when it first reads and writes, under locks of its own: a process that

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from letsgo_queue.errors import SettingsInvalid
 
@@ -37,6 +38,16 @@ class Schema:
     table: str
     version: int
     statements: str
+
+
+def path_in(url: str) -> str | None:
+    """The path in a URL `sqlite:///path?options`; None where there is none.
+
+    All before the `?` is the path, as far as it is not written with `%`.
+    """
+    parts = urlsplit(url, allow_fragments=False)
+    path = unquote(parts.path.removeprefix("/"))
+    return None if parts.netloc or not path or "\0" in path else path
 
 
 class SqliteFile:

@@ -80,7 +80,7 @@ class SizeAudit:
             return
         if self._sample < 1 and self._draw() >= self._sample:
             return
-        size = event.size + event.attributes_size
+        size = event.size
         message_type = event.type or NO_TYPE
         label = self._ask_for_label(message_type, size)
         with self._lock:

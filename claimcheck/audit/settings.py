@@ -10,10 +10,11 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ByteSize, Field, TypeAdapter, ValidationError
 
 from claimcheck.audit.cost import Prices
-from claimcheck.core.claim_check import ANY_QUEUE_BYTES, DEFAULT_THRESHOLD
+from claimcheck.core.claim_check import DEFAULT_THRESHOLD
 from claimcheck.core.life import Purge
 from claimcheck.errors import SettingsInvalid
 from claimcheck.settings import ClaimCheckSettings
+from letsgo_queue.validation import problems_in
 
 TABLE = "tool.claimcheck.audit"
 
@@ -80,8 +81,7 @@ class AuditSettings(BaseModel, frozen=True, extra="forbid"):
         try:
             settings = cls.model_validate(found)
         except ValidationError as error:
-            problems = "; ".join(_explain(e["loc"], e["msg"]) for e in error.errors())
-            raise SettingsInvalid(f"{path}: {problems}.") from None
+            raise SettingsInvalid(f"{path}: {problems_in(error, cls, _key)}.") from None
         return settings.with_environment()
 
     def with_environment(self) -> AuditSettings:
@@ -97,9 +97,8 @@ class AuditSettings(BaseModel, frozen=True, extra="forbid"):
         )
 
 
-def _explain(location: Sequence[int | str], message: str) -> str:
-    """Name the key that is wrong, as the file has it."""
+def _key(location: Sequence[int | str]) -> str:
+    """A key as the file has it: `[tool.claimcheck.audit] limit`."""
     *tables, key = ("", *location)
     table = ".".join((TABLE, *(str(name) for name in tables if name)))
-    text = message.removeprefix("Value error, ")
-    return f"[{table}] {key}: {text}" if key else f"[{table}]: {text}"
+    return f"[{table}] {key}".rstrip()

@@ -98,7 +98,8 @@ def audit(
 def store_create() -> None:
     """Make the DynamoDB table that the settings name, with on-demand billing and TTL.
 
-    It is safe to repeat, and changes nothing in a table that serves something else.
+    It is safe to repeat. In a table that was there, TTL is turned on only if nothing but claims is
+    in it.
     """
     from claimcheck.cli.store import create_store
 

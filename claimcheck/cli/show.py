@@ -124,7 +124,7 @@ def report_on(body: str, queue: str | None) -> BodyReport:
         body,
         store=lambda: claim_check_for(url, settings).store,
         max_size=settings.max_size,
-        signer=Signer(settings.signing_key) if settings.signing_key else None,
+        signer=None if settings.signing_key is None else Signer(settings.signing_key),
     )
 
 
@@ -196,7 +196,7 @@ def _look_up(sealed: SealedMessage, ticket: StoredTicket, store: ClaimStore) -> 
     try:
         # Contents first: a delivery that ends meanwhile removes them, and leaves a receipt.
         contents = store.read(ticket.id, ticket.parts).result()
-        record = store.look_up(record_key(ticket))
+        record = store.look_up(record_key(ticket.id))
         state, detail = _judge(contents, record, sealed, ticket, store)
         if contents is not None:
             expires_at = contents.expires_at
@@ -204,6 +204,8 @@ def _look_up(sealed: SealedMessage, ticket: StoredTicket, store: ClaimStore) -> 
             lease_until = _moment(store.now() + record.seconds_left)
     except ClaimStoreError as error:
         state, detail = "unreadable", str(error)
+    except ClaimCorrupted as error:
+        state, detail = "damaged", f"{error}."
     return ClaimReport(
         id=ticket.id,
         store=store.label,

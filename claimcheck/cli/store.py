@@ -12,6 +12,7 @@ from claimcheck.stores import open_store
 from claimcheck.stores.base import ClaimStore
 from claimcheck.stores.dynamodb import DynamoDBClaimStore
 from claimcheck.stores.dynamodb_table import ClaimTable
+from claimcheck.stores.letsgo import LetsGoClaimStore
 from letsgo_queue.cli.terminal import errors, print_check
 from letsgo_queue.settings import QueueSettings, region_in
 
@@ -30,6 +31,11 @@ def create_store() -> bool:
     if not isinstance(store, DynamoDBClaimStore):
         return _nothing_to_do(store)
     table = _table(store)
+    if isinstance(store, LetsGoClaimStore):
+        typer.echo(
+            f"table {table.name} in {table.region}: LetsGo makes it, and it was only checked"
+        )
+        return _check(table)
     with errors.status(f"making table {table.name} in {table.region}"):
         made = table.create()
     state = "made" if made else "was there already"
@@ -62,7 +68,9 @@ def _store() -> ClaimStore:
 
 
 def _table(store: DynamoDBClaimStore) -> ClaimTable:
-    return ClaimTable(store.table, region=store.region, endpoint_url=store.endpoint_url)
+    return ClaimTable(
+        store.table, region=store.region, endpoint_url=store.endpoint_url, layout=store.layout
+    )
 
 
 def _nothing_to_do(store: ClaimStore) -> bool:

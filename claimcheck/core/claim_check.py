@@ -4,6 +4,9 @@ seal    up to threshold ──────────────────�
         compressed, if the queue takes that ─────> compressed   the ticket carries it
         else ────────────────────────────────────> stored       the ticket has its key
 
+        What the queue does not take is over the threshold, whatever that is. What a ticket would
+        only make larger goes inline, where the queue takes it.
+
 open    acquires the claim, so that it is gone for everyone else, and gives the body
         ├── complete   the work is done
         ├── release    the work failed: the claim is back
@@ -18,10 +21,10 @@ import codecs
 import math
 import secrets
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Literal, Self, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 from claimcheck.core import ticket as tickets
 from claimcheck.core.compression import decode, encode, size_of
@@ -33,6 +36,7 @@ from claimcheck.core.life import (
     check_purge,
     expiry_of_new,
     hand_over,
+    record_key,
     sha256_of,
 )
 from claimcheck.core.signing import Signer
@@ -47,6 +51,7 @@ from claimcheck.errors import (
 )
 from claimcheck.stores.base import PART_BYTES, ClaimFacts, ClaimStore, Lease
 from letsgo_queue.envelope import is_sealed, type_in
+from letsgo_queue.errors import MessageTooLarge
 
 Route: TypeAlias = Literal["inline", "compressed", "stored"]
 """Which way a message goes."""
@@ -64,6 +69,9 @@ _ID_BYTES = 18  # 144 bits, 24 characters
 _CHECKED_AT_ONCE = 65_536
 _MOST_AROUND_DATA = 400
 """Bytes of a ticket beside the data it carries, with a signature and a type of usual length."""
+
+_WORTH_ASKING_BYTES = 65_536
+"""From here on the queue is asked what it accepts: SQS bills such a message as several requests."""
 
 
 def new_lease_id() -> str:
@@ -171,12 +179,14 @@ class ClaimCheck:
         purge: Purge = "after",
         lease_seconds: float = DEFAULT_LEASE_SECONDS,
         signing_key: str | Sequence[str] | None = None,
+        sign_every_message: bool = False,
     ) -> None:
         """Make a claim check.
 
         Args:
             store: Where claims are kept.
-            threshold: Bytes of body and attributes up to which a message travels untouched.
+            threshold: Bytes of body and attributes up to which a message travels untouched, if the
+                queue accepts as many.
             inline_limit: Bytes that the queue accepts, instead of asking it.
             max_size: Bytes that a body may have, sealed or opened.
             purge: When contents are removed. `before`: a handler that fails brings them back, a
@@ -185,9 +195,12 @@ class ClaimCheck:
             lease_seconds: How long a claim is held where the delivery does not say.
             signing_key: Signs tickets, and refuses those that are not signed: one key, or several
                 of which the first signs and all are accepted. At least 16 bytes each.
+            sign_every_message: Whether messages of every size are sealed, and so signed, and those
+                that are not sealed refused: for queues that others can write to.
 
         Raises:
-            SettingsInvalid: A number is not positive, `purge` is not known, or a key is too short.
+            SettingsInvalid: A number is not positive, `purge` is not known, a key is too short, or
+                there is none to sign every message with.
         """
         numbers = {"threshold": threshold, "max_size": max_size, "lease_seconds": lease_seconds}
         if inline_limit is not None:
@@ -203,7 +216,10 @@ class ClaimCheck:
         self._purge = purge
         self._lease_seconds = lease_seconds
         keys = [signing_key] if isinstance(signing_key, str) else signing_key
-        self._signer = Signer(keys) if keys else None
+        self._signer = None if keys is None else Signer(keys)
+        if sign_every_message and self._signer is None:
+            raise SettingsInvalid("sign_every_message: give a signing_key to sign them with.")
+        self.signs_every_message = sign_every_message
 
     def seal(
         self,
@@ -228,6 +244,7 @@ class ClaimCheck:
         Raises:
             BodyInvalid: Empty, not text, or of another type than given.
             BodyTooLarge: Over `max_size`.
+            MessageTooLarge: The attributes leave no room for a ticket; only the body is stored.
             ClaimStoreError: The claim could not be written; nothing is left of it.
         """
         data = _to_bytes(body)
@@ -239,9 +256,11 @@ class ClaimCheck:
                 limit=self._max_size,
             )
         size = len(data)
+        inline = Sealed(body=data, route="inline", size=size)
         # What already looks sealed is sealed again: opening gives back exactly what was given.
-        if size + attributes_size <= self._threshold and not is_sealed(data):
-            return Sealed(body=data, route="inline", size=size)
+        must_seal = self.signs_every_message or is_sealed(data)
+        if not must_seal and self._is_small(size + attributes_size, queue_limit):
+            return inline
         inside = type_in(data)
         if type not in {None, inside}:
             raise BodyInvalid(
@@ -249,8 +268,20 @@ class ClaimCheck:
                 "whoever opens it would refuse it. Leave the type out."
             )
         limit = self._limit(queue_limit) - attributes_size
+        if not must_seal and size <= min(limit, _MOST_AROUND_DATA):
+            return inline
+        if attributes_size and limit < _MOST_AROUND_DATA:
+            raise MessageTooLarge(
+                f"message of type {type!r}: its attributes are {attributes_size:,} bytes, and the "
+                f"queue accepts {limit + attributes_size:,} with the body. Only the body can be "
+                "stored: move what is in the attributes into the payload.",
+                size=size + attributes_size,
+                limit=limit + attributes_size,
+            )
         encoding, parts = encode(data, part_bytes=PART_BYTES, aim=_carried_bytes(limit))
         stored = size_of(parts)
+        if not must_seal and _base64_size(stored) + _MOST_AROUND_DATA >= size <= limit:
+            return inline
         sha256 = sha256_of(parts)
         if _base64_size(stored) <= limit:
             carried = self._write(
@@ -260,6 +291,7 @@ class ClaimCheck:
                     encoding=encoding,
                     size=size,
                     sha256=sha256,
+                    id=None if self._signer is None else secrets.token_urlsafe(_ID_BYTES),
                     data=b64encode(b"".join(parts)).decode(),
                 ),
             )
@@ -313,6 +345,7 @@ class ClaimCheck:
         lease_seconds: float | None = None,
         purge: Purge | None = None,
         once: str | None = None,
+        fields: Mapping[str, Any] | None = None,
     ) -> Opened:
         """Give back the body that was sealed, and acquire its claim.
 
@@ -326,7 +359,10 @@ class ClaimCheck:
             purge: In place of the claim check's own.
             once: A key for this message, the same for each of its deliveries: a message without a
                 claim then gets a record under it, so that its handler does not run again after it
-                succeeded. A message with a claim has a record anyway.
+                succeeded. A message with a claim has a record anyway, and a signed one that carries
+                its contents has it under the id that was signed: a copy is a duplicate too.
+            fields: What `letsgo_queue.envelope.sealed_fields` found in the body, where the caller
+                has asked already: a long ticket is then parsed once.
 
         Raises:
             TicketInvalid: It is sealed, but its ticket is malformed or does not fit it.
@@ -337,7 +373,7 @@ class ClaimCheck:
             ClaimCorrupted: The bytes are not those that were sealed; the claim is released.
             ClaimStoreError: The store refused, or did not answer.
         """
-        sealed = self._read(body, message_id)
+        sealed = self._read(body if fields is None else fields, message_id)
         if sealed is None and once is None:
             return Opened(body, "inline")  # most messages: random bytes for a lease would cost more
         lease = Lease(
@@ -350,7 +386,10 @@ class ClaimCheck:
             what += f" of type {sealed.type!r}"
             if isinstance(sealed.ticket, StoredTicket):
                 return self._open_stored(what, sealed, sealed.ticket, lease, purge or self._purge)
-        hold = acquire_record(self.store, once, lease, what=what) if once is not None else None
+        hold = None
+        if once is not None:
+            key = self._signed_key(sealed) or once
+            hold = acquire_record(self.store, key, lease, what=what)
         if sealed is None or not isinstance(sealed.ticket, CarriedTicket):
             return Opened(body, "inline", hold=hold)
         try:
@@ -369,12 +408,17 @@ class ClaimCheck:
             return 0
         return 0 if sealed is None else sealed.ticket.size
 
-    def _read(self, body: str, message_id: str | None) -> SealedMessage | None:
-        """The ticket in a body, if it is one that this claim check accepts."""
+    def _read(self, body: str | Mapping[str, Any], message_id: str | None) -> SealedMessage | None:
+        """The ticket in a body, if this claim check accepts it; None if the body is not sealed."""
         try:
             sealed = tickets.read(body, max_size=self._max_size)
         except TicketInvalid as error:
             raise type(error)(f"{_named(message_id)}: {error}.") from None
+        if sealed is None and self.signs_every_message:
+            raise TicketForged(
+                f"{_named(message_id)}: it is not sealed, and so not signed. Every message must be "
+                "here (sign_every_message). Where the sender is one of yours, set it there too."
+            )
         signer = self._signer
         if sealed and signer and not signer.accepts(sealed.type, sealed.ticket):
             raise TicketForged(
@@ -383,6 +427,12 @@ class ClaimCheck:
                 "signing_key."
             )
         return sealed
+
+    def _signed_key(self, sealed: SealedMessage | None) -> str | None:
+        """The key of a record for a carried ticket, where its id is signed: nobody made it up."""
+        if sealed is None or self._signer is None or sealed.ticket.id is None:
+            return None
+        return record_key(sealed.ticket.id)
 
     def _open_stored(
         self, what: str, sealed: SealedMessage, ticket: StoredTicket, lease: Lease, purge: Purge
@@ -406,6 +456,13 @@ class ClaimCheck:
             signature = self._signer.sign(message_type, ticket)
             ticket = ticket.model_copy(update={"sig": signature})
         return tickets.write(message_type, ticket)
+
+    def _is_small(self, size: int, queue_limit: Callable[[], int | None] | None) -> bool:
+        """Whether a message of so many bytes, attributes included, travels untouched."""
+        if size > self._threshold:
+            return False
+        asks = self._inline_limit is not None or size > _WORTH_ASKING_BYTES
+        return not asks or size <= self._limit(queue_limit)
 
     def _limit(self, queue_limit: Callable[[], int | None] | None) -> int:
         if self._inline_limit is not None:

@@ -23,7 +23,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, get_args
 
@@ -102,17 +103,20 @@ class Hold:
     def settle(self, *, succeeded: bool) -> None:
         """End the hold, come what may.
 
-        A refusal of the store is logged, not raised: the work itself is done or has failed already,
-        and the lease and the expiry settle the rest.
+        A refusal of the store is logged, not raised: the work itself is done or has failed already.
+        The record then changes when its lease ends.
         """
         try:
             still_ours = self.complete() if succeeded else self.release()
-        except ClaimStoreError as error:
+        except (ClaimStoreError, ClaimCorrupted) as error:
             logger.warning(
-                "record %s could not be %s; its lease and its expiry settle it: %s",
+                "record %s could not be %s: %s %s",
                 self.key,
                 "completed" if succeeded else "released",
                 error,
+                "A duplicate of its message will not be recognised."
+                if succeeded
+                else "Its message waits until the lease ends.",
             )
             return
         if not still_ours:
@@ -177,7 +181,13 @@ class HandedOverHold(Hold):
     parts: Sequence[bytes] = field(repr=False)
 
     def release(self) -> bool:
-        """Write the contents again, then release the record."""
+        """Write the contents again, then release the record.
+
+        A write whose answer was lost may arrive late, when another delivery has the claim. Where
+        that one succeeds, the contents that are there again expire. Where it crashes in its
+        handler, they look like work that was not begun, and the handler runs again. Only a
+        transaction over contents and record would exclude that, at twice the price of every write.
+        """
         return self._write_again() and Hold.release(self)
 
     def _write_again(self) -> bool:
@@ -191,7 +201,7 @@ class HandedOverHold(Hold):
             except ClaimStoreError:
                 pause = next(pauses, None)
                 if pause is None:
-                    logger.error(  # noqa: TRY400  whoever called logs the error itself
+                    logger.error(  # noqa: TRY400  the caller logs the error itself
                         "claim %s was removed before its handler (purge='before') and could not be "
                         "written back: its payload is lost. Enqueue the work again.",
                         self.key,
@@ -214,9 +224,12 @@ def acquire_record(store: ClaimStore, key: str, lease: Lease, *, what: str) -> H
     Raises:
         ClaimInProgress: Another delivery holds it.
         ClaimAlreadyProcessed: The message was handled.
+        ClaimCorrupted: The record cannot be read.
         ClaimStoreError: The store refused, or did not answer.
     """
-    if blocking := store.acquire(key, lease):
+    with _damage_named(what):
+        blocking = store.acquire(key, lease)
+    if blocking:
         raise _why_not(blocking, what)
     return Hold(store, key, lease.id)
 
@@ -240,29 +253,35 @@ def acquire_claim(
         ClaimCheckError: As in the table above; no record is held then.
         ClaimStoreError: The store refused, or did not answer.
     """
-    hold = ClaimHold(store, record_key(ticket), lease.id, ticket, keep=purge == "never")
+    hold = ClaimHold(store, record_key(ticket.id), lease.id, ticket, keep=purge == "never")
     reading = store.read(ticket.id, ticket.parts)
     try:
-        contents = None
-        if blocking := store.acquire(hold.key, lease):
-            if blocking.state == "done":
-                _remove_what_is_left(hold, reading)
-            if blocking.state != "handed_over" or blocking.is_held:
-                raise _why_not(blocking, what)
-            contents = _take_over(hold, lease, reading, what)
-        try:
-            if contents is None:
-                contents = _read(hold, reading)
-            if contents is None:
-                raise _missing(store, ticket, what)
-            parts = _whole_parts(store, ticket, contents, what)
-        except BaseException:
-            hold.settle(succeeded=False)
-            raise
-        hold.expires_at = contents.expires_at
-        return hold, parts
+        with _damage_named(what):
+            return hold, _acquire_and_read(hold, lease, reading, what)
     finally:
         reading.cancel()
+
+
+def _acquire_and_read(hold: ClaimHold, lease: Lease, reading: Reading, what: str) -> list[bytes]:
+    """Acquire a claim whose contents are being read; its parts."""
+    contents = None
+    if blocking := hold.store.acquire(hold.key, lease):
+        if blocking.state == "done":
+            _remove_what_is_left(hold, reading)
+        if blocking.state != "handed_over" or blocking.is_held:
+            raise _why_not(blocking, what)
+        contents = _take_over(hold, lease, reading, what)
+    try:
+        if contents is None:
+            contents = _read(hold, reading)
+        if contents is None:
+            raise _missing(hold.store, hold.ticket, what)
+        parts = _whole_parts(hold.store, hold.ticket, contents, what)
+    except BaseException:
+        hold.settle(succeeded=False)
+        raise
+    hold.expires_at = contents.expires_at
+    return parts
 
 
 def hand_over(
@@ -310,13 +329,13 @@ def hand_over(
         undo.settle(succeeded=False)
         raise
     if not ours:
-        raise _why_not(Record("leased", 0.0), what)
+        raise ClaimInProgress(_in_progress(what), retry_after=0.0)
     return after
 
 
-def record_key(ticket: StoredTicket) -> str:
+def record_key(claim_id: str) -> str:
     """The key of the record that a claim's only consumer has."""
-    return f"{ticket.id}@"
+    return f"{claim_id}@"
 
 
 def expiry_of_new(store: ClaimStore, delay_seconds: float) -> int:
@@ -336,6 +355,15 @@ def _expiry_from(now: float) -> int:
     return int(now) + CONTENTS_SECONDS
 
 
+@contextmanager
+def _damage_named(what: str) -> Iterator[None]:
+    """Say whose claim it is that a store finds damaged."""
+    try:
+        yield
+    except ClaimCorrupted as error:
+        raise ClaimCorrupted(f"{what}: {error}. The claim is left for inspection.") from None
+
+
 def _read(hold: ClaimHold, reading: Reading) -> Contents | None:
     """The contents of a claim whose record is ours."""
     contents = reading.result()
@@ -350,7 +378,7 @@ def _remove_what_is_left(hold: ClaimHold, reading: Reading) -> None:
     try:
         if reading.result() is not None:
             hold.remove_contents()
-    except ClaimStoreError as error:
+    except (ClaimStoreError, ClaimCorrupted) as error:
         logger.info("claim %s: what may be left of it expires: %s", hold.key, error)
 
 
@@ -370,7 +398,9 @@ def _take_over(hold: ClaimHold, lease: Lease, reading: Reading, what: str) -> Co
         raise _lost(what)
     if blocking := hold.store.acquire(hold.key, lease, take_over=True):
         raise _why_not(blocking, what)
-    contents = hold.store.read(hold.ticket.id, hold.ticket.parts).result()
+    # Consistent: contents that are already gone must not be read from an old copy.
+    reading = hold.store.read(hold.ticket.id, hold.ticket.parts, consistent=True)
+    contents = reading.result()
     if contents is None or not _is_whole(contents):
         hold.store.hand_over(hold.key, lease.id)
         raise _lost(what)
@@ -387,10 +417,12 @@ def _why_not(record: Record, what: str) -> ClaimCheckError:
         return ClaimAlreadyProcessed(
             f"{what} was handled before: its receipt says so, and this delivery is a duplicate."
         )
-    return ClaimInProgress(
-        f"{what} is being handled by another delivery. It is tried again when that one's lease "
-        "ends.",
-        retry_after=max(record.seconds_left, 0.0),
+    return ClaimInProgress(_in_progress(what), retry_after=max(record.seconds_left, 0.0))
+
+
+def _in_progress(what: str) -> str:
+    return (
+        f"{what} is being handled by another delivery. It is tried again when the lease there ends."
     )
 
 
@@ -406,7 +438,7 @@ def _missing(store: ClaimStore, ticket: StoredTicket, what: str) -> ClaimMissing
     where = (
         f"the sender's store is {ticket.store}, and this is {store.label}"
         if ticket.store != store.label
-        else f"this is the sender's store, {store.label}"
+        else f"the sender's store and this have one label, {store.label}"
     )
     if store.now() >= ticket.expires:
         return ClaimExpired(
@@ -415,13 +447,12 @@ def _missing(store: ClaimStore, ticket: StoredTicket, what: str) -> ClaimMissing
             "message waited longer than that. If the work was not done, enqueue it again."
         )
     return ClaimMissing(
-        f"{what}: the store has neither contents nor record of its claim ({where}). Whether it was "
-        "handled cannot be told, so it stays on its queue. "
+        f"{what}: the store has neither contents of its claim nor a receipt ({where}). Nobody can "
+        "tell whether it was handled, so it is not acknowledged. "
         + (
             "Give this reader the sender's CLAIMCHECK_STORE, then redrive the message."
             if ticket.store != store.label
-            else "Check that account and region are the sender's too, that TTL is on `expires_at`, "
-            "and that nobody removed items or restored the table."
+            else store.missing_advice
         )
     )
 
@@ -433,13 +464,9 @@ def _whole_parts(
     if missing := ticket.parts - len(parts):
         if store.now() >= contents.expires_at:
             raise ClaimExpired(f"{what}: {missing} of {ticket.parts} parts have expired.")
-        raise ClaimCorrupted(
-            f"{what}: {missing} of {ticket.parts} parts are missing. The claim was released for "
-            "inspection."
-        )
+        raise ClaimCorrupted(f"{missing} of {ticket.parts} parts are missing")
     if sha256_of(parts) != ticket.sha256:
         raise ClaimCorrupted(
-            f"{what}: the stored bytes are not those that were sealed (their SHA-256 differs). The "
-            "claim was released for inspection."
+            "the stored bytes are not those that were sealed (their SHA-256 differs)"
         )
     return parts

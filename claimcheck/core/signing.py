@@ -51,6 +51,6 @@ class Signer:
 
 def _signature(key: bytes, message_type: str | None, ticket: Ticket) -> str:
     # Of the data a ticket may carry, its SHA-256 stands for it.
-    fields = ticket.model_dump(exclude={"sig", "data"})
+    fields = ticket.model_dump(exclude={"sig", "data"}, exclude_none=True)
     signed = to_json([message_type, sorted(fields.items())])
     return hmac.new(key, signed, hashlib.sha256).hexdigest()

@@ -15,15 +15,16 @@ and hosts come from the settings only.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_json
 
 from claimcheck.core.compression import Encoding
 from claimcheck.errors import TicketInvalid, TicketUnsupported
-from letsgo_queue.envelope import CLAIM_CHECK, sealed_fields
+from letsgo_queue.envelope import CLAIM_CHECK, is_text, sealed_fields
 
 VERSION = 1
 ENCODINGS: frozenset[Encoding] = frozenset({"zstd", "identity"})
@@ -32,6 +33,7 @@ MIN_PART_BYTES = 65_536
 """No part but the last is smaller, which bounds how many a ticket may name."""
 
 _SHA256 = r"^[0-9a-f]{64}$"
+_ID = r"^[A-Za-z0-9_-]{22,64}$"
 _LATEST = 2**53 - 1
 
 
@@ -50,8 +52,10 @@ class CarriedTicket(_Ticket):
 
     Attributes:
         data: The encoded body in base64.
+        id: 128 random bits or more, in a signed ticket: copies of a message have it in common.
     """
 
+    id: str | None = Field(default=None, pattern=_ID)
     data: str = Field(min_length=1, repr=False)
 
 
@@ -66,7 +70,7 @@ class StoredTicket(_Ticket):
         store: The label of the store that the sender wrote to.
     """
 
-    id: str = Field(pattern=r"^[A-Za-z0-9_-]{22,64}$")
+    id: str = Field(pattern=_ID)
     parts: int = Field(ge=1)
     stored: int = Field(ge=1)
     expires: int = Field(ge=0, le=_LATEST)
@@ -95,11 +99,11 @@ def write(message_type: str | None, ticket: Ticket) -> bytes:
     return to_json({**fields, CLAIM_CHECK: ticket}, exclude_none=True)
 
 
-def read(body: str, *, max_size: int) -> SealedMessage | None:
+def read(body: str | Mapping[str, Any], *, max_size: int) -> SealedMessage | None:
     """Read a body from the queue.
 
     Args:
-        body: The body.
+        body: The body; or, where it is sealed and was parsed already, its fields.
         max_size: Bytes that a ticket may claim.
 
     Returns:
@@ -108,11 +112,11 @@ def read(body: str, *, max_size: int) -> SealedMessage | None:
     Raises:
         TicketInvalid: It is sealed, but not as it should be.
     """
-    fields = sealed_fields(body)
+    fields = sealed_fields(body) if isinstance(body, str) else body
     if fields is None:
         return None
     message_type = fields.get("type")
-    if message_type is not None and not isinstance(message_type, str):
+    if message_type is not None and not is_text(message_type):
         raise TicketInvalid("its `type` is not text")
     return SealedMessage(message_type, _check(fields[CLAIM_CHECK], max_size))
 

@@ -151,7 +151,7 @@ def _left_a_receipt_only(trip: RoundTrip, store: ClaimStore) -> bool:
     sealed = read(trip.travelled.decode(), max_size=len(trip.sent))
     assert sealed is not None
     assert isinstance(sealed.ticket, StoredTicket)
-    record = store.look_up(record_key(sealed.ticket))
+    record = store.look_up(record_key(sealed.ticket.id))
     contents = store.read(sealed.ticket.id, sealed.ticket.parts).result()
     return record is not None and record.state == "done" and contents is None
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from claimcheck.errors import SettingsInvalid
 from claimcheck.stores.base import ClaimStore
+from letsgo_queue.deployment import Deployment
 from letsgo_queue.forking import forks_wait
 
 if TYPE_CHECKING:
@@ -15,7 +16,13 @@ if TYPE_CHECKING:
 
 __all__ = ["open_store"]
 
-_OPTIONS = {"dynamodb": ("region", "endpoint_url"), "sqlite": (), "memory": ()}
+_OF_AWS = ("region", "endpoint_url")
+_OPTIONS = {
+    "dynamodb": _OF_AWS,
+    "letsgo": (*_OF_AWS, "vendor_prefix"),
+    "sqlite": (),
+    "memory": (),
+}
 
 
 def open_store(
@@ -27,8 +34,8 @@ def open_store(
     takes a Lambda function a good part of its start.
 
     Args:
-        url: `dynamodb://TABLE` (with `?region=` and `&endpoint_url=`), `sqlite:///path`, or
-            `memory://`.
+        url: `dynamodb://TABLE` or `letsgo://[DEPLOYMENT]` (with `?region=` and `&endpoint_url=`),
+            `sqlite:///path`, or `memory://`.
         region: The AWS region, where the URL does not say.
         session: The boto3 session for requests to AWS. By default the store makes one.
 
@@ -36,8 +43,11 @@ def open_store(
         SettingsInvalid: The URL names no store that is known here, or an option that the store does
             not have.
     """
-    parts = urlsplit(url)
-    path = unquote(parts.path.removeprefix("/"))
+    try:
+        parts = urlsplit(url.strip(), allow_fragments=False)  # a `#` is part of a path
+    except ValueError as error:
+        raise SettingsInvalid(f"claim store {url!r}: not a URL ({error}).") from None
+    path = parts.path.removeprefix("/")
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     if parts.scheme in _OPTIONS:
         _check_options(url, options.keys(), _OPTIONS[parts.scheme])
@@ -46,11 +56,14 @@ def open_store(
             from claimcheck.stores.memory import MemoryClaimStore
 
         return MemoryClaimStore()
-    if parts.scheme == "sqlite" and path and not parts.netloc:
+    if parts.scheme == "sqlite":
+        from letsgo_queue.sqlite import path_in
+
         with forks_wait():
             from claimcheck.stores.sqlite import SqliteClaimStore
 
-        return SqliteClaimStore(path)
+        if file := path_in(url.strip()):
+            return SqliteClaimStore(file)
     if parts.scheme == "dynamodb" and parts.netloc and not path:
         with forks_wait():
             from claimcheck.stores.dynamodb import DynamoDBClaimStore
@@ -61,8 +74,19 @@ def open_store(
             endpoint_url=options.get("endpoint_url") or None,
             session=session,
         )
+    if parts.scheme == "letsgo" and not path:
+        from claimcheck.stores.letsgo import LetsGoClaimStore
+
+        own = Deployment.from_environment()
+        return LetsGoClaimStore(
+            Deployment(parts.netloc or own.name, options.get("vendor_prefix") or own.vendor_prefix),
+            region=options.get("region") or region,
+            endpoint_url=options.get("endpoint_url") or None,
+            session=session,
+        )
     raise SettingsInvalid(
-        f"claim store {url!r}: expected dynamodb://TABLE, sqlite:///path/to/file.db or memory://."
+        f"claim store {url!r}: expected dynamodb://TABLE, sqlite:///path/to/file.db, memory:// or "
+        "letsgo://DEPLOYMENT."
     )
 
 

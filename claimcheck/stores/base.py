@@ -13,16 +13,22 @@ conditional write only, on the lease id of whoever changes it.
 
 Whoever holds a lease that has run out may lose it to the next `acquire`. A record that is
 `handed_over` is not acquired again unless the caller says that the contents are back (`take_over`).
+
+What a store has was written by somebody, and may be damaged. So a store makes `Contents` and
+`Record` of what it finds by their `read`, which takes nothing on trust and raises `ClaimCorrupted`.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import string
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, Self, TypeAlias, cast, get_args
 from urllib.parse import quote
+
+from claimcheck.errors import ClaimCorrupted
 
 PART_BYTES = 390_000
 """Bytes of data in one part. DynamoDB takes 400 KB (409,600 bytes) in an item, names and key
@@ -34,6 +40,8 @@ RECORD_SECONDS = 30 * 24 * 3600
 
 MAX_LABEL_CHARACTERS = 200
 _KEPT_IN_LABELS = string.punctuation + " "
+_LATEST = 2**53
+"""Seconds since 1970, after any time that means something; more than these are not exact."""
 
 State: TypeAlias = Literal["leased", "handed_over", "done"]
 
@@ -73,6 +81,19 @@ class Contents:
     parts: Sequence[bytes | None] = field(repr=False)
     expires_at: int
 
+    @classmethod
+    def read(cls, parts: Sequence[object], *, expires_at: object) -> Self:
+        """Make contents of what a store has, whatever that is.
+
+        Raises:
+            ClaimCorrupted: A part is not bytes, or the time is no time.
+        """
+        for number, part in enumerate(parts):
+            if not isinstance(part, bytes | None):
+                raise ClaimCorrupted(f"part {number} of its contents is not bytes")
+        moment = _moment(expires_at, "the expiry of its contents")
+        return cls(cast("Sequence[bytes | None]", parts), int(moment))
+
 
 class Reading(Protocol):
     """Contents that are being read."""
@@ -81,6 +102,7 @@ class Reading(Protocol):
         """Wait for them; None if no part is there.
 
         Raises:
+            ClaimCorrupted: What is there cannot be read, or has another number of parts.
             ClaimStoreError: The store refused, or did not answer.
         """
         ...
@@ -100,13 +122,15 @@ class ContentsStore(Protocol):
         """
         ...
 
-    def read(self, claim_id: str, parts: int) -> Reading:
+    def read(self, claim_id: str, parts: int, *, consistent: bool = False) -> Reading:
         """Begin to read contents.
 
         Args:
             claim_id: Which claim.
             parts: How many parts the ticket names. It may lie, so a store asks for few parts
-                before it has seen one.
+                before it knows how many there are.
+            consistent: Whether to see every change that was answered before, for twice the price.
+                Without it, parts that were removed a moment ago may still be read.
         """
         ...
 
@@ -144,6 +168,27 @@ class Record:
 
     state: State
     seconds_left: float
+
+    @classmethod
+    def read(cls, state: object, lease_until: object, *, now: float) -> Self:
+        """Make a record of what a store has, whatever that is.
+
+        Args:
+            state: Its state.
+            lease_until: When its lease ends (seconds since 1970); a receipt has none.
+            now: Seconds since 1970, by the store's clock.
+
+        Raises:
+            ClaimCorrupted: The state is not known, or no lease ends then.
+        """
+        if state not in get_args(State):
+            raise ClaimCorrupted("its record has a state that is not known here")
+        if state == "done":
+            return cls("done", 0.0)
+        seconds_left = _moment(lease_until, "the lease of its record") - now
+        if seconds_left > RECORD_SECONDS:
+            raise ClaimCorrupted("the lease of its record ends after the record itself")
+        return cls(cast("State", state), seconds_left)
 
     @property
     def is_held(self) -> bool:
@@ -207,7 +252,7 @@ class ClaimStore(ContentsStore, RecordStore, Protocol):
     """Contents and records. Safe to use from several threads and processes.
 
     Every method raises `ClaimStoreError` when the store refuses, `ClaimStoreUnavailable` when it
-    does not answer.
+    does not answer. What finds a record raises `ClaimCorrupted` where that cannot be read.
     """
 
     @property
@@ -218,6 +263,11 @@ class ClaimStore(ContentsStore, RecordStore, Protocol):
     @property
     def label(self) -> str:
         """Names where the records are, as tickets do: `dynamodb:eu-west-1:letsgo-claims`."""
+        ...
+
+    @property
+    def missing_advice(self) -> str:
+        """What to check where neither contents nor a receipt of a claim are here, for errors."""
         ...
 
     def close(self) -> None:
@@ -240,6 +290,19 @@ class LateReading:
         """Nothing is under way; see `Reading.cancel`."""
 
 
+def check_part_count(there: object, *, named: int) -> None:
+    """Compare how many parts a store says there are with what the ticket says.
+
+    Raises:
+        ClaimCorrupted: They differ: one of them was not written by the sender.
+    """
+    if there != named:
+        has = f"{there:g}" if isinstance(there, int | float) else "no number"
+        raise ClaimCorrupted(
+            f"its number of parts is {has} in the store, and {named} in its ticket"
+        )
+
+
 def store_label(kind: str, name: str) -> str:
     """The label of a store: printable ASCII, at most 200 characters.
 
@@ -253,3 +316,10 @@ def store_label(kind: str, name: str) -> str:
     if too_long <= 0:
         return label
     return f"{kind}:...{label[len(kind) + 4 + too_long :]}"
+
+
+def _moment(value: object, what: str) -> float:
+    """A time that a store has, in seconds since 1970."""
+    if not isinstance(value, int | float) or not math.isfinite(value) or abs(value) > _LATEST:
+        raise ClaimCorrupted(f"{what} is no time")
+    return float(value)

@@ -3,7 +3,8 @@
 Two machines may differ about the time by minutes, and a lease that one writes is read by the other.
 So both go by the store's clock. Every answer has the server's time in its `Date` header, in whole
 seconds: when an answer said second D, the server's clock was between D and D + 1 at some moment
-between sending and receiving. Every answer narrows that down further.
+between sending and receiving. That is true however long it took: a slow answer says less than a
+quick one, but nothing false. Every answer narrows it down further.
 
 Between answers the monotonic clock counts on, so nothing changes when somebody sets this machine's
 clock. Where the two clocks of the machine drift apart by more than a second, it was suspended or
@@ -20,8 +21,9 @@ from email.utils import parsedate_to_datetime
 
 logger = logging.getLogger(__name__)
 
-SLOWEST_ANSWER_SECONDS = 2.0
-"""An answer that took longer says too little: the request may have been sent more than once."""
+TOLERATED_DOUBT_SECONDS = 3.0
+"""How far apart the earliest and the latest time may be. The first answer may be slow, as it waits
+for credentials and TLS; the next one is not."""
 
 TOLERATED_DRIFT_SECONDS = 1.0
 WARN_OFFSET_SECONDS = 5.0
@@ -72,8 +74,13 @@ class ServerClock:
 
     @property
     def known(self) -> bool:
-        """Whether an answer was seen, and this machine's clocks went on together since."""
-        return self._holds(self._anchor)
+        """Whether the answers told it well, and this machine's clocks went on together since."""
+        anchor = self._anchor
+        return (
+            anchor is not None
+            and anchor.latest - anchor.earliest <= TOLERATED_DOUBT_SECONDS
+            and self._holds(anchor)
+        )
 
     def now(self) -> float:
         """Seconds since 1970, by the server's clock as far as it is known."""
@@ -97,16 +104,13 @@ class ServerClock:
             sent: When the request was sent: a `moment`.
             received: When the answer was there: a `moment`.
         """
-        if received - sent > SLOWEST_ANSWER_SECONDS:
-            return
         wall = self._wall() - self._monotonic()
-        second = _seconds(date)
+        anchor, second = self._anchor, _seconds(date)
         if second is None:
-            if not self.known:
+            if anchor is None or not self._holds(anchor):
                 self._anchor = _Anchor(wall, wall, wall)
             return
         earliest, latest = second - received, second + 1 - sent
-        anchor = self._anchor
         if anchor is not None and self._holds(anchor):
             low, high = max(earliest, anchor.earliest), min(latest, anchor.latest)
             if low <= high:  # else the server's clock was set, or drifted
@@ -114,9 +118,7 @@ class ServerClock:
         self._anchor = _Anchor(earliest, latest, wall)
         self._warn_of(self._anchor.offset - wall)
 
-    def _holds(self, anchor: _Anchor | None) -> bool:
-        if anchor is None:
-            return False
+    def _holds(self, anchor: _Anchor) -> bool:
         drift = self._wall() - self._monotonic() - anchor.wall
         return abs(drift) <= TOLERATED_DRIFT_SECONDS
 

@@ -1,13 +1,15 @@
 """Claims in a DynamoDB table.
 
 Each part of a claim is an item with a key of its own, `<claim id>/<n>`. So a large claim spreads
-over partitions: one takes 1,000 write units a second, and a full part is about 390. Parts go over
-the wire side by side. Part 0 also says what people want to know.
+over partitions: a partition takes 1,000 write units a second, and a full part costs about 390.
+Parts are written and read side by side. Part 0 also has the facts that `claimcheck show` prints.
 
-A record is one small item, changed by one conditional write. Whoever is refused a record learns
-from the same answer what is in the way. Every write names its lease, and every state keeps the
-lease. So a write whose answer was lost succeeds when it is made again, and a write that arrives
-late changes nothing.
+A record is one small item, changed by one conditional write. A refused write returns the record
+that is in the way. Every write names its lease, and every state keeps the lease. So a write whose
+answer was lost succeeds when it is made again, and a write that arrives late changes nothing.
+
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-design.html has
+the write units of a partition.
 
 The table is made by `claimcheck store create`, never here.
 """
@@ -21,7 +23,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, TypeAlias
 
 from claimcheck.errors import ClaimStoreError, ClaimTableMissing
 from claimcheck.stores.base import (
@@ -30,11 +32,12 @@ from claimcheck.stores.base import (
     Contents,
     Lease,
     Record,
-    State,
+    check_part_count,
     store_label,
 )
 from claimcheck.stores.calls import Call, Calls
 from claimcheck.stores.clock import ServerClock
+from claimcheck.stores.layout import OWN, Layout
 from letsgo_queue.forking import PerProcess
 
 if TYPE_CHECKING:
@@ -48,9 +51,9 @@ DEFAULT_PARALLELISM = 4
 """Threads of one store, for the parts of its claims. More take memory and save no time: base64,
 JSON and hashing keep the interpreter for a third of the time that a full part is under way."""
 
-_AT_ONCE = 4
-"""Parts that are read before one of them is there: as many as a store has threads. With two, what
-has four parts takes an answer's time longer."""
+_AT_ONCE = 2
+"""Parts that are asked for at once. Most claims have no more. The others are asked for when part 0
+has come and confirms their number, so a ticket that lies costs no more reads."""
 
 _LONGEST_TYPE = 1_000
 """Characters of a type that part 0 says: there must be room for its data in the item."""
@@ -61,27 +64,26 @@ Value: TypeAlias = Mapping[str, str | bytes | memoryview]
 Item: TypeAlias = Mapping[str, Value]
 
 _ACQUIRE = (
-    "SET #state = :leased, lease_id = :lease_id, lease_until = :until, expires_at = :expires_at"
+    "SET #state = :leased, lease_id = :lease_id, lease_until = :until, #expires_at = :expires_at"
 )
-_EXTEND = "SET lease_until = :until, expires_at = :expires_at"
-_HAND_OVER = "SET #state = :handed_over, expires_at = :expires_at"
-_COMPLETE = "SET #state = :done, lease_id = :lease_id, expires_at = :expires_at REMOVE lease_until"
+_EXTEND = "SET lease_until = :until, #expires_at = :expires_at"
+_HAND_OVER = "SET #state = :handed_over, #expires_at = :expires_at"
+_COMPLETE = "SET #state = :done, lease_id = :lease_id, #expires_at = :expires_at REMOVE lease_until"
 
-_MISSING = "attribute_not_exists(id)"
+_MISSING = "attribute_not_exists(#id)"
 _OURS = "lease_id = :lease_id"
 _OURS_NOW = f"{_OURS} AND #state IN (:leased, :handed_over)"
 _FREE = f"{_MISSING} OR (#state = :leased AND (lease_until <= :now OR {_OURS}))"
 _FREE_TO_TAKE_OVER = f"{_FREE} OR (#state = :handed_over AND lease_until <= :now)"
 
-_NAMES = {"#state": "state"}  # a reserved word of DynamoDB's expressions
 _STATES: Mapping[str, Value] = {
     f":{state}": {"S": state} for state in ("leased", "handed_over", "done")
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """What a process has while the table is open.
+class _Resources:
+    """What a process makes calls with.
 
     Attributes:
         items: The items of the table.
@@ -101,6 +103,7 @@ class DynamoDBClaimStore:
         region: Its region; None where AWS's own settings decide.
         endpoint_url: Another server than AWS's own.
         session: The boto3 session for its requests; None for one of its own.
+        layout: How the table names its keys and its expiry.
     """
 
     def __init__(
@@ -112,6 +115,7 @@ class DynamoDBClaimStore:
         session: boto3.session.Session | None = None,
         parallelism: int = DEFAULT_PARALLELISM,
         clock: Callable[[], float] | None = None,
+        layout: Layout = OWN,
     ) -> None:
         """Name the table; nothing is loaded, opened or asked yet.
 
@@ -124,9 +128,11 @@ class DynamoDBClaimStore:
                 be the one that the queue has.
             parallelism: Threads for the parts of all claims; each caller makes calls as well.
             clock: Seconds since 1970, instead of what the `Date` of DynamoDB's answers says.
+            layout: How the table names its keys and its expiry.
         """
         self.url = f"dynamodb://{table}"
         self.table = table
+        self.layout = layout
         self.endpoint_url = endpoint_url
         self.session = session
         own = session.region_name if session else None
@@ -134,31 +140,45 @@ class DynamoDBClaimStore:
         self._parallelism = parallelism
         self._server_clock = ServerClock(f"claim store {self.url}")
         self._clock = clock
-        self._table = PerProcess(self._open)
+        self._own = PerProcess(self._open)
 
     @property
     def label(self) -> str:
         """Names the table as tickets do: `dynamodb:eu-west-1:letsgo-claims`."""
-        return store_label(f"dynamodb:{self.region or self._opened().items.region}", self.table)
+        return store_label(f"dynamodb:{self.resolved_region}", self.table)
+
+    @property
+    def missing_advice(self) -> str:
+        """See `ClaimStore`."""
+        return (
+            "Check that account and region are the sender's too, that TTL is on "
+            f"`{self.layout.expires_at}`, and that nobody removed items or restored the table."
+        )
+
+    @property
+    def resolved_region(self) -> str:
+        """The table's region, also where AWS's own settings decide."""
+        return self.region or self._use().items.region
 
     def close(self) -> None:
         """Close connections and end threads; see `ClaimStore.close`.
 
         Calls that other callers make themselves are not waited for.
         """
-        if opened := self._table.made:
-            opened.calls.close()  # a read that is under way may still ask for what is open
-            opened.items.close()
-            self._table.take()
+        if resources := self._own.made:
+            resources.calls.close()  # a read that is under way may still ask for what is open
+            resources.items.close()
+            self._own.take()
 
-    def _opened(self) -> Opened:
-        return self._table.get()
+    def _use(self) -> _Resources:
+        """What calls are made with, opened when it is first asked for."""
+        return self._own.get()
 
-    def _open(self) -> Opened:
+    def _open(self) -> _Resources:
         # Loaded now: small messages need no store.
         from claimcheck.stores.dynamodb_items import DynamoDBItems
 
-        return Opened(
+        return _Resources(
             DynamoDBItems(
                 self.table,
                 store=self.url,
@@ -166,6 +186,7 @@ class DynamoDBClaimStore:
                 endpoint_url=self.endpoint_url,
                 session=self.session,
                 clock=self._server_clock,
+                layout=self.layout,
             ),
             Calls(self._parallelism, name="claimcheck-dynamodb"),
         )
@@ -176,35 +197,37 @@ class DynamoDBClaimStore:
         """Write all parts side by side; see `ContentsStore.write`."""
         writes = [partial(self._put_part, facts, n, part) for n, part in enumerate(parts)]
         try:
-            self._opened().calls.make_all(writes)
+            self._use().calls.make_all(writes)
         except ClaimTableMissing:  # nothing was written
             raise
         except ClaimStoreError:
             self._remove_quietly(facts)
             raise
 
-    def read(self, claim_id: str, parts: int) -> DynamoDBReading:
+    def read(self, claim_id: str, parts: int, *, consistent: bool = False) -> DynamoDBReading:
         """Begin to read contents; see `ContentsStore.read`."""
-        return DynamoDBReading(self._opened().calls, partial(self._get_part, claim_id), parts)
+        return DynamoDBReading(
+            self._use().calls,
+            partial(self._get_part, claim_id),
+            parts,
+            consistent=consistent,
+            expires_at=self.layout.expires_at,
+        )
 
     def remove(self, claim_id: str, parts: int) -> None:
         """Remove all parts side by side; see `ContentsStore.remove`."""
-        self._opened().calls.make_all(
+        self._use().calls.make_all(
             [partial(self._delete_part, claim_id, part) for part in range(parts)]
         )
 
     def renew(self, claim_id: str, parts: int, *, expires_at: int) -> None:
         """Have every part expire later; see `ContentsStore.renew`."""
-        self._opened().calls.make_all(
+        self._use().calls.make_all(
             [partial(self._renew_part, claim_id, part, expires_at) for part in range(parts)]
         )
 
     def _put_part(self, facts: ClaimFacts, part: int, data: bytes | memoryview) -> None:
-        item: dict[str, Value] = {
-            "id": text(_key(facts.id, part)),
-            "data": binary(data),
-            "expires_at": number(facts.expires_at),
-        }
+        item: dict[str, Value] = {"data": binary(data)}
         if part == 0:
             item |= {
                 "parts": number(facts.parts),
@@ -214,29 +237,28 @@ class DynamoDBClaimStore:
             }
             if facts.type is not None:
                 item["type"] = text(facts.type[:_LONGEST_TYPE])
-        self._opened().items.put(item, failed=f"claim {facts.id} was not stored")
+        self._use().items.put(
+            _key(facts.id, part),
+            item,
+            expires_at=number(facts.expires_at),
+            failed=f"claim {facts.id} was not stored",
+        )
 
-    def _get_part(self, claim_id: str, part: int) -> Item | None:
-        """Read a part.
-
-        Parts never change, so the read that costs half is right if it finds the part at all. A part
-        that was written a moment ago may take the second read, a consistent one.
-        """
-        items, key = self._opened().items, _key(claim_id, part)
-        failed = f"claim {claim_id} was not read"
-        found = items.get(key, consistent=False, failed=failed)
-        return found or items.get(key, consistent=True, failed=failed)
+    def _get_part(self, claim_id: str, part: int, consistent: bool) -> Item | None:
+        return self._use().items.get(
+            _key(claim_id, part), consistent=consistent, failed=f"claim {claim_id} was not read"
+        )
 
     def _delete_part(self, claim_id: str, part: int) -> None:
-        self._opened().items.delete(
+        self._use().items.delete(
             _key(claim_id, part), failed=f"the contents of claim {claim_id} were not removed"
         )
 
     def _renew_part(self, claim_id: str, part: int, expires_at: int) -> None:
-        self._opened().items.update(
+        self._use().items.update(
             _key(claim_id, part),
-            "SET expires_at = :expires_at",
-            "attribute_exists(id)",  # one that is gone stays gone
+            "SET #expires_at = :expires_at",
+            "attribute_exists(#id)",  # one that is gone stays gone
             values={":expires_at": number(expires_at)},
             failed=f"the contents of claim {claim_id} were not renewed",
         )
@@ -257,27 +279,30 @@ class DynamoDBClaimStore:
         """Make a record ours; see `RecordStore.acquire`."""
         self._learn_the_time(key, "acquired")
         condition = _FREE_TO_TAKE_OVER if take_over else _FREE
-        refusal = self._update(key, _ACQUIRE, condition, lease, "acquired")
+        refusal = self._update(
+            key, _ACQUIRE, condition, lease.id, changed="acquired", lease_seconds=lease.seconds
+        )
         return None if refusal is None else self._record(refusal.item)
 
     def extend(self, key: str, lease: Lease) -> bool:
         """Have our lease end later; see `RecordStore.extend`."""
         self._learn_the_time(key, "extended")
-        return self._update(key, _EXTEND, _OURS_NOW, lease, "extended") is None
+        refusal = self._update(
+            key, _EXTEND, _OURS_NOW, lease.id, changed="extended", lease_seconds=lease.seconds
+        )
+        return refusal is None
 
     def hand_over(self, key: str, lease_id: str) -> bool:
         """Note that the contents are about to be removed; see `RecordStore.hand_over`."""
-        lease = Lease(lease_id, 0)
-        return self._update(key, _HAND_OVER, _OURS_NOW, lease, "handed over") is None
+        return self._update(key, _HAND_OVER, _OURS_NOW, lease_id, changed="handed over") is None
 
     def release(self, key: str, lease_id: str) -> bool:
         """Remove our record; see `RecordStore.release`."""
         condition = f"{_MISSING} OR ({_OURS_NOW})"
-        refusal = self._opened().items.delete(
+        refusal = self._use().items.delete(
             key,
             condition,
-            names=_NAMES,
-            values=self._values(Lease(lease_id, 0), condition),
+            values=self._values(condition, lease_id),
             failed=f"record {key} was not released",
         )
         return refusal is None
@@ -285,74 +310,100 @@ class DynamoDBClaimStore:
     def complete(self, key: str, lease_id: str) -> bool:
         """Note that the work is done; see `RecordStore.complete`."""
         condition = f"{_MISSING} OR {_OURS}"
-        return self._update(key, _COMPLETE, condition, Lease(lease_id, 0), "completed") is None
+        return self._update(key, _COMPLETE, condition, lease_id, changed="completed") is None
 
     def look_up(self, key: str) -> Record | None:
         """The record as it is; see `RecordStore.look_up`."""
         failed = f"record {key} was not looked up"
-        item = self._opened().items.get(key, consistent=True, failed=failed)
+        item = self._use().items.get(key, consistent=True, failed=failed)
         return None if item is None else self._record(item)
 
     def _update(
-        self, key: str, change: str, condition: str, lease: Lease, changed: str
+        self,
+        key: str,
+        change: str,
+        condition: str,
+        lease_id: str,
+        *,
+        changed: str,
+        lease_seconds: float = 0,
     ) -> Refusal | None:
-        expressions = f"{change} {condition}"
-        return self._opened().items.update(
+        return self._use().items.update(
             key,
             change,
             condition,
-            names=_NAMES if "#state" in expressions else {},
-            values=self._values(lease, expressions),
+            values=self._values(f"{change} {condition}", lease_id, lease_seconds),
             failed=f"record {key} was not {changed}",
         )
 
-    def _values(self, lease: Lease, expressions: str) -> dict[str, Value]:
-        """The values that expressions ask for: DynamoDB refuses a value that nobody asks for."""
+    def _values(
+        self, expressions: str, lease_id: str, lease_seconds: float = 0
+    ) -> dict[str, Value]:
+        """The values that expressions name: DynamoDB refuses one that they do not name."""
         now = self.now()
         values = {
             **_STATES,
-            ":lease_id": text(lease.id),
+            ":lease_id": text(lease_id),
             ":now": number(now),
-            ":until": number(now + lease.seconds),
+            ":until": number(now + lease_seconds),
             ":expires_at": number(int(now) + RECORD_SECONDS),
         }
         return {name: values[name] for name in re.findall(r":\w+", expressions)}
 
     def _record(self, item: Item) -> Record:
-        state = cast("State", text_in(item, "state") or "leased")
-        until = number_in(item, "lease_until")  # which a receipt has not
-        return Record(state, until - self.now() if until else 0.0)
+        return Record.read(text_in(item, "state"), number_in(item, "lease_until"), now=self.now())
 
     def _learn_the_time(self, key: str, changed: str) -> None:
-        """Ask for the record where DynamoDB's time is not known: the answer says it."""
-        if self._clock is None and not self._server_clock.known:
-            failed = f"record {key} was not {changed}"
-            self._opened().items.get(key, consistent=False, failed=failed)
+        """Ask for the record where DynamoDB's time is not known: the answer says it.
+
+        The first answer may be slow, and then says little.
+        """
+        failed = f"record {key} was not {changed}"
+        for _ in range(2):
+            if self._clock is not None or self._server_clock.known:
+                return
+            self._use().items.get(key, consistent=False, failed=failed)
 
 
 class DynamoDBReading:
     """Contents that are being read; see `Reading`.
 
-    A ticket may lie about the number of parts. So the first few are read at once, and the others as
-    soon as part 0 is there and says that there are so many.
+    A ticket may lie about the number of parts. So two are read at once, and the others as soon as
+    part 0 is there and says that there are so many.
+
+    Parts never change, so the read that costs half is right if it finds a part at all. A part that
+    was written a moment ago may take a second read, a consistent one.
     """
 
-    def __init__(self, calls: Calls, get: Callable[[int], Item | None], parts: int) -> None:
+    def __init__(
+        self,
+        calls: Calls,
+        get: Callable[[int, bool], Item | None],
+        parts: int,
+        *,
+        consistent: bool,
+        expires_at: str,
+    ) -> None:
         """Begin to read.
 
         Args:
             calls: Threads to read with.
-            get: Reads a part.
+            get: Reads a part, consistently or not.
             parts: How many parts the ticket names.
+            consistent: Whether every read is to be consistent.
+            expires_at: The attribute of an item that has its expiry.
         """
         self._calls = calls
         self._get = get
         self._parts = parts
+        self._consistent = consistent
+        self._expires_at = expires_at
         self._lock = threading.Lock()
         self._cancelled = False
         self._begun: dict[int, Call[Item | None]] = {}
         self._first = calls.start(self._get_first)
-        self._begin(range(1, min(parts, _AT_ONCE)))
+        # Asked for once: where part 0 is missing, so are the others.
+        self._begin(range(1, min(parts, _AT_ONCE)), lambda part: get(part, consistent))
 
     def result(self) -> Contents | None:
         """Wait for all parts; see `Reading.result`. Ask once."""
@@ -361,15 +412,20 @@ class DynamoDBReading:
             items[0] = self._first.result()
             for part, call in self._begun.items():  # by now all that will be
                 items[part] = call.result()
+            if items[0] is not None and not self._consistent:
+                for part in range(1, min(self._parts, _AT_ONCE)):
+                    items[part] = items[part] or self._get(part, True)
         except BaseException:
             self.cancel()
             raise
         found = [item for item in items if item is not None]
         if not found:
             return None
-        return Contents(
+        expiries = [number_in(item, self._expires_at) for item in found]
+        known = [each for each in expiries if each is not None]
+        return Contents.read(
             [None if item is None else bytes_in(item, "data") for item in items],
-            expires_at=min(int(number_in(item, "expires_at")) for item in found),
+            expires_at=min(known) if len(known) == len(found) else None,
         )
 
     def cancel(self) -> None:
@@ -380,16 +436,22 @@ class DynamoDBReading:
                 call.cancel()
 
     def _get_first(self) -> Item | None:
-        first = self._get(0)
+        first = self._find(0)
         if first is not None:
-            self._begin(range(_AT_ONCE, min(self._parts, int(number_in(first, "parts")))))
+            check_part_count(number_in(first, "parts"), named=self._parts)
+            self._begin(range(_AT_ONCE, self._parts), self._find)
         return first
 
-    def _begin(self, parts: Iterable[int]) -> None:
+    def _find(self, part: int) -> Item | None:
+        if not self._consistent and (found := self._get(part, False)):
+            return found
+        return self._get(part, True)
+
+    def _begin(self, parts: Iterable[int], read: Callable[[int], Item | None]) -> None:
         with self._lock:
             if not self._cancelled:
                 for part in parts:
-                    self._begun[part] = self._calls.start(partial(self._get, part))
+                    self._begun[part] = self._calls.start(partial(read, part))
 
 
 def _key(claim_id: str, part: int) -> str:
@@ -411,19 +473,18 @@ def binary(value: bytes | memoryview) -> Value:
     return {"B": value}
 
 
-def text_in(item: Item, name: str) -> str:
-    """The text under a name; empty if there is none."""
-    return str(item.get(name, {}).get("S", ""))
+def text_in(item: Item, name: str) -> object:
+    """The text under a name; None if there is none."""
+    return item.get(name, {}).get("S")
 
 
-def number_in(item: Item, name: str) -> float:
-    """The number under a name; 0 if there is none."""
-    value = item.get(name, {}).get("N", "0")
-    assert isinstance(value, str)
-    return float(value)
+def bytes_in(item: Item, name: str) -> object:
+    """The bytes under a name, or whatever else is there; None if there is nothing."""
+    value = item.get(name)
+    return None if value is None else value.get("B", value)
 
 
-def bytes_in(item: Item, name: str) -> bytes | None:
-    """The bytes under a name; None if there are none."""
-    value = item.get(name, {}).get("B")
-    return value if isinstance(value, bytes) else None
+def number_in(item: Item, name: str) -> float | None:
+    """The number under a name; None if there is none."""
+    value = item.get(name, {}).get("N")
+    return float(value) if isinstance(value, str) else None

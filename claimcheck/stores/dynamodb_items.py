@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from claimcheck.stores.clock import ServerClock
     from claimcheck.stores.dynamodb import Item, Value
+    from claimcheck.stores.layout import Layout
 
 MAX_POOL_CONNECTIONS = 50
 """For the threads of a store and all its callers."""
@@ -85,6 +86,7 @@ class DynamoDBItems:
         endpoint_url: str | None,
         session: boto3.session.Session | None,
         clock: ServerClock,
+        layout: Layout,
     ) -> None:
         """Make a client; nothing is asked of the table yet.
 
@@ -96,6 +98,7 @@ class DynamoDBItems:
             session: Whose credentials and settings requests have; None for those of the
                 environment.
             clock: Learns the time from every answer.
+            layout: How the table names its keys and its expiry.
 
         Raises:
             SettingsInvalid: No client can be made so.
@@ -104,6 +107,7 @@ class DynamoDBItems:
         self._table = table
         self._store = store
         self._clock = clock
+        self._layout = layout
         self._connection = _Connection(region, endpoint_url, session)
         try:
             # Made now: pynamodb makes it on first use, which is not safe on several threads.
@@ -111,9 +115,17 @@ class DynamoDBItems:
         except BotoCoreError as error:
             raise self._error("no client could be made", error) from error
 
-    def put(self, item: Item, *, failed: str) -> None:
-        """Write an item, in place of one with the same key."""
-        self._call("PutItem", {"Item": item}, failed)
+    def put(self, key: str, item: Item, *, expires_at: Value, failed: str) -> None:
+        """Write an item, in place of one with the same key.
+
+        Args:
+            key: Its key.
+            item: Everything else in it.
+            expires_at: When it may be removed.
+            failed: What an error prevents.
+        """
+        whole = {**self._layout.key(key), **item, self._layout.expires_at: expires_at}
+        self._call("PutItem", {"Item": whole}, failed)
 
     def get(self, key: str, *, consistent: bool, failed: str) -> Item | None:
         """Read an item; None if there is none.
@@ -123,7 +135,7 @@ class DynamoDBItems:
             consistent: Whether to see every write that was answered before, for twice the price.
             failed: What an error prevents.
         """
-        request = {"Key": _key(key), "ConsistentRead": consistent}
+        request = {"Key": self._layout.key(key), "ConsistentRead": consistent}
         answer = self._call("GetItem", request, failed)
         # An answer that was cut off on its way does not fit its checksum. botocore asks again, and
         # gives the last one as if it were whole: as an item that is not there.
@@ -141,24 +153,23 @@ class DynamoDBItems:
         condition: str,
         *,
         values: Mapping[str, Value],
-        names: Mapping[str, str] | None = None,
         failed: str,
     ) -> Refusal | None:
         """Change an item, or make it: one conditional write.
 
         Args:
             key: Its key.
-            change: What to change, as DynamoDB's update expressions say it.
+            change: What to change, as DynamoDB's update expressions say it, with `#id`,
+                `#expires_at` and `#state` for these attributes.
             condition: What must be true of the item, as its condition expressions say it.
             values: What names such as `:mine` stand for in them.
-            names: What names such as `#state` stand for in them.
             failed: What an error prevents.
 
         Returns:
             None if the item was changed.
         """
-        request = {"UpdateExpression": change, **_conditional(key, condition, names, values)}
-        return self._write("UpdateItem", request, failed)
+        request = self._request(key, condition, values, f"{change} {condition}")
+        return self._write("UpdateItem", {"UpdateExpression": change, **request}, failed)
 
     def delete(
         self,
@@ -166,18 +177,30 @@ class DynamoDBItems:
         condition: str = "",
         *,
         values: Mapping[str, Value] | None = None,
-        names: Mapping[str, str] | None = None,
         failed: str,
     ) -> Refusal | None:
         """Remove an item, under a condition if there is one; see `update`.
 
         An item that is gone already is no error.
         """
-        return self._write("DeleteItem", _conditional(key, condition, names, values), failed)
+        return self._write("DeleteItem", self._request(key, condition, values, condition), failed)
 
     def close(self) -> None:
         """Close all connections to the server."""
         self._connection.client.close()
+
+    def _request(
+        self, key: str, condition: str, values: Mapping[str, Value] | None, expressions: str
+    ) -> dict[str, Any]:
+        request: dict[str, Any] = {"Key": self._layout.key(key)}
+        if condition:
+            request["ConditionExpression"] = condition
+            request["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
+        if names := self._layout.names_in(expressions):
+            request["ExpressionAttributeNames"] = names
+        if values:
+            request["ExpressionAttributeValues"] = values
+        return request
 
     def _write(self, operation: str, request: dict[str, Any], failed: str) -> Refusal | None:
         try:
@@ -215,8 +238,8 @@ class DynamoDBItems:
         code = _code(error)
         if code == _NO_TABLE:
             return ClaimTableMissing(
-                f"{where}: the table does not exist in region {self.region}. Make it with "
-                "`claimcheck store create`, or set CLAIMCHECK_STORE."
+                f"{where}: the table {self._table} does not exist in region {self.region}. "
+                f"{self._layout.remedy}"
             )
         said = f"{code}: {error.response.get('Error', {}).get('Message', '')}".rstrip(". ")
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
@@ -268,27 +291,6 @@ class _ClientMaker:
         return make_client(
             "dynamodb", self._session, region=region_name, endpoint_url=endpoint_url, config=config
         )
-
-
-def _key(key: str) -> Item:
-    return {"id": {"S": key}}
-
-
-def _conditional(
-    key: str,
-    condition: str,
-    names: Mapping[str, str] | None,
-    values: Mapping[str, Value] | None,
-) -> dict[str, Any]:
-    request: dict[str, Any] = {"Key": _key(key)}
-    if condition:
-        request["ConditionExpression"] = condition
-        request["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
-    if names:
-        request["ExpressionAttributeNames"] = names
-    if values:
-        request["ExpressionAttributeValues"] = values
-    return request
 
 
 def _code(error: ClientError) -> str:

@@ -1,29 +1,31 @@
 """The DynamoDB table of a claim store: made on request, and checked.
 
 Key `id` (string), nothing else; on-demand billing; TTL on `expires_at`, which removes what nobody
-fetched at no cost.
+fetched at no cost. A table of LetsGo's is only checked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 from botocore.exceptions import BotoCoreError, ClientError, WaiterError
 
 from claimcheck.errors import ClaimStoreError, ClaimStoreUnavailable
+from claimcheck.stores.base import State
+from claimcheck.stores.layout import OWN, Layout
 from letsgo_queue.aws_client import make_client
 
 if TYPE_CHECKING:
     import boto3
     from mypy_boto3_dynamodb.type_defs import TableDescriptionTypeDef
 
-KEY = "id"
-TTL_ATTRIBUTE = "expires_at"
-
 _ON = {"ENABLED", "ENABLING"}
+_LOOKED_AT = 100
+_PART_KEY = re.compile(r"[A-Za-z0-9_-]{22,64}/[0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class ClaimTable:
         region: str | None = None,
         endpoint_url: str | None = None,
         session: boto3.session.Session | None = None,
+        layout: Layout = OWN,
     ) -> None:
         """Name the table; nothing is asked of it yet.
 
@@ -62,19 +65,21 @@ class ClaimTable:
             endpoint_url: Another server than AWS's own.
             session: Whose credentials and settings requests have; None for those of the
                 environment.
+            layout: How it names its keys and its expiry.
 
         Raises:
             SettingsInvalid: The settings of AWS, or an argument, cannot be used.
         """
         self.name = name
-        self.region = region
+        self._layout = layout
         self._client = make_client("dynamodb", session, region=region, endpoint_url=endpoint_url)
+        self.region = self._client.meta.region_name
 
     def create(self) -> bool:
         """Make the table if it is not there, wait until it is active, and switch its TTL on.
 
-        Safe to repeat. Nothing is changed in a table that has another key, or TTL on another
-        attribute: it serves something else.
+        Safe to repeat. A table that was there is changed only where it has the key of a claim
+        store, no TTL, and nothing but claims: TTL may delete the items of somebody else.
 
         Returns:
             Whether a table was made.
@@ -84,13 +89,13 @@ class ClaimTable:
         """
         with self._errors("could not be made"):
             table = self._describe()
-            if table is not None and not _has_our_key(table):
+            if table is not None and not self._has_our_key(table):
                 return False
             created = table is None and self._create()
             self._client.get_waiter("table_exists").wait(
                 TableName=self.name, WaiterConfig={"Delay": 1, "MaxAttempts": 120}
             )
-            if not self._ttl():
+            if not self._ttl() and (created or self._has_only_claims()):
                 self._switch_ttl_on()
             return created
 
@@ -108,7 +113,7 @@ class ClaimTable:
                         "table",
                         ok=False,
                         detail=f"{self.name} does not exist in region {self.region}",
-                        remedy="run `claimcheck store create`, or set CLAIMCHECK_STORE",
+                        remedy=self._layout.remedy,
                     )
                 ]
             return [self._check_state(table), self._check_key(table), self._check_ttl(table)]
@@ -120,22 +125,46 @@ class ClaimTable:
             return None
 
     def _create(self) -> bool:
+        key = self._key()
         try:
             self._client.create_table(
                 TableName=self.name,
-                KeySchema=[{"AttributeName": KEY, "KeyType": "HASH"}],
-                AttributeDefinitions=[{"AttributeName": KEY, "AttributeType": "S"}],
+                KeySchema=[{"AttributeName": name, "KeyType": role} for name, _, role in key],
+                AttributeDefinitions=[
+                    {"AttributeName": name, "AttributeType": kind} for name, kind, _ in key
+                ],
                 BillingMode="PAY_PER_REQUEST",
             )
         except self._client.exceptions.ResourceInUseException:
             return False  # somebody else is making it at this moment
         return True
 
+    def _has_only_claims(self) -> bool:
+        """Whether the items at the start of the table are claims; False where nobody can tell.
+
+        The first page is a fair sample: a scan meets items in the order of their keys' hashes.
+        """
+        try:
+            page = self._client.scan(
+                TableName=self.name, Limit=_LOOKED_AT, ConsistentRead=True, Select="ALL_ATTRIBUTES"
+            )
+        except ClientError:  # whoever makes a table may not be allowed to read it
+            return False
+        return all(map(self._is_of_a_claim, page["Items"]))
+
+    def _is_of_a_claim(self, item: Mapping[str, Mapping[str, object]]) -> bool:
+        key = str(item[self._layout.hash_key]["S"])
+        if "N" not in item.get(self._layout.expires_at, {}):
+            return False
+        if _PART_KEY.fullmatch(key):
+            return "B" in item.get("data", {})
+        return key.endswith("@") and item.get("state", {}).get("S") in get_args(State)
+
     def _switch_ttl_on(self) -> None:
         try:
             self._client.update_time_to_live(
                 TableName=self.name,
-                TimeToLiveSpecification={"Enabled": True, "AttributeName": TTL_ATTRIBUTE},
+                TimeToLiveSpecification={"Enabled": True, "AttributeName": self._layout.expires_at},
             )
         except ClientError:
             if not self._ttl():  # else somebody else switched it on at this moment
@@ -157,22 +186,41 @@ class ClaimTable:
         )
 
     def _check_key(self, table: TableDescriptionTypeDef) -> Finding:
-        right = _has_our_key(table)
+        right = self._has_our_key(table)
         shown = ", ".join(f"{name} ({kind}, {role})" for name, kind, role in _key_of(table))
         return Finding("key schema", right, shown, "" if right else self._serves_something_else())
 
     def _check_ttl(self, table: TableDescriptionTypeDef) -> Finding:
         attribute = self._ttl()
-        if attribute == TTL_ATTRIBUTE:
+        if attribute == self._layout.expires_at:
             return Finding("TTL", ok=True, detail=f"on {attribute}")
         if attribute:
-            detail = f"on {attribute}, not on {TTL_ATTRIBUTE}"
+            detail = f"on {attribute}, not on {self._layout.expires_at}"
             return Finding("TTL", ok=False, detail=detail, remedy=self._serves_something_else())
         detail = "off: claims that nobody fetches stay for good"
-        if not _has_our_key(table):
+        if not self._has_our_key(table):
             return Finding("TTL", ok=False, detail=detail, remedy=self._serves_something_else())
-        remedy = "if nothing but claims is in it, `claimcheck store create` switches TTL on"
+        remedy = (
+            "`claimcheck store create` switches TTL on in a table that is empty, or has only "
+            f"claims. If it left TTL off and {self.name} is for claims alone, run `aws dynamodb "
+            f"update-time-to-live --table-name {self.name} --time-to-live-specification "
+            f"Enabled=true,AttributeName={self._layout.expires_at}`. Else name another table in "
+            "CLAIMCHECK_STORE"
+        )
         return Finding("TTL", ok=False, detail=detail, remedy=remedy)
+
+    def _key(self) -> list[tuple[str, Literal["S"], Literal["HASH", "RANGE"]]]:
+        """Name, type and role of each attribute that the key is to have."""
+        layout = self._layout
+        key: list[tuple[str, Literal["S"], Literal["HASH", "RANGE"]]] = [
+            (layout.hash_key, "S", "HASH")
+        ]
+        if layout.sort_key is not None:
+            key.append((layout.sort_key, "S", "RANGE"))
+        return key
+
+    def _has_our_key(self, table: TableDescriptionTypeDef) -> bool:
+        return _key_of(table) == self._key()
 
     def _serves_something_else(self) -> str:
         return (
@@ -192,10 +240,6 @@ class ClaimTable:
             raise ClaimStoreUnavailable(
                 f"table {self.name} in {self.region} {consequence}: {error}"
             ) from error
-
-
-def _has_our_key(table: TableDescriptionTypeDef) -> bool:
-    return _key_of(table) == [(KEY, "S", "HASH")]
 
 
 def _key_of(table: TableDescriptionTypeDef) -> list[tuple[str, str, str]]:

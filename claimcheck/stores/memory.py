@@ -19,6 +19,7 @@ from claimcheck.stores.base import (
     Lease,
     Record,
     State,
+    check_part_count,
 )
 from letsgo_queue.forking import Lock
 
@@ -38,27 +39,32 @@ class MemoryClaimStore:
 
     url = "memory://"
     label = "memory:"
+    missing_advice = (
+        "A store in memory belongs to one process, and ends with it. Where another process sends, "
+        "give both a store that they share: sqlite:///path or dynamodb://TABLE."
+    )
 
-    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, *, clock: Callable[[], float] | None = None) -> None:
         """Make an empty store.
 
         Args:
-            clock: Seconds since 1970.
+            clock: Seconds since 1970, instead of a clock that nobody sets.
         """
-        self._clock = clock
+        self._clock = clock or _steady_clock()
         self._lock = Lock()
         self._contents: dict[str, Contents] = {}
         self._records: dict[str, _Kept] = {}
 
     def write(self, facts: ClaimFacts, parts: Sequence[bytes | memoryview]) -> None:
         """Write contents; see `ContentsStore.write`."""
-        contents = Contents([bytes(part) for part in parts], facts.expires_at)
+        missing = [None] * (facts.parts - len(parts))
+        contents = Contents([*map(bytes, parts), *missing], facts.expires_at)
         with self._lock:
             self._remove_expired()
             self._contents[facts.id] = contents
 
-    def read(self, claim_id: str, parts: int) -> LateReading:
-        """Begin to read contents; see `ContentsStore.read`."""
+    def read(self, claim_id: str, parts: int, *, consistent: bool = False) -> LateReading:
+        """Begin to read contents; see `ContentsStore.read`. Every read is consistent."""
         return LateReading(partial(self._read, claim_id, parts))
 
     def remove(self, claim_id: str, parts: int) -> None:
@@ -73,7 +79,7 @@ class MemoryClaimStore:
                 self._contents[claim_id] = replace(contents, expires_at=expires_at)
 
     def now(self) -> float:
-        """Seconds since 1970, by this machine's clock."""
+        """Seconds since 1970, by a clock that nobody sets while the store lives."""
         return self._clock()
 
     def acquire(self, key: str, lease: Lease, *, take_over: bool = False) -> Record | None:
@@ -131,10 +137,9 @@ class MemoryClaimStore:
     def _read(self, claim_id: str, parts: int) -> Contents | None:
         with self._lock:
             contents = self._contents.get(claim_id)
-        if contents is None:
-            return None
-        found = list(contents.parts[:parts])
-        return replace(contents, parts=found + [None] * (parts - len(found)))
+        if contents is not None:
+            check_part_count(len(contents.parts), named=parts)
+        return contents
 
     def _ours(self, key: str, lease_id: str) -> _Kept | None:
         found = self._records.get(key)
@@ -146,11 +151,15 @@ class MemoryClaimStore:
         self._records[key] = _Kept(state, lease_id, lease_until, expires_at)
 
     def _record(self, kept: _Kept) -> Record:
-        # A receipt has no lease.
-        left = 0.0 if kept.state == "done" else kept.lease_until - self._clock()
-        return Record(kept.state, left)
+        return Record.read(kept.state, kept.lease_until, now=self._clock())
 
     def _remove_expired(self) -> None:
         now = self._clock()
         self._contents = {k: each for k, each in self._contents.items() if each.expires_at > now}
         self._records = {k: each for k, each in self._records.items() if each.expires_at > now}
+
+
+def _steady_clock() -> Callable[[], float]:
+    """Seconds since 1970 as they are now, and from here on by the monotonic clock."""
+    ahead = time.time() - time.monotonic()
+    return lambda: time.monotonic() + ahead

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from claimcheck.errors import ClaimStoreError, ClaimStoreUnavailable
+from claimcheck.errors import ClaimCorrupted, ClaimStoreError, ClaimStoreUnavailable
 from claimcheck.stores.base import (
     RECORD_SECONDS,
     ClaimFacts,
@@ -21,6 +21,7 @@ from claimcheck.stores.base import (
     LateReading,
     Lease,
     Record,
+    check_part_count,
     store_label,
 )
 from letsgo_queue.sqlite import Schema, SqliteFile, is_retryable
@@ -54,6 +55,9 @@ CREATE TABLE IF NOT EXISTS claim_records (
 CREATE INDEX IF NOT EXISTS claim_records_expired ON claim_records (expires_at);
 """
 
+_DAMAGED_TEXT = "Could not decode to UTF-8"
+"""What Python's sqlite3 says of it, in an error without a code of its own."""
+
 _OURS_NOW = "key = :key AND lease_id = :lease_id AND state IN ('leased', 'handed_over')"
 
 
@@ -76,6 +80,14 @@ class SqliteClaimStore:
     def label(self) -> str:
         """Names the file as tickets do: `sqlite:/var/lib/shop/claims.db`."""
         return store_label("sqlite", str(self._file.path))
+
+    @property
+    def missing_advice(self) -> str:
+        """See `ClaimStore`."""
+        return (
+            "Check that the sender is on this machine and names the same file, and that nobody "
+            "removed or restored it."
+        )
 
     def write(self, facts: ClaimFacts, parts: Sequence[bytes | memoryview]) -> None:
         """Write contents; see `ContentsStore.write`."""
@@ -100,8 +112,8 @@ class SqliteClaimStore:
                 ((facts.id, number, part) for number, part in enumerate(parts)),
             )
 
-    def read(self, claim_id: str, parts: int) -> LateReading:
-        """Begin to read contents; see `ContentsStore.read`."""
+    def read(self, claim_id: str, parts: int, *, consistent: bool = False) -> LateReading:
+        """Begin to read contents; see `ContentsStore.read`. Every read is consistent."""
         return LateReading(partial(self._read, claim_id, parts))
 
     def remove(self, claim_id: str, parts: int) -> None:
@@ -188,20 +200,25 @@ class SqliteClaimStore:
         self._file.close()
 
     def _read(self, claim_id: str, parts: int) -> Contents | None:
-        found: list[bytes | None] = [None] * parts
         with self._transaction(f"claim {claim_id} was not read", "BEGIN") as connection:
             facts = connection.execute(
-                "SELECT expires_at FROM claim_contents WHERE claim_id = ?", (claim_id,)
+                "SELECT parts, expires_at FROM claim_contents WHERE claim_id = ?", (claim_id,)
             ).fetchone()
+            if facts is None:
+                return None
+            check_part_count(facts["parts"], named=parts)
             rows = connection.execute(
-                "SELECT part, data FROM claim_parts WHERE claim_id = ? AND part < ?",
-                (claim_id, parts),
+                "SELECT part, data FROM claim_parts WHERE claim_id = ? LIMIT ?",
+                (claim_id, parts + 1),
             ).fetchall()
-        for row in rows:
-            found[row["part"]] = row["data"]
-        if facts is None or not rows:
+        found = {row["part"]: row["data"] for row in rows}
+        if not found.keys() <= set(range(parts)):
+            raise ClaimCorrupted("a part of its contents has a number that none has")
+        if not found:
             return None
-        return Contents(found, expires_at=facts["expires_at"])
+        return Contents.read(
+            [found.get(part) for part in range(parts)], expires_at=facts["expires_at"]
+        )
 
     def _change(self, statement: str, values: dict[str, object], *, failed: str) -> bool:
         with self._transaction(failed) as connection:
@@ -223,9 +240,7 @@ class SqliteClaimStore:
         ).fetchone()
         if row is None:
             return None
-        # A receipt has no lease.
-        left = row["lease_until"] - self._clock() if row["lease_until"] else 0.0
-        return Record(row["state"], left)
+        return Record.read(row["state"], row["lease_until"], now=self._clock())
 
     def _remove_expired(self, connection: sqlite3.Connection) -> None:
         now = (self._clock(),)
@@ -242,5 +257,7 @@ class SqliteClaimStore:
             with self._file.transaction(begin) as connection:
                 yield connection
         except sqlite3.Error as error:
+            if _DAMAGED_TEXT in str(error):
+                raise ClaimCorrupted("the store has text of it that is not UTF-8") from None
             kind = ClaimStoreUnavailable if is_retryable(error) else ClaimStoreError
             raise kind(f"claim store {self.url}: {failed}: {self._file.explain(error)}") from error

@@ -8,11 +8,9 @@ admin.redrive()
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from letsgo_queue.admin.base import DeadLetter, QueueAdmin, QueueOptions, QueueStatus
 from letsgo_queue.errors import SettingsInvalid
-from letsgo_queue.settings import QueueSettings, is_sqs
+from letsgo_queue.settings import QueueSettings, is_sqs, split_url
 from letsgo_queue.transports import open_transport
 
 __all__ = [
@@ -38,7 +36,7 @@ def open_admin(url: str | None, settings: QueueSettings) -> QueueAdmin:
     """
     transport = open_transport(url, settings)
     transport.close()
-    if urlsplit(transport.url).scheme == "sqlite":
+    if split_url(transport.url).scheme == "sqlite":
         from letsgo_queue.admin.sqlite import SqliteAdmin
 
         return SqliteAdmin(transport.url)
@@ -67,25 +65,25 @@ def create_queue(
         The queue's URL.
 
     Raises:
-        SettingsInvalid: The target or an option cannot be used, or the queue is there and differs:
-            the text says how.
+        SettingsInvalid: The target or an option cannot be used, the queue is there and differs (the
+            text says how), or the LetsGo deployment has another one.
         QueueUnavailable: The queue could not be made or asked.
     """
     options = options or QueueOptions()
-    target = target or settings.queue_url
+    target = (target or "").strip() or settings.queue_url
     if target is None:
         raise SettingsInvalid(
             "no queue is named: give the name of an SQS queue or sqlite:///path/to/file.db, or set "
             "LETSGO_QUEUE_URL."
         )
-    if urlsplit(target).scheme == "sqlite":
+    if split_url(target).scheme == "sqlite":
         from letsgo_queue.admin.sqlite import create_sqlite_queue
 
         return create_sqlite_queue(target, options)
     if is_sqs(target) or "://" not in target:
         from letsgo_queue.admin.sqs_create import create_sqs_queue
 
-        return create_sqs_queue(target, options, region=settings.region)
+        return create_sqs_queue(target, options, settings=settings)
     raise SettingsInvalid(
         f"queue {target!r} cannot be made: only SQS queues (a name, or a URL https://sqs...) and "
         "SQLite queues (sqlite:///path/to/file.db) are made beforehand."

@@ -39,7 +39,7 @@ class QueueOptions:
     Attributes:
         fifo: Whether it keeps the order within a message group (SQS only).
         visibility_timeout: Seconds that a received message stays invisible, 0 to 43,200. None: what
-            a `sqlite://` URL says, else 30.
+            a `sqlite://` URL says, else 30, and 360 for a LetsGo deployment, as LetsGo has it.
         max_receive_count: Receives after which a message becomes a dead letter, 1 to 1,000. None:
             what a `sqlite://` URL says, else 5.
         deployment: The LetsGo deployment that finds the queue when no URL is set (SQS only).

@@ -19,9 +19,11 @@ from letsgo_queue.admin.base import (
     DEFAULT_VISIBILITY_TIMEOUT,
     QueueOptions,
 )
+from letsgo_queue.deployment import DEPLOYMENT_TAG, VISIBILITY_TIMEOUT
 from letsgo_queue.errors import SettingsInvalid
+from letsgo_queue.settings import QueueSettings
 from letsgo_queue.transports.base import MAX_MESSAGE_BYTES
-from letsgo_queue.transports.sqs import LETSGO_PREFIX, LETSGO_TAG
+from letsgo_queue.transports.discovery import tagged_queues
 from letsgo_queue.transports.sqs_client import asking, make_client
 
 if TYPE_CHECKING:
@@ -53,26 +55,33 @@ class _Queue:
 
 
 def create_sqs_queue(
-    target: str, options: QueueOptions, *, region: str, client: SQSClient | None = None
+    target: str,
+    options: QueueOptions,
+    *,
+    settings: QueueSettings,
+    client: SQSClient | None = None,
 ) -> str:
     """Make a queue and its dead-letter queue, which keep messages for 14 days.
 
     Args:
         target: The queue's name, or its URL, which says where to make it.
         options: Its options.
-        region: Where to make it, if `target` does not say.
+        settings: Where to make it, if `target` does not say, and LetsGo's prefix.
         client: A boto3 SQS client to use instead of a new one.
 
     Returns:
         The queue's URL.
 
     Raises:
-        SettingsInvalid: The name cannot be used, or one of the queues exists and differs.
+        SettingsInvalid: The name cannot be used, one of the queues exists and differs, or the
+            deployment has another queue.
         QueueUnavailable: SQS refused, or did not answer.
     """
     named_by_url = "://" in target
-    stem, suffix = _name_parts(target.rpartition("/")[2] if named_by_url else target, options)
-    client = client or make_client(target if named_by_url else None, region)
+    prefix = f"{settings.vendor_prefix}-"
+    given = target.rstrip("/").rpartition("/")[2] if named_by_url else target
+    stem, suffix = _name_parts(given, options, prefix)
+    client = client or make_client(target if named_by_url else None, settings.region)
     name, dead_letters_name = stem + suffix, stem + DEAD_LETTERS_SUFFIX + suffix
     queue, dead_letters = _find(client, name), _find(client, dead_letters_name)
     wanted = {
@@ -81,11 +90,16 @@ def create_sqs_queue(
     }
     wanted_here = wanted | {
         "VisibilityTimeout": str(
-            _or_default(options.visibility_timeout, DEFAULT_VISIBILITY_TIMEOUT)
+            _or_default(
+                options.visibility_timeout,
+                DEFAULT_VISIBILITY_TIMEOUT if options.deployment is None else VISIBILITY_TIMEOUT,
+            )
         ),
     }
     max_receive_count = _or_default(options.max_receive_count, DEFAULT_MAX_RECEIVE_COUNT)
-    tags = {} if options.deployment is None else {LETSGO_TAG: options.deployment}
+    tags = {} if options.deployment is None else {DEPLOYMENT_TAG: options.deployment}
+    if options.deployment is not None:
+        _check_is_the_only_one(client, name, options.deployment, settings)
     differences = []
     if queue is not None:
         policy = f"{max_receive_count} receives, then {dead_letters_name}"
@@ -112,7 +126,22 @@ def create_sqs_queue(
     return queue.url
 
 
-def _name_parts(name: str, options: QueueOptions) -> tuple[str, str]:
+def _check_is_the_only_one(
+    client: SQSClient, name: str, deployment: str, settings: QueueSettings
+) -> None:
+    """Refuse a second queue: LetsGo, its ops tool and this package want one, and fail with two."""
+    with asking(name, "it was not made, since SQS did not say which queues LetsGo has"):
+        queues = tagged_queues(client, settings.vendor_prefix)
+    for url, tag in queues.items():
+        if tag == deployment and url.rpartition("/")[2] != name:
+            raise SettingsInvalid(
+                f"queue {name!r} was not made: LetsGo deployment {deployment!r} has a queue, "
+                f"{url}, and nothing would find either of two. Use that one, or leave out the "
+                "deployment."
+            )
+
+
+def _name_parts(name: str, options: QueueOptions, prefix: str) -> tuple[str, str]:
     stem = name.removesuffix(FIFO_SUFFIX)
     suffix = FIFO_SUFFIX if options.fifo or stem != name else ""
     most = MAX_NAME_LENGTH - len(DEAD_LETTERS_SUFFIX) - len(suffix)
@@ -121,10 +150,10 @@ def _name_parts(name: str, options: QueueOptions) -> tuple[str, str]:
             f"queue name {name!r}: SQS takes letters, digits, '_' and '-'. With "
             f"{DEAD_LETTERS_SUFFIX + suffix!r} after it there is room for {most} of them."
         )
-    if options.deployment is not None and not stem.startswith(LETSGO_PREFIX):
+    if options.deployment is not None and not stem.startswith(prefix):
         raise SettingsInvalid(
             f"queue name {name!r}: a deployment finds only queues whose name starts with "
-            f"{LETSGO_PREFIX!r}. Name it {LETSGO_PREFIX + name!r}, or leave out the deployment."
+            f"{prefix!r}. Name it {prefix + name!r}, or leave out the deployment."
         )
     return stem, suffix
 

@@ -38,9 +38,8 @@ class LambdaQueue:
             record: A record that came from it.
             open_queue: Opens a queue by its URL.
         """
-        self.url = record.queue_url or record.source_arn
+        self.url = record.queue_url or ""
         self.fifo = record.is_fifo
-        self._is_known = record.queue_url is not None
         self._open_queue = open_queue
 
     def max_receives(self) -> int | None:
@@ -101,9 +100,11 @@ class LambdaQueue:
         """Nothing to release: the queue itself stays open for the next event."""
 
     def _open(self) -> Transport:
-        if not self._is_known:
+        if not self.url:
             raise QueueUnavailable(
-                f"the event's eventSourceARN {self.url!r} names no SQS queue.", retryable=False
+                "the record does not say which SQS queue it came from (eventSourceARN), so that "
+                "queue cannot be asked.",
+                retryable=False,
             )
         return self._open_queue(self.url)
 
@@ -151,14 +152,14 @@ class LambdaEvents:
                 "a record of the event has no messageId, by which Lambda could be told that it "
                 "failed: the event is not one that SQS gives to Lambda."
             )
-        queue = LambdaQueue(batch.records[0], self._open_queue)
-        self._prepare(queue.url)
+        for record in batch.records:
+            self._prepare(record.queue_url or "")
         invocation = Invocation(context)
         lines = batch.lines()
         variables = copy_context()  # those of this thread
 
         def run(line: Sequence[SqsRecord]) -> None:
-            variables.copy().run(self._run, line, queue, batch, invocation)
+            variables.copy().run(self._run, line, batch, invocation)
 
         with ThreadPoolExecutor(min(self._concurrency, len(lines)), "letsgo-lambda") as pool:
             for done in pool.map(run, lines):
@@ -168,24 +169,23 @@ class LambdaEvents:
     def _run(
         self,
         line: Sequence[SqsRecord],
-        queue: LambdaQueue,
         batch: Batch,
         invocation: Invocation,
     ) -> None:
         """Handle the records of a line one after the other, until one fails."""
         for position, record in enumerate(line):
-            if not self._process(record, queue, invocation):
+            if not self._process(record, invocation):
                 for unhandled in line[position:]:
                     batch.fail(unhandled)
                 return
 
-    def _process(self, record: SqsRecord, queue: LambdaQueue, invocation: Invocation) -> bool:
+    def _process(self, record: SqsRecord, invocation: Invocation) -> bool:
         if not invocation.has_time_for(0):
             logger.warning(
                 "message %s was not begun: the invocation is about to end. It is delivered again; "
                 "give the function more time, or smaller batches.",
                 record.name,
-                extra={"message_id": record.name, "queue": queue.url},
+                extra={"message_id": record.name, "queue": record.queue_url or ""},
             )
             return False
         try:
@@ -193,6 +193,7 @@ class LambdaEvents:
         except MessageInvalid as error:
             logger.warning("%s", error)
             return False
+        queue = LambdaQueue(record, self._open_queue)
         return self._processor.process(
             queue,
             received,

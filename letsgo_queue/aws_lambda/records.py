@@ -21,7 +21,8 @@ from typing import Any, Literal, TypeAlias, TypeVar, cast
 from pydantic import BaseModel
 
 from letsgo_queue.attributes import MessageAttribute, spell_out
-from letsgo_queue.envelope import has_sealed_shape, is_sealed
+from letsgo_queue.aws_hosts import queue_url_of_arn
+from letsgo_queue.envelope import has_sealed_shape, sealed_fields
 from letsgo_queue.errors import MessageInvalid
 from letsgo_queue.forking import cached_property
 from letsgo_queue.transports.base import OutgoingMessage, ReceivedMessage
@@ -49,8 +50,7 @@ _BINARY = ("binaryValue", "BinaryValue", "binary_value")
 _MD5 = ("md5OfBody", "MD5OfBody", "md5_of_body")
 _RECORDS = "Records"
 
-_ARN_PARTS = 6
-_DOMAINS = {"aws-cn": "amazonaws.com.cn"}
+_LOCAL_ARN = "letsgo:local:"
 
 
 class SqsRecord:
@@ -67,11 +67,17 @@ class SqsRecord:
         self.body: object = _first(original, _BODY)
 
     @cached_property
-    def is_sealed(self) -> bool:
-        """Whether its body is a claim check, as text or parsed."""
+    def sealed_fields(self) -> Mapping[str, Any] | None:
+        """The fields of its body, if that is a claim check, as text or parsed; else None."""
         if isinstance(self.body, str):
-            return is_sealed(self.body)
-        return isinstance(self.body, Mapping) and has_sealed_shape(self.body)
+            return sealed_fields(self.body)
+        sealed = isinstance(self.body, Mapping) and has_sealed_shape(self.body)
+        return cast("Mapping[str, Any]", self.body) if sealed else None
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether its body is a claim check."""
+        return self.sealed_fields is not None
 
     @cached_property
     def message_id(self) -> str | None:
@@ -97,11 +103,7 @@ class SqsRecord:
     @cached_property
     def queue_url(self) -> str | None:
         """URL of its queue, by the ARN; None where that names no SQS queue."""
-        parts = self.source_arn.split(":")
-        if len(parts) != _ARN_PARTS or parts[0] != "arn" or parts[2] != "sqs":
-            return None
-        _, partition, _, region, account, name = parts
-        return f"https://sqs.{region}.{_DOMAINS.get(partition, 'amazonaws.com')}/{account}/{name}"
+        return queue_url_of_arn(self.source_arn)
 
     @cached_property
     def group_id(self) -> str | None:
@@ -116,8 +118,14 @@ class SqsRecord:
             seconds_left: Seconds until it can be received again at the earliest, if that is known.
 
         Raises:
-            MessageInvalid: It has no body, or what it says of itself cannot be read.
+            MessageInvalid: It has no body, what it says of itself cannot be read, or it says that
+                it is from something else than a queue.
         """
+        if self.source_arn and not self.source_arn.startswith(_LOCAL_ARN) and not self.queue_url:
+            raise MessageInvalid(
+                f"message {self.name}: the eventSourceARN of its record names no SQS queue. Check "
+                "what triggers this function."
+            )
         now = time.monotonic()
         try:
             return ReceivedMessage(

@@ -27,6 +27,7 @@ from letsgo_queue.cli.terminal import (
     print_json,
     progress_bar,
 )
+from letsgo_queue.deployment import VISIBILITY_TIMEOUT
 from letsgo_queue.settings import QueueSettings
 from letsgo_queue.text import counted, printable
 
@@ -51,7 +52,10 @@ def create(
     ] = False,
     visibility_timeout: Annotated[
         int | None,
-        typer.Option(help="Seconds that a received message stays invisible; by default 30."),
+        typer.Option(
+            help="Seconds that a received message stays invisible; by default 30, or 360 with "
+            "--deployment."
+        ),
     ] = None,
     max_receive_count: Annotated[
         int | None,
@@ -74,6 +78,8 @@ def create(
         deployment=deployment,
     )
     typer.echo(create_queue(target, QueueSettings.from_environment(), options))
+    if deployment is not None and visibility_timeout is None:
+        typer.echo(f"visibility timeout: {VISIBILITY_TIMEOUT} s, as LetsGo's queues have", err=True)
 
 
 @queue_app.command()

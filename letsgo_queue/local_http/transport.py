@@ -23,8 +23,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 from letsgo_queue.aws_lambda.records import local_record
 from letsgo_queue.delays import without_due_time
+from letsgo_queue.deployment import DEFAULT_REGION
 from letsgo_queue.errors import LetsGoQueueError, SendFailed, SendUncertain, SettingsInvalid
-from letsgo_queue.settings import DEFAULT_REGION
 from letsgo_queue.transports.base import (
     MAX_MESSAGE_BYTES,
     OutgoingMessage,
@@ -70,12 +70,12 @@ class LocalHttpTransport:
     fifo = False
     seconds_to_prove_empty = 0
 
-    def __init__(self, url: str, *, region: str = DEFAULT_REGION) -> None:
+    def __init__(self, url: str, *, region: str | None = None) -> None:
         """Name the worker; nothing is sent yet.
 
         Args:
             url: Its address: `http://localhost:3002`.
-            region: The AWS region that messages name.
+            region: The AWS region that messages name; by default LetsGo's own.
 
         Raises:
             SettingsInvalid: The URL names no host, or cannot be one.
@@ -94,7 +94,7 @@ class LocalHttpTransport:
         self._host = parts.hostname
         self._secure = parts.scheme == "https"
         self._path = urlunsplit(("", "", parts.path or "/", parts.query, ""))
-        self._region = region
+        self._region = region or DEFAULT_REGION
         self._sender = f"letsgo:local:{os.environ.get('USER') or 'unknown'}"
         self._warned_of_delay = False
 

@@ -6,13 +6,14 @@ import copy
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Generic, TypedDict, Unpack, cast, overload
 
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
 from letsgo_queue.attributes import AttributeValue
-from letsgo_queue.errors import MessageInvalid
+from letsgo_queue.errors import MessageInvalid, SettingsInvalid
 from letsgo_queue.events import EnqueueResult, Listener, Listeners
 from letsgo_queue.forking import Lock
 from letsgo_queue.message import AnyMessage, MessageT, encode
@@ -34,7 +35,7 @@ OtherResultT = TypeVar("OtherResultT", bound=EnqueueResult)
 class EnqueueOptions(TypedDict, total=False):
     """The options of `Client.enqueue`, which says what each means."""
 
-    delay_seconds: float
+    delay_seconds: float | timedelta
     group_id: str | None
     deduplication_id: str | None
     attributes: Mapping[str, AttributeValue] | None
@@ -44,7 +45,7 @@ class EnqueueOptions(TypedDict, total=False):
 class EnqueueManyOptions(TypedDict, Generic[MessageT], total=False):
     """The options of `Client.enqueue_many`, which says what each means."""
 
-    delay_seconds: float
+    delay_seconds: float | timedelta
     group_id: str | Callable[[MessageT], str] | None
     deduplication_id: Callable[[MessageT], str] | None
     attributes: Mapping[str, AttributeValue] | None
@@ -158,6 +159,8 @@ class Client(Generic[ResultT_co]):
         return queue or self._url or (settings.url if settings else url_in_environment())
 
     def _open(self, url: str | None) -> Transport:
+        if not isinstance(url, str | None):
+            raise SettingsInvalid(f"a queue is named by its URL, not by a {type(url).__name__}.")
         with self._lock:
             if url not in self._transports:
                 settings = self._settings or QueueSettings.from_environment()
@@ -168,7 +171,7 @@ class Client(Generic[ResultT_co]):
         self,
         message: AnyMessage,
         *,
-        delay_seconds: float = 0,
+        delay_seconds: float | timedelta = 0,
         group_id: str | None = None,
         deduplication_id: str | None = None,
         attributes: Mapping[str, AttributeValue] | None = None,
@@ -178,8 +181,8 @@ class Client(Generic[ResultT_co]):
 
         Args:
             message: A `Message`, or a mapping with `type` and `payload`.
-            delay_seconds: Seconds until a handler gets it, rounded up, to 1,209,600 (14 days).
-                Over 900, SQS's limit, the worker sends it on until it is due.
+            delay_seconds: Seconds until a handler gets it, rounded up, or a timedelta; up to
+                1,209,600 (14 days). Over 900, SQS's limit, the worker sends it on until it is due.
             group_id: Message group; a FIFO queue needs one.
             deduplication_id: A FIFO queue drops a second message with the same id for 5 minutes.
                 By default the SHA-256 of the body where the queue deduplicates by content, else a
@@ -213,7 +216,7 @@ class Client(Generic[ResultT_co]):
         self,
         messages: Iterable[MessageT],
         *,
-        delay_seconds: float = 0,
+        delay_seconds: float | timedelta = 0,
         group_id: str | Callable[[MessageT], str] | None = None,
         deduplication_id: Callable[[MessageT], str] | None = None,
         attributes: Mapping[str, AttributeValue] | None = None,
@@ -252,6 +255,11 @@ class Client(Generic[ResultT_co]):
                 "single message is sent with enqueue."
             )
         options = Options.check(delay_seconds, attributes)
+        if deduplication_id is not None and not callable(deduplication_id):
+            raise MessageInvalid(
+                "enqueue_many takes a function as deduplication_id, which gives each message's: "
+                "with one id for all a FIFO queue would drop all but the first."
+            )
         transport = self.transport(queue)
         check_delay(options.delay_seconds, transport)
         if not callable(group_id):

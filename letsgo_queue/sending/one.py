@@ -48,7 +48,7 @@ class Sending:
         """
         self.outgoing = OutgoingMessage(type=message_type, body=body)
         # Not the body itself: it is freed once a middleware has put a smaller one in its place.
-        self._size_given = len(body)
+        self._body_size_given = len(body)
         self._queue = queue
         self._middleware = middleware
         self._listeners = listeners
@@ -105,13 +105,14 @@ class Sending:
             except Exception:
                 logger.exception("message %s was sent; %r failed", message_id, middleware)
         if self._listeners:
+            of_attributes = attributes_size(self.outgoing.attributes)
             self._listeners.emit(
                 MessageSent(
                     type=self.outgoing.type,
                     queue=self._queue,
                     message_id=message_id,
-                    size=self._size_given,
-                    attributes_size=attributes_size(self.outgoing.attributes),
+                    size=self._body_size_given + of_attributes,
+                    attributes_size=of_attributes,
                     sent_size=self.outgoing.size,
                     stored_size=self.outgoing.stored_size,
                     route=self.outgoing.route,
@@ -128,12 +129,13 @@ class Sending:
                 middleware.send_failed(its_message, error)
             except Exception:
                 logger.exception("%r could not undo its part", middleware)
+        of_attributes = attributes_size(self.outgoing.attributes)
         self._listeners.emit(
             MessageNotSent(
                 type=self.outgoing.type,
                 queue=self._queue,
-                size=self._size_given,
-                attributes_size=attributes_size(self.outgoing.attributes),
+                size=self._body_size_given + of_attributes,
+                attributes_size=of_attributes,
                 error=error,
             )
         )

@@ -6,13 +6,17 @@ import hashlib
 import math
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 from letsgo_queue.attributes import AttributeValue, MessageAttribute, check_attributes
-from letsgo_queue.delays import LONGEST_DELAY_SECONDS, with_due_time
+from letsgo_queue.delays import DUE_AT, LONGEST_DELAY_SECONDS, with_due_time
 from letsgo_queue.errors import MessageInvalid
-from letsgo_queue.transports.base import OutgoingMessage, Transport
+from letsgo_queue.transports.base import DEAD_LETTER_REASON, OutgoingMessage, Transport
+
+RESERVED_NAMES = (DUE_AT, DEAD_LETTER_REASON)
+"""Names of attributes that the library sets, and reads on arrival."""
 
 # SQS: alphanumeric characters and punctuation, up to 128, for group and deduplication ids.
 _FIFO_ID = re.compile(r"[A-Za-z0-9!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~]{1,128}")
@@ -37,7 +41,7 @@ class Options:
     @classmethod
     def check(
         cls,
-        delay_seconds: float,
+        delay_seconds: float | timedelta,
         attributes: Mapping[str, AttributeValue] | None,
         group_id: str | None = None,
         deduplication_id: str | None = None,
@@ -45,16 +49,15 @@ class Options:
         """Check what the caller gave, as far as it does not depend on the queue.
 
         Raises:
-            MessageInvalid: The delay is out of range, or SQS refuses an attribute.
+            MessageInvalid: The delay is out of range, SQS refuses an attribute, or the library has
+                its own use for its name.
         """
-        if not 0 <= delay_seconds <= LONGEST_DELAY_SECONDS:
-            raise MessageInvalid(
-                f"delay_seconds={delay_seconds}: a message can be delayed by 0 to "
-                f"{LONGEST_DELAY_SECONDS:,} seconds (14 days)."
-            )
-        return cls(
-            math.ceil(delay_seconds), check_attributes(attributes), group_id, deduplication_id
-        )
+        none_given = attributes is None and group_id is None and deduplication_id is None
+        if none_given and delay_seconds == 0:
+            return _NONE  # as most messages have it
+        checked = check_attributes(attributes)
+        _refuse_reserved_names(checked)
+        return cls(_whole_seconds(delay_seconds), checked, group_id, deduplication_id)
 
     def apply(
         self, message_type: str, body: bytes, transport: Transport, now: float
@@ -79,6 +82,27 @@ class Options:
             group_id=check_group(self.group_id, transport),
             deduplication_id=_deduplication_id(self.deduplication_id, body, transport),
         )
+
+
+_NONE = Options(delay_seconds=0, attributes={})
+
+
+def _whole_seconds(delay: object) -> int:
+    """A delay in whole seconds, rounded up."""
+    seconds = delay.total_seconds() if isinstance(delay, timedelta) else delay
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise MessageInvalid(
+            f"delay_seconds is of type {type(delay).__name__}: give a number of seconds, or a "
+            "timedelta."
+        )
+    if not 0 <= seconds <= LONGEST_DELAY_SECONDS:
+        # A whole number may be longer than Python prints.
+        given = f"={seconds}" if isinstance(seconds, float) or abs(seconds) < 10**15 else ""
+        raise MessageInvalid(
+            f"delay_seconds{given}: a message can be delayed by 0 to {LONGEST_DELAY_SECONDS:,} "
+            "seconds (14 days)."
+        )
+    return math.ceil(seconds)
 
 
 def check_delay(delay_seconds: int, transport: Transport) -> None:
@@ -108,6 +132,14 @@ def check_group(group_id: str | None, transport: Transport) -> str | None:
             "other with group_id=."
         )
     return None
+
+
+def _refuse_reserved_names(names: Iterable[str]) -> None:
+    if reserved := [name for name in names if name in RESERVED_NAMES]:
+        raise MessageInvalid(
+            f"attribute name {reserved[0]!r}: the library sets it itself, and a worker goes by it "
+            f"({', '.join(RESERVED_NAMES)}). Choose another name, or leave it out."
+        )
 
 
 def _deduplication_id(given: str | None, body: bytes, transport: Transport) -> str | None:

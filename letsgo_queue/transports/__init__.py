@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from letsgo_queue.errors import SettingsInvalid
 from letsgo_queue.forking import forks_wait
-from letsgo_queue.settings import QueueSettings, is_local_http, is_sqs
+from letsgo_queue.settings import QueueSettings, is_local_http, is_sqs, split_url
 from letsgo_queue.transports.base import Transport
 
 if TYPE_CHECKING:
@@ -34,18 +33,15 @@ def open_transport(
         SettingsInvalid: The URL names no queue that is known here.
         QueueNotFound: The LetsGo deployment has no queue, or several.
     """
-    url = url or settings.url
+    url = (url or "").strip() or settings.url
     if url is None:
         with forks_wait():
+            from letsgo_queue.transports.discovery import find_queue
             from letsgo_queue.transports.sqs import SqsTransport
 
-        return SqsTransport.of_deployment(
-            settings.deployment, region=settings.region, session=session
-        )
-    try:
-        parts = urlsplit(url)
-    except ValueError as error:
-        raise SettingsInvalid(f"queue {url!r}: not a URL ({error}).") from None
+        url = find_queue(settings.of_deployment, region=settings.region, session=session)
+        return SqsTransport(url, region=settings.region, session=session)
+    parts = split_url(url)
     if parts.scheme == "memory":
         if parts.query:
             raise SettingsInvalid(f"queue {url!r}: a memory:// queue takes no options in its URL.")
@@ -62,7 +58,7 @@ def open_transport(
         with forks_wait():
             from letsgo_queue.transports.sqs import SqsTransport
 
-        return SqsTransport(url, region=settings.region, session=session)
+        return SqsTransport(url.rstrip("/"), region=settings.region, session=session)
     if is_local_http(url):
         with forks_wait():
             from letsgo_queue.local_http.transport import LocalHttpTransport

@@ -14,6 +14,7 @@ from letsgo_queue.attributes import (
     attributes_size,
     without_refused_characters,
 )
+from letsgo_queue.envelope import is_sealed
 from letsgo_queue.errors import (
     LetsGoQueueError,
     MessageTooLarge,
@@ -29,6 +30,9 @@ https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quota
 
 ANY_QUEUE_BYTES = 262_144
 """What a queue made before August 2025 takes. Every queue takes as much."""
+
+SEALED_BYTES = 400
+"""About what a message takes when its content is elsewhere: less room helps no claim check."""
 
 MAX_DELAY_SECONDS = 900
 """The longest delay of one send (same source)."""
@@ -61,8 +65,8 @@ class OutgoingMessage:
     """
 
     type: str
-    body: bytes
-    attributes: Mapping[str, AttributeValue] = field(default_factory=dict)
+    body: bytes = field(repr=False)
+    attributes: Mapping[str, AttributeValue] = field(default_factory=dict, repr=False)
     delay_seconds: int = 0
     group_id: str | None = None
     deduplication_id: str | None = None
@@ -94,8 +98,8 @@ class ReceivedMessage:
 
     message_id: str
     receipt_handle: str
-    body: str
-    attributes: Mapping[str, MessageAttribute]
+    body: str = field(repr=False)
+    attributes: Mapping[str, MessageAttribute] = field(repr=False)
     receive_count: int
     sent_at: float
     invisible_until: float | None = None
@@ -269,11 +273,21 @@ def one_by_one(
 
 def too_large(message: OutgoingMessage, limit: int) -> MessageTooLarge:
     """The error for a message over `limit` bytes."""
+    sealed = is_sealed(message.body)
+    room = limit - attributes_size(message.attributes)
+    if message.attributes and room < (len(message.body) if sealed else SEALED_BYTES):
+        advice = "Attributes are never stored: move what is in them into the payload."
+    elif sealed:
+        advice = "It is sealed: CLAIMCHECK_INLINE_LIMIT is over what the queue accepts. Unset it."
+    else:
+        advice = (
+            "Send it with claimcheck.enqueue or the command `claimcheck enqueue`, or call "
+            "claimcheck.install() once: it is then compressed or stored. If you do, then "
+            "CLAIMCHECK_INLINE_LIMIT is over what the queue accepts: unset it."
+        )
     return MessageTooLarge(
         f"message of type {message.type!r} is {message.size:,} bytes with its attributes; the "
-        f"queue accepts {limit:,}. Send it with claimcheck.enqueue, or call claimcheck.install() "
-        "once: what is over CLAIMCHECK_THRESHOLD is then compressed or stored for you. Keep that "
-        "setting below what the queue accepts.",
+        f"queue accepts {limit:,}. {advice}",
         size=message.size,
         limit=limit,
     )

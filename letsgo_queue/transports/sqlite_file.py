@@ -10,14 +10,19 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from letsgo_queue.attributes import MessageAttribute
 from letsgo_queue.errors import QueueUnavailable, SettingsInvalid
-from letsgo_queue.sqlite import Schema, SqliteFile, is_retryable
-from letsgo_queue.transports.base import MAX_MESSAGE_BYTES, MAX_VISIBILITY_SECONDS
+from letsgo_queue.limits import (
+    DEFAULT_VISIBILITY_TIMEOUT,
+    MAX_MESSAGE_BYTES,
+    MAX_VISIBILITY_SECONDS,
+)
+from letsgo_queue.sqlite import Schema, SqliteFile, is_retryable, path_in
+from letsgo_queue.validation import problems_in
 
 SCHEMA_VERSION = 1
 
@@ -58,7 +63,9 @@ class SqliteOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    visibility_timeout: int = Field(default=30, ge=0, le=MAX_VISIBILITY_SECONDS)
+    visibility_timeout: int = Field(
+        default=DEFAULT_VISIBILITY_TIMEOUT, ge=0, le=MAX_VISIBILITY_SECONDS
+    )
     max_receive_count: int = Field(default=5, ge=1)
     max_message_bytes: int = Field(default=MAX_MESSAGE_BYTES, ge=1024)
 
@@ -75,21 +82,18 @@ class QueueFile(SqliteFile):
         Raises:
             SettingsInvalid: No path, or an option that is not known or out of range.
         """
-        parts = urlsplit(url)
-        path = unquote(parts.path.removeprefix("/"))
-        if parts.netloc or not path:
+        path = path_in(url)
+        if path is None:
             raise SettingsInvalid(
                 f"queue {url!r}: a SQLite queue is sqlite:///relative/path.db or "
                 "sqlite:////absolute/path.db."
             )
         try:
-            options = dict(parse_qsl(parts.query, keep_blank_values=True))
+            options = dict(parse_qsl(url.partition("?")[2], keep_blank_values=True))
             self.options = SqliteOptions.model_validate(options)
         except ValidationError as error:
-            problems = "; ".join(
-                f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()
-            )
-            raise SettingsInvalid(f"queue {url!r}: {problems}") from None
+            problems = problems_in(error, SqliteOptions, lambda location: str(location[0]))
+            raise SettingsInvalid(f"queue {url!r}: {problems}.") from None
         self.url = url
         schema = Schema("queue_schema", SCHEMA_VERSION, _SCHEMA)
         super().__init__(path, schema, user=f"queue {url}")

@@ -69,9 +69,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LETSGO_PREFIX = "letsgo-"
-LETSGO_TAG = "LetsGoDeployment"
-
 DEFAULT_VISIBILITY_TIMEOUT = 30
 """Seconds to ask for where the queue's own may not be read; SQS's default for a new queue."""
 
@@ -149,39 +146,6 @@ class SqsTransport:
         self._dead_letters: SqsTransport | None = None
         self._asking = Lock()
         self._clock = ServerClock()
-
-    @classmethod
-    def of_deployment(
-        cls,
-        deployment: str,
-        *,
-        region: str,
-        session: Session | None = None,
-        client: SQSClient | None = None,
-    ) -> SqsTransport:
-        """Find the queue of a LetsGo deployment, as LetsGo does: by name prefix and tag.
-
-        Raises:
-            QueueNotFound: There is not exactly one; the text lists what was found.
-        """
-        clients = _clients(None, region, session, client)
-        region = clients.get().meta.region_name
-        try:
-            queues = _letsgo_queues(clients.get())
-        except (ClientError, BotoCoreError) as error:
-            raise QueueNotFound(
-                f"no queue is set, and looking for the queue of LetsGo deployment {deployment!r} "
-                f"in {region} failed: {explain(error)}. Set LETSGO_QUEUE_URL."
-            ) from error
-        matching = [url for url, tag in queues.items() if tag == deployment]
-        if len(matching) == 1:
-            return cls(matching[0], region=region, session=session, client=clients)
-        found = ", ".join(f"{url} ({LETSGO_TAG}={tag})" for url, tag in queues.items()) or "none"
-        raise QueueNotFound(
-            f"no queue is set, and LetsGo deployment {deployment!r} in {region} has "
-            f"{len(matching)} queues named {LETSGO_PREFIX}* instead of one. Found: {found}. "
-            "Set LETSGO_QUEUE_URL or LETSGO_DEPLOYMENT."
-        )
 
     @property
     def client(self) -> SQSClient:
@@ -599,22 +563,6 @@ def _after_attempt(
     else:
         unanswered = response[0].status_code >= RETRYABLE_STATUS
     _send.may_have_arrived |= unanswered
-
-
-def _letsgo_queues(client: SQSClient) -> dict[str, str]:
-    """The queues that LetsGo made, by URL, with their deployment."""
-    queues: dict[str, str] = {}
-    for page in client.get_paginator("list_queues").paginate(QueueNamePrefix=LETSGO_PREFIX):
-        for url in page.get("QueueUrls", []):
-            try:
-                tags = client.list_queue_tags(QueueUrl=url).get("Tags", {})
-            except ClientError as error:
-                if error_code(error) in NO_SUCH_QUEUE:  # deleted since it was listed
-                    continue
-                raise
-            if deployment := tags.get(LETSGO_TAG):
-                queues[url] = deployment
-    return queues
 
 
 def _request(message: OutgoingMessage) -> _MessageRequest:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeAlias
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import boto3.session
 from botocore.config import Config
@@ -18,9 +18,12 @@ from botocore.exceptions import (
 )
 from botocore.exceptions import ConnectionError as BotocoreConnectionError
 
+from letsgo_queue.aws_client import aws_settings
 from letsgo_queue.aws_client import make_client as make_aws_client
+from letsgo_queue.aws_hosts import is_sqs_endpoint
 from letsgo_queue.errors import QueueNotFound, QueueUnavailable
-from letsgo_queue.settings import region_in
+from letsgo_queue.forking import Lock
+from letsgo_queue.settings import region_in, split_url
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -33,7 +36,7 @@ CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 30
 """Over the 20 seconds of a long poll."""
 
-_DEFAULT_ENDPOINT = re.compile(r"(sqs\.[a-z0-9-]+|[a-z0-9-]+\.queue)\.amazonaws\.com(\.cn)?")
+_Shared: TypeAlias = "WeakValueDictionary[tuple[object, ...], SQSClient]"
 
 NO_SUCH_QUEUE = {
     "AWS.SimpleQueueService.NonExistentQueue",
@@ -71,12 +74,16 @@ QUICK_READ_TIMEOUT_SECONDS = 3
 def make_client(
     url: str | None, region: str | None, session: Session | None = None, *, quick: bool = False
 ) -> SQSClient:
-    """A client for the queue at `url`.
+    """A client for the queue at `url`: one for all queues of a region and a server.
+
+    A client takes megabytes and a connection, and a program may send to hundreds of queues. Closing
+    it closes its idle connections; whoever still uses it opens others.
 
     Args:
         url: The region in it wins over every other; where it is another server than AWS's own (a
             VPC endpoint, an emulator), requests go there. None for where boto3 itself would go.
-        region: The region for URLs that do not say, where the session does not either.
+        region: The region for URLs that do not say, where the session does not either. None for
+            what AWS's own settings say, and else LetsGo's default.
         session: The boto3 session; by default one is made from the environment.
         quick: Whether a call fails within seconds, and is not made again by botocore.
     """
@@ -84,10 +91,32 @@ def make_client(
         region = session.region_name
     endpoint = None
     if url is not None:
-        parts = urlsplit(url)
+        parts = split_url(url)
         region = region_in(url) or region
-        if not _DEFAULT_ENDPOINT.fullmatch(parts.hostname or ""):
+        if not is_sqs_endpoint(parts.hostname or ""):
             endpoint = f"{parts.scheme}://{parts.netloc}"
+    key = (os.getpid(), aws_settings(), region, endpoint, quick)
+    with _Clients.lock:
+        shared = _Clients.of_environment
+        if session is not None:
+            shared = _Clients.by_session.setdefault(session, WeakValueDictionary())
+        client = shared.get(key)
+        if client is None:
+            client = shared[key] = _make_client(session, region, endpoint, quick=quick)
+        return client
+
+
+class _Clients:
+    """The clients in use, each for as long as somebody has it."""
+
+    lock = Lock()
+    of_environment: ClassVar[_Shared] = WeakValueDictionary()
+    by_session: ClassVar[WeakKeyDictionary[Session, _Shared]] = WeakKeyDictionary()
+
+
+def _make_client(
+    session: Session | None, region: str | None, endpoint: str | None, *, quick: bool
+) -> SQSClient:
     return make_aws_client(
         "sqs",
         session,

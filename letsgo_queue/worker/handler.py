@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
 
-from letsgo_queue.envelope import NOT_JSON
+from letsgo_queue.envelope import names_constant, read_json
 from letsgo_queue.errors import MessageInvalid, SettingsInvalid
 from letsgo_queue.forking import cached_property
 from letsgo_queue.message import Message, types_of
@@ -169,10 +169,10 @@ class Handler:
                 "middleware=[claimcheck.ClaimCheckMiddleware()]."
             )
         try:
-            message = self.adapter.validate_json(incoming.body)
+            message = self._validate(incoming.body)
+        except MessageInvalid as error:
+            raise MessageInvalid(f"message {incoming.message_id}: {error}") from None
         except ValidationError as error:
-            if _is_no_json(error):
-                raise MessageInvalid(f"message {incoming.message_id}: {NOT_JSON}") from None
             raise MessageInvalid(
                 f"message {incoming.message_id} of type {incoming.type!r} does not fit the handler "
                 f"{self.name}: {self._problems(error)}."
@@ -184,6 +184,22 @@ class Handler:
                 "type inside. It was not handled."
             )
         return message
+
+    def _validate(self, body: str) -> Any:
+        """The message in a body; whether that is JSON is not for pydantic to say.
+
+        Raises:
+            MessageInvalid: The body is not JSON.
+            ValidationError: It does not fit.
+        """
+        if names_constant(body):
+            read_json(body)  # pydantic takes it for a number
+        try:
+            return self.adapter.validate_json(body)
+        except ValidationError as error:
+            if not _is_no_json(error):
+                raise
+        return self.adapter.validate_python(read_json(body))
 
     @cached_property
     def _known_names(self) -> frozenset[str]:

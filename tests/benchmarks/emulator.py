@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 import boto3
 
-from claimcheck.stores.dynamodb_table import KEY
+from claimcheck.stores.layout import OWN
 from tests.benchmarks.networks import SERVICES, NetworkName
 from tests.benchmarks.peers.base import Place
 from tests.benchmarks.traffic import Traffic
@@ -169,8 +169,8 @@ def make_emulator(server: AwsServer, proxy: Proxy) -> Emulator:
     # As `claimcheck store create` makes it, but without reading settings.
     server.dynamodb().create_table(
         TableName=table,
-        KeySchema=[{"AttributeName": KEY, "KeyType": "HASH"}],
-        AttributeDefinitions=[{"AttributeName": KEY, "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": OWN.hash_key, "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": OWN.hash_key, "AttributeType": "S"}],
         BillingMode="PAY_PER_REQUEST",
     )
     bucket = f"bench-{uuid.uuid4().hex[:12]}"

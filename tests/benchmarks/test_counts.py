@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -14,7 +14,9 @@ from claimcheck import (
     ClaimAlreadyProcessed,
     ClaimCheck,
     ClaimCheckMiddleware,
+    ClaimCorrupted,
     ClaimInProgress,
+    ClaimMissing,
     EnqueueResult,
     Purge,
     Sealed,
@@ -263,7 +265,46 @@ def test_a_duplicate_costs_one_write(
     duplicate = old_queue.emulator.proxy.stop()
     assert duplicate.calls["dynamodb UpdateItem"] == duplicate.units.writes == 1
     # The first parts are looked for beside the write. Each is gone, and so looked for twice.
-    assert duplicate.units.reads <= 4 * 1.5
+    assert duplicate.units.reads <= 2 * 1.5
+
+
+FORGED_PARTS = 1_024
+FORGED_BYTES = FORGED_PARTS * 65_536
+"""The most parts, and the fewest bytes, that a ticket with the usual max_size may name."""
+
+
+@pytest.mark.parametrize(
+    ("name", "reads"), [("5 MB", 1), ("1.5 MB noise", 2), ("no such claim", 6)]
+)
+def test_a_forged_number_of_parts_costs_no_more_calls(
+    old_queue: _Ends,
+    payloads: Mapping[PayloadName, PayloadFile],
+    name: PayloadName | Literal["no such claim"],
+    reads: int,
+) -> None:
+    there = name != "no such claim"
+    sealed = json.loads(_seal(old_queue, payloads[name if there else "5 MB"]).body)
+    sealed["claimCheck"] |= {
+        "parts": FORGED_PARTS,
+        "stored": FORGED_BYTES,
+        "size": FORGED_BYTES,
+        **({} if there else {"id": "A" * 24}),
+    }
+    old_queue.emulator.proxy.start(metered=True)
+
+    with pytest.raises(ClaimCorrupted if there else ClaimMissing):
+        old_queue.claim_check.open(json.dumps(sealed))
+
+    old_queue.claim_check.store.close()
+    forged = old_queue.emulator.proxy.stop()
+    # Part 0 and one beside it, twice where nothing is there; the record is acquired and released.
+    assert forged.calls.keys() == {
+        "dynamodb GetItem",
+        "dynamodb UpdateItem",
+        "dynamodb DeleteItem",
+    }
+    assert forged.calls["dynamodb GetItem"] <= max(reads, 2)
+    assert forged.calls["dynamodb UpdateItem"] == forged.calls["dynamodb DeleteItem"] == 1
 
 
 @pytest.mark.parametrize("name", ["5 MB", "1.5 MB noise"])

@@ -13,7 +13,7 @@ from claimcheck.stores.memory import MemoryClaimStore
 from claimcheck.stores.sqlite import SqliteClaimStore
 from letsgo_queue import set_default_client
 from tests.claimcheck.lambda_claims import Claims
-from tests.claimcheck.places import DynamoDBPlace, MemoryPlace, Place, SqlitePlace
+from tests.claimcheck.places import DynamoDBPlace, LetsGoPlace, MemoryPlace, Place, SqlitePlace
 from tests.claimcheck.support import Clock
 from tests.conftest import use_aws, use_emulator
 
@@ -22,7 +22,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "place" in metafunc.fixturenames:
         real = ["aws"] if metafunc.config.getoption("--aws") else []
         metafunc.parametrize(
-            "place", ["memory", "sqlite", "ministack", "moto", *real], indirect=True
+            "place", ["memory", "sqlite", "ministack", "letsgo", "moto", *real], indirect=True
         )
 
 
@@ -58,10 +58,11 @@ def place(
         on_aws.close()
         server.remove_all()
     else:
-        server = use_emulator(monkeypatch, name, request.getfixturevalue(f"{name}_url"))
+        emulator, kind = ("ministack", LetsGoPlace) if name == "letsgo" else (name, DynamoDBPlace)
+        server = use_emulator(monkeypatch, emulator, request.getfixturevalue(f"{emulator}_url"))
         tables: dict[str, DynamoDBPlace] = request.getfixturevalue("tables")
         if name not in tables:
-            tables[name] = DynamoDBPlace(server)
+            tables[name] = kind(server)
         tables[name].begin(clock)
         yield tables[name]
 

@@ -9,7 +9,7 @@ from hashlib import md5
 from typing import Any, Literal
 
 from claimcheck import ClaimCheck, ClaimStore, Opened, Purge, unwrap_claim_check
-from claimcheck.opener import OnDuplicate
+from claimcheck.opening import OnDuplicate
 from tests.claimcheck.support import claim_record, noisy_body, parts_left, small_claim_check
 from tests.letsgo_queue.aws_lambda.lambda_events import FIFO, STANDARD
 

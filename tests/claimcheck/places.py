@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -12,8 +12,10 @@ from typing import Any, NamedTuple, Protocol
 from claimcheck import ClaimStore
 from claimcheck.stores.dynamodb import DynamoDBClaimStore
 from claimcheck.stores.dynamodb_table import ClaimTable
+from claimcheck.stores.letsgo import LetsGoClaimStore
 from claimcheck.stores.memory import MemoryClaimStore
 from claimcheck.stores.sqlite import SqliteClaimStore
+from letsgo_queue.deployment import Deployment
 from tests.claimcheck.support import Clock
 from tests.support.servers import AwsServer
 
@@ -132,6 +134,10 @@ class DynamoDBPlace:
     def elsewhere(self) -> DynamoDBClaimStore:
         return self._make()
 
+    @property
+    def is_moto(self) -> bool:
+        return self._aws.name == "moto"
+
     def begin(self, clock: Clock) -> None:
         """Be empty, and go by the clock of a test."""
         for store in self._stores():
@@ -139,12 +145,14 @@ class DynamoDBPlace:
             self._remove_all(store.table)
 
     def left(self) -> Left:
-        keys = [each["id"]["S"] for each in self.backup()]
+        hash_key = self.store.layout.hash_key
+        keys = [each[hash_key]["S"] for each in self.backup()]
         records = sum("@" in key for key in keys)
         return Left(len(keys) - records, records)
 
     def remove_record(self, claim_id: str) -> None:
-        self._client.delete_item(TableName=self.store.table, Key={"id": {"S": f"{claim_id}@"}})
+        key = self.store.layout.key(f"{claim_id}@")
+        self._client.delete_item(TableName=self.store.table, Key=key)
 
     def backup(self) -> list[Mapping[str, Any]]:
         return self._items(self.store.table)
@@ -176,4 +184,40 @@ class DynamoDBPlace:
 
     def _remove_all(self, table: str) -> None:
         for item in self._items(table):
-            self._client.delete_item(TableName=table, Key={"id": item["id"]})
+            layout = self.store.layout
+            key = {name: item[name] for name in layout.key("any")}
+            self._client.delete_item(TableName=table, Key=key)
+
+
+class LetsGoPlace(DynamoDBPlace):
+    """The same in tables that are LetsGo's."""
+
+    def _make(self) -> DynamoDBClaimStore:
+        clock = self.store._clock if "store" in vars(self) else None
+        return make_letsgo_store(self._aws, clock)
+
+
+def make_letsgo_store(aws: AwsServer, clock: Callable[[], float] | None) -> LetsGoClaimStore:
+    """A store in the table of a LetsGo deployment, made as LetsGo makes it."""
+    prefix, _, name = aws.make_table_name().partition("-")
+    store = LetsGoClaimStore(Deployment(name, prefix), region=aws.region, clock=clock)
+    client = aws.dynamodb()
+    client.create_table(
+        TableName=store.table,
+        KeySchema=[
+            {"AttributeName": "category", "KeyType": "HASH"},
+            {"AttributeName": "key", "KeyType": "RANGE"},
+        ],
+        AttributeDefinitions=[
+            {"AttributeName": "category", "AttributeType": "S"},
+            {"AttributeName": "key", "AttributeType": "S"},
+        ],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    client.get_waiter("table_exists").wait(TableName=store.table)
+    client.update_time_to_live(
+        TableName=store.table,
+        TimeToLiveSpecification={"Enabled": True, "AttributeName": "ttl"},
+    )
+    client.close()
+    return store

@@ -17,6 +17,7 @@ from claimcheck import (
     ClaimStoreUnavailable,
     DuplicateSuppressed,
     MessageOpened,
+    MessageSealed,
     SettingsInvalid,
 )
 from claimcheck.stores.base import Record
@@ -28,6 +29,7 @@ from letsgo_queue import (
     Message,
     MessageFailed,
     MessageHandled,
+    MessageSent,
     MessageSkipped,
     Worker,
 )
@@ -147,6 +149,26 @@ class InHand(Middleware):
 
 
 class TestSuccess:
+    @pytest.mark.parametrize("payload", ["small", "x" * 5_000, PAYLOAD])
+    def test_attributes_count_on_both_sides(self, shop: Shop, payload: str) -> None:
+        events: list[Event] = []
+        shop.client.add_listener(events.append)
+        of_attributes = len("nameStringvalue")
+        size = len(message_body("order:new", payload)) + of_attributes
+
+        result = shop.client.enqueue(
+            {"type": "order:new", "payload": payload}, attributes={"name": "value"}
+        )
+        opened, _ = shop.work()
+
+        sealed, sent = events
+        assert isinstance(sealed, MessageSealed)
+        assert isinstance(sent, MessageSent)
+        assert isinstance(opened, MessageOpened)
+        assert {result.size, sealed.size, sent.size, opened.size} == {size}
+        assert sent.attributes_size == of_attributes
+        assert (result.sent_size == size) == (result.route == "inline")
+
     @pytest.mark.parametrize(
         ("payload", "route"),
         [("small", "inline"), ("x" * 5_000, "compressed"), (PAYLOAD, "stored")],

@@ -28,7 +28,7 @@ from claimcheck.stores.memory import MemoryClaimStore
 from letsgo_queue import Message, Worker
 from letsgo_queue.transports.base import OutgoingMessage, ReceivedMessage
 from letsgo_queue.transports.memory import MemoryTransport
-from tests.claimcheck.lambda_claims import Claims, event_of, failed, record_of
+from tests.claimcheck.lambda_claims import Claims, Function, event_of, failed, record_of
 from tests.claimcheck.support import Clock, message_body, noise, small_claim_check
 from tests.claimcheck.watched import Watched
 from tests.letsgo_queue.aws_lambda.lambda_events import Context
@@ -319,16 +319,27 @@ class TestOnRecords:
         record = Fixed()
         assert on_record(record) is record
 
-    def test_without_an_id_there_is_no_record_to_keep(
-        self, claims: Claims, store: MemoryClaimStore
+    def test_without_an_id_it_is_refused(
+        self, claims: Claims, store: MemoryClaimStore, sealed: str
     ) -> None:
-        @unwrap_record(claim_check=claims.check, once=True)
-        def on_record(record: dict[str, Any]) -> str:
-            return "done"
+        """All of them would share one receipt, and only the first be handled."""
 
-        for _ in range(2):
-            assert on_record({"body": message_body("order:new", "small")}) == "done"
-        assert store._records == {}
+        @unwrap_record(claim_check=claims.check, once=True)
+        def on_record(record: dict[str, Any]) -> None:
+            raise AssertionError
+
+        record = record_of(sealed, "")
+        for each in (record, {"body": sealed}):
+            with pytest.raises(RecordUnsupported, match=r"^message \(no id\): .* messageId"):
+                on_record(each)
+        assert store.look_up("once/my-queue/(no id)@") is None
+
+    def test_an_event_without_ids_is_refused(self, claims: Claims, sealed: str) -> None:
+        function = Function(claims)
+
+        with pytest.raises(RecordUnsupported, match="messageId"):
+            function.decorated(once=True)(event_of({"body": sealed}), Context())
+        assert function.seen == []
 
     def test_a_body_that_was_parsed_before_is_an_error(self, claims: Claims) -> None:
         @unwrap_record(claim_check=claims.check, once=True)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from claimcheck import ClaimCheckMiddleware, DuplicateSuppressed, unwrap_claim_check
-from claimcheck.opener import OnDuplicate, Opener
+from claimcheck.opening import OnDuplicate, Opener
 from claimcheck.stores.base import Record
 from claimcheck.stores.memory import MemoryClaimStore
 from letsgo_queue import (

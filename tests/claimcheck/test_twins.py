@@ -14,7 +14,7 @@ from typing import TypeVar
 import pytest
 
 from claimcheck import ClaimCheckMiddleware, DuplicateSuppressed, Opened
-from claimcheck.opener import Opener
+from claimcheck.opening import Opener
 from claimcheck.stores.memory import MemoryClaimStore
 from letsgo_queue import Event, Message, MessageFailed, MessageHandled, MessageSkipped, Worker
 from letsgo_queue.transports.base import OutgoingMessage

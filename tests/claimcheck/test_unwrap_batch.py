@@ -149,7 +149,7 @@ class TestWhatCannotBeOpened:
         answer = Function(claims).decorated()(event_of(record_of(body, "missing")), Context())
 
         assert answer == failed("missing")
-        assert "neither contents nor record" in caplog.text
+        assert "neither contents of its claim nor a receipt" in caplog.text
 
     def test_without_an_id_there_is_nothing_to_report_and_the_batch_fails(
         self, claims: Claims

@@ -1,4 +1,4 @@
-"""`@unwrap_claim_check` on Lambda handlers: what the function sees, and what it is held for."""
+"""`@unwrap_claim_check` on Lambda handlers: what a function sees, and how long it holds a claim."""
 
 from __future__ import annotations
 
@@ -8,12 +8,22 @@ import json
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from claimcheck import Purge, SettingsInvalid, open_store, unwrap_claim_check
+from claimcheck import (
+    DuplicateSuppressed,
+    Purge,
+    SettingsInvalid,
+    open_store,
+    unwrap_claim_check,
+    unwrap_event,
+    unwrap_record,
+)
+from letsgo_queue import listen_to_all
 from tests.claimcheck.lambda_claims import (
     Claims,
     Function,
@@ -71,7 +81,7 @@ class TestWhatTheFunctionSees:
         assert function.decorated()(event, Context()) == {"statusCode": 200}
         assert function.seen[0] is event
 
-    def test_while_it_runs_the_claims_are_taken_for_as_long_as_it_may(self, claims: Claims) -> None:
+    def test_while_it_runs_the_claims_are_held_for_as_long_as_it_may(self, claims: Claims) -> None:
         bodies = [claims.sealed(seed) for seed in range(3)]
         leases: list[float] = []
 
@@ -133,6 +143,33 @@ class TestPurge:
         assert claims.states([good, bad]) == [afterwards, "there"]
 
 
+@pytest.mark.parametrize("unwrap", [unwrap_event, unwrap_record])
+def test_a_duplicate_is_counted(claims: Claims, unwrap: Callable[..., Any]) -> None:
+    """By whatever listens to the process: a function has no worker and no client to listen to."""
+    body = claims.sealed()
+    claims.finish(body)
+    record = record_of(body, "a", receive_count=3)
+    heard: list[object] = []
+    stop = listen_to_all(heard.append)
+
+    def function(argument: object) -> None:
+        raise AssertionError
+
+    unwrap(claim_check=claims.check)(function)(
+        record if unwrap is unwrap_record else event_of(record)
+    )
+    stop()
+
+    assert heard == [
+        DuplicateSuppressed(
+            type="order:new",
+            queue="https://sqs.us-east-2.amazonaws.com/123456789012/my-queue",
+            message_id="a",
+            receive_count=3,
+        )
+    ]
+
+
 class TestSettings:
     @pytest.fixture(autouse=True)
     def environment(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,7 +207,7 @@ class TestSettings:
         assert claims.state(body) == "done"
         claims.store.close()
 
-    def test_a_wrong_one_fails_the_batch_and_nothing_is_taken(
+    def test_a_wrong_one_fails_the_batch_and_nothing_is_acquired(
         self, claims: Claims, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         body = claims.sealed()

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pydantic_core import from_json
 
 from claimcheck import RecordUnsupported, unwrap_claim_check, unwrap_event, unwrap_record
 from tests.claimcheck.lambda_claims import (
@@ -30,6 +31,34 @@ SMALL = message_body("order:new", "small")
 @pytest.fixture
 def body(claims: Claims) -> str:
     return claims.sealed()
+
+
+@pytest.mark.parametrize("unwrap", [unwrap_claim_check, unwrap_event, unwrap_record])
+def test_a_body_is_parsed_once(
+    claims: Claims, unwrap: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ticket may carry 250 KB."""
+    sealed = claims.check.seal(message_body("order:new", "x" * 6_000))
+    assert sealed.route == "compressed"
+    record = record_of(sealed.body.decode(), "a")
+    parsed: list[object] = []
+
+    def parse(body: str, **options: Any) -> object:
+        parsed.append(body)
+        return from_json(body, **options)
+
+    monkeypatch.setattr("letsgo_queue.envelope.from_json", parse)
+    handled: list[object] = []
+
+    def function(argument: object) -> None:
+        handled.append(argument)
+
+    unwrap(claim_check=claims.check)(function)(
+        record if unwrap is unwrap_record else event_of(record)
+    )
+
+    assert len(handled) == 1
+    assert parsed == [record["body"]]
 
 
 class TestByType:

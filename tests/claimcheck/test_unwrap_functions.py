@@ -118,6 +118,34 @@ class TestFunctions:
         asyncio.run(cancel())
         assert claims.state(body) == "there"
 
+    def test_async_that_is_cancelled_again_while_it_is_opened(self, claims: Claims) -> None:
+        acquiring, go_on = threading.Event(), threading.Event()
+
+        def wait() -> None:
+            acquiring.set()
+            assert go_on.wait(20)
+
+        body = claims.sealed()
+        watched = Watched(claims.store)
+        watched.before("acquire", wait)
+
+        @unwrap_claim_check(claim_check=small_claim_check(watched.store))
+        async def handler(event: Event, context: object) -> None:
+            raise AssertionError
+
+        async def cancel_twice() -> None:
+            task = asyncio.create_task(handler(event_of(record_of(body, "a")), Context()))
+            await asyncio.to_thread(acquiring.wait, 20)
+            for _ in range(2):
+                task.cancel()
+                await asyncio.sleep(0)
+            asyncio.get_running_loop().call_later(0.2, go_on.set)
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert claims.state(body) == "there"
+
+        asyncio.run(cancel_twice())
+
     def test_one_that_only_returns_a_coroutine(
         self, claims: Claims, body: str, event: Event
     ) -> None:

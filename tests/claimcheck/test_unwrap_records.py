@@ -36,7 +36,7 @@ def body(claims: Claims) -> str:
 
 
 class TestWhatBecomesOfTheClaim:
-    def test_it_is_taken_while_the_function_runs_and_purged_when_it_returns(
+    def test_it_is_held_while_the_function_runs_and_done_when_it_returns(
         self, claims: Claims, body: str
     ) -> None:
         record = record_of(body, "a")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -157,13 +158,16 @@ class TestEvents:
         claims = Claims(store)
         body = claims.sealed()
         ministack.sqs().send_message(QueueUrl=queue, MessageBody=body)
-        claims.hold(body, seconds=2)  # by a clock that stands still
+        claims.hold(body, seconds=0.1)  # by a clock that stands still
         function = Function(claims)
 
         event = receive(ministack, queue, 1)
+        told = time.monotonic()
         assert function.decorated()(event, Context()) == failed(*ids_in(event))
 
         assert ids_in(receive(ministack, queue, 1)) == ids_in(event)
+        # Each look costs a receive: not ten a second, for a lease that is about to end.
+        assert time.monotonic() - told > 3
         assert function.seen == []
 
     def test_where_sqs_cannot_be_told_it_comes_by_its_own_timeout(

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from decimal import Decimal
+from enum import IntEnum
+from typing import Any, cast
 
 import pytest
 
 from letsgo_queue import MessageAttribute, MessageInvalid
 from letsgo_queue.attributes import attributes_size, check_attributes
 from tests.letsgo_queue.support import SECRET, printed
+
+
+class Priority(IntEnum):
+    HIGH = 9
 
 
 @pytest.mark.parametrize(
@@ -19,6 +25,11 @@ from tests.letsgo_queue.support import SECRET, printed
         (0, MessageAttribute("Number", "0")),
         (-12, MessageAttribute("Number", "-12")),
         (2.5, MessageAttribute("Number", "2.5")),
+        (Decimal("1.10"), MessageAttribute("Number", "1.10")),
+        (Priority.HIGH, MessageAttribute("Number", "9")),
+        (10**38 - 1, MessageAttribute("Number", "9" * 38)),
+        (10**126, MessageAttribute("Number", "1" + "0" * 126)),
+        (-1e-128, MessageAttribute("Number", "-1e-128")),
         (b"\x00\xff", MessageAttribute("Binary", b"\x00\xff")),
         (MessageAttribute("Number", "1e3"), MessageAttribute("Number", "1e3")),
     ],
@@ -58,10 +69,18 @@ def test_refuses_names_that_sqs_refuses(name: str) -> None:
     ("value", "text"),
     [
         (True, "no booleans; give 0, 1 or text"),
-        (float("nan"), "float is not text, a finite number or bytes"),
-        (float("inf"), "float is not text, a finite number or bytes"),
+        (float("nan"), "not a finite number"),
+        (float("inf"), "not a finite number"),
+        (Decimal("NaN"), "not a finite number"),
+        (MessageAttribute("Number", SECRET), "not a finite number"),
+        (MessageAttribute("Number", "1_000"), "not a finite number"),
+        (10**38 + 1, "up to 38 digits, from 10.-128 to 10.126"),
+        (10**127, "up to 38 digits"),
+        (1e200, "up to 38 digits"),
+        (1e-129, "up to 38 digits"),
+        (Decimal("1." + "3" * 38), "up to 38 digits"),
         (None, "NoneType is not text"),
-        ([SECRET], "list is not text"),
+        ([SECRET], "list is not text, a number or bytes"),
         ("", "is empty: SQS refuses that"),
         (b"", "is empty: SQS refuses that"),
         (MessageAttribute("Binary", b""), "is empty: SQS refuses that"),
@@ -69,6 +88,12 @@ def test_refuses_names_that_sqs_refuses(name: str) -> None:
         (SECRET + "\x1f\x0b\x1f", r"refuses: U\+000B, U\+001F\."),
         (SECRET + "\ufffe\uffff\ud800", r"refuses: U\+D800, U\+FFFE, U\+FFFF"),
         (MessageAttribute("String", SECRET + "\x01"), r"refuses: U\+0001"),
+        (MessageAttribute("String", SECRET.encode()), "'String' that is given as bytes"),
+        (MessageAttribute("Number", SECRET.encode()), "'Number' that is given as bytes"),
+        (MessageAttribute("Binary", SECRET), "'Binary' that is given as str"),
+        (MessageAttribute(cast("Any", "Text"), SECRET), "'Text' that is given as str"),
+        (MessageAttribute(cast("Any", 5), SECRET), "'5' that is given as str"),
+        pytest.param(10**5000, "SQS takes numbers of up to 38 digits", id="a very long number"),
     ],
 )
 def test_refuses_values_that_sqs_refuses(value: Any, text: str) -> None:

@@ -41,7 +41,9 @@ SHAPES = [
     pytest.param('["claimCheck"]', False, id="a list"),
     pytest.param('"claimCheck"', False, id="text in JSON"),
     pytest.param('{"type":"x","claimCheck":', False, id="no JSON"),
-    pytest.param('{"type":"\\ud800","claimCheck":{}}', False, id="no Unicode"),
+    pytest.param('{"type":"\\ud800","claimCheck":{}}', True, id="half a surrogate pair"),
+    pytest.param('{"type":"x","claimCheck":{"v":NaN}}', True, id="a number that JSON lacks"),
+    pytest.param('{"type":"x","claimCheck":' + "[" * 300 + "]" * 300 + "}", True, id="deep"),
     pytest.param("claimCheck", False, id="plain text"),
     pytest.param("", False, id="nothing"),
 ]
@@ -89,6 +91,15 @@ class TestEnvelopes:
             pytest.param({"Messages": [{"Body": SEALED}]}, id="an answer of boto3"),
             pytest.param([[SEALED]], id="lists"),
             pytest.param((SEALED,), id="a tuple"),
+            pytest.param(ESCAPED, id="an escape in the name"),
+            pytest.param({"Message": ESCAPED}, id="SNS, an escape in the name"),
+            pytest.param(
+                json.dumps({"Message": SEALED}).replace("claimCheck", "claim\\u0043heck").encode(),
+                id="SNS, text, an escape in the name",
+            ),
+            pytest.param(
+                json.dumps({"Message": json.dumps({"Message": ESCAPED})}), id="in each other"
+            ),
         ],
     )
     def test_are_seen_through(self, value: object) -> None:
@@ -131,6 +142,11 @@ TYPES = [
     ('{"type":null}', None),
     ('{"payload":{}}', None),
     ('{"type":"\\ud800","payload":{}}', None),
+    ('{"payload":"\\ud800","type":"x"}', "x"),
+    ('{"payload":' + "[" * 300 + "]" * 300 + ',"type":"x"}', "x"),
+    ('{"type":"first","payload":1,"type":"last"}', "last"),
+    ('{"type":"first","payload":1,"t\\u0079pe":"last"}', "last"),
+    ('{"type":"first","payload":1,"\\u0074\\u0079\\u0070\\u0065":"last"}', "last"),
     ('{"type":"unfinished', None),
     ('["type"]', None),
     ("text", None),
@@ -176,7 +192,10 @@ class TestTypeOf:
             (SECRET, "is not JSON"),
             ("", "is not JSON"),
             ('{"type":"x"', "is not JSON"),
-            ('{"type":"\\ud800"}', "is not JSON"),
+            ('{"type":"\\ud800"}', "has no string `type`"),
+            ('{"payload":NaN,"type":"x"}', "is not JSON"),
+            ('{"payload":-Infinity,"type":"x"}', "is not JSON"),
+            ('{"payload":' + "[" * 100_000, "is not JSON"),
             (f'["{SECRET}"]', "has no string `type`"),
             ('{"payload":1}', "has no string `type`"),
             ('{"type":1}', "has no string `type`"),

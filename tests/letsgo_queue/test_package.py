@@ -64,7 +64,7 @@ def test_who_sends_does_not_load_what_receives() -> None:
         "import claimcheck; claimcheck.enqueue({'type': 'a'}, queue='memory://')",
     )
     assert "letsgo_queue.sending.client" in loaded
-    receives = ("letsgo_queue.worker", "letsgo_queue.aws_lambda", "claimcheck.opening")
+    receives = ("letsgo_queue.worker", "letsgo_queue.aws_lambda", "claimcheck.unwrap")
     assert [name for name in loaded if name.startswith(receives)] == []
 
 

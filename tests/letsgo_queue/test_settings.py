@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import closing
 from pathlib import Path
 
+import boto3
 import pytest
 from pydantic import ValidationError
 
-from letsgo_queue import Client, QueueNotFound, QueueSettings, SettingsInvalid
+from letsgo_queue import Client, QueueNotFound, QueueSettings, SettingsInvalid, list_letsgo_queues
 from letsgo_queue.local_http.transport import LocalHttpTransport
 from letsgo_queue.transports import open_transport
 from letsgo_queue.transports.memory import MemoryTransport
@@ -40,22 +42,68 @@ def test_reads_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             "LETSGO_QUEUE_URL": "",
             "LETSGO_LOCAL_QUEUE_URL": "",
             "LETSGO_DEPLOYMENT": "",
+            "LETSGO_VENDOR_PREFIX": "",
             "AWS_REGION": "",
         },
     ],
 )
 def test_defaults_are_those_of_letsgo(environment: dict[str, str]) -> None:
     assert QueueSettings.from_environment(environment) == QueueSettings(
-        queue_url=None, local_queue_url=None, deployment="main", region="us-west-2"
+        queue_url=None,
+        local_queue_url=None,
+        deployment="main",
+        vendor_prefix="letsgo",
+        region=None,
     )
 
 
-def test_takes_the_default_region_of_aws_after_its_region() -> None:
-    both = {"AWS_REGION": "eu-west-1", "AWS_DEFAULT_REGION": "eu-west-2"}
+def test_a_line_break_at_the_end_of_a_setting_means_nothing() -> None:
+    environment = {
+        "LETSGO_QUEUE_URL": " memory://\n",
+        "LETSGO_LOCAL_QUEUE_URL": "\r\n",
+        "LETSGO_DEPLOYMENT": "staging\n",
+        "LETSGO_VENDOR_PREFIX": "acme\n",
+        "AWS_REGION": "eu-west-1\n",
+    }
 
-    assert QueueSettings.from_environment(both).region == "eu-west-1"
-    del both["AWS_REGION"]
-    assert QueueSettings.from_environment(both).region == "eu-west-2"
+    assert QueueSettings.from_environment(environment) == QueueSettings(
+        queue_url="memory://", deployment="staging", vendor_prefix="acme", region="eu-west-1"
+    )
+
+
+class TestRegion:
+    """URL, session, AWS_REGION, and then as boto3 has it; LetsGo's own where nothing says."""
+
+    QUEUE = "http://localhost:4566/000000000000/orders"
+
+    @pytest.fixture(autouse=True)
+    def profile(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        config = tmp_path / "config"
+        config.write_text("[profile shop]\nregion = eu-north-1\n")
+        monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+        monkeypatch.setenv("AWS_PROFILE", "shop")
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-2")
+        monkeypatch.setenv("AWS_REGION", "eu-west-1")
+
+    def region_of(self, queue: str, session: boto3.session.Session | None = None) -> str:
+        settings = QueueSettings.from_environment()
+        with closing(open_transport(queue, settings, session=session)) as transport:
+            assert isinstance(transport, SqsTransport)
+            return transport.client.meta.region_name
+
+    def test_in_order(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        session = boto3.session.Session(region_name="eu-south-1")
+        on_aws = "https://sqs.ap-south-1.amazonaws.com/123456789012/orders"
+
+        assert self.region_of(on_aws, session) == "ap-south-1"
+        assert self.region_of(self.QUEUE, session) == "eu-south-1"
+        assert self.region_of(self.QUEUE) == "eu-west-1"
+        monkeypatch.delenv("AWS_REGION")
+        assert self.region_of(self.QUEUE) == "eu-west-2"
+        monkeypatch.delenv("AWS_DEFAULT_REGION")
+        assert self.region_of(self.QUEUE) == "eu-north-1"
+        monkeypatch.delenv("AWS_PROFILE")
+        assert self.region_of(self.QUEUE) == "us-west-2"
 
 
 def test_refuses_a_setting_that_it_does_not_know() -> None:
@@ -75,6 +123,12 @@ def test_refuses_a_setting_that_it_does_not_know() -> None:
         ("http://localhost:3002/", LocalHttpTransport),
         ("http://[::1]:3002", LocalHttpTransport),
         ("https://worker.internal/jobs", LocalHttpTransport),
+        # What emulators, and others that speak SQS, call a queue.
+        ("http://localhost:9324/queue/orders", SqsTransport),
+        ("http://localhost:4566/queue/us-east-1/000000000000/orders.fifo", SqsTransport),
+        ("http://sqs.us-east-1.localhost.localstack.cloud:4566/000000000000/orders", SqsTransport),
+        ("https://sqs.mnq.fr-par.example.com/project-1a2b-3c/orders", SqsTransport),
+        ("https://message-queue.api.example.net/b1g8/dj600/orders", SqsTransport),
     ],
 )
 def test_url_chooses_the_kind_of_queue(url: str, kind: type) -> None:
@@ -83,6 +137,29 @@ def test_url_chooses_the_kind_of_queue(url: str, kind: type) -> None:
     assert isinstance(transport, kind)
     assert transport.url == url
     transport.close()
+
+
+@pytest.mark.parametrize("end", ["/", "\n", "/\n", " "])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://sqs.us-west-2.amazonaws.com/123456789012/orders.fifo",
+        "http://localhost:4566/queue/us-east-1/000000000000/orders.fifo",
+    ],
+)
+def test_what_follows_a_url_by_mistake_changes_nothing(url: str, end: str) -> None:
+    with closing(open_transport(url + end, QueueSettings())) as transport:
+        assert isinstance(transport, SqsTransport)
+        assert (transport.url, transport.fifo) == (url, True)
+
+
+@pytest.mark.parametrize("name", ["jobs#1.db", "jobs;1.db", "jobs&1.db"])
+def test_a_sqlite_file_is_named_by_all_before_the_question_mark(tmp_path: Path, name: str) -> None:
+    client = Client(f"sqlite:///{tmp_path}/{name}?visibility_timeout=60")
+    client.enqueue(order())
+    client.close()
+
+    assert [path.name for path in tmp_path.glob("*.db")] == [name]
 
 
 @pytest.mark.parametrize(
@@ -94,6 +171,11 @@ def test_url_chooses_the_kind_of_queue(url: str, kind: type) -> None:
         "https://sqs.us-west-2.amazonaws.com",
         "https://sqs.us-west-2.amazonaws.com/123456789012",
         "https://sqs.us-west-2.amazonaws.com/123456789012/or ders",
+        "https://sqs.us-west-2.amazonaws.com/123456789012/orders#1",
+        "https://sqs.us-west-2.amazonaws.com/123456789012/or\nders",
+        "https://sqs.eusc-de-east-1.amazonaws.eu/123456789012",
+        "http://localhost:4566/000000000000/or ders",
+        "sqlite:///jobs%00.db",
         "http://[::1",
     ],
 )
@@ -176,3 +258,27 @@ def test_lists_the_queues_when_the_deployment_has_several(deployment: Deployment
 
     for url in urls:
         assert f"{url} (LetsGoDeployment={deployment.name})" in str(several.value)
+
+
+def test_lists_the_queues_of_letsgo(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, other = deployment.make_queue(), deployment.make_queue(deployment="another")
+    untagged = deployment.aws.make_queue(name="letsgo-untagged")
+
+    assert list_letsgo_queues(deployment.name) == [ours]
+    assert {ours, other} <= set(list_letsgo_queues())
+    assert untagged not in list_letsgo_queues()
+
+
+def test_a_vendor_may_have_another_prefix(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment.make_queue()
+    ours = deployment.make_queue(name="acme-queue")
+    monkeypatch.setenv("LETSGO_VENDOR_PREFIX", "acme")
+
+    client = Client()
+    assert client.transport().url == ours
+    client.close()
+    assert list_letsgo_queues(deployment.name) == [ours]

@@ -84,7 +84,7 @@ _CHANGES = {
     "SET lease_until": Call.EXTEND,
     "SET #state = :handed_over": Call.HAND_OVER,
     "SET #state = :done": Call.COMPLETE,
-    "SET expires_at": Call.RENEW,
+    "SET #expires_at": Call.RENEW,
 }
 
 _STATEMENTS = [

@@ -334,10 +334,16 @@ class TestBaseline:
         ("prices = {sqs_request = inf}", "[tool.claimcheck.audit.prices] sqs_request: "),
         ("warn_at = 80", "[tool.claimcheck.audit] warn_at: "),
         ("max_growth = -1", "[tool.claimcheck.audit] max_growth: "),
-        ("budget = {}", "[tool.claimcheck.audit] budget: "),
+        (
+            "budget = {}",
+            "[tool.claimcheck.audit] budget: there is no such name; there are limit, threshold, ",
+        ),
         ("budgets = {'order:*' = '64 KBs'}", "[tool.claimcheck.audit.budgets] order:*: "),
         ("prices = {as_of = 'now'}", "[tool.claimcheck.audit.prices] as_of: "),
-        ("prices = {sqs = 1}", "[tool.claimcheck.audit.prices] sqs: "),
+        (
+            "prices = {sqs = 1}",
+            "[tool.claimcheck.audit.prices] sqs: there is no such name; there are region, as_of, ",
+        ),
         ("limit = ", "Invalid value"),
     ],
 )

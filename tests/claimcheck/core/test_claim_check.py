@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import gc
 import json
 import math
+import random
 import sys
 import tracemalloc
 from typing import Any
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 from claimcheck import BodyInvalid, BodyTooLarge, ClaimCheck, SettingsInvalid
 from claimcheck.stores.base import PART_BYTES
 from claimcheck.stores.memory import MemoryClaimStore
+from letsgo_queue import MessageTooLarge
 from tests.claimcheck.support import (
     DAY,
     SECRET,
@@ -32,6 +35,7 @@ from tests.claimcheck.support import (
 )
 
 STORED_BODY = noisy_body(6_000)
+SIGNING_KEY = "0123456789abcdef"
 
 
 def never_asked() -> int:
@@ -156,10 +160,51 @@ class TestRoutes:
         assert check.seal(noisy_body(size), queue_limit=queue_limit).route == route
         assert check.seal(noisy_body(size), queue_limit=lambda: 1_048_576).route == "compressed"
 
-    def test_the_queue_is_not_asked_about_what_fits_any(self, store: MemoryClaimStore) -> None:
-        sealed = ClaimCheck(store).seal(body_of(250_000), queue_limit=never_asked)
+    def test_the_queue_is_not_asked_about_a_small_message(self, store: MemoryClaimStore) -> None:
+        sealed = ClaimCheck(store).seal(body_of(65_536), queue_limit=never_asked)
 
         assert sealed.route == "inline"
+
+    @pytest.mark.parametrize(
+        ("threshold", "limit"), [(500_000, 262_144), (250_000, 100_000), (500_000, None)]
+    )
+    @pytest.mark.parametrize("by_hand", [True, False])
+    def test_a_threshold_over_the_limit_of_the_queue_is_that_limit(
+        self, store: MemoryClaimStore, threshold: int, limit: int | None, by_hand: bool
+    ) -> None:
+        by_hand &= limit is not None
+        check = ClaimCheck(store, threshold=threshold, inline_limit=limit if by_hand else None)
+        most = limit or 262_144
+        queue_limit = never_asked if by_hand else lambda: limit
+
+        at_most = check.seal(body_of(most - 10), attributes_size=10, queue_limit=queue_limit)
+        over = check.seal(body_of(most - 9), attributes_size=10, queue_limit=queue_limit)
+
+        assert (at_most.route, over.route) == ("inline", "compressed")
+
+    def test_what_a_ticket_would_make_larger_travels_untouched(
+        self, store: MemoryClaimStore
+    ) -> None:
+        check = ClaimCheck(store)
+        text = base64.b64encode(random.Random(1).randbytes(300_000)).decode()
+        dense = message_body("order:new", text)
+
+        small = check.seal(
+            '{"type":"a","payload":"b"}', attributes_size=300_000, queue_limit=lambda: 1_048_576
+        )
+        large = check.seal(dense, queue_limit=lambda: 1_048_576)
+
+        assert (small.route, small.body) == ("inline", b'{"type":"a","payload":"b"}')
+        assert (large.route, large.body) == ("inline", dense.encode())
+        assert check.seal(dense, queue_limit=lambda: 262_144).route == "stored"
+
+    def test_attributes_that_leave_no_room_are_named(self, store: MemoryClaimStore) -> None:
+        with pytest.raises(MessageTooLarge, match=r"Only the body can be stored: move") as refused:
+            ClaimCheck(store).seal(STORED_BODY, attributes_size=262_000)
+
+        assert refused.value.limit == 262_144
+        assert refused.value.size == len(STORED_BODY) + 262_000
+        assert store._contents == {}
 
     def test_a_stored_body_says_where_it_is(self, store: MemoryClaimStore, clock: Clock) -> None:
         check = ClaimCheck(store, inline_limit=1_000)
@@ -202,11 +247,13 @@ class TestRoutes:
         assert first.claim_id != second.claim_id
         assert open_text(check, first.body) == open_text(check, second.body) == STORED_BODY
 
-    @pytest.mark.parametrize("inline_limit", [1, 1_000])
-    def test_what_does_not_compress_travels_as_it_is(
-        self, store: MemoryClaimStore, inline_limit: int
+    @pytest.mark.parametrize(
+        "options", [{"inline_limit": 1}, {"sign_every_message": True, "signing_key": SIGNING_KEY}]
+    )
+    def test_what_does_not_compress_is_sealed_as_it_is(
+        self, store: MemoryClaimStore, options: dict[str, Any]
     ) -> None:
-        check = ClaimCheck(store, threshold=1, inline_limit=inline_limit)
+        check = ClaimCheck(store, threshold=1, **options)
 
         sealed = check.seal("short")
 
@@ -315,9 +362,12 @@ class TestBodies:
     @pytest.mark.parametrize("route", ["inline", "compressed", "stored"])
     def test_any_body_comes_back_byte_for_byte(self, route: str, body: str) -> None:
         store = MemoryClaimStore()
-        threshold = 200 if route == "inline" else 1
         check = ClaimCheck(
-            store, threshold=threshold, inline_limit=1 if route == "stored" else 10**6
+            store,
+            threshold=200 if route == "inline" else 1,
+            inline_limit=1 if route == "stored" else 10**6,
+            signing_key=SIGNING_KEY,
+            sign_every_message=route == "compressed",
         )
         try:
             encoded = body.encode()
@@ -329,8 +379,8 @@ class TestBodies:
         sealed = check.seal(encoded)
 
         assert open_text(check, sealed.body) == body
-        if len(encoded) > 200 or (len(encoded) > 1 and route != "inline"):
-            assert sealed.route == ("compressed" if route == "inline" else route)
+        if route == "compressed" or (route == "stored" and len(encoded) > 1):
+            assert sealed.route == route
         if sealed.route == "stored":
             assert parts_left(store, sealed.body) == 0
 

@@ -17,6 +17,9 @@ from claimcheck import (
     Purge,
 )
 from claimcheck.stores.base import Record
+from claimcheck.stores.dynamodb import DynamoDBClaimStore
+from claimcheck.stores.memory import MemoryClaimStore
+from claimcheck.stores.sqlite import SqliteClaimStore
 from tests.claimcheck.core.lives import ANY_PURGE, BODY, TWO_PARTS, fail, handle
 from tests.claimcheck.places import Left, Place
 from tests.claimcheck.support import (
@@ -276,7 +279,9 @@ class TestMissing:
         before = place.backup()
 
         error = self.missing(
-            small_claim_check(place.elsewhere), sealed, "neither contents nor record"
+            small_claim_check(place.elsewhere),
+            sealed,
+            "neither contents of its claim nor a receipt",
         )
 
         assert place.store.label != place.elsewhere.label
@@ -292,10 +297,13 @@ class TestMissing:
     ) -> None:
         place.store.remove(ticket_in(sealed)["id"], 1)
 
-        error = self.missing(check, sealed, "Whether it was handled cannot be told")
+        error = self.missing(check, sealed, "so it is not acknowledged")
 
-        assert f"this is the sender's store, {place.store.label}" in str(error)
-        assert "TTL is on `expires_at`" in str(error)
+        assert f"the sender's store and this have one label, {place.store.label}" in str(error)
+        # What to check is another thing for a table, a file, and a process.
+        assert ("TTL" in str(error)) == isinstance(place.store, DynamoDBClaimStore)
+        assert ("same file" in str(error)) == isinstance(place.store, SqliteClaimStore)
+        assert ("one process" in str(error)) == isinstance(place.store, MemoryClaimStore)
         assert place.left() == Left(parts=0, records=0)
 
     def test_a_receipt_that_was_removed_by_hand(
@@ -304,7 +312,7 @@ class TestMissing:
         handle(check, sealed)
         place.remove_record(ticket_in(sealed)["id"])
 
-        self.missing(check, sealed, "nobody removed items or restored the table")
+        self.missing(check, sealed, place.store.missing_advice)
 
     def test_a_receipt_that_went_early_by_a_ttl_that_is_set_wrong(
         self, place: Place, check: ClaimCheck, sealed: str, clock: Clock
@@ -313,7 +321,7 @@ class TestMissing:
         clock.advance(3 * DAY)
         place.remove_record(ticket_in(sealed)["id"])
 
-        self.missing(check, sealed, "TTL is on `expires_at`")
+        self.missing(check, sealed, place.store.missing_advice)
 
     def test_a_store_that_was_restored_from_before_it_was_sent(
         self, place: Place, check: ClaimCheck, clock: Clock
@@ -324,7 +332,7 @@ class TestMissing:
         sealed = check.seal(BODY).body.decode()
         place.restore(an_hour_ago)
 
-        self.missing(check, sealed, "restored the table")
+        self.missing(check, sealed, place.store.missing_advice)
 
 
 class TestRecordsThatVanish:

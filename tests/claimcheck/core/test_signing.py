@@ -238,7 +238,7 @@ class TestRotation:
 
 class TestKeys:
     @pytest.mark.parametrize(
-        "keys", ["short", "x" * (MIN_KEY_BYTES - 1), "", [KEY, "short"], [KEY, ""]]
+        "keys", ["short", "x" * (MIN_KEY_BYTES - 1), "", [KEY, "short"], [KEY, ""], [], ()]
     )
     def test_a_short_key_is_refused(self, store: MemoryClaimStore, keys: object) -> None:
         with pytest.raises(SettingsInvalid, match="at least 16 bytes each"):
@@ -255,12 +255,21 @@ class TestKeys:
 class TestSetting:
     @pytest.mark.parametrize(
         ("value", "keys"),
-        [("", ()), (KEY, (KEY,)), (f"{KEY},{OLD_KEY}", (KEY, OLD_KEY))],
+        [(KEY, (KEY,)), (f"{KEY}\n", (KEY,)), (f"{KEY},{OLD_KEY}", (KEY, OLD_KEY))],
     )
     def test_keys_are_separated_by_commas(self, value: str, keys: tuple[str, ...]) -> None:
         settings = ClaimCheckSettings.from_environment({"CLAIMCHECK_SIGNING_KEY": value})
 
         assert settings.signing_key == keys
+
+    @pytest.mark.parametrize("value", ["", " ", "\n"])
+    def test_a_key_that_is_set_and_empty_turns_nothing_off(
+        self, monkeypatch: pytest.MonkeyPatch, value: str
+    ) -> None:
+        monkeypatch.setenv("CLAIMCHECK_SIGNING_KEY", value)
+
+        with pytest.raises(SettingsInvalid, match="CLAIMCHECK_SIGNING_KEY is set and empty"):
+            claim_check_for("memory://")
 
     @pytest.mark.parametrize("value", [",", f"{KEY},", "short", f"{KEY},short"])
     def test_a_short_key_is_refused_before_anything_is_sealed(

@@ -177,7 +177,6 @@ class TestNotSealed:
             message_body("order:new", "claimCheck"),
             message_body("order:new", {"claimCheck": {"v": 1}}),
             '{"type":"order:new","payload":{},"claimCheck":{"v":1}}',
-            '{"type":"\\ud800","claimCheck":{"v":1}}',
         ],
     )
     def test_is_left_alone(self, body: str) -> None:
@@ -186,6 +185,19 @@ class TestNotSealed:
 
 
 class TestHostileTickets:
+    @pytest.mark.parametrize(
+        "body",
+        [
+            pytest.param('{"type":"\\ud800","claimCheck":{"v":1}}', id="half a surrogate pair"),
+            pytest.param('{"type":"a:b","claim\\u0043heck":{"v":1}}', id="an escape in the name"),
+            pytest.param('{"type":"a:b","claimCheck":{"v":NaN}}', id="a number that JSON lacks"),
+            pytest.param('{"type":"a:b","claimCheck":' + "[" * 300 + "]" * 300 + "}", id="deep"),
+        ],
+    )
+    def test_odd_json_hides_no_ticket(self, body: str) -> None:
+        with pytest.raises(TicketInvalid):
+            read(body, max_size=MAX_SIZE)
+
     @pytest.mark.parametrize(
         ("kind", "name", "value"),
         [

@@ -9,8 +9,10 @@ import pytest
 
 from claimcheck.stores.dynamodb import DynamoDBClaimStore
 from claimcheck.stores.dynamodb_table import ClaimTable
+from claimcheck.stores.letsgo import LetsGoClaimStore
 from claimcheck.stores.memory import MemoryClaimStore
 from claimcheck.stores.sqlite import SqliteClaimStore
+from tests.claimcheck.places import make_letsgo_store
 from tests.claimcheck.support import Clock
 from tests.support.faulty_server import FaultyServer
 from tests.support.servers import AwsServer
@@ -41,6 +43,13 @@ def table(aws: AwsServer) -> str:
 @pytest.fixture
 def dynamodb_store(aws: AwsServer, table: str, clock: Clock) -> Iterator[DynamoDBClaimStore]:
     store = DynamoDBClaimStore(table, region=aws.region, clock=clock)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def letsgo_store(aws: AwsServer, clock: Clock) -> Iterator[LetsGoClaimStore]:
+    store = make_letsgo_store(aws, clock)
     yield store
     store.close()
 

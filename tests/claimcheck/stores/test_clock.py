@@ -6,7 +6,7 @@ from email.utils import formatdate
 
 import pytest
 
-from claimcheck.stores.clock import SLOWEST_ANSWER_SECONDS, ServerClock
+from claimcheck.stores.clock import ServerClock
 
 
 class World:
@@ -88,11 +88,30 @@ def test_further_answers_tell_more(world: World) -> None:
     assert world.error() < 0.05
 
 
-def test_an_answer_that_was_slow_tells_nothing(world: World) -> None:
-    """It may be the answer to a request that was sent again."""
-    world.ask(there=SLOWEST_ANSWER_SECONDS, back=0.1)
+@pytest.mark.parametrize(("there", "back"), [(2.5, 0.0), (0.0, 2.5), (20.0, 0.1)])
+def test_an_answer_that_was_slow_tells_less_and_nothing_false(
+    world: World, there: float, back: float
+) -> None:
+    """It waited for credentials, or is the answer to a request that was sent again."""
+    world.server_is_off = -600
 
-    assert not world.knows()
+    world.ask(there, back)
+
+    assert not world.knows()  # so that the store is asked again
+    assert world.error() <= (there + back + 1) / 2
+    world.ask()
+    assert world.knows()
+    assert world.error() <= 0.5
+
+
+def test_an_answer_that_was_slow_takes_nothing_away(world: World) -> None:
+    world.ask()
+    before = world.error()
+
+    world.ask(there=20)
+
+    assert world.knows()
+    assert world.error() <= before
 
 
 def test_between_answers_it_counts_on(world: World) -> None:

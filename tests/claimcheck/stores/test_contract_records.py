@@ -10,6 +10,7 @@ import pytest
 from claimcheck import ClaimStore
 from claimcheck.stores.base import Lease, Record
 from claimcheck.stores.dynamodb import DynamoDBClaimStore
+from claimcheck.stores.letsgo import LetsGoClaimStore
 from claimcheck.stores.memory import MemoryClaimStore
 from claimcheck.stores.sqlite import SqliteClaimStore
 from tests.claimcheck.stores.support import MINE, OTHERS
@@ -260,3 +261,9 @@ class TestDynamoDB(RecordsContract):
     @pytest.fixture
     def store(self, dynamodb_store: DynamoDBClaimStore) -> DynamoDBClaimStore:
         return dynamodb_store
+
+
+class TestLetsGo(RecordsContract):
+    @pytest.fixture
+    def store(self, letsgo_store: LetsGoClaimStore) -> LetsGoClaimStore:
+        return letsgo_store

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import chain
 from typing import Any
 
@@ -19,7 +19,13 @@ import boto3
 import botocore
 import pytest
 
-from claimcheck import ClaimStoreUnavailable, ClaimTableMissing, SettingsInvalid, open_store
+from claimcheck import (
+    ClaimCorrupted,
+    ClaimStoreUnavailable,
+    ClaimTableMissing,
+    SettingsInvalid,
+    open_store,
+)
 from claimcheck.stores.base import PART_BYTES, RECORD_SECONDS, Lease
 from claimcheck.stores.dynamodb import DynamoDBClaimStore
 from tests.claimcheck.stores.support import (
@@ -191,20 +197,40 @@ class TestCost:
 
         assert server.operations == ["GetItem"]
 
-    @pytest.mark.parametrize(("there", "reads"), [(0, 8), (1, 7), (2, 6), (4, 4), (7, 7)])
+    @pytest.mark.parametrize("named", [1, 2, 7, 1_024])
+    @pytest.mark.parametrize("there", [0, 1, 2, 7])
     def test_a_ticket_that_lies_costs_little(
-        self, server: FaultyServer, proxied: DynamoDBClaimStore, there: int, reads: int
+        self, server: FaultyServer, proxied: DynamoDBClaimStore, there: int, named: int
     ) -> None:
-        """A part that is missing is read twice."""
+        """Two parts at once, and the first again where it is missing."""
         claim = write(proxied, *[10] * there) if there else make_claim()
         server.operations.clear()
 
-        proxied.read(claim.id, 1_000).result()
+        with suppress(ClaimCorrupted):
+            proxied.read(claim.id, named).result()
+        proxied.close()  # and so waits for reads that were begun
 
-        assert server.operations == ["GetItem"] * reads
+        most = there if there == named else 2
+        assert server.operations == ["GetItem"] * min(len(server.operations), max(most, 3))
 
 
 class TestParallel:
+    @pytest.mark.parametrize("parts", [1, 2])
+    def test_up_to_two_parts_are_read_in_the_time_of_one_answer(
+        self, server: FaultyServer, proxied: DynamoDBClaimStore, parts: int
+    ) -> None:
+        claim = write(proxied, *[10] * parts)
+        go_on = threading.Event()
+        held = server.hold("GetItem", go_on)
+
+        reading = proxied.read(claim.id, parts)
+        wait_for(lambda: held.happened == parts, "every part to be asked for")
+        assert proxied.acquire(claim.key, MINE) is None
+        go_on.set()
+
+        assert reading.result() == claim.contents
+        assert server.operations == ["PutItem"] * parts + ["GetItem"] * parts + ["UpdateItem"]
+
     def test_more_parts_than_go_over_the_wire_at_once(self, aws: AwsServer, table: str) -> None:
         with closing(DynamoDBClaimStore(table, region=aws.region, parallelism=2)) as store:
             claim = write(store, *[100] * 30)
@@ -370,7 +396,7 @@ class TestOpening:
         self, aws: AwsServer, store: DynamoDBClaimStore
     ) -> None:
         """When threads take nothing more, callers do all by themselves."""
-        store._opened().calls.close()
+        store._use().calls.close()
 
         claim = write(store, 10, 20, 30)
         assert read(store, claim) == claim.contents

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 import traceback
+from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -11,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from claimcheck import ClaimStoreError, ClaimStoreUnavailable
-from claimcheck.stores.base import Record
+from claimcheck import ClaimCorrupted, ClaimLost, ClaimStoreError, ClaimStoreUnavailable
+from claimcheck.stores.base import Lease, Record
+from claimcheck.stores.clock import TOLERATED_DOUBT_SECONDS
 from claimcheck.stores.dynamodb import DynamoDBClaimStore
 from tests.claimcheck.stores.support import (
     MINE,
@@ -24,7 +27,7 @@ from tests.claimcheck.stores.support import (
     remove,
     write,
 )
-from tests.claimcheck.support import wait_for
+from tests.claimcheck.support import Clock, noisy_body, small_claim_check, ticket_in, wait_for
 from tests.support.faulty_server import Failure, FaultyServer, Matches
 from tests.support.servers import AwsServer
 
@@ -269,6 +272,32 @@ class TestNotAnswered:
 
 
 class TestSlow:
+    def test_a_first_answer_that_is_slow_lets_no_clock_that_is_ahead_acquire_too_early(
+        self, ministack: AwsServer, server: FaultyServer, store: DynamoDBClaimStore
+    ) -> None:
+        """It waits for credentials and TLS. This machine is ten minutes ahead of the store."""
+        server.ahead = -600
+        assert store.acquire("key@", Lease(OTHERS.id, 300)) is None
+        go_on = threading.Event()
+        slow = server.hold("GetItem", go_on, times=1)
+        server.operations.clear()
+        with (
+            closing(DynamoDBClaimStore(store.table, endpoint_url=server.url)) as late,
+            ThreadPoolExecutor(1) as pool,
+        ):
+            acquiring = pool.submit(late.acquire, "key@", MINE)
+            wait_for(lambda: slow.happened, "the first question")
+            began = time.monotonic()
+            wait_for(lambda: time.monotonic() - began > TOLERATED_DOUBT_SECONDS, "a slow answer")
+            go_on.set()
+
+            record = acquiring.result(20)
+
+        assert record is not None
+        assert 290 < record.seconds_left <= 302
+        # It was asked again, since a slow answer says little.
+        assert server.operations == ["GetItem", "GetItem", "UpdateItem"]
+
     def test_claims_do_not_wait_for_the_parts_of_others(
         self, ministack: AwsServer, server: FaultyServer, ministack_table: str
     ) -> None:
@@ -303,7 +332,7 @@ class TestSlow:
         wait_for(lambda: held.happened, "the first part to be under way")
 
         reading.cancel()
-        store._opened().calls.start(is_free.set)
+        store._use().calls.start(is_free.set)
         go_on.set()
 
         assert is_free.wait(20), "the store's only thread never came to its next call"
@@ -321,13 +350,43 @@ class TestSlow:
         assert read(store, claim) == claim.contents
         assert unseen.happened == 2
 
-    @pytest.mark.parametrize("answer", [{}, {"Item": {"id": {"S": "x/0"}}}])
-    def test_an_answer_without_a_part_is_no_part(
-        self, server: FaultyServer, store: DynamoDBClaimStore, answer: dict[str, object]
+    def test_an_old_copy_of_contents_that_were_handed_over_runs_no_second_handler(
+        self, ministack: AwsServer, server: FaultyServer, ministack_table: str, clock: Clock
+    ) -> None:
+        """A delivery that crashed in its handler had removed them."""
+        store = DynamoDBClaimStore(
+            ministack_table, region=ministack.region, endpoint_url=server.url, clock=clock
+        )
+        check = small_claim_check(store)
+        sealed = check.seal(noisy_body(3_000)).body.decode()
+        key = {"id": {"S": f"{ticket_in(sealed)['id']}/0"}}
+        found = ministack.dynamodb().get_item(TableName=ministack_table, Key=key)["Item"]
+        item: dict[str, Any] = {**found}
+        item["data"] = {"B": b64encode(found["data"]["B"]).decode()}
+        with closing(store):
+            check.open(sealed, purge="before", lease_seconds=10)
+            clock.advance(20)
+            old = server.answer(
+                "GetItem", {"Item": item}, matches=lambda each: not each["ConsistentRead"]
+            )
+
+            with pytest.raises(ClaimLost):
+                check.open(sealed, purge="before", lease_seconds=10)
+        assert old.happened == 1
+
+    def test_an_answer_without_an_item_is_no_part(
+        self, server: FaultyServer, store: DynamoDBClaimStore
     ) -> None:
         claim = write(store, 10)
-        server.answer("GetItem", answer)
+        server.answer("GetItem", {})
 
-        found = read(store, claim)
+        assert read(store, claim) is None
 
-        assert found is None or found.parts == [None]
+    def test_an_answer_with_half_an_item_is_damaged(
+        self, server: FaultyServer, store: DynamoDBClaimStore
+    ) -> None:
+        claim = write(store, 10)
+        server.answer("GetItem", {"Item": {"id": {"S": "x/0"}}})
+
+        with pytest.raises(ClaimCorrupted, match="is no number in the store"):
+            read(store, claim)

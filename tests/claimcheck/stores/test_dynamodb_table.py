@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import boto3
 import pytest
 
-from claimcheck import ClaimStoreError, ClaimStoreUnavailable, SettingsInvalid
+from claimcheck import (
+    ClaimCheck,
+    ClaimStoreError,
+    ClaimStoreUnavailable,
+    SettingsInvalid,
+    open_store,
+)
 from claimcheck.stores.dynamodb_table import ClaimTable, Finding
+from tests.claimcheck.support import noisy_body
 from tests.support.faulty_server import FaultyServer
 from tests.support.servers import AwsServer
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef
 
 Key: TypeAlias = tuple[str, Literal["S", "N"], Literal["HASH", "RANGE"]]
 
@@ -97,11 +108,46 @@ class TestCreate:
 
         assert check(aws, name)["TTL"].detail.startswith("off")
 
-    def test_switches_ttl_on_where_it_is_off(self, aws: AwsServer) -> None:
+    def test_switches_ttl_on_in_an_empty_table(self, aws: AwsServer) -> None:
         name = make_table(aws, ("id", "S", "HASH"))
 
         assert not ClaimTable(name, region=aws.region).create()
         assert check(aws, name)["TTL"] == Finding("TTL", ok=True, detail="on expires_at")
+
+    def test_switches_ttl_on_in_a_table_of_claims(self, aws: AwsServer) -> None:
+        """Of contents, of records, and of those of messages that are handled once."""
+        name = make_table(aws, ("id", "S", "HASH"))
+        store = open_store(f"dynamodb://{name}", region=aws.region)
+        checks = ClaimCheck(store, threshold=1_000, inline_limit=1_000)
+        checks.seal(noisy_body(3_000, seed=1))
+        checks.open(checks.seal(noisy_body(3_000, seed=2)).body.decode()).complete()
+        checks.open("small", once="once/queue/m-1@")
+        store.close()
+
+        assert not ClaimTable(name, region=aws.region).create()
+        assert check(aws, name)["TTL"] == Finding("TTL", ok=True, detail="on expires_at")
+
+    @pytest.mark.parametrize(
+        "item",
+        [
+            {"id": {"S": "session-1"}, "expires_at": {"N": "1"}},
+            {"id": {"S": "0123456789012345678901/0"}, "expires_at": {"N": "1"}},
+            {"id": {"S": "0123456789012345678901/0"}, "data": {"B": b"1"}},
+            {"id": {"S": "me@"}, "expires_at": {"N": "1"}, "state": {"S": "new"}},
+        ],
+    )
+    def test_leaves_ttl_off_where_something_else_is_in_the_table(
+        self, aws: AwsServer, item: Mapping[str, AttributeValueTypeDef]
+    ) -> None:
+        """An `expires_at` of another application need not mean that its items may go."""
+        name = make_table(aws, ("id", "S", "HASH"))
+        aws.dynamodb().put_item(TableName=name, Item=item)
+
+        assert not ClaimTable(name, region=aws.region).create()
+
+        finding = check(aws, name)["TTL"]
+        assert not finding.ok
+        assert f"aws dynamodb update-time-to-live --table-name {name}" in finding.remedy
 
     def test_two_at_once_make_one_table(self, aws: AwsServer) -> None:
         name = aws.make_table_name()
@@ -160,7 +206,7 @@ class TestCheck:
 
         assert not finding.ok
         assert "stay for good" in finding.detail
-        assert "`claimcheck store create` switches TTL on" in finding.remedy
+        assert "`claimcheck store create` switches TTL on in a table that is" in finding.remedy
 
     def test_a_ttl_on_something_else(self, aws: AwsServer) -> None:
         name = make_table(aws, ("id", "S", "HASH"))
@@ -206,6 +252,17 @@ class TestOnABadDay:
         ) as error:
             table.create()
         assert not error.value.retryable
+
+    def test_ttl_stays_off_where_nobody_may_look_into_the_table(
+        self, ministack: AwsServer, server: FaultyServer
+    ) -> None:
+        name = make_table(ministack, ("id", "S", "HASH"))
+        server.refuse("Scan", "AccessDeniedException")
+
+        table = ClaimTable(name, region=ministack.region, endpoint_url=server.url)
+
+        assert not table.create()
+        assert not check(ministack, name)["TTL"].ok
 
     def test_who_comes_second_with_the_ttl_is_content(
         self, server: FaultyServer, table: ClaimTable

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
+import pytest
+
 from claimcheck.stores.memory import MemoryClaimStore
 from tests.claimcheck.stores.support import MINE, OTHERS, read, write
 from tests.claimcheck.support import DAY, Clock
@@ -43,3 +47,16 @@ def test_acquiring_removes_records_that_have_expired(
 
     assert memory_store.look_up("expired@") is None
     assert memory_store.look_up("kept@") is not None
+
+
+@pytest.mark.parametrize("steps", [-3_600, 3_600])
+def test_a_clock_that_is_set_ends_no_lease(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+    store, right = MemoryClaimStore(), time.time
+    assert store.acquire("key@", MINE) is None
+
+    monkeypatch.setattr(time, "time", lambda: right() + steps)
+
+    record = store.acquire("key@", OTHERS)
+    assert record is not None
+    assert 0 < record.seconds_left <= MINE.seconds
+    assert store.now() == pytest.approx(right(), abs=5)

@@ -23,6 +23,14 @@ def test_memory() -> None:
     assert isinstance(open_store("memory://"), MemoryClaimStore)
 
 
+@pytest.mark.parametrize("name", ["claims#1.db", "claims;1.db"])
+def test_a_sqlite_file_is_named_by_all_of_the_path(tmp_path: Path, name: str) -> None:
+    with closing(open_store(f"sqlite:///{tmp_path}/{name}")) as store:
+        write(store)
+
+    assert [path.name for path in tmp_path.glob("*.db")] == [name]
+
+
 @pytest.mark.parametrize("slashes", ["sqlite:///", "sqlite:////"])
 def test_sqlite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slashes: str) -> None:
     monkeypatch.chdir(tmp_path)
@@ -79,11 +87,9 @@ def test_the_region_of_dynamodb(
         assert store.label == f"dynamodb:{region}:claims"
 
 
-def test_a_region_that_nobody_names() -> None:
-    store = open_store("dynamodb://claims")
-
-    with pytest.raises(SettingsInvalid, match="specify a region"):
-        write(store)
+def test_a_region_that_nobody_names_is_letsgos() -> None:
+    with closing(open_store("dynamodb://claims")) as store:
+        assert store.label == "dynamodb:us-west-2:claims"
 
 
 @pytest.mark.parametrize(
@@ -108,6 +114,8 @@ def test_options_that_cannot_be_used(options: str) -> None:
         "dynamodb://",
         "dynamodb:///claims",
         "dynamodb://claims/more",
+        "dynamodb://claims#more",
+        "sqlite:///claims%00.db",
     ],
 )
 def test_refuses_what_names_no_store(url: str) -> None:

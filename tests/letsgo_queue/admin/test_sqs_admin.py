@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from letsgo_queue import (
     QueueUnavailable,
     SendFailed,
     SettingsInvalid,
+    list_letsgo_queues,
 )
 from letsgo_queue.admin import QueueOptions, QueueStatus, create_queue, open_admin
 from letsgo_queue.admin.sqs import SqsAdmin
@@ -281,6 +283,27 @@ class TestCreate:
 
         assert open_transport(None, settings).url == url
         assert open_admin(None, settings).url == url
+        assert create_queue(name, settings, QueueOptions(deployment="claimcheck-test")) == url
+
+    def test_it_is_as_letsgos_lambda_function_needs_it(
+        self, aws: AwsServer, name: str, settings: QueueSettings
+    ) -> None:
+        """Lambda takes no queue whose visibility timeout is below the function's 60 s."""
+        url = create_queue(name, settings, QueueOptions(deployment=name))
+
+        assert self.attributes_of(aws, url)["VisibilityTimeout"] == "360"
+
+    def test_a_second_queue_of_a_deployment_is_refused(
+        self, name: str, settings: QueueSettings
+    ) -> None:
+        settings = settings.model_copy(update={"deployment": name})
+        first = create_queue(name, settings, QueueOptions(deployment=name))
+
+        with pytest.raises(SettingsInvalid, match=f"has a queue, {re.escape(first)}, and"):
+            create_queue(f"{name}-2", settings, QueueOptions(deployment=name))
+
+        assert list_letsgo_queues(name, settings=settings) == [first]
+        assert open_transport(None, settings).url == first
 
     def test_a_fifo_queue_has_a_fifo_dead_letter_queue(
         self, name: str, settings: QueueSettings
@@ -303,7 +326,7 @@ class TestCreate:
             create_queue(name, settings, QueueOptions(max_receive_count=3, deployment="other"))
 
         text = str(refused.value)
-        assert "VisibilityTimeout is 60, not 30" in text
+        assert "VisibilityTimeout is 60, not 360" in text
         assert f"RedrivePolicy is 5 receives, then {name}-dead-letters, not 3 receives" in text
         assert "LetsGoDeployment is not set, not other" in text
         assert self.attributes_of(aws, url) == before

@@ -33,6 +33,7 @@ from letsgo_queue import (
     Worker,
 )
 from letsgo_queue.delays import DUE_AT
+from letsgo_queue.message import encode
 from letsgo_queue.transports.base import DEAD_LETTER_REASON
 from letsgo_queue.worker import delivery as deliveries
 from letsgo_queue.worker.delivery import IncomingMessage
@@ -45,7 +46,7 @@ from tests.letsgo_queue.aws_lambda.lambda_events import (
     event_of,
     receive_event,
 )
-from tests.letsgo_queue.support import SECRET, events_of, order, receive_one, wait_for
+from tests.letsgo_queue.support import SECRET, events_of, order, outgoing, receive_one, wait_for
 from tests.letsgo_queue.worker.test_retries import queue_with_dead_letters
 from tests.support.servers import AwsServer
 
@@ -397,7 +398,7 @@ class TestOnSqs:
         url = aws.make_queue()
         due_at = int(time.time()) + 2
         attributes = {DUE_AT: MessageAttribute("Number", str(due_at))}
-        Client(url).enqueue(order(), attributes=attributes)
+        Client(url).transport().send(outgoing(encode(order())[1], attributes=attributes))
         worker = Worker()
         handled: list[float] = []
         worker.handler("order:new")(lambda _message: handled.append(time.time()))
@@ -415,7 +416,7 @@ class TestOnSqs:
     def test_an_invocation_that_is_cut_off_doubles_no_delayed_message(self, aws: AwsServer) -> None:
         url = aws.make_queue()
         attributes = {DUE_AT: MessageAttribute("Number", str(int(time.time()) + 600))}
-        Client(url).enqueue(order(), attributes=attributes)
+        Client(url).transport().send(outgoing(encode(order())[1], attributes=attributes))
         event = receive_event(aws, url, visibility_timeout=1)
 
         Worker().lambda_handler(event, Context())  # and Lambda never learns of the answer
@@ -439,7 +440,7 @@ class TestOnSqs:
         worker = Worker()
         worker.default(raise_retry)
         event = event_of(body("ok"))
-        event["Records"][0]["eventSourceARN"] = "somewhere:else"
+        event["Records"][0]["eventSourceARN"] = ""
         with caplog.at_level(logging.WARNING):
             assert failed(worker.lambda_handler(event, Context())) == ["m0"]
         assert "message m0 keeps its visibility timeout" in caplog.text

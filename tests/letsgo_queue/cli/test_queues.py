@@ -101,6 +101,7 @@ class TestQueue:
 
         assert made.returncode == 0, made.stderr
         assert made.stdout.endswith(f"/{name}.fifo\n")
+        assert made.stderr == ""
         assert (again.returncode, again.stdout) == (1, "")
         assert "VisibilityTimeout is 60, not 30" in again.stderr
         status = read_json("queue", "status", "--queue", made.stdout.strip(), cwd=tmp_path)
@@ -111,6 +112,20 @@ class TestQueue:
             "delayed": 0,
             "dead": 0,
         }
+
+    def test_create_says_what_it_takes_from_letsgo(
+        self, ministack: AwsServer, tmp_path: Path
+    ) -> None:
+        name = f"letsgo-claimcheck-test-{uuid.uuid4().hex[:8]}"
+
+        made = run("letsgo-queue", "queue", "create", name, "--deployment", name, cwd=tmp_path)
+        second = run(
+            "letsgo-queue", "queue", "create", f"{name}-2", "--deployment", name, cwd=tmp_path
+        )
+
+        assert made.stderr == "visibility timeout: 360 s, as LetsGo's queues have\n"
+        assert (second.returncode, second.stdout) == (1, "")
+        assert f"has a queue, {made.stdout.strip()}, and" in second.stderr
 
     def test_status_fails_where_there_are_dead_letters(self, tmp_path: Path, url: str) -> None:
         queue = queue_at(url)

@@ -38,7 +38,16 @@ from letsgo_queue import (
 from letsgo_queue.message import encode
 from letsgo_queue.transports.base import OutgoingMessage
 from letsgo_queue.transports.memory import MemoryTransport
-from tests.letsgo_queue.support import SECRET, Clock, bodies, order, printed, receive, receive_one
+from tests.letsgo_queue.support import (
+    SECRET,
+    Clock,
+    bodies,
+    order,
+    outgoing,
+    printed,
+    receive,
+    receive_one,
+)
 from tests.support.servers import AwsServer
 
 
@@ -72,6 +81,24 @@ def test_refuses_a_message_over_the_limit() -> None:
     assert refused.value.size > 100
     assert SECRET not in printed(refused.value)
     assert bodies(queue) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "attributes", "advice"),
+    [
+        ("{}", {"a": "x" * 1_000}, "Attributes are never stored: move what is in them"),
+        ("x" * 1_000, {"a": "x"}, r"with claimcheck\.enqueue or the command `claimcheck enqueue`"),
+        ('{"claimCheck":"%s"}' % ("x" * 1_000), {}, "CLAIMCHECK_INLINE_LIMIT is over .* Unset it"),
+        ('{"claimCheck":"x"}', {"a": "x" * 1_000}, "Attributes are never stored"),
+    ],
+)
+def test_what_to_do_depends_on_what_is_large(
+    body: str, attributes: dict[str, str], advice: str
+) -> None:
+    queue = MemoryTransport(max_message_bytes=1_000)
+
+    with pytest.raises(MessageTooLarge, match=f"the queue accepts 1,000.*{advice}"):
+        queue.send(outgoing(body, attributes=attributes))
 
 
 @pytest.mark.parametrize(("delay", "seconds"), [(0.001, 1), (1, 1), (1.2, 2), (899.5, 900)])
@@ -247,8 +274,8 @@ def test_listener_gets_one_event_per_message_with_its_size(client: Client) -> No
     assert (event.type, event.queue) == ("order:new", "memory://")
     assert event.message_id == result.message_id
     body = '{"type":"order:new","payload":{"text":"Grüße"}}'.encode()
-    assert (event.size, event.attributes_size) == (len(body), len("a" + "String" + "1"))
-    assert event.sent_size == event.size + event.attributes_size
+    assert event.attributes_size == len("a" + "String" + "1")
+    assert event.size == event.sent_size == len(body) + event.attributes_size
     assert event.result == result
     assert event.duration > 0
     assert "Grüße" not in repr(event)
@@ -264,8 +291,9 @@ def test_listener_hears_of_a_message_that_the_queue_refuses() -> None:
     (event,) = events
     assert isinstance(event, MessageNotSent)
     assert (event.type, event.queue) == ("order:new", BrokenQueue().url)
-    assert event.size == len('{"type":"order:new","payload":{"text":"Grüße"}}'.encode())
     assert event.attributes_size == len("a" + "String" + "1")
+    body = '{"type":"order:new","payload":{"text":"Grüße"}}'.encode()
+    assert event.size == len(body) + event.attributes_size
     assert event.error is refused.value
 
 

@@ -192,7 +192,10 @@ def test_defaults_are_those_of_sqs(transport: SqliteTransport, clock: Clock) -> 
         ("sqlite:///work.db?visibility_timeout=", "visibility_timeout: Input should be a valid"),
         ("sqlite:///work.db?max_receive_count=0", "max_receive_count: Input should be greater"),
         ("sqlite:///work.db?max_message_bytes=10", "max_message_bytes: Input should be greater"),
-        ("sqlite:///work.db?visibilty_timeout=1", "visibilty_timeout: Extra inputs"),
+        (
+            "sqlite:///work.db?visibilty_timeout=1",
+            "visibilty_timeout: there is no such name; there are visibility_timeout, max_",
+        ),
     ],
 )
 def test_refuses_a_wrong_url(bad: str, text: str) -> None:

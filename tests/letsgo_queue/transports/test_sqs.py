@@ -369,31 +369,6 @@ def test_queue_keeps_its_own_delay(ministack: AwsServer) -> None:
     assert receive(transport) == []
 
 
-def test_denied_search_says_what_to_set(sqs: Stubber) -> None:
-    sqs.add_client_error("list_queues", "AccessDenied", "no sqs:ListQueues", 403)
-
-    with pytest.raises(QueueNotFound, match=r"AccessDenied: no sqs:ListQueues\. Set LETSGO_"):
-        SqsTransport.of_deployment("main", region="us-west-2", client=client_of(sqs))
-
-
-def test_search_that_may_not_read_tags_says_what_to_set(sqs: Stubber) -> None:
-    sqs.add_response("list_queues", {"QueueUrls": ["https://there"]})
-    sqs.add_client_error("list_queue_tags", "AccessDenied", "no sqs:ListQueueTags", 403)
-
-    with pytest.raises(QueueNotFound, match=r"no sqs:ListQueueTags\. Set LETSGO_"):
-        SqsTransport.of_deployment("main", region="us-west-2", client=client_of(sqs))
-
-
-def test_search_passes_over_a_queue_deleted_meanwhile(sqs: Stubber) -> None:
-    sqs.add_response("list_queues", {"QueueUrls": ["https://gone", "https://there"]})
-    sqs.add_client_error("list_queue_tags", "QueueDoesNotExist", "", 400)
-    sqs.add_response("list_queue_tags", {"Tags": {"LetsGoDeployment": "main"}})
-
-    found = SqsTransport.of_deployment("main", region="us-west-2", client=client_of(sqs))
-
-    assert found.url == "https://there"
-
-
 def test_requests_say_who_sends_them(ministack: AwsServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_EXECUTION_ENV", "AWS_Lambda_python3.12")
     monkeypatch.setenv("AWS_SDK_UA_APP_ID", "shop")

@@ -1,0 +1,38 @@
+"""What is wrong with settings, in the words of whoever wrote them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from pydantic import BaseModel, ValidationError
+
+
+def problems_in(
+    error: ValidationError, model: type[BaseModel], name: Callable[[Sequence[int | str]], str]
+) -> str:
+    """Say what is wrong with each setting, and for one that is not known, which are.
+
+    Args:
+        error: What pydantic found.
+        model: The settings.
+        name: Names a setting, by the names that lead to it.
+    """
+    return "; ".join(
+        f"{name(each['loc'])}: {_problem(each['type'], each['msg'], each['loc'], model)}"
+        for each in error.errors(include_url=False, include_input=False)
+    )
+
+
+def _problem(kind: str, text: str, location: Sequence[int | str], model: type[BaseModel]) -> str:
+    if kind != "extra_forbidden":
+        return text.removeprefix("Value error, ")
+    return f"there is no such name; there are {', '.join(_names_beside(location, model))}"
+
+
+def _names_beside(location: Sequence[int | str], model: type[BaseModel]) -> Iterable[str]:
+    for part in location[:-1]:
+        inner = model.model_fields[str(part)].annotation
+        assert isinstance(inner, type)
+        assert issubclass(inner, BaseModel)
+        model = inner
+    return model.model_fields

@@ -1,0 +1,211 @@
+"""Whether a message arrives whole: its handler gets what was given, or it is refused.
+
+A mapping arrives as JSON has it; nothing of it may get lost there. A model must read what it
+writes. Most models always do (`schemas`), so only the others are read for each message.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Literal
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticSerializationError, from_json
+
+from letsgo_queue.envelope import names_constant, type_in
+from letsgo_queue.losses import (
+    UNWRITABLE,
+    as_dict,
+    cuts,
+    find_change,
+    find_loss,
+    is_plain,
+    unreadable,
+    unwritable,
+    write,
+)
+from letsgo_queue.schemas import Facts, facts_of
+
+MAX_DEPTH = 200
+"""How deep arrays and objects may nest: what pydantic's JSON parser reads."""
+
+MAX_DIGITS = 4_300
+"""The longest whole number that Python reads."""
+
+_SURELY_READ = 150  # levels that no reader minds
+_ONE_KIND = bytes.maketrans(b"{}", b"[]")
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[{]}"))
+_BRACKETS_AT_ONCE = MAX_DEPTH // 2
+
+
+class LossError(Exception):
+    """A message would not arrive whole; the text says what is wrong and what to do."""
+
+
+def encode_mapping(message: object) -> bytes:
+    """Write a message whose handler gets what JSON makes of it.
+
+    Raises:
+        LossError: Some of it would not arrive.
+    """
+    try:
+        body = write(message)
+    except UNWRITABLE:  # the text of the error may quote the payload
+        raise LossError(unwritable(message)) from None
+    plain = is_plain(message, _SURELY_READ)
+    if plain and len(body) <= MAX_DIGITS:
+        return body
+    if not plain:
+        if cuts(message):
+            body = write(message, as_any=True)
+        if loss := find_loss(message, body):
+            raise LossError(loss)
+    _check_readable(body)
+    return body
+
+
+def encode_model(message: BaseModel, message_type: str) -> bytes:
+    """Write a message whose handler gets one of the same model.
+
+    Raises:
+        LossError: The handler would get none, or another.
+    """
+    facts = facts_of(type(message))
+    compare = facts.compare
+    try:
+        try:
+            body = _write(message, facts)
+        except PydanticSerializationError:
+            # Perhaps for a value of another type than its field's, which may yet be readable.
+            body = _write(message, facts, warnings="none")
+            compare = True
+    except UNWRITABLE:  # the text of the error may quote the payload
+        raise LossError(unwritable(message)) from None
+    if not facts.has_type and type_in(body) != message_type:
+        raise LossError(
+            "its JSON has no `type`, or another, so no worker would find its handler. Make `type` "
+            "a field that has no alias and no serializer."
+        )
+    if facts.may_cut() and cuts(message):
+        return _uncut(message, body, facts)
+    if compare:
+        _check_readable(body)
+        _compare(message, body, facts)
+        return body
+    if facts.check:
+        _read(type(message), body)
+    look = facts.untyped or (facts.loses_nan and b"null" in body)
+    plain = look and is_plain(message, _SURELY_READ, facts.models)
+    if look and not plain and (loss := find_loss(message, body)):
+        raise LossError(loss)
+    if (facts.odd_json and not plain) or len(body) > MAX_DIGITS:
+        _check_readable(body)
+    return body
+
+
+def _write(
+    message: BaseModel, facts: Facts, *, warnings: Literal["none", "error"] = "error"
+) -> bytes:
+    if facts.dumps_itself:
+        return message.model_dump_json(by_alias=True, warnings=False).encode()
+    # As `model_dump_json` does it, which makes text of these bytes: a second copy.
+    return message.__pydantic_serializer__.to_json(
+        message, by_alias=True, warnings=warnings, fallback=as_dict
+    )
+
+
+def _uncut(message: BaseModel, body: bytes, facts: Facts) -> bytes:
+    """Write all of a subclass where the model says its base class, if that can be read again."""
+    with suppress(*UNWRITABLE, LossError):
+        whole = write(message, as_any=True)
+        # Written so, a field's own serializer may be left out.
+        if whole == body or not facts.compare:
+            _check_readable(whole)
+            again = write(_read(type(message), whole), as_any=True)
+            if again == whole and not find_loss(message, whole):
+                return whole
+    _check_readable(body)
+    _compare(message, body, facts)
+    return body
+
+
+def _read(model: type[BaseModel], body: bytes) -> BaseModel:
+    """Read a message as its handler will.
+
+    Raises:
+        LossError: It cannot be read.
+    """
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        raise LossError(unreadable(model, error)) from None
+    except Exception as error:  # noqa: BLE001  a validator may raise anything
+        raise LossError(
+            f"{model.__name__} cannot read what it writes: a validator raises "
+            f"{type(error).__name__}. Change the model, or send a dict."
+        ) from None
+
+
+def _compare(message: BaseModel, body: bytes, facts: Facts) -> None:
+    """Read a message as its handler will, and see whether it is the same.
+
+    Raises:
+        LossError: It cannot be read, or would be another.
+    """
+    read = _read(type(message), body)
+    if change := find_change(message, read, untyped=facts.untyped):
+        raise LossError(change)
+
+
+def _check_readable(body: bytes) -> None:
+    """Refuse what is not JSON, or is not read; parses only what may be either.
+
+    Raises:
+        LossError: It says what is wrong.
+    """
+    long_number = len(body) > MAX_DIGITS and _has_long_number(body)
+    if not (long_number or names_constant(body) or _may_be_deep(body)):
+        return
+    try:
+        from_json(body, allow_inf_nan=False)
+    except ValueError:
+        pass
+    else:
+        return
+    if long_number:
+        raise LossError(
+            f"it has a number of over {MAX_DIGITS:,} digits, which no worker reads. Send it as "
+            "text."
+        )
+    try:
+        from_json(body)
+    except ValueError:
+        raise LossError(
+            f"it nests over {MAX_DEPTH} levels deep, which not every worker reads. Flatten it, or "
+            "send the deep part as text."
+        ) from None
+    raise LossError(
+        "it contains NaN or Infinity, which JSON does not have. Send null or text instead."
+    )
+
+
+def _has_long_number(body: bytes) -> bool:
+    """Whether there are so many digits in a row, perhaps in a text."""
+    half = MAX_DIGITS // 2  # a row of more digits than twice that has a whole block of them
+    return any(body[start : start + half].isdigit() for start in range(0, len(body), half))
+
+
+def _may_be_deep(body: bytes) -> bool:
+    """Whether a body may nest too deep; counts brackets, also those in text."""
+    brackets = body.translate(_ONE_KIND, _NOT_BRACKETS)
+    if len(brackets) <= MAX_DEPTH:
+        return False
+    depth = 0
+    for start in range(0, len(brackets), _BRACKETS_AT_ONCE):
+        some = brackets[start : start + _BRACKETS_AT_ONCE]
+        opening = some.count(b"[")
+        # As deep as it can get among these, in whichever order they are.
+        if depth + opening > MAX_DEPTH:
+            return True
+        depth += 2 * opening - len(some)
+    return False

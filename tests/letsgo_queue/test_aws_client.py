@@ -1,0 +1,56 @@
+"""`make_client`: boto3's clients for both packages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from letsgo_queue.aws_client import make_client
+from tests.support.servers import AwsServer
+
+FETCH = """\
+#!/bin/sh
+echo fetched >> "$0.log"
+echo '{"Version": 1, "AccessKeyId": "key", "SecretAccessKey": "secret"}'
+"""
+
+
+@pytest.fixture
+def fetched(ministack: AwsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Credentials that a command fetches, and the file with a line for each time."""
+    command = tmp_path / "fetch"
+    command.write_text(FETCH)
+    command.chmod(0o755)
+    config = tmp_path / "config"
+    config.write_text(f"[default]\ncredential_process = {command}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    return tmp_path / "fetch.log"
+
+
+def ask_both(server: AwsServer) -> None:
+    """Have a client for each service sign a request."""
+    sqs = make_client("sqs", None, region=server.region, endpoint_url=server.endpoint_url)
+    sqs.list_queues()
+    sqs.close()
+    dynamodb = make_client("dynamodb", None, region=server.region, endpoint_url=server.endpoint_url)
+    dynamodb.list_tables()
+    dynamodb.close()
+
+
+def test_queue_and_store_fetch_credentials_once(ministack: AwsServer, fetched: Path) -> None:
+    ask_both(ministack)
+
+    assert fetched.read_text() == "fetched\n"
+
+
+def test_settings_that_were_changed_are_read_again(
+    ministack: AwsServer, fetched: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask_both(ministack)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
+    ask_both(ministack)
+
+    assert fetched.read_text() == "fetched\n" * 2
