@@ -27,6 +27,7 @@ from letsgo_queue.aws_lambda.batches import Batch, Invocation
 from letsgo_queue.aws_lambda.records import SqsRecord, is_record, records_in
 from letsgo_queue.envelope import holds_sealed
 from letsgo_queue.middleware import FunctionT, middleware_of, use_middleware
+from letsgo_queue.sending.threads import SendingThreads
 
 _Form: TypeAlias = Literal["by type", "event", "record"]
 
@@ -337,6 +338,10 @@ async def _settle_later(work: Work, start: Callable[[], Awaitable[object]]) -> o
     return await _on_thread(lambda: work.succeeded(answer))
 
 
+_threads = SendingThreads("claimcheck-unwrap")
+"""For async functions. A store that does not answer must not take the threads of the event loop."""
+
+
 async def _on_thread(function: Callable[[], _ResultT]) -> _ResultT:
     """Run a function on a thread, to its end.
 
@@ -344,10 +349,9 @@ async def _on_thread(function: Callable[[], _ResultT]) -> _ResultT:
     cancelled, however often, waits for the thread and ends then.
     """
     import asyncio
-    from contextvars import copy_context
 
     # A future and not a task, as `asyncio.run` cancels every task in the end.
-    running = asyncio.get_running_loop().run_in_executor(None, copy_context().run, function)
+    running = _threads.start(function)
     cancelled: asyncio.CancelledError | None = None
     while not running.done():
         try:

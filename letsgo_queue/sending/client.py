@@ -289,13 +289,21 @@ class Client(Generic[ResultT_co]):
         )
 
     async def aenqueue(self, message: AnyMessage, **options: Unpack[EnqueueOptions]) -> ResultT_co:
-        """`enqueue` for asyncio: the same, on a thread of the client's own."""
+        """`enqueue` for asyncio: the same, on one of 50 threads of the client's own.
+
+        Cancelling it does not take the message back. One that waits for a thread is not sent; one
+        that a thread is sending may be on the queue, as after `SendUncertain`.
+        """
         return await self._threads.run(lambda: self.enqueue(message, **options))
 
     async def aenqueue_many(
         self, messages: Iterable[MessageT], **options: Unpack[EnqueueManyOptions[MessageT]]
     ) -> list[ResultT_co]:
-        """`enqueue_many` for asyncio: the same, on a thread of the client's own."""
+        """`enqueue_many` for asyncio: the same, on a thread of the client's own.
+
+        Cancelling it takes nothing back, and stops nothing that a thread has begun: the thread
+        sends what is left.
+        """
         return await self._threads.run(lambda: self.enqueue_many(messages, **options))
 
     def close(self) -> None:
