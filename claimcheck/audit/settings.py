@@ -14,6 +14,7 @@ from claimcheck.core.claim_check import DEFAULT_THRESHOLD
 from claimcheck.core.life import Purge
 from claimcheck.errors import SettingsInvalid
 from claimcheck.settings import ClaimCheckSettings
+from letsgo_queue.limits import ANY_QUEUE_BYTES
 from letsgo_queue.validation import problems_in
 
 TABLE = "tool.claimcheck.audit"

@@ -24,13 +24,11 @@ from pydantic import BaseModel
 from letsgo_queue.attributes import MessageAttribute, spell_out
 from letsgo_queue.aws_hosts import queue_url_of_arn
 from letsgo_queue.envelope import has_sealed_shape, sealed_fields
-from letsgo_queue.errors import MessageInvalid
+from letsgo_queue.errors import NO_ID, MessageInvalid
 from letsgo_queue.transports.base import OutgoingMessage, ReceivedMessage
 
 Record: TypeAlias = Mapping[str, Any]
 """One entry of `Records`."""
-
-NO_ID = "(no id)"
 
 _ThingT = TypeVar("_ThingT")
 

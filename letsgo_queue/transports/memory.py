@@ -11,6 +11,7 @@ from itertools import islice
 
 from letsgo_queue.attributes import spell_out
 from letsgo_queue.errors import LetsGoQueueError, MessageTooLarge, QueueUnavailable
+from letsgo_queue.limits import DEFAULT_VISIBILITY_TIMEOUT
 from letsgo_queue.transports.base import (
     MAX_MESSAGE_BYTES,
     OutgoingMessage,
@@ -19,9 +20,6 @@ from letsgo_queue.transports.base import (
     too_large,
     with_reason,
 )
-
-DEFAULT_VISIBILITY_TIMEOUT = 30
-"""Seconds, as SQS has it for a new queue."""
 
 
 @dataclass(slots=True)

@@ -25,9 +25,13 @@ from letsgo_queue.errors import (
     SendFailed,
     SendUncertain,
 )
-from letsgo_queue.transports.base import (
+from letsgo_queue.limits import (
     ANY_QUEUE_BYTES,
+    DEFAULT_VISIBILITY_TIMEOUT,
     MAX_MESSAGE_BYTES,
+    MAX_WAIT_SECONDS,
+)
+from letsgo_queue.transports.base import (
     OutgoingMessage,
     ReceivedMessage,
     Sent,
@@ -63,14 +67,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_VISIBILITY_TIMEOUT = 30
-"""Seconds to ask for where the queue's own may not be read; SQS's default for a new queue."""
-
 BATCH_PAUSES_SECONDS = (0.2, 0.5, 1.5)
 """About how long to wait before entries that SQS failed are sent again."""
-
-MAX_WAIT_SECONDS = 20
-"""The longest long poll that SQS allows."""
 
 
 class _MessageRequest(TypedDict):
