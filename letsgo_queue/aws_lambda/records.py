@@ -17,11 +17,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass, replace
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Literal, TypeAlias, TypeVar, cast
+from typing import Any, TypeAlias, TypeGuard, TypeVar, cast
 
 from pydantic import BaseModel
 
-from letsgo_queue.attributes import MessageAttribute, spell_out
+from letsgo_queue.attributes import MessageAttribute, received_attribute, spell_out
 from letsgo_queue.aws_hosts import queue_url_of_arn
 from letsgo_queue.envelope import has_sealed_shape, sealed_fields
 from letsgo_queue.errors import NO_ID, MessageInvalid
@@ -161,7 +161,7 @@ class SqsRecord:
         return _first(self.original, _SYSTEM)
 
 
-def is_scheduled(event: object) -> bool:
+def is_scheduled(event: object) -> TypeGuard[Mapping[str, Any]]:
     """Whether an event comes from a schedule of EventBridge, and has no records."""
     return isinstance(event, Mapping) and event.get("detail-type") == "Scheduled Event"
 
@@ -254,15 +254,10 @@ def md5_of(body: str) -> str:
 
 
 def _attribute(value: object) -> MessageAttribute:
-    # A custom type is a label on one of the three: "Number.int".
-    kind = _text(_first(value, _DATA_TYPE)).partition(".")[0]
-    data_type = cast("Literal['String', 'Number', 'Binary']", kind)
-    if data_type == "Binary":
-        data = _first(value, _BINARY)
-        # boto3 has decoded it, Lambda has not.
-        decoded = data if isinstance(data, bytes) else b64decode(_text(data), validate=True)
-        return MessageAttribute("Binary", decoded)
-    return MessageAttribute(data_type, _text(_first(value, _STRING)))
+    text, data = _first(value, _STRING), _first(value, _BINARY)
+    if isinstance(data, str):  # Lambda has base64, boto3 has decoded it
+        data = b64decode(data, validate=True)
+    return received_attribute(_text(_first(value, _DATA_TYPE)), text, data)
 
 
 def _seconds(timestamp: Any) -> float:

@@ -6,7 +6,7 @@ import inspect
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from letsgo_queue.middleware import Handle, Middleware, merge
 from letsgo_queue.transports.base import ReceivedMessage, Transport
 from letsgo_queue.worker.acknowledging import Acknowledger
 from letsgo_queue.worker.delivery import IncomingMessage
+from letsgo_queue.worker.envelopes import Envelope, open_envelope
 from letsgo_queue.worker.event_loop import EventLoopThread
 from letsgo_queue.worker.failures import settle_failure
 from letsgo_queue.worker.handler import Handler
@@ -58,6 +59,7 @@ class Processor:
         emit: Callable[[Event], None],
         event_loop: EventLoopThread,
         retry_policy: RetryPolicy | None = None,
+        envelopes: Collection[Envelope] = (),
         heartbeat: Heartbeat | None = None,
         acknowledger: Acknowledger | None = None,
         clock: Callable[[], float] = time.time,
@@ -70,6 +72,7 @@ class Processor:
             emit: Gets the events.
             event_loop: Runs async handlers.
             retry_policy: For handlers that have none of their own.
+            envelopes: Services whose envelopes are opened.
             heartbeat: Keeps messages invisible while they are handled.
             acknowledger: Acknowledges in batches; without one each message is acknowledged before
                 `run` returns.
@@ -80,6 +83,7 @@ class Processor:
         self._emit = emit
         self._event_loop = event_loop
         self._retry_policy = retry_policy
+        self._envelopes = envelopes
         self._heartbeat = heartbeat
         self._acknowledger = acknowledger
         self._clock = clock
@@ -94,6 +98,7 @@ class Processor:
             received: The message.
             context: AWS Lambda's context.
         """
+        received = open_envelope(received, self._envelopes)
         message = IncomingMessage(
             received, transport, emit=self._emit, policy=self._retry_policy, context=context
         )

@@ -11,7 +11,7 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeVar, overload
 
@@ -26,6 +26,7 @@ from letsgo_queue.sending.client import Client
 from letsgo_queue.sending.default import default_client
 from letsgo_queue.transports.base import MAX_VISIBILITY_SECONDS, Transport
 from letsgo_queue.worker.acknowledging import Acknowledger
+from letsgo_queue.worker.envelopes import Envelope, check_envelopes
 from letsgo_queue.worker.event_loop import EventLoopThread
 from letsgo_queue.worker.handler import HandlerFunction
 from letsgo_queue.worker.heartbeat import Heartbeat
@@ -74,6 +75,7 @@ class Worker:
         visibility_timeout: int | None = None,
         wait_seconds: int = MAX_WAIT_SECONDS,
         retry_policy: RetryPolicy | None = None,
+        envelopes: Collection[Envelope] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Make a worker; the queue is opened when it runs.
@@ -93,10 +95,14 @@ class Worker:
             wait_seconds: Seconds that one long poll waits, 0 to 20.
             retry_policy: When a message that failed is delivered again, and how often; by default
                 as the queue has it.
+            envelopes: Services whose envelopes around messages are opened: `sns` (unless raw
+                message delivery is on for the subscription) and `eventbridge`. An event of
+                EventBridge whose detail is no message is one of the type `detail-type`, with the
+                detail as its payload.
             clock: Seconds since 1970.
 
         Raises:
-            SettingsInvalid: A number is out of range.
+            SettingsInvalid: A number is out of range, or an envelope is not known.
         """
         _check_range("concurrency", concurrency, 1, None)
         _check_range("prefetch", prefetch, 0, None)
@@ -115,6 +121,7 @@ class Worker:
         self._visibility_timeout = visibility_timeout
         self._wait_seconds = wait_seconds
         self._retry_policy = retry_policy
+        self._envelopes = check_envelopes(envelopes)
         self._clock = clock
         self._event_loop = EventLoopThread()
         self._registry = Registry()
@@ -241,11 +248,14 @@ class Worker:
                 self._stopping.clear()
         logger.info("worker stopped")
 
-    def lambda_handler(self, event: Mapping[str, Any], context: object) -> BatchResponse | None:
+    def lambda_handler(
+        self, event: Mapping[str, Any] | Sequence[Mapping[str, Any]], context: object
+    ) -> BatchResponse | None:
         """The function for AWS Lambda: `handler = worker.lambda_handler`.
 
         The messages of an SQS event run at once, up to `concurrency`; on a FIFO queue those of a
-        group in order. A scheduled event of EventBridge goes to `@worker.scheduled`.
+        group in order. So do those of the list that EventBridge Pipes sends. A scheduled event of
+        EventBridge goes to `@worker.scheduled`.
 
         The event source mapping must report batch item failures: else Lambda ignores the answer,
         and deletes what failed.
@@ -347,6 +357,7 @@ class Worker:
             emit=self._listeners.emit,
             event_loop=self._event_loop,
             retry_policy=self._retry_policy,
+            envelopes=self._envelopes,
             heartbeat=heartbeat,
             acknowledger=acknowledger,
             clock=self._clock,
