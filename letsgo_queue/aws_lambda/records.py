@@ -13,7 +13,7 @@ import copy
 import hashlib
 import time
 from base64 import b64decode, b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import is_dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -173,12 +173,25 @@ def is_record(value: object) -> bool:
     return (hasattr(value, "body") or hasattr(value, "Body")) and not hasattr(value, "type")
 
 
+def has_records(event: object) -> bool:
+    """Whether a value is an event as Lambda has it, and not the bare list of EventBridge Pipes."""
+    return isinstance(_get(event, _RECORDS), list | tuple)
+
+
+def is_plain_iterator(value: object) -> TypeGuard[Iterator[object]]:
+    """Whether a value is an iterator of Python's own: a generator, a `map`, or one of itertools.
+
+    Others (a file, a database cursor) have an interface of their own, and no records.
+    """
+    return isinstance(value, Iterator) and type(value).__module__ in {"builtins", "itertools"}
+
+
 def records_in(event: object) -> Sequence[object] | None:
     """The records in an event: of SQS behind Lambda, or the list that EventBridge Pipes sends.
 
     None where it is no such event. One record of several may be damaged: it fails alone.
     """
-    records = event if isinstance(event, list) else _get(event, _RECORDS)
+    records = event if isinstance(event, list | tuple) else _get(event, _RECORDS)
     if not isinstance(records, list | tuple) or (records and not any(map(is_record, records))):
         return None
     return records
@@ -186,8 +199,8 @@ def records_in(event: object) -> Sequence[object] | None:
 
 def with_records(event: _ThingT, records: Sequence[object]) -> _ThingT:
     """A copy of an event with other records."""
-    if isinstance(event, list):
-        return cast("_ThingT", [*records])
+    if isinstance(event, list | tuple):
+        return cast("_ThingT", [*records] if isinstance(event, list) else (*records,))
     return _altered(event, {_RECORDS: [*records]})
 
 

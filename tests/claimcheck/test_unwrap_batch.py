@@ -109,7 +109,7 @@ class TestWhatCannotBeOpened:
         assert deleted_by_lambda(event, answer) == {"done", "new"}
         assert ids_in(function.seen[0]) == ["new"]
         assert "message done of type 'order:new'" in caplog.text
-        assert "It is acknowledged." in caplog.text
+        assert "Lambda deletes it." in caplog.text
 
     def test_duplicates_alone_are_deleted_without_the_function(self, claims: Claims) -> None:
         done = claims.sealed()
