@@ -17,7 +17,7 @@ from letsgo_queue.cli.queues import dead_letter_app, queue_app
 from letsgo_queue.cli.terminal import JsonOption, QueueOption, make_command, print_json, run
 from letsgo_queue.errors import MessageInvalid, SettingsInvalid
 from letsgo_queue.sending.client import Client
-from letsgo_queue.worker.worker import LOCAL_HOST, LOCAL_PORT, Worker
+from letsgo_queue.worker.worker import LOCAL_HOST, Worker
 
 app = make_command("LetsGo's queue and worker, for Python.")
 app.add_typer(queue_app, name="queue")
@@ -80,8 +80,11 @@ def worker(
     ] = False,
     host: Annotated[str, typer.Option(help="With --local: where to listen.")] = LOCAL_HOST,
     port: Annotated[
-        int, typer.Option(help="With --local: the port; 0 for one that is free.")
-    ] = LOCAL_PORT,
+        int | None,
+        typer.Option(
+            help="With --local: the port; 0 for one that is free. By default PORT, else 3002."
+        ),
+    ] = None,
 ) -> None:
     """Run a worker until SIGTERM or SIGINT."""
     if local and burst:

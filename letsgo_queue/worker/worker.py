@@ -24,6 +24,7 @@ from letsgo_queue.events import Listener, Listeners
 from letsgo_queue.middleware import Middleware, merge
 from letsgo_queue.sending.client import Client
 from letsgo_queue.sending.default import default_client
+from letsgo_queue.settings import local_port
 from letsgo_queue.transports.base import MAX_VISIBILITY_SECONDS, Transport
 from letsgo_queue.worker.acknowledging import Acknowledger
 from letsgo_queue.worker.envelopes import Envelope, check_envelopes
@@ -47,9 +48,6 @@ MAX_WAIT_SECONDS = 20
 """The longest long poll that SQS allows."""
 
 LOCAL_HOST = "127.0.0.1"
-LOCAL_PORT = 3002
-"""Where LetsGo's local worker listens."""
-
 MAX_PORT = 65_535
 
 
@@ -279,7 +277,7 @@ class Worker:
         self,
         *,
         host: str = LOCAL_HOST,
-        port: int = LOCAL_PORT,
+        port: int | None = None,
         concurrency: int | None = None,
         on_ready: Callable[[str], None] | None = None,
     ) -> None:
@@ -291,7 +289,8 @@ class Worker:
 
         Args:
             host: The name or address to listen on; whoever reaches it can have messages handled.
-            port: The port, 0 to 65,535; 0 for one that is free.
+            port: The port, 0 to 65,535; 0 for one that is free. By default `PORT`, as LetsGo's own
+                worker has it, and else 3002.
             concurrency: Messages handled at once, in place of the worker's own.
             on_ready: Called with the address once messages are taken.
 
@@ -300,6 +299,7 @@ class Worker:
         """
         from letsgo_queue.local_http.server import LocalHttpServer
 
+        port = local_port() if port is None else port
         _check_range("port", port, 0, MAX_PORT)
         concurrency = self._concurrency if concurrency is None else concurrency
         _check_range("concurrency", concurrency, 1, None)
