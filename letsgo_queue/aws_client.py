@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import boto3
 import botocore.session
@@ -102,6 +104,18 @@ def make_client(
             f"no client for {service} can be made (region {region}, endpoint {endpoint_url}): "
             f"{str(error).rstrip('. ')}. Check these and the settings of AWS."
         ) from error
+
+
+def time_of(answer: Mapping[str, Any]) -> float | None:
+    """When the server gave an answer, by its clock: the `Date` header, in whole seconds since 1970.
+
+    None where it does not say.
+    """
+    date = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+    try:
+        return None if date is None else parsedate_to_datetime(date).timestamp()
+    except ValueError:
+        return None
 
 
 @lru_cache(maxsize=1)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import random
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, NotRequired, TypedDict, cast
+from typing import TYPE_CHECKING, NotRequired, TypedDict, cast
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -16,7 +15,7 @@ from botocore.exceptions import (
     HTTPClientError,
 )
 
-from letsgo_queue.attributes import MessageAttribute, spell_out
+from letsgo_queue.attributes import MessageAttribute, received_attribute, spell_out
 from letsgo_queue.errors import (
     LetsGoQueueError,
     MessageTooLarge,
@@ -43,11 +42,11 @@ from letsgo_queue.transports.sqs_client import (
     NO_SUCH_QUEUE,
     RETRYABLE_STATUS,
     Session,
+    dead_letter_url,
     error_code,
     explain,
     is_retryable,
     make_client,
-    neighbour_url,
     unavailable,
 )
 
@@ -278,10 +277,7 @@ class SqsTransport:
 
     def dead_letter_url(self) -> str | None:
         """URL of the queue's dead-letter queue; None if it has none or will not say."""
-        policy = self._queue_attributes().get("RedrivePolicy")
-        if policy is None:
-            return None
-        return neighbour_url(self.url, str(json.loads(policy)["deadLetterTargetArn"]))
+        return dead_letter_url(self.url, self._queue_attributes())
 
     def change_visibility(self, message: ReceivedMessage, seconds: int) -> None:
         """ChangeMessageVisibility; see `Transport.change_visibility`."""
@@ -485,8 +481,4 @@ def from_sqs(message: MessageTypeDef, invisible_until: float) -> ReceivedMessage
 
 
 def _attribute(value: MessageAttributeValueOutputTypeDef) -> MessageAttribute:
-    # A custom type is a label on one of the three: "Number.int".
-    data_type = cast("Literal['String', 'Number', 'Binary']", value["DataType"].partition(".")[0])
-    if data_type == "Binary":
-        return MessageAttribute("Binary", value["BinaryValue"])
-    return MessageAttribute(data_type, value["StringValue"])
+    return received_attribute(value["DataType"], value.get("StringValue"), value.get("BinaryValue"))
