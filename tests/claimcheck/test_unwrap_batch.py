@@ -274,7 +274,7 @@ class TestTheAnswer:
         assert claims.states(bodies) == ["done", "done", "held"]
         assert deleted_by_lambda(event, completed) >= {"a", "b"}
 
-    def test_what_the_function_reports_is_put_back(
+    def test_what_the_function_reports_is_released(
         self, claims: Claims, bodies: list[str], event: Event
     ) -> None:
         answer = Function(claims, failed("b")).decorated()(event, Context())

@@ -224,7 +224,7 @@ class TestKindsOfRecords:
         digest = hashlib.md5(original.encode()).hexdigest()
         assert seen == [PydanticRecord(messageId="a", body=original, md5OfBody=digest)]
 
-    def test_one_that_cannot_be_copied_is_refused_and_its_claim_put_back(
+    def test_one_that_cannot_be_copied_is_refused_and_its_claim_is_released(
         self, claims: Claims, body: str
     ) -> None:
         @unwrap_claim_check(claim_check=claims.check)
