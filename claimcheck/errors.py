@@ -25,6 +25,7 @@ error says what was wrong, with which message, and what to do. Payload content n
 from __future__ import annotations
 
 from letsgo_queue.errors import LetsGoError, SettingsInvalid
+from letsgo_queue.limits import MAX_VISIBILITY_SECONDS
 
 __all__ = [
     "AuditInvalid",
@@ -85,7 +86,7 @@ class TicketForged(TicketInvalid):
 class ClaimInProgress(ClaimCheckError):
     """Another delivery of the same message holds the claim.
 
-    A worker holds such a message until that one's lease ends, for as long as SQS allows (12 hours
+    A worker holds such a message until the lease there ends, for as long as SQS allows (12 hours
     from the receive), and tries again.
 
     Attributes:
@@ -93,7 +94,7 @@ class ClaimInProgress(ClaimCheckError):
     """
 
     retryable = True
-    patience = 43_200.0
+    patience = float(MAX_VISIBILITY_SECONDS)
 
     def __init__(self, text: str, *, retry_after: float) -> None:
         super().__init__(text)

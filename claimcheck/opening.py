@@ -128,6 +128,7 @@ class Opener:
         lease_id: str | None = None,
         fields: Mapping[str, Any] | None = None,
         is_tick: bool = False,
+        settled_by: str = "It is acknowledged.",
     ) -> Opened | None:
         """Open a message; the arguments are those of `ClaimCheck.open`, which says what it raises.
 
@@ -142,6 +143,7 @@ class Opener:
             lease_id: What this delivery holds the claim with.
             fields: The body's fields, where it is sealed and was parsed already.
             is_tick: Whether it is a tick of a schedule.
+            settled_by: What becomes of a duplicate, for the log.
 
         Returns:
             The message; None for a duplicate that is to be acknowledged.
@@ -162,7 +164,7 @@ class Opener:
                 return None
             if self._on_duplicate == "raise":
                 raise
-            logger.warning("%s It is acknowledged.", error)
+            logger.warning("%s %s", error, settled_by)
             return None
 
 
@@ -276,6 +278,11 @@ def open_record(opener: Opener, record: SqsRecord, invocation: Invocation) -> Op
             message_id=record.message_id,
             lease_seconds=invocation.seconds_left,
             fields=record.sealed_fields,
+            settled_by=(
+                "Lambda deletes it."
+                if record.source_arn
+                else "Acknowledge it: its function is not called."
+            ),
         )
     except ClaimInProgress as error:
         _come_back(received, record.queue_url, error.retry_after or 0)
@@ -321,6 +328,11 @@ class OpenedBatch:
     nothing_left: bool
     opened: Sequence[tuple[SqsRecord, OpenedRecord]]
     batch: Batch
+
+    @property
+    def left_out(self) -> int:
+        """How many records could not be opened, or wait for one of those."""
+        return len(self.batch.response()["batchItemFailures"])
 
     def succeeded(self, answer: object) -> object:
         """Settle each claim by what the function reports, and report what could not be opened."""

@@ -4,6 +4,7 @@ The type of an argument tells what it is:
 
     an event     has `Records`, or is a list of records   its records are opened
     a record     has a `body`, and no `type`              it is opened
+    an iterator  of records                               it ends in an error at a claim check
     a message    has a `type`: a worker calls             the worker's middleware has opened it
 
 Where that leaves doubt, `unwrap_event` and `unwrap_record` say it. A function never gets a claim
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping
 from contextlib import suppress
 from typing import Literal, TypeAlias, TypedDict, TypeVar, Unpack, cast, overload
 
@@ -22,13 +23,34 @@ from claimcheck.core.claim_check import ClaimCheck
 from claimcheck.core.life import Purge
 from claimcheck.errors import RecordUnsupported, SettingsInvalid
 from claimcheck.middleware import ClaimCheckMiddleware
-from claimcheck.opening import OnDuplicate, Opener, Work, must_open, open_batch, open_record
+from claimcheck.opening import (
+    OnDuplicate,
+    OpenedBatch,
+    Opener,
+    Work,
+    must_open,
+    open_batch,
+    open_record,
+)
 from letsgo_queue.aws_lambda.batches import Batch, Invocation
-from letsgo_queue.aws_lambda.records import SqsRecord, is_record, records_in
+from letsgo_queue.aws_lambda.records import (
+    SqsRecord,
+    has_records,
+    is_plain_iterator,
+    is_record,
+    records_in,
+)
 from letsgo_queue.envelope import holds_sealed
 from letsgo_queue.middleware import FunctionT, middleware_of, use_middleware
+from letsgo_queue.sending.threads import SendingThreads
 
 _Form: TypeAlias = Literal["by type", "event", "record"]
+
+_DECORATORS: Mapping[_Form, str] = {
+    "by type": "@unwrap_claim_check",
+    "event": "@unwrap_event",
+    "record": "@unwrap_record",
+}
 
 _ResultT = TypeVar("_ResultT")
 
@@ -98,7 +120,8 @@ def unwrap_claim_check(
         **options: Those of `UnwrapOptions`.
 
     Raises:
-        SettingsInvalid: `purge` or `on_duplicate` is not known, or the function is a generator.
+        SettingsInvalid: An option is not known or has a value that is not, or what is decorated is
+            no function, or a generator.
     """
     return _decorator(function, options, "by type")
 
@@ -119,7 +142,8 @@ def unwrap_event(
     Calling it with anything else raises `RecordUnsupported`.
 
     Raises:
-        SettingsInvalid: `purge` or `on_duplicate` is not known, or the function is a generator.
+        SettingsInvalid: An option is not known or has a value that is not, or what is decorated is
+            no function, or a generator.
     """
     return _decorator(function, options, "event")
 
@@ -140,7 +164,8 @@ def unwrap_record(
     Calling it with anything else raises `RecordUnsupported`.
 
     Raises:
-        SettingsInvalid: `purge` or `on_duplicate` is not known, or the function is a generator.
+        SettingsInvalid: An option is not known or has a value that is not, or what is decorated is
+            no function, or a generator.
     """
     return _decorator(function, options, "record")
 
@@ -148,9 +173,21 @@ def unwrap_record(
 def _decorator(
     function: FunctionT | None, options: UnwrapOptions, form: _Form
 ) -> FunctionT | Callable[[FunctionT], FunctionT]:
+    name = _DECORATORS[form]
+    if unknown := sorted(options.keys() - UnwrapOptions.__annotations__.keys()):
+        raise SettingsInvalid(
+            f"{name} has no option {', '.join(map(repr, unknown))}: it takes "
+            f"{', '.join(UnwrapOptions.__annotations__)}."
+        )
     middleware = ClaimCheckMiddleware(**options)
 
     def decorate(function: FunctionT) -> FunctionT:
+        given: object = function
+        if not callable(given) and not isinstance(given, classmethod):
+            raise SettingsInvalid(
+                f"{name} decorates a function, and got {type(given).__name__}. Options are given "
+                f"by name, as in {name}(purge='before')."
+            )
         return _unwrapping(function, middleware, form)
 
     return decorate if function is None else decorate(function)
@@ -178,14 +215,17 @@ def _unwrapping_sync(
 ) -> Callable[..., object]:
     @functools.wraps(function)
     def unwrapping(*args: object, **kwargs: object) -> object:
-        call = None if _is_handled(unwrapping) else _Call(function, args, kwargs, form)
-        work = call.open(middleware.opener) if call else None
-        if call is None or work is None:
+        if _is_handled(unwrapping):
             return function(*args, **kwargs)
+        call = _Call(function, args, kwargs, form)
+        work = call.open(middleware.opener)
+        if work is None:
+            return call.repeat()
         if work.nothing_left:
             return work.succeeded(None)
         try:
             answer = call.repeat(work)
+            call.check_answer(answer, work)
         except BaseException:
             work.failed()
             raise
@@ -201,13 +241,21 @@ def _unwrapping_async(
 ) -> Callable[..., object]:
     @functools.wraps(function)
     async def unwrapping(*args: object, **kwargs: object) -> object:
-        call = None if _is_handled(unwrapping) else _Call(function, args, kwargs, form)
-        work = await _open_on_thread(call, middleware.opener) if call else None
-        if call is None or work is None:
+        if _is_handled(unwrapping):
             return await cast("Awaitable[object]", function(*args, **kwargs))
+        call = _Call(function, args, kwargs, form)
+        work = await _open_on_thread(call, middleware.opener)
+        if work is None:
+            return await cast("Awaitable[object]", call.repeat())
         if work.nothing_left:
             return work.succeeded(None)
-        return await _settle_later(work, lambda: cast("Awaitable[object]", call.repeat(work)))
+
+        async def start() -> object:
+            answer = await cast("Awaitable[object]", call.repeat(work))
+            call.check_answer(answer, work)
+            return answer
+
+        return await _settle_later(work, start)
 
     return unwrapping
 
@@ -259,12 +307,33 @@ class _Call:
             return open_batch(opener, self._arguments[self._where], work, invocation)
         return open_record(opener, work, invocation) if must_open(opener, work) else None
 
-    def repeat(self, work: Work) -> object:
-        """Call the function with what was opened."""
-        arguments = {**self._arguments, self._where: work.argument}
+    def repeat(self, work: Work | None = None) -> object:
+        """Call the function, with what was opened where something was."""
+        arguments = {**self._arguments}
+        if work is not None:
+            arguments[self._where] = work.argument
         args = [value for at, value in arguments.items() if isinstance(at, int)]
         kwargs = {at: value for at, value in arguments.items() if isinstance(at, str)}
         return self._function(*args, **kwargs)
+
+    def check_answer(self, answer: object, work: Work) -> None:
+        """Refuse an answer that has no place for the records that could not be opened.
+
+        A function that takes a list and returns one may be no Lambda handler: its caller wants that
+        list, and would miss the records.
+
+        Raises:
+            RecordUnsupported: There are such records, and nothing says that Lambda calls it.
+        """
+        if self._form != "by type" or not isinstance(work, OpenedBatch) or not work.left_out:
+            return
+        if has_records(self._arguments[self._where]) or isinstance(answer, Mapping | None):
+            return
+        raise RecordUnsupported(
+            f"{_name(self._function)} was called with a list of records, {work.left_out} of which "
+            f"could not be opened, and its answer ({type(answer).__name__}) cannot say so. Say "
+            "@unwrap_event if it is a Lambda handler, or decorate a function for one record."
+        )
 
     def _find(self, opener: Opener) -> tuple[int | str, Batch | SqsRecord] | None:
         """Find the argument that is the event or the record, and read it."""
@@ -284,6 +353,8 @@ class _Call:
                     "and no record of one, so it cannot be opened here. Give the function the "
                     "record, or open the body with ClaimCheck.open."
                 )
+            if is_plain_iterator(value):
+                self._arguments[at] = _watched(value, opener, _name(self._function))
         return to_open[0] if to_open else None
 
     def _first_argument(self) -> tuple[int | str, Batch | SqsRecord]:
@@ -295,6 +366,20 @@ class _Call:
             f"{_name(self._function)} is decorated with @unwrap_{self._form}, and its first "
             f"argument is not {'an event' if self._form == 'event' else 'a record'} of SQS."
         )
+
+
+def _watched(
+    items: Iterator[object], opener: Opener, function: str
+) -> Generator[object, None, None]:
+    """The items of an iterator, which nobody can look into before the function does."""
+    for item in items:
+        found = _read(item, "by type")
+        if holds_sealed(item) or (found is not None and _must_open(opener, found)):
+            raise RecordUnsupported(
+                f"{function} was called with an iterator over records that have to be opened. Call "
+                "it with a list of them."
+            )
+        yield item
 
 
 def _read(value: object, form: _Form) -> Batch | SqsRecord | None:
@@ -337,6 +422,10 @@ async def _settle_later(work: Work, start: Callable[[], Awaitable[object]]) -> o
     return await _on_thread(lambda: work.succeeded(answer))
 
 
+_threads = SendingThreads("claimcheck-unwrap")
+"""For async functions. A store that does not answer must not take the threads of the event loop."""
+
+
 async def _on_thread(function: Callable[[], _ResultT]) -> _ResultT:
     """Run a function on a thread, to its end.
 
@@ -344,10 +433,9 @@ async def _on_thread(function: Callable[[], _ResultT]) -> _ResultT:
     cancelled, however often, waits for the thread and ends then.
     """
     import asyncio
-    from contextvars import copy_context
 
     # A future and not a task, as `asyncio.run` cancels every task in the end.
-    running = asyncio.get_running_loop().run_in_executor(None, copy_context().run, function)
+    running = _threads.start(function)
     cancelled: asyncio.CancelledError | None = None
     while not running.done():
         try:

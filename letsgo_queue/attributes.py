@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast
 
 from letsgo_queue.errors import MessageInvalid
 
@@ -52,6 +52,19 @@ class MessageAttribute:
         """Bytes that SQS counts for this attribute under `name`: name, data type and value."""
         value = self.value.encode() if isinstance(self.value, str) else self.value
         return len(name.encode()) + len(self.data_type) + len(value)
+
+
+def received_attribute(data_type: str, text: str | None, data: bytes | None) -> MessageAttribute:
+    """An attribute as SQS delivered it. A custom type is a label on one of the three: `Number.int`.
+
+    Raises:
+        TypeError: There is no value of that type.
+    """
+    kind = data_type.partition(".")[0]
+    value = data if kind == "Binary" else text
+    if value is None:
+        raise TypeError
+    return MessageAttribute(cast("Literal['String', 'Number', 'Binary']", kind), value)
 
 
 def attributes_size(attributes: Mapping[str, AttributeValue]) -> int:

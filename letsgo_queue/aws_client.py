@@ -9,7 +9,9 @@ from __future__ import annotations
 import encodings.idna  # noqa: F401
 import functools
 import os
-from typing import TYPE_CHECKING, Literal, overload
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import boto3
 import botocore.session
@@ -116,6 +118,18 @@ def load_service(service: Literal["sqs", "dynamodb"]) -> None:
     session.set_credentials("none", "none")
     with _making:
         session.create_client(service, region_name="us-east-1")
+
+
+def time_of(answer: Mapping[str, Any]) -> float | None:
+    """When the server gave an answer, by its clock: the `Date` header, in whole seconds since 1970.
+
+    None where it does not say.
+    """
+    date = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+    try:
+        return None if date is None else parsedate_to_datetime(date).timestamp()
+    except ValueError:
+        return None
 
 
 @functools.lru_cache(maxsize=1)

@@ -26,11 +26,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from letsgo_queue.limits import MAX_VISIBILITY_SECONDS
+
 if TYPE_CHECKING:
     from letsgo_queue.events import EnqueueResult
 
 
-_LONGEST_RETRY_SECONDS = 43_200
+NO_ID = "(no id)"
+"""What errors call a message that has no id."""
 
 
 class LetsGoError(Exception):
@@ -186,9 +189,9 @@ class Retry(LetsGoQueueError):
     def __init__(self, reason: str = "", *, delay: float | None = None) -> None:
         if not isinstance(reason, str):
             raise MessageInvalid(f"Retry({reason!r}): seconds are given as Retry(delay=...).")
-        if delay is not None and not 0 <= delay <= _LONGEST_RETRY_SECONDS:
+        if delay is not None and not 0 <= delay <= MAX_VISIBILITY_SECONDS:
             raise MessageInvalid(
-                f"Retry(delay={delay}): SQS takes 0 to {_LONGEST_RETRY_SECONDS:,} seconds."
+                f"Retry(delay={delay}): SQS takes 0 to {MAX_VISIBILITY_SECONDS:,} seconds."
             )
         super().__init__(reason or "the handler asks for another delivery")
         self.delay = delay

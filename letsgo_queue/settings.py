@@ -18,6 +18,9 @@ from letsgo_queue.deployment import (
 )
 from letsgo_queue.errors import SettingsInvalid
 
+DEFAULT_LOCAL_PORT = 3002
+"""Where LetsGo's local worker listens."""
+
 _SQS_PATH = re.compile(r"(/[A-Za-z0-9_-]+)+/[A-Za-z0-9_-]{1,80}(\.fifo)?/?")
 """AWS has `/account/name`. Emulators, and others that speak SQS, have `/queue/name`,
 `/queue/region/account/name` and the like."""
@@ -117,6 +120,20 @@ class QueueSettings(BaseModel, frozen=True, extra="forbid"):
 def url_in_environment() -> str | None:
     """`QueueSettings.from_environment().url`, in less time: a client asks for every message."""
     return setting(os.environ, "LETSGO_LOCAL_QUEUE_URL") or setting(os.environ, "LETSGO_QUEUE_URL")
+
+
+def local_port(environ: Mapping[str, str] = os.environ) -> int:
+    """The port of the local worker: `PORT`, as for LetsGo's own, else LetsGo's default.
+
+    Raises:
+        SettingsInvalid: `PORT` is no number.
+    """
+    port = setting(environ, "PORT")
+    if port is None:
+        return DEFAULT_LOCAL_PORT
+    if not port.isascii() or not port.isdigit():
+        raise SettingsInvalid(f"PORT={port!r}: give the number of a port, or leave it out.")
+    return int(port)
 
 
 # pydantic prepares itself when it first reads and writes, under locks of its own: a process that

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticSerializationError, from_json
 
 from letsgo_queue.envelope import names_constant, type_in
+from letsgo_queue.errors import LetsGoError
 from letsgo_queue.losses import (
     UNWRITABLE,
     as_dict,
@@ -38,7 +39,7 @@ _NOT_BRACKETS = bytes(set(range(256)) - set(b"[{]}"))
 _BRACKETS_AT_ONCE = MAX_DEPTH // 2
 
 
-class LossError(Exception):
+class LossError(LetsGoError):
     """A message would not arrive whole; the text says what is wrong and what to do."""
 
 

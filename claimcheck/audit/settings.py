@@ -14,6 +14,7 @@ from claimcheck.core.claim_check import DEFAULT_THRESHOLD
 from claimcheck.core.life import Purge
 from claimcheck.errors import SettingsInvalid
 from claimcheck.settings import ClaimCheckSettings
+from letsgo_queue.limits import ANY_QUEUE_BYTES
 from letsgo_queue.validation import problems_in
 
 TABLE = "tool.claimcheck.audit"
@@ -40,8 +41,9 @@ class AuditSettings(BaseModel, frozen=True, extra="forbid"):
     """What the audit compares messages with.
 
     Attributes:
-        limit: Bytes that the queue accepts. By default 262,144, which every SQS queue accepts; a
-            queue made since August 2025 accepts 1 MiB.
+        limit: Bytes that the queue accepts. By default as the claim check has it
+            (`CLAIMCHECK_INLINE_LIMIT`), else 262,144: the audit asks no queue, and that is what
+            each accepts, also one made before August 2025. A newer one accepts 1 MiB.
         threshold: Bytes up to which a message travels untouched; a line in the charts. By default
             that of the claim check (`CLAIMCHECK_THRESHOLD`).
         purge: When the contents of stored messages are removed: `after`, `before` or `never`. By
@@ -91,7 +93,11 @@ class AuditSettings(BaseModel, frozen=True, extra="forbid"):
             SettingsInvalid: A variable has a value that cannot be used.
         """
         claim_check = ClaimCheckSettings.from_environment()
-        found = {"threshold": claim_check.threshold, "purge": claim_check.purge}
+        found = {
+            "limit": claim_check.inline_limit or self.limit,
+            "threshold": claim_check.threshold,
+            "purge": claim_check.purge,
+        }
         return self.model_copy(
             update={name: found[name] for name in found.keys() - self.model_fields_set}
         )

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 from claimcheck.audit.budgets import OverBudget, near_limit, over_budget, unused_budgets
 from claimcheck.audit.comparison import Change
 from claimcheck.audit.report import ROUTES, AuditReport, TypeReport
+from letsgo_queue.limits import ANY_QUEUE_BYTES
 from letsgo_queue.text import counted, printable
 
 Tone: TypeAlias = Literal["plain", "heading", "dim", "warning", "failure"]
@@ -126,6 +127,12 @@ def size_text(size: int) -> str:
     return f"{value:.1f} GB"
 
 
+def limit_text(limit: int) -> str:
+    """What the audit takes the queue to accept, and why, if nobody said so."""
+    every = f" ({limit:,} bytes, which every queue accepts)" if limit == ANY_QUEUE_BYTES else ""
+    return f"{size_text(limit)}{every}"
+
+
 def text_for(line: Line, encoding: str | None) -> str:
     """The text of a line; its own signs are in ASCII for a terminal without Unicode."""
     unicode = (encoding or "").lower().startswith("utf")
@@ -177,7 +184,7 @@ def _footnotes(report: AuditReport) -> Iterator[Line]:
     settings, prices = report.settings, report.settings.prices
     sampled = "" if report.sample == 1 else f", a sample of {report.sample:.2%} of them"
     yield Line(
-        f"size: body and attributes as given{sampled}; limit {size_text(settings.limit)}; "
+        f"size: body and attributes as given{sampled}; limit {limit_text(settings.limit)}; "
         "median and p95 to within 1 %; ratio: bytes as given over bytes carried or stored",
         "dim",
     )

@@ -4,7 +4,7 @@ there         nobody has the claim
 leased        a delivery has it, until its lease ends
 handed over   its contents were removed before the handler of a delivery ran
 done          the message was handled: there is a receipt
-missing       the store has neither contents nor a record of it
+missing       the store has neither contents nor a receipt of it
 expired       the same, and its time has passed
 damaged       its contents are not what was sealed
 unreadable    the store did not say
@@ -12,7 +12,7 @@ unreadable    the store did not say
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Literal, TypeAlias
@@ -22,10 +22,19 @@ import typer
 from claimcheck.core import ticket as tickets
 from claimcheck.core.claim_check import Route, unpack, unpack_carried
 from claimcheck.core.compression import Encoding
-from claimcheck.core.life import record_key, sha256_of
+from claimcheck.core.life import find_claim, record_key
 from claimcheck.core.signing import Signer
 from claimcheck.core.ticket import CarriedTicket, SealedMessage, StoredTicket
-from claimcheck.errors import ClaimCorrupted, ClaimStoreError, TicketInvalid
+from claimcheck.errors import (
+    ClaimAlreadyProcessed,
+    ClaimCorrupted,
+    ClaimExpired,
+    ClaimInProgress,
+    ClaimLost,
+    ClaimMissing,
+    ClaimStoreError,
+    TicketInvalid,
+)
 from claimcheck.settings import ClaimCheckSettings, claim_check_for
 from claimcheck.stores.base import ClaimStore, Contents, Record
 from letsgo_queue.cli.terminal import print_json
@@ -38,6 +47,13 @@ ClaimState: TypeAlias = Literal[
     "there", "leased", "handed_over", "done", "missing", "expired", "damaged", "unreadable"
 ]
 
+_FOUND: Mapping[type[Exception], ClaimState] = {
+    ClaimLost: "handed_over",
+    ClaimMissing: "missing",
+    ClaimExpired: "expired",
+}
+
+_WHAT = "the message"
 _LATEST = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 
 
@@ -184,7 +200,7 @@ def _problem_of(sealed: SealedMessage, signer: Signer | None) -> str | None:
         return "its ticket is not signed with a key that is known here."
     if isinstance(sealed.ticket, CarriedTicket):
         try:
-            unpack_carried("the message", sealed, sealed.ticket)
+            unpack_carried(_WHAT, sealed, sealed.ticket)
         except (TicketInvalid, ClaimCorrupted) as error:
             return str(error)
     return None
@@ -205,7 +221,7 @@ def _look_up(sealed: SealedMessage, ticket: StoredTicket, store: ClaimStore) -> 
     except ClaimStoreError as error:
         state, detail = "unreadable", str(error)
     except ClaimCorrupted as error:
-        state, detail = "damaged", f"{error}."
+        state, detail = "damaged", f"{_WHAT}: {error}."
     return ClaimReport(
         id=ticket.id,
         store=store.label,
@@ -224,43 +240,15 @@ def _judge(
     ticket: StoredTicket,
     store: ClaimStore,
 ) -> tuple[ClaimState, str | None]:
-    """What a delivery would find, as the table in `claimcheck.core.life` has it."""
-    parts = [part for part in contents.parts if part is not None] if contents else []
-    if record is not None and (record.state == "done" or record.is_held):
-        return record.state, None
-    if record is not None and record.state == "handed_over" and len(parts) < ticket.parts:
-        return "handed_over", (
-            "its contents were removed before the handler (purge='before'), and that delivery "
-            "never ended. Check how far the work came."
-        )
-    if contents is None:
-        return _judge_missing(ticket, store)
-    damage = _damage_of(parts, sealed, ticket)
-    return ("there", None) if damage is None else ("damaged", damage)
-
-
-def _damage_of(parts: list[bytes], sealed: SealedMessage, ticket: StoredTicket) -> str | None:
-    if missing := ticket.parts - len(parts):
-        return f"{missing} of {ticket.parts} parts are missing."
-    if sha256_of(parts) != ticket.sha256:
-        return "the stored bytes are not those that were sealed (their SHA-256 differs)."
+    """What a delivery would find."""
     try:
-        unpack("the message", sealed, parts)
-    except (TicketInvalid, ClaimCorrupted) as error:
-        return str(error)
-    return None
-
-
-def _judge_missing(ticket: StoredTicket, store: ClaimStore) -> tuple[ClaimState, str]:
-    if store.url == "memory://":
-        return "unreadable", "a store in memory is seen only by the process that made it."
-    if store.now() >= ticket.expires:
-        return "expired", "the message waited longer than its claim was kept."
-    return "missing", "nobody can tell whether the message was handled. " + (
-        "Check account and region: the store has the sender's name."
-        if ticket.store == store.label
-        else "Ask the sender's store: set CLAIMCHECK_STORE as the sender does."
-    )
+        unpack(_WHAT, sealed, find_claim(store, ticket, contents, record, what=_WHAT))
+    except (ClaimAlreadyProcessed, ClaimInProgress):
+        assert record is not None
+        return record.state, None
+    except (ClaimLost, ClaimMissing, ClaimCorrupted, TicketInvalid) as error:
+        return _FOUND.get(type(error), "damaged"), str(error)
+    return "there", None
 
 
 def _moment(seconds: float) -> datetime:

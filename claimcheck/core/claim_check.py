@@ -51,7 +51,8 @@ from claimcheck.errors import (
 )
 from claimcheck.stores.base import PART_BYTES, ClaimFacts, ClaimStore, Lease
 from letsgo_queue.envelope import is_sealed, type_in
-from letsgo_queue.errors import MessageTooLarge
+from letsgo_queue.errors import NO_ID, MessageTooLarge
+from letsgo_queue.limits import ANY_QUEUE_BYTES
 
 Route: TypeAlias = Literal["inline", "compressed", "stored"]
 """Which way a message goes."""
@@ -61,9 +62,6 @@ DEFAULT_THRESHOLD = 250_000
 
 DEFAULT_MAX_SIZE = 64 * 1024 * 1024
 DEFAULT_LEASE_SECONDS = 120
-
-ANY_QUEUE_BYTES = 262_144
-"""What to assume of a queue that does not say: SQS's limit before August 2025."""
 
 _ID_BYTES = 18  # 144 bits, 24 characters
 _CHECKED_AT_ONCE = 65_536
@@ -472,7 +470,7 @@ class ClaimCheck:
 
 def _named(message_id: str | None) -> str:
     """A message, for errors."""
-    return f"message {message_id or '(no id)'}"
+    return f"message {message_id or NO_ID}"
 
 
 def unpack_carried(what: str, sealed: SealedMessage, ticket: CarriedTicket) -> str:

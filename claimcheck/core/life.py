@@ -284,6 +284,36 @@ def _acquire_and_read(hold: ClaimHold, lease: Lease, reading: Reading, what: str
     return parts
 
 
+def find_claim(
+    store: ClaimStore,
+    ticket: StoredTicket,
+    contents: Contents | None,
+    record: Record | None,
+    *,
+    what: str,
+) -> list[bytes]:
+    """What a delivery would open if it came now; nothing is acquired or changed.
+
+    Args:
+        store: Where the claim is.
+        ticket: What the message says of it.
+        contents: Its contents, as they were read.
+        record: Its record, as it was looked up.
+        what: The message, for errors.
+
+    Raises:
+        ClaimCheckError: As in the table above: a delivery would open nothing.
+    """
+    if record is not None and (record.state == "done" or record.is_held):
+        raise _why_not(record, what)
+    if record is not None and record.state == "handed_over" and not _is_whole(contents):
+        raise _lost(what)
+    if contents is None:
+        raise _missing(store, ticket, what)
+    with _damage_named(what):
+        return _whole_parts(store, ticket, contents, what)
+
+
 def hand_over(
     hold: ClaimHold,
     message_type: str | None,

@@ -10,7 +10,8 @@ import base64
 import gzip
 import json
 import random
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -41,8 +42,15 @@ def demo_messages(paths: Sequence[Path]) -> list[DemoMessage]:
         {"type": "demo:order", "payload": {"order_id": "42", "lines": [{"sku": "A-7"}] * 50}},
         *({"type": f"model:{name}", "payload": _model(name)} for name in MODELS),
         {"type": "demo:noise", "payload": _noise()},
-        *({"type": f"file:{path.name}", "payload": _read(path)} for path in paths),
+        *({"type": f"file:{name}", "payload": _read(path)} for name, path in _named(paths)),
     ]
+
+
+def _named(paths: Sequence[Path]) -> Iterator[tuple[str, Path]]:
+    """The files, each with a name: those of one name in two folders are told apart."""
+    alike = Counter(path.name for path in dict.fromkeys(paths))
+    for path in paths:
+        yield str(path) if alike[path.name] > 1 else path.name, path
 
 
 def _model(service: str) -> Any:
@@ -59,7 +67,7 @@ def _noise() -> str:
 
 def _read(path: Path) -> Any:
     try:
-        return from_json(path.read_bytes())
+        return from_json(path.read_bytes(), allow_inf_nan=False)
     except OSError as error:
         raise BodyInvalid(f"{path}: {error.strerror}.") from error
     except ValueError:

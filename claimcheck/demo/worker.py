@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> None:
     def handle(message: dict[str, object]) -> None:
         """Nothing more to do."""
 
-    for message_type in types:
+    for message_type in set(types):
         worker.handler(message_type)(handle)
     (folder / READY).touch()
     worker.run()

@@ -17,7 +17,6 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 
 logger = logging.getLogger(__name__)
 
@@ -96,16 +95,17 @@ class ServerClock:
         """This moment, as `learn` takes it."""
         return self._monotonic()
 
-    def learn(self, date: str | None, *, sent: float, received: float) -> None:
+    def learn(self, second: float | None, *, sent: float, received: float) -> None:
         """Learn the time from an answer.
 
         Args:
-            date: Its `Date` header. Where there is none, this machine's time must do.
+            second: What its `Date` header says (seconds since 1970). Where there is none, this
+                machine's time must do.
             sent: When the request was sent: a `moment`.
             received: When the answer was there: a `moment`.
         """
         wall = self._wall() - self._monotonic()
-        anchor, second = self._anchor, _seconds(date)
+        anchor = self._anchor
         if second is None:
             if anchor is None or not self._holds(anchor):
                 self._anchor = _Anchor(wall, wall, wall)
@@ -134,10 +134,3 @@ class ServerClock:
             "behind" if offset > 0 else "ahead of",
             self._server,
         )
-
-
-def _seconds(date: str | None) -> float | None:
-    try:
-        return None if date is None else parsedate_to_datetime(date).timestamp()
-    except ValueError:
-        return None

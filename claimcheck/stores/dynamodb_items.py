@@ -23,7 +23,7 @@ from claimcheck.errors import (
     ClaimStoreUnavailable,
     ClaimTableMissing,
 )
-from letsgo_queue.aws_client import make_client
+from letsgo_queue.aws_client import make_client, time_of
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -228,8 +228,7 @@ class DynamoDBItems:
 
     def _learn(self, answer: Mapping[str, Any], sent: float) -> None:
         # Retries make the time between sending and receiving longer, and what it teaches vaguer.
-        headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-        self._clock.learn(headers.get("date"), sent=sent, received=self._clock.moment())
+        self._clock.learn(time_of(answer), sent=sent, received=self._clock.moment())
 
     def _error(self, failed: str, error: ClientError | BotoCoreError) -> ClaimStoreError:
         where = f"claim store {self._store}: {failed}"

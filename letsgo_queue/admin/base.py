@@ -22,9 +22,6 @@ from letsgo_queue.transports.base import (
     ReceivedMessage,
 )
 
-DEFAULT_VISIBILITY_TIMEOUT = 30
-"""Seconds: SQS's own default for a new queue."""
-
 DEFAULT_MAX_RECEIVE_COUNT = 5
 
 MAX_MAX_RECEIVE_COUNT = 1000

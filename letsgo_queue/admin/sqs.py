@@ -10,12 +10,10 @@ https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/troub
 
 from __future__ import annotations
 
-import json
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, cast
 
 from letsgo_queue.admin.base import (
@@ -26,6 +24,7 @@ from letsgo_queue.admin.base import (
 )
 from letsgo_queue.admin.sqs_visit import Visit
 from letsgo_queue.attributes import attributes_size
+from letsgo_queue.aws_client import time_of
 from letsgo_queue.envelope import type_in
 from letsgo_queue.errors import (
     LetsGoQueueError,
@@ -40,7 +39,7 @@ from letsgo_queue.transports.base import (
     ReceivedMessage,
 )
 from letsgo_queue.transports.sqs import SqsTransport
-from letsgo_queue.transports.sqs_client import asking, neighbour_url
+from letsgo_queue.transports.sqs_client import asking, dead_letter_url
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -101,8 +100,8 @@ class SqsAdmin:
         attributes = self._describe(self.url, [*_COUNTS, "RedrivePolicy"]).attributes
         waiting, in_flight, delayed = (int(attributes[name]) for name in _COUNTS)
         dead = None
-        if (dead_letter_url := _dead_letter_url(self.url, attributes)) is not None:
-            counts = self._describe(dead_letter_url, _COUNTS).attributes
+        if (letters_url := dead_letter_url(self.url, attributes)) is not None:
+            counts = self._describe(letters_url, _COUNTS).attributes
             # A letter that somebody looks at, or that its queue delays, is dead as well.
             dead = sum(int(counts[name]) for name in _COUNTS)
         return QueueStatus(waiting, in_flight, delayed, dead)
@@ -230,7 +229,7 @@ class SqsAdmin:
 
     def _visit(self, visibility_timeout: int) -> Visit:
         described = self._describe(self.url, ["QueueArn", "RedrivePolicy"])
-        url = _dead_letter_url(self.url, described.attributes)
+        url = dead_letter_url(self.url, described.attributes)
         if url is None:
             raise QueueNotFound(
                 f"queue {self.url} has no dead-letter queue. `letsgo-queue queue create` makes a "
@@ -247,19 +246,12 @@ class SqsAdmin:
     def _describe(self, url: str, names: Sequence[QueueAttributeNameType]) -> _Described:
         with asking(url, "its attributes could not be read"):
             answer = self._queue.client.get_queue_attributes(QueueUrl=url, AttributeNames=names)
-        date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+        told = time_of(answer)
         return _Described(
             cast("Mapping[str, str]", answer.get("Attributes", {})),
             # The header leaves out the fraction of the second.
-            (parsedate_to_datetime(date).timestamp() if date else time.time()) + 1,
+            (time.time() if told is None else told) + 1,
         )
-
-
-def _dead_letter_url(queue_url: str, attributes: Mapping[str, str]) -> str | None:
-    policy = attributes.get("RedrivePolicy")
-    if policy is None:
-        return None
-    return neighbour_url(queue_url, str(json.loads(policy)["deadLetterTargetArn"]))
 
 
 def _oldest_first(letters: Sequence[ReceivedMessage]) -> Sequence[ReceivedMessage]:

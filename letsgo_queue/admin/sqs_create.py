@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, cast
 
 from letsgo_queue.admin.base import (
     DEFAULT_MAX_RECEIVE_COUNT,
-    DEFAULT_VISIBILITY_TIMEOUT,
     QueueOptions,
 )
 from letsgo_queue.deployment import DEPLOYMENT_TAG, VISIBILITY_TIMEOUT
 from letsgo_queue.errors import SettingsInvalid
+from letsgo_queue.limits import DEFAULT_VISIBILITY_TIMEOUT, MAX_MESSAGE_BYTES
 from letsgo_queue.settings import QueueSettings
-from letsgo_queue.transports.base import MAX_MESSAGE_BYTES
 from letsgo_queue.transports.discovery import tagged_queues
 from letsgo_queue.transports.sqs_client import asking, make_client
 

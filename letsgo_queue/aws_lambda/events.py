@@ -133,7 +133,9 @@ class LambdaEvents:
         self._open_queue = open_queue
         self._concurrency = concurrency
 
-    def handle(self, event: Mapping[str, Any], context: object) -> BatchResponse | None:
+    def handle(
+        self, event: Mapping[str, Any] | Sequence[Mapping[str, Any]], context: object
+    ) -> BatchResponse | None:
         """Handle an event; see `Worker.lambda_handler`."""
         if is_scheduled(event):
             self._processor.run_scheduled(event)

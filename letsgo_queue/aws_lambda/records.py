@@ -13,24 +13,22 @@ import copy
 import hashlib
 import time
 from base64 import b64decode, b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import is_dataclass, replace
 from datetime import datetime
-from typing import Any, Literal, TypeAlias, TypeVar, cast
+from typing import Any, TypeAlias, TypeGuard, TypeVar, cast
 
 from pydantic import BaseModel
 
-from letsgo_queue.attributes import MessageAttribute, spell_out
+from letsgo_queue.attributes import MessageAttribute, received_attribute, spell_out
 from letsgo_queue.aws_hosts import queue_url_of_arn
 from letsgo_queue.envelope import has_sealed_shape, sealed_fields
-from letsgo_queue.errors import MessageInvalid
+from letsgo_queue.errors import NO_ID, MessageInvalid
 from letsgo_queue.forking import cached_property
 from letsgo_queue.transports.base import OutgoingMessage, ReceivedMessage
 
 Record: TypeAlias = Mapping[str, Any]
 """One entry of `Records`."""
-
-NO_ID = "(no id)"
 
 _ThingT = TypeVar("_ThingT")
 
@@ -165,7 +163,7 @@ class SqsRecord:
         return _first(self.original, _SYSTEM)
 
 
-def is_scheduled(event: object) -> bool:
+def is_scheduled(event: object) -> TypeGuard[Mapping[str, Any]]:
     """Whether an event comes from a schedule of EventBridge, and has no records."""
     return isinstance(event, Mapping) and event.get("detail-type") == "Scheduled Event"
 
@@ -177,12 +175,25 @@ def is_record(value: object) -> bool:
     return (hasattr(value, "body") or hasattr(value, "Body")) and not hasattr(value, "type")
 
 
+def has_records(event: object) -> bool:
+    """Whether a value is an event as Lambda has it, and not the bare list of EventBridge Pipes."""
+    return isinstance(_get(event, _RECORDS), list | tuple)
+
+
+def is_plain_iterator(value: object) -> TypeGuard[Iterator[object]]:
+    """Whether a value is an iterator of Python's own: a generator, a `map`, or one of itertools.
+
+    Others (a file, a database cursor) have an interface of their own, and no records.
+    """
+    return isinstance(value, Iterator) and type(value).__module__ in {"builtins", "itertools"}
+
+
 def records_in(event: object) -> Sequence[object] | None:
     """The records in an event: of SQS behind Lambda, or the list that EventBridge Pipes sends.
 
     None where it is no such event. One record of several may be damaged: it fails alone.
     """
-    records = event if isinstance(event, list) else _get(event, _RECORDS)
+    records = event if isinstance(event, list | tuple) else _get(event, _RECORDS)
     if not isinstance(records, list | tuple) or (records and not any(map(is_record, records))):
         return None
     return records
@@ -190,8 +201,8 @@ def records_in(event: object) -> Sequence[object] | None:
 
 def with_records(event: _ThingT, records: Sequence[object]) -> _ThingT:
     """A copy of an event with other records."""
-    if isinstance(event, list):
-        return cast("_ThingT", [*records])
+    if isinstance(event, list | tuple):
+        return cast("_ThingT", [*records] if isinstance(event, list) else (*records,))
     return _altered(event, {_RECORDS: [*records]})
 
 
@@ -258,15 +269,10 @@ def md5_of(body: str) -> str:
 
 
 def _attribute(value: object) -> MessageAttribute:
-    # A custom type is a label on one of the three: "Number.int".
-    kind = _text(_first(value, _DATA_TYPE)).partition(".")[0]
-    data_type = cast("Literal['String', 'Number', 'Binary']", kind)
-    if data_type == "Binary":
-        data = _first(value, _BINARY)
-        # boto3 has decoded it, Lambda has not.
-        decoded = data if isinstance(data, bytes) else b64decode(_text(data), validate=True)
-        return MessageAttribute("Binary", decoded)
-    return MessageAttribute(data_type, _text(_first(value, _STRING)))
+    text, data = _first(value, _STRING), _first(value, _BINARY)
+    if isinstance(data, str):  # Lambda has base64, boto3 has decoded it
+        data = b64decode(data, validate=True)
+    return received_attribute(_text(_first(value, _DATA_TYPE)), text, data)
 
 
 def _seconds(timestamp: Any) -> float:

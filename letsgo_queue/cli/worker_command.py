@@ -25,7 +25,7 @@ from letsgo_queue.worker.processes import (
 )
 from letsgo_queue.worker.scale_in import TaskProtection
 from letsgo_queue.worker.several import check_workers, run_workers
-from letsgo_queue.worker.worker import LOCAL_HOST, LOCAL_PORT, Worker
+from letsgo_queue.worker.worker import LOCAL_HOST, Worker
 
 
 def worker(
@@ -75,8 +75,11 @@ def worker(
     ] = False,
     host: Annotated[str, typer.Option(help="With --local: where to listen.")] = LOCAL_HOST,
     port: Annotated[
-        int, typer.Option(help="With --local: the port; 0 for one that is free.")
-    ] = LOCAL_PORT,
+        int | None,
+        typer.Option(
+            help="With --local: the port; 0 for one that is free. By default PORT, else 3002."
+        ),
+    ] = None,
     health_port: Annotated[
         int | None,
         typer.Option(

@@ -104,13 +104,16 @@ class Client(Generic[ResultT_co]):
             middleware: Runs for every message, the first outermost.
             session: The boto3 session for SQS. By default one is made from the environment.
             clock: Seconds since 1970.
+
+        Raises:
+            SettingsInvalid: What is given as middleware is none.
         """
         self._clock = clock
         self._url = queue if isinstance(queue, str) else None
         self._given = None if isinstance(queue, str) else queue
         self._settings = settings
         self._session = session
-        self._middleware = merge(tuple(middleware))
+        self._middleware = merge(_checked(middleware))
         self._listeners = Listeners()
         self._transports: dict[str | None, Transport] = {}
         self._threads = SendingThreads()
@@ -130,12 +133,12 @@ class Client(Generic[ResultT_co]):
 
         Type checkers do not see what it adds to the result of `enqueue`: see `using`.
         """
-        self._middleware = merge(self._middleware, (middleware,))
+        self._middleware = merge(self._middleware, _checked([middleware]))
 
     def using(self, *middleware: Middleware[OtherResultT]) -> Client[OtherResultT]:
         """A client on the same queues and listeners, with `middleware` added inside."""
         client = cast("Client[OtherResultT]", copy.copy(self))
-        client._middleware = merge(client._middleware, middleware)
+        client._middleware = merge(client._middleware, _checked(middleware))
         return client
 
     def transport(self, queue: str | None = None) -> Transport:
@@ -290,13 +293,21 @@ class Client(Generic[ResultT_co]):
         )
 
     async def aenqueue(self, message: AnyMessage, **options: Unpack[EnqueueOptions]) -> ResultT_co:
-        """`enqueue` for asyncio: the same, on a thread of the client's own."""
+        """`enqueue` for asyncio: the same, on one of 50 threads of the client's own.
+
+        Cancelling it does not take the message back. One that waits for a thread is not sent; one
+        that a thread is sending may be on the queue, as after `SendUncertain`.
+        """
         return await self._threads.run(lambda: self.enqueue(message, **options))
 
     async def aenqueue_many(
         self, messages: Iterable[MessageT], **options: Unpack[EnqueueManyOptions[MessageT]]
     ) -> list[ResultT_co]:
-        """`enqueue_many` for asyncio: the same, on a thread of the client's own."""
+        """`enqueue_many` for asyncio: the same, on a thread of the client's own.
+
+        Cancelling it takes nothing back, and stops nothing that a thread has begun: the thread
+        sends what is left.
+        """
         return await self._threads.run(lambda: self.enqueue_many(messages, **options))
 
     def close(self) -> None:
@@ -306,3 +317,22 @@ class Client(Generic[ResultT_co]):
             for transport in set(self._transports.values()):
                 transport.close()
             self._transports.clear()
+
+
+def _checked(middleware: object) -> tuple[Middleware, ...]:
+    """The middleware in a sequence, if it is that: without a type checker it may be anything."""
+    if not isinstance(middleware, Sequence):
+        raise SettingsInvalid(
+            f"middleware={type(middleware).__qualname__}: give a list of middleware."
+        )
+    for each in middleware:
+        if isinstance(each, type):
+            raise SettingsInvalid(
+                f"middleware {each.__qualname__} is a class: give an instance of it."
+            )
+        if not isinstance(each, Middleware):
+            raise SettingsInvalid(
+                f"middleware {type(each).__qualname__}: its class must inherit from "
+                "letsgo_queue.Middleware."
+            )
+    return tuple(middleware)

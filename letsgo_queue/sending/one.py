@@ -10,7 +10,7 @@ from typing import Self
 
 from letsgo_queue.attributes import attributes_size, check_attributes
 from letsgo_queue.delays import for_one_send
-from letsgo_queue.errors import SendFailed
+from letsgo_queue.errors import SendFailed, SettingsInvalid
 from letsgo_queue.events import EnqueueResult, Listeners, MessageNotSent, MessageSent
 from letsgo_queue.middleware import Middleware, SendContext
 from letsgo_queue.sending.options import Options
@@ -87,6 +87,7 @@ class Sending:
             for middleware in self._middleware:
                 given = self.outgoing
                 message = middleware.before_send(given, context)
+                _check_returned(message, OutgoingMessage, middleware, "before_send")
                 self._prepared.append((middleware, message))
                 if message.attributes is not given.attributes:
                     message = replace(message, attributes=check_attributes(message.attributes))
@@ -101,7 +102,9 @@ class Sending:
         result = EnqueueResult(message_id=message_id, queue=self._queue)
         for middleware, its_message in reversed(self._prepared):
             try:
-                result = middleware.after_send(its_message, result)
+                returned = middleware.after_send(its_message, result)
+                _check_returned(returned, EnqueueResult, middleware, "after_send")
+                result = returned
             except Exception:
                 logger.exception("message %s was sent; %r failed", message_id, middleware)
         if self._listeners:
@@ -138,4 +141,13 @@ class Sending:
                 attributes_size=of_attributes,
                 error=error,
             )
+        )
+
+
+def _check_returned(value: object, expected: type, middleware: Middleware, hook: str) -> None:
+    """Refuse what a hook returned, where it is something else: nothing, most often."""
+    if not isinstance(value, expected):
+        raise SettingsInvalid(
+            f"{type(middleware).__qualname__}.{hook} returned {type(value).__name__}: have it "
+            f"return an {expected.__name__}."
         )

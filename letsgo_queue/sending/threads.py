@@ -1,4 +1,4 @@
-"""The threads on which a client sends for asyncio."""
+"""The threads on which this package, and the claim check, wait for asyncio."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from letsgo_queue.forking import PerProcess
+
+if TYPE_CHECKING:
+    import asyncio
 
 MAX_THREADS = 50
 """Sends at once: as many as the SQS client keeps connections."""
@@ -17,20 +20,32 @@ ResultT = TypeVar("ResultT")
 
 
 class SendingThreads:
-    """Threads of a client's own: the event loop's are the application's, and may all be busy.
+    """Threads of their owner: the event loop's are the application's, and must stay free for it.
 
     A thread starts when a call needs one. A forked process gets threads of its own.
     """
 
-    def __init__(self) -> None:
-        self._pool = PerProcess(partial(ThreadPoolExecutor, MAX_THREADS, "letsgo-aenqueue"))
+    def __init__(self, name: str = "letsgo-aenqueue") -> None:
+        """Make no thread yet.
 
-    async def run(self, function: Callable[[], ResultT]) -> ResultT:
-        """Call `function` on a thread, with the context variables of the caller."""
+        Args:
+            name: What the threads' names start with.
+        """
+        self._pool = PerProcess(partial(ThreadPoolExecutor, MAX_THREADS, name))
+
+    def start(self, function: Callable[[], ResultT]) -> asyncio.Future[ResultT]:
+        """Call `function` on a thread, with the context variables of the caller.
+
+        A future that is cancelled does not stop a call that a thread has begun.
+        """
         import asyncio
 
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool.get(), copy_context().run, function)
+        return loop.run_in_executor(self._pool.get(), copy_context().run, function)
+
+    async def run(self, function: Callable[[], ResultT]) -> ResultT:
+        """Wait for what `start` starts."""
+        return await self.start(function)
 
     def close(self) -> None:
         """End the threads, each after the call that it is at."""

@@ -23,25 +23,33 @@ from letsgo_queue.errors import (
     SendFailed,
     SendUncertain,
 )
+from letsgo_queue.limits import (
+    ANY_QUEUE_BYTES,
+    MAX_BATCH,
+    MAX_DELAY_SECONDS,
+    MAX_MESSAGE_BYTES,
+    MAX_VISIBILITY_SECONDS,
+)
 
-MAX_MESSAGE_BYTES = 1_048_576
-"""The most that SQS takes in one message, body and attributes (1 MiB since August 2025).
-https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html"""
-
-ANY_QUEUE_BYTES = 262_144
-"""What a queue made before August 2025 takes. Every queue takes as much."""
+__all__ = [
+    "ANY_QUEUE_BYTES",
+    "DEAD_LETTER_REASON",
+    "MAX_BATCH",
+    "MAX_DELAY_SECONDS",
+    "MAX_MESSAGE_BYTES",
+    "MAX_REASON_LENGTH",
+    "MAX_VISIBILITY_SECONDS",
+    "SEALED_BYTES",
+    "OutgoingMessage",
+    "ReceivedMessage",
+    "Sent",
+    "Transport",
+    "too_large",
+    "with_reason",
+]
 
 SEALED_BYTES = 400
 """About what a message takes when its content is elsewhere: less room helps no claim check."""
-
-MAX_DELAY_SECONDS = 900
-"""The longest delay of one send (same source)."""
-
-MAX_VISIBILITY_SECONDS = 43_200
-"""The longest that a message stays invisible: 12 hours (same source)."""
-
-MAX_BATCH = 10
-"""The most messages that one call receives, sends or deletes (same source)."""
 
 DEAD_LETTER_REASON = "LetsGoDeadLetterReason"
 """The attribute of a dead letter that says why a worker gave it up."""

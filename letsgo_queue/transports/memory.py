@@ -12,6 +12,7 @@ from itertools import islice
 from letsgo_queue.attributes import spell_out
 from letsgo_queue.errors import LetsGoQueueError, MessageTooLarge
 from letsgo_queue.forking import renew_in_children
+from letsgo_queue.limits import DEFAULT_VISIBILITY_TIMEOUT
 from letsgo_queue.transports.base import (
     MAX_MESSAGE_BYTES,
     DeliveryEnded,
@@ -22,9 +23,6 @@ from letsgo_queue.transports.base import (
     too_large,
     with_reason,
 )
-
-DEFAULT_VISIBILITY_TIMEOUT = 30
-"""Seconds, as SQS has it for a new queue."""
 
 MAX_WAIT_SECONDS = 0.5
 

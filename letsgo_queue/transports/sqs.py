@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Literal, NotRequired, TypedDict, cast
+from typing import TYPE_CHECKING, NotRequired, TypedDict, cast
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -17,7 +17,7 @@ from botocore.exceptions import (
     HTTPClientError,
 )
 
-from letsgo_queue.attributes import MessageAttribute, spell_out
+from letsgo_queue.attributes import MessageAttribute, received_attribute, spell_out
 from letsgo_queue.errors import (
     LetsGoQueueError,
     MessageTooLarge,
@@ -28,9 +28,13 @@ from letsgo_queue.errors import (
     SettingsInvalid,
 )
 from letsgo_queue.forking import Lock, PerProcess
-from letsgo_queue.transports.base import (
+from letsgo_queue.limits import (
     ANY_QUEUE_BYTES,
+    DEFAULT_VISIBILITY_TIMEOUT,
     MAX_MESSAGE_BYTES,
+    MAX_WAIT_SECONDS,
+)
+from letsgo_queue.transports.base import (
     DeliveryEnded,
     OutgoingMessage,
     ReceivedMessage,
@@ -44,11 +48,11 @@ from letsgo_queue.transports.sqs_client import (
     NO_SUCH_QUEUE,
     RETRYABLE_STATUS,
     Session,
+    dead_letter_url,
     error_code,
     explain,
     is_retryable,
     make_client,
-    neighbour_url,
     unavailable,
 )
 from letsgo_queue.transports.sqs_clock import ServerClock
@@ -69,14 +73,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_VISIBILITY_TIMEOUT = 30
-"""Seconds to ask for where the queue's own may not be read; SQS's default for a new queue."""
-
 BATCH_PAUSES_SECONDS = (0.2, 0.5, 1.5)
 """About how long to wait before entries that SQS failed are sent again."""
-
-MAX_WAIT_SECONDS = 20
-"""The longest long poll that SQS allows."""
 
 
 class _MessageRequest(TypedDict):
@@ -346,10 +344,7 @@ class SqsTransport:
 
     def dead_letter_url(self) -> str | None:
         """URL of the queue's dead-letter queue; None if it has none or will not say."""
-        policy = self._queue_attributes().get("RedrivePolicy")
-        if policy is None:
-            return None
-        return neighbour_url(self.url, str(json.loads(policy)["deadLetterTargetArn"]))
+        return dead_letter_url(self.url, self._queue_attributes())
 
     def change_visibility(self, message: ReceivedMessage, seconds: int) -> None:
         """ChangeMessageVisibility; see `Transport.change_visibility`."""
@@ -633,8 +628,4 @@ def from_sqs(
 
 
 def _attribute(value: MessageAttributeValueOutputTypeDef) -> MessageAttribute:
-    # A custom type is a label on one of the three: "Number.int".
-    data_type = cast("Literal['String', 'Number', 'Binary']", value["DataType"].partition(".")[0])
-    if data_type == "Binary":
-        return MessageAttribute("Binary", value["BinaryValue"])
-    return MessageAttribute(data_type, value["StringValue"])
+    return received_attribute(value["DataType"], value.get("StringValue"), value.get("BinaryValue"))

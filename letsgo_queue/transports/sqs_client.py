@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 from weakref import WeakKeyDictionary, WeakValueDictionary
@@ -133,9 +134,17 @@ def _make_client(
     )
 
 
-def neighbour_url(queue_url: str, arn: str) -> str:
-    """URL of another queue in the region and the account of `queue_url`, by its ARN."""
-    return f"{queue_url.rpartition('/')[0]}/{arn.rpartition(':')[2]}"
+def dead_letter_url(queue_url: str, attributes: Mapping[str, str]) -> str | None:
+    """URL of the dead-letter queue that a queue's attributes name; None if they name none.
+
+    It is in the region and the account of the queue:
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-dead-letter-queues.html
+    """
+    policy = attributes.get("RedrivePolicy")
+    if policy is None:
+        return None
+    name = str(json.loads(policy)["deadLetterTargetArn"]).rpartition(":")[2]
+    return f"{queue_url.rpartition('/')[0]}/{name}"
 
 
 def unavailable(

@@ -11,7 +11,7 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
@@ -25,8 +25,10 @@ from letsgo_queue.forking import PerProcess, forks_wait, renew_in_children
 from letsgo_queue.middleware import Middleware, check_handle, merge
 from letsgo_queue.sending.client import Client
 from letsgo_queue.sending.default import default_client
+from letsgo_queue.settings import local_port
 from letsgo_queue.transports import preload
 from letsgo_queue.transports.base import Transport
+from letsgo_queue.worker.envelopes import Envelope, check_envelopes
 from letsgo_queue.worker.event_loop import EventLoopThread
 from letsgo_queue.worker.handler import HandlerFunction
 from letsgo_queue.worker.limits import DEFAULT_MAX_OPENED_BYTES
@@ -57,9 +59,6 @@ ScheduledT = TypeVar("ScheduledT", bound=ScheduledFunction)
 logger = logging.getLogger(__name__)
 
 LOCAL_HOST = "127.0.0.1"
-LOCAL_PORT = 3002
-"""Where LetsGo's local worker listens."""
-
 MAX_PORT = 65_535
 
 
@@ -88,6 +87,7 @@ class Worker:
         max_opened_bytes: int = DEFAULT_MAX_OPENED_BYTES,
         weight: int = 1,
         retry_policy: RetryPolicy | None = None,
+        envelopes: Collection[Envelope] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Make a worker; the queue is opened when it runs.
@@ -114,10 +114,14 @@ class Worker:
             weight: Its share of the slots where several workers share them; see `run_workers`.
             retry_policy: When a message that failed is delivered again, and how often; by default
                 as the queue has it.
+            envelopes: Services whose envelopes around messages are opened: `sns` (unless raw
+                message delivery is on for the subscription) and `eventbridge`. An event of
+                EventBridge whose detail is no message is one of the type `detail-type`, with the
+                detail as its payload.
             clock: Seconds since 1970.
 
         Raises:
-            SettingsInvalid: A number is out of range.
+            SettingsInvalid: A number is out of range, or an envelope is not known.
         """
         self._options = LoopOptions(
             concurrency=concurrency,
@@ -137,6 +141,7 @@ class Worker:
         self._middleware = tuple(middleware)
         self._weight = weight
         self._retry_policy = retry_policy
+        self._envelopes = check_envelopes(envelopes)
         self._clock = clock
         self._event_loop = EventLoopThread()
         self._registry = Registry()
@@ -306,12 +311,14 @@ class Worker:
             **options,
         )
 
-    def lambda_handler(self, event: Mapping[str, Any], context: object) -> BatchResponse | None:
+    def lambda_handler(
+        self, event: Mapping[str, Any] | Sequence[Mapping[str, Any]], context: object
+    ) -> BatchResponse | None:
         """The function for AWS Lambda: `handler = worker.lambda_handler`.
 
         The messages of an SQS event run at once, up to `concurrency`; on a FIFO queue those of a
-        group in order. A scheduled event of EventBridge goes to `@worker.scheduled`, and is ignored
-        where there is no handler for it.
+        group in order. So do those of the list that EventBridge Pipes sends. A scheduled event of
+        EventBridge goes to `@worker.scheduled`, and is ignored where there is no handler for it.
 
         The event source mapping must report batch item failures: else Lambda ignores the answer,
         and deletes what failed.
@@ -335,7 +342,7 @@ class Worker:
         self,
         *,
         host: str = LOCAL_HOST,
-        port: int = LOCAL_PORT,
+        port: int | None = None,
         concurrency: int | None = None,
         on_ready: Callable[[str], None] | None = None,
     ) -> None:
@@ -347,7 +354,8 @@ class Worker:
 
         Args:
             host: The name or address to listen on; whoever reaches it can have messages handled.
-            port: The port, 0 to 65,535; 0 for one that is free.
+            port: The port, 0 to 65,535; 0 for one that is free. By default `PORT`, as LetsGo's own
+                worker has it, and else 3002.
             concurrency: Messages handled at once, in place of the worker's own.
             on_ready: Called with the address once messages are taken.
 
@@ -357,6 +365,7 @@ class Worker:
         with forks_wait():
             from letsgo_queue.local_http.server import LocalHttpServer
 
+        port = local_port() if port is None else port
         check_range("port", port, 0, MAX_PORT)
         concurrency = self._options.concurrency if concurrency is None else concurrency
         check_range("concurrency", concurrency, 1, None)
@@ -479,6 +488,7 @@ class Worker:
             listeners=self._listeners,
             event_loop=self._event_loop,
             retry_policy=None if ticks else self._retry_policy,
+            envelopes=self._envelopes,
             handled_level=handled_level,
             clock=self._clock,
         )

@@ -283,7 +283,8 @@ def test_a_forged_number_of_parts_costs_no_more_calls(
     reads: int,
 ) -> None:
     there = name != "no such claim"
-    sealed = json.loads(_seal(old_queue, payloads[name if there else "5 MB"]).body)
+    payload: PayloadName = "5 MB" if name == "no such claim" else name
+    sealed = json.loads(_seal(old_queue, payloads[payload]).body)
     sealed["claimCheck"] |= {
         "parts": FORGED_PARTS,
         "stored": FORGED_BYTES,

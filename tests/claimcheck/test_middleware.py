@@ -33,9 +33,10 @@ from letsgo_queue import (
     MessageSkipped,
     Worker,
 )
+from letsgo_queue.limits import DEFAULT_VISIBILITY_TIMEOUT
 from letsgo_queue.middleware import Middleware, Steps
 from letsgo_queue.transports.base import OutgoingMessage
-from letsgo_queue.transports.memory import DEFAULT_VISIBILITY_TIMEOUT, MemoryTransport
+from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.worker import delivery as deliveries
 from letsgo_queue.worker.delivery import IncomingMessage
 from tests.claimcheck.support import (

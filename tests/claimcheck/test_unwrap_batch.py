@@ -109,7 +109,7 @@ class TestWhatCannotBeOpened:
         assert deleted_by_lambda(event, answer) == {"done", "new"}
         assert ids_in(function.seen[0]) == ["new"]
         assert "message done of type 'order:new'" in caplog.text
-        assert "It is acknowledged." in caplog.text
+        assert "Lambda deletes it." in caplog.text
 
     def test_duplicates_alone_are_deleted_without_the_function(self, claims: Claims) -> None:
         done = claims.sealed()
@@ -274,7 +274,7 @@ class TestTheAnswer:
         assert claims.states(bodies) == ["done", "done", "held"]
         assert deleted_by_lambda(event, completed) >= {"a", "b"}
 
-    def test_what_the_function_reports_is_put_back(
+    def test_what_the_function_reports_is_released(
         self, claims: Claims, bodies: list[str], event: Event
     ) -> None:
         answer = Function(claims, failed("b")).decorated()(event, Context())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -55,6 +56,27 @@ class TestFunctions:
         with pytest.raises(ZeroDivisionError):
             asyncio.run(handler(event, Context()))
         assert claims.state(body) == "there"
+
+    def test_async_while_all_threads_of_the_loop_are_busy(
+        self, claims: Claims, body: str, event: Event
+    ) -> None:
+        release = threading.Event()
+
+        @unwrap_claim_check(claim_check=claims.check)
+        async def handler(event: Event, context: object) -> str:
+            return str(event["Records"][0]["body"])
+
+        async def program() -> str:
+            loop = asyncio.get_running_loop()
+            loop.set_default_executor(ThreadPoolExecutor(1))
+            busy = loop.run_in_executor(None, release.wait)
+            try:
+                return await asyncio.wait_for(handler(event, Context()), 20)
+            finally:
+                release.set()
+                await busy
+
+        assert asyncio.run(program()) == claims.originals[body]
 
     def test_async_with_nothing_left(self, claims: Claims, body: str, event: Event) -> None:
         claims.hold(body)

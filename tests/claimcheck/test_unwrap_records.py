@@ -117,7 +117,20 @@ class TestWhatCannotBeOpened:
             raise AssertionError
 
         assert on_record(record_of(body, "a")) is None
-        assert "It is acknowledged." in caplog.text
+        assert "Lambda deletes it." in caplog.text
+
+    def test_who_received_a_duplicate_with_boto3_is_told_to_acknowledge_it(
+        self, claims: Claims, body: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        claims.finish(body)
+
+        @unwrap_claim_check(claim_check=claims.check)
+        def on_record(record: dict[str, Any]) -> str:
+            raise AssertionError
+
+        assert on_record({"MessageId": "a", "ReceiptHandle": "r", "Body": body}) is None
+        assert "Acknowledge it: its function is not called." in caplog.text
+        assert "It is acknowledged" not in caplog.text
 
     def test_a_duplicate_raises_where_that_is_asked_for(self, claims: Claims, body: str) -> None:
         claims.finish(body)
@@ -211,7 +224,7 @@ class TestKindsOfRecords:
         digest = hashlib.md5(original.encode()).hexdigest()
         assert seen == [PydanticRecord(messageId="a", body=original, md5OfBody=digest)]
 
-    def test_one_that_cannot_be_copied_is_refused_and_its_claim_put_back(
+    def test_one_that_cannot_be_copied_is_refused_and_its_claim_is_released(
         self, claims: Claims, body: str
     ) -> None:
         @unwrap_claim_check(claim_check=claims.check)

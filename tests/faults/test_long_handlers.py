@@ -157,7 +157,7 @@ def test_its_message_is_deleted_meanwhile(
 
 
 @pytest.mark.parametrize("fails", [False, True], ids=["it returns", "it fails"])
-def test_its_claim_is_taken_over_meanwhile(
+def test_another_delivery_acquires_its_claim_meanwhile(
     bench: Bench, caplog: pytest.LogCaptureFixture, fails: bool
 ) -> None:
     """It changes nothing of what another delivery holds."""

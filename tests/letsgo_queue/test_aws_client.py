@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from letsgo_queue.aws_client import make_client
+from letsgo_queue.aws_client import make_client, time_of
 from tests.support.servers import AwsServer
 
 FETCH = """\
@@ -54,3 +54,16 @@ def test_settings_that_were_changed_are_read_again(
     ask_both(ministack)
 
     assert fetched.read_text() == "fetched\n" * 2
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"date": "Thu, 26 Nov 2026 08:00:00 GMT"}, 1_795_680_000.0),
+        ({"date": "yesterday"}, None),
+        ({"date": ""}, None),
+        ({}, None),
+    ],
+)
+def test_the_time_of_an_answer(headers: dict[str, str], seconds: float | None) -> None:
+    assert time_of({"ResponseMetadata": {"HTTPHeaders": headers}}) == seconds

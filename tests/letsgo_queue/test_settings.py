@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from letsgo_queue import Client, QueueNotFound, QueueSettings, SettingsInvalid, list_letsgo_queues
 from letsgo_queue.local_http.transport import LocalHttpTransport
+from letsgo_queue.settings import local_port
 from letsgo_queue.transports import open_transport
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.transports.sqlite import SqliteTransport
@@ -69,6 +70,17 @@ def test_a_line_break_at_the_end_of_a_setting_means_nothing() -> None:
     assert QueueSettings.from_environment(environment) == QueueSettings(
         queue_url="memory://", deployment="staging", vendor_prefix="acme", region="eu-west-1"
     )
+
+
+@pytest.mark.parametrize(("value", "port"), [("8080", 8080), ("0", 0), ("", 3002), (None, 3002)])
+def test_the_port_of_the_local_worker_is_letsgos(value: str | None, port: int) -> None:
+    assert local_port({} if value is None else {"PORT": value}) == port
+
+
+@pytest.mark.parametrize("value", ["tcp://10.0.0.1:80", "-1", "3002.5", "\u0663"])
+def test_a_port_that_is_no_number_is_refused(value: str) -> None:
+    with pytest.raises(SettingsInvalid, match=r"^PORT="):
+        local_port({"PORT": value})
 
 
 class TestRegion:

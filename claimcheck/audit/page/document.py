@@ -19,7 +19,7 @@ from claimcheck.audit.page.markup import element, name_element, raw_text
 from claimcheck.audit.page.scatter import scatter
 from claimcheck.audit.page.tables import costs_table, prices_table, types_table
 from claimcheck.audit.report import ROUTES, AuditReport
-from claimcheck.audit.text import problem_lines, size_text
+from claimcheck.audit.text import limit_text, problem_lines, size_text
 from letsgo_queue.text import counted
 
 SHOWN_PROBLEMS = 8
@@ -68,7 +68,7 @@ def _header(report: AuditReport) -> Element:
     facts = (
         ("made", element("time", _when(report), datetime=report.created_at.isoformat())),
         ("weighed", "every message" if report.sample == 1 else sampled),
-        ("limit", size_text(settings.limit)),
+        ("limit", limit_text(settings.limit)),
         ("threshold", size_text(settings.threshold)),
     )
     return element(

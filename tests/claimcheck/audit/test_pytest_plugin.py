@@ -184,6 +184,7 @@ class TestWarnings:
             "test_shop.py::test_catalog_is_refused, has 2.0 MB, 763% of 262.1 KB; 1 message "
             "of this type not sent"
         ) in run.audit
+        assert "; limit 262.1 KB (262,144 bytes, which every queue accepts); " in run.audit
 
     def test_limit_and_share_can_be_set(self, shop: Project) -> None:
         shop.settings("[tool.claimcheck.audit]\nlimit = '1 MiB'\nwarn_at = 0.52")

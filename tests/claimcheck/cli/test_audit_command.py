@@ -218,10 +218,13 @@ class TestFiles:
     ) -> None:
         (tmp_path / "a.json").write_text(json.dumps(NOISE[:5000]))
         monkeypatch.setenv("CLAIMCHECK_THRESHOLD", "1000")
-        run("claimcheck", "audit", "--from-files", ".", "--json", "out", cwd=tmp_path)
+        monkeypatch.setenv("CLAIMCHECK_INLINE_LIMIT", "500000")
+        done = run("claimcheck", "audit", "--from-files", ".", "--json", "out", cwd=tmp_path)
         report = AuditReport.load(tmp_path / "out")
         assert report.types[0].routes == {"compressed": 1}
         assert report.settings.threshold == 1000
+        assert report.settings.limit == 500_000
+        assert "; limit 500.0 KB; " in done.stdout
 
         monkeypatch.setenv("CLAIMCHECK_INLINE_LIMIT", "1000")
         run("claimcheck", "audit", "--from-files", ".", "--json", "out", cwd=tmp_path)

@@ -39,6 +39,18 @@ def test_sends_every_way_and_checks_it(tmp_path: Path) -> None:
     assert "1 of 1 stored messages left nothing but a receipt" in demo.stdout
 
 
+def test_two_files_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "data.json").write_text(json.dumps(folder))
+
+    demo = run("claimcheck", "demo", "a/data.json", "b/data.json", "a/data.json", cwd=tmp_path)
+
+    assert (demo.returncode, demo.stderr) == (0, "")
+    assert {"file:a/data.json", "file:b/data.json"} <= _routes(demo.stdout).keys()
+    assert "11 of 11 payloads came back byte for byte" in demo.stdout
+
+
 def test_takes_nothing_from_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

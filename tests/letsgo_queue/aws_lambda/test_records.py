@@ -263,7 +263,8 @@ class TestEvents:
             (SCHEDULED, None),
             ({}, None),
             ("text", None),
-            ((RECORD,), None),
+            ((RECORD,), 1),
+            ((1, "text"), None),
         ],
     )
     def test_has_records_or_is_a_list_of_them(self, event: object, count: int | None) -> None:

@@ -30,11 +30,16 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_handles_what_the_other_command_sends(project: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "variables"), [(["--port", "0"], {"PORT": "1"}), ([], {"PORT": "0"})]
+)
+def test_handles_what_the_other_command_sends(
+    project: Path, options: list[str], variables: dict[str, str]
+) -> None:
     with subprocess.Popen(
-        [sys.executable, "-m", "letsgo_queue.cli.app", "worker", "work", "--local", "--port", "0"],
+        [sys.executable, "-m", "letsgo_queue.cli.app", "worker", "work", "--local", *options],
         cwd=project,
-        env=os.environ,
+        env={**os.environ, **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -232,7 +232,6 @@ def test_a_burst_gives_back_what_is_held_for_long(
 def test_a_burst_does_not_wait_for_a_store_that_stays_down(
     rig: Rig,
     client: Client,
-    queue: Asked,
     store: Store,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -247,7 +246,7 @@ def test_a_burst_does_not_wait_for_a_store_that_stays_down(
 
     assert store.asked > 1
     assert rig.handled == []
-    assert len(queue._messages) == 1
+    assert len(rig.queue._messages) == 1
     warnings = [each for each in caplog.records if each.levelno == logging.WARNING]
     assert "the store does not answer." in warnings[0].getMessage()
 

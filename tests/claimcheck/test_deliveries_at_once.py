@@ -1,6 +1,6 @@
 """Two deliveries of one message at once: one handler runs, and the worker holds the other delivery.
 
-It stays invisible and uses up no receive, however long its twin runs.
+It stays invisible and uses up no receive, however long the other one runs.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from tests.letsgo_queue.support import outcomes, running
 PAYLOADS = {"stored": noise(6_000), "inline": "small"}
 
 LOOKS = 4
-"""How often a delivery that is held looks for its twin: more often than it may be received."""
+"""How often a delivery that is held looks at the record: more often than it may be received."""
 
 PAUSE_SECONDS = 0.1
 """How long it waits in between: longer than a worker waits before it looks for other messages."""
@@ -88,7 +88,7 @@ class Shop:
 
     def wait_until_held(self) -> None:
         before = self.watched.calls["acquire"]
-        wait_for(lambda: self.watched.calls["acquire"] >= before + LOOKS, "looks for its twin")
+        wait_for(lambda: self.watched.calls["acquire"] >= before + LOOKS, "looks at the record")
 
     def wait_for_event(self, kind: type[_EventT]) -> _EventT:
         return wait_for(
@@ -125,13 +125,13 @@ def shop(
 
 
 def test_is_held_until_its_twin_has_succeeded(shop: Shop) -> None:
-    twin = shop.deliver_elsewhere(shop.send())
+    other = shop.deliver_elsewhere(shop.send())
 
     with running(shop.worker()):
         shop.wait_until_held()
         assert shop.visible() == 0
         assert shop.heard == []
-        twin.complete()
+        other.complete()
         skipped = shop.wait_for_event(MessageSkipped)
 
     assert shop.wait_for_event(DuplicateSuppressed).receive_count == 1
@@ -141,11 +141,11 @@ def test_is_held_until_its_twin_has_succeeded(shop: Shop) -> None:
 
 
 def test_is_handled_once_its_twin_has_failed(shop: Shop) -> None:
-    twin = shop.deliver_elsewhere(shop.send())
+    other = shop.deliver_elsewhere(shop.send())
 
     with running(shop.worker()):
         shop.wait_until_held()
-        twin.release()
+        other.release()
         handled = shop.wait_for_event(MessageHandled)
 
     assert handled.receive_count == 1

@@ -1,0 +1,29 @@
+"""What SQS accepts: the figures that several modules go by.
+
+All are from
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
+unless another page is named.
+"""
+
+MAX_MESSAGE_BYTES = 1_048_576
+"""The most that a message may have, body and attributes (1 MiB since August 2025)."""
+
+ANY_QUEUE_BYTES = 262_144
+"""What a queue made before August 2025 takes. Every queue takes as much."""
+
+MAX_DELAY_SECONDS = 900
+"""The longest delay of one send."""
+
+MAX_VISIBILITY_SECONDS = 43_200
+"""The longest that a message stays invisible: 12 hours from its receive."""
+
+DEFAULT_VISIBILITY_TIMEOUT = 30
+"""How many seconds a message stays invisible on a queue that says nothing else.
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html"""
+
+MAX_WAIT_SECONDS = 20
+"""The longest that a receive waits for messages.
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html"""
+
+MAX_BATCH = 10
+"""The most messages that one call receives, sends or deletes."""
