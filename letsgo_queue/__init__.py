@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from letsgo_queue.errors import (
         EnqueueManyError,
         HandlerMissing,
+        HandlerTimedOut,
         LetsGoError,
         LetsGoQueueError,
         MessageInvalid,
@@ -85,6 +86,7 @@ else:
             "letsgo_queue.errors": (
                 "EnqueueManyError",
                 "HandlerMissing",
+                "HandlerTimedOut",
                 "LetsGoError",
                 "LetsGoQueueError",
                 "MessageInvalid",
@@ -133,6 +135,7 @@ __all__ = [
     "EnqueueResult",
     "Event",
     "HandlerMissing",
+    "HandlerTimedOut",
     "Health",
     "IncomingMessage",
     "LetsGoError",
