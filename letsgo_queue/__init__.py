@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from letsgo_queue.errors import (
         EnqueueManyError,
         HandlerMissing,
+        HandlerTimedOut,
         LetsGoError,
         LetsGoQueueError,
         MessageInvalid,
@@ -94,6 +95,7 @@ else:
             "letsgo_queue.errors": (
                 "EnqueueManyError",
                 "HandlerMissing",
+                "HandlerTimedOut",
                 "LetsGoError",
                 "LetsGoQueueError",
                 "MessageInvalid",
@@ -152,6 +154,7 @@ __all__ = [
     "EnqueueResult",
     "Event",
     "HandlerMissing",
+    "HandlerTimedOut",
     "Health",
     "IncomingMessage",
     "LetsGoError",

@@ -16,6 +16,7 @@ in one.
     │   ├── RedriveIncomplete    some of several dead letters were not moved; it says which
     │   ├── WorkerBroken         a part of the worker cannot go on
     │   ├── HandlerMissing       no handler is registered for the message's type
+    │   ├── HandlerTimedOut      a handler ran for longer than it may
     │   ├── Retry                raised by a handler: deliver the message again later
     │   └── Reject               raised by a handler: this message will never succeed
     └── ClaimCheckError          see `claimcheck.errors`
@@ -195,6 +196,10 @@ class Retry(LetsGoQueueError):
             )
         super().__init__(reason or "the handler asks for another delivery")
         self.delay = delay
+
+
+class HandlerTimedOut(LetsGoQueueError):
+    """A handler ran for longer than its `timeout`, and was ended."""
 
 
 class Reject(LetsGoQueueError):

@@ -14,9 +14,9 @@ label. A sender's types are its own choice; the first hundred have series.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -67,18 +67,6 @@ OUTCOMES: Mapping[type[DeliveryEvent], str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Series:
-    """The series of one type on one queue."""
-
-    queue: str
-    type: str
-    in_flight: Gauge
-    age: Histogram
-    duration: Histogram
-    size: Histogram
-
-
 class PrometheusListener:
     """A listener that counts events in the metrics of a registry."""
 
@@ -97,9 +85,12 @@ class PrometheusListener:
             size_buckets: Upper bounds for sizes, in bytes.
 
         Raises:
-            SettingsInvalid: prometheus_client is not installed, or the registry has these metrics
-                already.
+            SettingsInvalid: prometheus_client is not installed, the registry has these metrics
+                already, or buckets are not in ascending order.
         """
+        for buckets in (duration_buckets, size_buckets):
+            if not buckets or sorted(set(buckets)) != list(buckets):
+                raise SettingsInvalid(f"buckets {tuple(buckets)}: give them in ascending order.")
         try:
             from prometheus_client import REGISTRY, Counter, Gauge, Histogram
         except ModuleNotFoundError as missing:
@@ -108,17 +99,20 @@ class PrometheusListener:
             ) from None
         registry = REGISTRY if registry is None else registry
 
-        def counter(name: str, about: str, *labels: str) -> Counter:
-            return Counter(f"letsgo_queue_{name}", about, ("queue", *labels), registry=registry)
+        # Each gives the series for the values of its labels. Finding them costs more than counting.
+        def counter(name: str, about: str, *labels: str) -> Callable[..., Counter]:
+            name = f"letsgo_queue_{name}"
+            return cache(Counter(name, about, ("queue", *labels), registry=registry).labels)
 
-        def histogram(name: str, about: str, buckets: Sequence[float]) -> Histogram:
-            return Histogram(
+        def histogram(name: str, about: str, buckets: Sequence[float]) -> Callable[..., Histogram]:
+            made = Histogram(
                 f"letsgo_queue_{name}",
                 about,
                 ("queue", "type"),
                 buckets=buckets,
                 registry=registry,
             )
+            return cache(made.labels)
 
         try:
             self._deliveries = counter(
@@ -145,12 +139,13 @@ class PrometheusListener:
             self._stored = counter(
                 "stored_bytes", "Bytes that were put into the claim store.", "type"
             )
-            self._in_flight = Gauge(
+            in_flight = Gauge(
                 "letsgo_queue_in_flight",
                 "Messages whose handler was called, and that are not settled yet.",
                 ("queue", "type"),
                 registry=registry,
             )
+            self._in_flight: Callable[..., Gauge] = cache(in_flight.labels)
             self._age = histogram(
                 "age_seconds", "From sending a message to calling its handler.", duration_buckets
             )
@@ -169,7 +164,6 @@ class PrometheusListener:
                 "PrometheusListener for each registry. A worker with a health port has made one "
                 "for the default registry."
             ) from None
-        self._series: dict[tuple[str, str | None], _Series] = {}
         self._sent_types: set[str] = set()
 
     def __call__(self, event: Event) -> None:
@@ -179,8 +173,8 @@ class PrometheusListener:
                 self._started(event)
             case MessageHeld():
                 labels = (_name_of(event.queue), type(event.error).__name__)
-                self._held.labels(*labels).inc()
-                self._held_seconds.labels(*labels).inc(event.seconds)
+                self._held(*labels).inc()
+                self._held_seconds(*labels).inc(event.seconds)
             case DeliveryEvent():
                 self._ended(event)
             case MessageSent():
@@ -193,44 +187,30 @@ class PrometheusListener:
                 pass
 
     def _was_sent(self, event: MessageSent) -> None:
-        queue, message_type = _name_of(event.queue), self._sent_type(event.type)
-        self._sent.labels(queue, message_type, event.route).inc()
-        self._sent_size.labels(queue, message_type).observe(event.size)
+        labels = (_name_of(event.queue), self._sent_type(event.type))
+        self._sent(*labels, event.route).inc()
+        self._sent_size(*labels).observe(event.size)
         if event.stored_size:
-            self._stored.labels(queue, message_type).inc(event.stored_size)
+            self._stored(*labels).inc(event.stored_size)
 
     def _started(self, event: MessageStarted) -> None:
-        series = self._series_of(event)
-        series.in_flight.inc()
-        series.age.observe(event.age)
-        series.size.observe(event.size)
-        self._received.labels(series.queue, series.type, event.route).inc()
+        labels = _labels_of(event)
+        self._in_flight(*labels).inc()
+        self._age(*labels).observe(event.age)
+        self._size(*labels).observe(event.size)
+        self._received(*labels, event.route).inc()
 
     def _ended(self, event: DeliveryEvent) -> None:
-        series = self._series_of(event)
-        self._deliveries.labels(series.queue, series.type, _outcome_of(event)).inc()
+        labels = _labels_of(event)
+        self._deliveries(*labels, _outcome_of(event)).inc()
         if event.handler_duration is not None:
-            series.in_flight.dec()
-            series.duration.observe(event.handler_duration)
+            self._in_flight(*labels).dec()
+            self._duration(*labels).observe(event.handler_duration)
         elif isinstance(event, MessageFailed | MessageRejected):
             self._failed(event.queue, "open", event.error)
 
     def _failed(self, queue: str, call: str, error: BaseException) -> None:
-        self._errors.labels(_name_of(queue), call, type(error).__name__).inc()
-
-    def _series_of(self, event: DeliveryEvent) -> _Series:
-        key = (event.queue, event.type if event.has_handler else None)
-        series = self._series.get(key)
-        if series is None:
-            labels = (_name_of(key[0]), OTHER_TYPES if key[1] is None else shown(key[1]))
-            series = self._series[key] = _Series(
-                *labels,
-                in_flight=self._in_flight.labels(*labels),
-                age=self._age.labels(*labels),
-                duration=self._duration.labels(*labels),
-                size=self._size.labels(*labels),
-            )
-        return series
+        self._errors(_name_of(queue), call, type(error).__name__).inc()
 
     def _sent_type(self, message_type: str | None) -> str:
         if message_type is None:
@@ -240,6 +220,11 @@ class PrometheusListener:
                 return OTHER_TYPES
             self._sent_types.add(message_type)
         return shown(message_type)
+
+
+def _labels_of(event: DeliveryEvent) -> tuple[str, str]:
+    named = event.has_handler and event.type is not None
+    return _name_of(event.queue), shown(event.type) if named else OTHER_TYPES
 
 
 def _outcome_of(event: DeliveryEvent) -> str:
@@ -256,6 +241,7 @@ def count_all() -> None:
         listen_to_all(PrometheusListener())
 
 
+@lru_cache
 def _name_of(queue: str) -> str:
     """The name of a queue, or its URL where that has none."""
     return shown(urlsplit(queue).path.rstrip("/").rpartition("/")[2] or queue)

@@ -172,8 +172,9 @@ class _Run:
         from letsgo_queue.worker.recycling import Recycling
 
         recycling = Recycling(self._stop, max_messages=max_messages, max_memory=max_memory)
-        for each in self.workers:
-            each.add_listener(recycling)
+        if max_messages is not None:
+            for each in self.workers:
+                each.add_listener(recycling)
         child.when_told_to_stop(self._stop)
         try:
             self.here(child.number)

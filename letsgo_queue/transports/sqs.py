@@ -539,7 +539,7 @@ def _watched(client: SQSClient) -> SQSClient:
     """Have `_send` know what becomes of the client's sends."""
     for operation in ("SendMessage", "SendMessageBatch"):
         client.meta.events.register(
-            f"needs-retry.sqs.{operation}", _after_attempt, unique_id="letsgo-after-attempt"
+            f"needs-retry.sqs.{operation}", _after_attempt, unique_id=f"letsgo-after-{operation}"
         )
     return client
 

@@ -31,6 +31,9 @@ RECEIVE_SECONDS = 1.0
 """How long a message may have been on its way from the queue to the worker."""
 
 
+TO_END_SECONDS = 5.0
+"""How long a handler may take to end when its time is up."""
+
 EXTENSION_SECONDS = 10.0
 """How long an extension is under way at most."""
 
@@ -312,8 +315,13 @@ class IncomingMessage:
 
     @property
     def is_over_time(self) -> bool:
-        """Whether its handler has run for longer than its message can be kept invisible."""
-        return self.handler_runs and self.longest_extension == 0
+        """Whether its handler has run for longer than it may, or its message can be hidden."""
+        if not self.handler_runs:
+            return False
+        limit = None if self.handler is None else self.handler.limits.timeout
+        if limit is not None and (self.handler_duration or 0.0) > limit + TO_END_SECONDS:
+            return True
+        return self.longest_extension == 0
 
     def start_handler(self) -> None:
         """Its handler is about to be called."""

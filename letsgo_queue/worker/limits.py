@@ -224,20 +224,12 @@ class Limits:
 
     def _gates(self, message: IncomingMessage) -> tuple[_Gate, ...]:
         """All that a message has to pass, in order."""
-        handler = message.handler
         gates: tuple[_Gate, ...] = ()
-        if handler is not None and handler.limits is not UNLIMITED:
-            gates = self._of_handlers.get(handler) or self._make_gates(handler)
+        if handler := message.handler:
+            if handler not in self._of_handlers:
+                self._of_handlers[handler] = _gates_of(handler.limits)
+            gates = self._of_handlers[handler]
         return (*gates, self._bytes) if message.opened_bytes else gates
-
-    def _make_gates(self, handler: Handler) -> tuple[_Gate, ...]:
-        gates = []
-        if handler.limits.concurrency is not None:
-            gates.append(_Gate(_AtOnce(handler.limits.concurrency)))
-        if handler.limits.rate is not None:
-            gates.append(_Gate(_PerPeriod(handler.limits.rate)))
-        self._of_handlers[handler] = tuple(gates)
-        return tuple(gates)
 
     def _pass(self, message: IncomingMessage, gates: Sequence[_Gate]) -> bool:
         passes = all(gate.enter(message) for gate in gates)
@@ -254,3 +246,12 @@ class Limits:
                 if self._pass(message, ahead[ahead.index(gate) + 1 :]):
                     ready.append(message)
         return ready
+
+
+def _gates_of(limits: HandlerLimits) -> tuple[_Gate, ...]:
+    rooms: list[_Room] = []
+    if limits.concurrency is not None:
+        rooms.append(_AtOnce(limits.concurrency))
+    if limits.rate is not None:
+        rooms.append(_PerPeriod(limits.rate))
+    return tuple(_Gate(room) for room in rooms)

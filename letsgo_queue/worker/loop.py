@@ -38,6 +38,7 @@ from letsgo_queue.worker.processing import Hold, Outcome, Processor
 from letsgo_queue.worker.retries import doubled
 from letsgo_queue.worker.tasks import HandlerTasks
 from letsgo_queue.worker.threads import HandlerThreads, Slots
+from letsgo_queue.worker.time_limits import TimeLimits
 
 if TYPE_CHECKING:  # a worker that is not asked for its health does not load what answers
     from letsgo_queue.worker.health import LoopState, RunningHandler
@@ -165,6 +166,7 @@ class WorkLoop:
         self._heartbeat = Heartbeat(transport, parts)
         self._acknowledger = Acknowledger(transport, self._acknowledged, parts)
         self._slots = Slots(options.concurrency)
+        self._time_limits = TimeLimits()
         self._threads = HandlerThreads(options.concurrency, self._run, parts)
         # Apart, so that a store that does not answer keeps no other message from its handler.
         self._openers = HandlerThreads(
@@ -259,7 +261,8 @@ class WorkLoop:
             self._stuck = sum(each.waits_since < stuck_since for each in self._in_hand)
         self._begin(ready)
         help_in = (self._threads.help(), self._openers.help())
-        return min(*due_in, *(seconds for seconds in help_in if seconds is not None))
+        due_in += [seconds for seconds in help_in if seconds is not None]
+        return min(*due_in, self._time_limits.tend())
 
     # Receiving
 
@@ -430,15 +433,15 @@ class WorkLoop:
 
     def _run(self, message: IncomingMessage) -> None:
         with self._slots:
-            outcome = self._processor.run(message)
+            outcome = self._processor.run(message, self._time_limits.call)
         self._finish(message, outcome)
 
     def _open_and_run(self, message: IncomingMessage) -> None:
         self._finish(message, self._processor.run(message, self._call_in_slot))
 
-    def _call_in_slot(self, _message: IncomingMessage, handler: Callable[[], object]) -> object:
+    def _call_in_slot(self, message: IncomingMessage, handler: Callable[[], object]) -> object:
         with self._slots:
-            return handler()
+            return self._time_limits.call(message, handler)
 
     def _finish(self, message: IncomingMessage, outcome: Outcome) -> None:
         """A message was run: settle it, or hold it until it is run again."""

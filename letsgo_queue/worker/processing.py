@@ -42,6 +42,7 @@ from letsgo_queue.worker.log import get_logger
 from letsgo_queue.worker.passage import Passage, surrounding
 from letsgo_queue.worker.registry import Registry
 from letsgo_queue.worker.retries import RetryPolicy
+from letsgo_queue.worker.time_limits import await_within_limit
 from letsgo_queue.worker.tracebacks import without_input
 
 logger = get_logger(__name__)
@@ -220,7 +221,7 @@ class Processor:
         Raised in a task, that would end the event loop and all that runs on it.
         """
         try:
-            await cast("Awaitable[object]", handler())
+            await await_within_limit(message, cast("Awaitable[object]", handler()))
         except BaseException as error:  # noqa: BLE001
             self._end_fork(error)
             return error

@@ -26,7 +26,7 @@ _STATM = Path("/proc/self/statm")
 
 
 class Recycling:
-    """A listener that stops workers when a limit is reached.
+    """Stops workers when a limit is reached. To count messages it listens to the workers.
 
     Attributes:
         is_due: Whether one was reached.
@@ -53,7 +53,7 @@ class Recycling:
 
     def __call__(self, event: Event) -> None:
         """Count a message that is begun."""
-        if self._max_messages is None or not isinstance(event, MessageStarted):
+        if not isinstance(event, MessageStarted):
             return
         with self._lock:
             self._begun += 1

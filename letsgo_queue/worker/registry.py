@@ -11,6 +11,7 @@ from letsgo_queue.errors import HandlerMissing, SettingsInvalid
 from letsgo_queue.message import fixed_type
 from letsgo_queue.middleware import Middleware
 from letsgo_queue.worker.handler import Handler, HandlerFunction
+from letsgo_queue.worker.limits import UNLIMITED, HandlerLimits
 from letsgo_queue.worker.retries import RetryPolicy
 from letsgo_queue.worker.schedule import Scheduled, ScheduledHandler, schedule_in_environment
 
@@ -29,6 +30,7 @@ class Registry:
         function: HandlerFunction,
         *,
         retry_policy: RetryPolicy | None = None,
+        limits: HandlerLimits = UNLIMITED,
     ) -> None:
         """Register `function` for the messages of a type, or of a model that has one type.
 
@@ -44,7 +46,11 @@ class Registry:
                 "already; a type has one."
             )
         self._handlers[message_type] = Handler(
-            function, message_type=message_type, model=model, retry_policy=retry_policy
+            function,
+            message_type=message_type,
+            model=model,
+            retry_policy=retry_policy,
+            limits=limits,
         )
 
     def set_default(

@@ -31,7 +31,7 @@ from letsgo_queue.transports.base import Transport
 from letsgo_queue.worker.envelopes import Envelope, check_envelopes
 from letsgo_queue.worker.event_loop import EventLoopThread
 from letsgo_queue.worker.handler import HandlerFunction
-from letsgo_queue.worker.limits import DEFAULT_MAX_OPENED_BYTES
+from letsgo_queue.worker.limits import DEFAULT_MAX_OPENED_BYTES, HandlerLimits, Rate
 from letsgo_queue.worker.loop import WorkLoop
 from letsgo_queue.worker.options import (
     DEFAULT_CONCURRENCY,
@@ -151,7 +151,14 @@ class Worker:
         renew_in_children(self._start_anew)
 
     def handler(
-        self, messages: type[BaseModel] | str, /, *, retry_policy: RetryPolicy | None = None
+        self,
+        messages: type[BaseModel] | str,
+        /,
+        *,
+        retry_policy: RetryPolicy | None = None,
+        concurrency: int | None = None,
+        rate: str | None = None,
+        timeout: float | None = None,
     ) -> Callable[[HandlerT], HandlerT]:
         """Decorate the handler of a kind of message.
 
@@ -163,13 +170,20 @@ class Worker:
         pydantic model, or `dict`; without one, against the model given here. The handler may raise
         `Retry` and `Reject`.
 
+        What is over `concurrency` or `rate` waits in the worker, invisible, and uses up no receive.
+
         Args:
             messages: A model whose `type` is fixed, or the type: `"order:new"`.
             retry_policy: In place of the worker's own.
+            concurrency: How many of these messages are handled at once, in each process.
+            rate: How many begin in a period, in each process: `"10/s"`, `"100/min"`, `"1000/h"`.
+            timeout: Seconds that the handler may run; then it is ended, and the message fails with
+                `HandlerTimedOut`. In `run` only; a call that waits in C is not interrupted.
 
         Raises:
             SettingsInvalid: The model has no type of its own, the type has a handler already, the
-                signature does not fit, or the annotation is a model of another type.
+                signature does not fit, the annotation is a model of another type, or a limit is
+                out of range.
         """
         is_model = isinstance(messages, type) and issubclass(messages, BaseModel)
         if not is_model and not isinstance(messages, str):
@@ -177,8 +191,14 @@ class Worker:
                 'say which messages: @worker.handler(OrderNew) or @worker.handler("order:new").'
             )
 
+        limits = HandlerLimits(
+            concurrency=concurrency,
+            rate=None if rate is None else Rate.parse(rate),
+            timeout=timeout,
+        )
+
         def register(function: HandlerT) -> HandlerT:
-            self._registry.add(messages, function, retry_policy=retry_policy)
+            self._registry.add(messages, function, retry_policy=retry_policy, limits=limits)
             return function
 
         return register

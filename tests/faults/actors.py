@@ -7,6 +7,7 @@ watches them.
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import resource
 import sys
@@ -41,7 +42,9 @@ from letsgo_queue.events import Event
 from letsgo_queue.message import encode
 from letsgo_queue.middleware import Middleware, SendContext, Steps, use_middleware
 from letsgo_queue.transports.base import OutgoingMessage, Transport
+from letsgo_queue.worker import processes
 from letsgo_queue.worker.delivery import IncomingMessage
+from letsgo_queue.worker.processes import ChildProcess
 from tests.faults.journal import Entry, Journal, wait_until
 from tests.faults.wire import Kill, Wire
 from tests.support.calls import Call
@@ -101,6 +104,7 @@ class Work(BaseModel, frozen=True):
             deliveries of its message were refused.
         refusals: How many it waits for.
         max_attempts: Deliveries after which a message that fails is a dead letter.
+        processes: How many do it; with more than one, as children of the one that is started.
         kill: When to die.
     """
 
@@ -112,6 +116,7 @@ class Work(BaseModel, frozen=True):
     work: Literal["nothing", "some", "fail", "wait"] = "nothing"
     refusals: int = 0
     max_attempts: int | None = None
+    processes: int = 1
     kill: Kill | None = None
 
 
@@ -161,6 +166,7 @@ def work(
     claim_check: ClaimCheck | None = None,
     *,
     burst: bool = False,
+    child: ChildProcess | None = None,
 ) -> None:
     """Follow the orders, here; by default with the queue and the store of the environment.
 
@@ -169,6 +175,7 @@ def work(
         transport: The queue.
         claim_check: The claim check.
         burst: Whether to stop once the queue has nothing more.
+        child: Which of several processes this is.
     """
     journal = Journal(orders.journal)
     wire = _wire(orders.kill, journal)
@@ -205,7 +212,9 @@ def work(
     worker.add_listener(_follow(journal))
     if wire is not None:
         wire.arm()
-    journal.write(Entry(what="ready"))
+    if child is not None:
+        child.when_told_to_stop(worker.stop)
+    journal.write(Entry(what="ready", process=os.getpid()))
     worker.run(burst=burst)
     journal.close()
 
@@ -321,8 +330,13 @@ def main() -> None:
     orders = TypeAdapter[Produce | Work](Orders).validate_json(sys.argv[1])
     if isinstance(orders, Produce):
         produce(orders)
-    else:
+    elif orders.processes == 1:
         work(orders)
+    else:
+        processes.STEADY_SECONDS = 0  # the test kills them, however well they are
+        child = processes.fork_processes(orders.processes, drain_timeout=25, until_done=False)
+        if child is not None:
+            work(orders, child=child)
 
 
 if __name__ == "__main__":

@@ -48,6 +48,7 @@ class Entry(BaseModel, frozen=True):
         route: Which way it went.
         once: Whether it is handled once, whichever way it went.
         peak: The most memory that the process has had (bytes).
+        process: Its process id.
     """
 
     what: What
@@ -59,6 +60,7 @@ class Entry(BaseModel, frozen=True):
     route: str | None = None
     once: bool | None = None
     peak: int | None = None
+    process: int | None = None
 
 
 class Journal:

@@ -1,13 +1,15 @@
 """`make soak`: thousands of messages, workers that are killed, duplicates; and what it came to.
 
-Four workers handle what one producer enqueues, in sizes from 1 KB to 5 MB: a third is to be handled
-once, also where it is small. Every few seconds one of the workers is killed and replaced, all but
-the first, whose memory is watched; so is the producer, in the short form of this in the tests.
+The four processes of a worker handle what one producer enqueues, in sizes from 1 KB to 5 MB: a
+third is to be handled once, also where it is small. Every few seconds one of the processes is
+killed, and their parent replaces it: all but the first, whose memory is watched. So is the
+producer, in the short form of this in the tests.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import signal
 import subprocess
@@ -167,15 +169,15 @@ class _Run:
     progress: Callable[[int], None]
     random: random.Random
     kills: int = 0
-    started_workers: int = 0
     enqueued_before: int = 0
     memory: list[int] = field(default_factory=list)
     producer: subprocess.Popen[bytes] = field(init=False)
-    workers: list[subprocess.Popen[bytes]] = field(init=False)
+    fleet: subprocess.Popen[bytes] = field(init=False)
+    killed: set[int] = field(default_factory=set)
 
     def to_the_end(self) -> None:
         self.producer = self._start_producer()
-        self.workers = [self._start_worker() for _ in range(WORKERS)]
+        self.fleet = self._start_fleet()
         next_kill, next_sample = self._when_to_kill(), time.monotonic()
         moved, last = time.monotonic(), 0
         while not self._is_over():
@@ -183,8 +185,8 @@ class _Run:
             if now > next_kill and self._has_recovered():
                 self._kill_one()
                 next_kill = self._when_to_kill()
-            if now > next_sample:
-                self.memory.append(_memory_of(self.workers[0]))
+            if now > next_sample and (workers := self._workers()):
+                self.memory.append(_memory_of(workers[0]))
                 next_sample = now + SAMPLE_SECONDS
                 handled = len(set(self.crew.journal.numbers("returned")))
                 self.progress(handled)
@@ -223,20 +225,25 @@ class _Run:
             )
         )
 
-    def _start_worker(self) -> subprocess.Popen[bytes]:
-        self.started_workers += 1
+    def _start_fleet(self) -> subprocess.Popen[bytes]:
         return self.crew.start(
             Work(
                 journal=self.crew.journal_path,
                 concurrency=CONCURRENCY,
                 work="some",
+                processes=WORKERS,
             )
         )
+
+    def _workers(self) -> list[int]:
+        """The process ids of those that have begun and were not killed."""
+        started = [entry.process or 0 for entry in self.crew.journal.entries("ready")]
+        return [process for process in started if process not in self.killed]
 
     def _has_recovered(self) -> bool:
         """Whether all are at work: on a busy machine nobody would be, if all were killed sooner."""
         return (
-            self.crew.journal.count("ready") == self.started_workers
+            len(self._workers()) == WORKERS
             and self.crew.journal.count("enqueued") > self.enqueued_before
         )
 
@@ -251,9 +258,9 @@ class _Run:
             self.producer.kill()
             self.producer.wait()
             return
-        self.workers[victim].kill()
-        self.workers[victim].wait()
-        self.workers[victim] = self._start_worker()
+        process = self._workers()[victim]
+        self.killed.add(process)
+        os.kill(process, signal.SIGKILL)
 
 
 def soak(
@@ -264,10 +271,9 @@ def soak(
     with Crew(backend, folder) as crew:
         run = _Run(plan, backend, crew, progress, random.Random(plan.seed))
         run.to_the_end()
-        for worker in run.workers:
-            worker.terminate()
-        for worker in run.workers:
-            worker.wait()
+        run.fleet.terminate()
+        if (code := run.fleet.wait()) != 0:
+            raise RuntimeError(f"the worker ended with exit code {code}")
         return _outcome(run, time.monotonic() - started)
 
 
@@ -319,10 +325,10 @@ def _late_reruns(journal: Journal) -> int:
     return late
 
 
-def _memory_of(process: subprocess.Popen[bytes]) -> int:
+def _memory_of(process: int) -> int:
     """Bytes of a process that are in memory now."""
     answer = subprocess.run(
-        ["ps", "-o", "rss=", "-p", str(process.pid)], capture_output=True, text=True, check=False
+        ["ps", "-o", "rss=", "-p", str(process)], capture_output=True, text=True, check=False
     )
     return int(answer.stdout or 0) * 1024
 

@@ -209,13 +209,18 @@ def test_an_answer_that_was_cut_off_is_not_what_a_queue_says_of_itself(make_rig:
     assert rig.transport.max_message_bytes() is not None
 
 
-def test_a_failed_receipt_and_a_lost_acknowledgement_run_it_again(make_rig: MakeRig) -> None:
+def test_a_failed_receipt_and_a_lost_acknowledgement_run_it_again(
+    make_rig: MakeRig, caplog: pytest.LogCaptureFixture
+) -> None:
     """The one case in which a handler that returned runs again: nothing says that it did."""
     rig = make_rig()
     sent = rig.enqueue(1)
     rig.proxy.inject(Failure.SERVER_ERROR, on=Call.COMPLETE, times=2)
-    rig.proxy.inject(Failure.REQUEST_LOST, on=Call.ACKNOWLEDGE, times=2)
+    rig.proxy.inject(Failure.REQUEST_LOST, on=Call.ACKNOWLEDGE)
 
+    with rig.working():
+        wait_until(lambda: "expect it a second time" in caplog.text, "the worker to give it up")
+    rig.proxy.clear()
     rig.work_off()
 
     assert rig.succeeded == dict.fromkeys(sent.acknowledged, 2)

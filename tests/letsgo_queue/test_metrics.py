@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import prometheus_client
@@ -133,6 +133,12 @@ def test_outcomes_ages_and_durations(
 def test_buckets_reach_from_a_millisecond_to_twelve_hours(metrics: Metrics) -> None:
     assert (DURATION_BUCKETS[0], DURATION_BUCKETS[-1]) == (0.001, 12 * HOUR)
     assert sorted(set(DURATION_BUCKETS)) == list(DURATION_BUCKETS)
+
+
+@pytest.mark.parametrize("buckets", [(), (2.0, 1.0), (1.0, 1.0)])
+def test_buckets_in_no_order_are_a_mistake(buckets: Sequence[float]) -> None:
+    with pytest.raises(SettingsInvalid, match="ascending order"):
+        PrometheusListener(CollectorRegistry(), duration_buckets=buckets)
 
 
 def test_what_is_in_flight(queue: MemoryTransport, worker: Worker, metrics: Metrics) -> None:

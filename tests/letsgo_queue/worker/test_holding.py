@@ -230,6 +230,7 @@ def test_a_burst_gives_back_what_is_held_for_long(
 
 
 def test_a_burst_does_not_wait_for_a_store_that_stays_down(
+    *,
     rig: Rig,
     client: Client,
     store: Store,

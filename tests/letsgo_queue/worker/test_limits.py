@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections.abc import Iterator
@@ -212,8 +213,6 @@ class TestOpenedBytes:
     def test_an_async_handler_waits_as_well(
         self, queue: MemoryTransport, worker: Worker, busy: Busy
     ) -> None:
-        import asyncio
-
         events = events_of(worker)
         at_work: list[str] = []
         most = 0
@@ -242,5 +241,122 @@ def receive_now(queue: MemoryTransport) -> list[ReceivedMessage]:
     return receive(queue, visibility_timeout=0)
 
 
+def has(values: list[Any], count: int) -> bool:
+    return len(values) == count
+
+
 def all_are_extended(queue: MemoryTransport) -> bool:
     return all(each.visible_at > queue._clock() + 300 for each in queue._messages.values())
+
+
+class TestConcurrencyOfAHandler:
+    @pytest.mark.parametrize("kind", ["sync", "async"])
+    def test_no_more_of_its_messages_are_handled_at_once(
+        self, queue: MemoryTransport, kind: str
+    ) -> None:
+        worker = Worker(queue, concurrency=10, wait_seconds=0)
+        counts: set[int] = set()
+        others: list[object] = []
+        at_work = most = 0
+        go_on = threading.Event()
+
+        async def limited_async(message: dict[str, Any], delivery: Delivery) -> None:
+            nonlocal at_work, most
+            counts.add(delivery.receive_count)
+            at_work += 1
+            most = max(most, at_work)
+            await asyncio.to_thread(go_on.wait, DEADLINE_SECONDS)
+            at_work -= 1
+
+        def limited(message: dict[str, Any], delivery: Delivery) -> None:
+            nonlocal at_work, most
+            with lock:
+                counts.add(delivery.receive_count)
+                at_work += 1
+                most = max(most, at_work)
+            assert go_on.wait(DEADLINE_SECONDS)
+            with lock:
+                at_work -= 1
+
+        lock = threading.Lock()
+        worker.handler("limited", concurrency=2)(limited if kind == "sync" else limited_async)
+        worker.handler("plain")(others.append)
+        events = events_of(worker)
+        send(queue, *[{"type": "limited", "payload": None}] * 30)
+        with running(worker):
+            wait_for(lambda: at_work == 2, "two to be at work")
+            send(queue, *[PLAIN] * 100)
+            wait_for(lambda: len(others) == 100, "messages of another type")
+            assert receive_now(queue) == [], "what waits can be received"
+            go_on.set()
+            wait_for(lambda: len(events) == 130, "all of them")
+
+        assert most == 2
+        assert counts == {1}
+
+    def test_one_that_fails_makes_room(self, queue: MemoryTransport) -> None:
+        worker = Worker(queue, wait_seconds=0)
+        events = events_of(worker)
+
+        @worker.handler("limited", concurrency=1)
+        def fail(message: dict[str, Any]) -> None:
+            raise ZeroDivisionError
+
+        send(queue, *[{"type": "limited", "payload": None}] * 5)
+        with running(worker):
+            wait_for(lambda: len(events) == 5, "all to fail")
+
+
+class TestRateOfAHandler:
+    def test_no_more_begin_in_any_period(
+        self, queue: MemoryTransport, time_passes: PassingTime
+    ) -> None:
+        worker = Worker(queue, wait_seconds=0, visibility_timeout=36_000)
+        begun: list[int] = []
+        others: list[object] = []
+
+        @worker.handler("limited", rate="5/min")
+        def limited(message: dict[str, Any], delivery: Delivery) -> None:
+            begun.append(delivery.receive_count)
+
+        worker.handler("plain")(others.append)
+        events = events_of(worker)
+        send(queue, *[{"type": "limited", "payload": None}] * 12)
+        with running(worker):
+            for count in (5, 10):
+                wait_for(partial(has, begun, count), "five more to begin")
+                send(queue, *[PLAIN] * 10)
+                wait_for(partial(has, others, 2 * count), "others, meanwhile")
+                time_passes(30)
+                assert len(begun) == count, "half a minute had passed"
+                assert receive_now(queue) == [], "what waits can be received"
+                time_passes(30)
+            wait_for(lambda: len(events) == 32, "all of them")
+
+        assert begun == [1] * 12
+
+    @pytest.mark.parametrize("rate", ["", "10", "10/d", "0/s", "-1/s", "1.5/s", "1000000/s", 10])
+    def test_of_another_form_is_refused(self, rate: Any) -> None:
+        with pytest.raises(SettingsInvalid, match=r'give "10/s", "100/min" or "1000/h"'):
+            Worker(MemoryTransport()).handler("limited", rate=rate)
+
+    def test_other_limits_are_checked(self) -> None:
+        worker = Worker(MemoryTransport())
+        with pytest.raises(SettingsInvalid, match="concurrency=0"):
+            worker.handler("limited", concurrency=0)
+        with pytest.raises(SettingsInvalid, match="timeout=0"):
+            worker.handler("limited", timeout=0)
+
+
+def test_limits_hold_together(queue: MemoryTransport, busy: Busy) -> None:
+    """A message passes the limits of its handler, then that of memory."""
+    worker = Worker(queue, middleware=[Opener()], max_opened_bytes=LIMIT, wait_seconds=0)
+    worker.handler("sealed", concurrency=2, rate="100/s")(busy)
+    events = events_of(worker)
+    send(queue, *[sealed(20)] * 6, *[sealed(90)] * 3)
+    busy.end(9)
+    with running(worker):
+        wait_for(lambda: len(events) == 9, "all of them")
+
+    assert busy.begun == [20] * 6 + [90] * 3
+    assert busy.most_at_once <= 2

@@ -158,11 +158,9 @@ def test_no_more_are_received_than_are_begun_where_the_store_answers(
     rig.store.opens.set()
     rig.store.settles.set()
     left: list[int] = []
-
-    def begin(delivery: Delivery) -> None:
-        left.append(len(receive(queue, visibility_timeout=0)))
-
-    rig._begin = begin  # type: ignore[method-assign]  # for this test
+    rig._begin = lambda _delivery: left.append(  # type: ignore[method-assign,assignment]  # for this test
+        len(receive(queue, visibility_timeout=0))
+    )
     rig.at_work = 4
     send(queue, large=4)
     rig.worker.run(burst=True)

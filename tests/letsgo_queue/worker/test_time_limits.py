@@ -1,0 +1,228 @@
+"""A handler that takes too long is ended, and its message fails for that."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from functools import partial
+from typing import Any
+
+import pytest
+
+from letsgo_queue import (
+    Client,
+    HandlerTimedOut,
+    MessageFailed,
+    MessageHandled,
+    RetryPolicy,
+    Worker,
+)
+from letsgo_queue.transports.memory import MemoryTransport
+from letsgo_queue.worker.delivery import TO_END_SECONDS
+from letsgo_queue.worker.time_limits import TimeLimits
+from tests.letsgo_queue.support import (
+    DEADLINE_SECONDS,
+    SECRET,
+    PassingTime,
+    events_of,
+    failure,
+    incoming,
+    order,
+    wait_for,
+)
+
+LIMIT = 0.2
+
+
+def send(queue: MemoryTransport, count: int = 1) -> None:
+    Client(queue).enqueue_many([order(secret=SECRET)] * count)
+
+
+def spin() -> None:
+    """Be at work in Python, where an exception can be raised at any time."""
+    deadline = time.perf_counter() + DEADLINE_SECONDS
+    while time.perf_counter() < deadline:
+        pass
+    pytest.fail("nobody ended it")
+
+
+def count_to(number: int) -> None:
+    for _ in range(number):
+        pass
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_it_is_ended_and_its_message_fails(
+    queue: MemoryTransport, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    worker = Worker(queue, concurrency=1, retry_policy=RetryPolicy(base=600, cap=600))
+    events = events_of(worker)
+    cleaned_up: list[bool] = []
+
+    def slow(message: dict[str, Any]) -> None:
+        try:
+            spin()
+        finally:
+            cleaned_up.append(True)
+
+    async def slow_async(message: dict[str, Any]) -> None:
+        try:
+            await asyncio.sleep(2 * DEADLINE_SECONDS)
+        finally:
+            cleaned_up.append(True)
+
+    worker.handler("order:new", timeout=LIMIT)(slow if kind == "sync" else slow_async)
+    send(queue)
+    worker.run(burst=True)
+
+    error = failure(events)
+    assert isinstance(error, HandlerTimedOut)
+    assert "of type 'order:new': its handler was ended after 0.2 s" in str(error)
+    assert isinstance(events[0], MessageFailed)
+    assert events[0].retry_delay is not None
+    assert cleaned_up == [True]
+    assert "in slow" in caplog.text, "where it was"
+    assert SECRET not in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_the_next_message_is_handled(queue: MemoryTransport, kind: str) -> None:
+    """On the same thread, which nothing is raised in any more."""
+    worker = Worker(queue, concurrency=1)
+    events = events_of(worker)
+    runs: list[int] = []
+
+    def first_is_slow(message: dict[str, Any]) -> None:
+        runs.append(threading.get_ident())
+        if len(runs) == 1:
+            spin()
+
+    async def first_is_slow_async(message: dict[str, Any]) -> None:
+        runs.append(threading.get_ident())
+        if len(runs) == 1:
+            await asyncio.sleep(2 * DEADLINE_SECONDS)
+
+    handler = first_is_slow if kind == "sync" else first_is_slow_async
+    worker.handler("order:new", timeout=LIMIT)(handler)
+    send(queue, 3)
+    worker.run(burst=True)
+
+    assert [type(event) for event in events] == [MessageFailed, MessageHandled, MessageHandled]
+    assert len(set(runs)) == 1
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_one_that_is_quick_enough_succeeds(queue: MemoryTransport, kind: str) -> None:
+    worker = Worker(queue)
+    events = events_of(worker)
+
+    def quick(message: dict[str, Any]) -> None: ...
+
+    async def quick_async(message: dict[str, Any]) -> None: ...
+
+    worker.handler("order:new", timeout=60)(quick if kind == "sync" else quick_async)
+    send(queue, 20)
+    worker.run(burst=True)
+
+    assert {type(event) for event in events} == {MessageHandled}
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_an_error_of_its_own_stays_its_own(queue: MemoryTransport, kind: str) -> None:
+    """`TimeoutError` too: that is how asyncio tells of its own limits."""
+    worker = Worker(queue)
+    events = events_of(worker)
+
+    def fail(message: dict[str, Any]) -> None:
+        raise TimeoutError
+
+    async def fail_async(message: dict[str, Any]) -> None:
+        raise TimeoutError
+
+    worker.handler("order:new", timeout=60)(fail if kind == "sync" else fail_async)
+    send(queue)
+    worker.run(burst=True)
+
+    assert isinstance(failure(events), TimeoutError)
+
+
+def test_what_it_raises_instead_is_the_cause(queue: MemoryTransport) -> None:
+    worker = Worker(queue)
+    events = events_of(worker)
+
+    @worker.handler("order:new", timeout=LIMIT)
+    def slow(message: dict[str, Any]) -> None:
+        try:
+            spin()
+        except BaseException:  # noqa: BLE001  as a handler may
+            raise ZeroDivisionError from None
+
+    send(queue)
+    worker.run(burst=True)
+
+    error = failure(events)
+    assert isinstance(error, HandlerTimedOut)
+    assert isinstance(error.__cause__, ZeroDivisionError)
+
+
+def test_one_that_waits_in_c_is_not_well(queue: MemoryTransport, time_passes: PassingTime) -> None:
+    """Nothing can interrupt it; a health check tells."""
+    worker = Worker(queue)
+    events = events_of(worker)
+    begun, go_on = threading.Event(), threading.Event()
+
+    @worker.handler("order:new", timeout=600)
+    def wait(message: dict[str, Any]) -> None:
+        begun.set()
+        assert go_on.wait(2 * DEADLINE_SECONDS)
+
+    loop = worker._loop(burst=False, concurrency=None, given={})
+    thread = threading.Thread(target=loop.run)
+    send(queue)
+    thread.start()
+    try:
+        assert begun.wait(DEADLINE_SECONDS)
+        assert loop.state().over_time == []
+        time_passes(600 + TO_END_SECONDS + 1)
+        wait_for(lambda: loop.state().over_time, "it to be over its time")
+        wait_for(lambda: not loop._time_limits._running, "it to be told")
+    finally:
+        go_on.set()
+        worker.stop()
+        thread.join()
+
+    assert isinstance(failure(events), HandlerTimedOut), "it is ended as soon as that is possible"
+
+
+def test_an_interruption_never_comes_late() -> None:
+    """Whenever a handler ends: its thread goes on to other work."""
+    limits = TimeLimits()
+    over = threading.Event()
+
+    def tend() -> None:
+        while not over.is_set():
+            limits.tend()
+
+    tending = threading.Thread(target=tend)
+    message = incoming('{"type":"order:new","payload":null}')
+    worker = Worker(MemoryTransport())
+    worker.handler("order:new", timeout=0.0001)(lambda _message: None)
+    message.handler = worker._registry.find("m-1", "order:new")
+    tending.start()
+    ended = timed_out = 0
+    try:
+        for number in range(3000):
+            try:
+                limits.call(message, partial(count_to, number % 1500))
+            except HandlerTimedOut:
+                timed_out += 1
+            else:
+                ended += 1
+    finally:
+        over.set()
+        tending.join()
+
+    assert ended + timed_out == 3000
+    assert timed_out > 0
+    assert limits._running == set()
