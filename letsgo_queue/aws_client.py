@@ -139,7 +139,7 @@ def aws_settings() -> frozenset[tuple[str, str]]:
 
 
 def _user_agent(session: botocore.session.Session) -> str:
-    """What requests say of who sends them, made once.
+    """The user agent of requests, made once.
 
     Where a client is given none, botocore makes it for every request, some versions of it twice: a
     quarter of the CPU time of sending a small message.

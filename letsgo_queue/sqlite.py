@@ -90,7 +90,7 @@ class SqliteFile:
         with self._lock:
             connection = self._connect()
             try:
-                # In here: whoever is interrupted while this waits may be in a transaction after it.
+                # Inside `try`: an interrupt while this waits may come after the transaction began.
                 connection.execute(begin)
                 yield connection
                 connection.commit()

@@ -191,7 +191,7 @@ def _check_readable(body: bytes) -> None:
 
 
 def _has_long_number(body: bytes) -> bool:
-    """Whether there are so many digits in a row, perhaps in a text."""
+    """Whether there may be more digits in a row than Python reads, perhaps in a text."""
     half = MAX_DIGITS // 2  # a row of more digits than twice that has a whole block of them
     return any(body[start : start + half].isdigit() for start in range(0, len(body), half))
 

@@ -252,7 +252,7 @@ def _judge(
 
 
 def _moment(seconds: float) -> datetime:
-    # Whoever can write to the queue can write a ticket, with any number in it.
+    # Anybody who can write to the queue can write a ticket, with any number in it.
     return datetime.fromtimestamp(min(seconds, _LATEST), UTC)
 
 

@@ -45,7 +45,8 @@ from claimcheck.stores.base import ClaimFacts, ClaimStore, Contents, Lease, Read
 logger = logging.getLogger(__name__)
 
 CONTENTS_SECONDS = 15 * 24 * 3600
-"""How long contents are kept: longer than SQS keeps a message (14 days), from its delivery on."""
+"""How long contents are kept, from when the message can be received. SQS keeps it 14 days at most:
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html"""
 
 RENEW_AFTER_SECONDS = 12 * 3600
 """How old contents are when a failure renews them. Not each failure does, since that writes them
@@ -89,15 +90,27 @@ class Hold:
     lease_id: str
 
     def extend(self, seconds: float) -> bool:
-        """Hold it for so many seconds from now."""
+        """Have the lease end this many seconds from now.
+
+        Raises:
+            ClaimStoreError: The store refused, or did not answer.
+        """
         return self.store.extend(self.key, Lease(self.lease_id, seconds))
 
     def complete(self) -> bool:
-        """The work is done: leave the receipt."""
+        """The work is done: leave the receipt.
+
+        Raises:
+            ClaimStoreError: The store refused, or did not answer.
+        """
         return self.store.complete(self.key, self.lease_id)
 
     def release(self) -> bool:
-        """The work failed: have the message to be processed again."""
+        """The work failed: the next delivery may acquire the record.
+
+        Raises:
+            ClaimStoreError: The store refused, or did not answer.
+        """
         return self.store.release(self.key, self.lease_id)
 
     def settle(self, *, succeeded: bool) -> None:
@@ -159,7 +172,7 @@ class ClaimHold(Hold):
     def release(self) -> bool:
         """Have the claim back, renewed where it has grown old."""
         expires_at = _expiry_from(self.store.now())
-        # A ticket that names what is not there may name a thousand parts of it.
+        # Only contents that were found: a ticket may name a thousand parts that are not there.
         if self.expires_at is not None and expires_at - self.expires_at >= RENEW_AFTER_SECONDS:
             try:
                 self.store.renew(self.ticket.id, self.ticket.parts, expires_at=expires_at)
@@ -194,7 +207,7 @@ class HandedOverHold(Hold):
         pauses = iter(STORE_PAUSES_SECONDS)
         while True:
             try:
-                # Contents that come back behind another delivery would have a third handle them.
+                # If another delivery has the record, a third would find the contents and run.
                 ours = self.extend(WRITE_AGAIN_SECONDS) or self.store.look_up(self.key) is None
                 if ours:
                     self.store.write(self.facts, self.parts)
@@ -353,7 +366,7 @@ def hand_over(
         if ours:
             undo = after
             store.remove(ticket.id, ticket.parts)
-            # Our lease may have run out on the way, and another delivery have read them before.
+            # If our lease ran out meanwhile, another delivery may have read the contents first.
             ours = after.extend(lease.seconds)
     except BaseException:
         undo.settle(succeeded=False)
@@ -415,10 +428,10 @@ def _remove_what_is_left(hold: ClaimHold, reading: Reading) -> None:
 def _take_over(hold: ClaimHold, lease: Lease, reading: Reading, what: str) -> Contents:
     """Acquire a claim that a delivery handed over, and whose lease has run out.
 
-    Whole contents say that no handler runs: that delivery ended before it removed them, or brought
-    them back. It may also be slow to remove them. So they are read again once the record is ours:
-    either they are there, and that delivery finds its lease gone, or they are not, and it is at its
-    handler.
+    If the contents are whole, that delivery ended before it removed them, or wrote them back, or it
+    is about to remove them. So they are read again once the record is ours. If they are still
+    whole, that delivery cannot begin its handler: it finds its lease gone. If they are not, it may
+    have begun, and nobody else may.
 
     Raises:
         ClaimInProgress: Another delivery was quicker.

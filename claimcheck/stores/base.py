@@ -5,14 +5,14 @@ Contents are the bytes of a claim. The sender writes them once; nobody changes t
     write ──> read ──> remove          renew has them expire later
 
 Records say what consumers did: one small item for each claim and consumer. A record changes by
-conditional write only, on the lease id of whoever changes it.
+conditional write only: the writer names the lease it holds.
 
     (no record) ──acquire──> leased ──complete──> done
          ^                    │  │                 ^
          └──────release───────┘  └─hand_over─> handed_over
 
-Whoever holds a lease that has run out may lose it to the next `acquire`. A record that is
-`handed_over` is not acquired again unless the caller says that the contents are back (`take_over`).
+The next `acquire` takes a record whose lease has run out. It takes a record that is `handed_over`
+only if the caller says that the contents are back (`take_over`).
 
 What a store has was written by somebody, and may be damaged. So a store makes `Contents` and
 `Record` of what it finds by their `read`, which takes nothing on trust and raises `ClaimCorrupted`.
@@ -35,8 +35,9 @@ PART_BYTES = 390_000
 included: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html"""
 
 RECORD_SECONDS = 30 * 24 * 3600
-"""How long a record is kept after its last change: longer than any message can be delivered again
-(14 days on the queue, 14 more on its dead-letter queue)."""
+"""How long a record is kept after its last change: longer than any message can be delivered again.
+SQS keeps a message 14 days at most, and 14 more on its dead-letter queue:
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html"""
 
 MAX_LABEL_CHARACTERS = 200
 _KEPT_IN_LABELS = string.punctuation + " "
@@ -212,8 +213,8 @@ class RecordStore(Protocol):
         Args:
             key: Which record.
             lease: What it is held with.
-            take_over: Whether one that is `handed_over`, and whose lease has run out, may be
-                acquired too.
+            take_over: Whether to acquire also a record that is `handed_over`, if its lease has run
+                out.
 
         Returns:
             None if it is ours now; else the record in the way.

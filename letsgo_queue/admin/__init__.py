@@ -31,7 +31,7 @@ def open_admin(url: str | None, settings: QueueSettings) -> QueueAdmin:
         settings: Where to look without a `url`.
 
     Raises:
-        SettingsInvalid: The URL names no queue, or one that only its own process can look after.
+        SettingsInvalid: The URL names no queue, or a queue of one process only.
         QueueNotFound: The LetsGo deployment has no queue, or several.
     """
     transport = open_transport(url, settings)

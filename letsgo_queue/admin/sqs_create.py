@@ -3,7 +3,7 @@
     orders         ──received too often──> orders-dead-letters
     orders.fifo    ──received too often──> orders-dead-letters.fifo
 
-A queue that is there is compared with the options and never changed: whoever made it changes it.
+A queue that is there is compared with the options and never changed: that is for its owner to do.
 """
 
 from __future__ import annotations

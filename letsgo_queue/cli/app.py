@@ -82,7 +82,7 @@ def worker(
     port: Annotated[
         int | None,
         typer.Option(
-            help="With --local: the port; 0 for one that is free. By default PORT, else 3002."
+            help="With --local: the port; 0 for any free port. By default PORT, else 3002."
         ),
     ] = None,
 ) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 Session: TypeAlias = boto3.session.Session
-"""Here for those who are not to import boto3 themselves."""
+"""For modules that must not import boto3."""
 
 MAX_POOL_CONNECTIONS = 50
 CONNECT_TIMEOUT_SECONDS = 5
@@ -47,7 +47,7 @@ def make_client(url: str | None, region: str | None, session: Session | None = N
     """A client for the queue at `url`: one for all queues of a region and a server.
 
     A client takes megabytes and a connection, and a program may send to hundreds of queues. Closing
-    it closes its idle connections; whoever still uses it opens others.
+    it closes its idle connections; a caller that still uses it opens others.
 
     Args:
         url: The region in it wins over every other; where it is another server than AWS's own (a
