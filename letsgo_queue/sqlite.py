@@ -47,7 +47,8 @@ def path_in(url: str) -> str | None:
     """
     parts = urlsplit(url, allow_fragments=False)
     path = unquote(parts.path.removeprefix("/"))
-    return None if parts.netloc or not path or "\0" in path else path
+    rooted = url.partition(":")[2].startswith("///")
+    return None if not rooted or not path or "\0" in path else path
 
 
 class SqliteFile:

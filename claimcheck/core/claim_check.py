@@ -228,7 +228,10 @@ class ClaimCheck:
         keys = [signing_key] if isinstance(signing_key, str) else signing_key
         self._signer = None if keys is None else Signer(keys)
         if sign_every_message and self._signer is None:
-            raise SettingsInvalid("sign_every_message: give a signing_key to sign them with.")
+            raise SettingsInvalid(
+                "sign_every_message (CLAIMCHECK_SIGN_EVERY_MESSAGE): give a signing_key "
+                "(CLAIMCHECK_SIGNING_KEY) to sign them with."
+            )
         self.signs_every_message = sign_every_message
 
     def seal(

@@ -39,6 +39,10 @@ NO_SUCH_QUEUE = {
     "QueueDoesNotExist",
     "InvalidAddress",
 }
+NOT_FOUND_ADVICE = (
+    "Check region, account and name in LETSGO_QUEUE_URL or queue=, or make the queue: "
+    "`letsgo-queue queue create NAME`."
+)
 DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError"}
 RETRYABLE_STATUS = 500
 
@@ -133,7 +137,7 @@ def unavailable(
         error: Why.
     """
     if isinstance(error, ClientError) and error_code(error) in NO_SUCH_QUEUE:
-        return QueueNotFound(f"queue {queue_url} does not exist; {consequence}.")
+        return QueueNotFound(f"queue {queue_url} does not exist; {consequence}. {NOT_FOUND_ADVICE}")
     return QueueUnavailable(
         f"queue {queue_url}: {consequence}: {explain(error)}.", retryable=is_retryable(error)
     )
