@@ -36,7 +36,7 @@ from claimcheck.errors import (
     TicketInvalid,
 )
 from claimcheck.settings import ClaimCheckSettings, claim_check_for
-from claimcheck.stores.base import ClaimStore, Contents, Record
+from claimcheck.stores.base import ClaimStore, Contents, Record, url_of_label
 from letsgo_queue.cli.terminal import print_json
 from letsgo_queue.envelope import type_of
 from letsgo_queue.errors import MessageInvalid
@@ -285,9 +285,9 @@ def _lines(report: BodyReport) -> Iterator[tuple[str, str]]:
 
 def _claim_lines(claim: ClaimReport) -> Iterator[tuple[str, str]]:
     yield "claim", claim.id
-    yield "store", claim.store
+    yield "store", url_of_label(claim.store)
     if claim.sender_store != claim.store:
-        yield "sender's store", claim.sender_store
+        yield "sender's store", url_of_label(claim.sender_store)
     until = "" if claim.lease_until is None else f", lease until {_utc(claim.lease_until)}"
     detail = "" if claim.detail is None else f": {claim.detail}"
     yield "state", f"{claim.state.replace('_', ' ')}{until}{detail}"

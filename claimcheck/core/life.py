@@ -40,7 +40,15 @@ from claimcheck.errors import (
     ClaimStoreError,
     SettingsInvalid,
 )
-from claimcheck.stores.base import ClaimFacts, ClaimStore, Contents, Lease, Reading, Record
+from claimcheck.stores.base import (
+    ClaimFacts,
+    ClaimStore,
+    Contents,
+    Lease,
+    Reading,
+    Record,
+    url_of_label,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -478,10 +486,11 @@ def _lost(what: str) -> ClaimLost:
 
 
 def _missing(store: ClaimStore, ticket: StoredTicket, what: str) -> ClaimMissing:
+    here = url_of_label(store.label)
     where = (
-        f"the sender's store is {ticket.store}, and this is {store.label}"
+        f"the sender's store is {url_of_label(ticket.store)}, and this is {here}"
         if ticket.store != store.label
-        else f"the sender's store and this have one label, {store.label}"
+        else f"the sender's store and this have one name, {here}"
     )
     if store.now() >= ticket.expires:
         return ClaimExpired(

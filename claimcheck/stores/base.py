@@ -29,6 +29,7 @@ from typing import Literal, Protocol, Self, TypeAlias, cast, get_args
 from urllib.parse import quote
 
 from claimcheck.errors import ClaimCorrupted
+from letsgo_queue.deployment import Deployment
 
 PART_BYTES = 390_000
 """Bytes of data in one part. DynamoDB takes 400 KB (409,600 bytes) in an item, names and key
@@ -317,6 +318,27 @@ def store_label(kind: str, name: str) -> str:
     if too_long <= 0:
         return label
     return f"{kind}:...{label[len(kind) + 4 + too_long :]}"
+
+
+def url_of_label(label: str) -> str:
+    """A label as `CLAIMCHECK_STORE` would name that store, for people; others are left as they are.
+
+    The labels in tickets are from senders, so this may be anything: nobody opens a store by it.
+    """
+    kind, _, name = label.partition(":")
+    region, _, table = name.partition(":")
+    letsgo = f"{Deployment.from_environment().vendor_prefix}-"
+    if name.startswith("..."):  # cut off
+        return label
+    if kind == "memory":
+        return f"memory://{name}"
+    if kind == "sqlite" and name:
+        return f"sqlite:///{name.replace('?', '%3F')}"
+    if kind == "dynamodb" and table:
+        return f"dynamodb://{table}?region={region}"
+    if kind == "letsgo" and table.startswith(letsgo):
+        return f"letsgo://{table.removeprefix(letsgo)}?region={region}"
+    return label
 
 
 def _moment(value: object, what: str) -> float:

@@ -316,8 +316,8 @@ class TestCommand:
         there = run("claimcheck", "show", "--queue", "sqlite:///other.db", cwd=tmp_path, stdin=body)
 
         assert here.returncode == 1
-        assert f"store           sqlite:{tmp_path}/work.db\n" in here.stdout
-        assert f"sender's store  sqlite:{tmp_path}/other.db\n" in here.stdout
+        assert f"store           sqlite:///{tmp_path}/work.db\n" in here.stdout
+        assert f"sender's store  sqlite:///{tmp_path}/other.db\n" in here.stdout
         assert "state           missing: " in here.stdout
         assert there.returncode == 0
         assert "sender's store" not in there.stdout
