@@ -63,7 +63,7 @@ _ItemT = TypeVar("_ItemT")
 _ResultT = TypeVar("_ResultT")
 
 _process = Listeners()
-"""No listeners of its own: those of the whole process hear what is emitted here."""
+"""Without listeners of its own: only `listen_to_all` hears it."""
 
 
 class Opener:
@@ -141,7 +141,7 @@ class Opener:
             settled_by: What becomes of a duplicate, for the log.
 
         Returns:
-            The message; None for a duplicate that is to be acknowledged.
+            The message; None if it is a duplicate, to acknowledge.
         """
         try:
             return self.claim_check_for(queue).open(

@@ -66,7 +66,8 @@ class UnwrapOptions(TypedDict, total=False):
             running the function for it, or `raise` `ClaimAlreadyProcessed` (a Lambda handler's
             record is then reported as failed).
         once: Whether every message gets a receipt, also a small one: a function that succeeded
-            does not run again for a redelivery. That costs two write units a message.
+            does not run again for a redelivery. That costs two write units a message. Each record
+            must have its message id.
     """
 
     claim_check: ClaimCheck | None

@@ -204,10 +204,10 @@ class HandedOverHold(Hold):
     def release(self) -> bool:
         """Write the contents again, then release the record.
 
-        A write whose answer was lost may arrive late, when another delivery has the claim. Where
-        that one succeeds, the contents that are there again expire. Where it crashes in its
-        handler, they look like work that was not begun, and the handler runs again. Only a
-        transaction over contents and record would exclude that, at twice the price of every write.
+        If its answer is lost, a write may still arrive late, when another delivery has the claim.
+        If that delivery succeeds, the contents expire. If it crashes in its handler, they look
+        like work that was not begun, and the handler runs again. Only a transaction over contents
+        and record would exclude this, at twice the price of every write.
         """
         return self._write_again() and Hold.release(self)
 

@@ -137,11 +137,11 @@ class ContentsStore(Protocol):
         ...
 
     def remove(self, claim_id: str, parts: int) -> None:
-        """Remove contents; those that are gone already are no error."""
+        """Remove contents. It is no error if they are gone already."""
         ...
 
     def renew(self, claim_id: str, parts: int, *, expires_at: int) -> None:
-        """Have contents expire later (seconds since 1970); those that are gone stay gone."""
+        """Have contents expire later (seconds since 1970). Parts that are gone stay gone."""
         ...
 
 

@@ -62,7 +62,7 @@ class Calls:
         """Make calls side by side: every one, though some fail.
 
         Raises:
-            ClaimStoreError: The first error of those that failed.
+            ClaimStoreError: A call failed; the first error.
         """
         # The last one is made here: a claim of one part needs no other thread.
         calls = [self.start(function) for function in functions[:-1]]

@@ -403,7 +403,7 @@ class DynamoDBReading:
             calls: Threads to read with.
             get: Reads a part, consistently or not.
             parts: How many parts the ticket names.
-            consistent: Whether every read is to be consistent.
+            consistent: Whether to make every read consistent.
             expires_at: The attribute of an item that has its expiry.
         """
         self._calls = calls

@@ -22,7 +22,7 @@ RESERVE_SECONDS = 1.0
 
 
 class ItemFailure(TypedDict):
-    """Names a record that is to be delivered again."""
+    """Names a record for SQS to deliver again."""
 
     itemIdentifier: str
 
@@ -102,7 +102,7 @@ class Invocation:
 
     @property
     def seconds_left(self) -> float | None:
-        """Seconds until Lambda ends it; None if nobody says."""
+        """Seconds until Lambda ends it; None if the context does not say."""
         return None if self._ends_at is None else self._ends_at - time.monotonic()
 
     def has_time_for(self, seconds: float) -> bool:
