@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-import boto3
+import boto3.session
 import botocore.session
 from botocore.config import Config
 from botocore.exceptions import (

@@ -12,7 +12,7 @@ from claimcheck.stores.base import ClaimStore
 from letsgo_queue.deployment import Deployment
 
 if TYPE_CHECKING:
-    import boto3
+    import boto3.session
 
 __all__ = ["open_store"]
 

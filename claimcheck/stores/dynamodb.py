@@ -41,7 +41,7 @@ from claimcheck.stores.clock import ServerClock
 from claimcheck.stores.layout import OWN, Layout
 
 if TYPE_CHECKING:
-    import boto3
+    import boto3.session
 
     from claimcheck.stores.dynamodb_items import DynamoDBItems, Refusal
 

@@ -20,7 +20,7 @@ from claimcheck.stores.layout import OWN, Layout
 from letsgo_queue.aws_client import make_client
 
 if TYPE_CHECKING:
-    import boto3
+    import boto3.session
     from mypy_boto3_dynamodb.type_defs import TableDescriptionTypeDef
 
 _ON = {"ENABLED", "ENABLING"}

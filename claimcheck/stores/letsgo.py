@@ -11,7 +11,7 @@ from claimcheck.stores.layout import LETSGO
 from letsgo_queue.deployment import Deployment
 
 if TYPE_CHECKING:
-    import boto3
+    import boto3.session
 
 
 class LetsGoClaimStore(DynamoDBClaimStore):
