@@ -304,7 +304,7 @@ class ClaimCheck:
                     encoding=encoding,
                     size=size,
                     sha256=sha256,
-                    id=None if self._signer is None else secrets.token_urlsafe(_ID_BYTES),
+                    nonce=None if self._signer is None else secrets.token_urlsafe(_ID_BYTES),
                     data=b64encode(b"".join(parts)).decode(),
                 ),
             )
@@ -373,7 +373,7 @@ class ClaimCheck:
             once: A key for this message, the same for each of its deliveries: a message without a
                 claim then gets a record under it, so that its handler does not run again after it
                 succeeded. A message with a claim has a record anyway. A signed message that carries
-                its contents has a record under the signed id, so that a copy is a duplicate too.
+                its contents has it under the signed nonce, so that a copy is a duplicate too.
             fields: What `letsgo_queue.envelope.sealed_fields` found in the body, where the caller
                 has asked already: a long ticket is then parsed once.
 
@@ -434,10 +434,11 @@ class ClaimCheck:
         return sealed
 
     def _signed_key(self, sealed: SealedMessage | None) -> str | None:
-        """The key of a record for a carried ticket, where its id is signed: nobody made it up."""
-        if sealed is None or self._signer is None or sealed.ticket.id is None:
+        """The key of a record for a carried ticket, whose nonce is signed: nobody made it up."""
+        if sealed is None or self._signer is None or not isinstance(sealed.ticket, CarriedTicket):
             return None
-        return record_key(sealed.ticket.id)
+        nonce = sealed.ticket.nonce
+        return None if nonce is None else record_key(f"once/{nonce}")
 
     def _open_stored(
         self, what: str, sealed: SealedMessage, ticket: StoredTicket, lease: Lease, purge: Purge

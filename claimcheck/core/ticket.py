@@ -52,10 +52,10 @@ class CarriedTicket(_Ticket):
 
     Attributes:
         data: The encoded body in base64.
-        id: 128 random bits or more, in a signed ticket: copies of a message have it in common.
+        nonce: 128 random bits or more, in a signed ticket: copies of a message have it in common.
     """
 
-    id: str | None = Field(default=None, pattern=_ID)
+    nonce: str | None = Field(default=None, pattern=_ID)
     data: str = Field(min_length=1, repr=False)
 
 
