@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from pydantic_core import from_json
 
-from letsgo_queue.cli.terminal import JsonOption, QueueOption, print_json
+from letsgo_queue.cli.terminal import JsonOption, QueueOption, as_utf8, print_json
 from letsgo_queue.errors import MessageInvalid
 
 if TYPE_CHECKING:  # each command loads what it needs when it runs
@@ -50,7 +50,7 @@ def make_enqueue(make_client: Callable[[str | None], Client]) -> Callable[..., N
         queue: QueueOption = None,
         as_json: JsonOption = False,
     ) -> None:
-        message = {"type": message_type, "payload": _read_payload(payload)}
+        message = {"type": as_utf8(message_type), "payload": _read_payload(payload)}
         with closing(make_client(queue)) as client:
             result = client.enqueue(
                 message,
@@ -73,18 +73,18 @@ def _read_payload(given: str) -> object:
             return from_json(sys.stdin.buffer.read())
         if given.startswith("@"):
             return from_json(Path(given[1:]).read_bytes())
-        return from_json(given)
+        return from_json(as_utf8(given))
     except OSError as error:
         raise MessageInvalid(f"payload {given}: {error.strerror}.") from error
-    except (ValueError, TypeError):  # TypeError: an argument that is not Unicode
+    except ValueError:
         raise MessageInvalid(
-            "the payload is not JSON. Text needs its quotes: --payload '\"text\"'."
+            "the payload is not JSON in UTF-8. Text needs its quotes: --payload '\"text\"'."
         ) from None
 
 
 def _read_attributes(given: Sequence[str]) -> dict[str, str]:
     attributes: dict[str, str] = {}
-    for text in given:
+    for text in map(as_utf8, given):
         name, equals, value = text.partition("=")
         if not equals or name in attributes:
             raise typer.BadParameter(
