@@ -221,7 +221,6 @@ def hostile_bodies(check: ClaimCheck) -> list[str]:
         '{"type":"order:new"}',
         '{"type":"order:new","payload":1e999}',
         '{"type":"order:new","payload":' + "9" * 5000 + "}",
-        '{"type":"order:new","payload":"\\ud800"}',
         '{"type":"\\ud800","payload":1}',
         '{"type":"nobody handles this","payload":1}',
         '{"type":"order:new","type":"payslip","payload":{}}',
