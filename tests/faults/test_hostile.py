@@ -255,8 +255,8 @@ def test_hostile_messages_do_not_stop_the_worker(
     good = [noisy_body(5_000, seed=seed) for seed in range(3)]
     for number, body in enumerate(hostile):
         transport.send(outgoing(body))
-        if number % 15 == 10:
-            Client(transport, middleware=[middleware]).enqueue(json.loads(good[number // 15]))
+        if number % 13 == 10:
+            Client(transport, middleware=[middleware]).enqueue(json.loads(good[number // 13]))
     worker = Worker(transport, middleware=[middleware], concurrency=4, visibility_timeout=600)
     handled: list[object] = []
     events: list[Event] = []
