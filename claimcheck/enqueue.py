@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 def enqueue(message: AnyMessage, **options: Unpack[EnqueueOptions]) -> EnqueueResult:
     """Put a message of any size on the queue.
 
-    One that fits travels untouched; a larger one is compressed, or stored with only its key on the
-    queue. The worker's handler needs `@unwrap_claim_check`.
+    A message that fits travels untouched. A larger message is compressed, or stored with only its
+    key on the queue. The worker's handler needs `@unwrap_claim_check`.
 
     Args:
         message: A `letsgo_queue.Message`, or a mapping with `type` and `payload`.
@@ -50,7 +50,7 @@ def enqueue_many(
 ) -> list[EnqueueResult]:
     """Put many messages of any size on the queue, in batches.
 
-    Those that need it are sealed several at a time; only what is under way is in memory.
+    Several messages are sealed at a time. Only these are in memory.
 
     Args:
         messages: The messages; a generator of any length will do.
@@ -81,8 +81,11 @@ def install(claim_check: ClaimCheck | None = None, *, client: Client | None = No
     of the worker's own, or a handler's `@unwrap_claim_check`. Safe to repeat: the last one counts.
 
     Args:
-        claim_check: By default the one that the environment describes.
+        claim_check: By default made from the environment.
         client: By default the default client.
+
+    Raises:
+        SettingsInvalid: The default client cannot be made from the settings.
     """
     _load()
     from claimcheck.middleware import ClaimCheckMiddleware

@@ -52,6 +52,9 @@ class MessageOpened(Event):
 class DuplicateSuppressed(Event):
     """A message was delivered again after it had been handled; its handler was not run.
 
+    For a function with `@unwrap_claim_check` that no worker calls, `listen_to_all` hears it, and
+    `queue` is empty if the record names none.
+
     Attributes:
         message_id: The message's id.
         receive_count: How often it has been received.

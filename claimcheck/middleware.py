@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # who only sends does not load the worker
 logger = logging.getLogger(__name__)
 
 _handling: ContextVar[tuple[ClaimCheckMiddleware, ...]] = ContextVar("handling", default=())
-"""Those whose message a handler is at work on."""
+"""The middlewares whose message a handler is working on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +75,7 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
         """Make the middleware.
 
         Args:
-            claim_check: By default the one that the environment describes, made on first use.
+            claim_check: By default made from the environment, on first use.
             purge: When contents are removed, in place of the claim check's own setting.
             on_duplicate: `acknowledge` a delivery of a message that was handled before, without
                 running the handler, or `raise` `ClaimAlreadyProcessed`.
@@ -89,7 +89,7 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
 
     @property
     def handling(self) -> bool:
-        """Whether a handler is being called, on this thread or task, with what this one opened."""
+        """Whether this middleware opened the message that this thread or task is handling."""
         return self in _handling.get()
 
     def prepare(self, queue: str) -> None:

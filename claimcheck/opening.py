@@ -63,7 +63,7 @@ _ItemT = TypeVar("_ItemT")
 _ResultT = TypeVar("_ResultT")
 
 _process = Listeners()
-"""No listeners of its own: those of the whole process hear what is emitted here."""
+"""Without listeners of its own: only `listen_to_all` hears it."""
 
 
 class Opener:
@@ -80,7 +80,7 @@ class Opener:
         """Make an opener; no store is opened yet.
 
         Args:
-            claim_check: By default the one that the environment describes, made on first use.
+            claim_check: By default made from the environment, on first use.
             purge: When contents are removed, in place of the claim check's own setting.
             on_duplicate: `acknowledge` a delivery of a message that was handled before, without
                 running the handler, or `raise` `ClaimAlreadyProcessed`.
@@ -146,7 +146,7 @@ class Opener:
             settled_by: What becomes of a duplicate, for the log.
 
         Returns:
-            The message; None for a duplicate that is to be acknowledged.
+            The message; None if it is a duplicate, to acknowledge.
         """
         has_record = self.once or is_tick
         try:
@@ -393,7 +393,7 @@ def open_batch(
 
 
 _Outcome: TypeAlias = OpenedRecord | BaseException | None
-"""What became of a record: None for one that need not be opened."""
+"""What became of a record; None if it need not be opened."""
 
 
 def _open_all(opener: Opener, batch: Batch, invocation: Invocation) -> Sequence[_Outcome]:

@@ -97,7 +97,7 @@ class ClaimCheckSettings(BaseModel, frozen=True, extra="forbid"):
             raise SettingsInvalid(f"{problems}.") from None
 
     def store_for(self, queue_url: str) -> str:
-        """The store for a queue: the one that is set, else the one that goes with the queue.
+        """The store for a queue: the store that is set, else the store that goes with the queue.
 
         An embedded queue has its claims beside it (a SQLite queue in its own file), and LetsGo's
         local HTTP mode in one file of the user's, so that nothing local needs AWS. The queue of a

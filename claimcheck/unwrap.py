@@ -7,8 +7,8 @@ The type of an argument tells what it is:
     an iterator  of records                               it ends in an error at a claim check
     a message    has a `type`: a worker calls             the worker's middleware has opened it
 
-Where that leaves doubt, `unwrap_event` and `unwrap_record` say it. A function never gets a claim
-check: one that is there and cannot be opened is an error.
+If that leaves doubt, use `unwrap_event` or `unwrap_record`. A function never gets a claim check: if
+an argument has a claim check that cannot be opened, the call raises an error.
 """
 
 from __future__ import annotations
@@ -59,14 +59,15 @@ class UnwrapOptions(TypedDict, total=False):
     """The options of the decorators.
 
     Attributes:
-        claim_check: By default the one that the environment describes.
+        claim_check: By default made from the environment.
         purge: When contents are removed: `after` the function (the default), `before` it, or
             `never`: left to expire.
         on_duplicate: `acknowledge` a delivery of a message that was handled before, without
             running the function for it, or `raise` `ClaimAlreadyProcessed` (a Lambda handler's
             record is then reported as failed).
         once: Whether every message gets a receipt, also a small one: a function that succeeded
-            does not run again for a redelivery. That costs two write units a message.
+            does not run again for a redelivery. That costs two write units a message. Each record
+            must have its message id.
     """
 
     claim_check: ClaimCheck | None
@@ -113,7 +114,7 @@ def unwrap_claim_check(
     `ReportBatchItemFailures`: without it Lambda deletes such messages too. A record that could not
     be opened for a per-record function raises there.
 
-    Called with anything else, as in a unit test, the function is as it was.
+    A call with any other argument, as in a unit test, runs the function as it is.
 
     Args:
         function: The function, sync or async.

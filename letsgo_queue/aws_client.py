@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-import boto3
+import boto3.session
 import botocore.session
 from botocore.config import Config
 from botocore.exceptions import (
@@ -164,7 +164,7 @@ def _loader(data_path: str | None) -> Loader:
 
 
 def _user_agent(session: botocore.session.Session) -> str:
-    """What requests say of who sends them, made once.
+    """The user agent of requests, made once.
 
     Where a client is given none, botocore makes it for every request, some versions of it twice: a
     quarter of the CPU time of sending a small message.

@@ -63,7 +63,7 @@ class Deployment:
         return f"letsgo://{self.name}{option}"
 
     def made_queue(self, name: str) -> bool:
-        """Whether a queue of this name is one that LetsGo made for this deployment."""
+        """Whether LetsGo made a queue of this name for this deployment."""
         return re.fullmatch(rf"{re.escape(self.queue_prefix)}-\d{{5}}", name) is not None
 
 

@@ -73,7 +73,7 @@ _IN_BYTES = _Signs(
 
 
 def read_json(body: Body) -> object:
-    """What a body says. Whoever wants to know asks here, so that all get the same answer.
+    """What a body says. Every reader asks here, so that all get the same answer.
 
     Pydantic's parser is the fast one. It reads neither over 200 levels nor half of a surrogate pair
     (an escape). Both are JSON that LetsGo's clients send, so another parser reads what it refuses.
@@ -98,7 +98,7 @@ def type_of(body: str, *, whole: bool = False) -> str:
     """The type of a message from the queue.
 
     Where the body starts with its type, only what could contradict it is looked at: whether the
-    rest is JSON is left to whoever reads it.
+    rest is JSON is left to the reader.
 
     Args:
         body: The body.

@@ -117,9 +117,9 @@ class EnqueueManyError(LetsGoQueueError):
     """Of the messages given to `enqueue_many` some were not sent.
 
     Attributes:
-        results: What became of each message that was attempted, in order; None for one that was
-            not sent, or may have been (its error is `SendUncertain`). Empty where results were not
-            to be kept.
+        results: What became of each message that was attempted, in order; None if it was not sent,
+            or may have been (its error is `SendUncertain`). Empty where results were not to be
+            kept.
         errors: Why, by the message's position.
         sent: How many messages were sent.
         attempted: How many messages were attempted. Fewer than were given where the queue could

@@ -119,7 +119,7 @@ class Tenant(_LetsGoModel):
         created_by: Who made it.
         updated_at: When it was last changed.
         updated_by: Who changed it.
-        deleted_at: When it was deleted; None for one that was not.
+        deleted_at: When it was deleted; None if it was not.
         deleted_by: Who deleted it.
         plan: Its plan.
     """

@@ -117,14 +117,21 @@ def find_loss(message: object, body: bytes) -> str | None:
     return None
 
 
-def cuts(message: object) -> bool:
-    """Whether a model in a message holds a subclass of what it says, and may write a part of it."""
-    for _, owner, value in _walk(message):
+def find_cut(message: object) -> str | None:
+    """Which model in a message is a subclass of what it is in there for; None if none is.
+
+    Pydantic writes no more of it than the base class has.
+    """
+    for place, owner, value in _walk(message):
         if isinstance(value, BaseModel) and owner is not None:
             known = facts_of(type(owner)).models
             if type(value) not in known and isinstance(value, tuple(known)):
-                return True
-    return False
+                kind = type(value).__name__
+                return (
+                    f"{_named(place)} is a {kind}, of which only what its base class has would be "
+                    f"written. Name {kind} in {type(owner).__name__}."
+                )
+    return None
 
 
 def find_change(given: object, read: object, *, untyped: bool) -> str | None:
@@ -138,7 +145,7 @@ def find_change(given: object, read: object, *, untyped: bool) -> str | None:
     for place, before, after in _differences(given, read, ()):
         if isinstance(before, _SECRETS):
             return _hidden(place, before)
-        if untyped and write(before) == write(after):
+        if untyped and _are_alike(before, after):
             continue
         if isinstance(before, BaseModel) and isinstance(before, type(after)):
             known, kind = type(after).__name__, type(before).__name__
@@ -262,6 +269,14 @@ def _are_equal(given: object, read: object) -> bool:
         return True
     # Nobody can tell whether these are the same.
     return type(given) is type(read) and type(given).__eq__ is object.__eq__
+
+
+def _are_alike(given: object, read: object) -> bool:
+    """Whether two values are the same in JSON."""
+    try:
+        return write(given) == write(read)
+    except UNWRITABLE:
+        return False
 
 
 def _are_distinct(mapping: Mapping[object, object]) -> bool:

@@ -117,7 +117,7 @@ def check_type(message_type: object) -> str:
         MessageInvalid: Not a non-empty string, or `letsgo:...` that is not LetsGo's own.
     """
     if not isinstance(message_type, str) or not message_type:
-        found = "one that is empty" if message_type == "" else type(message_type).__name__
+        found = "an empty string" if message_type == "" else type(message_type).__name__
         raise MessageInvalid(
             f"a message needs a non-empty string `type`, not {found}: "
             '{"type": "order:new", "payload": ...}.'

@@ -1,8 +1,8 @@
 """What pydantic's schema of a model says about its JSON, found once for each model.
 
 Most models read what they write, and nothing has to be tried for a message. This module knows the
-schemas of which that is true. One that it does not know, or that has code of its own in it, may
-write what it does not read.
+schemas of which that is true. A model with another schema, or with code of its own, may write what
+it does not read.
 """
 
 from __future__ import annotations

@@ -21,12 +21,22 @@ from letsgo_queue.errors import SettingsInvalid
 DEFAULT_LOCAL_PORT = 3002
 """Where LetsGo's local worker listens."""
 
+_URL_VARIABLES = ("LETSGO_LOCAL_QUEUE_URL", "LETSGO_QUEUE_URL")
+
 _SQS_PATH = re.compile(r"(/[A-Za-z0-9_-]+)+/[A-Za-z0-9_-]{1,80}(\.fifo)?/?")
 """AWS has `/account/name`. Emulators, and others that speak SQS, have `/queue/name`,
 `/queue/region/account/name` and the like."""
 
 _LOCAL_PATH = re.compile(r"/?[^/]*/?")
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def named_queue(url: str) -> str:
+    """A queue's URL that cannot be used, for errors, with the variable that has it."""
+    for variable in _URL_VARIABLES:
+        if setting(os.environ, variable) == url.strip():
+            return f"{variable}: queue {url!r}"
+    return f"queue {url!r}"
 
 
 def split_url(url: str) -> SplitResult:
@@ -37,11 +47,11 @@ def split_url(url: str) -> SplitResult:
     """
     # Python leaves line breaks and tabs out in silence: another queue would be meant.
     if _CONTROL_CHARACTER.search(url):
-        raise SettingsInvalid(f"queue {url!r}: there is a control character in it. Remove it.")
+        raise SettingsInvalid(f"{named_queue(url)}: there is a control character in it. Remove it.")
     try:
         return urlsplit(url, allow_fragments=False)
     except ValueError as error:
-        raise SettingsInvalid(f"queue {url!r}: not a URL ({error}).") from None
+        raise SettingsInvalid(f"{named_queue(url)}: not a URL ({error}).") from None
 
 
 def region_in(queue_url: str) -> str | None:

@@ -47,7 +47,8 @@ def path_in(url: str) -> str | None:
     """
     parts = urlsplit(url, allow_fragments=False)
     path = unquote(parts.path.removeprefix("/"))
-    return None if parts.netloc or not path or "\0" in path else path
+    rooted = url.partition(":")[2].startswith("///")
+    return None if not rooted or not path or "\0" in path else path
 
 
 class SqliteFile:
@@ -91,7 +92,7 @@ class SqliteFile:
         with self._lock:
             connection = self._connect()
             try:
-                # In here: whoever is interrupted while this waits may be in a transaction after it.
+                # Inside `try`: an interrupt while this waits may come after the transaction began.
                 connection.execute(begin)
                 yield connection
                 connection.commit()

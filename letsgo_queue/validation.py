@@ -1,4 +1,4 @@
-"""What is wrong with settings, in the words of whoever wrote them."""
+"""What is wrong with settings, in the words of the person who wrote them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 def problems_in(
     error: ValidationError, model: type[BaseModel], name: Callable[[Sequence[int | str]], str]
 ) -> str:
-    """Say what is wrong with each setting, and for one that is not known, which are.
+    """Say what is wrong with each setting; for an unknown name, say which names are known.
 
     Args:
         error: What pydantic found.

@@ -17,8 +17,8 @@ from letsgo_queue.errors import LetsGoError
 from letsgo_queue.losses import (
     UNWRITABLE,
     as_dict,
-    cuts,
     find_change,
+    find_cut,
     find_loss,
     is_plain,
     unreadable,
@@ -57,8 +57,11 @@ def encode_mapping(message: object) -> bytes:
     if plain and len(body) <= MAX_DIGITS:
         return body
     if not plain:
-        if cuts(message):
-            body = write(message, as_any=True)
+        if cut := find_cut(message):
+            try:
+                body = write(message, as_any=True)
+            except UNWRITABLE:  # before pydantic 2.12, some models
+                raise LossError(cut) from None
         if loss := find_loss(message, body):
             raise LossError(loss)
     _check_readable(body)
@@ -87,7 +90,7 @@ def encode_model(message: BaseModel, message_type: str) -> bytes:
             "its JSON has no `type`, or another, so no worker would find its handler. Make `type` "
             "a field that has no alias and no serializer."
         )
-    if facts.may_cut() and cuts(message):
+    if facts.may_cut() and find_cut(message):
         return _uncut(message, body, facts)
     if compare:
         _check_readable(body)
@@ -191,7 +194,7 @@ def _check_readable(body: bytes) -> None:
 
 
 def _has_long_number(body: bytes) -> bool:
-    """Whether there are so many digits in a row, perhaps in a text."""
+    """Whether there may be more digits in a row than Python reads, perhaps in a text."""
     half = MAX_DIGITS // 2  # a row of more digits than twice that has a whole block of them
     return any(body[start : start + half].isdigit() for start in range(0, len(body), half))
 

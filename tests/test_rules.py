@@ -63,6 +63,15 @@ def test_no_value_shows_content(value: type[Any]) -> None:
     assert [field.name for field in shown if "AttributeValue" in str(field.type)] == []
 
 
+def test_the_session_of_boto3_is_known_to_type_checkers() -> None:
+    """Without stubs only `import boto3.session` tells them that there is such a module."""
+    sources = {module.__name__: inspect.getsource(module) for module in modules()}
+    naming = {name for name, text in sources.items() if "boto3.session.Session" in text}
+    importing = {name for name, text in sources.items() if "import boto3.session" in text}
+    assert "claimcheck.stores" in naming
+    assert naming - importing == set()
+
+
 def test_of_pynamodb_only_the_public_interface_is_used() -> None:
     tree = ast.parse(Path(dynamodb_items.__file__).read_text())
     private = [

@@ -51,7 +51,7 @@ def json_files(folder: Path) -> Sequence[Path]:
         AuditInvalid: It is no folder, or has no such files.
     """
     if not folder.is_dir():
-        raise AuditInvalid(f"{folder} is no folder: name one that has JSON files.")
+        raise AuditInvalid(f"{folder} is no folder: name a folder with JSON files.")
     found = sorted(path for path in folder.rglob("*.json") if path.is_file())
     if not found:
         raise AuditInvalid(f"{folder} holds no *.json files.")

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from claimcheck.errors import BodyInvalid
+from letsgo_queue.cli.enqueue_command import make_enqueue
 from letsgo_queue.cli.terminal import JsonOption, make_command, make_group, run
+
+if TYPE_CHECKING:
+    from letsgo_queue.sending.client import Client
 
 app = make_command("Messages of any size on Amazon SQS.")
 store_app = make_group("The store that claims are kept in.")
@@ -19,6 +23,18 @@ app.add_typer(store_app, name="store")
 def main() -> None:
     """Run the command."""
     run(app)
+
+
+def _sealing_client(queue: str | None) -> Client:
+    from claimcheck.middleware import ClaimCheckMiddleware
+    from letsgo_queue.sending.client import Client
+
+    return Client(queue, middleware=[ClaimCheckMiddleware()])
+
+
+app.command("enqueue", help="Put a message of any size on the queue, and print its id.")(
+    make_enqueue(_sealing_client)
+)
 
 
 @app.command()

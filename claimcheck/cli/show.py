@@ -36,7 +36,7 @@ from claimcheck.errors import (
     TicketInvalid,
 )
 from claimcheck.settings import ClaimCheckSettings, claim_check_for
-from claimcheck.stores.base import ClaimStore, Contents, Record
+from claimcheck.stores.base import ClaimStore, Contents, Record, url_of_label
 from letsgo_queue.cli.terminal import print_json
 from letsgo_queue.envelope import type_of
 from letsgo_queue.errors import MessageInvalid
@@ -141,11 +141,17 @@ def report_on(body: str, queue: str | None) -> BodyReport:
         store=lambda: claim_check_for(url, settings).store,
         max_size=settings.max_size,
         signer=None if settings.signing_key is None else Signer(settings.signing_key),
+        sealed_only=settings.sign_every_message,
     )
 
 
 def explain(
-    body: str, *, store: Callable[[], ClaimStore], max_size: int, signer: Signer | None
+    body: str,
+    *,
+    store: Callable[[], ClaimStore],
+    max_size: int,
+    signer: Signer | None,
+    sealed_only: bool = False,
 ) -> BodyReport:
     """Explain a body.
 
@@ -154,6 +160,7 @@ def explain(
         store: Opens the store; called only if the body has a claim in it.
         max_size: Bytes that a ticket may claim.
         signer: Accepts signatures; None if tickets need none.
+        sealed_only: Whether a worker refuses a message that is not sealed.
     """
     sent_size = len(body.encode())
     try:
@@ -161,7 +168,7 @@ def explain(
     except TicketInvalid as error:
         return BodyReport(sealed=True, sent_size=sent_size, problem=f"{error}.")
     if sealed is None:
-        return _explain_inline(body, sent_size)
+        return _explain_inline(body, sent_size, sealed_only=sealed_only)
     ticket = sealed.ticket
     if isinstance(ticket, StoredTicket):
         claim = _look_up(sealed, ticket, store())
@@ -185,13 +192,19 @@ def explain(
     )
 
 
-def _explain_inline(body: str, sent_size: int) -> BodyReport:
+def _explain_inline(body: str, sent_size: int, *, sealed_only: bool) -> BodyReport:
+    unsigned = "it is not signed, and only signed messages are opened here."
     try:
         message_type = type_of(body, whole=True)
     except MessageInvalid as error:
         return BodyReport(sealed=False, sent_size=sent_size, problem=str(error))
     return BodyReport(
-        sealed=False, type=message_type, route="inline", size=sent_size, sent_size=sent_size
+        sealed=False,
+        type=message_type,
+        route="inline",
+        size=sent_size,
+        sent_size=sent_size,
+        problem=unsigned if sealed_only else None,
     )
 
 
@@ -252,7 +265,7 @@ def _judge(
 
 
 def _moment(seconds: float) -> datetime:
-    # Whoever can write to the queue can write a ticket, with any number in it.
+    # Anybody who can write to the queue can write a ticket, with any number in it.
     return datetime.fromtimestamp(min(seconds, _LATEST), UTC)
 
 
@@ -285,9 +298,9 @@ def _lines(report: BodyReport) -> Iterator[tuple[str, str]]:
 
 def _claim_lines(claim: ClaimReport) -> Iterator[tuple[str, str]]:
     yield "claim", claim.id
-    yield "store", claim.store
+    yield "store", url_of_label(claim.store)
     if claim.sender_store != claim.store:
-        yield "sender's store", claim.sender_store
+        yield "sender's store", url_of_label(claim.sender_store)
     until = "" if claim.lease_until is None else f", lease until {_utc(claim.lease_until)}"
     detail = "" if claim.detail is None else f": {claim.detail}"
     yield "state", f"{claim.state.replace('_', ' ')}{until}{detail}"

@@ -12,7 +12,7 @@ open    acquires the claim, so that it is gone for everyone else, and gives the 
         ├── release    the work failed: the claim is back
         └── neither    a crash: the lease runs out, and the next delivery acquires
 
-`life` has what becomes of a claim, `ticket` what travels in its place.
+`life` tells what becomes of a claim, `ticket` what travels in place of the payload.
 """
 
 from __future__ import annotations
@@ -134,15 +134,27 @@ class Opened:
         return len(self.body if self.body.isascii() else self.body.encode(errors="replace"))
 
     def extend(self, seconds: float) -> bool:
-        """Hold the claim for so many seconds from now; False if another delivery has it."""
+        """Hold the claim for this many seconds from now; False if another delivery has it.
+
+        Raises:
+            ClaimStoreError: The store refused, or did not answer.
+        """
         return self._hold is None or self._hold.extend(seconds)
 
     def complete(self) -> bool:
-        """The work is done: leave a receipt. False if another delivery has the claim by now."""
+        """The work is done: leave a receipt. False if another delivery has the claim by now.
+
+        Raises:
+            ClaimStoreError: The store refused, or did not answer.
+        """
         return self._hold is None or self._hold.complete()
 
     def release(self) -> bool:
-        """The work failed: have the claim back. False if another delivery has it by now."""
+        """The work failed: have the claim back. False if another delivery has it by now.
+
+        Raises:
+            ClaimStoreError: The store refused, or did not answer.
+        """
         return self._hold is None or self._hold.release()
 
     def settle(self, *, succeeded: bool) -> None:
@@ -151,7 +163,7 @@ class Opened:
             self._hold.settle(succeeded=succeeded)
 
     def __enter__(self) -> Self:
-        """Nothing more: the claim is held already."""
+        """The claim is held already."""
         return self
 
     def __exit__(
@@ -216,7 +228,10 @@ class ClaimCheck:
         keys = [signing_key] if isinstance(signing_key, str) else signing_key
         self._signer = None if keys is None else Signer(keys)
         if sign_every_message and self._signer is None:
-            raise SettingsInvalid("sign_every_message: give a signing_key to sign them with.")
+            raise SettingsInvalid(
+                "sign_every_message (CLAIMCHECK_SIGN_EVERY_MESSAGE): give a signing_key "
+                "(CLAIMCHECK_SIGNING_KEY) to sign them with."
+            )
         self.signs_every_message = sign_every_message
 
     def seal(
@@ -263,7 +278,7 @@ class ClaimCheck:
         if type not in {None, inside}:
             raise BodyInvalid(
                 f"the body is to be sealed as a message of type {type!r} but says {inside!r}: "
-                "whoever opens it would refuse it. Leave the type out."
+                "the reader would refuse it. Leave the type out."
             )
         limit = self._limit(queue_limit) - attributes_size
         if not must_seal and size <= min(limit, _MOST_AROUND_DATA):
@@ -289,7 +304,7 @@ class ClaimCheck:
                     encoding=encoding,
                     size=size,
                     sha256=sha256,
-                    id=None if self._signer is None else secrets.token_urlsafe(_ID_BYTES),
+                    nonce=None if self._signer is None else secrets.token_urlsafe(_ID_BYTES),
                     data=b64encode(b"".join(parts)).decode(),
                 ),
             )
@@ -357,8 +372,8 @@ class ClaimCheck:
             purge: In place of the claim check's own.
             once: A key for this message, the same for each of its deliveries: a message without a
                 claim then gets a record under it, so that its handler does not run again after it
-                succeeded. A message with a claim has a record anyway, and a signed one that carries
-                its contents has it under the id that was signed: a copy is a duplicate too.
+                succeeded. A message with a claim has a record anyway. A signed message that carries
+                its contents has it under the signed nonce, so that a copy is a duplicate too.
             fields: What `letsgo_queue.envelope.sealed_fields` found in the body, where the caller
                 has asked already: a long ticket is then parsed once.
 
@@ -376,7 +391,7 @@ class ClaimCheck:
             return Opened(body, "inline")  # most messages: random bytes for a lease would cost more
         lease = Lease(
             lease_id or new_lease_id(),
-            # A lease that has ended would hold the claim from nobody.
+            # A lease that has ended already would keep no other delivery away.
             lease_seconds if lease_seconds and lease_seconds > 0 else self._lease_seconds,
         )
         what = _named(message_id)
@@ -427,10 +442,11 @@ class ClaimCheck:
         return sealed
 
     def _signed_key(self, sealed: SealedMessage | None) -> str | None:
-        """The key of a record for a carried ticket, where its id is signed: nobody made it up."""
-        if sealed is None or self._signer is None or sealed.ticket.id is None:
+        """The key of a record for a carried ticket, whose nonce is signed: nobody made it up."""
+        if sealed is None or self._signer is None or not isinstance(sealed.ticket, CarriedTicket):
             return None
-        return record_key(sealed.ticket.id)
+        nonce = sealed.ticket.nonce
+        return None if nonce is None else record_key(f"once/{nonce}")
 
     def _open_stored(
         self, what: str, sealed: SealedMessage, ticket: StoredTicket, lease: Lease, purge: Purge
@@ -456,7 +472,7 @@ class ClaimCheck:
         return tickets.write(message_type, ticket)
 
     def _is_small(self, size: int, queue_limit: Callable[[], int | None] | None) -> bool:
-        """Whether a message of so many bytes, attributes included, travels untouched."""
+        """Whether a message of this many bytes, attributes included, travels untouched."""
         if size > self._threshold:
             return False
         asks = self._inline_limit is not None or size > _WORTH_ASKING_BYTES
@@ -497,7 +513,7 @@ def unpack_carried(what: str, sealed: SealedMessage, ticket: CarriedTicket) -> s
 
 
 def unpack(what: str, sealed: SealedMessage, parts: list[bytes]) -> str:
-    """The body in encoded bytes, which are taken out of the list.
+    """The body in encoded bytes. It empties the list, so that memory is freed on the way.
 
     Args:
         what: The message, for errors.

@@ -50,7 +50,7 @@ def encode(
     Args:
         body: What to compress.
         part_bytes: Bytes of each part but the last.
-        aim: Bytes that it should not exceed: one that does by little is compressed harder.
+        aim: Bytes that it should not exceed. A result that is a little over is compressed harder.
 
     Returns:
         How it is encoded, and the encoded bytes in parts.

@@ -40,12 +40,21 @@ from claimcheck.errors import (
     ClaimStoreError,
     SettingsInvalid,
 )
-from claimcheck.stores.base import ClaimFacts, ClaimStore, Contents, Lease, Reading, Record
+from claimcheck.stores.base import (
+    ClaimFacts,
+    ClaimStore,
+    Contents,
+    Lease,
+    Reading,
+    Record,
+    url_of_label,
+)
 
 logger = logging.getLogger(__name__)
 
 CONTENTS_SECONDS = 15 * 24 * 3600
-"""How long contents are kept: longer than SQS keeps a message (14 days), from its delivery on."""
+"""How long contents are kept, from when the message can be received. SQS keeps it 14 days at most:
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html"""
 
 RENEW_AFTER_SECONDS = 12 * 3600
 """How old contents are when a failure renews them. Not each failure does, since that writes them
@@ -89,15 +98,27 @@ class Hold:
     lease_id: str
 
     def extend(self, seconds: float) -> bool:
-        """Hold it for so many seconds from now."""
+        """Have the lease end this many seconds from now.
+
+        Raises:
+            ClaimStoreError: The store refused, or did not answer.
+        """
         return self.store.extend(self.key, Lease(self.lease_id, seconds))
 
     def complete(self) -> bool:
-        """The work is done: leave the receipt."""
+        """The work is done: leave the receipt.
+
+        Raises:
+            ClaimStoreError: The store refused, or did not answer.
+        """
         return self.store.complete(self.key, self.lease_id)
 
     def release(self) -> bool:
-        """The work failed: have the message to be processed again."""
+        """The work failed: the next delivery may acquire the record.
+
+        Raises:
+            ClaimStoreError: The store refused, or did not answer.
+        """
         return self.store.release(self.key, self.lease_id)
 
     def settle(self, *, succeeded: bool) -> None:
@@ -159,7 +180,7 @@ class ClaimHold(Hold):
     def release(self) -> bool:
         """Have the claim back, renewed where it has grown old."""
         expires_at = _expiry_from(self.store.now())
-        # A ticket that names what is not there may name a thousand parts of it.
+        # Only contents that were found: a ticket may name a thousand parts that are not there.
         if self.expires_at is not None and expires_at - self.expires_at >= RENEW_AFTER_SECONDS:
             try:
                 self.store.renew(self.ticket.id, self.ticket.parts, expires_at=expires_at)
@@ -183,10 +204,10 @@ class HandedOverHold(Hold):
     def release(self) -> bool:
         """Write the contents again, then release the record.
 
-        A write whose answer was lost may arrive late, when another delivery has the claim. Where
-        that one succeeds, the contents that are there again expire. Where it crashes in its
-        handler, they look like work that was not begun, and the handler runs again. Only a
-        transaction over contents and record would exclude that, at twice the price of every write.
+        If its answer is lost, a write may still arrive late, when another delivery has the claim.
+        If that delivery succeeds, the contents expire. If it crashes in its handler, they look
+        like work that was not begun, and the handler runs again. Only a transaction over contents
+        and record would exclude this, at twice the price of every write.
         """
         return self._write_again() and Hold.release(self)
 
@@ -194,7 +215,7 @@ class HandedOverHold(Hold):
         pauses = iter(STORE_PAUSES_SECONDS)
         while True:
             try:
-                # Contents that come back behind another delivery would have a third handle them.
+                # If another delivery has the record, a third would find the contents and run.
                 ours = self.extend(WRITE_AGAIN_SECONDS) or self.store.look_up(self.key) is None
                 if ours:
                     self.store.write(self.facts, self.parts)
@@ -353,7 +374,7 @@ def hand_over(
         if ours:
             undo = after
             store.remove(ticket.id, ticket.parts)
-            # Our lease may have run out on the way, and another delivery have read them before.
+            # If our lease ran out meanwhile, another delivery may have read the contents first.
             ours = after.extend(lease.seconds)
     except BaseException:
         undo.settle(succeeded=False)
@@ -415,10 +436,10 @@ def _remove_what_is_left(hold: ClaimHold, reading: Reading) -> None:
 def _take_over(hold: ClaimHold, lease: Lease, reading: Reading, what: str) -> Contents:
     """Acquire a claim that a delivery handed over, and whose lease has run out.
 
-    Whole contents say that no handler runs: that delivery ended before it removed them, or brought
-    them back. It may also be slow to remove them. So they are read again once the record is ours:
-    either they are there, and that delivery finds its lease gone, or they are not, and it is at its
-    handler.
+    If the contents are whole, that delivery ended before it removed them, or wrote them back, or it
+    is about to remove them. So they are read again once the record is ours. If they are still
+    whole, that delivery cannot begin its handler: it finds its lease gone. If they are not, it may
+    have begun, and nobody else may.
 
     Raises:
         ClaimInProgress: Another delivery was quicker.
@@ -465,10 +486,11 @@ def _lost(what: str) -> ClaimLost:
 
 
 def _missing(store: ClaimStore, ticket: StoredTicket, what: str) -> ClaimMissing:
+    here = url_of_label(store.label)
     where = (
-        f"the sender's store is {ticket.store}, and this is {store.label}"
+        f"the sender's store is {url_of_label(ticket.store)}, and this is {here}"
         if ticket.store != store.label
-        else f"the sender's store and this have one label, {store.label}"
+        else f"the sender's store and this have one name, {here}"
     )
     if store.now() >= ticket.expires:
         return ClaimExpired(

@@ -34,7 +34,8 @@ class Signer:
             raise SettingsInvalid("signing_key: a key is not text; write it as hex.") from None
         if not self._keys or min(map(len, self._keys)) < MIN_KEY_BYTES:
             raise SettingsInvalid(
-                f"signing_key: give one or several keys of at least {MIN_KEY_BYTES} bytes each."
+                "signing_key (CLAIMCHECK_SIGNING_KEY): give one or several keys of at least "
+                f"{MIN_KEY_BYTES} bytes each."
             )
 
     def sign(self, message_type: str | None, ticket: Ticket) -> str:

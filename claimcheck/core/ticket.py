@@ -7,7 +7,7 @@
                                          "stored": 286003, "expires": 1796745600,
                                          "store": "dynamodb:eu-west-1:letsgo-claims"}}
 
-`type` stays outside so that a message can be routed without being opened. Whoever can write to the
+`type` stays outside so that a message can be routed without being opened. Anybody who writes to the
 queue can write a ticket, so every field is checked and bounded before anything is done with it. A
 ticket never says which server to contact: `store` is a name to compare with, and tables, regions
 and hosts come from the settings only.
@@ -52,10 +52,10 @@ class CarriedTicket(_Ticket):
 
     Attributes:
         data: The encoded body in base64.
-        id: 128 random bits or more, in a signed ticket: copies of a message have it in common.
+        nonce: 128 random bits or more, in a signed ticket: copies of a message have it in common.
     """
 
-    id: str | None = Field(default=None, pattern=_ID)
+    nonce: str | None = Field(default=None, pattern=_ID)
     data: str = Field(min_length=1, repr=False)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
@@ -12,10 +13,11 @@ from letsgo_queue.deployment import Deployment
 from letsgo_queue.forking import forks_wait
 
 if TYPE_CHECKING:
-    import boto3
+    import boto3.session
 
 __all__ = ["open_store"]
 
+_VARIABLE = "CLAIMCHECK_STORE"
 _OF_AWS = ("region", "endpoint_url")
 _OPTIONS = {
     "dynamodb": _OF_AWS,
@@ -46,12 +48,12 @@ def open_store(
     try:
         parts = urlsplit(url.strip(), allow_fragments=False)  # a `#` is part of a path
     except ValueError as error:
-        raise SettingsInvalid(f"claim store {url!r}: not a URL ({error}).") from None
+        raise SettingsInvalid(f"{_named(url)}: not a URL ({error}).") from None
     path = parts.path.removeprefix("/")
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     if parts.scheme in _OPTIONS:
         _check_options(url, options.keys(), _OPTIONS[parts.scheme])
-    if parts.scheme == "memory":
+    if parts.scheme == "memory" and url.strip().startswith("memory://"):
         with forks_wait():
             from claimcheck.stores.memory import MemoryClaimStore
 
@@ -85,7 +87,7 @@ def open_store(
             session=session,
         )
     raise SettingsInvalid(
-        f"claim store {url!r}: expected dynamodb://TABLE, sqlite:///path/to/file.db, memory:// or "
+        f"{_named(url)}: expected dynamodb://TABLE, sqlite:///path/to/file.db, memory:// or "
         "letsgo://DEPLOYMENT."
     )
 
@@ -94,4 +96,10 @@ def _check_options(url: str, given: Iterable[str], known: Collection[str]) -> No
     unknown = sorted(set(given) - set(known))
     if unknown:
         valid = f"the options are {' and '.join(known)}" if known else "it has no options"
-        raise SettingsInvalid(f"claim store {url!r}: unknown option {', '.join(unknown)}; {valid}.")
+        raise SettingsInvalid(f"{_named(url)}: unknown option {', '.join(unknown)}; {valid}.")
+
+
+def _named(url: str) -> str:
+    """A store's URL that cannot be used, for errors, with the variable that has it."""
+    is_set = os.environ.get(_VARIABLE, "").strip() == url.strip()
+    return f"{_VARIABLE}: claim store {url!r}" if is_set else f"claim store {url!r}"

@@ -5,14 +5,14 @@ Contents are the bytes of a claim. The sender writes them once; nobody changes t
     write ──> read ──> remove          renew has them expire later
 
 Records say what consumers did: one small item for each claim and consumer. A record changes by
-conditional write only, on the lease id of whoever changes it.
+conditional write only: the writer names the lease it holds.
 
     (no record) ──acquire──> leased ──complete──> done
          ^                    │  │                 ^
          └──────release───────┘  └─hand_over─> handed_over
 
-Whoever holds a lease that has run out may lose it to the next `acquire`. A record that is
-`handed_over` is not acquired again unless the caller says that the contents are back (`take_over`).
+The next `acquire` takes a record whose lease has run out. It takes a record that is `handed_over`
+only if the caller says that the contents are back (`take_over`).
 
 What a store has was written by somebody, and may be damaged. So a store makes `Contents` and
 `Record` of what it finds by their `read`, which takes nothing on trust and raises `ClaimCorrupted`.
@@ -29,14 +29,16 @@ from typing import Literal, Protocol, Self, TypeAlias, cast, get_args
 from urllib.parse import quote
 
 from claimcheck.errors import ClaimCorrupted
+from letsgo_queue.deployment import Deployment
 
 PART_BYTES = 390_000
 """Bytes of data in one part. DynamoDB takes 400 KB (409,600 bytes) in an item, names and key
 included: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html"""
 
 RECORD_SECONDS = 30 * 24 * 3600
-"""How long a record is kept after its last change: longer than any message can be delivered again
-(14 days on the queue, 14 more on its dead-letter queue)."""
+"""How long a record is kept after its last change: longer than any message can be delivered again.
+SQS keeps a message 14 days at most, and 14 more on its dead-letter queue:
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html"""
 
 MAX_LABEL_CHARACTERS = 200
 _KEPT_IN_LABELS = string.punctuation + " "
@@ -135,11 +137,11 @@ class ContentsStore(Protocol):
         ...
 
     def remove(self, claim_id: str, parts: int) -> None:
-        """Remove contents; those that are gone already are no error."""
+        """Remove contents. It is no error if they are gone already."""
         ...
 
     def renew(self, claim_id: str, parts: int, *, expires_at: int) -> None:
-        """Have contents expire later (seconds since 1970); those that are gone stay gone."""
+        """Have contents expire later (seconds since 1970). Parts that are gone stay gone."""
         ...
 
 
@@ -212,8 +214,8 @@ class RecordStore(Protocol):
         Args:
             key: Which record.
             lease: What it is held with.
-            take_over: Whether one that is `handed_over`, and whose lease has run out, may be
-                acquired too.
+            take_over: Whether to acquire also a record that is `handed_over`, if its lease has run
+                out.
 
         Returns:
             None if it is ours now; else the record in the way.
@@ -316,6 +318,27 @@ def store_label(kind: str, name: str) -> str:
     if too_long <= 0:
         return label
     return f"{kind}:...{label[len(kind) + 4 + too_long :]}"
+
+
+def url_of_label(label: str) -> str:
+    """A label as `CLAIMCHECK_STORE` would name that store, for people; others are left as they are.
+
+    The labels in tickets are from senders, so this may be anything: nobody opens a store by it.
+    """
+    kind, _, name = label.partition(":")
+    region, _, table = name.partition(":")
+    letsgo = f"{Deployment.from_environment().vendor_prefix}-"
+    if name.startswith("..."):  # cut off
+        return label
+    if kind == "memory":
+        return f"memory://{name}"
+    if kind == "sqlite" and name:
+        return f"sqlite:///{name.replace('?', '%3F')}"
+    if kind == "dynamodb" and table:
+        return f"dynamodb://{table}?region={region}"
+    if kind == "letsgo" and table.startswith(letsgo):
+        return f"letsgo://{table.removeprefix(letsgo)}?region={region}"
+    return label
 
 
 def _moment(value: object, what: str) -> float:

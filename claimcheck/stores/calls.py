@@ -1,8 +1,8 @@
 """Calls that a store makes side by side, on few threads, without ever waiting for a free one.
 
-A store has one small pool for all that use it. Whoever waits for a call that no thread has begun
-makes that call itself. So nobody waits for the calls of others, calls may start further calls, and
-a pool that ends, or a program that does, stops no work.
+A store has one small pool for all its callers. A caller that waits for a call makes it itself if no
+thread has begun it. So no caller waits for the calls of others, calls may start further calls, and
+work goes on when the pool or the program ends.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class Call(Generic[_T]):
     """A call that a thread makes as soon as one is free."""
 
     def __init__(self, function: Callable[[], _T], pool: ThreadPoolExecutor) -> None:
-        # Whoever makes the call removes it from here. The pool keeps what was cancelled until a
-        # thread has time for it, and would keep a part of a claim in memory.
+        # Emptied when the call is made or cancelled: the pool keeps a cancelled call until a thread
+        # has time for it, and with it a part of a claim.
         self._left = [function]
         self._future: Future[_T]
         try:
@@ -62,7 +62,7 @@ class Calls:
         """Make calls side by side: every one, though some fail.
 
         Raises:
-            ClaimStoreError: The first error of those that failed.
+            ClaimStoreError: A call failed; the first error.
         """
         # The last one is made here: a claim of one part needs no other thread.
         calls = [self.start(function) for function in functions[:-1]]

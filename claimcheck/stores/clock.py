@@ -1,7 +1,7 @@
 """The clock of a server, as far as its answers tell it.
 
-Two machines may differ about the time by minutes, and a lease that one writes is read by the other.
-So both go by the store's clock. Every answer has the server's time in its `Date` header, in whole
+The clocks of two machines may differ by minutes, and one machine reads the leases of the other. So
+both go by the store's clock. Every answer has the server's time in its `Date` header, in whole
 seconds: when an answer said second D, the server's clock was between D and D + 1 at some moment
 between sending and receiving. That is true however long it took: a slow answer says less than a
 quick one, but nothing false. Every answer narrows it down further.

@@ -41,7 +41,7 @@ from claimcheck.stores.layout import OWN, Layout
 from letsgo_queue.forking import PerProcess
 
 if TYPE_CHECKING:
-    import boto3
+    import boto3.session
 
     from claimcheck.stores.dynamodb_items import DynamoDBItems, Refusal
 
@@ -124,8 +124,8 @@ class DynamoDBClaimStore:
             region: Its region; by default that of `session`, `AWS_REGION`, or what AWS's own
                 settings say.
             endpoint_url: Another server than AWS's own.
-            session: Whose credentials and settings requests have, in a forked process too. It may
-                be the one that the queue has.
+            session: Whose credentials and settings requests have, in a forked process too. Queue and
+                store may share one.
             parallelism: Threads for the parts of all claims; each caller makes calls as well.
             clock: Seconds since 1970, instead of what the `Date` of DynamoDB's answers says.
             layout: How the table names its keys and its expiry.
@@ -258,7 +258,7 @@ class DynamoDBClaimStore:
         self._use().items.update(
             _key(claim_id, part),
             "SET #expires_at = :expires_at",
-            "attribute_exists(#id)",  # one that is gone stays gone
+            "attribute_exists(#id)",  # a part that is gone stays gone
             values={":expires_at": number(expires_at)},
             failed=f"the contents of claim {claim_id} were not renewed",
         )
@@ -339,7 +339,7 @@ class DynamoDBClaimStore:
     def _values(
         self, expressions: str, lease_id: str, lease_seconds: float = 0
     ) -> dict[str, Value]:
-        """The values that expressions name: DynamoDB refuses one that they do not name."""
+        """The values that expressions name: DynamoDB refuses any other."""
         now = self.now()
         values = {
             **_STATES,
@@ -368,11 +368,11 @@ class DynamoDBClaimStore:
 class DynamoDBReading:
     """Contents that are being read; see `Reading`.
 
-    A ticket may lie about the number of parts. So two are read at once, and the others as soon as
-    part 0 is there and says that there are so many.
+    A ticket may lie about the number of parts. So two are read at once, and the others when part 0
+    has come and confirms the number.
 
-    Parts never change, so the read that costs half is right if it finds a part at all. A part that
-    was written a moment ago may take a second read, a consistent one.
+    Parts never change. So a read that is not consistent, at half the price, is right if it finds
+    the part. If it finds none, a consistent read follows: the part may be a moment old.
     """
 
     def __init__(
@@ -390,7 +390,7 @@ class DynamoDBReading:
             calls: Threads to read with.
             get: Reads a part, consistently or not.
             parts: How many parts the ticket names.
-            consistent: Whether every read is to be consistent.
+            consistent: Whether to make every read consistent.
             expires_at: The attribute of an item that has its expiry.
         """
         self._calls = calls

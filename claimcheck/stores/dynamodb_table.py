@@ -20,7 +20,7 @@ from claimcheck.stores.layout import OWN, Layout
 from letsgo_queue.aws_client import make_client
 
 if TYPE_CHECKING:
-    import boto3
+    import boto3.session
     from mypy_boto3_dynamodb.type_defs import TableDescriptionTypeDef
 
 _ON = {"ENABLED", "ENABLING"}
@@ -148,7 +148,7 @@ class ClaimTable:
             page = self._client.scan(
                 TableName=self.name, Limit=_LOOKED_AT, ConsistentRead=True, Select="ALL_ATTRIBUTES"
             )
-        except ClientError:  # whoever makes a table may not be allowed to read it
+        except ClientError:  # the right to make a table is not the right to read it
             return False
         return all(map(self._is_of_a_claim, page["Items"]))
 

@@ -38,7 +38,7 @@ class Layout:
     def key(self, name: str) -> Mapping[str, Mapping[str, str]]:
         """The key of the item with this name, as requests have it."""
         key = {self.hash_key: {"S": self.prefix + name}}
-        # It means nothing; DynamoDB wants one that is not empty.
+        # It means nothing; DynamoDB refuses an empty one.
         return key if self.sort_key is None else key | {self.sort_key: {"S": "/"}}
 
     def names_in(self, expressions: str) -> Mapping[str, str]:

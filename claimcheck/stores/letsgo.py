@@ -11,7 +11,7 @@ from claimcheck.stores.layout import LETSGO
 from letsgo_queue.deployment import Deployment
 
 if TYPE_CHECKING:
-    import boto3
+    import boto3.session
 
 
 class LetsGoClaimStore(DynamoDBClaimStore):
@@ -29,7 +29,7 @@ class LetsGoClaimStore(DynamoDBClaimStore):
         """Name the deployment; nothing is loaded, opened or asked yet.
 
         Args:
-            deployment: By default the one that the environment names.
+            deployment: By default that of the environment.
             region: As for `DynamoDBClaimStore`, as are the others.
             endpoint_url: Another server than AWS's own.
             session: Whose credentials and settings requests have.

@@ -8,6 +8,8 @@ admin.redrive()
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from letsgo_queue.admin.base import DeadLetter, QueueAdmin, QueueOptions, QueueStatus
 from letsgo_queue.errors import SettingsInvalid
 from letsgo_queue.settings import QueueSettings, is_sqs, split_url
@@ -31,7 +33,7 @@ def open_admin(url: str | None, settings: QueueSettings) -> QueueAdmin:
         settings: Where to look without a `url`.
 
     Raises:
-        SettingsInvalid: The URL names no queue, or one that only its own process can look after.
+        SettingsInvalid: The URL names no queue, or a queue of one process only.
         QueueNotFound: The LetsGo deployment has no queue, or several.
     """
     transport = open_transport(url, settings)
@@ -51,15 +53,20 @@ def open_admin(url: str | None, settings: QueueSettings) -> QueueAdmin:
 
 
 def create_queue(
-    target: str | None, settings: QueueSettings, options: QueueOptions | None = None
+    target: str | None,
+    settings: QueueSettings,
+    options: QueueOptions | None = None,
+    *,
+    on_existing: Callable[[str], None] | None = None,
 ) -> str:
-    """Make a queue and its dead-letter queue. Queues that are there already stay as they are.
+    """Make a queue and its dead-letter queue. A queue that is there already stays as it is.
 
     Args:
         target: The name of an SQS queue, an SQS queue's URL, or `sqlite:///path`; None for what
             `LETSGO_QUEUE_URL` names.
         settings: The region of an SQS queue, and where to look without a `target`.
-        options: What the queue is to be like.
+        options: What the queue is to be like. One that is there is compared with those given.
+        on_existing: Called with the URL of a queue that is there already.
 
     Returns:
         The queue's URL.
@@ -79,11 +86,11 @@ def create_queue(
     if split_url(target).scheme == "sqlite":
         from letsgo_queue.admin.sqlite import create_sqlite_queue
 
-        return create_sqlite_queue(target, options)
+        return create_sqlite_queue(target, options, on_existing=on_existing)
     if is_sqs(target) or "://" not in target:
         from letsgo_queue.admin.sqs_create import create_sqs_queue
 
-        return create_sqs_queue(target, options, settings=settings)
+        return create_sqs_queue(target, options, settings=settings, on_existing=on_existing)
     raise SettingsInvalid(
         f"queue {target!r} cannot be made: only SQS queues (a name, or a URL https://sqs...) and "
         "SQLite queues (sqlite:///path/to/file.db) are made beforehand."

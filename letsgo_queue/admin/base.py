@@ -93,8 +93,8 @@ class DeadLetter:
         size: Bytes of the body and these attributes.
         sent_at: When it was sent, in UTC. For a message that a worker moved on SQS: when it was
             moved.
-        receive_count: How often it has been received. SQS counts the receives of whoever lists
-            dead letters too, and counts from 0 again when a worker moves a message.
+        receive_count: How often it has been received. SQS also counts the receives of a
+            command that lists dead letters, and begins at 0 when a worker moves a message.
         reason: Why a worker moved it; None if it was received too often.
         group_id: Message group, if it has one.
     """

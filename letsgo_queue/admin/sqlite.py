@@ -156,12 +156,15 @@ class SqliteAdmin:
             )
 
 
-def create_sqlite_queue(url: str, options: QueueOptions) -> str:
+def create_sqlite_queue(
+    url: str, options: QueueOptions, *, on_existing: Callable[[str], None] | None = None
+) -> str:
     """Make the file of a queue. A file that is there already stays as it is.
 
     Args:
         url: `sqlite:///path`, with options as a query.
         options: They go into the URL, where a SQLite queue has its options.
+        on_existing: Called with the URL where the file is there already.
 
     Returns:
         The URL to use.
@@ -192,9 +195,12 @@ def create_sqlite_queue(url: str, options: QueueOptions) -> str:
                 f"{given[name]}. Leave out one of them."
             )
     file = QueueFile(_with_options(url, named, given))
+    existed = file.path.exists()
     with file.available(f"queue {url} was not made"), file.transaction():
         file_url = file.url
     file.close()
+    if existed and on_existing is not None:
+        on_existing(file_url)
     return file_url
 
 

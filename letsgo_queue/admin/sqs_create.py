@@ -3,14 +3,15 @@
     orders         ──received too often──> orders-dead-letters
     orders.fifo    ──received too often──> orders-dead-letters.fifo
 
-A queue that is there is compared with the options and never changed: whoever made it changes it.
+A queue that is there is compared with the options that are given. It is never changed: that is for
+its owner to do.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -59,6 +60,7 @@ def create_sqs_queue(
     *,
     settings: QueueSettings,
     client: SQSClient | None = None,
+    on_existing: Callable[[str], None] | None = None,
 ) -> str:
     """Make a queue and its dead-letter queue, which keep messages for 14 days.
 
@@ -67,6 +69,7 @@ def create_sqs_queue(
         options: Its options.
         settings: Where to make it, if `target` does not say, and LetsGo's prefix.
         client: A boto3 SQS client to use instead of a new one.
+        on_existing: Called with the URL of a queue that is there already.
 
     Returns:
         The queue's URL.
@@ -82,47 +85,61 @@ def create_sqs_queue(
     stem, suffix = _name_parts(given, options, prefix)
     client = client or make_client(target if named_by_url else None, settings.region)
     name, dead_letters_name = stem + suffix, stem + DEAD_LETTERS_SUFFIX + suffix
-    queue, dead_letters = _find(client, name), _find(client, dead_letters_name)
-    wanted = {
-        "MaximumMessageSize": str(MAX_MESSAGE_BYTES),
-        "MessageRetentionPeriod": str(RETENTION_SECONDS),
-    }
-    wanted_here = wanted | {
-        "VisibilityTimeout": str(
-            _or_default(
-                options.visibility_timeout,
-                DEFAULT_VISIBILITY_TIMEOUT if options.deployment is None else VISIBILITY_TIMEOUT,
-            )
-        ),
-    }
-    max_receive_count = _or_default(options.max_receive_count, DEFAULT_MAX_RECEIVE_COUNT)
     tags = {} if options.deployment is None else {DEPLOYMENT_TAG: options.deployment}
     if options.deployment is not None:
         _check_is_the_only_one(client, name, options.deployment, settings)
-    differences = []
+    queue = _find(client, name)
     if queue is not None:
-        policy = f"{max_receive_count} receives, then {dead_letters_name}"
-        differences += _differences(queue, wanted_here, tags)
+        _compare(queue, name, dead_letters_name, options, tags)
+        if on_existing is not None:
+            on_existing(queue.url)
+        return queue.url
+    attributes = {
+        "MaximumMessageSize": str(MAX_MESSAGE_BYTES),
+        "MessageRetentionPeriod": str(RETENTION_SECONDS),
+    } | ({"FifoQueue": "true"} if suffix else {})
+    dead_letters = _find(client, dead_letters_name)
+    if dead_letters is None:
+        dead_letters = _make(client, dead_letters_name, attributes, {})
+    else:
+        _refuse(dead_letters_name, _differences(dead_letters, attributes, {}))
+    timeout = DEFAULT_VISIBILITY_TIMEOUT if options.deployment is None else VISIBILITY_TIMEOUT
+    redrive_policy = {
+        "deadLetterTargetArn": dead_letters.attributes["QueueArn"],
+        "maxReceiveCount": _or_default(options.max_receive_count, DEFAULT_MAX_RECEIVE_COUNT),
+    }
+    own = {
+        "VisibilityTimeout": str(_or_default(options.visibility_timeout, timeout)),
+        "RedrivePolicy": json.dumps(redrive_policy),
+    }
+    return _make(client, name, attributes | own, tags).url
+
+
+def _compare(
+    queue: _Queue,
+    name: str,
+    dead_letters_name: str,
+    options: QueueOptions,
+    tags: Mapping[str, str],
+) -> None:
+    """Compare a queue that is there with the options that were given, and with no others."""
+    wanted = {}
+    if options.visibility_timeout is not None:
+        wanted["VisibilityTimeout"] = str(options.visibility_timeout)
+    differences = _differences(queue, wanted, tags)
+    if options.max_receive_count is not None:
+        policy = f"{options.max_receive_count} receives, then {dead_letters_name}"
         if (has := _policy_of(queue)) != policy:
             differences.append(f"{queue.url}: RedrivePolicy is {has}, not {policy}")
-    if dead_letters is not None:
-        differences += _differences(dead_letters, wanted, {})
+    _refuse(name, differences)
+
+
+def _refuse(name: str, differences: Sequence[str]) -> None:
     if differences:
         raise SettingsInvalid(
             f"queue {name!r} exists and differs; nothing was changed. {'. '.join(differences)}. "
             "Give the options that it has, or change it where it was made."
         )
-    fifo = {"FifoQueue": "true"} if suffix else {}
-    if dead_letters is None:
-        dead_letters = _make(client, dead_letters_name, wanted | fifo, {})
-    if queue is None:
-        redrive_policy = {
-            "deadLetterTargetArn": dead_letters.attributes["QueueArn"],
-            "maxReceiveCount": max_receive_count,
-        }
-        attributes = wanted_here | fifo | {"RedrivePolicy": json.dumps(redrive_policy)}
-        queue = _make(client, name, attributes, tags)
-    return queue.url
 
 
 def _check_is_the_only_one(

@@ -1,7 +1,7 @@
 """A visit to a dead-letter queue on SQS.
 
 SQS has no list of a queue's messages. So a visit receives dead letters, which makes them invisible,
-and makes those that are left visible again when it ends.
+and makes the rest visible again when it ends.
 """
 
 from __future__ import annotations

@@ -18,11 +18,11 @@ from typing import TypedDict
 from letsgo_queue.aws_lambda.records import SqsRecord
 
 RESERVE_SECONDS = 1.0
-"""No record is begun, and nothing waits, when so little of the invocation's time is left."""
+"""With less time left, the invocation begins no record and waits for nothing."""
 
 
 class ItemFailure(TypedDict):
-    """Names a record that is to be delivered again."""
+    """Names a record for SQS to deliver again."""
 
     itemIdentifier: str
 
@@ -102,11 +102,11 @@ class Invocation:
 
     @property
     def seconds_left(self) -> float | None:
-        """Seconds until Lambda ends it; None if nobody says."""
+        """Seconds until Lambda ends it; None if the context does not say."""
         return None if self._ends_at is None else self._ends_at - time.monotonic()
 
     def has_time_for(self, seconds: float) -> bool:
-        """Whether so many seconds leave enough for the rest."""
+        """Whether this many seconds leave enough time for the rest."""
         left = self.seconds_left
         return left is None or seconds + RESERVE_SECONDS < left
 

@@ -152,7 +152,7 @@ class LambdaEvents:
         if any(record.message_id is None for record in batch.records):
             raise MessageInvalid(
                 "a record of the event has no messageId, by which Lambda could be told that it "
-                "failed: the event is not one that SQS gives to Lambda."
+                "failed: this is no event of an SQS source."
             )
         for record in batch.records:
             self._prepare(record.queue_url or "")

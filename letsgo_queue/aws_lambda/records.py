@@ -16,7 +16,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import is_dataclass, replace
 from datetime import datetime
-from typing import Any, TypeAlias, TypeGuard, TypeVar, cast
+from typing import Any, TypeGuard, TypeVar, cast
 
 from pydantic import BaseModel
 
@@ -26,9 +26,6 @@ from letsgo_queue.envelope import has_sealed_shape, sealed_fields
 from letsgo_queue.errors import NO_ID, MessageInvalid
 from letsgo_queue.forking import cached_property
 from letsgo_queue.transports.base import OutgoingMessage, ReceivedMessage
-
-Record: TypeAlias = Mapping[str, Any]
-"""One entry of `Records`."""
 
 _ThingT = TypeVar("_ThingT")
 
@@ -214,7 +211,7 @@ def local_record(
     sender: str,
     region: str,
     sent_at: float,
-) -> Record:
+) -> Mapping[str, Any]:
     """A message as LetsGo's local mode posts it.
 
     https://github.com/47chapters/letsgo/blob/main/packages/queue/src/index.ts has the original.

@@ -68,8 +68,8 @@ def create(
 ) -> None:
     """Make a queue and its dead-letter queue, and print its URL.
 
-    It is safe to repeat: a queue that is there already is left as it is, and an error says how it
-    differs from the options.
+    It is safe to repeat: a queue that is there already is left as it is. An error says how it
+    differs from the options that are given.
     """
     options = QueueOptions(
         fifo=fifo,
@@ -77,8 +77,14 @@ def create(
         max_receive_count=max_receive_count,
         deployment=deployment,
     )
-    typer.echo(create_queue(target, QueueSettings.from_environment(), options))
-    if deployment is not None and visibility_timeout is None:
+    existing: list[str] = []
+    url = create_queue(
+        target, QueueSettings.from_environment(), options, on_existing=existing.append
+    )
+    typer.echo(url)
+    if existing:
+        typer.echo("the queue exists already, and was left as it is", err=True)
+    elif deployment is not None and visibility_timeout is None:
         typer.echo(f"visibility timeout: {VISIBILITY_TIMEOUT} s, as LetsGo's queues have", err=True)
 
 

@@ -1,7 +1,8 @@
 """What both commands share: how they start and fail, options, and how they print.
 
 Results go to stdout, everything else to stderr, so that a program can read the results. Exit codes:
-0 done, 1 an error of ours, 2 wrong usage. Text that came with a message is printed without the
+0 done, 1 an error of ours, 2 wrong usage. All that is read and printed is UTF-8, whatever the
+locale: messages come from other machines. Text that came with a message is printed without the
 characters that a terminal takes for commands.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from datetime import datetime
 from importlib.metadata import version
@@ -19,7 +21,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from letsgo_queue.errors import LetsGoError
+from letsgo_queue.errors import LetsGoError, MessageInvalid
 from letsgo_queue.text import printable
 
 _DISTRIBUTION = "letsgo-claimcheck"
@@ -64,14 +66,26 @@ def make_group(about: str) -> typer.Typer:
 
 def run(app: typer.Typer) -> None:
     """Run a command; an error of ours is one line on stderr and exit code 1."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A terminal that lacks a character gets its escape, as on stderr.
-        sys.stdout.reconfigure(errors="backslashreplace")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
         app()
     except LetsGoError as error:
         print_error(str(error))
         sys.exit(1)
+
+
+def as_utf8(argument: str) -> str:
+    """An argument that is content, as UTF-8; Python reads arguments by the locale.
+
+    Raises:
+        MessageInvalid: It is no UTF-8.
+    """
+    try:
+        return os.fsencode(argument).decode()
+    except UnicodeError:
+        raise MessageInvalid("an argument is not UTF-8 text, so it cannot be sent.") from None
 
 
 def print_json(document: object) -> None:

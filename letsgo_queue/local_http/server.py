@@ -1,6 +1,6 @@
 """LetsGo's local mode, the worker's end: messages are posted to it, and handled at once.
 
-    POST / ──> 201 ──> a thread handles each record, or it waits for one that is free
+    POST / ──> 201 ──> a thread handles each record, or it waits for a free thread
 
 The answer comes before the handlers run, and nothing is kept: a message that fails is logged and
 dropped, and what was accepted is lost when the process ends. LetsGo's own local worker does the
@@ -91,7 +91,7 @@ class LocalHttpServer:
         Args:
             processor: Handles the messages, and scheduled events.
             host: The name or address to listen on.
-            port: The port; 0 for one that is free.
+            port: The port; 0 for any free port.
             concurrency: Messages in process at once; the rest waits, in order.
             stopping: Set when no more messages should be taken.
 

@@ -25,6 +25,7 @@ from letsgo_queue.aws_lambda.records import local_record
 from letsgo_queue.delays import without_due_time
 from letsgo_queue.deployment import DEFAULT_REGION
 from letsgo_queue.errors import LetsGoQueueError, SendFailed, SendUncertain, SettingsInvalid
+from letsgo_queue.settings import named_queue
 from letsgo_queue.transports.base import (
     MAX_MESSAGE_BYTES,
     OutgoingMessage,
@@ -84,10 +85,10 @@ class LocalHttpTransport:
         try:
             self._port = parts.port
         except ValueError as error:
-            raise SettingsInvalid(f"queue {url!r}: not a URL ({error}).") from None
+            raise SettingsInvalid(f"{named_queue(url)}: not a URL ({error}).") from None
         if not parts.hostname or not url.isascii() or not url.isprintable() or " " in url:
             raise SettingsInvalid(
-                f"queue {url!r}: a worker in LetsGo's local mode has an address like "
+                f"{named_queue(url)}: a worker in LetsGo's local mode has an address like "
                 "http://localhost:3002."
             )
         self.url = url

@@ -295,8 +295,8 @@ class Client(Generic[ResultT_co]):
     async def aenqueue(self, message: AnyMessage, **options: Unpack[EnqueueOptions]) -> ResultT_co:
         """`enqueue` for asyncio: the same, on one of 50 threads of the client's own.
 
-        Cancelling it does not take the message back. One that waits for a thread is not sent; one
-        that a thread is sending may be on the queue, as after `SendUncertain`.
+        Cancelling it does not take the message back. If it still waited for a thread, it is not
+        sent. If a thread was sending it, it may be on the queue, as after `SendUncertain`.
         """
         return await self._threads.run(lambda: self.enqueue(message, **options))
 

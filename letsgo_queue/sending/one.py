@@ -56,7 +56,7 @@ class Sending:
         self._started = time.perf_counter()
 
     def __enter__(self) -> Self:
-        """What is raised in the block keeps the message from being sent."""
+        """An error in the block means that the message is not sent."""
         return self
 
     def __exit__(
@@ -65,7 +65,7 @@ class Sending:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Say so, where something was raised."""
+        """Tell the middleware and the listeners of an error."""
         if isinstance(error, Exception):
             self.failed(error)
         elif error is not None:

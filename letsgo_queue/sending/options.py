@@ -18,7 +18,8 @@ from letsgo_queue.transports.base import DEAD_LETTER_REASON, OutgoingMessage, Tr
 RESERVED_NAMES = (DUE_AT, DEAD_LETTER_REASON)
 """Names of attributes that the library sets, and reads on arrival."""
 
-# SQS: alphanumeric characters and punctuation, up to 128, for group and deduplication ids.
+# What SQS takes as group and deduplication id:
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
 _FIFO_ID = re.compile(r"[A-Za-z0-9!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~]{1,128}")
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from letsgo_queue.errors import SettingsInvalid
 from letsgo_queue.forking import forks_wait
-from letsgo_queue.settings import QueueSettings, is_local_http, is_sqs, split_url
+from letsgo_queue.settings import QueueSettings, is_local_http, is_sqs, named_queue, split_url
 from letsgo_queue.transports.base import Transport
 
 if TYPE_CHECKING:
@@ -42,9 +42,11 @@ def open_transport(
         url = find_queue(settings.of_deployment, region=settings.region, session=session)
         return SqsTransport(url, region=settings.region, session=session)
     parts = split_url(url)
-    if parts.scheme == "memory":
+    if parts.scheme == "memory" and url.startswith("memory://"):
         if parts.query:
-            raise SettingsInvalid(f"queue {url!r}: a memory:// queue takes no options in its URL.")
+            raise SettingsInvalid(
+                f"{named_queue(url)}: a memory:// queue takes no options in its URL."
+            )
         with forks_wait():
             from letsgo_queue.transports.memory import MemoryTransport
 
@@ -65,7 +67,7 @@ def open_transport(
 
         return LocalHttpTransport(url, region=settings.region)
     raise SettingsInvalid(
-        f"queue {url!r}: expected an SQS queue URL (https://sqs.REGION.amazonaws.com/ACCOUNT/"
+        f"{named_queue(url)}: expected an SQS queue URL (https://sqs.REGION.amazonaws.com/ACCOUNT/"
         "NAME), sqlite:///path/to/file.db, memory://, or the address of a worker in LetsGo's local "
         "mode (http://localhost:3002)."
     )

@@ -54,11 +54,18 @@ def find_queue(
     if len(matching) == 1:
         note_queue(matching[0], deployment)
         return matching[0]
-    found = ", ".join(f"{url} ({DEPLOYMENT_TAG}={tag})" for url, tag in queues.items()) or "none"
+    tag = f"{DEPLOYMENT_TAG}={deployment.name}"
+    which = f"{deployment.vendor_prefix}-* queues in {region}"
+    if matching:
+        raise QueueNotFound(
+            f"no queue is set, and {len(matching)} of the {which} have the tag {tag}: "
+            f"{', '.join(matching)}. Set LETSGO_QUEUE_URL to one of them."
+        )
+    found = ", ".join(f"{url} ({DEPLOYMENT_TAG}={other})" for url, other in queues.items())
     raise QueueNotFound(
-        f"no queue is set, and LetsGo deployment {deployment.name!r} in {region} has "
-        f"{len(matching)} queues named {deployment.vendor_prefix}-* instead of one. Found: {found}."
-        " Set LETSGO_QUEUE_URL or LETSGO_DEPLOYMENT."
+        f"no queue is set, and none of the {which} has the tag {tag}"
+        f"{f' (found: {found})' if found else ''}. Set LETSGO_QUEUE_URL, LETSGO_DEPLOYMENT or "
+        "AWS_REGION."
     )
 
 

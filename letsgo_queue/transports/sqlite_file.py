@@ -21,6 +21,7 @@ from letsgo_queue.limits import (
     MAX_MESSAGE_BYTES,
     MAX_VISIBILITY_SECONDS,
 )
+from letsgo_queue.settings import named_queue
 from letsgo_queue.sqlite import Schema, SqliteFile, is_retryable, path_in
 from letsgo_queue.validation import problems_in
 
@@ -85,7 +86,7 @@ class QueueFile(SqliteFile):
         path = path_in(url)
         if path is None:
             raise SettingsInvalid(
-                f"queue {url!r}: a SQLite queue is sqlite:///relative/path.db or "
+                f"{named_queue(url)}: a SQLite queue is sqlite:///relative/path.db or "
                 "sqlite:////absolute/path.db."
             )
         try:
@@ -93,7 +94,7 @@ class QueueFile(SqliteFile):
             self.options = SqliteOptions.model_validate(options)
         except ValidationError as error:
             problems = problems_in(error, SqliteOptions, lambda location: str(location[0]))
-            raise SettingsInvalid(f"queue {url!r}: {problems}.") from None
+            raise SettingsInvalid(f"{named_queue(url)}: {problems}.") from None
         self.url = url
         schema = Schema("queue_schema", SCHEMA_VERSION, _SCHEMA)
         super().__init__(path, schema, user=f"queue {url}")

@@ -46,6 +46,7 @@ from letsgo_queue.transports.sqs_client import (
     DELIVERY_ENDED,
     DENIED,
     NO_SUCH_QUEUE,
+    NOT_FOUND_ADVICE,
     RETRYABLE_STATUS,
     Session,
     dead_letter_url,
@@ -501,7 +502,9 @@ class SqsTransport:
     ) -> SendFailed | SendUncertain | QueueNotFound:
         what = f"message of type {message.type!r} to {self.url}"
         if isinstance(error, ClientError) and error_code(error) in NO_SUCH_QUEUE:
-            return QueueNotFound(f"{what} was not sent: the queue does not exist.")
+            return QueueNotFound(
+                f"{what} was not sent: the queue does not exist. {NOT_FOUND_ADVICE}"
+            )
         if _send.may_have_arrived:
             return self._uncertain(message, explain(error))
         return SendFailed(f"{what} was not sent: {explain(error)}.", retryable=is_retryable(error))

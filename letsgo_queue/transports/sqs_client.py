@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 Session: TypeAlias = boto3.session.Session
-"""Here for those who are not to import boto3 themselves."""
+"""For modules that must not import boto3."""
 
 MAX_POOL_CONNECTIONS = 50
 CONNECT_TIMEOUT_SECONDS = 5
@@ -44,6 +44,10 @@ NO_SUCH_QUEUE = {
     "QueueDoesNotExist",
     "InvalidAddress",
 }
+NOT_FOUND_ADVICE = (
+    "Check region, account and name in LETSGO_QUEUE_URL or queue=, or make the queue: "
+    "`letsgo-queue queue create NAME`."
+)
 DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError"}
 RETRYABLE_STATUS = 500
 
@@ -78,7 +82,7 @@ def make_client(
     """A client for the queue at `url`: one for all queues of a region and a server.
 
     A client takes megabytes and a connection, and a program may send to hundreds of queues. Closing
-    it closes its idle connections; whoever still uses it opens others.
+    it closes its idle connections; a caller that still uses it opens others.
 
     Args:
         url: The region in it wins over every other; where it is another server than AWS's own (a
@@ -158,7 +162,7 @@ def unavailable(
         error: Why.
     """
     if isinstance(error, ClientError) and error_code(error) in NO_SUCH_QUEUE:
-        return QueueNotFound(f"queue {queue_url} does not exist; {consequence}.")
+        return QueueNotFound(f"queue {queue_url} does not exist; {consequence}. {NOT_FOUND_ADVICE}")
     return QueueUnavailable(
         f"queue {queue_url}: {consequence}: {explain(error)}.", retryable=is_retryable(error)
     )

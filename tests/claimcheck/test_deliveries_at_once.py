@@ -124,7 +124,7 @@ def shop(
     return Shop(queue, clock, PAYLOADS[request.param])
 
 
-def test_is_held_until_its_twin_has_succeeded(shop: Shop) -> None:
+def test_is_held_until_the_other_has_succeeded(shop: Shop) -> None:
     other = shop.deliver_elsewhere(shop.send())
 
     with running(shop.worker()):
@@ -140,7 +140,7 @@ def test_is_held_until_its_twin_has_succeeded(shop: Shop) -> None:
     assert not any(isinstance(each, MessageFailed) for each in shop.heard)
 
 
-def test_is_handled_once_its_twin_has_failed(shop: Shop) -> None:
+def test_is_handled_once_the_other_has_failed(shop: Shop) -> None:
     other = shop.deliver_elsewhere(shop.send())
 
     with running(shop.worker()):

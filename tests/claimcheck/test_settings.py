@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -138,9 +139,9 @@ def test_settings_in_code_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     in_code = claim_check_for(queue, ClaimCheckSettings())
 
     assert from_environment.store.url.endswith("environment.db")
-    assert from_environment.seal("x" * 11).route == "compressed"
+    assert from_environment.seal("x" * 1_000).route == "compressed"
     assert in_code.store.url.endswith("work.db")
-    assert in_code.seal("x" * 11).route == "inline"
+    assert in_code.seal("x" * 1_000).route == "inline"
 
 
 @pytest.mark.parametrize(
@@ -201,3 +202,28 @@ def test_nothing_of_aws_is_loaded_before_it_is_used(statement: str) -> None:
 
     assert "claimcheck.enqueue" in loaded
     assert not {"boto3", "botocore", "pynamodb"} & set(loaded)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "text"),
+    [
+        ("CLAIMCHECK_STORE", "sqlite:x.db", "claim store 'sqlite:x.db': expected dynamodb://TABLE"),
+        ("CLAIMCHECK_STORE", "sqlite://x.db", "claim store 'sqlite://x.db': expected dynamodb://T"),
+        ("CLAIMCHECK_STORE", "memory:x", "claim store 'memory:x': expected dynamodb://TABLE"),
+        ("CLAIMCHECK_STORE", "http://[", "not a URL"),
+        ("CLAIMCHECK_STORE", "dynamodb://t?regio=x", "regio"),
+        ("CLAIMCHECK_SIGNING_KEY", "short", "give one or several keys of at least 16 bytes"),
+        ("CLAIMCHECK_SIGN_EVERY_MESSAGE", "1", "give a signing_key"),
+    ],
+)
+def test_an_error_names_the_variable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str, value: str, text: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(variable, value)
+
+    with pytest.raises(SettingsInvalid, match=re.escape(text)) as error:
+        claim_check_for("memory://")
+
+    assert variable in str(error.value)
+    assert list(tmp_path.iterdir()) == []

@@ -40,7 +40,7 @@ def test_a_list_and_a_tuple_are_events(
     "iterator",
     [
         lambda records: (record for record in records),
-        lambda records: map(dict, records),
+        lambda records: filter(None, records),
         iter,
         enumerate,
     ],

@@ -17,7 +17,7 @@ TABLE = "letsgo-claims"
 
 @pytest.fixture
 def reader(tmp_path: Path) -> Reader:
-    assert write_blocks(PAGE, tmp_path) == {"own_session.py", "installed.py"}
+    assert write_blocks(PAGE, tmp_path) == {"own_session.py", "installed.py", "installed_route.py"}
     name, _, value = EXPORT.removeprefix("export ").partition("=")
     assert value == f"dynamodb://{TABLE}"
     return Reader(tmp_path, **{name: value})
@@ -48,3 +48,4 @@ def test_install(reader: Reader) -> None:
     reader.settings["LETSGO_QUEUE_URL"] = "sqlite:///work.db"
 
     assert reader.type("python installed.py") == "a report of 2000000 characters\n"
+    assert reader.type("python installed_route.py").split() == ["compressed", "inline"]

@@ -84,7 +84,9 @@ def test_errors(reader: Reader) -> None:
     reader.settings["LETSGO_QUEUE_URL"] = "http://127.0.0.1:1"  # nobody listens there
     assert reader.type("python careful.py") == "try again later\n"
     reader.settings["LETSGO_QUEUE_URL"] = "postgres://localhost"
-    assert reader.type("python careful.py").startswith("give up: queue 'postgres://localhost'")
+    assert reader.type("python careful.py").startswith(
+        "give up: LETSGO_QUEUE_URL: queue 'postgres://localhost'"
+    )
 
 
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]

@@ -221,7 +221,6 @@ def hostile_bodies(check: ClaimCheck) -> list[str]:
         '{"type":"order:new"}',
         '{"type":"order:new","payload":1e999}',
         '{"type":"order:new","payload":' + "9" * 5000 + "}",
-        '{"type":"order:new","payload":"\\ud800"}',
         '{"type":"\\ud800","payload":1}',
         '{"type":"nobody handles this","payload":1}',
         '{"type":"order:new","type":"payslip","payload":{}}',
@@ -256,8 +255,8 @@ def test_hostile_messages_do_not_stop_the_worker(
     good = [noisy_body(5_000, seed=seed) for seed in range(3)]
     for number, body in enumerate(hostile):
         transport.send(outgoing(body))
-        if number % 15 == 10:
-            Client(transport, middleware=[middleware]).enqueue(json.loads(good[number // 15]))
+        if number % 13 == 10:
+            Client(transport, middleware=[middleware]).enqueue(json.loads(good[number // 13]))
     worker = Worker(transport, middleware=[middleware], concurrency=4, visibility_timeout=600)
     handled: list[object] = []
     events: list[Event] = []

@@ -220,7 +220,7 @@ def test_warns_of_no_content() -> None:
         ({"payload": SECRET}, "NoneType"),
         ({"type": None, "payload": SECRET}, "NoneType"),
         ({"type": 5, "payload": SECRET}, "int"),
-        ({"type": "", "payload": SECRET}, "one that is empty"),
+        ({"type": "", "payload": SECRET}, "an empty string"),
         (ORDER, "NoneType"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from contextlib import closing
 from pathlib import Path
@@ -257,19 +258,21 @@ def test_lists_the_queues_of_others_when_the_deployment_has_none(deployment: Dep
         Client().enqueue(order())
 
     text = str(none.value)
-    assert f"deployment '{deployment.name}' in {deployment.aws.region} has 0 queues" in text
+    which = f"none of the letsgo-* queues in {deployment.aws.region} has the tag"
+    assert f"{which} LetsGoDeployment={deployment.name}" in text
     assert f"{other} (LetsGoDeployment=another)" in text
-    assert "Set LETSGO_QUEUE_URL or LETSGO_DEPLOYMENT" in text
+    assert "Set LETSGO_QUEUE_URL, LETSGO_DEPLOYMENT or AWS_REGION" in text
 
 
 def test_lists_the_queues_when_the_deployment_has_several(deployment: Deployment) -> None:
     urls = [deployment.make_queue() for _ in range(2)]
 
-    with pytest.raises(QueueNotFound, match="has 2 queues") as several:
+    tag = rf"2 of the letsgo-\* queues in .* have the tag LetsGoDeployment={deployment.name}"
+    with pytest.raises(QueueNotFound, match=tag) as several:
         Client().enqueue(order())
 
     for url in urls:
-        assert f"{url} (LetsGoDeployment={deployment.name})" in str(several.value)
+        assert url in str(several.value)
 
 
 def test_lists_the_queues_of_letsgo(
@@ -294,3 +297,28 @@ def test_a_vendor_may_have_another_prefix(
     assert client.transport().url == ours
     client.close()
     assert list_letsgo_queues(deployment.name) == [ours]
+
+
+@pytest.mark.parametrize("variable", ["LETSGO_QUEUE_URL", "LETSGO_LOCAL_QUEUE_URL"])
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("sqlite:work.db", "a SQLite queue is sqlite:///relative/path.db or"),
+        ("sqlite://work.db", "a SQLite queue is sqlite:///relative/path.db or"),
+        ("sqlite:///work.db?visibility_timeout=x", "visibility_timeout"),
+        ("memory:work", "expected an SQS queue URL"),
+        ("postgres://localhost", "expected an SQS queue URL"),
+        ("http://[", "not a URL"),
+    ],
+)
+def test_an_error_names_the_variable_that_has_the_url(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str, url: str, text: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(variable, f" {url}\n")
+
+    with pytest.raises(SettingsInvalid, match=f"^{variable}: queue '{re.escape(url)}': .*{text}"):
+        Client().enqueue(order())
+    with pytest.raises(SettingsInvalid, match=r"^queue 'ftp://given': "):
+        Client().enqueue(order(), queue="ftp://given")
+    assert list(tmp_path.iterdir()) == []

@@ -29,7 +29,7 @@ def run(
         cwd=cwd,
         input=stdin,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from claimcheck import ClaimCheck, ClaimCheckMiddleware, ClaimStore, open_store
-from claimcheck.cli.show import BodyReport, ClaimReport, explain
+from claimcheck.cli.show import BodyReport, ClaimReport, explain, report_on
 from claimcheck.core.signing import Signer
 from letsgo_queue import Client
 from tests.claimcheck.places import Place
@@ -77,6 +77,8 @@ class TestInline:
             ('{"type":"order:new","payload":{"cut off', "not JSON"),
             ('{"payload":1}', "no string `type`"),
             ("[1, 2]", "no string `type`"),
+            ('{"type":"order:new","payload":NaN}', "not JSON"),
+            ('{"type":"\\ud800","payload":1}', "no string `type`"),
         ],
     )
     def test_what_no_worker_can_read(self, body: str, problem: str) -> None:
@@ -84,6 +86,18 @@ class TestInline:
 
         assert (report.sealed, report.route, report.fine) == (False, None, False)
         assert problem in str(report.problem)
+
+    def test_what_is_not_signed_where_every_message_must_be(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("LETSGO_QUEUE_URL", "memory://")
+        monkeypatch.setenv("CLAIMCHECK_SIGNING_KEY", KEY)
+        monkeypatch.setenv("CLAIMCHECK_SIGN_EVERY_MESSAGE", "true")
+
+        report = report_on(BODY, None)
+
+        assert "not signed" in str(report.problem)
+        assert not report.fine
 
 
 class TestCarried:
@@ -316,8 +330,8 @@ class TestCommand:
         there = run("claimcheck", "show", "--queue", "sqlite:///other.db", cwd=tmp_path, stdin=body)
 
         assert here.returncode == 1
-        assert f"store           sqlite:{tmp_path}/work.db\n" in here.stdout
-        assert f"sender's store  sqlite:{tmp_path}/other.db\n" in here.stdout
+        assert f"store           sqlite:///{tmp_path}/work.db\n" in here.stdout
+        assert f"sender's store  sqlite:///{tmp_path}/other.db\n" in here.stdout
         assert "state           missing: " in here.stdout
         assert there.returncode == 0
         assert "sender's store" not in there.stdout

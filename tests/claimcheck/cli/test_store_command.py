@@ -91,5 +91,5 @@ def test_a_store_that_is_none_is_one_line(tmp_path: Path, monkeypatch: pytest.Mo
     asked = run("claimcheck", "store", "check", cwd=tmp_path)
 
     assert asked.returncode == 1
-    assert asked.stderr.startswith("error: claim store 'redis://localhost'")
+    assert asked.stderr.startswith("error: CLAIMCHECK_STORE: claim store 'redis://localhost'")
     assert asked.stderr.count("\n") == 1

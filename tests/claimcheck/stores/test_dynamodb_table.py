@@ -282,8 +282,10 @@ class TestOnABadDay:
             table.check()
         assert error.value.retryable
 
-    def test_settings_of_aws_that_cannot_be_used(self) -> None:
-        with pytest.raises(SettingsInvalid, match="specify a region"):
+    def test_settings_of_aws_that_cannot_be_used(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AWS_PROFILE", "nobody")
+
+        with pytest.raises(SettingsInvalid, match=r"profile \(nobody\) could not be found"):
             ClaimTable("claims")
 
 

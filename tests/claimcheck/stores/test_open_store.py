@@ -12,6 +12,7 @@ import boto3
 import pytest
 
 from claimcheck import SettingsInvalid, open_store
+from claimcheck.stores.base import url_of_label
 from claimcheck.stores.dynamodb import DynamoDBClaimStore
 from claimcheck.stores.memory import MemoryClaimStore
 from claimcheck.stores.sqlite import SqliteClaimStore
@@ -154,3 +155,29 @@ def test_dynamodb_is_loaded_when_it_is_used() -> None:
     )
 
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize(
+    ("url", "named"),
+    [
+        ("dynamodb://claims?region=eu-west-1", "dynamodb://claims?region=eu-west-1"),
+        ("letsgo://staging?region=eu-west-1", "letsgo://staging?region=eu-west-1"),
+        ("sqlite:////var/lib/shop/claims.db", "sqlite:////var/lib/shop/claims.db"),
+        ("sqlite:////tmp/a%3Fb#c.db", "sqlite:////tmp/a%3Fb#c.db"),
+        ("memory://", "memory://"),
+    ],
+)
+def test_the_name_of_a_store_in_errors_can_be_pasted_into_the_setting(url: str, named: str) -> None:
+    with closing(open_store(url)) as store, closing(open_store(named)) as pasted:
+        assert url_of_label(store.label) == named
+        assert pasted.label == store.label
+
+
+@pytest.mark.parametrize("label", ["", ":", "dynamodb:", "dynamodb:t", "letsgo:r:other-t", "s3:x"])
+def test_the_label_of_no_store_is_named_as_it_is(label: str) -> None:
+    assert url_of_label(label) == label
+
+
+def test_a_label_that_was_cut_off_is_no_name() -> None:
+    with closing(SqliteClaimStore(f"/{'d' * 300}/claims.db")) as store:
+        assert url_of_label(store.label) == store.label

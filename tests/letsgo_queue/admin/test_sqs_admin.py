@@ -321,15 +321,34 @@ class TestCreate:
     ) -> None:
         url = create_queue(name, settings, QueueOptions(visibility_timeout=60))
         before = self.attributes_of(aws, url)
+        options = QueueOptions(max_receive_count=3, deployment="other", visibility_timeout=90)
 
         with pytest.raises(SettingsInvalid) as refused:
-            create_queue(name, settings, QueueOptions(max_receive_count=3, deployment="other"))
+            create_queue(name, settings, options)
 
         text = str(refused.value)
-        assert "VisibilityTimeout is 60, not 360" in text
+        assert "VisibilityTimeout is 60, not 90" in text
         assert f"RedrivePolicy is 5 receives, then {name}-dead-letters, not 3 receives" in text
         assert "LetsGoDeployment is not set, not other" in text
         assert self.attributes_of(aws, url) == before
+
+    def test_only_the_options_that_are_given_are_compared(
+        self, aws: AwsServer, name: str, settings: QueueSettings
+    ) -> None:
+        """With a queue that somebody made in his own way, and that has no dead-letter queue."""
+        url = aws.sqs().create_queue(QueueName=name, Attributes={"VisibilityTimeout": "45"})[
+            "QueueUrl"
+        ]
+        before = self.attributes_of(aws, url)
+        existing: list[str] = []
+
+        for options in (QueueOptions(), QueueOptions(visibility_timeout=45)):
+            assert create_queue(name, settings, options, on_existing=existing.append) == url
+
+        assert existing == [url, url]
+        assert self.attributes_of(aws, url) == before
+        with pytest.raises(aws.sqs().exceptions.QueueDoesNotExist):
+            aws.sqs().get_queue_url(QueueName=f"{name}-dead-letters")
 
     @pytest.mark.parametrize(
         ("bad", "options", "text"),

@@ -134,7 +134,7 @@ def test_a_record_without_an_id_could_not_be_reported_and_nothing_is_begun(
     event = event_of(body("ok"), body("bad"))
     del event["Records"][1]["messageId"]
 
-    with pytest.raises(MessageInvalid, match="not one that SQS gives to Lambda"):
+    with pytest.raises(MessageInvalid, match="no event of an SQS source"):
         worker.lambda_handler(event, Context())
     assert events == []
 

@@ -96,3 +96,35 @@ def test_a_traceback_shows_no_local_variables(project: Path) -> None:
 
     assert "ZeroDivisionError" in tried.stderr
     assert SECRET not in tried.stderr
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"CLAIMCHECK_STORE": "nonsense://x"},
+        {"CLAIMCHECK_THRESHOLD": "much"},
+        {"CLAIMCHECK_SIGNING_KEY": "short"},
+        {"LETSGO_QUEUE_URL": "nonsense://x"},
+        {"LETSGO_QUEUE_URL": "sqlite:///work.db?visibilty_timeout=5"},
+    ],
+    ids=lambda setting: next(iter(setting)),
+)
+def test_a_wrong_setting_of_a_worker_is_one_line(
+    project: Path, monkeypatch: pytest.MonkeyPatch, setting: dict[str, str]
+) -> None:
+    (project / "work.py").write_text(
+        "from claimcheck import unwrap_claim_check\n"
+        "from letsgo_queue import Worker\n"
+        "worker = Worker()\n"
+        "@worker.handler('greet')\n"
+        "@unwrap_claim_check\n"
+        "def greet(message: dict) -> None: ...\n"
+    )
+    for name, value in setting.items():
+        monkeypatch.setenv(name, value)
+
+    tried = run("letsgo-queue", "worker", "work", "--burst", cwd=project)
+
+    assert (tried.returncode, tried.stdout) == (1, "")
+    assert tried.stderr.startswith("error: ")
+    assert tried.stderr.count("\n") == 1

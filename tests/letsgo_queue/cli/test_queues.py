@@ -98,12 +98,18 @@ class TestQueue:
 
         made = run("letsgo-queue", "queue", "create", name, *options, cwd=tmp_path)
         again = run("letsgo-queue", "queue", "create", name, "--fifo", cwd=tmp_path)
+        other = run(
+            *("letsgo-queue", "queue", "create", name, "--fifo", "--visibility-timeout", "30"),
+            cwd=tmp_path,
+        )
 
         assert made.returncode == 0, made.stderr
         assert made.stdout.endswith(f"/{name}.fifo\n")
         assert made.stderr == ""
-        assert (again.returncode, again.stdout) == (1, "")
-        assert "VisibilityTimeout is 60, not 30" in again.stderr
+        assert (again.returncode, again.stdout) == (0, made.stdout)
+        assert again.stderr == "the queue exists already, and was left as it is\n"
+        assert (other.returncode, other.stdout) == (1, "")
+        assert "VisibilityTimeout is 60, not 30" in other.stderr
         status = read_json("queue", "status", "--queue", made.stdout.strip(), cwd=tmp_path)
         assert status == {
             "queue": made.stdout.strip(),

@@ -139,9 +139,9 @@ def test_says_that_the_queue_does_not_exist(aws: AwsServer) -> None:
     aws.sqs().delete_queue(QueueUrl=url)
     transport = SqsTransport(url)
 
-    with pytest.raises(QueueNotFound, match=f"to {url} was not sent: the queue does not exist"):
+    with pytest.raises(QueueNotFound, match=f"to {url} was not sent: .* queue create"):
         transport.send(outgoing())
-    with pytest.raises(QueueNotFound, match=f"{url} does not exist"):
+    with pytest.raises(QueueNotFound, match=f"{url} does not exist; .* queue create"):
         receive(transport)
     with pytest.raises(QueueNotFound, match="message m-1 was not acknowledged"):
         transport.delete(any_delivery())

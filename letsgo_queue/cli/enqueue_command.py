@@ -1,0 +1,94 @@
+"""The command `enqueue`, which `letsgo-queue` and `claimcheck` share: their clients differ."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from pydantic_core import from_json
+
+from letsgo_queue.cli.terminal import JsonOption, QueueOption, as_utf8, print_json
+from letsgo_queue.errors import MessageInvalid
+
+if TYPE_CHECKING:  # each command loads what it needs when it runs
+    from letsgo_queue.sending.client import Client
+
+
+def make_enqueue(make_client: Callable[[str | None], Client]) -> Callable[..., None]:
+    """Make the command.
+
+    Args:
+        make_client: Makes the client that sends, for the queue of that URL; None for the queue of
+            the environment.
+    """
+
+    def enqueue(
+        *,
+        message_type: Annotated[str, typer.Option("--type", help="The message's type.")],
+        payload: Annotated[
+            str, typer.Option(help="The payload: JSON text, @file, or - for standard input.")
+        ] = "null",
+        delay: Annotated[float, typer.Option(help="Seconds until it can be received.")] = 0,
+        group: Annotated[
+            str | None, typer.Option(help="Message group; a FIFO queue needs one.")
+        ] = None,
+        deduplication_id: Annotated[
+            str | None,
+            typer.Option(
+                help="A FIFO queue drops a second message with the same id for 5 minutes."
+            ),
+        ] = None,
+        attribute: Annotated[
+            list[str] | None,
+            typer.Option(metavar="NAME=VALUE", help="A message attribute, as text; repeatable."),
+        ] = None,
+        queue: QueueOption = None,
+        as_json: JsonOption = False,
+    ) -> None:
+        message = {"type": as_utf8(message_type), "payload": _read_payload(payload)}
+        with closing(make_client(queue)) as client:
+            result = client.enqueue(
+                message,
+                delay_seconds=delay,
+                group_id=group,
+                deduplication_id=deduplication_id,
+                attributes=_read_attributes(attribute or []),
+            )
+        if as_json:
+            print_json(asdict(result))
+        else:
+            typer.echo(result.message_id)
+
+    return enqueue
+
+
+def _read_payload(given: str) -> object:
+    try:
+        if given == "-":
+            return from_json(sys.stdin.buffer.read())
+        if given.startswith("@"):
+            return from_json(Path(given[1:]).read_bytes())
+        return from_json(as_utf8(given))
+    except OSError as error:
+        raise MessageInvalid(f"payload {given}: {error.strerror}.") from error
+    except ValueError:
+        raise MessageInvalid(
+            "the payload is not JSON in UTF-8. Text needs its quotes: --payload '\"text\"'."
+        ) from None
+
+
+def _read_attributes(given: Sequence[str]) -> dict[str, str]:
+    attributes: dict[str, str] = {}
+    for text in map(as_utf8, given):
+        name, equals, value = text.partition("=")
+        if not equals or name in attributes:
+            raise typer.BadParameter(
+                f"{text!r}: give NAME=VALUE, and each name once", param_hint="--attribute"
+            )
+        attributes[name] = value
+    return attributes
