@@ -124,8 +124,8 @@ class DynamoDBClaimStore:
             region: Its region; by default that of `session`, `AWS_REGION`, or what AWS's own
                 settings say.
             endpoint_url: Another server than AWS's own.
-            session: Whose credentials and settings requests have, in a forked process too. Queue and
-                store may share one.
+            session: Whose credentials and settings requests have, in a forked process too. Queue
+                and store may share one.
             parallelism: Threads for the parts of all claims; each caller makes calls as well.
             clock: Seconds since 1970, instead of what the `Date` of DynamoDB's answers says.
             layout: How the table names its keys and its expiry.

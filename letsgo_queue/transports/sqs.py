@@ -77,6 +77,9 @@ logger = logging.getLogger(__name__)
 BATCH_PAUSES_SECONDS = (0.2, 0.5, 1.5)
 """About how long to wait before entries that SQS failed are sent again."""
 
+EXTENSION_PAUSES_SECONDS = (0.2, 0.5)
+"""Before one extension is tried again: three tries that hang take a third of 30 seconds."""
+
 
 class _MessageRequest(TypedDict):
     MessageBody: str
@@ -349,18 +352,22 @@ class SqsTransport:
 
     def change_visibility(self, message: ReceivedMessage, seconds: int) -> None:
         """ChangeMessageVisibility; see `Transport.change_visibility`."""
-        try:
-            self.client.change_message_visibility(
-                QueueUrl=self.url,
-                ReceiptHandle=message.receipt_handle,
-                VisibilityTimeout=seconds,
-            )
-        except (ClientError, BotoCoreError) as error:
-            if isinstance(error, ClientError) and error_code(error) in DELIVERY_ENDED:
-                raise self._ended(message, explain(error)) from error
-            raise self._unavailable(
-                f"message {message.message_id} was not extended", error
-            ) from error
+        for pause in (*EXTENSION_PAUSES_SECONDS, None):
+            try:
+                self._quick_clients.get().change_message_visibility(
+                    QueueUrl=self.url,
+                    ReceiptHandle=message.receipt_handle,
+                    VisibilityTimeout=seconds,
+                )
+                return
+            except (ClientError, BotoCoreError) as error:
+                if isinstance(error, ClientError) and error_code(error) in DELIVERY_ENDED:
+                    raise self._ended(message, explain(error)) from error
+                if pause is None or not is_retryable(error):
+                    raise self._unavailable(
+                        f"message {message.message_id} was not extended", error
+                    ) from error
+                time.sleep(pause)
 
     def change_visibility_batch(
         self, changes: Sequence[tuple[ReceivedMessage, int]]

@@ -193,8 +193,11 @@ def test_interrupted_in_a_poll_it_receives_no_more(numbers: list[signal.Signals]
     finally:
         signal.signal(signal.SIGUSR1, before)
 
-    left = {*threading.enumerate()} - of_others
-    assert not [thread for thread in left if thread.name.startswith("letsgo")]
+    def of_the_worker() -> list[threading.Thread]:
+        left = {*threading.enumerate()} - of_others
+        return [thread for thread in left if thread.name.startswith("letsgo")]
+
+    wait_for(lambda: not of_the_worker(), "its threads to end, the one that polled too")
 
 
 def test_a_worker_on_a_daemon_thread_lets_the_process_end() -> None:

@@ -112,6 +112,57 @@ def test_an_extension_that_fails_is_tried_again_in_time(
     assert rig.events[0].receive_count == 1
 
 
+def test_one_half_open_connection_leaves_time_at_the_default_timeout(
+    *,
+    ministack: AwsServer,
+    proxy: FaultyServer,
+    over: threading.Event,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of the 15 seconds that are left then, the call that hangs takes three."""
+    monkeypatch.setattr(heartbeat, "LOOK_SECONDS", 0.01)
+    url = ministack.make_queue().replace(str(ministack.endpoint_url), proxy.url)
+    rig = Rig(url)
+    held = proxy.hold(EXTEND, over, times=1)
+    Client(url).enqueue({"type": "slow", "payload": None})
+    with running(rig.worker):
+        wait_for(lambda: rig.delivery, "the handler")
+        assert 20 < rig.seconds_invisible() <= 30
+        PassingTime(clock, monkeypatch)(14)
+        wait_for(lambda: held.happened, "the extension to hang")
+        before = time.monotonic()
+        wait_for(lambda: rig.seconds_invisible() > 20, "the next one")
+        assert time.monotonic() - before < 10
+        rig.go_on.set()
+        wait_for(lambda: rig.events, "its end")
+
+    assert isinstance(rig.events[0], MessageHandled)
+
+
+def test_an_extension_by_the_handler_that_hangs_is_tried_again(
+    url: str, proxy: FaultyServer, over: threading.Event, hours_pass: PassingTime
+) -> None:
+    """Meanwhile the heartbeat leaves its message alone."""
+    held = proxy.hold("ChangeMessageVisibility", over, times=1)
+    worker = Worker(url, wait_seconds=1)
+    events = events_of(worker)
+    extended: list[float] = []
+
+    @worker.default
+    def handle(message: dict[str, Any], delivery: Delivery) -> None:
+        delivery.extend(3600)
+        extended.append(delivery._message.seconds_invisible or 0.0)
+
+    Client(url).enqueue(order())
+    with running(worker):
+        wait_for(lambda: events, "its end")
+
+    assert held.happened
+    assert extended[0] > 3000
+    assert isinstance(events[0], MessageHandled)
+
+
 def test_an_acknowledgement_does_not_wait_for_an_extension(
     url: str, proxy: FaultyServer, over: threading.Event, hours_pass: PassingTime
 ) -> None:

@@ -168,7 +168,7 @@ def test_what_it_raises_instead_is_the_cause(queue: MemoryTransport) -> None:
 
 def test_one_that_waits_in_c_is_not_well(queue: MemoryTransport, time_passes: PassingTime) -> None:
     """Nothing can interrupt it; a health check tells."""
-    worker = Worker(queue)
+    worker = Worker(queue, visibility_timeout=3600)
     events = events_of(worker)
     begun, go_on = threading.Event(), threading.Event()
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import threading
 from collections.abc import Iterator, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
@@ -30,6 +31,7 @@ from tests.letsgo_queue.support import (
     running,
     wait_for,
 )
+from tests.support import command
 from tests.support.faulty_server import FaultyServer
 from tests.support.servers import AwsServer
 
@@ -158,6 +160,45 @@ def test_a_burst_raises(failing: int) -> None:
         worker.run(burst=True)
 
     assert len(events) == failing - 1
+
+
+def test_a_burst_takes_no_short_poll_for_a_proof() -> None:
+    """One of SQS asks only some of its servers."""
+
+    class Scattered(MemoryTransport):
+        seconds_to_prove_empty = 1
+        polls: ClassVar[list[float]] = []
+
+        def receive(self, **options: Any) -> Sequence[ReceivedMessage]:
+            self.polls.append(options["wait_seconds"])
+            is_short = options["wait_seconds"] < self.seconds_to_prove_empty
+            return [] if is_short else super().receive(**{**options, "wait_seconds": 0})
+
+    queue = Scattered()
+    worker = Worker(queue, wait_seconds=0)
+    events = events_of(worker)
+    worker.default(nothing)
+    Client(queue).enqueue(order())
+
+    worker.run(burst=True)
+
+    assert len(events) == 1
+
+
+def test_a_burst_that_cannot_reach_its_queue_ends_the_command_with_an_error(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "jobs.py").write_text(
+        "from letsgo_queue import Worker\n"
+        f"worker = Worker('sqlite:///{tmp_path}/no-such-folder/work.db')\n"
+        "worker.default(print)\n"
+    )
+
+    done = command.run("letsgo-queue", "worker", "jobs:worker", "--burst", cwd=tmp_path)
+
+    assert done.returncode != 0
+    assert "does not exist" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.fixture
