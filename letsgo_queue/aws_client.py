@@ -143,7 +143,8 @@ def _session_of_environment(
     """
     del process, settings
     own = _new_session()
-    return boto3.session.Session(botocore_session=own), _user_agent(own)
+    user_agent = _user_agent(own)  # boto3 adds its name to it, and botocore that again
+    return boto3.session.Session(botocore_session=own), user_agent
 
 
 def aws_settings() -> frozenset[tuple[str, str]]:

@@ -359,7 +359,6 @@ class SqsTransport:
                     ReceiptHandle=message.receipt_handle,
                     VisibilityTimeout=seconds,
                 )
-                return
             except (ClientError, BotoCoreError) as error:
                 if isinstance(error, ClientError) and error_code(error) in DELIVERY_ENDED:
                     raise self._ended(message, explain(error)) from error
@@ -368,6 +367,8 @@ class SqsTransport:
                         f"message {message.message_id} was not extended", error
                     ) from error
                 time.sleep(pause)
+            else:
+                return
 
     def change_visibility_batch(
         self, changes: Sequence[tuple[ReceivedMessage, int]]

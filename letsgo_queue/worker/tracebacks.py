@@ -10,10 +10,12 @@ import copy
 
 from pydantic import ValidationError
 
+from letsgo_queue.errors import LetsGoError
+
 _MOST_PROBLEMS = 10
 
 
-class InputHidden(Exception):
+class InputHidden(LetsGoError):
     """Stands in the log for a `ValidationError`, whose text would quote the payload."""
 
 

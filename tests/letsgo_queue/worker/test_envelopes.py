@@ -111,7 +111,7 @@ def test_an_envelope_that_nobody_told_of_is_not_opened(
 @pytest.mark.parametrize("body", ["", "{", "[]", "7", '"text"', from_sns("not JSON"), from_sns(7)])
 def test_what_is_no_message_fails_as_ever(body: str, caplog: pytest.LogCaptureFixture) -> None:
     assert received(body or " ", envelopes=BOTH) == []
-    assert "MessageInvalid" not in caplog.text
+    assert "Traceback" not in caplog.text
     assert "failed" in caplog.text
 
 

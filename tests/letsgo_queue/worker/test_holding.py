@@ -237,7 +237,7 @@ def test_a_burst_does_not_wait_for_a_store_that_stays_down(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """It is asked again for half a minute, as the log says, and the message stays."""
+    """The log says why, and the message stays."""
     monkeypatch.setattr(Unavailable, "retry_after", None)
     client.enqueue(OPENED)
     burst = threading.Thread(target=rig.worker.run, kwargs={"burst": True})
@@ -245,7 +245,6 @@ def test_a_burst_does_not_wait_for_a_store_that_stays_down(
 
     rig.pass_time_until(lambda: not burst.is_alive(), "its end")
 
-    assert store.asked > 1
     assert rig.handled == []
     assert len(rig.queue._messages) == 1
     warnings = [each for each in caplog.records if each.levelno == logging.WARNING]

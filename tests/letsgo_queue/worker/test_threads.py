@@ -101,10 +101,21 @@ def test_slow_ones_have_a_thread_each_with_help(make: Make, time_passes: Passing
     together = threading.Barrier(9)
     threads.add(works(*[together.wait] * 8))
 
-    time_passes(HELP_SECONDS)
-    threads.help()
-
+    help_until(threads, time_passes, lambda: together.n_waiting == 8)
     together.wait(DEADLINE_SECONDS)
+
+
+def help_until(
+    threads: HandlerThreads, time_passes: PassingTime, condition: Callable[[], bool]
+) -> None:
+    """Help again and again, as a loop does."""
+
+    def helped() -> bool:
+        time_passes(HELP_SECONDS)
+        threads.help()
+        return condition()
+
+    wait_for(helped, "the threads")
 
 
 def test_never_has_more_threads_than_its_concurrency(make: Make, time_passes: PassingTime) -> None:
@@ -114,8 +125,7 @@ def test_never_has_more_threads_than_its_concurrency(make: Make, time_passes: Pa
     threads.add(works(*[together.wait] * 6))
 
     for _ in range(3):
-        time_passes(HELP_SECONDS)
-        threads.help()
+        help_until(threads, time_passes, lambda: together.n_waiting == 2)
         together.wait(DEADLINE_SECONDS)
 
     assert threading.active_count() == before + 2

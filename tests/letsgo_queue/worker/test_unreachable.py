@@ -191,7 +191,7 @@ def test_a_burst_that_cannot_reach_its_queue_ends_the_command_with_an_error(
     (tmp_path / "jobs.py").write_text(
         "from letsgo_queue import Worker\n"
         f"worker = Worker('sqlite:///{tmp_path}/no-such-folder/work.db')\n"
-        "worker.default(print)\n"
+        "worker.default(lambda message: None)\n"
     )
 
     done = command.run("letsgo-queue", "worker", "jobs:worker", "--burst", cwd=tmp_path)
