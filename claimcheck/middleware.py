@@ -170,7 +170,8 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
 
     def opened_bytes(self, message: IncomingMessage, /) -> int:
         """What the ticket says."""
-        return self.opener.claim_check_for(message.queue).opened_size(message.body)
+        sealed = message.body if message.sealed_fields is None else message.sealed_fields
+        return self.opener.claim_check_for(message.queue).opened_size(sealed)
 
     def handle(self, message: IncomingMessage, /) -> Steps:
         """Open the message. Its claim is settled once all middleware has ended."""
@@ -222,6 +223,7 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
             message_id=message.message_id,
             lease_id=message.lease_id,
             lease_seconds=message.seconds_invisible,
+            fields=message.sealed_fields,
             is_tick=message.received.is_tick,
         )
 

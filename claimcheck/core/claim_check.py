@@ -413,8 +413,13 @@ class ClaimCheck:
             raise
         return Opened(text, "compressed", size=sealed.ticket.size, hold=hold)
 
-    def opened_size(self, body: str) -> int:
-        """Bytes of what `open` would give back, as the ticket says; 0 where it opens nothing."""
+    def opened_size(self, body: str | Mapping[str, Any]) -> int:
+        """Bytes of what `open` would give back, as the ticket says; 0 where it opens nothing.
+
+        Args:
+            body: What came from the queue; or, where it is sealed and was parsed already, its
+                fields.
+        """
         try:
             sealed = self._read(body, None)
         except TicketInvalid:

@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Mapping
 from contextvars import copy_context
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 from letsgo_queue.attributes import MessageAttribute
-from letsgo_queue.envelope import is_sealed, type_of
+from letsgo_queue.envelope import is_text, sealed_fields, type_of
 from letsgo_queue.errors import LetsGoError, MessageInvalid, QueueUnavailable
 from letsgo_queue.events import Event, Listeners, MessageStarted
 from letsgo_queue.transports.base import MAX_VISIBILITY_SECONDS, ReceivedMessage, Transport
@@ -42,7 +42,7 @@ class Lease(Protocol):
     """What a middleware leases for as long as a message is in hand: a claim, say."""
 
     def extend(self, seconds: float) -> object:
-        """Have it for so many seconds from now.
+        """Have it end this many seconds from now.
 
         Raises:
             LetsGoError: That failed; the worker tries again.
@@ -81,7 +81,8 @@ class IncomingMessage:
         transport: The queue.
         type: Its type; None until it is known.
         body: The message as JSON text, opened by the middleware that ran so far.
-        sealed: Whether `body` is still a claim check, which no handler can use.
+        sealed_fields: The fields of `body` while that is a claim check; None once it is opened. A
+            long ticket is parsed once.
         policy: The retry policy that applies to it.
         route: Which way it travelled: `inline`, or what the middleware says that opened it.
         skip_reason: Why a middleware settles it without its handler: `duplicate`, say.
@@ -133,7 +134,7 @@ class IncomingMessage:
         "received",
         "refusal",
         "route",
-        "sealed",
+        "sealed_fields",
         "skip_reason",
         "transport",
         "type",
@@ -165,7 +166,7 @@ class IncomingMessage:
         self.transport = transport
         self.type: str | None = None
         self.body = received.body
-        self.sealed = False
+        self.sealed_fields: Mapping[str, Any] | None = None
         self.policy = policy
         self.route = "inline"
         self.skip_reason = ""
@@ -227,12 +228,19 @@ class IncomingMessage:
         Raises:
             MessageInvalid: It has no type.
         """
+        fields = sealed_fields(self.body)
+        named = None if fields is None else fields.get("type")
         try:
-            self.type = type_of(self.body)
+            self.type = named if is_text(named) else type_of(self.body)
         except MessageInvalid as error:
             raise MessageInvalid(f"message {self.message_id}: {error}") from None
-        self.sealed = is_sealed(self.body)
+        self.sealed_fields = fields
         return self.type
+
+    @property
+    def sealed(self) -> bool:
+        """Whether `body` is still a claim check, which no handler can use."""
+        return self.sealed_fields is not None
 
     def open(self, body: str, *, route: str | None = None) -> None:
         """Have the handler get `body`, the message as it was enqueued.
@@ -242,7 +250,7 @@ class IncomingMessage:
             route: Which way it travelled, for events and logs.
         """
         self.body = body
-        self.sealed = False
+        self.sealed_fields = None
         if route is not None:
             self.route = route
 
@@ -437,6 +445,7 @@ class IncomingMessage:
         self.begun = None
         self.waits_since = math.inf
         self.body = self.received.body
+        self.read_envelope()  # sealed again, if it was opened
         self.leases = ()
         self.leases_due = math.inf
         return pause

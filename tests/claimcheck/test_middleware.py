@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
+from pydantic_core import from_json
 
 from claimcheck import (
     ClaimAlreadyProcessed,
@@ -219,6 +221,24 @@ class TestSuccess:
 
         assert len(sent + heard) == 4
         assert SECRET not in repr(sent + heard)
+
+    @pytest.mark.parametrize("payload", ["x" * 5_000, PAYLOAD])
+    def test_a_sealed_body_is_parsed_once(
+        self, shop: Shop, payload: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A ticket may carry 1 MiB."""
+        shop.client.enqueue({"type": "order:new", "payload": payload})
+        parsed: list[object] = []
+
+        def parse(body: str, **options: Any) -> object:
+            parsed.append(body)
+            return from_json(body, **options)
+
+        monkeypatch.setattr("letsgo_queue.envelope.from_json", parse)
+        shop.work()
+
+        assert shop.handled == [payload]
+        assert len(parsed) == 1
 
 
 class TestFailure:
