@@ -11,6 +11,7 @@ import copy
 from pydantic import ValidationError
 
 from letsgo_queue.errors import LetsGoError
+from letsgo_queue.text import counted
 
 _MOST_PROBLEMS = 10
 
@@ -23,10 +24,19 @@ def without_input(error: BaseException) -> BaseException:
     """An exception for the log: as it was raised, without the input of a validation."""
     if not any(isinstance(each, ValidationError) for each in _chain(error)):
         return error
-    shown = InputHidden(_problems(error)) if isinstance(error, ValidationError) else _copy(error)
+    return _shown(error, {})
+
+
+def _shown(error: BaseException, done: dict[int, BaseException]) -> BaseException:
+    """What stands for an exception. Each of a chain is made once: a cause is a context as well."""
+    if id(error) in done:
+        return done[id(error)]
+    shown = done[id(error)] = (
+        InputHidden(_problems(error)) if isinstance(error, ValidationError) else _copy(error, done)
+    )
     cause, context = error.__cause__, error.__context__
-    shown.__context__ = without_input(context) if context is not None else None
-    shown.__cause__ = without_input(cause) if cause is not None else None
+    shown.__context__ = None if context is None else _shown(context, done)
+    shown.__cause__ = None if cause is None else _shown(cause, done)
     shown.__suppress_context__ = error.__suppress_context__
     return shown.with_traceback(error.__traceback__)
 
@@ -48,14 +58,14 @@ def _problems(error: ValidationError) -> str:
     kinds = [each["type"] for each in error.errors(include_url=False, include_input=False)]
     more = ", ..." if len(kinds) > _MOST_PROBLEMS else ""
     return (
-        f"{len(kinds)} validation error(s) for {error.title}: "
+        f"{counted(len(kinds), 'validation error')} for {error.title}: "
         f"{', '.join(kinds[:_MOST_PROBLEMS])}{more} (the log does not show the input)"
     )
 
 
-def _copy(error: BaseException) -> BaseException:
+def _copy(error: BaseException, done: dict[int, BaseException]) -> BaseException:
     if isinstance(error, BaseExceptionGroup):
-        return error.derive([without_input(each) for each in error.exceptions])
+        return error.derive([_shown(each, done) for each in error.exceptions])
     try:
         return copy.copy(error)
     except Exception as failure:  # noqa: BLE001  an exception with a signature of its own

@@ -39,6 +39,19 @@ def cannot_be_copied(payload: dict[str, Any]) -> None:
         raise Refused("card", why="unreadable")  # noqa: B904  that is the test
 
 
+def has_a_long_chain(payload: dict[str, Any]) -> None:
+    try:
+        validates(payload)
+    except ValidationError as error:
+        last: Exception = error
+        for number in range(50):
+            try:
+                raise ValueError(f"level {number}") from last
+            except ValueError as next_one:
+                last = next_one
+        raise last  # noqa: B904  that is the test
+
+
 def raises_several(payload: dict[str, Any]) -> None:
     try:
         validates(payload)
@@ -49,10 +62,11 @@ def raises_several(payload: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("fails", "shown"),
     [
-        (validates, "1 validation error(s) for Card: int_parsing"),
+        (validates, "1 validation error for Card: int_parsing"),
         (has_a_validation_as_its_cause, "ValueError: no card"),
         (cannot_be_copied, "Refused (TypeError when it was copied)"),
         (raises_several, "KeyError: 'another'"),
+        (has_a_long_chain, "ValueError: level 49"),
     ],
 )
 def test_the_input_of_a_validation_is_not_shown(
@@ -72,7 +86,7 @@ def test_the_input_of_a_validation_is_not_shown(
 
     assert shown in caplog.text
     assert f"in {fails.__name__}" in caplog.text, "the traceback leads to the line"
-    assert "1 validation error(s) for Card: int_parsing" in caplog.text
+    assert "1 validation error for Card: int_parsing" in caplog.text
     assert SECRET not in caplog.text
 
 
