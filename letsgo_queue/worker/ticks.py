@@ -153,19 +153,33 @@ class TickQueue:
         return None
 
     def send(self, message: OutgoingMessage) -> str:
-        """Not possible."""
-        raise NotImplementedError
+        """Not possible.
+
+        Raises:
+            QueueUnavailable: Always.
+        """
+        raise self._only_receives()
 
     def send_batch(self, messages: Sequence[OutgoingMessage]) -> Sequence[Sent]:
-        """Not possible."""
-        raise NotImplementedError
+        """Not possible; each message gets the error."""
+        return [self._only_receives() for _ in messages]
 
     def send_on(self, delivery: ReceivedMessage, message: OutgoingMessage) -> None:
-        """Not possible."""
-        raise NotImplementedError
+        """Not possible.
+
+        Raises:
+            QueueUnavailable: Always.
+        """
+        raise self._only_receives()
 
     def close(self) -> None:
         """Nothing to release."""
+
+    def _only_receives(self) -> QueueUnavailable:
+        return QueueUnavailable(
+            f"the schedules of {self.url} send no messages: their ticks are due by the clock.",
+            retryable=False,
+        )
 
 
 def tick(name: str, due: int) -> ReceivedMessage:
