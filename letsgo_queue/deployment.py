@@ -47,12 +47,7 @@ class Deployment:
 
     @property
     def table(self) -> str:
-        """The name of its table."""
-        return f"{self.vendor_prefix}-{self.name}"
-
-    @property
-    def queue_prefix(self) -> str:
-        """What the names of its queues start with: LetsGo's roles may use no others."""
+        """The name of its table, with which the names of its queues start too."""
         return f"{self.vendor_prefix}-{self.name}"
 
     @property
@@ -64,7 +59,7 @@ class Deployment:
 
     def made_queue(self, name: str) -> bool:
         """Whether LetsGo made a queue of this name for this deployment."""
-        return re.fullmatch(rf"{re.escape(self.queue_prefix)}-\d{{5}}", name) is not None
+        return re.fullmatch(rf"{re.escape(self.table)}-\d{{5}}", name) is not None
 
 
 _found: dict[str, Deployment] = {}

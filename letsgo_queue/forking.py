@@ -43,7 +43,7 @@ def renew_in_children(renew: Callable[[], None]) -> None:
 
 
 class Lock:
-    """A lock that is free in a forked process, whoever holds it in the parent."""
+    """A lock that is free in a forked process, even if the parent holds it."""
 
     def __init__(self) -> None:
         self._renew()

@@ -18,7 +18,7 @@ def printable(text: str) -> str:
 def shown(text: object, most: int = MAX_SHOWN) -> str:
     """What is shown of a text from outside, in logs, errors and labels: printable, and cut.
 
-    Whoever can write to a queue chooses types, ids and the names of attributes. Those must not
+    A sender chooses types, ids and the names of attributes. Those must not
     forge a line of a log, command a terminal, or fill a disk.
 
     Args:

@@ -58,7 +58,7 @@ def worker(
     ] = None,
     max_messages: Annotated[
         int | None,
-        typer.Option(help="Start a process again when it has handled so many messages."),
+        typer.Option(help="Start a process again when it has handled this many messages."),
     ] = None,
     max_memory: Annotated[
         int | None,

@@ -125,7 +125,7 @@ class LocalHttpServer:
         self._processor = processor
         self._stopping = stopping
         self._transport = LocalDeliveries(self.url)
-        self._variables = copy_context()  # of whoever serves; each message has a copy
+        self._variables = copy_context()  # of the caller of `serve`; each message has a copy
         self._pool = ThreadPoolExecutor(concurrency, "letsgo-worker")
         self._accepted: set[Future[None]] = set()
 

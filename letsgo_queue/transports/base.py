@@ -40,6 +40,7 @@ __all__ = [
     "MAX_REASON_LENGTH",
     "MAX_VISIBILITY_SECONDS",
     "SEALED_BYTES",
+    "DeliveryEnded",
     "OutgoingMessage",
     "ReceivedMessage",
     "Sent",

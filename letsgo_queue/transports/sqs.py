@@ -133,15 +133,14 @@ class SqsTransport:
         """
         self.url = url
         self.fifo = url.endswith(".fifo")  # as SQS requires of their names, and of no others
-        own = client is None or isinstance(client, PerProcess)
         self._clients = (
             client if isinstance(client, PerProcess) else _clients(url, region, session, client)
         )
         self._clients.get()
-        # Made when a worker first needs it. A client given in code serves for all.
+        # Made when a worker first needs it. Where a client is given, it serves for all calls.
         self._quick_clients = (
             PerProcess(partial(make_client, url, region, session, quick=True))
-            if own
+            if client is None
             else self._clients
         )
         self._attributes: Mapping[str, str] | None = None

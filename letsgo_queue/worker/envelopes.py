@@ -48,7 +48,7 @@ def open_envelope(received: ReceivedMessage, envelopes: Collection[Envelope]) ->
         return received
     try:
         fields = read_json(received.body)
-    except MessageInvalid:  # whoever reads the message says so
+    except MessageInvalid:  # the reader of the message says so
         return received
     if isinstance(fields, dict):
         for envelope in envelopes:

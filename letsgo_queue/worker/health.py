@@ -1,4 +1,4 @@
-"""Tells whoever runs a worker whether it is well, over HTTP and with a file.
+"""Tells whether a worker is well, over HTTP and with a file.
 
     /healthz   200 while the worker's loop turns, 503 when it is stuck: restart it
     /readyz    200 once the queue has answered, 503 before that, and while the worker stops
@@ -28,12 +28,11 @@ from typing import TypeAlias
 
 from letsgo_queue.errors import SettingsInvalid, WorkerBroken
 from letsgo_queue.worker.log import get_logger
+from letsgo_queue.worker.options import MAX_PORT
 
 logger = get_logger(__name__)
 
 ALL_ADDRESSES = "0.0.0.0"
-
-MAX_PORT = 65_535
 
 STALE_SECONDS = 30.0
 """A loop that has not turned for so long is stuck. It turns four times a second, so no busy machine

@@ -32,7 +32,7 @@ _PERIODS = {"s": 1.0, "min": 60.0, "h": 3600.0}
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """So many messages begin in any period of so many seconds."""
+    """How many messages may begin in any period."""
 
     count: int
     seconds: float
@@ -98,7 +98,7 @@ class _Room(Protocol):
 
 
 class _AtOnce:
-    """Room for so many at once."""
+    """Room for a number of messages at once."""
 
     def __init__(self, most: int) -> None:
         self._left = most
@@ -117,7 +117,7 @@ class _AtOnce:
 
 
 class _PerPeriod:
-    """Room for so many that begin in any period."""
+    """Room for the messages that may begin in a period."""
 
     def __init__(self, rate: Rate) -> None:
         self._period = rate.seconds
@@ -137,7 +137,7 @@ class _PerPeriod:
 
 
 class _Bytes:
-    """Room for so many bytes of opened bodies; a body over that has all of it for itself."""
+    """Room for the bytes of opened bodies. A body over the limit gets all of it."""
 
     def __init__(self, most: int) -> None:
         self._most = most

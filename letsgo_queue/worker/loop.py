@@ -113,7 +113,7 @@ class Pace:
             self._seconds_each = before + LATEST_SHARE * (seconds - before)
 
     def begun_in(self, seconds: float, concurrency: int) -> int:
-        """How many messages are begun in so many seconds, so many at once."""
+        """How many messages are begun in `seconds`, `concurrency` at once."""
         return int(concurrency * seconds / max(self._seconds_each, 1e-6))
 
 
@@ -536,7 +536,7 @@ class WorkLoop:
         return self._over or self._stopping.is_set() or failed
 
     def _wait(self, seconds: float) -> None:
-        """Wait until something changes, so many seconds at most."""
+        """Wait until something changes, for `seconds` at most."""
         with self._changed:
             if not self._is_over():
                 self._changed.wait(seconds)

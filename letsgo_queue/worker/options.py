@@ -1,4 +1,4 @@
-"""How a worker works: what its maker says, and what whoever runs it says instead."""
+"""How a worker works: what `Worker(...)` says, and what `run(...)` says in place of that."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 from typing import Any, Self, TypedDict
 
 from letsgo_queue.errors import SettingsInvalid
-from letsgo_queue.transports.base import MAX_VISIBILITY_SECONDS
+from letsgo_queue.limits import MAX_VISIBILITY_SECONDS, MAX_WAIT_SECONDS
 from letsgo_queue.worker.limits import DEFAULT_MAX_OPENED_BYTES
+
+MAX_PORT = 65_535
 
 DEFAULT_CONCURRENCY = 10
 DEFAULT_PREFETCH = 50
 DEFAULT_DRAIN_SECONDS = 25.0
 """Under the 30 seconds that ECS and Kubernetes give a process to end."""
-MAX_WAIT_SECONDS = 20
-"""The longest long poll that SQS allows."""
 
 
 class RunOptions(TypedDict, total=False):

@@ -24,7 +24,7 @@ FIRST_PAUSE_SECONDS = 0.1
 
 
 class Parts:
-    """Starts threads, and watches them. They have the context variables of whoever made this.
+    """Starts threads, and watches them. They have the context variables of its maker.
 
     Attributes:
         broken: Why the worker cannot go on; None while it can.
@@ -68,7 +68,7 @@ class Parts:
         return True
 
     def join(self, seconds: float) -> None:
-        """Wait for all threads, so many seconds at most, and name those that still run."""
+        """Wait for all threads, for `seconds` at most, and name those that still run."""
         deadline = time.monotonic() + seconds
         for thread in self._threads:
             thread.join(max(deadline - time.monotonic(), 0))

@@ -52,7 +52,7 @@ class Schedule(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
+class RateSchedule:
     """A period.
 
     Attributes:
@@ -67,7 +67,7 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
-class CronInZone:
+class CronSchedule:
     """A cron expression on the clock of a time zone.
 
     Attributes:
@@ -194,7 +194,7 @@ def parse_schedule(expression: str, time_zone: str = UTC_NAME, *, unix: bool = F
     """
     text, zone = expression.strip(), _zone(time_zone)
     if (rate := _RATE.fullmatch(text)) and int(rate[1]):
-        return Rate(int(rate[1]) * _SECONDS[rate[2]])
+        return RateSchedule(int(rate[1]) * _SECONDS[rate[2]])
     cron = _CRON.fullmatch(text)
     if cron is None:
         raise SettingsInvalid(
@@ -203,7 +203,7 @@ def parse_schedule(expression: str, time_zone: str = UTC_NAME, *, unix: bool = F
         )
     read = parse_unix if unix and len(cron[1].split()) == UNIX_FIELDS else parse
     try:
-        return CronInZone(read(cron[1]), zone)
+        return CronSchedule(read(cron[1]), zone)
     except SettingsInvalid as error:
         raise SettingsInvalid(f"schedule {expression!r}: {error}") from None
 

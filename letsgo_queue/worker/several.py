@@ -129,7 +129,7 @@ def shares(total: int | None, weights: Sequence[int]) -> Sequence[int | None]:
         )
     given = [1] * len(weights)
     for _ in range(total - len(weights)):
-        # The next slot goes to whoever has least for its weight.
+        # The next slot goes to the worker that has least for its weight.
         neediest = min(range(len(weights)), key=lambda at: given[at] / weights[at])
         given[neediest] += 1
     return given

@@ -114,7 +114,7 @@ class Slots:
     """How many handlers may run at once; who finds no slot waits."""
 
     def __init__(self, count: int) -> None:
-        """Have so many slots, all of them free."""
+        """Have `count` slots, all of them free."""
         self._free: SimpleQueue[None] = SimpleQueue()  # which costs less than a semaphore
         for _ in range(count):
             self._free.put(None)

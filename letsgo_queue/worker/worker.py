@@ -22,6 +22,7 @@ from letsgo_queue.aws_lambda.events import LambdaEvents
 from letsgo_queue.errors import SettingsInvalid
 from letsgo_queue.events import Listener, Listeners
 from letsgo_queue.forking import PerProcess, forks_wait, renew_in_children
+from letsgo_queue.limits import MAX_WAIT_SECONDS
 from letsgo_queue.middleware import Middleware, check_handle, merge
 from letsgo_queue.sending.client import Client
 from letsgo_queue.sending.default import default_client
@@ -37,7 +38,7 @@ from letsgo_queue.worker.options import (
     DEFAULT_CONCURRENCY,
     DEFAULT_DRAIN_SECONDS,
     DEFAULT_PREFETCH,
-    MAX_WAIT_SECONDS,
+    MAX_PORT,
     LoopOptions,
     RunOptions,
     check_range,
@@ -59,7 +60,6 @@ ScheduledT = TypeVar("ScheduledT", bound=ScheduledFunction)
 logger = logging.getLogger(__name__)
 
 LOCAL_HOST = "127.0.0.1"
-MAX_PORT = 65_535
 
 
 class Worker:
