@@ -29,7 +29,7 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture
 def reader(tmp_path: Path) -> Reader:
-    assert write_blocks(PAGE, tmp_path) == {"shop.py"}
+    assert write_blocks(PAGE, tmp_path) == {"shop.py", "limited.py"}
     return Reader(tmp_path, CLAIMCHECK_STORE="memory://")
 
 
@@ -48,6 +48,14 @@ def test_each_way_to_run_them_works(reader: Reader, command: str) -> None:
         if "mail" in command or "python" in command:
             wait_for(lambda: "mail to Ada" in log.read_text(), "the mail")
     assert "Traceback" not in log.read_text()
+
+
+def test_limits_of_a_handler(reader: Reader) -> None:
+    Client(f"sqlite:///{reader.folder}/limited.db").enqueue(
+        {"type": "report:make", "payload": "a report"}
+    )
+
+    assert "made a report" in reader.type("letsgo-queue worker limited:worker --burst")
 
 
 def option(command: list[str], name: str) -> float:
