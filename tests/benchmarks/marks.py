@@ -161,10 +161,11 @@ def _memory(emulator: Emulator, message: PayloadFile, runs: int) -> Iterator[Mar
 
 
 def _worker(emulator: Emulator, network: NetworkName, message: PayloadFile, plan: Plan) -> Mark:
-    environment = _environment(emulator, network)
-    queue = environment["LETSGO_QUEUE_URL"].rpartition("/")[2]
-
     def messages_per_second(library: str) -> float:
+        # A queue for each run: MiniStack goes on with the long poll that a stopping worker gave
+        # up, and would take the next run's messages with it.
+        environment = _environment(emulator, network)
+        queue = environment["LETSGO_QUEUE_URL"].rpartition("/")[2]
         fill(emulator, queue, message, plan.worker_messages)
         task = {"with": library, "messages": plan.worker_messages}
         return float(answer_of(_PYTHON, "worker_throughput", task, environment))
