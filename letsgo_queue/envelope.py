@@ -45,11 +45,14 @@ class _Signs(Generic[_BodyT]):
     claim_check: _BodyT
     # Most bodies have no backslash, and one character is found ten times faster than four.
     backslash: _BodyT
-    escape: _BodyT
-    any_type: re.Pattern[_BodyT]
+    # Of a letter or a digit: writers escape what is no ASCII, and what has to be.
+    escaped_letter: re.Pattern[_BodyT]
     any_claim_check: re.Pattern[_BodyT]
+    constant: re.Pattern[_BodyT]
 
 
+_ESCAPED_LETTER = r"\\u00[3-7]"
+_CONSTANT = r"(?:N(?<![^:\[,\s-]N)aN|I(?<![^:\[,\s-]I)nfinity)(?![^,\]}\s])"
 _LEADING_TYPE = r'\{"type":"([^"\\\x00-\x1f]+)"[,}]'
 
 _IN_TEXT = _Signs(
@@ -57,18 +60,18 @@ _IN_TEXT = _Signs(
     type='"type"',
     claim_check=f'"{CLAIM_CHECK}"',
     backslash="\\",
-    escape="\\u00",
-    any_type=re.compile(_name("type")),
+    escaped_letter=re.compile(_ESCAPED_LETTER),
     any_claim_check=re.compile(_name(CLAIM_CHECK)),
+    constant=re.compile(_CONSTANT),
 )
 _IN_BYTES = _Signs(
     leading_type=re.compile(_LEADING_TYPE.encode()),
     type=_IN_TEXT.type.encode(),
     claim_check=_IN_TEXT.claim_check.encode(),
     backslash=b"\\",
-    escape=b"\\u00",
-    any_type=re.compile(_name("type").encode()),
+    escaped_letter=re.compile(_ESCAPED_LETTER.encode()),
     any_claim_check=re.compile(_name(CLAIM_CHECK).encode()),
+    constant=re.compile(_CONSTANT.encode()),
 )
 
 
@@ -84,21 +87,23 @@ def read_json(body: Body) -> object:
     return _read(body, allow_constants=False)
 
 
-def names_constant(body: Body) -> bool:
-    """Whether `NaN` or `Infinity` is in a body: numbers that parsers take and JSON does not have.
+def may_have_constant(body: Body) -> bool:
+    """Whether `NaN` or `Infinity` may be a value in a body; a text that has it may look so too.
 
-    They may be part of a text.
+    Parsers take them for numbers, and JSON does not have them.
     """
     if isinstance(body, str):
-        return "NaN" in body or "Infinity" in body
-    return b"NaN" in body or b"Infinity" in body
+        named = "NaN" in body or "Infinity" in body
+        return named and _IN_TEXT.constant.search(body) is not None
+    named = b"NaN" in body or b"Infinity" in body
+    return named and _IN_BYTES.constant.search(body) is not None
 
 
 def type_of(body: str, *, whole: bool = False) -> str:
     """The type of a message from the queue.
 
-    Where the body starts with its type, only what could contradict it is looked at: whether the
-    rest is JSON is left to the reader.
+    Where the body starts with its type, no more of it is looked at. Whether the rest is JSON, and
+    names no second type, is left to the reader.
 
     Args:
         body: The body.
@@ -107,9 +112,9 @@ def type_of(body: str, *, whole: bool = False) -> str:
     Raises:
         MessageInvalid: The body is not a JSON object with a string `type`.
     """
-    leading = None if whole else _leading_type(body, _IN_TEXT)
+    leading = None if whole else _IN_TEXT.leading_type.match(body)
     if leading is not None:
-        return leading
+        return leading[1]
     fields = read_json(body)
     message_type = fields.get("type") if isinstance(fields, dict) else None
     if not is_text(message_type):
@@ -120,19 +125,19 @@ def type_of(body: str, *, whole: bool = False) -> str:
 
 
 def type_in(body: Body) -> str | None:
-    """The type of a LetsGo message; None if `body` is something else."""
-    if isinstance(body, str):
-        leading = _leading_type(body, _IN_TEXT)
-    elif in_bytes := _leading_type(body, _IN_BYTES):
-        try:
-            leading = in_bytes.decode()
-        except UnicodeDecodeError:
-            return None
+    """The type of a LetsGo message, as `type_of`; None if `body` is something else."""
+    if isinstance(body, bytes):
+        if leading := _IN_BYTES.leading_type.match(body):
+            try:
+                return leading[1].decode()
+            except UnicodeDecodeError:
+                return None
+        may_have_one = _may_name(body, _IN_BYTES.type, _IN_BYTES)
     else:
-        leading = None
-    if leading is not None:
-        return leading
-    fields = _fields(body)
+        if leading_text := _IN_TEXT.leading_type.match(body):
+            return leading_text[1]
+        may_have_one = _may_name(body, _IN_TEXT.type, _IN_TEXT)
+    fields = _fields(body) if may_have_one else None
     message_type = fields.get("type") if isinstance(fields, dict) else None
     return message_type if is_text(message_type) else None
 
@@ -200,31 +205,25 @@ def is_text(value: object) -> TypeGuard[str]:
     return True
 
 
-def _leading_type(body: _BodyT, signs: _Signs[_BodyT]) -> _BodyT | None:
-    """The type that a body starts with, if nothing behind it can say another."""
-    found = signs.leading_type.match(body)
-    if found is None or body.find(signs.type, found.end()) >= 0:
-        return None
-    if _has_escapes(body, signs) and signs.any_type.search(body, found.end()):
-        return None
-    return None if _mentions_claim_check(body, signs) else found[1]
-
-
 def _mentions_claim_check(body: _BodyT, signs: _Signs[_BodyT]) -> bool:
     if signs.claim_check in body:
         return True
-    return _has_escapes(body, signs) and signs.any_claim_check.search(body) is not None
+    return _escapes_letters(body, signs) and signs.any_claim_check.search(body) is not None
 
 
-def _has_escapes(body: _BodyT, signs: _Signs[_BodyT]) -> bool:
-    return signs.backslash in body and signs.escape in body
+def _may_name(body: _BodyT, name: _BodyT, signs: _Signs[_BodyT]) -> bool:
+    return name in body or _escapes_letters(body, signs)
+
+
+def _escapes_letters(body: _BodyT, signs: _Signs[_BodyT]) -> bool:
+    return signs.backslash in body and signs.escaped_letter.search(body) is not None
 
 
 def _quotes_claim_check(value: Body) -> bool:
     """Whether text may hold one, with the escapes of whatever it is quoted in."""
     if isinstance(value, str):
-        return CLAIM_CHECK in value or _IN_TEXT.escape in value
-    return CLAIM_CHECK.encode() in value or _IN_BYTES.escape in value
+        return _may_name(value, CLAIM_CHECK, _IN_TEXT)
+    return _may_name(value, CLAIM_CHECK.encode(), _IN_BYTES)
 
 
 def _fields(body: Body, *, allow_constants: bool = False) -> object:

@@ -100,8 +100,12 @@ def facts_of(model: type[BaseModel]) -> Facts:
     facts.compare |= facts.dumps_itself
     facts.odd_json |= facts.compare or facts.untyped
     field = model.model_fields.get("type")
+    others = (each for name, each in model.model_fields.items() if name != "type")
     facts.has_type = (
-        not facts.compare and field is not None and field.serialization_alias in {None, "type"}
+        not facts.compare
+        and field is not None
+        and field.serialization_alias in {None, "type"}
+        and all(each.serialization_alias != "type" for each in others)
     )
     facts.inner = tuple(facts.models - {model})
     facts.models |= {model}

@@ -12,8 +12,8 @@ from typing import Literal
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticSerializationError, from_json
 
-from letsgo_queue.envelope import names_constant, type_in
-from letsgo_queue.errors import LetsGoError
+from letsgo_queue.envelope import may_have_constant, type_of
+from letsgo_queue.errors import LetsGoError, MessageInvalid
 from letsgo_queue.losses import (
     UNWRITABLE,
     as_dict,
@@ -53,17 +53,16 @@ def encode_mapping(message: object) -> bytes:
         body = write(message)
     except UNWRITABLE:  # the text of the error may quote the payload
         raise LossError(unwritable(message)) from None
-    plain = is_plain(message, _SURELY_READ)
-    if plain and len(body) <= MAX_DIGITS:
+    if is_plain(message, _SURELY_READ):
+        _check_numbers(body)
         return body
-    if not plain:
-        if cut := find_cut(message):
-            try:
-                body = write(message, as_any=True)
-            except UNWRITABLE:  # before pydantic 2.12, some models
-                raise LossError(cut) from None
-        if loss := find_loss(message, body):
-            raise LossError(loss)
+    if cut := find_cut(message):
+        try:
+            body = write(message, as_any=True)
+        except UNWRITABLE:  # before pydantic 2.12, some models
+            raise LossError(cut) from None
+    if loss := find_loss(message, body):
+        raise LossError(loss)
     _check_readable(body)
     return body
 
@@ -85,7 +84,7 @@ def encode_model(message: BaseModel, message_type: str) -> bytes:
             compare = True
     except UNWRITABLE:  # the text of the error may quote the payload
         raise LossError(unwritable(message)) from None
-    if not facts.has_type and type_in(body) != message_type:
+    if not facts.has_type and _type_read_from(body) != message_type:
         raise LossError(
             "its JSON has no `type`, or another, so no worker would find its handler. Make `type` "
             "a field that has no alias and no serializer."
@@ -102,9 +101,19 @@ def encode_model(message: BaseModel, message_type: str) -> bytes:
     plain = look and is_plain(message, _SURELY_READ, facts.models)
     if look and not plain and (loss := find_loss(message, body)):
         raise LossError(loss)
-    if (facts.odd_json and not plain) or len(body) > MAX_DIGITS:
+    if facts.odd_json and not plain:
         _check_readable(body)
+    else:
+        _check_numbers(body)
     return body
+
+
+def _type_read_from(body: bytes) -> str | None:
+    """The type that a reader finds; a model can write two."""
+    try:
+        return type_of(body.decode(), whole=True)
+    except MessageInvalid:
+        return None
 
 
 def _write(
@@ -167,20 +176,9 @@ def _check_readable(body: bytes) -> None:
     Raises:
         LossError: It says what is wrong.
     """
-    long_number = len(body) > MAX_DIGITS and _has_long_number(body)
-    if not (long_number or names_constant(body) or _may_be_deep(body)):
+    _check_numbers(body)
+    if not (may_have_constant(body) or _may_be_deep(body)) or _is_read(body):
         return
-    try:
-        from_json(body, allow_inf_nan=False)
-    except ValueError:
-        pass
-    else:
-        return
-    if long_number:
-        raise LossError(
-            f"it has a number of over {MAX_DIGITS:,} digits, which no worker reads. Send it as "
-            "text."
-        )
     try:
         from_json(body)
     except ValueError:
@@ -191,6 +189,27 @@ def _check_readable(body: bytes) -> None:
     raise LossError(
         "it contains NaN or Infinity, which JSON does not have. Send null or text instead."
     )
+
+
+def _check_numbers(body: bytes) -> None:
+    """Refuse a number that no worker reads; parses only what may have one.
+
+    Raises:
+        LossError: It has one.
+    """
+    if len(body) > MAX_DIGITS and _has_long_number(body) and not _is_read(body):
+        raise LossError(
+            f"it has a number of over {MAX_DIGITS:,} digits, which no worker reads. Send it as "
+            "text."
+        )
+
+
+def _is_read(body: bytes) -> bool:
+    try:
+        from_json(body, allow_inf_nan=False)
+    except ValueError:
+        return False
+    return True
 
 
 def _has_long_number(body: bytes) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
 
-from letsgo_queue.envelope import names_constant, read_json
+from letsgo_queue.envelope import may_have_constant, read_json
 from letsgo_queue.errors import MessageInvalid, SettingsInvalid
 from letsgo_queue.forking import cached_property
 from letsgo_queue.message import Message, types_of
@@ -192,7 +192,7 @@ class Handler:
             MessageInvalid: The body is not JSON.
             ValidationError: It does not fit.
         """
-        if names_constant(body):
+        if may_have_constant(body):
             read_json(body)  # pydantic takes it for a number
         try:
             return self.adapter.validate_json(body)
