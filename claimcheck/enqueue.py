@@ -77,8 +77,9 @@ def install(claim_check: ClaimCheck | None = None, *, client: Client | None = No
 
     For code that already calls `letsgo_queue.enqueue`, and for handlers without
     `@unwrap_claim_check`. A worker uses the client that it was given, else the default client. It
-    looks for the claim check when it starts. A claim check nearer to the handler replaces it: one
-    of the worker's own, or a handler's `@unwrap_claim_check`. Safe to repeat: the last one counts.
+    looks for the claim check when it starts. A claim check nearer to the handler comes first: one
+    of the worker's own, or a handler's `@unwrap_claim_check`. It takes from this one the options
+    that it leaves unset. Safe to repeat: the last one counts.
 
     Args:
         claim_check: By default made from the environment.

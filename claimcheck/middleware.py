@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import threading
 import time
@@ -25,8 +26,8 @@ if TYPE_CHECKING:  # who only sends does not load the worker
 
 logger = logging.getLogger(__name__)
 
-_handling: ContextVar[tuple[ClaimCheckMiddleware, ...]] = ContextVar("handling", default=())
-"""The middlewares whose message a handler is working on."""
+_handling: ContextVar[tuple[object, ...]] = ContextVar("handling", default=())
+"""The tokens of the middlewares whose message a handler is working on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,28 +70,41 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
         claim_check: ClaimCheck | None = None,
         *,
         purge: Purge | None = None,
-        on_duplicate: OnDuplicate = "acknowledge",
-        once: bool = False,
+        on_duplicate: OnDuplicate | None = None,
+        once: bool | None = None,
     ) -> None:
         """Make the middleware.
+
+        An option that is None is as the claim check of the worker or its client has it, where this
+        one is for a handler, or for a worker.
 
         Args:
             claim_check: By default made from the environment, on first use.
             purge: When contents are removed, in place of the claim check's own setting.
             on_duplicate: `acknowledge` a delivery of a message that was handled before, without
-                running the handler, or `raise` `ClaimAlreadyProcessed`.
+                running the handler (the default), or `raise` `ClaimAlreadyProcessed`.
             once: Whether every message gets a receipt, also a small one: a handler that succeeded
-                does not run again for a redelivery. That costs two write units a message.
+                does not run again for a redelivery. That costs two write units a message. By
+                default not.
 
         Raises:
             SettingsInvalid: `purge` or `on_duplicate` is not known.
         """
         self.opener = Opener(claim_check, purge=purge, on_duplicate=on_duplicate, once=once)
+        self._token = object()
 
     @property
     def handling(self) -> bool:
-        """Whether this middleware opened the message that this thread or task is handling."""
-        return self in _handling.get()
+        """Whether it opened the message that this thread or task handles, merged or as it is."""
+        return self._token in _handling.get()
+
+    def inside(self, outer: Middleware) -> Middleware:
+        """Take from an outer claim check the options that are unset here."""
+        if not isinstance(outer, ClaimCheckMiddleware):
+            return self
+        merged = copy.copy(self)
+        merged.opener = self.opener.inside(outer.opener)
+        return merged
 
     def prepare(self, queue: str) -> None:
         """Make the claim check now, so that a wrong setting shows before the first message."""
@@ -206,7 +220,7 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
         message.open(opened.body, route=opened.route)
         if message.lease_id is not None:
             message.attach(_ClaimLease(opened, message), ends=ends)
-        token = _handling.set((*_handling.get(), self))
+        token = _handling.set((*_handling.get(), self._token))
         try:
             yield
         finally:

@@ -74,8 +74,8 @@ class Opener:
         claim_check: ClaimCheck | None = None,
         *,
         purge: Purge | None = None,
-        on_duplicate: OnDuplicate = "acknowledge",
-        once: bool = False,
+        on_duplicate: OnDuplicate | None = None,
+        once: bool | None = None,
     ) -> None:
         """Make an opener; no store is opened yet.
 
@@ -83,21 +83,37 @@ class Opener:
             claim_check: By default made from the environment, on first use.
             purge: When contents are removed, in place of the claim check's own setting.
             on_duplicate: `acknowledge` a delivery of a message that was handled before, without
-                running the handler, or `raise` `ClaimAlreadyProcessed`.
-            once: Whether every message gets a record, also one without a claim.
+                running the handler (the default), or `raise` `ClaimAlreadyProcessed`.
+            once: Whether every message gets a record, also one without a claim; by default not.
 
         Raises:
             SettingsInvalid: `purge` or `on_duplicate` is not known.
         """
         if purge is not None:
             check_purge(purge)
-        if on_duplicate not in get_args(OnDuplicate):
+        if on_duplicate is not None and on_duplicate not in get_args(OnDuplicate):
             raise SettingsInvalid(f"on_duplicate={on_duplicate!r}: give 'acknowledge' or 'raise'.")
-        self.once = once
         self._claim_check = claim_check
         self._purge = purge
         self._on_duplicate = on_duplicate
+        self._once = once
         self._by_queue: dict[str | None, ClaimCheck] = {}
+
+    def inside(self, outer: Opener) -> Opener:
+        """An opener with these options, and those of `outer` that are unset here."""
+        opener = Opener(
+            self._claim_check or outer._claim_check,
+            purge=self._purge or outer._purge,
+            on_duplicate=self._on_duplicate or outer._on_duplicate,
+            once=outer._once if self._once is None else self._once,
+        )
+        opener._by_queue = outer._by_queue  # the environment is the same for both
+        return opener
+
+    @property
+    def once(self) -> bool:
+        """Whether every message gets a record."""
+        return bool(self._once)
 
     def signs_every_message(self, queue: str | None) -> bool:
         """Whether a message of a queue that is not sealed must be refused; see `ClaimCheck`."""

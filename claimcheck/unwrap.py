@@ -58,22 +58,24 @@ _ResultT = TypeVar("_ResultT")
 class UnwrapOptions(TypedDict, total=False):
     """The options of the decorators.
 
+    For a worker's handler, those that are left out are as the worker's own claim check has them.
+
     Attributes:
         claim_check: By default made from the environment.
         purge: When contents are removed: `after` the function (the default), `before` it, or
             `never`: left to expire.
         on_duplicate: `acknowledge` a delivery of a message that was handled before, without
-            running the function for it, or `raise` `ClaimAlreadyProcessed` (a Lambda handler's
-            record is then reported as failed).
+            running the function for it (the default), or `raise` `ClaimAlreadyProcessed` (a Lambda
+            handler's record is then reported as failed).
         once: Whether every message gets a receipt, also a small one: a function that succeeded
             does not run again for a redelivery. That costs two write units a message. Each record
-            must have its message id.
+            must have its message id. By default not.
     """
 
     claim_check: ClaimCheck | None
     purge: Purge | None
-    on_duplicate: OnDuplicate
-    once: bool
+    on_duplicate: OnDuplicate | None
+    once: bool | None
 
 
 @overload

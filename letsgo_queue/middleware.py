@@ -13,7 +13,7 @@ both kinds of handler.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeAlias, cast
 
@@ -60,8 +60,8 @@ class Middleware(Generic[ResultT_co]):
     `class Mine(Middleware[MyResult])`: `Client(middleware=[Mine()]).enqueue` returns `MyResult`.
 
     Attributes:
-        kind: Of several middlewares of one kind only the innermost runs. None, the default, lets
-            any number of them run.
+        kind: Of several middlewares of one kind only the innermost runs; see `inside`. None, the
+            default, lets any number of them run.
         runs_ticks_once: Whether it lets each tick of a schedule through in one worker of a fleet
             only.
     """
@@ -71,6 +71,16 @@ class Middleware(Generic[ResultT_co]):
 
     def prepare(self, queue: str, /) -> None:
         """Called when a worker starts on the queue of that URL. What it raises stops the worker."""
+
+    def inside(self, outer: Middleware, /) -> Middleware:
+        """The middleware that runs in place of this one, inside `outer` of the same `kind`.
+
+        A handler's middleware is inside that of its worker, which is inside that of its client. A
+        middleware with options takes from `outer` those that it leaves unset. By default it is this
+        one.
+        """
+        del outer
+        return self
 
     def before_send(self, message: OutgoingMessage, context: SendContext, /) -> OutgoingMessage:
         """The message to send in place of `message`. What it raises refuses the message."""
@@ -123,7 +133,11 @@ def use_middleware(*middleware: Middleware) -> Callable[[FunctionT], FunctionT]:
     """Decorate a handler with middleware of its own, inside that of its worker.
 
     Where both have middleware of one `kind`, the handler's replaces the worker's.
+
+    Raises:
+        SettingsInvalid: What is given is no middleware.
     """
+    check_middleware(middleware)
 
     def decorate(function: FunctionT) -> FunctionT:
         setattr(function, _MIDDLEWARE, (*middleware, *middleware_of(function)))
@@ -151,14 +165,45 @@ def check_handle(middleware: Middleware) -> None:
         )
 
 
+def check_middleware(middleware: object) -> tuple[Middleware, ...]:
+    """The middleware in a sequence, if it is that: without a type checker it may be anything.
+
+    Raises:
+        SettingsInvalid: It is something else.
+    """
+    if not isinstance(middleware, Sequence):
+        raise SettingsInvalid(
+            f"middleware={type(middleware).__qualname__}: give a list of middleware."
+        )
+    for each in middleware:
+        if isinstance(each, type):
+            raise SettingsInvalid(
+                f"middleware {each.__qualname__} is a class: give an instance of it."
+            )
+        if not isinstance(each, Middleware):
+            raise SettingsInvalid(
+                f"middleware {type(each).__qualname__}: its class must inherit from "
+                "letsgo_queue.Middleware."
+            )
+    return tuple(middleware)
+
+
 def merge(*groups: tuple[Middleware, ...]) -> tuple[Middleware, ...]:
-    """The middleware of all groups, the first outermost: of each `kind` only the innermost."""
-    kinds: set[str] = set()
+    """The middleware of all groups, the first outermost: of each `kind` only the innermost.
+
+    In a group the last of a kind replaces the others. Inside another group it is what `inside`
+    makes of the two.
+    """
     merged: list[Middleware] = []
-    for middleware in reversed([each for group in groups for each in group]):
-        if middleware.kind is not None:
-            if middleware.kind in kinds:
-                continue
-            kinds.add(middleware.kind)
-        merged.append(middleware)
-    return tuple(reversed(merged))
+    for group in groups:
+        nearer = _last_of_each_kind(group)
+        kinds = {each.kind for each in nearer if each.kind is not None}
+        outer = {each.kind: each for each in merged if each.kind in kinds}
+        merged = [each for each in merged if each.kind not in kinds]
+        merged += [each.inside(outer[each.kind]) if each.kind in outer else each for each in nearer]
+    return tuple(merged)
+
+
+def _last_of_each_kind(group: Sequence[Middleware]) -> Sequence[Middleware]:
+    last = {each.kind: position for position, each in enumerate(group)}
+    return [each for at, each in enumerate(group) if each.kind is None or last[each.kind] == at]

@@ -17,7 +17,7 @@ from letsgo_queue.errors import MessageInvalid, SettingsInvalid
 from letsgo_queue.events import EnqueueResult, Listener, Listeners
 from letsgo_queue.forking import Lock
 from letsgo_queue.message import AnyMessage, MessageT, encode
-from letsgo_queue.middleware import Middleware, ResultT_co, merge
+from letsgo_queue.middleware import Middleware, ResultT_co, check_middleware, merge
 from letsgo_queue.sending.many import Progress, send_many
 from letsgo_queue.sending.one import Sending
 from letsgo_queue.sending.options import Options, check_delay, check_group
@@ -113,7 +113,7 @@ class Client(Generic[ResultT_co]):
         self._given = None if isinstance(queue, str) else queue
         self._settings = settings
         self._session = session
-        self._middleware = merge(_checked(middleware))
+        self._middleware = merge(check_middleware(middleware))
         self._listeners = Listeners()
         self._transports: dict[str | None, Transport] = {}
         self._threads = SendingThreads()
@@ -133,12 +133,12 @@ class Client(Generic[ResultT_co]):
 
         Type checkers do not see what it adds to the result of `enqueue`: see `using`.
         """
-        self._middleware = merge(self._middleware, _checked([middleware]))
+        self._middleware = merge((*self._middleware, *check_middleware([middleware])))
 
     def using(self, *middleware: Middleware[OtherResultT]) -> Client[OtherResultT]:
         """A client on the same queues and listeners, with `middleware` added inside."""
         client = cast("Client[OtherResultT]", copy.copy(self))
-        client._middleware = merge(client._middleware, _checked(middleware))
+        client._middleware = merge((*client._middleware, *check_middleware(middleware)))
         return client
 
     def transport(self, queue: str | None = None) -> Transport:
@@ -317,22 +317,3 @@ class Client(Generic[ResultT_co]):
             for transport in set(self._transports.values()):
                 transport.close()
             self._transports.clear()
-
-
-def _checked(middleware: object) -> tuple[Middleware, ...]:
-    """The middleware in a sequence, if it is that: without a type checker it may be anything."""
-    if not isinstance(middleware, Sequence):
-        raise SettingsInvalid(
-            f"middleware={type(middleware).__qualname__}: give a list of middleware."
-        )
-    for each in middleware:
-        if isinstance(each, type):
-            raise SettingsInvalid(
-                f"middleware {each.__qualname__} is a class: give an instance of it."
-            )
-        if not isinstance(each, Middleware):
-            raise SettingsInvalid(
-                f"middleware {type(each).__qualname__}: its class must inherit from "
-                "letsgo_queue.Middleware."
-            )
-    return tuple(middleware)

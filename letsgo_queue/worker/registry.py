@@ -143,9 +143,9 @@ class Registry:
             )
         return handler
 
-    def middleware(self) -> list[Middleware]:
-        """The middleware of all handlers."""
-        return [each for handler in (*self._all(), *self._scheduled) for each in handler.middleware]
+    def middleware(self) -> Sequence[tuple[Middleware, ...]]:
+        """The middleware of each handler."""
+        return [handler.middleware for handler in (*self._all(), *self._scheduled)]
 
     def prepare(self) -> None:
         """Resolve every annotation now, so that a mistake shows before the first message."""

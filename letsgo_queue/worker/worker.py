@@ -23,7 +23,7 @@ from letsgo_queue.errors import SettingsInvalid
 from letsgo_queue.events import Listener, Listeners
 from letsgo_queue.forking import PerProcess, forks_wait, renew_in_children
 from letsgo_queue.limits import MAX_WAIT_SECONDS
-from letsgo_queue.middleware import Middleware, check_handle, merge
+from letsgo_queue.middleware import Middleware, check_handle, check_middleware, merge
 from letsgo_queue.sending.client import Client
 from letsgo_queue.sending.default import default_client
 from letsgo_queue.settings import local_port
@@ -121,7 +121,8 @@ class Worker:
             clock: Seconds since 1970.
 
         Raises:
-            SettingsInvalid: A number is out of range, or an envelope is not known.
+            SettingsInvalid: A number is out of range, an envelope is not known, or what is given as
+                middleware is none.
         """
         self._options = LoopOptions(
             concurrency=concurrency,
@@ -138,7 +139,7 @@ class Worker:
             )
         self._queue = queue
         self._client = client
-        self._middleware = tuple(middleware)
+        self._middleware = check_middleware(middleware)
         self._weight = weight
         self._retry_policy = retry_policy
         self._envelopes = check_envelopes(envelopes)
@@ -494,7 +495,10 @@ class Worker:
     def _prepare(self, queue: str) -> None:
         """Have what is wrong with handlers and settings show before the first message."""
         self._registry.prepare()
-        for middleware in (*self._middleware_around_all(), *self._registry.middleware()):
+        around = self._middleware_around_all()
+        groups = [around, *(merge(around, own) for own in self._registry.middleware())]
+        # Each once: a handler's stand inside those around all.
+        for middleware in {id(each): each for group in groups for each in group}.values():
             check_handle(middleware)
             middleware.prepare(queue)
 

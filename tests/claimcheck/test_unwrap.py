@@ -215,10 +215,14 @@ class TestMessagesThatLookLikeRecords:
         return sealed.body.decode()
 
     def check(
-        self, queue: str, forwarded: str, write_down: Callable[[Worker, list[object]], None]
+        self,
+        queue: str,
+        forwarded: str,
+        write_down: Callable[[Worker, list[object]], None],
+        *around: ClaimCheckMiddleware,
     ) -> None:
         got: list[object] = []
-        worker = Worker()
+        worker = Worker(middleware=around)
         write_down(worker, got)
         claimcheck.enqueue({"type": "mail:new", "body": forwarded})
         claimcheck.enqueue({"type": "mail:new", "body": forwarded, "padding": noise(6_000)})
@@ -240,6 +244,15 @@ class TestMessagesThatLookLikeRecords:
                 got.append(message.body)
 
         self.check(queue, forwarded, write_down)
+
+    def test_with_the_options_of_its_worker(self, queue: str, forwarded: str) -> None:
+        def write_down(worker: Worker, got: list[object]) -> None:
+            @worker.handler("mail:new")
+            @unwrap_claim_check
+            def on_mail(message: Mail) -> None:
+                got.append(message.body)
+
+        self.check(queue, forwarded, write_down, ClaimCheckMiddleware(on_duplicate="raise"))
 
     def test_async(self, queue: str, forwarded: str) -> None:
         def write_down(worker: Worker, got: list[object]) -> None:

@@ -16,6 +16,8 @@ from letsgo_queue import (
     OutgoingMessage,
     SendContext,
     SettingsInvalid,
+    Worker,
+    use_middleware,
 )
 from letsgo_queue.transports.memory import MemoryTransport
 from tests.letsgo_queue.support import bodies
@@ -61,8 +63,10 @@ class ForgetsTheResult(Middleware):
         lambda given: Client(middleware=[given]),
         lambda given: Client().add_middleware(given),
         lambda given: Client().using(given),
+        lambda given: Worker(middleware=[given]),
+        use_middleware,
     ],
-    ids=["in the client", "add_middleware", "using"],
+    ids=["in the client", "add_middleware", "using", "in the worker", "use_middleware"],
 )
 def test_what_is_no_middleware_is_refused_where_it_is_given(
     add: Callable[[Any], object], middleware: object, text: str
@@ -73,8 +77,16 @@ def test_what_is_no_middleware_is_refused_where_it_is_given(
 
 @pytest.mark.parametrize("given", [Middleware(), 5, None])
 def test_a_list_is_expected(given: Any) -> None:
-    with pytest.raises(SettingsInvalid, match="give a list of middleware"):
-        Client(middleware=given)
+    for make in (Client, Worker):
+        with pytest.raises(SettingsInvalid, match="give a list of middleware"):
+            make(middleware=given)
+
+
+def test_a_decorator_without_middleware_is_refused() -> None:
+    def handle(message: object) -> None: ...
+
+    with pytest.raises(SettingsInvalid, match="middleware function: its class must inherit"):
+        use_middleware(handle)  # type: ignore[arg-type]  # that is the mistake
 
 
 def test_before_send_must_return_the_message(queue: MemoryTransport) -> None:
