@@ -19,6 +19,16 @@ MAX_ATTRIBUTES = 10
 
 MAX_NAME_LENGTH = 256
 
+DUE_AT = "LetsGoDueAt"
+"""The attribute that says when a message is due (seconds since 1970)."""
+
+DEAD_LETTER_REASON = "LetsGoDeadLetterReason"
+"""The attribute of a dead letter that says why a worker gave it up."""
+
+RESERVED_NAMES = (DUE_AT, DEAD_LETTER_REASON)
+"""Names of attributes that the library sets, and reads on arrival. No sender may use them, and no
+handler sees them."""
+
 MAX_DIGITS = 38
 """Digits of a number, without zeros at its two ends."""
 

@@ -13,15 +13,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-from letsgo_queue.attributes import MAX_ATTRIBUTES, MessageAttribute
+from letsgo_queue.attributes import DUE_AT, MAX_ATTRIBUTES, MessageAttribute
 from letsgo_queue.errors import MessageInvalid
 from letsgo_queue.transports.base import MAX_DELAY_SECONDS, OutgoingMessage, ReceivedMessage
 
 LONGEST_DELAY_SECONDS = 14 * 24 * 3600
 """The longest delay of a message, over all its sends: as long as SQS keeps one at most."""
-
-DUE_AT = "LetsGoDueAt"
-"""The attribute that says when a message is due (seconds since 1970)."""
 
 
 def with_due_time(

@@ -13,14 +13,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
-from letsgo_queue.attributes import MessageAttribute, attributes_size
+from letsgo_queue.attributes import DEAD_LETTER_REASON, MessageAttribute, attributes_size
 from letsgo_queue.envelope import type_in
 from letsgo_queue.errors import SettingsInvalid
-from letsgo_queue.transports.base import (
-    DEAD_LETTER_REASON,
-    MAX_VISIBILITY_SECONDS,
-    ReceivedMessage,
-)
+from letsgo_queue.transports.base import MAX_VISIBILITY_SECONDS, ReceivedMessage
 
 DEFAULT_MAX_RECEIVE_COUNT = 5
 

@@ -10,13 +10,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from letsgo_queue.attributes import AttributeValue, MessageAttribute, check_attributes
-from letsgo_queue.delays import DUE_AT, LONGEST_DELAY_SECONDS, with_due_time
+from letsgo_queue.attributes import (
+    RESERVED_NAMES,
+    AttributeValue,
+    MessageAttribute,
+    check_attributes,
+)
+from letsgo_queue.delays import LONGEST_DELAY_SECONDS, with_due_time
 from letsgo_queue.errors import MessageInvalid
-from letsgo_queue.transports.base import DEAD_LETTER_REASON, OutgoingMessage, Transport
-
-RESERVED_NAMES = (DUE_AT, DEAD_LETTER_REASON)
-"""Names of attributes that the library sets, and reads on arrival."""
+from letsgo_queue.transports.base import OutgoingMessage, Transport
 
 # What SQS takes as group and deduplication id:
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from letsgo_queue.attributes import (
+    DEAD_LETTER_REASON,
     MAX_ATTRIBUTES,
     AttributeValue,
     MessageAttribute,
@@ -33,7 +34,6 @@ from letsgo_queue.limits import (
 
 __all__ = [
     "ANY_QUEUE_BYTES",
-    "DEAD_LETTER_REASON",
     "MAX_BATCH",
     "MAX_DELAY_SECONDS",
     "MAX_MESSAGE_BYTES",
@@ -51,9 +51,6 @@ __all__ = [
 
 SEALED_BYTES = 400
 """About what a message takes when its content is elsewhere: less room helps no claim check."""
-
-DEAD_LETTER_REASON = "LetsGoDeadLetterReason"
-"""The attribute of a dead letter that says why a worker gave it up."""
 
 MAX_REASON_LENGTH = 1000
 

@@ -10,7 +10,7 @@ from contextvars import copy_context
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
-from letsgo_queue.attributes import MessageAttribute
+from letsgo_queue.attributes import RESERVED_NAMES, MessageAttribute
 from letsgo_queue.envelope import is_text, sealed_fields, type_of
 from letsgo_queue.errors import LetsGoError, MessageInvalid, QueueUnavailable
 from letsgo_queue.events import Event, Listeners, MessageStarted
@@ -491,8 +491,9 @@ class Delivery:
 
     @property
     def attributes(self) -> Mapping[str, MessageAttribute]:
-        """The message attributes."""
-        return self._message.received.attributes
+        """The message attributes that it was sent with."""
+        found = self._message.received.attributes
+        return {name: found[name] for name in found if name not in RESERVED_NAMES}
 
     @property
     def lambda_context(self) -> object | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from letsgo_queue.delays import DUE_AT
+from letsgo_queue.attributes import DUE_AT
 from letsgo_queue.middleware import Middleware
 from letsgo_queue.worker.delivery import IncomingMessage
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias, cast
 
-from letsgo_queue.delays import DUE_AT, seconds_left, sent_on
+from letsgo_queue.attributes import DUE_AT
+from letsgo_queue.delays import seconds_left, sent_on
 from letsgo_queue.errors import LetsGoError, QueueUnavailable, Reject, Retry
 from letsgo_queue.events import (
     Listeners,

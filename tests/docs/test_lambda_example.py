@@ -15,7 +15,7 @@ from cfnlint.decode import decode
 from claimcheck import enqueue
 from claimcheck.stores.dynamodb_table import ClaimTable
 from letsgo_queue import Client, set_default_client
-from letsgo_queue.transports.base import DEAD_LETTER_REASON
+from letsgo_queue.attributes import DEAD_LETTER_REASON
 from tests.docs.support import ROOT
 from tests.letsgo_queue.aws_lambda.lambda_events import (
     SCHEDULED,

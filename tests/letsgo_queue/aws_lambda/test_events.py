@@ -32,9 +32,8 @@ from letsgo_queue import (
     Steps,
     Worker,
 )
-from letsgo_queue.delays import DUE_AT
+from letsgo_queue.attributes import DEAD_LETTER_REASON, DUE_AT
 from letsgo_queue.message import encode
-from letsgo_queue.transports.base import DEAD_LETTER_REASON
 from letsgo_queue.worker import delivery as deliveries
 from letsgo_queue.worker.delivery import IncomingMessage
 from tests.letsgo_queue.aws_lambda.lambda_events import (

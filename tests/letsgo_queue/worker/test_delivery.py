@@ -18,6 +18,7 @@ from letsgo_queue import (
     QueueUnavailable,
     RetryPolicy,
 )
+from letsgo_queue.attributes import RESERVED_NAMES
 from letsgo_queue.errors import LetsGoError
 from letsgo_queue.events import Listeners
 from letsgo_queue.transports.base import ReceivedMessage
@@ -28,6 +29,7 @@ from tests.letsgo_queue.support import (
     Clock,
     PassingTime,
     order,
+    outgoing,
     receive,
     receive_one,
 )
@@ -79,6 +81,18 @@ class TestHandlersView:
         assert delivery.sent_at == datetime.fromtimestamp(clock.now, UTC)
         assert delivery.attributes == {"tenant": MessageAttribute("String", "t-1")}
         assert delivery.lambda_context is None
+
+    def test_does_not_show_what_the_library_set(
+        self, client: Client, queue: MemoryTransport
+    ) -> None:
+        """`enqueue` refuses these names: what a handler sees, it can send on."""
+        ours = {name: MessageAttribute("String", "x") for name in RESERVED_NAMES}
+        queue.send(outgoing(attributes={"tenant": "t-1", **ours}))
+
+        attributes = in_hand(queue).delivery.attributes
+
+        assert attributes == {"tenant": MessageAttribute("String", "t-1")}
+        client.enqueue(order(), attributes=attributes)
 
     def test_has_the_context_of_lambda(self, message: IncomingMessage) -> None:
         context = object()

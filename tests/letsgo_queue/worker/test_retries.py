@@ -30,8 +30,9 @@ from letsgo_queue import (
 )
 from letsgo_queue.admin.base import dead_letter
 from letsgo_queue.admin.sqlite import SqliteAdmin
+from letsgo_queue.attributes import DEAD_LETTER_REASON
 from letsgo_queue.middleware import Steps
-from letsgo_queue.transports.base import DEAD_LETTER_REASON, ReceivedMessage
+from letsgo_queue.transports.base import ReceivedMessage
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.transports.sqlite import SqliteTransport
 from letsgo_queue.worker.delivery import IncomingMessage
