@@ -27,6 +27,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from letsgo_queue.durations import Duration, seconds_in
 from letsgo_queue.limits import MAX_VISIBILITY_SECONDS
 
 if TYPE_CHECKING:
@@ -182,20 +183,23 @@ class Retry(LetsGoQueueError):
 
     Attributes:
         delay: Seconds until then, 0 to 43,200 (SQS's longest visibility timeout), rounded up; None
-            for what the retry policy says.
+            for what the retry policy says. It may be given as a timedelta.
     """
 
     retryable = True
 
-    def __init__(self, reason: str = "", *, delay: float | None = None) -> None:
+    def __init__(self, reason: str = "", *, delay: Duration | None = None) -> None:
         if not isinstance(reason, str):
-            raise MessageInvalid(f"Retry({reason!r}): seconds are given as Retry(delay=...).")
-        if delay is not None and not 0 <= delay <= MAX_VISIBILITY_SECONDS:
             raise MessageInvalid(
-                f"Retry(delay={delay}): SQS takes 0 to {MAX_VISIBILITY_SECONDS:,} seconds."
+                f"Retry({type(reason).__name__}): give text; a delay is given as Retry(delay=...)."
+            )
+        seconds = None if delay is None else seconds_in(delay, "Retry: its delay", MessageInvalid)
+        if seconds is not None and not 0 <= seconds <= MAX_VISIBILITY_SECONDS:
+            raise MessageInvalid(
+                f"Retry(delay={seconds:.15g}): SQS takes 0 to {MAX_VISIBILITY_SECONDS:,} seconds."
             )
         super().__init__(reason or "the handler asks for another delivery")
-        self.delay = delay
+        self.delay = seconds
 
 
 class HandlerTimedOut(LetsGoQueueError):

@@ -50,6 +50,7 @@ from claimcheck.errors import (
     TicketInvalid,
 )
 from claimcheck.stores.base import PART_BYTES, ClaimFacts, ClaimStore, Lease
+from letsgo_queue.durations import Duration, seconds_in
 from letsgo_queue.envelope import is_sealed, type_in
 from letsgo_queue.errors import NO_ID, MessageTooLarge
 from letsgo_queue.limits import ANY_QUEUE_BYTES
@@ -187,7 +188,7 @@ class ClaimCheck:
         inline_limit: int | None = None,
         max_size: int = DEFAULT_MAX_SIZE,
         purge: Purge = "after",
-        lease_seconds: float = DEFAULT_LEASE_SECONDS,
+        lease_seconds: Duration = DEFAULT_LEASE_SECONDS,
         signing_key: str | Sequence[str] | None = None,
         sign_every_message: bool = False,
     ) -> None:
@@ -202,7 +203,8 @@ class ClaimCheck:
             purge: When contents are removed. `before`: a handler that fails brings them back, a
                 process that is killed loses them. `never`: they expire, which DynamoDB does not
                 bill.
-            lease_seconds: How long a claim is held where the delivery does not say.
+            lease_seconds: How long a claim is held where the delivery does not say: seconds, or a
+                timedelta.
             signing_key: Signs tickets, and refuses those that are not signed: one key, or several
                 of which the first signs and all are accepted. At least 16 bytes each.
             sign_every_message: Whether messages of every size are sealed, and so signed, and those
@@ -212,19 +214,23 @@ class ClaimCheck:
             SettingsInvalid: A number is not positive, `purge` is not known, a key is too short, or
                 there is none to sign every message with.
         """
-        numbers = {"threshold": threshold, "max_size": max_size, "lease_seconds": lease_seconds}
+        self._lease_seconds = seconds_in(lease_seconds, "lease_seconds", SettingsInvalid)
+        numbers = {
+            "threshold": threshold,
+            "max_size": max_size,
+            "lease_seconds": self._lease_seconds,
+        }
         if inline_limit is not None:
             numbers["inline_limit"] = inline_limit
         for name, value in numbers.items():
             if not 0 < value < math.inf:
-                raise SettingsInvalid(f"{name}={value}: give a number above 0.")
+                raise SettingsInvalid(f"{name}={value:.15g}: give a number above 0.")
         check_purge(purge)
         self.store = store
         self._threshold = threshold
         self._inline_limit = inline_limit
         self._max_size = max_size
         self._purge = purge
-        self._lease_seconds = lease_seconds
         keys = [signing_key] if isinstance(signing_key, str) else signing_key
         self._signer = None if keys is None else Signer(keys)
         if sign_every_message and self._signer is None:

@@ -56,6 +56,9 @@ def worker(
     prefetch: Annotated[
         int | None, typer.Option(help="Messages that may wait in the worker.")
     ] = None,
+    max_opened_bytes: Annotated[
+        int | None, typer.Option(help="Bytes of opened bodies that a worker has at once.")
+    ] = None,
     max_messages: Annotated[
         int | None,
         typer.Option(help="Start a process again when it has handled this many messages."),
@@ -143,6 +146,7 @@ def worker(
     child = fork_processes(processes, drain_timeout=drain, until_done=burst)
     if child is not None:
         sys.exit(run.in_child(child, max_messages=max_messages, max_memory=max_memory))
+            "max_opened_bytes": max_opened_bytes,
 
 
 @dataclass(frozen=True, kw_only=True)

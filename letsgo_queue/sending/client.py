@@ -6,13 +6,13 @@ import copy
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
 from typing import TYPE_CHECKING, Generic, TypedDict, Unpack, cast, overload
 
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
 from letsgo_queue.attributes import AttributeValue
+from letsgo_queue.durations import Duration
 from letsgo_queue.errors import MessageInvalid, SettingsInvalid
 from letsgo_queue.events import EnqueueResult, Listener, Listeners
 from letsgo_queue.forking import Lock
@@ -35,7 +35,7 @@ OtherResultT = TypeVar("OtherResultT", bound=EnqueueResult)
 class EnqueueOptions(TypedDict, total=False):
     """The options of `Client.enqueue`, which says what each means."""
 
-    delay_seconds: float | timedelta
+    delay_seconds: Duration
     group_id: str | None
     deduplication_id: str | None
     attributes: Mapping[str, AttributeValue] | None
@@ -45,7 +45,7 @@ class EnqueueOptions(TypedDict, total=False):
 class EnqueueManyOptions(TypedDict, Generic[MessageT], total=False):
     """The options of `Client.enqueue_many`, which says what each means."""
 
-    delay_seconds: float | timedelta
+    delay_seconds: Duration
     group_id: str | Callable[[MessageT], str] | None
     deduplication_id: Callable[[MessageT], str] | None
     attributes: Mapping[str, AttributeValue] | None
@@ -174,7 +174,7 @@ class Client(Generic[ResultT_co]):
         self,
         message: AnyMessage,
         *,
-        delay_seconds: float | timedelta = 0,
+        delay_seconds: Duration = 0,
         group_id: str | None = None,
         deduplication_id: str | None = None,
         attributes: Mapping[str, AttributeValue] | None = None,
@@ -219,7 +219,7 @@ class Client(Generic[ResultT_co]):
         self,
         messages: Iterable[MessageT],
         *,
-        delay_seconds: float | timedelta = 0,
+        delay_seconds: Duration = 0,
         group_id: str | Callable[[MessageT], str] | None = None,
         deduplication_id: Callable[[MessageT], str] | None = None,
         attributes: Mapping[str, AttributeValue] | None = None,

@@ -8,7 +8,6 @@ import re
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 
 from letsgo_queue.attributes import (
     RESERVED_NAMES,
@@ -17,6 +16,7 @@ from letsgo_queue.attributes import (
     check_attributes,
 )
 from letsgo_queue.delays import LONGEST_DELAY_SECONDS, with_due_time
+from letsgo_queue.durations import Duration, seconds_in
 from letsgo_queue.errors import MessageInvalid
 from letsgo_queue.transports.base import OutgoingMessage, Transport
 
@@ -44,7 +44,7 @@ class Options:
     @classmethod
     def check(
         cls,
-        delay_seconds: float | timedelta,
+        delay_seconds: Duration,
         attributes: Mapping[str, AttributeValue] | None,
         group_id: str | None = None,
         deduplication_id: str | None = None,
@@ -92,18 +92,11 @@ _NONE = Options(delay_seconds=0, attributes={})
 
 def _whole_seconds(delay: object) -> int:
     """A delay in whole seconds, rounded up."""
-    seconds = delay.total_seconds() if isinstance(delay, timedelta) else delay
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        raise MessageInvalid(
-            f"delay_seconds is of type {type(delay).__name__}: give a number of seconds, or a "
-            "timedelta."
-        )
+    seconds = seconds_in(delay, "delay_seconds", MessageInvalid)
     if not 0 <= seconds <= LONGEST_DELAY_SECONDS:
-        # A whole number may be longer than Python prints.
-        given = f"={seconds}" if isinstance(seconds, float) or abs(seconds) < 10**15 else ""
         raise MessageInvalid(
-            f"delay_seconds{given}: a message can be delayed by 0 to {LONGEST_DELAY_SECONDS:,} "
-            "seconds (14 days)."
+            f"delay_seconds={seconds:.15g}: a message can be delayed by 0 to "
+            f"{LONGEST_DELAY_SECONDS:,} seconds (14 days)."
         )
     return math.ceil(seconds)
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 from letsgo_queue.attributes import RESERVED_NAMES, MessageAttribute
+from letsgo_queue.durations import Duration, seconds_in
 from letsgo_queue.envelope import is_text, sealed_fields, type_of
 from letsgo_queue.errors import LetsGoError, MessageInvalid, QueueUnavailable
 from letsgo_queue.events import Event, Listeners, MessageStarted
@@ -500,22 +501,24 @@ class Delivery:
         """AWS Lambda's context; None elsewhere."""
         return self._message.lambda_context
 
-    def extend(self, seconds: float) -> None:
+    def extend(self, seconds: Duration) -> None:
         """Keep the message from other workers for `seconds` from now.
 
         A worker that polls does this by itself while the handler runs.
 
         Args:
-            seconds: Above 0, up to 43,200 (SQS's 12 hours), rounded up. SQS counts its 12 hours
-                from the receive: a longer request is cut to the rest of them.
+            seconds: Above 0, up to 43,200 (SQS's 12 hours), rounded up, or a timedelta. SQS counts
+                its 12 hours from the receive: a longer request is cut to the rest of them.
 
         Raises:
             MessageInvalid: `seconds` is out of range.
             QueueUnavailable: The queue could not be told, or the delivery is no longer ours.
         """
-        if not 0 < seconds <= MAX_VISIBILITY_SECONDS:
+        asked = seconds_in(seconds, f"message {self.message_id}: its extension", MessageInvalid)
+        if not 0 < asked <= MAX_VISIBILITY_SECONDS:
             raise MessageInvalid(
-                f"message {self.message_id} cannot be extended by {seconds} s: give more than 0, "
-                f"up to {MAX_VISIBILITY_SECONDS:,}. Retry(delay=0) has it delivered again at once."
+                f"message {self.message_id} cannot be extended by {asked:.15g} s: give more than "
+                f"0, up to {MAX_VISIBILITY_SECONDS:,}. Retry(delay=0) has it delivered again at "
+                "once."
             )
-        self._message.extend(seconds)
+        self._message.extend(asked)

@@ -160,6 +160,8 @@ class WorkLoop:
         self.queue = transport.url
         self._processor = processor
         self.options = options
+        timeout = options.visibility_timeout
+        self._visibility_timeout = None if timeout is None else math.ceil(timeout)
         self._stopping = stopping
         self._changed = threading.Condition(threading.RLock())
         self._parts = parts = Parts(self._wake)
@@ -291,7 +293,7 @@ class WorkLoop:
             received = self._transport.receive(
                 max_messages=ask.slots,
                 wait_seconds=self._wait_seconds,
-                visibility_timeout=self.options.visibility_timeout,
+                visibility_timeout=self._visibility_timeout,
             )
         except Exception as error:  # noqa: BLE001  or a defect of a transport, or a full machine
             self._could_not_receive(error)

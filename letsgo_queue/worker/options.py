@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, Self, TypedDict
 
+from letsgo_queue.durations import Duration, seconds_in
 from letsgo_queue.errors import SettingsInvalid
 from letsgo_queue.limits import MAX_VISIBILITY_SECONDS, MAX_WAIT_SECONDS
 from letsgo_queue.worker.limits import DEFAULT_MAX_OPENED_BYTES
@@ -21,9 +23,13 @@ class RunOptions(TypedDict, total=False):
     """What counts in place of a worker's own settings, for one run; None leaves those."""
 
     prefetch: int | None
-    visibility_timeout: int | None
-    wait_seconds: int | None
-    drain_timeout: float | None
+    visibility_timeout: Duration | None
+    wait_seconds: Duration | None
+    drain_timeout: Duration | None
+    max_opened_bytes: int | None
+
+
+_DURATIONS = ("visibility_timeout", "wait_seconds", "drain_timeout")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +40,7 @@ class LoopOptions:
         concurrency: Messages in process at once.
         prefetch: Messages that wait to be begun, at most.
         wait_seconds: Seconds that one long poll waits.
-        visibility_timeout: Seconds; None for the queue's own.
+        visibility_timeout: Seconds, rounded up where the queue is told; None for its own.
         drain_timeout: Seconds that running handlers get when the loop stops.
         max_opened_bytes: Bytes of opened bodies at once.
         until_empty: Whether to stop when the queue is empty.
@@ -43,7 +49,7 @@ class LoopOptions:
     concurrency: int = DEFAULT_CONCURRENCY
     prefetch: int = DEFAULT_PREFETCH
     wait_seconds: float = MAX_WAIT_SECONDS
-    visibility_timeout: int | None = None
+    visibility_timeout: float | None = None
     drain_timeout: float = DEFAULT_DRAIN_SECONDS
     max_opened_bytes: int = DEFAULT_MAX_OPENED_BYTES
     until_empty: bool = False
@@ -59,9 +65,15 @@ class LoopOptions:
             check_range("visibility_timeout", self.visibility_timeout, 1, MAX_VISIBILITY_SECONDS)
 
     def but(self, *, concurrency: int | None, until_empty: bool, given: RunOptions) -> Self:
-        """The same, but for what is given."""
+        """The same, but for what is given.
+
+        Raises:
+            SettingsInvalid: A number is out of range.
+        """
         changes: dict[str, Any] = {**given, "concurrency": concurrency}
         changes = {name: value for name, value in changes.items() if value is not None}
+        for name in changes.keys() & _DURATIONS:
+            changes[name] = seconds_in(changes[name], name, SettingsInvalid)
         return replace(self, until_empty=until_empty, **changes)
 
 
@@ -71,6 +83,6 @@ def check_range(name: str, value: float, lowest: float, highest: float | None) -
     Raises:
         SettingsInvalid: It is.
     """
-    if value < lowest or (highest is not None and value > highest):
+    if not lowest <= value <= (math.inf if highest is None else highest):
         allowed = f"at least {lowest}" if highest is None else f"{lowest} to {highest:,}"
-        raise SettingsInvalid(f"{name}={value}: a worker takes {allowed}.")
+        raise SettingsInvalid(f"{name}={value:.15g}: a worker takes {allowed}.")

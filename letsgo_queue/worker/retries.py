@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from letsgo_queue.durations import Duration, seconds_in
 from letsgo_queue.errors import SettingsInvalid
 from letsgo_queue.transports.base import MAX_VISIBILITY_SECONDS
 
@@ -30,8 +31,9 @@ class RetryPolicy:
         Worker(retry_policy=RetryPolicy(base=5, max_attempts=8))
 
     Attributes:
-        base: Seconds before the second delivery.
-        cap: The longest delay in seconds, up to 43,200 (SQS's longest visibility timeout).
+        base: Seconds before the second delivery, or a timedelta.
+        cap: The longest delay in seconds, up to 43,200 (SQS's longest visibility timeout), or a
+            timedelta.
         jitter: What share of a delay is random, 0 to 1: so many messages that failed together do
             not come again together.
         max_attempts: Deliveries after which a message that fails goes to the dead-letter queue;
@@ -39,8 +41,8 @@ class RetryPolicy:
             queue's redrive policy, which would come first.
     """
 
-    base: float = 30.0
-    cap: float = 900.0
+    base: Duration = 30.0
+    cap: Duration = 900.0
     jitter: float = 0.5
     max_attempts: int | None = None
 
@@ -50,10 +52,10 @@ class RetryPolicy:
         Raises:
             SettingsInvalid: A number is out of range.
         """
-        if not 0 <= self.base <= self.cap <= MAX_VISIBILITY_SECONDS:
+        if not 0 <= self._base <= self._cap <= MAX_VISIBILITY_SECONDS:
             raise SettingsInvalid(
-                f"base={self.base}, cap={self.cap}: a retry policy takes 0 <= base <= cap <= "
-                f"{MAX_VISIBILITY_SECONDS:,} seconds."
+                f"base={self._base:.15g}, cap={self._cap:.15g}: a retry policy takes 0 <= base <= "
+                f"cap <= {MAX_VISIBILITY_SECONDS:,} seconds."
             )
         if not 0 <= self.jitter <= 1:
             raise SettingsInvalid(f"jitter={self.jitter}: a retry policy takes a share, 0 to 1.")
@@ -69,8 +71,16 @@ class RetryPolicy:
             attempt: Which delivery it was, from 1.
             chance: Gives a number from 0 to 1.
         """
-        longest = doubled(self.base, max(attempt - 1, 0), self.cap)
+        longest = doubled(self._base, max(attempt - 1, 0), self._cap)
         return math.ceil(longest * (1 - self.jitter * chance()))
+
+    @property
+    def _base(self) -> float:
+        return seconds_in(self.base, "base", SettingsInvalid)
+
+    @property
+    def _cap(self) -> float:
+        return seconds_in(self.cap, "cap", SettingsInvalid)
 
     def is_last(self, attempt: int) -> bool:
         """Whether a message that fails in this delivery gets no other."""

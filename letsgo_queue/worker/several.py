@@ -44,8 +44,8 @@ def run_workers(
         health: Where the process tells whether all are well.
         protect_from_scale_in: Keep the ECS task from being stopped by scaling in while messages are
             in hand.
-        options: In place of every worker's own `prefetch`, `visibility_timeout`, `wait_seconds` and
-            `drain_timeout`.
+        options: In place of every worker's own `prefetch`, `visibility_timeout`, `wait_seconds`,
+            `drain_timeout` and `max_opened_bytes`.
 
     Raises:
         SettingsInvalid: A number is out of range, a worker is given twice, or the port or the file

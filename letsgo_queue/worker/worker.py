@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 from letsgo_queue.aws_lambda.batches import BatchResponse
 from letsgo_queue.aws_lambda.events import LambdaEvents
+from letsgo_queue.durations import Duration, seconds_in
 from letsgo_queue.errors import SettingsInvalid
 from letsgo_queue.events import Listener, Listeners
 from letsgo_queue.forking import PerProcess, forks_wait, renew_in_children
@@ -81,9 +82,9 @@ class Worker:
         middleware: Sequence[Middleware] = (),
         concurrency: int = DEFAULT_CONCURRENCY,
         prefetch: int = DEFAULT_PREFETCH,
-        visibility_timeout: int | None = None,
-        wait_seconds: int = MAX_WAIT_SECONDS,
-        drain_timeout: float = DEFAULT_DRAIN_SECONDS,
+        visibility_timeout: Duration | None = None,
+        wait_seconds: Duration = MAX_WAIT_SECONDS,
+        drain_timeout: Duration = DEFAULT_DRAIN_SECONDS,
         max_opened_bytes: int = DEFAULT_MAX_OPENED_BYTES,
         weight: int = 1,
         retry_policy: RetryPolicy | None = None,
@@ -91,6 +92,8 @@ class Worker:
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Make a worker; the queue is opened when it runs.
+
+        What is in seconds may be given as a timedelta.
 
         Args:
             queue: The queue to take messages from: a URL, or a transport made in code. By default
@@ -124,14 +127,14 @@ class Worker:
             SettingsInvalid: A number is out of range, an envelope is not known, or what is given as
                 middleware is none.
         """
-        self._options = LoopOptions(
-            concurrency=concurrency,
-            prefetch=prefetch,
-            visibility_timeout=visibility_timeout,
-            wait_seconds=wait_seconds,
-            drain_timeout=drain_timeout,
-            max_opened_bytes=max_opened_bytes,
-        )
+        own: RunOptions = {
+            "prefetch": prefetch,
+            "visibility_timeout": visibility_timeout,
+            "wait_seconds": wait_seconds,
+            "drain_timeout": drain_timeout,
+            "max_opened_bytes": max_opened_bytes,
+        }
+        self._options = LoopOptions().but(concurrency=concurrency, until_empty=False, given=own)
         check_range("weight", weight, 1, None)
         if retry_policy is not None and not isinstance(retry_policy, RetryPolicy):
             raise SettingsInvalid(
@@ -159,7 +162,7 @@ class Worker:
         retry_policy: RetryPolicy | None = None,
         concurrency: int | None = None,
         rate: str | None = None,
-        timeout: float | None = None,
+        timeout: Duration | None = None,
     ) -> Callable[[HandlerT], HandlerT]:
         """Decorate the handler of a kind of message.
 
@@ -178,8 +181,9 @@ class Worker:
             retry_policy: In place of the worker's own.
             concurrency: How many of these messages are handled at once, in each process.
             rate: How many begin in a period, in each process: `"10/s"`, `"100/min"`, `"1000/h"`.
-            timeout: Seconds that the handler may run; then it is ended, and the message fails with
-                `HandlerTimedOut`. In `run` only; a call that waits in C is not interrupted.
+            timeout: Seconds that the handler may run, or a timedelta; then it is ended, and the
+                message fails with `HandlerTimedOut`. In `run` only; a call that waits in C is not
+                interrupted.
 
         Raises:
             SettingsInvalid: The model has no type of its own, the type has a handler already, the
@@ -195,7 +199,7 @@ class Worker:
         limits = HandlerLimits(
             concurrency=concurrency,
             rate=None if rate is None else Rate.parse(rate),
-            timeout=timeout,
+            timeout=None if timeout is None else seconds_in(timeout, "timeout", SettingsInvalid),
         )
 
         def register(function: HandlerT) -> HandlerT:
@@ -313,8 +317,8 @@ class Worker:
             health: Where it tells whether it is well: a port, a file, or both.
             protect_from_scale_in: Keep the ECS task from being stopped by scaling in while
                 messages are in hand.
-            options: In place of the worker's own `prefetch`, `visibility_timeout`, `wait_seconds`
-                and `drain_timeout`.
+            options: In place of the worker's own `prefetch`, `visibility_timeout`, `wait_seconds`,
+                `drain_timeout` and `max_opened_bytes`.
 
         Raises:
             SettingsInvalid: A number is out of range, or the port or the file of `health` cannot be
@@ -374,7 +378,8 @@ class Worker:
         fails is logged and dropped. It stops as `run` does; what was accepted is handled first.
 
         Args:
-            host: The name or address to listen on; whoever reaches it can have messages handled.
+            host: The name or address to listen on; programs that reach it can have messages
+                handled.
             port: The port, 0 to 65,535; 0 for one that is free. By default `PORT`, as LetsGo's own
                 worker has it, and else 3002.
             concurrency: Messages handled at once, in place of the worker's own.

@@ -23,8 +23,8 @@ from letsgo_queue.transports.memory import MemoryTransport
 from tests.claimcheck.lambda_claims import Claims, event_of, failed, record_of
 from tests.claimcheck.support import Clock, message_body
 from tests.letsgo_queue.aws_lambda.lambda_events import Context
-from tests.letsgo_queue.support import outcomes
 
+SETTLED = (MessageHandled, MessageSkipped, MessageFailed)
 SMALL = message_body("order:new", "small")
 
 
@@ -60,7 +60,9 @@ class Shop:
         """Have a message come, and come again; what Lambda is answered."""
         client = Client(self.queue, middleware=[of_client] if of_client else [])
         worker = Worker(client=client, middleware=of_worker)
-        worker.add_listener(outcomes(self.heard))
+        worker.add_listener(
+            lambda event: self.heard.append(event) if isinstance(event, SETTLED) else None
+        )
 
         def handle(message: Message[str]) -> None:
             self.during()

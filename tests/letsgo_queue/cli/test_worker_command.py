@@ -51,6 +51,7 @@ def test_by_default_a_worker_is_as_its_code_says(runs: list[Any]) -> None:
         "drain_timeout": None,
         "visibility_timeout": None,
         "prefetch": None,
+        "max_opened_bytes": None,
     }
 
 
@@ -58,7 +59,8 @@ def test_every_option_of_a_run_is_one_of_the_command(runs: list[Any]) -> None:
     command(
         "shop_of_options:orders", "shop_of_options:mail", "--burst", "--concurrency", "7",
         "--wait-seconds", "3", "--drain-timeout", "1.5", "--visibility-timeout", "99",
-        "--prefetch", "0", "--health-port", "0", "--protect-from-scale-in",
+        "--prefetch", "0", "--max-opened-bytes", "1000000", "--health-port", "0",
+        "--protect-from-scale-in",
     )  # fmt: skip
     (((orders, mail), options),) = runs
     assert orders is not mail
@@ -71,6 +73,7 @@ def test_every_option_of_a_run_is_one_of_the_command(runs: list[Any]) -> None:
         "drain_timeout": 1.5,
         "visibility_timeout": 99,
         "prefetch": 0,
+        "max_opened_bytes": 1_000_000,
     }
 
 
@@ -81,6 +84,7 @@ def test_every_option_of_a_run_is_one_of_the_command(runs: list[Any]) -> None:
         (("--max-messages", "0"), "max_messages=0"),
         (("--max-memory", "0"), "max_memory=0"),
         (("--processes", "2", "--prefetch", "-1"), "prefetch=-1"),
+        (("--max-opened-bytes", "0", "--processes", "2"), "max_opened_bytes=0"),
         (("--local", "--processes", "2"), "--local runs one worker in one process"),
         (("--local", "shop_of_options:mail"), "--local runs one worker in one process"),
     ],

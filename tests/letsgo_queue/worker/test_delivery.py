@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -127,13 +127,15 @@ class TestHandlersView:
 
 
 class TestExtend:
-    @pytest.mark.parametrize(("seconds", "kept"), [(0.1, 1), (59.2, 60), (43_000, 43_000)])
+    @pytest.mark.parametrize(
+        ("seconds", "kept"), [(0.1, 1), (59.2, 60), (timedelta(hours=1), 3600), (43_000, 43_000)]
+    )
     def test_keeps_a_message_from_others(
         self,
         message: IncomingMessage,
         queue: MemoryTransport,
         time_passes: PassingTime,
-        seconds: float,
+        seconds: float | timedelta,
         kept: int,
     ) -> None:
         message.delivery.extend(seconds)
@@ -152,6 +154,10 @@ class TestExtend:
         assert f"message {message.message_id} cannot be extended by {seconds} s" in text
         assert "up to 43,200" in text
         assert "Retry(delay=0)" in text
+
+    def test_refuses_what_is_no_duration(self, message: IncomingMessage) -> None:
+        with pytest.raises(MessageInvalid, match="its extension is of type str: give a number"):
+            message.delivery.extend("60")  # type: ignore[arg-type]  # wrong on purpose
 
     def test_asks_for_no_more_than_is_left_of_12_hours(
         self, message: IncomingMessage, queue: MemoryTransport, time_passes: PassingTime

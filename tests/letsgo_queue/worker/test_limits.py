@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -344,8 +345,9 @@ class TestRateOfAHandler:
         worker = Worker(MemoryTransport())
         with pytest.raises(SettingsInvalid, match="concurrency=0"):
             worker.handler("limited", concurrency=0)
-        with pytest.raises(SettingsInvalid, match="timeout=0"):
-            worker.handler("limited", timeout=0)
+        for timeout in (0, timedelta(0)):
+            with pytest.raises(SettingsInvalid, match="timeout=0"):
+                worker.handler("limited", timeout=timeout)
 
 
 def test_limits_hold_together(queue: MemoryTransport, busy: Busy) -> None:

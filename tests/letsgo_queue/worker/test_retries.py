@@ -6,8 +6,10 @@ import json
 import logging
 import math
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -94,9 +96,12 @@ def transport(
     queue.close()
 
 
-def test_retry_says_when(transport: MemoryTransport, clock: Clock) -> None:
+@pytest.mark.parametrize("delay", [14.2, timedelta(seconds=14.2)], ids=["seconds", "timedelta"])
+def test_retry_says_when(
+    transport: MemoryTransport, clock: Clock, delay: float | timedelta
+) -> None:
     Client(transport).enqueue(order())
-    failing = Failing(transport, clock, lambda: Retry(delay=14.2))
+    failing = Failing(transport, clock, lambda: Retry(delay=delay))
     failing.run_for(35)
     assert failing.deliveries == [(0, 1), (15, 2), (30, 3)]
     assert {e.retry_delay for e in failing.events if isinstance(e, MessageFailed)} == {15}
@@ -186,19 +191,35 @@ def test_a_pause_doubles_up_to_the_longest() -> None:
         ({"base": 100, "cap": 50}, "base=100, cap=50"),
         ({"cap": 43_201}, "0 <= base <= cap <= 43,200 seconds"),
         ({"cap": math.nan}, "cap=nan"),
+        ({"base": "5"}, "base is of type str: give a number of seconds, or a timedelta"),
         ({"jitter": 1.1}, "jitter=1.1: a retry policy takes a share"),
         ({"max_attempts": 0}, "max_attempts=0: a retry policy takes 1 or more"),
     ],
 )
-def test_a_policy_refuses_what_cannot_be_meant(options: dict[str, float], text: str) -> None:
+def test_a_policy_refuses_what_cannot_be_meant(options: dict[str, Any], text: str) -> None:
     with pytest.raises(SettingsInvalid, match=text):
-        RetryPolicy(**options)  # type: ignore[arg-type]  # wrong on purpose
+        RetryPolicy(**options)
 
 
-@pytest.mark.parametrize("delay", [-1, 43_201, math.nan, math.inf])
-def test_a_delay_that_sqs_refuses_is_refused_where_it_is_raised(delay: float) -> None:
+def test_a_policy_takes_timedeltas() -> None:
+    policy = RetryPolicy(base=timedelta(seconds=90), cap=timedelta(minutes=3), jitter=0)
+
+    assert [policy.delay(attempt) for attempt in (1, 2, 3)] == [90, 180, 180]
+
+
+@pytest.mark.parametrize("delay", [-1, 43_201, 10**400, math.nan, math.inf, timedelta(days=1)])
+def test_a_delay_that_sqs_refuses_is_refused_where_it_is_raised(delay: float | timedelta) -> None:
     with pytest.raises(MessageInvalid, match="SQS takes 0 to 43,200 seconds"):
         Retry(delay=delay)
+
+
+def test_a_retry_with_something_else_is_refused_and_does_not_show_it() -> None:
+    with pytest.raises(MessageInvalid, match="its delay is of type str: give a number") as refused:
+        Retry(delay=SECRET)  # type: ignore[arg-type]  # wrong on purpose
+    assert SECRET not in printed(refused.value)
+    with pytest.raises(MessageInvalid, match="give text; a delay is given as Retry") as refused:
+        Retry([SECRET])  # type: ignore[arg-type]  # wrong on purpose
+    assert SECRET not in printed(refused.value)
 
 
 def dead_letters(transport: MemoryTransport | SqliteTransport) -> list[tuple[str, str | None]]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Sequence
-from typing import Any
+from datetime import timedelta
+from typing import Any, ClassVar
 
 import pytest
 
@@ -54,11 +55,41 @@ def fail(message: dict[str, Any]) -> None:
         ({"drain_timeout": -1}, "drain_timeout=-1: a worker takes at least 0"),
         ({"visibility_timeout": 0}, "visibility_timeout=0: a worker takes 1 to 43,200"),
         ({"visibility_timeout": 43_201}, "visibility_timeout=43201: a worker takes 1 to 43,200"),
+        ({"wait_seconds": timedelta(minutes=1)}, "wait_seconds=60: a worker takes 0 to 20"),
+        ({"drain_timeout": float("nan")}, "drain_timeout=nan: a worker takes at least 0"),
+        ({"drain_timeout": "1"}, "drain_timeout is of type str: give a number of seconds, or a"),
     ],
 )
-def test_refuses_numbers_out_of_range(options: dict[str, int], text: str) -> None:
+def test_refuses_numbers_out_of_range(options: dict[str, Any], text: str) -> None:
     with pytest.raises(SettingsInvalid, match=text):
-        Worker(**options)  # type: ignore[arg-type]  # options of one type only
+        Worker(**options)
+
+
+def test_what_is_in_seconds_may_be_a_timedelta() -> None:
+    class Asked(MemoryTransport):
+        """A queue that knows for how long it was asked to hide messages."""
+
+        asked: ClassVar[list[int | None]] = []
+
+        def receive(
+            self, *, max_messages: int, wait_seconds: float, visibility_timeout: int | None
+        ) -> Sequence[ReceivedMessage]:
+            self.asked.append(visibility_timeout)
+            return super().receive(
+                max_messages=max_messages,
+                wait_seconds=wait_seconds,
+                visibility_timeout=visibility_timeout,
+            )
+
+    second = timedelta(seconds=1)
+    worker = Worker(
+        Asked(), visibility_timeout=90 * second, wait_seconds=second, drain_timeout=second
+    )
+
+    worker.run(burst=True)
+    worker.run(burst=True, visibility_timeout=91 * second, drain_timeout=2 * second)
+
+    assert set(Asked.asked) == {90, 91}
 
 
 @pytest.mark.parametrize("by", ["default client", "client", "url of a client's queue"])

@@ -1,0 +1,34 @@
+"""Durations, as callers give them: a number of seconds, or a timedelta."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TypeAlias
+
+Duration: TypeAlias = float | timedelta
+"""Seconds, or a timedelta."""
+
+
+def seconds_in(duration: object, name: str, error: Callable[[str], Exception]) -> float:
+    """The seconds of a duration, which may be any number: its range is for the caller to check.
+
+    Args:
+        duration: The duration.
+        name: Names it, for the error.
+        error: The class of the error.
+
+    Raises:
+        Exception: `error`: it is of another type.
+    """
+    seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise error(
+            f"{name} is of type {type(duration).__name__}: give a number of seconds, or a "
+            "timedelta."
+        )
+    try:
+        return float(seconds)
+    except OverflowError:
+        return math.inf if seconds > 0 else -math.inf
