@@ -137,6 +137,7 @@ def worker(
             "drain_timeout": drain_timeout,
             "visibility_timeout": visibility_timeout,
             "prefetch": prefetch,
+            "max_opened_bytes": max_opened_bytes,
         },
     )
     if not supervised:
@@ -146,7 +147,6 @@ def worker(
     child = fork_processes(processes, drain_timeout=drain, until_done=burst)
     if child is not None:
         sys.exit(run.in_child(child, max_messages=max_messages, max_memory=max_memory))
-            "max_opened_bytes": max_opened_bytes,
 
 
 @dataclass(frozen=True, kw_only=True)
