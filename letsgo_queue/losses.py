@@ -26,6 +26,7 @@ Place: TypeAlias = tuple[object, ...]
 """The names and numbers that lead from a message to something in it."""
 
 _LEAVES = frozenset({str, int, bool, type(None), datetime, date, time, timedelta, UUID, Decimal})
+_LISTS = (list, tuple, set, frozenset)
 _SECRETS = (Secret, SecretStr, SecretBytes)
 
 _TELLING = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,49}")
@@ -107,13 +108,17 @@ def find_loss(message: object, body: bytes) -> str | None:
                     "text instead."
                 )
         elif isinstance(value, _SECRETS):
-            if str(value) and to_json(str(value)) in body:
+            if _is_masked(value, body):
                 return _hidden(place, value)
-        elif isinstance(value, Mapping) and not _are_distinct(value):
-            return (
-                f"{_named(place)} has keys that are the same in JSON, as 1 and '1' are. Use text "
-                "as keys."
-            )
+        elif isinstance(value, Mapping):
+            for key in value:
+                if isinstance(key, _SECRETS) and _is_masked(key, body):
+                    return f"{_named(place)} has a key that is a secret. Use text as keys."
+            if not _are_distinct(value):
+                return (
+                    f"{_named(place)} has keys that are the same in JSON, as 1 and '1' are. Use "
+                    "text as keys."
+                )
     return None
 
 
@@ -176,6 +181,8 @@ def unreadable(model: type[BaseModel], error: ValidationError) -> str:
 def unwritable(message: object) -> str:
     """Why a message cannot be written as JSON."""
     why = "it refers to itself, or has far too many levels"
+    # A list of another kind fails for what is in it, or for its kind.
+    lists: list[str] = []
     for place, _, value in _walk(message):
         kind = type(value).__name__
         if isinstance(value, Mapping):
@@ -184,12 +191,17 @@ def unwritable(message: object) -> str:
                 break
         elif isinstance(value, BaseModel):
             if place and not _is_written(value):  # unless it is for something in it
-                why = f"{_named(place)} is a {kind}, whose serializer fails"
-        elif not (_is_nested(value) or isinstance(value, Iterator) or _is_written(value)):
+                why = f"{_named(place)} is of type {kind}, whose serializer fails"
+        elif _is_nested(value):
+            if isinstance(value, Sequence | Set) and not isinstance(value, _LISTS):
+                lists.append(f"{_named(place)} is of type {kind}")
+        elif not (isinstance(value, Iterator) or _is_written(value)):
             odd_text = isinstance(value, str | bytes)
             kind = f"{kind} that is not Unicode" if odd_text else f"of type {kind}"
             why = f"{_named(place)} is {kind}"
             break
+    else:
+        why = next(iter(lists), why)
     return f"it cannot be written as JSON: {why}."
 
 
@@ -212,8 +224,18 @@ def _is_nested(value: object) -> bool:
     return (
         isinstance(value, BaseModel | Mapping | Set)
         or (isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray))
-        or (dataclasses.is_dataclass(value) and not isinstance(value, type))
+        or _is_record(value)
     )
+
+
+def _is_record(value: object) -> bool:
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)
+
+
+def _fields_of(record: Any, *, compared: bool = False) -> Mapping[str, object]:
+    fields = dataclasses.fields(record)
+    names = [field.name for field in fields if field.compare or not compared]
+    return {name: getattr(record, name, None) for name in names}
 
 
 def _children(value: object) -> Iterable[tuple[object, object]]:
@@ -226,9 +248,8 @@ def _children(value: object) -> Iterable[tuple[object, object]]:
         yield from value.items()
     elif isinstance(value, Iterable):
         yield from enumerate(value)
-    elif dataclasses.is_dataclass(value):
-        for field in dataclasses.fields(value):
-            yield field.name, getattr(value, field.name, None)
+    elif _is_record(value):
+        yield from _fields_of(value).items()
 
 
 def _differences(
@@ -246,9 +267,12 @@ def _differences(
     elif isinstance(given, Mapping) and isinstance(read, Mapping) and given.keys() == read.keys():
         for name in given:
             yield from _differences(given[name], read[name], (*place, name))
+    elif _is_record(given) and type(given) is type(read):
+        before, after = _fields_of(given, compared=True), _fields_of(read, compared=True)
+        yield from _differences(before, after, place)
     elif _is_list(given) and _is_list(read) and len(given) == len(read):
-        for number, (before, after) in enumerate(zip(given, read, strict=True)):
-            yield from _differences(before, after, (*place, number))
+        for number, (one, other) in enumerate(zip(given, read, strict=True)):
+            yield from _differences(one, other, (*place, number))
     elif not _are_equal(given, read):
         yield place, given, read
 
@@ -294,6 +318,12 @@ def _is_written(value: object) -> bool:
     except UNWRITABLE:
         return False
     return True
+
+
+def _is_masked(secret: object, body: bytes) -> bool:
+    """Whether asterisks are written for a secret; there is a place for an empty one."""
+    written = to_json(secret)
+    return written != b'""' and written in body
 
 
 def _hidden(place: Place, secret: object) -> str:

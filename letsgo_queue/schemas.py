@@ -67,6 +67,7 @@ class Facts:
         check: It has rules, which whatever is assigned to a field may break.
         untyped: It may hold anything somewhere.
         loses_nan: It may write a number that JSON lacks as null.
+        finite: It reads no number that JSON lacks, though it may write one as text.
         odd_json: It may write what is no JSON, or has more levels than are read.
         has_type: It surely writes its `type`.
         models: The model itself, and those in it.
@@ -78,6 +79,7 @@ class Facts:
     check: bool = False
     untyped: bool = False
     loses_nan: bool = False
+    finite: bool = False
     odd_json: bool = False
     has_type: bool = False
     models: frozenset[type[BaseModel]] = frozenset()
@@ -139,6 +141,8 @@ def _look(schema: _Schema, config: _Schema, facts: Facts) -> None:
             mode = config.get("ser_json_inf_nan", "null")
             facts.loses_nan |= mode == "null"
             facts.odd_json |= mode == "constants"
+        case "decimal":
+            facts.finite |= not schema.get("allow_inf_nan")
         case "definition-ref":  # it may refer to what it is in
             facts.odd_json = True
         case "model":

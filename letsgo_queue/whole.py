@@ -6,6 +6,7 @@ writes. Most models always do (`schemas`), so only the others are read for each 
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from typing import Literal
 
@@ -32,6 +33,9 @@ MAX_DEPTH = 200
 
 MAX_DIGITS = 4_300
 """The longest whole number that Python reads."""
+
+_INFINITE = re.compile(rb'(?:NaN\d*|Infinity)"')
+"""How a Decimal ends that is no number, as pydantic writes it."""
 
 _SURELY_READ = 150  # levels that no reader minds
 _ONE_KIND = bytes.maketrans(b"{}", b"[]")
@@ -84,18 +88,20 @@ def encode_model(message: BaseModel, message_type: str) -> bytes:
             compare = True
     except UNWRITABLE:  # the text of the error may quote the payload
         raise LossError(unwritable(message)) from None
-    if not facts.has_type and _type_read_from(body) != message_type:
-        raise LossError(
-            "its JSON has no `type`, or another, so no worker would find its handler. Make `type` "
-            "a field that has no alias and no serializer."
-        )
+    if not facts.has_type:
+        _check_readable(body)
+        if _type_read_from(body) != message_type:
+            raise LossError(
+                "its JSON has no `type`, or another, so no worker would find its handler. Make "
+                "`type` a field that has no alias and no serializer."
+            )
     if facts.may_cut() and find_cut(message):
         return _uncut(message, body, facts)
     if compare:
         _check_readable(body)
         _compare(message, body, facts)
         return body
-    if facts.check:
+    if facts.check or (facts.finite and _INFINITE.search(body)):
         _read(type(message), body)
     look = facts.untyped or (facts.loses_nan and b"null" in body)
     plain = look and is_plain(message, _SURELY_READ, facts.models)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections import ChainMap, UserDict
+from collections import ChainMap, UserDict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
@@ -29,6 +29,7 @@ from pydantic import (
     PlainSerializer,
     PrivateAttr,
     RootModel,
+    Secret,
     SecretBytes,
     SecretStr,
     SerializeAsAny,
@@ -186,6 +187,10 @@ class Record:
     tags: list[str] = field(default_factory=list)
 
 
+class Price(BaseModel):
+    amount: Decimal
+
+
 class Row(TypedDict):
     name: str
     at: datetime
@@ -215,6 +220,7 @@ class Job(BaseModel):
         of(Shown(token=SecretStr(SECRET))),
         of(Cut(text="abcdef")),
         of(Record("a", ["b"])),
+        of(Price(amount=Decimal("1.10"))),
         of({"name": "a", "at": datetime(2026, 1, 2, tzinfo=UTC)}, Row),
         of(Page[Base](items=[Base(kind="a")])),
         of(RootModel[list[int]]([1, 2])),
@@ -331,6 +337,19 @@ class Sensor(BaseModel):
     last: float | None = None
 
 
+@dataclass
+class Reading:
+    celsius: float
+
+
+@dataclass
+class Account:
+    """Its password is written as asterisks, and its cache has no part in comparisons."""
+
+    password: SecretStr
+    cache: int = field(default=0, compare=False)
+
+
 class Untyped(BaseModel):
     value: Any
 
@@ -385,6 +404,11 @@ REFUSED = [
     (of([Sensor(value=NAN)], Any), "payload[0].value is NaN or Infinity"),
     (of(Untyped(value={"x": NAN})), "payload.value.x is NaN or Infinity"),
     (of(NAN, float), "contains NaN or Infinity"),
+    (of(Reading(NAN)), "contains NaN or Infinity"),
+    (of(changed(Price(amount=Decimal(1)), amount=Decimal("NaN"))), f"{NOT_READ}.amount (finite"),
+    (of([Price.model_construct(amount=Decimal("-Infinity"))], list[Price]), "[0].amount (finite"),
+    (of(Account(SecretStr(SECRET))), "payload.password is a SecretStr"),
+    (of({"key": SecretBytes(b"\xff")}, Any), "payload.key is a SecretBytes"),
     (of({1: "a", "1": "b"}, Any), "payload has keys that are the same in JSON"),
     (of(Untyped(value=[{1: "a", "1": "b"}])), "payload.value[0] has keys that are the same"),
     (of(10**5000, int), "a number of over 4,300 digits"),
@@ -412,6 +436,12 @@ def test_a_model_that_would_arrive_changed_is_refused(message: BaseModel, text: 
         (Record(NAN), "payload.name is NaN or Infinity"),  # type: ignore[arg-type]
         (Hidden(token=SecretStr(SECRET)), "payload.token is a SecretStr"),
         ({"a": (Hidden(token=SecretStr(SECRET)),)}, "payload.a[0].token is a SecretStr"),
+        (SecretBytes(SECRET.encode()), "payload is a SecretBytes"),
+        (Secret[int](7), "payload is a Secret"),
+        ([{SecretStr(SECRET): 1}], "payload[0] has a key that is a secret"),
+        (range(3), "payload is of type range"),
+        ({"a": deque([1])}, "payload.a is of type deque"),
+        ({"a": deque([1, object()])}, "payload.a[1] is of type object"),
         ({1: "a", "1": "b"}, "payload has keys that are the same in JSON"),
         ({True: "a", "true": "b"}, "payload has keys that are the same in JSON"),
         ({None: "a", "None": "b"}, "payload has keys that are the same in JSON"),

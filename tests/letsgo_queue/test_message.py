@@ -107,7 +107,7 @@ TOO_DEEP = "it refers to itself, or has far too many levels"
         ({"at": {SECRET, 1, print}}, "payload.at"),
         ([SECRET, b"\xff"], "payload[1] is bytes that is not Unicode"),
         (circular(), TOO_DEEP),
-        ([Indiscreet()], "payload[0] is a Indiscreet, whose serializer fails"),
+        ([Indiscreet()], "payload[0] is of type Indiscreet, whose serializer fails"),
         (SECRET + "\ud800", "payload is str that is not Unicode"),
         ({SECRET + "\ud800": 1}, "payload has a key that is not text"),
         (nested(100_000), TOO_DEEP),
