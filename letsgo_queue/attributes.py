@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Literal, TypeAlias, cast
+from typing import TypeAlias
 
 from letsgo_queue.errors import MessageInvalid
 
@@ -51,30 +51,39 @@ class MessageAttribute:
     """One message attribute.
 
     Attributes:
-        data_type: `String`, `Number` or `Binary`.
+        data_type: `String`, `Number` or `Binary`. A label may follow, which SQS keeps and does not
+            read: `Number.java.lang.Long`. Handlers get attributes without it.
         value: Text for `String` and `Number`, bytes for `Binary`.
     """
 
-    data_type: Literal["String", "Number", "Binary"]
+    data_type: str
     value: str | bytes = field(repr=False)
+
+    @property
+    def kind(self) -> str:
+        """Its data type without the label."""
+        return self.data_type.partition(".")[0]
+
+    def without_label(self) -> MessageAttribute:
+        """The attribute as handlers get it."""
+        return MessageAttribute(self.kind, self.value)
 
     def size(self, name: str) -> int:
         """Bytes that SQS counts for this attribute under `name`: name, data type and value."""
         value = self.value.encode() if isinstance(self.value, str) else self.value
-        return len(name.encode()) + len(self.data_type) + len(value)
+        return len(name.encode()) + len(self.data_type.encode()) + len(value)
 
 
 def received_attribute(data_type: str, text: str | None, data: bytes | None) -> MessageAttribute:
-    """An attribute as SQS delivered it. A custom type is a label on one of the three: `Number.int`.
+    """An attribute as SQS delivered it.
 
     Raises:
         TypeError: There is no value of that type.
     """
-    kind = data_type.partition(".")[0]
-    value = data if kind == "Binary" else text
+    value = data if data_type.partition(".")[0] == "Binary" else text
     if value is None:
         raise TypeError
-    return MessageAttribute(cast("Literal['String', 'Number', 'Binary']", kind), value)
+    return MessageAttribute(data_type, value)
 
 
 def attributes_size(attributes: Mapping[str, AttributeValue]) -> int:
@@ -165,13 +174,11 @@ def _check_name(name: object) -> None:
 
 
 def _check_value(name: str, attribute: MessageAttribute) -> None:
-    value = attribute.value
-    kind = str(attribute.data_type).partition(".")[0]
-    wanted = bytes if kind == "Binary" else str
-    if kind not in _DATA_TYPES or not isinstance(value, wanted):
+    value, kind = attribute.value, _check_data_type(name, attribute.data_type)
+    if not isinstance(value, bytes if kind == "Binary" else str):
         raise MessageInvalid(
-            f"attribute {name!r} is a {kind[:64]!r} that is given as {type(value).__name__}: "
-            "SQS takes String and Number with text, and Binary with bytes."
+            f"attribute {name!r} is a {kind!r} that is given as {type(value).__name__}: SQS takes "
+            "String and Number with text, and Binary with bytes."
         )
     if not value:
         raise MessageInvalid(f"attribute {name!r} is empty: SQS refuses that. Leave it out.")
@@ -181,6 +188,22 @@ def _check_value(name: str, attribute: MessageAttribute) -> None:
         )
     if kind == "Number":
         _check_number(name, value)
+
+
+def _check_data_type(name: str, data_type: object) -> str:
+    """The data type without its label."""
+    kind, dot, label = data_type.partition(".") if isinstance(data_type, str) else ("", "", "")
+    if kind not in _DATA_TYPES:
+        raise MessageInvalid(
+            f"attribute {name!r} has the data type {data_type!r:.64}: SQS has String, Number and "
+            "Binary, each with a label if you like (`Number.int`)."
+        )
+    if dot and (not label or len(f"{kind}.{label}") > MAX_NAME_LENGTH or refused_characters(label)):
+        raise MessageInvalid(
+            f"attribute {name!r}: the label of its data type is empty, has characters that SQS "
+            f"refuses, or makes the data type longer than {MAX_NAME_LENGTH} characters."
+        )
+    return kind
 
 
 def _check_number(name: str, value: str | bytes) -> None:

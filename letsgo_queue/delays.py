@@ -84,5 +84,6 @@ def sent_on(message: ReceivedMessage, message_type: str, left: int) -> OutgoingM
             attributes=message.attributes,
             delay_seconds=left,
             group_id=message.group_id,
+            trace_header=message.trace_header,
         )
     )

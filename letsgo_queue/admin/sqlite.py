@@ -123,8 +123,8 @@ class SqliteAdmin:
         attributes = without_reason(attributes_from_json(row["attributes"]))
         connection.execute(
             "INSERT INTO queue_messages"
-            " (message_id, body, attributes, group_id, sent_at, visible_at)"
-            " SELECT message_id, body, ?, group_id, sent_at, ?"
+            " (message_id, body, attributes, group_id, trace_header, sent_at, visible_at)"
+            " SELECT message_id, body, ?, group_id, trace_header, sent_at, ?"
             " FROM queue_dead_letters WHERE sequence = ?",
             (attributes_to_json(attributes), self._clock(), row["sequence"]),
         )

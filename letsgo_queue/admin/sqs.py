@@ -37,6 +37,7 @@ from letsgo_queue.transports.base import (
     MAX_BATCH,
     OutgoingMessage,
     ReceivedMessage,
+    Sent,
 )
 from letsgo_queue.transports.sqs import SqsTransport
 from letsgo_queue.transports.sqs_client import asking, dead_letter_url
@@ -204,7 +205,7 @@ class SqsAdmin:
         self, letters: Sequence[ReceivedMessage], visit: Visit
     ) -> Mapping[str, LetsGoQueueError]:
         """Send letters, and delete them; returns what went wrong, by message id."""
-        outcomes = self._queue.send_batch([self._outgoing(letter) for letter in letters])
+        outcomes = self._send([self._outgoing(letter) for letter in letters])
         errors: dict[str, LetsGoQueueError] = {
             letter.message_id: outcome
             for letter, outcome in zip(letters, outcomes, strict=True)
@@ -213,12 +214,21 @@ class SqsAdmin:
         sent = [letter for letter in letters if letter.message_id not in errors]
         return {**errors, **visit.delete(sent)}
 
+    def _send(self, messages: Sequence[OutgoingMessage]) -> Sequence[Sent | LetsGoQueueError]:
+        if messages[0].trace_header is None:
+            return self._queue.send_batch(messages)
+        try:
+            return [self._queue.send(message) for message in messages]  # it is one: see `_fitting`
+        except LetsGoQueueError as error:
+            return [error]
+
     def _outgoing(self, letter: ReceivedMessage) -> OutgoingMessage:
         return OutgoingMessage(
             type=type_in(letter.body) or "",
             body=letter.body.encode(),
             attributes=without_reason(letter.attributes),
             group_id=letter.group_id,
+            trace_header=letter.trace_header,
             # With its old id SQS would drop it, for five minutes after it was first sent.
             deduplication_id=uuid.uuid4().hex if self._queue.fifo else None,
         )
@@ -259,12 +269,16 @@ def _oldest_first(letters: Sequence[ReceivedMessage]) -> Sequence[ReceivedMessag
 
 
 def _fitting(letters: Sequence[ReceivedMessage], most: int) -> Iterator[Sequence[ReceivedMessage]]:
-    """Split letters into runs that one request takes, whatever the queue's limit is."""
+    """Split letters into runs that one request takes, whatever the queue's limit is.
+
+    A letter with a trace is a run of its own: emulators lose the trace of an entry of a batch.
+    """
     run: list[ReceivedMessage] = []
     run_size = 0
     for letter in letters:
         size = len(letter.body.encode()) + attributes_size(letter.attributes)
-        if run and (len(run) == most or run_size + size > ANY_QUEUE_BYTES):
+        full = len(run) == most or run_size + size > ANY_QUEUE_BYTES
+        if run and (full or letter.trace_header or run[-1].trace_header):
             yield run
             run, run_size = [], 0
         run.append(letter)

@@ -6,21 +6,21 @@ and makes the rest visible again when it ends.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from letsgo_queue.errors import LetsGoQueueError, QueueNotFound, QueueUnavailable
+from letsgo_queue.log import get_logger
 from letsgo_queue.transports.base import MAX_BATCH, ReceivedMessage
-from letsgo_queue.transports.sqs import SqsTransport, from_sqs
+from letsgo_queue.transports.sqs import SYSTEM_ATTRIBUTES, SqsTransport, from_sqs
 from letsgo_queue.transports.sqs_client import asking
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 WAIT_SECONDS = 1
 """A long poll asks all of SQS's servers; a short one may miss letters.
@@ -130,10 +130,8 @@ class Visit:
                 VisibilityTimeout=self._visibility_timeout,
                 MessageAttributeNames=["All"],
                 MessageSystemAttributeNames=[
-                    "ApproximateReceiveCount",
+                    *SYSTEM_ATTRIBUTES,
                     "DeadLetterQueueSourceArn",
-                    "MessageGroupId",
-                    "SentTimestamp",
                 ],
             )
         received_at = time.monotonic()

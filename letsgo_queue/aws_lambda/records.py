@@ -38,6 +38,7 @@ _SYSTEM = ("attributes", "Attributes")
 _RECEIVE_COUNT = ("ApproximateReceiveCount", "approximate_receive_count")
 _SENT = ("SentTimestamp", "sent_timestamp")
 _GROUP = ("MessageGroupId", "message_group_id")
+_TRACE = ("AWSTraceHeader", "aws_trace_header")
 _ATTRIBUTES = ("messageAttributes", "MessageAttributes", "message_attributes")
 _DATA_TYPE = ("dataType", "DataType", "data_type")
 _STRING = ("stringValue", "StringValue", "string_value")
@@ -135,6 +136,7 @@ class SqsRecord:
                 sent_at=_seconds(_first(self._system, _SENT)),
                 invisible_until=None if seconds_left is None else now + seconds_left,
                 group_id=self.group_id,
+                trace_header=self._trace_header,
                 received_at=now,
             )
         except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
@@ -154,6 +156,11 @@ class SqsRecord:
             return _altered(self.original, changes)
         except (AttributeError, copy.Error) as error:
             raise TypeError(str(error)) from None
+
+    @property
+    def _trace_header(self) -> str | None:
+        found = _first(self._system, _TRACE)
+        return found if isinstance(found, str) else None
 
     @cached_property
     def _system(self) -> object:
@@ -236,6 +243,7 @@ def local_record(
             "SenderId": sender,
             "ApproximateFirstReceiveTimestamp": timestamp,
             **({"MessageGroupId": message.group_id} if message.group_id else {}),
+            **({"AWSTraceHeader": message.trace_header} if message.trace_header else {}),
         },
         "messageAttributes": attributes_for_record(spell_out(message.attributes)),
         "md5OfBody": md5_of(body),

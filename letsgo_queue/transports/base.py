@@ -66,6 +66,8 @@ class OutgoingMessage:
         delay_seconds: Seconds until it can be received.
         group_id: Message group (FIFO order, or SQS fair queues).
         deduplication_id: FIFO deduplication id.
+        trace_header: The trace of AWS X-Ray that it belongs to (`AWSTraceHeader`), which counts
+            towards no limit.
         route: Which way it goes, for events: `inline`, or what a middleware says.
         stored_size: Bytes that a middleware put elsewhere: into a claim store, say.
     """
@@ -76,6 +78,7 @@ class OutgoingMessage:
     delay_seconds: int = 0
     group_id: str | None = None
     deduplication_id: str | None = None
+    trace_header: str | None = None
     route: str = "inline"
     stored_size: int = 0
 
@@ -98,6 +101,7 @@ class ReceivedMessage:
         sent_at: When it was sent (seconds since 1970).
         invisible_until: When it can be received again (on the monotonic clock); None if unknown.
         group_id: Message group, if it has one.
+        trace_header: The trace of AWS X-Ray that it belongs to, if it has one.
         received_at: When the queue gave it out (on the monotonic clock).
         is_tick: Whether it is a tick of a schedule, which every worker of a fleet has.
     """
@@ -110,6 +114,7 @@ class ReceivedMessage:
     sent_at: float
     invisible_until: float | None = None
     group_id: str | None = None
+    trace_header: str | None = None
     received_at: float = field(default_factory=time.monotonic)
     is_tick: bool = False
 

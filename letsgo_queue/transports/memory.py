@@ -187,6 +187,7 @@ class MemoryTransport:
             sent_at=stored.sent_at,
             invisible_until=received_at + visibility_timeout,
             group_id=stored.message.group_id,
+            trace_header=stored.message.trace_header,
             received_at=received_at,
         )
 

@@ -10,7 +10,6 @@ moves to the dead-letter table.
 
 from __future__ import annotations
 
-import logging
 import sqlite3
 import time
 import uuid
@@ -18,6 +17,7 @@ from collections.abc import Callable, Sequence
 
 from letsgo_queue.attributes import spell_out
 from letsgo_queue.errors import LetsGoQueueError, SendFailed
+from letsgo_queue.log import get_logger
 from letsgo_queue.sqlite import is_retryable
 from letsgo_queue.transports.base import (
     DeliveryEnded,
@@ -34,7 +34,7 @@ from letsgo_queue.transports.sqlite_file import (
     attributes_to_json,
 )
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 MAX_WAIT_SECONDS = 0.5
 POLL_SECONDS = 0.05
@@ -97,14 +97,15 @@ class SqliteTransport:
             with self._file.transaction() as connection:
                 connection.executemany(
                     "INSERT INTO queue_messages"
-                    " (message_id, body, attributes, group_id, sent_at, visible_at)"
-                    " VALUES (?, ?, ?, ?, ?, ?)",
+                    " (message_id, body, attributes, group_id, trace_header, sent_at, visible_at)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?)",
                     [
                         (
                             message_id,
                             message.body.decode(),
                             attributes_to_json(spell_out(message.attributes)),
                             message.group_id,
+                            message.trace_header,
                             now,
                             now + message.delay_seconds,
                         )
@@ -127,13 +128,15 @@ class SqliteTransport:
             self._file.transaction() as connection,
         ):
             changed = connection.execute(
-                "UPDATE queue_messages SET body = ?, attributes = ?, group_id = ?, sent_at = ?,"
-                " visible_at = ?, receive_count = 0, receipt_handle = NULL"
+                "UPDATE queue_messages SET body = ?, attributes = ?, group_id = ?,"
+                " trace_header = ?, sent_at = ?, visible_at = ?, receive_count = 0,"
+                " receipt_handle = NULL"
                 " WHERE message_id = ? AND receipt_handle = ?",
                 (
                     message.body.decode(),
                     attributes_to_json(spell_out(message.attributes)),
                     message.group_id,
+                    message.trace_header,
                     now,
                     now + message.delay_seconds,
                     delivery.message_id,
@@ -193,8 +196,8 @@ class SqliteTransport:
         ):
             connection.execute(
                 "INSERT INTO queue_dead_letters"
-                " SELECT sequence, message_id, body, ?, group_id, sent_at, receive_count, ?"
-                " FROM queue_messages WHERE message_id = ? AND receipt_handle = ?",
+                " SELECT sequence, message_id, body, ?, group_id, trace_header, sent_at,"
+                " receive_count, ? FROM queue_messages WHERE message_id = ? AND receipt_handle = ?",
                 (attributes_to_json(attributes), self._clock(), *ours),
             )
             connection.execute(
@@ -244,7 +247,7 @@ class SqliteTransport:
                 " WHERE sequence IN (SELECT sequence FROM queue_messages WHERE visible_at <= ?"
                 " ORDER BY sequence LIMIT ?)"
                 " RETURNING sequence, message_id, receipt_handle, body, attributes, receive_count,"
-                " sent_at, group_id",
+                " sent_at, group_id, trace_header",
                 (now + visibility_timeout, now, limit),
             ).fetchall()
         received_at = time.monotonic()
@@ -258,6 +261,7 @@ class SqliteTransport:
                 sent_at=row["sent_at"],
                 invisible_until=received_at + visibility_timeout,
                 group_id=row["group_id"],
+                trace_header=row["trace_header"],
                 received_at=received_at,
             )
             for row in sorted(rows, key=lambda row: row["sequence"])
@@ -267,7 +271,7 @@ class SqliteTransport:
         dead = "visible_at <= ? AND receive_count >= ?"
         connection.execute(
             "INSERT INTO queue_dead_letters"
-            " SELECT sequence, message_id, body, attributes, group_id,"
+            " SELECT sequence, message_id, body, attributes, group_id, trace_header,"
             f" sent_at, receive_count, ? FROM queue_messages WHERE {dead}",
             (now, now, self._file.options.max_receive_count),
         )

@@ -34,6 +34,7 @@ CREATE TABLE IF NOT EXISTS queue_messages (
     body              TEXT NOT NULL,
     attributes        TEXT NOT NULL,
     group_id          TEXT,
+    trace_header      TEXT,
     sent_at           REAL NOT NULL,
     visible_at        REAL NOT NULL,
     receive_count     INTEGER NOT NULL DEFAULT 0,
@@ -46,6 +47,7 @@ CREATE TABLE IF NOT EXISTS queue_dead_letters (
     body              TEXT NOT NULL,
     attributes        TEXT NOT NULL,
     group_id          TEXT,
+    trace_header      TEXT,
     sent_at           REAL NOT NULL,
     receive_count     INTEGER NOT NULL,
     dead_at           REAL NOT NULL
@@ -128,7 +130,7 @@ def attributes_from_json(text: str) -> dict[str, MessageAttribute]:
     """Undo `attributes_to_json`."""
     return {
         name: MessageAttribute(
-            data_type, base64.b64decode(value) if data_type == "Binary" else value
+            data_type, base64.b64decode(value) if data_type.startswith("Binary") else value
         )
         for name, (data_type, value) in json.loads(text).items()
     }

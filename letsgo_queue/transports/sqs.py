@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import logging
 import random
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, NotRequired, TypedDict, cast
+from typing import TYPE_CHECKING, Literal, NotRequired, TypedDict, cast
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -34,6 +33,7 @@ from letsgo_queue.limits import (
     MAX_MESSAGE_BYTES,
     MAX_WAIT_SECONDS,
 )
+from letsgo_queue.log import get_logger
 from letsgo_queue.transports.base import (
     DeliveryEnded,
     OutgoingMessage,
@@ -61,18 +61,31 @@ from letsgo_queue.transports.sqs_clock import ServerClock
 if TYPE_CHECKING:
     from botocore.awsrequest import AWSResponse
     from mypy_boto3_sqs import SQSClient
-    from mypy_boto3_sqs.literals import QueueAttributeNameType
+    from mypy_boto3_sqs.literals import MessageSystemAttributeNameType, QueueAttributeNameType
     from mypy_boto3_sqs.type_defs import (
         BatchResultErrorEntryTypeDef,
         DeleteMessageBatchRequestEntryTypeDef,
         MessageAttributeValueOutputTypeDef,
         MessageAttributeValueTypeDef,
+        MessageSystemAttributeValueTypeDef,
         MessageTypeDef,
         ReceiveMessageRequestTypeDef,
         SendMessageBatchRequestEntryTypeDef,
     )
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
+
+TRACE_HEADER: Literal["AWSTraceHeader"] = "AWSTraceHeader"
+"""The one system attribute that a sender sets.
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-message-metadata.html"""
+
+SYSTEM_ATTRIBUTES: Sequence[MessageSystemAttributeNameType] = (
+    "ApproximateReceiveCount",
+    "SentTimestamp",
+    "MessageGroupId",
+    TRACE_HEADER,
+)
+"""What `from_sqs` reads of a message."""
 
 BATCH_PAUSES_SECONDS = (0.2, 0.5, 1.5)
 """About how long to wait before entries that SQS failed are sent again."""
@@ -85,6 +98,9 @@ class _MessageRequest(TypedDict):
     MessageBody: str
     DelaySeconds: NotRequired[int]
     MessageAttributes: NotRequired[dict[str, MessageAttributeValueTypeDef]]
+    MessageSystemAttributes: NotRequired[
+        dict[Literal["AWSTraceHeader"], MessageSystemAttributeValueTypeDef]
+    ]
     MessageGroupId: NotRequired[str]
     MessageDeduplicationId: NotRequired[str]
 
@@ -235,11 +251,7 @@ class SqsTransport:
             "MaxNumberOfMessages": max_messages,
             "WaitTimeSeconds": min(int(wait_seconds), MAX_WAIT_SECONDS),
             "MessageAttributeNames": ["All"],
-            "MessageSystemAttributeNames": [
-                "ApproximateReceiveCount",
-                "SentTimestamp",
-                "MessageGroupId",
-            ],
+            "MessageSystemAttributeNames": SYSTEM_ATTRIBUTES,
             "VisibilityTimeout": visibility_timeout,
         }
         asked = time.monotonic()
@@ -320,6 +332,7 @@ class SqsTransport:
                     group_id=message.group_id or (message.message_id if self.fifo else None),
                     # Moved a second time, because it could not be deleted, it is still one letter.
                     deduplication_id=message.message_id if self.fifo else None,
+                    trace_header=message.trace_header,
                 )
             )
         except LetsGoQueueError as error:
@@ -578,6 +591,10 @@ def _request(message: OutgoingMessage) -> _MessageRequest:
         request["DelaySeconds"] = message.delay_seconds
     if message.attributes:
         request["MessageAttributes"] = _to_sqs(spell_out(message.attributes))
+    if message.trace_header is not None:
+        request["MessageSystemAttributes"] = {
+            TRACE_HEADER: {"DataType": "String", "StringValue": message.trace_header}
+        }
     if message.group_id is not None:
         request["MessageGroupId"] = message.group_id
     if message.deduplication_id is not None:
@@ -633,6 +650,7 @@ def from_sqs(
         sent_at=int(system.get("SentTimestamp", "0")) / 1000,
         invisible_until=received_at + visibility_timeout,
         group_id=system.get("MessageGroupId"),
+        trace_header=system.get(TRACE_HEADER),
         received_at=received_at,
     )
 

@@ -15,8 +15,8 @@ from letsgo_queue.durations import Duration, seconds_in
 from letsgo_queue.envelope import is_text, sealed_fields, type_of
 from letsgo_queue.errors import LetsGoError, MessageInvalid, QueueUnavailable
 from letsgo_queue.events import Event, Listeners, MessageStarted
+from letsgo_queue.log import LogFields, get_logger
 from letsgo_queue.transports.base import MAX_VISIBILITY_SECONDS, ReceivedMessage, Transport
-from letsgo_queue.worker.log import LogFields, get_logger
 from letsgo_queue.worker.retries import RetryPolicy, doubled
 
 if TYPE_CHECKING:
@@ -492,9 +492,9 @@ class Delivery:
 
     @property
     def attributes(self) -> Mapping[str, MessageAttribute]:
-        """The message attributes that it was sent with."""
+        """The message attributes that it was sent with, without the labels of data types."""
         found = self._message.received.attributes
-        return {name: found[name] for name in found if name not in RESERVED_NAMES}
+        return {name: found[name].without_label() for name in found if name not in RESERVED_NAMES}
 
     @property
     def lambda_context(self) -> object | None:

@@ -35,8 +35,17 @@ COMPLETE = {
     "text": MessageAttribute("String", "Grüße 🎉"),
     "number": MessageAttribute("Number", "-12.5"),
     "binary": MessageAttribute("Binary", b"\x00\xff\xfe"),
+    "labelled_text": MessageAttribute("String.mime", "text/plain"),
+    "labelled_number": MessageAttribute("Number.java.lang.Long", "7"),
+    "labelled_binary": MessageAttribute("Binary.gif", b"GIF89a"),
 }
-"""Message attributes of every kind."""
+"""Message attributes of every kind, with the labels that other senders put on data types."""
+
+PLAIN = {name: attribute.without_label() for name, attribute in COMPLETE.items()}
+"""The same as handlers get them."""
+
+TRACE = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"
+"""A trace of AWS X-Ray, as `AWSTraceHeader` names it."""
 
 _T = TypeVar("_T")
 

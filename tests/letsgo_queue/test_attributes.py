@@ -32,6 +32,8 @@ class Priority(IntEnum):
         (-1e-128, MessageAttribute("Number", "-1e-128")),
         (b"\x00\xff", MessageAttribute("Binary", b"\x00\xff")),
         (MessageAttribute("Number", "1e3"), MessageAttribute("Number", "1e3")),
+        (MessageAttribute("Number.a.b", "1"), MessageAttribute("Number.a.b", "1")),
+        (MessageAttribute("Binary.gif", b"G"), MessageAttribute("Binary.gif", b"G")),
     ],
 )
 def test_takes_text_numbers_and_bytes(value: Any, attribute: MessageAttribute) -> None:
@@ -91,8 +93,15 @@ def test_refuses_names_that_sqs_refuses(name: str) -> None:
         (MessageAttribute("String", SECRET.encode()), "'String' that is given as bytes"),
         (MessageAttribute("Number", SECRET.encode()), "'Number' that is given as bytes"),
         (MessageAttribute("Binary", SECRET), "'Binary' that is given as str"),
-        (MessageAttribute(cast("Any", "Text"), SECRET), "'Text' that is given as str"),
-        (MessageAttribute(cast("Any", 5), SECRET), "'5' that is given as str"),
+        (MessageAttribute("Text", SECRET), "the data type 'Text': SQS has String, Number and"),
+        (MessageAttribute("string", SECRET), "the data type 'string'"),
+        (MessageAttribute("Text.html", SECRET), "the data type 'Text.html'"),
+        (MessageAttribute(cast("Any", 5), SECRET), "the data type 5: SQS has"),
+        (MessageAttribute("Binary.gif", SECRET), "'Binary' that is given as str"),
+        (MessageAttribute("Number.int", SECRET), "not a finite number"),
+        (MessageAttribute("String.", SECRET), "the label of its data type is empty"),
+        (MessageAttribute("String.a\x00", SECRET), "the label of its data type"),
+        (MessageAttribute("String." + "a" * 250, SECRET), "longer than 256 characters"),
         pytest.param(10**5000, "SQS takes numbers of up to 38 digits", id="a very long number"),
     ],
 )
@@ -113,6 +122,7 @@ def test_refuses_values_that_sqs_refuses(value: Any, text: str) -> None:
         ({"number": 1234}, 6 + len("Number") + 4),
         ({"bin": b"\xff\xfe"}, 3 + len("Binary") + 2),
         ({"a": "b", "c": b"d"}, 8 + 8),
+        ({"n": MessageAttribute("String.größe", "v")}, 1 + len("String.größe".encode()) + 1),
     ],
 )
 def test_counts_name_type_and_value_in_bytes(attributes: dict[str, Any], size: int) -> None:

@@ -25,7 +25,17 @@ from letsgo_queue.message import encode
 from letsgo_queue.transports.base import Transport
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.transports.sqlite import SqliteTransport
-from tests.letsgo_queue.support import Clock, events_of, order, outgoing, running, wait_for
+from tests.letsgo_queue.support import (
+    COMPLETE,
+    PLAIN,
+    TRACE,
+    Clock,
+    events_of,
+    order,
+    outgoing,
+    running,
+    wait_for,
+)
 from tests.support.servers import AwsServer
 
 HOUR = 3600
@@ -108,21 +118,26 @@ def test_what_travels_on_is_what_was_sent(transport: Transport, clock: Clock) ->
         bodies.append(message)
         deliveries.append(delivery)
 
-    attributes: dict[str, str | bytes | int] = {"who": "käse", "bytes": b"\x00\xff", "number": 7}
-    Client(transport, clock=clock).enqueue(
-        order(name="käse"), delay_seconds=1000, attributes=attributes
+    due_at = MessageAttribute("Number", str(int(clock.now) + 1000))
+    message = outgoing(
+        encode(order(name="käse"))[1],
+        attributes={**COMPLETE, DUE_AT: due_at},
+        delay_seconds=900,
+        group_id="tenant",
+        trace_header=TRACE,
     )
+    transport.send(message)
     for _ in range(2):
         clock.advance(900)
         worker.run(burst=True)
 
     assert bodies == [{"type": "order:new", "payload": {"name": "käse"}}]
     (delivery,) = deliveries
-    assert delivery.attributes == {
-        "who": MessageAttribute("String", "käse"),
-        "bytes": MessageAttribute("Binary", b"\x00\xff"),
-        "number": MessageAttribute("Number", "7"),
-    }
+    assert delivery.attributes == PLAIN
+    received = delivery._message.received
+    assert received.attributes == message.attributes
+    assert received.group_id == "tenant"
+    assert received.trace_header == TRACE
 
 
 def test_a_message_that_cannot_be_sent_on_is_not_lost(
@@ -181,9 +196,12 @@ def test_a_message_on_sqs_is_handled_when_it_is_due(aws: AwsServer, clock: Clock
     url = aws.make_queue()
     client = Client(url)
     worker = Worker(client=client, wait_seconds=1, clock=clock)
-    handled: list[object] = []
-    worker.handler("order:new")(handled.append)
+    handled: list[Delivery] = []
     events = events_of(worker)
+
+    @worker.handler("order:new")
+    def handle(message: dict[str, object], delivery: Delivery) -> None:
+        handled.append(delivery)
 
     def pass_the_delay(event: Event) -> None:
         if isinstance(event, MessageDelayed):
@@ -192,12 +210,17 @@ def test_a_message_on_sqs_is_handled_when_it_is_due(aws: AwsServer, clock: Clock
     worker.add_listener(pass_the_delay)
     due_at = MessageAttribute("Number", str(int(clock.now) + 1))
     sent_at = time.monotonic()
-    client.transport().send(outgoing(encode(order())[1], attributes={DUE_AT: due_at}))
+    client.transport().send(
+        outgoing(encode(order())[1], attributes={**COMPLETE, DUE_AT: due_at}, trace_header=TRACE)
+    )
     with running(worker):
         wait_for(lambda: handled, "the handler")
 
     assert time.monotonic() - sent_at > 0.9, "SQS did not hold it back for the second that was left"
     assert [type(event) for event in events] == [MessageDelayed, MessageHandled]
+    received = handled[0]._message.received
+    assert received.attributes == {**COMPLETE, DUE_AT: due_at}
+    assert received.trace_header == TRACE
     client.close()
 
 

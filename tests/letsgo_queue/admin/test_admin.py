@@ -8,18 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from letsgo_queue import MessageAttribute, QueueSettings
+from letsgo_queue import QueueSettings
 from letsgo_queue.admin import QueueOptions, QueueStatus, create_queue, open_admin
 from letsgo_queue.transports import open_transport
 from tests.letsgo_queue.admin.support import Queue, make_sqs_queue
-from tests.letsgo_queue.support import outgoing, receive, wait_for
+from tests.letsgo_queue.support import COMPLETE, TRACE, outgoing, receive, wait_for
 from tests.support.servers import AwsServer
-
-ATTRIBUTES = {
-    "text": MessageAttribute("String", "Grüße 🎉"),
-    "number": MessageAttribute("Number", "-12.5"),
-    "binary": MessageAttribute("Binary", b"\x00\xff\xfe"),
-}
 
 
 class AdminContract(ABC):
@@ -63,15 +57,15 @@ class AdminContract(ABC):
     def test_lists_dead_letters_and_leaves_them(self, queue: Queue) -> None:
         body = '{"type":"order:new","payload":"Grüße"}'
         started = datetime.now(UTC)
-        queue.kill(body, "no lines", ATTRIBUTES)
+        queue.kill(body, "no lines", COMPLETE)
         queue.kill("no json", "unreadable")
 
         first, second = queue.admin.dead_letters()
         again = queue.admin.dead_letters()
 
         assert (first.type, first.body, first.reason) == ("order:new", body, "no lines")
-        assert first.attributes == ATTRIBUTES
-        assert first.size == outgoing(body, attributes=ATTRIBUTES).size
+        assert first.attributes == COMPLETE
+        assert first.size == outgoing(body, attributes=COMPLETE).size
         assert abs(first.sent_at - started) < timedelta(seconds=10)
         assert (second.type, second.body, second.reason) == (None, "no json", "unreadable")
         assert [letter.message_id for letter in again] == [first.message_id, second.message_id]
@@ -98,7 +92,8 @@ class AdminContract(ABC):
 
     def test_redrive_puts_them_back_oldest_first(self, queue: Queue) -> None:
         for number in range(12):
-            queue.kill(f"{number:02}", attributes=ATTRIBUTES)
+            options = {} if number % 2 else {"trace_header": TRACE, "group_id": "tenant"}
+            queue.kill(f"{number:02}", attributes=COMPLETE, **options)
         progress: list[int] = []
 
         assert queue.admin.redrive(progress=progress.append) == 12
@@ -109,7 +104,10 @@ class AdminContract(ABC):
         taken = queue.take_all(12)
         assert sorted(message.body for message in taken) == [f"{number:02}" for number in range(12)]
         for message in taken:
-            assert message.attributes == ATTRIBUTES
+            assert message.attributes == COMPLETE
+            traced = int(message.body) % 2 == 0
+            assert message.trace_header == (TRACE if traced else None)
+            assert message.group_id == ("tenant" if traced else None)
             assert message.receive_count == 1
 
     def test_redrive_takes_only_as_many_as_asked_for(self, queue: Queue) -> None:

@@ -26,6 +26,7 @@ from letsgo_queue.aws_lambda.records import (
 )
 from letsgo_queue.transports.base import OutgoingMessage
 from tests.letsgo_queue.aws_lambda.lambda_events import FIFO, SCHEDULED, STANDARD
+from tests.letsgo_queue.support import COMPLETE, TRACE
 
 RECORD: dict[str, Any] = STANDARD["Records"][0]
 FIFO_RECORD: dict[str, Any] = FIFO["Records"][0]
@@ -111,7 +112,7 @@ class TestReading:
         assert (received.message_id, received.receipt_handle) == ("m-1", "handle")
         assert (received.receive_count, received.group_id) == (2, "a")
         assert received.sent_at == datetime(2026, 1, 1, tzinfo=UTC).timestamp()
-        assert received.attributes == {"n": MessageAttribute("Number", "7")}
+        assert received.attributes == {"n": MessageAttribute("Number.int", "7")}
         assert record.is_fifo
 
     def test_a_binary_attribute_of_lambda_is_base64(self) -> None:
@@ -119,7 +120,7 @@ class TestReading:
 
         received = SqsRecord({**RECORD, "messageAttributes": attributes}).received()
 
-        assert received.attributes == {"key": MessageAttribute("Binary", b"\1\2")}
+        assert received.attributes == {"key": MessageAttribute("Binary.png", b"\1\2")}
 
     def test_a_body_is_enough(self) -> None:
         received = SqsRecord({"body": "text"}).received(seconds_left=10)
@@ -323,8 +324,9 @@ def test_a_record_of_local_mode_is_read_as_it_was_made() -> None:
     message = OutgoingMessage(
         type="order:new",
         body='{"type":"order:new","payload":"größer"}'.encode(),
-        attributes={"n": 7, "key": b"\1"},
+        attributes=COMPLETE,
         group_id="a",
+        trace_header=TRACE,
     )
     record = local_record(
         message,
@@ -340,8 +342,6 @@ def test_a_record_of_local_mode_is_read_as_it_was_made() -> None:
     assert (received.message_id, received.receipt_handle) == ("m-1", "handle")
     assert received.body.encode() == message.body
     assert record["md5OfBody"] == md5_of(received.body)
-    assert received.attributes == {
-        "n": MessageAttribute("Number", "7"),
-        "key": MessageAttribute("Binary", b"\1"),
-    }
+    assert received.attributes == COMPLETE
     assert (received.sent_at, received.group_id) == (1_800_000_000.5, "a")
+    assert received.trace_header == TRACE

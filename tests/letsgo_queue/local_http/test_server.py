@@ -35,6 +35,7 @@ from tests.letsgo_queue.local_http.support import ask, collecting
 from tests.letsgo_queue.support import (
     COMPLETE,
     DEADLINE_SECONDS,
+    PLAIN,
     SECRET,
     events_of,
     order,
@@ -109,7 +110,7 @@ def test_handles_what_our_client_posts(monkeypatch: pytest.MonkeyPatch) -> None:
     ((message, delivery),) = seen
     assert message == order(number=1)
     assert delivery.message_id == sent.message_id
-    assert delivery.attributes == COMPLETE
+    assert delivery.attributes == PLAIN
 
 
 def test_handles_every_record_of_a_post() -> None:

@@ -17,7 +17,6 @@ from botocore.stub import Stubber
 from letsgo_queue import (
     Client,
     LetsGoQueueError,
-    MessageAttribute,
     MessageTooLarge,
     QueueNotFound,
     QueueUnavailable,
@@ -344,21 +343,6 @@ def test_knows_a_fifo_queue(aws: AwsServer, *, by_content: bool) -> None:
     received = wait_for(lambda: receive(transport), "the first messages of the group")
     assert {message.group_id for message in received} == {"g"}
     assert [message.body for message in received] in (["1"], ["1", "3"])
-
-
-def test_reads_attributes_with_custom_types(aws: AwsServer) -> None:
-    """A label behind one of the three types, as other senders use it."""
-    url = aws.make_queue()
-    attributes: dict[str, Any] = {
-        "count": {"DataType": "Number.int", "StringValue": "7"},
-        "image": {"DataType": "Binary.gif", "BinaryValue": b"GIF"},
-    }
-    aws.sqs().send_message(QueueUrl=url, MessageBody="{}", MessageAttributes=attributes)
-
-    assert receive_one(SqsTransport(url)).attributes == {
-        "count": MessageAttribute("Number", "7"),
-        "image": MessageAttribute("Binary", b"GIF"),
-    }
 
 
 def test_queue_keeps_its_own_delay(ministack: AwsServer) -> None:

@@ -19,6 +19,7 @@ from letsgo_queue.transports.sqs import SqsTransport
 from tests.letsgo_queue.support import (
     COMPLETE,
     DEADLINE_SECONDS,
+    TRACE,
     Clock,
     bodies,
     outgoing,
@@ -81,7 +82,7 @@ class TransportContract(ABC):
         body = '{"type":"order:new","payload":"Grüße, 世界 🎉 \\u0000 <&>"}'
         sent_at = queue.now()
 
-        message_id = queue.transport.send(outgoing(body, attributes=COMPLETE))
+        message_id = queue.transport.send(outgoing(body, attributes=COMPLETE, trace_header=TRACE))
 
         message, before, after = timed(lambda: receive_one(queue.transport))
         assert message.message_id == message_id
@@ -91,6 +92,7 @@ class TransportContract(ABC):
         assert message.sent_at == pytest.approx(sent_at, abs=DEADLINE_SECONDS)
         assert before <= (message.invisible_until or 0) - VISIBILITY_TIMEOUT <= after
         assert message.group_id is None
+        assert message.trace_header == TRACE
 
     def test_gives_nothing_when_empty(self, queue: Queue) -> None:
         assert receive(queue.transport) == []
