@@ -62,6 +62,9 @@ MAX_TIMES = 10
 """How many averages it counts at most. One message that waited for the interpreter or the machine
 says little about its handler; ten that are slow say enough."""
 
+QUICK_SECONDS = 0.002
+"""Handlers that take no longer on average are quick: they share a thread."""
+
 MAX_RECEIVERS = 5
 
 WATCH_SECONDS = 0.25
@@ -111,6 +114,11 @@ class Pace:
         else:
             seconds = min(seconds, MAX_TIMES * before)
             self._seconds_each = before + LATEST_SHARE * (seconds - before)
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether handlers are quick."""
+        return self._seconds_each <= QUICK_SECONDS
 
     def begun_in(self, seconds: float, concurrency: int) -> int:
         """How many messages are begun in `seconds`, `concurrency` at once."""
@@ -431,7 +439,7 @@ class WorkLoop:
         if sealed:
             self._openers.add(sealed)
         if others:
-            self._threads.add(others)
+            self._threads.add(others, quick=self._pace.is_quick)
 
     def _run(self, message: IncomingMessage) -> None:
         with self._slots:

@@ -2,9 +2,10 @@
 
     in hand, in order of arrival ──> threads, up to `concurrency`, each taking the next by itself
 
-Waking a thread costs more than a quick handler does. So one thread is woken at once, and takes one
-message after the other. `help` wakes the rest where that thread is not done with all of them within
-`HELP_SECONDS`: behind slow handlers each message has a thread of its own.
+Waking a thread costs more than a quick handler does, and threads that are awake slow each other
+down. So quick handlers share one thread, which takes one message after the other. `help` wakes one
+more where a message waits for over `PATIENCE_SECONDS`. Behind slow handlers each message has a
+thread of its own, at once.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from queue import SimpleQueue
 
 from letsgo_queue.worker.delivery import IncomingMessage
 from letsgo_queue.worker.parts import Parts
 
+PATIENCE_SECONDS = 0.05
+"""How long a message may wait behind quick ones while a thread has nothing to do."""
+
 HELP_SECONDS = 0.005
-"""How long a message may wait behind others while a thread has nothing to do."""
+"""How long a thread that was woken has to help before one more is."""
 
 
 class HandlerThreads:
@@ -46,23 +50,25 @@ class HandlerThreads:
         self._handle = run
         self._parts = parts
         self._changed = threading.Condition()
-        self._waiting: deque[IncomingMessage] = deque()
-        self._since = 0.0
-        """When the message that waits longest was left waiting (on the monotonic clock)."""
+        self._waiting: deque[tuple[float, IncomingMessage]] = deque()  # since when each waits
         self._started = 0
         self._idle = 0
         self._closed = False
 
-    def add(self, messages: Iterable[IncomingMessage]) -> None:
-        """Have messages handled after those that wait already."""
+    def add(self, messages: Collection[IncomingMessage], *, quick: bool = False) -> None:
+        """Have messages handled after those that wait already.
+
+        Args:
+            messages: The messages.
+            quick: Whether their handlers take no longer than waking a thread does.
+        """
+        now = time.monotonic()
         with self._changed:
-            if not self._waiting:
-                self._since = time.monotonic()
-            self._waiting.extend(messages)
-            self._wake(1)
+            self._waiting.extend((now, message) for message in messages)
+            self._wake(1 if quick else len(messages))
 
     def help(self) -> float | None:
-        """Wake threads for messages that wait too long.
+        """Wake a thread for messages that wait too long.
 
         Returns:
             Seconds until this should be called again; None if nothing waits.
@@ -70,11 +76,10 @@ class HandlerThreads:
         with self._changed:
             if not self._waiting or (self._idle == 0 and self._started == self._concurrency):
                 return None
-            left = self._since + HELP_SECONDS - time.monotonic()
+            left = self._waiting[0][0] + PATIENCE_SECONDS - time.monotonic()
             if left > 0:
                 return left
-            self._wake(len(self._waiting))
-            self._since = time.monotonic()
+            self._wake(1)
             return HELP_SECONDS
 
     def close(self) -> None:
@@ -106,8 +111,7 @@ class HandlerThreads:
                     return None
                 self._idle += 1
                 self._changed.wait()
-            self._since = time.monotonic()
-            return self._waiting.popleft()
+            return self._waiting.popleft()[1]
 
 
 class Slots:

@@ -13,7 +13,7 @@ import pytest
 
 from letsgo_queue.worker.delivery import IncomingMessage
 from letsgo_queue.worker.parts import Parts
-from letsgo_queue.worker.threads import HELP_SECONDS, HandlerThreads
+from letsgo_queue.worker.threads import PATIENCE_SECONDS, HandlerThreads
 from tests.letsgo_queue.support import DEADLINE_SECONDS, PassingTime, wait_for
 
 
@@ -79,7 +79,7 @@ def test_starts_no_thread_before_there_is_work(make: Make) -> None:
 def test_quick_ones_share_a_thread(make: Make) -> None:
     used: list[int] = []
 
-    make(8).add(works(*[lambda: used.append(threading.get_ident())] * 8))
+    make(8).add(works(*[lambda: used.append(threading.get_ident())] * 8), quick=True)
 
     wait_for(lambda: len(used) == 8, "all of them")
     assert len(set(used)) == 1
@@ -96,10 +96,18 @@ def test_one_that_is_busy_keeps_none_that_arrives_from_the_others(make: Make, bu
     assert handled.wait(DEADLINE_SECONDS)
 
 
-def test_slow_ones_have_a_thread_each_with_help(make: Make, time_passes: PassingTime) -> None:
+def test_slow_ones_have_a_thread_each(make: Make) -> None:
+    together = threading.Barrier(9)
+
+    make(8).add(works(*[together.wait] * 8))
+
+    together.wait(DEADLINE_SECONDS)
+
+
+def test_others_help_with_quick_ones_that_wait(make: Make, time_passes: PassingTime) -> None:
     threads = make(8)
     together = threading.Barrier(9)
-    threads.add(works(*[together.wait] * 8))
+    threads.add(works(*[together.wait] * 8), quick=True)
 
     help_until(threads, time_passes, lambda: together.n_waiting == 8)
     together.wait(DEADLINE_SECONDS)
@@ -111,21 +119,20 @@ def help_until(
     """Help again and again, as a loop does."""
 
     def helped() -> bool:
-        time_passes(HELP_SECONDS)
+        time_passes(PATIENCE_SECONDS)
         threads.help()
         return condition()
 
     wait_for(helped, "the threads")
 
 
-def test_never_has_more_threads_than_its_concurrency(make: Make, time_passes: PassingTime) -> None:
+def test_never_has_more_threads_than_its_concurrency(make: Make) -> None:
     threads = make(2)
     before = threading.active_count()
     together = threading.Barrier(3)
     threads.add(works(*[together.wait] * 6))
 
     for _ in range(3):
-        help_until(threads, time_passes, lambda: together.n_waiting == 2)
         together.wait(DEADLINE_SECONDS)
 
     assert threading.active_count() == before + 2
