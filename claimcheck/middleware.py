@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 import threading
 import time
 from contextvars import ContextVar
@@ -18,13 +17,14 @@ from claimcheck.opening import OnDuplicate, Opener
 from letsgo_queue import events as queue_events
 from letsgo_queue.attributes import attributes_size
 from letsgo_queue.errors import SendUncertain
+from letsgo_queue.log import get_logger
 from letsgo_queue.middleware import Middleware, SendContext, Steps
 from letsgo_queue.transports.base import OutgoingMessage
 
 if TYPE_CHECKING:  # who only sends does not load the worker
     from letsgo_queue.worker.delivery import IncomingMessage
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _handling: ContextVar[tuple[object, ...]] = ContextVar("handling", default=())
 """The tokens of the middlewares whose message a handler is working on."""

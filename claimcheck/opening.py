@@ -37,6 +37,7 @@ from claimcheck.settings import claim_check_for
 from letsgo_queue.envelope import holds_sealed, type_in
 from letsgo_queue.errors import LetsGoError
 from letsgo_queue.events import Listeners
+from letsgo_queue.log import get_logger
 from letsgo_queue.settings import url_in_environment
 from letsgo_queue.transports.base import MAX_VISIBILITY_SECONDS, ReceivedMessage
 
@@ -44,7 +45,7 @@ if TYPE_CHECKING:  # a program that only sends does not load these
     from letsgo_queue.aws_lambda.batches import Batch, Invocation
     from letsgo_queue.aws_lambda.records import SqsRecord
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 OnDuplicate: TypeAlias = Literal["acknowledge", "raise"]
 """What becomes of a delivery of a message that was handled before."""

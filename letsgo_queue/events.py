@@ -7,7 +7,6 @@ with `letsgo_queue.text.shown`. A listener hears the events of one client or wor
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -16,8 +15,9 @@ if TYPE_CHECKING:  # errors name the results of sends
     from letsgo_queue.errors import LetsGoError
 
 from letsgo_queue.forking import Lock
+from letsgo_queue.log import get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,7 +236,7 @@ class Listeners:
             try:
                 listener(event)
             except Exception:  # somebody else's code; the message must go on
-                logger.exception("listener %r failed on %s", listener, type(event).__name__)
+                logger.exception("listener %s failed on %s", listener, type(event).__name__)
 
 
 class _Process:

@@ -5,6 +5,9 @@ from __future__ import annotations
 MAX_SHOWN = 200
 """Characters that are shown of a text from outside."""
 
+MAX_ERROR_SHOWN = 1_000
+"""Characters that are shown of an error, which may name several of them and says what to do."""
+
 
 def printable(text: str) -> str:
     r"""The same text; characters that cannot be printed become escapes: `\x1b`."""
@@ -25,9 +28,29 @@ def shown(text: object, most: int = MAX_SHOWN) -> str:
         text: The text.
         most: Characters to show at most.
     """
-    whole = str(text)
+    whole = text_of(text)
     escaped = printable(whole[: most + 1])
     return escaped if len(escaped) <= most else f"{escaped[: most - 1]}…"
+
+
+def shown_error(error: object) -> str:
+    """What is shown of an error's text: printable, and cut in the middle.
+
+    It begins with what was wrong, and ends with what to do.
+    """
+    text = text_of(error)
+    half = MAX_ERROR_SHOWN // 2
+    if len(text) <= MAX_ERROR_SHOWN and len(escaped := printable(text)) <= MAX_ERROR_SHOWN:
+        return escaped
+    return f"{printable(text[:half])[: half - 1]}…{printable(text[-half:])[-half:]}"
+
+
+def text_of(thing: object) -> str:
+    """`str`, which some things refuse."""
+    try:
+        return str(thing)
+    except Exception:  # noqa: BLE001  somebody else's `__str__`, or an integer of 5,000 digits
+        return f"({type(thing).__name__})"
 
 
 def counted(number: int, noun: str) -> str:

@@ -72,6 +72,17 @@ def test_the_session_of_boto3_is_known_to_type_checkers() -> None:
     assert naming - importing == set()
 
 
+def test_every_module_logs_with_the_logger_that_escapes_and_cuts() -> None:
+    """Whoever writes to a queue would else write to the log."""
+    plain = {
+        module.__name__
+        for module in modules()
+        for node in ast.walk(ast.parse(inspect.getsource(module)))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "logging.getLogger"
+    }
+    assert plain == {"letsgo_queue.log", "letsgo_queue.cli.logs"}
+
+
 def test_of_pynamodb_only_the_public_interface_is_used() -> None:
     tree = ast.parse(Path(dynamodb_items.__file__).read_text())
     private = [

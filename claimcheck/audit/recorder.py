@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import threading
 from collections.abc import Callable
@@ -14,8 +13,9 @@ from claimcheck.audit.tally import TypeTally
 from claimcheck.errors import AuditInvalid, SettingsInvalid
 from claimcheck.middleware import EnqueueResult
 from letsgo_queue.events import Event, MessageNotSent, MessageSent
+from letsgo_queue.log import get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 OTHER_TYPES = "(other types)"
 """The type under which messages are counted once there are `max_types` others."""

@@ -21,7 +21,6 @@ Nothing counts as handled because it was not found: only a receipt says so.
 from __future__ import annotations
 
 import hashlib
-import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -49,8 +48,9 @@ from claimcheck.stores.base import (
     Record,
     url_of_label,
 )
+from letsgo_queue.log import get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 CONTENTS_SECONDS = 15 * 24 * 3600
 """How long contents are kept, from when the message can be received. SQS keeps it 14 days at most:

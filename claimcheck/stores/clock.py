@@ -13,12 +13,13 @@ its clock was set. Nobody can tell which, so the server's time is unknown until 
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-logger = logging.getLogger(__name__)
+from letsgo_queue.log import get_logger
+
+logger = get_logger(__name__)
 
 TOLERATED_DOUBT_SECONDS = 3.0
 """How far apart the earliest and the latest time may be. The first answer may be slow, as it waits

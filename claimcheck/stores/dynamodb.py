@@ -16,7 +16,6 @@ The table is made by `claimcheck store create`, never here.
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import threading
@@ -39,13 +38,14 @@ from claimcheck.stores.calls import Call, Calls
 from claimcheck.stores.clock import ServerClock
 from claimcheck.stores.layout import OWN, Layout
 from letsgo_queue.forking import PerProcess
+from letsgo_queue.log import get_logger
 
 if TYPE_CHECKING:
     import boto3.session
 
     from claimcheck.stores.dynamodb_items import DynamoDBItems, Refusal
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 DEFAULT_PARALLELISM = 4
 """Threads of one store, for the parts of its claims. More take memory and save no time: base64,

@@ -10,6 +10,7 @@ from typing import Any
 from letsgo_queue.aws_lambda.batches import Batch, BatchResponse, Invocation
 from letsgo_queue.aws_lambda.records import SqsRecord, is_scheduled, records_in
 from letsgo_queue.errors import LetsGoQueueError, MessageInvalid, QueueUnavailable
+from letsgo_queue.log import get_logger
 from letsgo_queue.transports.base import (
     OutgoingMessage,
     ReceivedMessage,
@@ -17,7 +18,6 @@ from letsgo_queue.transports.base import (
     Transport,
     one_by_one,
 )
-from letsgo_queue.worker.log import get_logger
 from letsgo_queue.worker.processing import Hold, Processor
 
 logger = get_logger(__name__)

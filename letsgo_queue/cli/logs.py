@@ -7,6 +7,9 @@ import logging
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from letsgo_queue.log import get_logger
+from letsgo_queue.text import printable
+
 TEXT_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 TALKATIVE = ("botocore", "pynamodb")
@@ -34,14 +37,12 @@ def configure_logging(given: LogFormat | None) -> None:
     root = logging.getLogger()
     if root.handlers:
         if given is not None:
-            logging.getLogger(__name__).warning(
+            get_logger(__name__).warning(
                 "the application configures logging, so --log-format %s changes nothing", given
             )
         return
     handler = logging.StreamHandler()
-    handler.setFormatter(
-        JsonFormatter() if given is LogFormat.JSON else logging.Formatter(TEXT_FORMAT)
-    )
+    handler.setFormatter(JsonFormatter() if given is LogFormat.JSON else TextFormatter(TEXT_FORMAT))
     root.addHandler(handler)
     if root.level == logging.WARNING:  # Python's default
         root.setLevel(logging.INFO)
@@ -49,6 +50,18 @@ def configure_logging(given: LogFormat | None) -> None:
         library = logging.getLogger(name)
         if library.level == logging.NOTSET:
             library.setLevel(logging.WARNING)
+
+
+class TextFormatter(logging.Formatter):
+    """Lines of text: a further line of a record (a traceback has some) is indented.
+
+    So nothing that a record quotes begins a line of the log, or commands a terminal.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write a record."""
+        first, *more = super().format(record).split("\n")
+        return "\n".join([printable(first), *(f"    {printable(line)}" for line in more)])
 
 
 class JsonFormatter(logging.Formatter):

@@ -25,8 +25,8 @@ from letsgo_queue.errors import (
     SettingsInvalid,
 )
 from letsgo_queue.local_http.transport import LocalHttpTransport
+from letsgo_queue.log import get_logger
 from letsgo_queue.transports.base import ReceivedMessage
-from letsgo_queue.worker.log import get_logger
 from letsgo_queue.worker.processing import Processor
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ https://github.com/47chapters/letsgo/blob/main/packages/queue/src/index.ts
 from __future__ import annotations
 
 import json
-import logging
 import os
 import time
 import uuid
@@ -25,6 +24,7 @@ from letsgo_queue.aws_lambda.records import local_record
 from letsgo_queue.delays import without_due_time
 from letsgo_queue.deployment import DEFAULT_REGION
 from letsgo_queue.errors import LetsGoQueueError, SendFailed, SendUncertain, SettingsInvalid
+from letsgo_queue.log import get_logger
 from letsgo_queue.settings import named_queue
 from letsgo_queue.transports.base import (
     MAX_MESSAGE_BYTES,
@@ -35,7 +35,7 @@ from letsgo_queue.transports.base import (
     too_large,
 )
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 CONNECT_TIMEOUT_SECONDS = 5
 ANSWER_TIMEOUT_SECONDS = 30

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from dataclasses import replace
 from types import TracebackType
@@ -12,11 +11,12 @@ from letsgo_queue.attributes import attributes_size, check_attributes
 from letsgo_queue.delays import for_one_send
 from letsgo_queue.errors import SendFailed, SettingsInvalid
 from letsgo_queue.events import EnqueueResult, Listeners, MessageNotSent, MessageSent
+from letsgo_queue.log import get_logger
 from letsgo_queue.middleware import Middleware, SendContext
 from letsgo_queue.sending.options import Options
 from letsgo_queue.transports.base import OutgoingMessage, Transport
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 class Sending:
@@ -106,7 +106,7 @@ class Sending:
                 _check_returned(returned, EnqueueResult, middleware, "after_send")
                 result = returned
             except Exception:
-                logger.exception("message %s was sent; %r failed", message_id, middleware)
+                logger.exception("message %s was sent; %s failed", message_id, middleware)
         if self._listeners:
             of_attributes = attributes_size(self.outgoing.attributes)
             self._listeners.emit(
@@ -131,7 +131,7 @@ class Sending:
             try:
                 middleware.send_failed(its_message, error)
             except Exception:
-                logger.exception("%r could not undo its part", middleware)
+                logger.exception("%s could not undo its part", middleware)
         of_attributes = attributes_size(self.outgoing.attributes)
         self._listeners.emit(
             MessageNotSent(

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Awaitable, Callable
 
 from letsgo_queue.forking import Lock, PerProcess
-from letsgo_queue.worker.log import get_logger
+from letsgo_queue.log import get_logger
 
 logger = get_logger(__name__)
 

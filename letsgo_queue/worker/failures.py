@@ -15,8 +15,8 @@ import math
 
 from letsgo_queue.errors import LetsGoError, Reject, Retry
 from letsgo_queue.events import MessageFailed, MessageRejected
+from letsgo_queue.log import get_logger
 from letsgo_queue.worker.delivery import IncomingMessage
-from letsgo_queue.worker.log import get_logger
 
 logger = get_logger(__name__)
 

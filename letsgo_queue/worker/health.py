@@ -27,7 +27,7 @@ from socketserver import TCPServer, ThreadingMixIn
 from typing import TypeAlias
 
 from letsgo_queue.errors import SettingsInvalid, WorkerBroken
-from letsgo_queue.worker.log import get_logger
+from letsgo_queue.log import get_logger
 from letsgo_queue.worker.options import MAX_PORT
 
 logger = get_logger(__name__)

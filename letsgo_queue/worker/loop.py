@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from letsgo_queue.errors import LetsGoError, QueueUnavailable
 from letsgo_queue.events import MessageGivenBack, QueueFailed
+from letsgo_queue.log import get_logger
 from letsgo_queue.text import shown
 from letsgo_queue.transports.base import MAX_BATCH, ReceivedMessage, Transport
 from letsgo_queue.worker.acknowledging import Acknowledger
@@ -31,7 +32,6 @@ from letsgo_queue.worker.event_loop import EventLoopThread
 from letsgo_queue.worker.heartbeat import Heartbeat
 from letsgo_queue.worker.lanes import Lanes
 from letsgo_queue.worker.limits import Limits
-from letsgo_queue.worker.log import get_logger
 from letsgo_queue.worker.options import LoopOptions
 from letsgo_queue.worker.parts import Calls, Parts
 from letsgo_queue.worker.processing import Hold, Outcome, Processor

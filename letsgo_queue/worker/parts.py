@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextvars import copy_context
 
 from letsgo_queue.errors import WorkerBroken
-from letsgo_queue.worker.log import get_logger
+from letsgo_queue.log import get_logger
 
 logger = get_logger(__name__)
 

@@ -28,7 +28,7 @@ from types import FrameType, TracebackType
 from typing import Self
 
 from letsgo_queue.errors import SettingsInvalid, WorkerBroken
-from letsgo_queue.worker.log import get_logger
+from letsgo_queue.log import get_logger
 from letsgo_queue.worker.retries import doubled
 from letsgo_queue.worker.signals import STOP_SIGNALS
 

@@ -28,7 +28,9 @@ from letsgo_queue.events import (
     MessageSkipped,
     QueueFailed,
 )
+from letsgo_queue.log import get_logger
 from letsgo_queue.middleware import Middleware, merge
+from letsgo_queue.tracebacks import without_input
 from letsgo_queue.transports.base import ReceivedMessage, Transport
 from letsgo_queue.worker.delivery import (
     FIRST_PAUSE_SECONDS,
@@ -39,12 +41,10 @@ from letsgo_queue.worker.envelopes import Envelope, open_envelope
 from letsgo_queue.worker.event_loop import EventLoopThread
 from letsgo_queue.worker.failures import settle_failure
 from letsgo_queue.worker.handler import Handler
-from letsgo_queue.worker.log import get_logger
 from letsgo_queue.worker.passage import Passage, surrounding
 from letsgo_queue.worker.registry import Registry
 from letsgo_queue.worker.retries import RetryPolicy
 from letsgo_queue.worker.time_limits import await_within_limit
-from letsgo_queue.worker.tracebacks import without_input
 
 logger = get_logger(__name__)
 
@@ -410,7 +410,7 @@ class Processor:
             type(error).__name__,
             ": " if expected else "",
             error if expected else "",
-            exc_info=None if expected else without_input(error),
+            exc_info=None if expected else error,
             extra=message.log_fields,
         )
         outcome: MessageRejected | MessageFailed

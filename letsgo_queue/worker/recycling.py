@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from letsgo_queue.events import Event, MessageStarted
-from letsgo_queue.worker.log import get_logger
+from letsgo_queue.log import get_logger
 
 logger = get_logger(__name__)
 

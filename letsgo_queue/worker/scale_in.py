@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
 
-from letsgo_queue.worker.log import get_logger
+from letsgo_queue.log import get_logger
 
 logger = get_logger(__name__)
 

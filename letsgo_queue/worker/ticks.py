@@ -22,9 +22,9 @@ from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 from letsgo_queue.errors import LetsGoQueueError, QueueUnavailable
+from letsgo_queue.log import get_logger
 from letsgo_queue.transports.base import OutgoingMessage, ReceivedMessage, Sent
 from letsgo_queue.worker.event_loop import EventLoopThread
-from letsgo_queue.worker.log import get_logger
 from letsgo_queue.worker.loop import WorkLoop
 from letsgo_queue.worker.options import LoopOptions
 from letsgo_queue.worker.parts import Parts

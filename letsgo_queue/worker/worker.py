@@ -24,6 +24,7 @@ from letsgo_queue.errors import SettingsInvalid
 from letsgo_queue.events import Listener, Listeners
 from letsgo_queue.forking import PerProcess, forks_wait, renew_in_children
 from letsgo_queue.limits import MAX_WAIT_SECONDS
+from letsgo_queue.log import get_logger
 from letsgo_queue.middleware import Middleware, check_handle, check_middleware, merge
 from letsgo_queue.sending.client import Client
 from letsgo_queue.sending.default import default_client
@@ -58,7 +59,7 @@ if TYPE_CHECKING:
 HandlerT = TypeVar("HandlerT", bound=HandlerFunction)
 ScheduledT = TypeVar("ScheduledT", bound=ScheduledFunction)
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 LOCAL_HOST = "127.0.0.1"
 

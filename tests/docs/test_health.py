@@ -15,9 +15,9 @@ from cfnlint.decode.cfn_yaml import loads as load_yaml
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
+from letsgo_queue.log import LogFields
 from letsgo_queue.metrics import PrometheusListener
 from letsgo_queue.worker.health import LoopState
-from letsgo_queue.worker.log import LogFields
 from tests.docs.support import ROOT, Reader, commands, write_blocks
 from tests.letsgo_queue.support import wait_for
 

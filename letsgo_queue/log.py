@@ -1,26 +1,27 @@
-"""Loggers for what a worker says. They never raise, and show nothing from outside as it is.
+"""The loggers of both packages. They never raise, and show nothing from outside as it is.
 
 Python's logging raises where a handler of a message has closed stderr: what a worker has to say
-must not keep it from its work. Text that came with a message is escaped and cut (`text.shown`), in
-the line and in its fields.
+must not keep it from its work. Whatever is put into a line or its fields is escaped and cut
+(`text.shown`), and an exception is shown without the input of a validation. So every module logs
+with `get_logger`, and none has to think of who chose a type or an id.
 """
 
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from letsgo_queue.text import shown
+from letsgo_queue.text import shown, shown_error
 
 if TYPE_CHECKING:
     _Adapter = logging.LoggerAdapter[logging.Logger]
 else:
     _Adapter = logging.LoggerAdapter
 
-MAX_ERROR_SHOWN = 1_000
-"""Characters that are shown of an error's text, which may name a type and an id."""
+_LARGEST = 2**63
 
 
 class LogFields(TypedDict):
@@ -58,6 +59,13 @@ class _Logger(_Adapter):
         fields = kwargs.get("extra")
         if isinstance(fields, Mapping):
             kwargs["extra"] = {name: _shown(value) for name, value in fields.items()}
+        error = kwargs.get("exc_info")
+        if error is True:
+            error = sys.exception()
+        if isinstance(error, BaseException):
+            from letsgo_queue.tracebacks import without_input
+
+            kwargs["exc_info"] = without_input(error)
         return msg, kwargs
 
 
@@ -67,10 +75,12 @@ def get_logger(name: str) -> logging.LoggerAdapter[logging.Logger]:
 
 
 def _shown(value: object) -> object:
-    if isinstance(value, str):
-        return shown(value)
+    if value is None or isinstance(value, bool | float):
+        return value
+    if isinstance(value, int):
+        return max(-_LARGEST, min(value, _LARGEST))
     if isinstance(value, BaseException):
-        return shown(value, MAX_ERROR_SHOWN)
+        return shown_error(value)
     if isinstance(value, list | tuple):
         return ", ".join(str(_shown(each)) for each in value)
-    return value
+    return shown(value)

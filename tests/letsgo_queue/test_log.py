@@ -19,10 +19,10 @@ from letsgo_queue import (
     Steps,
     Worker,
 )
+from letsgo_queue.log import LogFields, get_logger
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.worker import delivery
 from letsgo_queue.worker.delivery import IncomingMessage
-from letsgo_queue.worker.log import LogFields, get_logger
 from tests.letsgo_queue.support import events_of, order, serving, wait_for
 
 

@@ -1,4 +1,4 @@
-"""What the log shows where a handler validates its payload, and fails."""
+"""What the log shows where a handler, or a listener, validates a payload, and fails."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from letsgo_queue import Client, Message, Worker
+from letsgo_queue.transports.memory import MemoryTransport
 from tests.letsgo_queue.support import SECRET
 
 
@@ -71,11 +72,13 @@ def raises_several(payload: dict[str, Any]) -> None:
 )
 def test_the_input_of_a_validation_is_not_shown(
     client: Client,
-    worker: Worker,
+    queue: MemoryTransport,
     caplog: pytest.LogCaptureFixture,
     fails: Callable[[dict[str, Any]], None],
     shown: str,
 ) -> None:
+    worker = Worker(queue)
+
     @worker.handler("card:new")
     def on_card(message: Message[dict[str, Any]]) -> None:
         fails(message.payload)
@@ -91,8 +94,10 @@ def test_the_input_of_a_validation_is_not_shown(
 
 
 def test_other_exceptions_are_shown_as_they_are(
-    client: Client, worker: Worker, caplog: pytest.LogCaptureFixture
+    client: Client, queue: MemoryTransport, caplog: pytest.LogCaptureFixture
 ) -> None:
+    worker = Worker(queue)
+
     @worker.handler("card:new")
     def on_card(message: Message[dict[str, Any]]) -> None:
         raise KeyError("sku")
@@ -102,3 +107,14 @@ def test_other_exceptions_are_shown_as_they_are(
     worker.run(burst=True)
 
     assert "KeyError: 'sku'" in caplog.text
+
+
+def test_nor_is_the_input_that_a_listener_refuses(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    client.add_listener(lambda event: validates({"number": SECRET}))
+
+    client.enqueue({"type": "card:new", "payload": {}})
+
+    assert "1 validation error for Card: int_parsing" in caplog.text
+    assert SECRET not in caplog.text
