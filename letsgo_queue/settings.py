@@ -49,9 +49,11 @@ def split_url(url: str) -> SplitResult:
     if _CONTROL_CHARACTER.search(url):
         raise SettingsInvalid(f"{named_queue(url)}: there is a control character in it. Remove it.")
     try:
-        return urlsplit(url, allow_fragments=False)
+        parts = urlsplit(url, allow_fragments=False)
+        _ = parts.port  # raises where it is no number
     except ValueError as error:
         raise SettingsInvalid(f"{named_queue(url)}: not a URL ({error}).") from None
+    return parts
 
 
 def region_in(queue_url: str) -> str | None:

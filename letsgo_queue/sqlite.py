@@ -43,10 +43,14 @@ class Schema:
 def path_in(url: str) -> str | None:
     """The path in a URL `sqlite:///path?options`; None where there is none.
 
-    All before the `?` is the path, as far as it is not written with `%`.
+    All before the `?` is the path, as far as it is not written with `%`, which gives bytes of
+    UTF-8.
     """
     parts = urlsplit(url, allow_fragments=False)
-    path = unquote(parts.path.removeprefix("/"))
+    try:
+        path = unquote(parts.path.removeprefix("/"), errors="strict")
+    except UnicodeDecodeError:
+        return None
     rooted = url.partition(":")[2].startswith("///")
     return None if not rooted or not path or "\0" in path else path
 

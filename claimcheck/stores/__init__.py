@@ -45,15 +45,19 @@ def open_store(
         SettingsInvalid: The URL names no store that is known here, or an option that the store does
             not have.
     """
+    url = url.strip()
+    # Python leaves line breaks and tabs out in silence: another file would be meant.
+    if any(each < " " or each == "\x7f" for each in url):
+        raise SettingsInvalid(f"{_named(url)}: there is a control character in it. Remove it.")
     try:
-        parts = urlsplit(url.strip(), allow_fragments=False)  # a `#` is part of a path
+        parts = urlsplit(url, allow_fragments=False)  # a `#` is part of a path
     except ValueError as error:
         raise SettingsInvalid(f"{_named(url)}: not a URL ({error}).") from None
     path = parts.path.removeprefix("/")
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     if parts.scheme in _OPTIONS:
         _check_options(url, options.keys(), _OPTIONS[parts.scheme])
-    if parts.scheme == "memory" and url.strip().startswith("memory://"):
+    if parts.scheme == "memory" and url.startswith("memory://"):
         with forks_wait():
             from claimcheck.stores.memory import MemoryClaimStore
 
@@ -64,7 +68,7 @@ def open_store(
         with forks_wait():
             from claimcheck.stores.sqlite import SqliteClaimStore
 
-        if file := path_in(url.strip()):
+        if file := path_in(url):
             return SqliteClaimStore(file)
     if parts.scheme == "dynamodb" and parts.netloc and not path:
         with forks_wait():
@@ -101,5 +105,5 @@ def _check_options(url: str, given: Iterable[str], known: Collection[str]) -> No
 
 def _named(url: str) -> str:
     """A store's URL that cannot be used, for errors, with the variable that has it."""
-    is_set = os.environ.get(_VARIABLE, "").strip() == url.strip()
+    is_set = os.environ.get(_VARIABLE, "").strip() == url
     return f"{_VARIABLE}: claim store {url!r}" if is_set else f"claim store {url!r}"

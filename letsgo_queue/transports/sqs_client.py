@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 Session: TypeAlias = boto3.session.Session
 """For modules that must not import boto3."""
 
+HTTPS_PORT = 443
 MAX_POOL_CONNECTIONS = 50
 CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 30
@@ -98,7 +99,7 @@ def make_client(
     if url is not None:
         parts = split_url(url)
         region = region_in(url) or region
-        if not is_sqs_endpoint(parts.hostname or ""):
+        if parts.port not in {None, HTTPS_PORT} or not is_sqs_endpoint(parts.hostname or ""):
             endpoint = f"{parts.scheme}://{parts.netloc}"
     key = (os.getpid(), aws_settings(), region, endpoint, quick)
     with _Clients.lock:

@@ -117,10 +117,18 @@ def test_options_that_cannot_be_used(options: str) -> None:
         "dynamodb://claims/more",
         "dynamodb://claims#more",
         "sqlite:///claims%00.db",
+        "sqlite:///claims%ff.db",
     ],
 )
 def test_refuses_what_names_no_store(url: str) -> None:
     with pytest.raises(SettingsInvalid, match=r"expected dynamodb://TABLE, sqlite:///path"):
+        open_store(url)
+
+
+@pytest.mark.parametrize("url", ["sqlite:///cl\naims.db", "dynamodb://cl\taims", "letsgo://\x7f"])
+def test_refuses_control_characters(url: str) -> None:
+    """Python would leave some out, and another store would be meant."""
+    with pytest.raises(SettingsInvalid, match="there is a control character in it"):
         open_store(url)
 
 

@@ -74,10 +74,11 @@ def test_what_makes_requests_differ_makes_clients_differ(monkeypatch: pytest.Mon
         make_client("https://sqs.eu-west-1.amazonaws.com/123456789012/a", None),
         make_client("http://localhost:4566/000000000000/a", None),
         make_client("http://localhost:4567/000000000000/a", None),
+        make_client(f"{ACCOUNT.replace('.com', '.com:8443')}/a", None),
         make_client(f"{ACCOUNT}/a", None, session),
         make_client(f"{ACCOUNT}/a", None, boto3.session.Session()),
     ]
-    assert make_client(f"{ACCOUNT}/b", None, session) is clients[4]
+    assert make_client(f"{ACCOUNT}/b", None, session) is clients[5]
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
     clients.append(make_client(f"{ACCOUNT}/a", None))
 
