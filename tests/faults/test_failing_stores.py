@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from claimcheck.errors import ClaimStoreError, ClaimStoreUnavailable, ClaimTableMissing
@@ -113,6 +115,29 @@ def test_an_outage_of_the_store_costs_no_receives(make_rig: MakeRig, failure: Fa
     assert rig.succeeded == dict.fromkeys([*sent.acknowledged, digest_of(inline)], 1)
     assert {run.receive_count for run in rig.runs} == {1}
     assert rig.rows() == Rows(receipts=3)
+
+
+def test_a_store_that_hangs_holds_ten_large_messages_and_no_small_one(make_rig: MakeRig) -> None:
+    """Ten are more than the worker has slots."""
+    rig = make_rig()
+    sent = rig.enqueue(10, size=TWO_PARTS)
+    over = threading.Event()
+    held = rig.proxy.hold("dynamodb", over)
+    small = [make_payload(100, seed) for seed in range(100, 200)]
+
+    with rig.working():
+        try:
+            wait_until(lambda: held.happened >= 10, "the store to hang for each of them")
+            rig.client.enqueue_many([{"type": TYPE, "payload": each} for each in small])
+            wait_until(lambda: len(rig.succeeded) == len(small), "the small ones")
+            assert not over.is_set()
+        finally:
+            rig.proxy.clear()
+            over.set()
+    rig.work_off()
+
+    assert rig.succeeded == dict.fromkeys([*sent.acknowledged, *map(digest_of, small)], 1)
+    assert {run.receive_count for run in rig.runs} == {1}
 
 
 @pytest.mark.parametrize("purge", ["after", "before"])
