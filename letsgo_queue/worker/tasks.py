@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -79,7 +80,7 @@ class HandlerTasks:
         """Begin no more messages, and cancel the handlers that run."""
         self._closed = True
         self._waiting.clear()
-        self._opened.clear()
+        self._leave_opened()
         if self._tasks:
             self._event_loop.call(lambda: [task.cancel() for task in self._tasks])
 
@@ -128,7 +129,18 @@ class HandlerTasks:
         self, message: IncomingMessage, passage: Passage, handler: CallsHandler
     ) -> None:
         self._opened.append((message, passage, handler))
-        self._begin()
+        if self._closed:
+            self._leave_opened()
+        else:
+            self._begin()
+
+    def _leave_opened(self) -> None:
+        """Have those go out again that wait for a slot, which they will not get."""
+        with suppress(IndexError):  # also where two threads empty it
+            while True:
+                message, passage, _ = self._opened.popleft()
+                ended = QueueUnavailable("the worker has ended.")
+                self._settlings.add(partial(self._leave, message, passage, ended))
 
     def _handle(self, message: IncomingMessage, passage: Passage, handler: CallsHandler) -> None:
         """Run the handler, on the loop."""

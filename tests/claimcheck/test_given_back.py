@@ -1,0 +1,121 @@
+"""A message that a worker gives back as it ends: its claim is back too, and its handler never runs.
+
+Had the claim been completed, the next delivery would be a duplicate, and the message lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from claimcheck import ClaimCheckMiddleware
+from claimcheck.stores.memory import MemoryClaimStore
+from letsgo_queue import Message, Worker
+from letsgo_queue.transports.base import OutgoingMessage
+from letsgo_queue.transports.memory import MemoryTransport
+from tests.claimcheck.lambda_claims import Claims
+from tests.claimcheck.support import message_body, noise, small_claim_check, wait_for
+from tests.claimcheck.watched import Watched
+from tests.letsgo_queue.support import DEADLINE_SECONDS, running
+
+
+class Shop:
+    """A queue, and a worker that is told to end at once."""
+
+    def __init__(self, store: MemoryClaimStore, *, is_async: bool) -> None:
+        self.is_async = is_async
+        self.claims = Claims(store)
+        self.watched = Watched(store)
+        self.queue = MemoryTransport()
+        self.handled: list[str] = []
+        self.busy = threading.Event()
+        self.go_on = threading.Event()
+
+    def send(self, body: str) -> None:
+        self.queue.send(OutgoingMessage(type="order:new", body=body.encode()))
+
+    def wait(self) -> None:
+        self.busy.set()
+        assert self.go_on.wait(DEADLINE_SECONDS)
+
+    def worker(self, *, once: bool = False) -> Worker:
+        check = small_claim_check(self.watched.store)
+        worker = Worker(
+            self.queue,
+            middleware=[ClaimCheckMiddleware(check, once=once)],
+            concurrency=1,
+            drain_timeout=0,
+        )
+
+        def handle(message: Message[str]) -> None:
+            self.handled.append(message.payload)
+
+        async def handle_async(message: Message[str]) -> None:
+            handle(message)
+
+        async def quick_async(message: object) -> None: ...
+
+        def wait(message: object) -> None:
+            self.wait()
+
+        async def wait_async(message: object) -> None:
+            self.busy.set()
+            if not self.go_on.is_set():
+                await asyncio.sleep(DEADLINE_SECONDS)
+
+        worker.handler("order:new")(handle_async if self.is_async else handle)
+        worker.handler("quick")(quick_async if self.is_async else lambda _: None)
+        worker.handler("wait")(wait_async if self.is_async else wait)
+        return worker
+
+
+@pytest.fixture(params=[False, True], ids=["sync", "async"])
+def shop(request: pytest.FixtureRequest, store: MemoryClaimStore) -> Iterator[Shop]:
+    shop = Shop(store, is_async=request.param)
+    yield shop
+    shop.go_on.set()
+
+
+def threads_of_worker() -> list[str]:
+    return [each.name for each in threading.enumerate() if each.name.startswith("letsgo-worker")]
+
+
+def check_that_it_comes_again(shop: Shop, payload: str, *, once: bool = False) -> None:
+    """The worker has ended, and what it waited for comes to its end."""
+    shop.go_on.set()
+    wait_for(lambda: not threads_of_worker(), "its last threads to end")
+    assert shop.handled == []
+
+    shop.worker(once=once).run(burst=True)
+
+    assert shop.handled == [payload]
+    assert shop.queue._messages == {}
+
+
+@pytest.mark.parametrize("size", [5, 6_000], ids=["small", "stored"])
+def test_while_its_store_answers(shop: Shop, size: int) -> None:
+    """The claim is acquired after its message was given back."""
+    payload = noise(size)
+    shop.watched.after("acquire", shop.wait)
+    shop.send(shop.claims.check.seal(message_body("order:new", payload)).body.decode())
+    with running(shop.worker(once=True)):
+        assert shop.busy.wait(DEADLINE_SECONDS)
+
+    check_that_it_comes_again(shop, payload, once=True)
+
+
+def test_while_it_waits_for_a_slot(shop: Shop) -> None:
+    """It is received behind a slow one, as the handlers before these were quick."""
+    payload = noise(6_000)
+    for _ in range(30):
+        shop.send(message_body("quick", ""))
+    shop.send(message_body("wait", ""))
+    with running(shop.worker()):
+        assert shop.busy.wait(DEADLINE_SECONDS)
+        shop.send(shop.claims.check.seal(message_body("order:new", payload)).body.decode())
+        wait_for(lambda: shop.watched.calls["acquire"], "it to be opened")
+
+    check_that_it_comes_again(shop, payload)
