@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any, TypeAlias, TypeGuard, cast
+from typing import Any, TypeAlias, TypeGuard
 from uuid import UUID
 
 from pydantic import BaseModel, Secret, SecretBytes, SecretStr, ValidationError
@@ -39,7 +39,7 @@ _MAX_LEVELS = 250  # deeper ones are refused
 _MAX_PROBLEMS = 3
 
 
-def is_plain(value: object, levels: int, models: frozenset[type[BaseModel]] = frozenset()) -> bool:
+def is_plain(value: Any, levels: int, models: frozenset[type[BaseModel]] = frozenset()) -> bool:
     """Whether a value surely loses nothing. That is true of most, and quickly seen.
 
     Args:
@@ -49,18 +49,16 @@ def is_plain(value: object, levels: int, models: frozenset[type[BaseModel]] = fr
     """
     kind = type(value)
     if kind is dict:
-        fields = cast("dict[object, object]", value)
-        for key in fields:
+        for key in value:
             if type(key) is not str:
                 return False
-        inside: Iterable[Any] = fields.values()
+        inside: Iterable[Any] = value.values()
     elif kind is list or kind is tuple:
-        inside = cast("Iterable[Any]", value)
+        inside = value
     elif kind in models:
-        model = cast("BaseModel", value)
-        inside = (*model.__dict__.values(), model.__pydantic_extra__)
+        inside = (*value.__dict__.values(), value.__pydantic_extra__)
     else:
-        return kind in _LEAVES or (kind is float and math.isfinite(cast("float", value)))
+        return kind in _LEAVES or (kind is float and math.isfinite(value))
     for each in inside:
         kind = type(each)
         if kind is float:
