@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from pydantic_core import from_json
 
 from claimcheck import (
     ClaimAlreadyProcessed,
@@ -20,11 +21,13 @@ from claimcheck import (
     EnqueueResult,
     Purge,
     Sealed,
+    open_store,
     unwrap_record,
 )
 from claimcheck.stores.base import PART_BYTES, Lease
 from claimcheck.stores.dynamodb import DynamoDBClaimStore
-from letsgo_queue import Client
+from letsgo_queue import Client, Worker, envelope, whole
+from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.transports.sqs import SqsTransport
 from tests.benchmarks.billing import message_size
 from tests.benchmarks.emulator import Emulator, Proxy, make_emulator
@@ -341,6 +344,39 @@ def test_ten_messages_are_sent_in_one_call(
     traffic = new_queue.emulator.proxy.stop()
     assert traffic.calls == {"sqs SendMessageBatch": 3}
     assert traffic.units == Units(sqs_requests=3)
+
+
+@pytest.mark.parametrize("payload", ["300 KB", "5 MB"])
+def test_a_large_body_is_parsed_for_its_handler_and_for_nobody_else(
+    payloads: Mapping[PayloadName, PayloadFile],
+    payload: PayloadName,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Fields named `type` are in these payloads too."""
+    parsed: list[int] = []
+
+    def parse(body: str | bytes, **options: Any) -> Any:
+        parsed.append(len(body))
+        return from_json(body, **options)
+
+    monkeypatch.setattr(envelope, "from_json", parse)
+    monkeypatch.setattr(whole, "from_json", parse)
+    message = json.loads(payloads[payload].path.read_text())
+    check = ClaimCheckMiddleware(ClaimCheck(open_store("memory://"), inline_limit=OLD_QUEUE))
+    queue = MemoryTransport()
+    worker = Worker(queue, middleware=[check])
+    handled: list[object] = []
+
+    @worker.handler(message["type"])
+    def on_message(message: dict[str, Any]) -> None:
+        handled.append(message)
+
+    result = Client(queue, middleware=[check]).enqueue(message)
+    worker.run(burst=True)
+
+    assert handled == [message]
+    assert result.sent_size < result.size
+    assert max(parsed, default=0) <= result.sent_size
 
 
 @pytest.mark.parametrize("name", ["2 KB", "100 KB", "300 KB", "1 MB", "5 MB"])
