@@ -25,7 +25,7 @@ from claimcheck.core.life import Purge
 from claimcheck.errors import SettingsInvalid
 from claimcheck.stores import open_store
 from claimcheck.stores.base import ClaimStore
-from letsgo_queue.deployment import deployment_of, setting
+from letsgo_queue.deployment import Deployment, setting
 from letsgo_queue.forking import Lock, forks_wait
 from letsgo_queue.settings import QueueSettings, is_local_http, region_in, split_url
 
@@ -109,8 +109,8 @@ class ClaimCheckSettings(BaseModel, frozen=True, extra="forbid"):
             return queue_url.partition("?")[0]
         if is_local_http(queue_url):
             return _local_store_url()
-        deployment = deployment_of(queue_url)
-        return DEFAULT_STORE if deployment is None else deployment.claims_url
+        deployment = Deployment.from_environment()
+        return f"letsgo://{deployment.name}" if deployment.has_queue(queue_url) else DEFAULT_STORE
 
 
 def claim_check_for(queue_url: str, settings: ClaimCheckSettings | None = None) -> ClaimCheck:

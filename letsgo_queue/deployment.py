@@ -50,36 +50,14 @@ class Deployment:
         """The name of its table, with which the names of its queues start too."""
         return f"{self.vendor_prefix}-{self.name}"
 
-    @property
-    def claims_url(self) -> str:
-        """The claim store in its table, as the settings name it."""
-        usual = Deployment.from_environment().vendor_prefix
-        option = "" if self.vendor_prefix == usual else f"?vendor_prefix={self.vendor_prefix}"
-        return f"letsgo://{self.name}{option}"
+    def has_queue(self, url: str) -> bool:
+        """Whether LetsGo made a queue for this deployment.
 
-    def made_queue(self, name: str) -> bool:
-        """Whether LetsGo made a queue of this name for this deployment."""
+        Its name tells, since that is the same for all who use the queue: a sender may have found it
+        by its tag, and a Lambda function knows no more than its ARN.
+        """
+        name = url.rpartition("/")[2]
         return re.fullmatch(rf"{re.escape(self.table)}-\d{{5}}", name) is not None
-
-
-_found: dict[str, Deployment] = {}
-
-
-def note_queue(queue_url: str, deployment: Deployment) -> None:
-    """Note that a queue was found by its deployment."""
-    _found[queue_url] = deployment
-
-
-def deployment_of(queue_url: str) -> Deployment | None:
-    """The deployment that a queue belongs to; None where nothing says that it is LetsGo's.
-
-    A sender has found the queue by its deployment. A Lambda function has not: there the name tells,
-    which LetsGo gives to the queue of the deployment that the environment names.
-    """
-    if queue_url in _found:
-        return _found[queue_url]
-    own = Deployment.from_environment()
-    return own if own.made_queue(queue_url.rpartition("/")[2]) else None
 
 
 def setting(environ: Mapping[str, str], name: str) -> str | None:

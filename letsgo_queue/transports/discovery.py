@@ -52,7 +52,6 @@ def find_queue(
         ) from error
     matching = [url for url, tag in queues.items() if tag == deployment.name]
     if len(matching) == 1:
-        note_queue(matching[0], deployment)
         return matching[0]
     tag = f"{DEPLOYMENT_TAG}={deployment.name}"
     which = f"{deployment.vendor_prefix}-* queues in {region}"

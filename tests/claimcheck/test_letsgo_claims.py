@@ -12,7 +12,6 @@ from claimcheck import ClaimCheckMiddleware, enqueue
 from claimcheck.settings import ClaimCheckSettings, claim_check_for
 from claimcheck.stores.letsgo import LetsGoClaimStore
 from letsgo_queue import Client, Message, Worker
-from letsgo_queue.deployment import Deployment
 from tests.claimcheck.lambda_claims import event_of, record_of
 from tests.claimcheck.places import make_letsgo_store
 from tests.claimcheck.support import message_body, noise
@@ -32,10 +31,16 @@ def letsgo(aws: AwsServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[LetsGoCl
         yield store
 
 
-def make_queue(aws: AwsServer, name: str, deployment: str) -> str:
-    url = aws.make_queue(name=name, MaximumMessageSize="1048576")
-    aws.sqs().tag_queue(QueueUrl=url, Tags={"LetsGoDeployment": deployment})
-    return url
+@pytest.fixture
+def queue(aws: AwsServer, letsgo: LetsGoClaimStore) -> Iterator[str]:
+    """The URL of the deployment's queue, made as LetsGo makes it."""
+    url = aws.sqs().create_queue(
+        QueueName=f"{letsgo.table}-12345",
+        Attributes={"MaximumMessageSize": "1048576"},
+        tags={"LetsGoDeployment": letsgo.table.partition("-")[2]},
+    )["QueueUrl"]
+    yield url
+    aws.sqs().delete_queue(QueueUrl=url)
 
 
 def categories(aws: AwsServer, store: LetsGoClaimStore) -> list[str]:
@@ -44,16 +49,14 @@ def categories(aws: AwsServer, store: LetsGoClaimStore) -> list[str]:
 
 
 def test_a_queue_found_by_its_deployment_has_its_claims_there(
-    aws: AwsServer, letsgo: LetsGoClaimStore
+    aws: AwsServer, letsgo: LetsGoClaimStore, queue: str
 ) -> None:
-    prefix, _, name = letsgo.table.partition("-")
-    url = make_queue(aws, f"{prefix}-of-any-name", name)
     seen: list[Message[Any]] = []
     worker = Worker(client=Client(), middleware=[ClaimCheckMiddleware()], wait_seconds=1)
     worker.default(seen.append)
 
     result = enqueue({"type": "order:new", "payload": LARGE})
-    assert (result.queue, result.route) == (url, "stored")
+    assert (result.queue, result.route) == (queue, "stored")
     assert categories(aws, letsgo) == [
         f"claimcheck/{result.claim_id}/{part}" for part in range(len(categories(aws, letsgo)))
     ]
@@ -98,7 +101,3 @@ def test_which_queues_are_letsgos(name: str, store: str) -> None:
 
     assert ClaimCheckSettings().store_for(url) == store
     assert ClaimCheckSettings(store="dynamodb://t").store_for(url) == "dynamodb://t"
-
-
-def test_another_prefix_in_code_is_said_in_the_url() -> None:
-    assert Deployment("main", "acme").claims_url == "letsgo://main?vendor_prefix=acme"
