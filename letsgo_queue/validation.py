@@ -6,6 +6,19 @@ from collections.abc import Callable, Iterable, Sequence
 
 from pydantic import BaseModel, ValidationError
 
+from letsgo_queue.errors import SettingsInvalid
+
+
+def check_number(name: str, value: object, *, whole: bool = True) -> None:
+    """Refuse what is no number; its range is for the caller to check.
+
+    Raises:
+        SettingsInvalid: It is none, or `whole` and not a whole one.
+    """
+    if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+        kind = "a whole number" if whole else "a number"
+        raise SettingsInvalid(f"{name} is of type {type(value).__name__}: give {kind}.")
+
 
 def problems_in(
     error: ValidationError, model: type[BaseModel], name: Callable[[Sequence[int | str]], str]

@@ -14,6 +14,7 @@ from claimcheck.errors import AuditInvalid, SettingsInvalid
 from claimcheck.middleware import EnqueueResult
 from letsgo_queue.events import Event, MessageNotSent, MessageSent
 from letsgo_queue.log import get_logger
+from letsgo_queue.validation import check_number
 
 logger = get_logger(__name__)
 
@@ -62,8 +63,10 @@ class SizeAudit:
         Raises:
             SettingsInvalid: `sample` is not over 0 and up to 1, or `max_types` is not positive.
         """
+        check_number("sample", sample, whole=False)
         if not 0 < sample <= 1:
             raise SettingsInvalid(f"sample={sample}: give a share over 0, up to 1.")
+        check_number("max_types", max_types)
         if max_types < 1:
             raise SettingsInvalid(f"max_types={max_types}: give a number above 0.")
         self._settings = settings or AuditSettings().with_environment()

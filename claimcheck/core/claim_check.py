@@ -54,6 +54,7 @@ from letsgo_queue.durations import Duration, seconds_in
 from letsgo_queue.envelope import is_sealed, type_in
 from letsgo_queue.errors import NO_ID, MessageTooLarge
 from letsgo_queue.limits import ANY_QUEUE_BYTES
+from letsgo_queue.validation import check_number
 
 Route: TypeAlias = Literal["inline", "compressed", "stored"]
 """Which way a message goes."""
@@ -223,6 +224,7 @@ class ClaimCheck:
         if inline_limit is not None:
             numbers["inline_limit"] = inline_limit
         for name, value in numbers.items():
+            check_number(name, value, whole=name != "lease_seconds")
             if not 0 < value < math.inf:
                 raise SettingsInvalid(f"{name}={value:.15g}: give a number above 0.")
         check_purge(purge)

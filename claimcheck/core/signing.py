@@ -26,10 +26,12 @@ class Signer:
         """Take the keys.
 
         Raises:
-            SettingsInvalid: There is none, or one is shorter than 16 bytes or not Unicode.
+            SettingsInvalid: There is none, or one is shorter than 16 bytes or no text.
         """
         try:
             self._keys = [key.encode() for key in keys]
+        except (AttributeError, TypeError):
+            raise SettingsInvalid("signing_key: give a key as text, or a list of them.") from None
         except UnicodeEncodeError:  # it has the key in it
             raise SettingsInvalid("signing_key: a key is not text; write it as hex.") from None
         if not self._keys or min(map(len, self._keys)) < MIN_KEY_BYTES:

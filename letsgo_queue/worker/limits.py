@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, Self
 
 from letsgo_queue.errors import SettingsInvalid
+from letsgo_queue.validation import check_number
 from letsgo_queue.worker.delivery import IncomingMessage
 
 if TYPE_CHECKING:
@@ -72,8 +73,12 @@ class HandlerLimits:
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        if self.concurrency is not None and self.concurrency < 1:
-            raise SettingsInvalid(f"concurrency={self.concurrency}: a handler takes at least 1.")
+        if self.concurrency is not None:
+            check_number("concurrency", self.concurrency)
+            if self.concurrency < 1:
+                raise SettingsInvalid(
+                    f"concurrency={self.concurrency}: a handler takes at least 1."
+                )
         if self.timeout is not None and not 0 < self.timeout < math.inf:
             raise SettingsInvalid(f"timeout={self.timeout}: give seconds, more than 0.")
 

@@ -9,6 +9,7 @@ from typing import Any, Self, TypedDict
 from letsgo_queue.durations import Duration, seconds_in
 from letsgo_queue.errors import SettingsInvalid
 from letsgo_queue.limits import MAX_VISIBILITY_SECONDS, MAX_WAIT_SECONDS
+from letsgo_queue.validation import check_number
 from letsgo_queue.worker.limits import DEFAULT_MAX_OPENED_BYTES
 
 MAX_PORT = 65_535
@@ -58,11 +59,12 @@ class LoopOptions:
         """Refuse a number that is out of range."""
         check_range("concurrency", self.concurrency, 1, None)
         check_range("prefetch", self.prefetch, 0, None)
-        check_range("wait_seconds", self.wait_seconds, 0, MAX_WAIT_SECONDS)
-        check_range("drain_timeout", self.drain_timeout, 0, None)
+        check_range("wait_seconds", self.wait_seconds, 0, MAX_WAIT_SECONDS, whole=False)
+        check_range("drain_timeout", self.drain_timeout, 0, None, whole=False)
         check_range("max_opened_bytes", self.max_opened_bytes, 1, None)
         if self.visibility_timeout is not None:
-            check_range("visibility_timeout", self.visibility_timeout, 1, MAX_VISIBILITY_SECONDS)
+            longest = MAX_VISIBILITY_SECONDS
+            check_range("visibility_timeout", self.visibility_timeout, 1, longest, whole=False)
 
     def but(self, *, concurrency: int | None, until_empty: bool, given: RunOptions) -> Self:
         """The same, but for what is given.
@@ -77,12 +79,15 @@ class LoopOptions:
         return replace(self, until_empty=until_empty, **changes)
 
 
-def check_range(name: str, value: float, lowest: float, highest: float | None) -> None:
+def check_range(
+    name: str, value: float, lowest: float, highest: float | None, *, whole: bool = True
+) -> None:
     """Refuse a number that is out of range.
 
     Raises:
-        SettingsInvalid: It is.
+        SettingsInvalid: It is, or it is no number, or `whole` and not a whole one.
     """
+    check_number(name, value, whole=whole)
     if not lowest <= value <= (math.inf if highest is None else highest):
         allowed = f"at least {lowest}" if highest is None else f"{lowest} to {highest:,}"
         raise SettingsInvalid(f"{name}={value:.15g}: a worker takes {allowed}.")

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from letsgo_queue.durations import Duration, seconds_in
 from letsgo_queue.errors import SettingsInvalid
 from letsgo_queue.transports.base import MAX_VISIBILITY_SECONDS
+from letsgo_queue.validation import check_number
 
 _MAX_DOUBLINGS = 40
 """Far beyond any pause; a float can be doubled a thousand times, and then it overflows."""
@@ -57,8 +58,10 @@ class RetryPolicy:
                 f"base={self._base:.15g}, cap={self._cap:.15g}: a retry policy takes 0 <= base <= "
                 f"cap <= {MAX_VISIBILITY_SECONDS:,} seconds."
             )
+        check_number("jitter", self.jitter, whole=False)
         if not 0 <= self.jitter <= 1:
             raise SettingsInvalid(f"jitter={self.jitter}: a retry policy takes a share, 0 to 1.")
+        check_number("max_attempts", 1 if self.max_attempts is None else self.max_attempts)
         if self.max_attempts is not None and self.max_attempts < 1:
             raise SettingsInvalid(
                 f"max_attempts={self.max_attempts}: a retry policy takes 1 or more, or None."

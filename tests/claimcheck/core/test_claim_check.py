@@ -387,9 +387,9 @@ class TestBodies:
 
 class TestSettingsInCode:
     @pytest.mark.parametrize("name", ["threshold", "inline_limit", "max_size", "lease_seconds"])
-    @pytest.mark.parametrize("value", [0, -1, math.nan, math.inf])
-    def test_a_number_is_above_0(self, store: MemoryClaimStore, name: str, value: float) -> None:
-        with pytest.raises(SettingsInvalid, match=f"{name}={value}: give a number above 0"):
+    @pytest.mark.parametrize("value", [0, -1, math.nan, math.inf, "5", True])
+    def test_a_number_is_above_0(self, store: MemoryClaimStore, name: str, value: object) -> None:
+        with pytest.raises(SettingsInvalid, match=rf"^{name}( is of type|={value}: give)"):
             ClaimCheck(store, **{name: value})  # type: ignore[arg-type]  # that is the test
 
     def test_purge_is_one_of_three(self, store: MemoryClaimStore) -> None:

@@ -244,6 +244,11 @@ class TestKeys:
         with pytest.raises(SettingsInvalid, match="at least 16 bytes each"):
             claim_check(store, keys)
 
+    @pytest.mark.parametrize("keys", [5, KEY.encode(), [KEY.encode()], [KEY, None]])
+    def test_what_is_no_text_is_refused(self, store: MemoryClaimStore, keys: object) -> None:
+        with pytest.raises(SettingsInvalid, match="give a key as text, or a list of them"):
+            claim_check(store, keys)
+
     def test_sixteen_bytes_are_enough(self, store: MemoryClaimStore) -> None:
         claim_check(store, "é" * (MIN_KEY_BYTES // 2))
 

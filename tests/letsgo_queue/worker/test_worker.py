@@ -49,6 +49,9 @@ def fail(message: dict[str, Any]) -> None:
     ("options", "text"),
     [
         ({"concurrency": 0}, "concurrency=0: a worker takes at least 1"),
+        ({"concurrency": "5"}, "concurrency is of type str: give a whole number"),
+        ({"concurrency": 5.5}, "concurrency is of type float: give a whole number"),
+        ({"prefetch": True}, "prefetch is of type bool: give a whole number"),
         ({"prefetch": -1}, "prefetch=-1: a worker takes at least 0"),
         ({"wait_seconds": -1}, "wait_seconds=-1: a worker takes 0 to 20"),
         ({"wait_seconds": 21}, "wait_seconds=21: a worker takes 0 to 20"),
