@@ -221,7 +221,7 @@ def local_record(
 ) -> Mapping[str, Any]:
     """A message as LetsGo's local mode posts it.
 
-    https://github.com/47chapters/letsgo/blob/main/packages/queue/src/index.ts has the original.
+    LetsGo's own client posts the same fields.
 
     Args:
         message: The message; its delay has no place in a record.

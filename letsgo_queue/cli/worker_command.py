@@ -83,6 +83,13 @@ def worker(
             help="With --local: the port; 0 for one that is free. By default PORT, else 3002."
         ),
     ] = None,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="With --local: another name that senders may have in their URL, as that of a "
+            "container. Can be given several times."
+        ),
+    ] = None,
     health_port: Annotated[
         int | None,
         typer.Option(
@@ -122,7 +129,9 @@ def worker(
     workers = [load_worker(target) for target in targets]
     configure_logging(log_format)
     if local:
-        workers[0].serve(host=host, port=port, concurrency=concurrency)
+        workers[0].serve(
+            host=host, port=port, allowed_hosts=allowed_host or (), concurrency=concurrency
+        )
         return
     if supervised and processes == 0:
         processes = cores()

@@ -9,14 +9,18 @@ same: https://github.com/47chapters/letsgo/blob/main/apps/worker/src/server.ts
 
 from __future__ import annotations
 
-import json
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from functools import partial
+from http import HTTPStatus
+from typing import Any, NoReturn, TypeVar
+
+import h11
 
 from letsgo_queue.aws_lambda.records import SqsRecord, is_scheduled
+from letsgo_queue.envelope import read_json
 from letsgo_queue.errors import (
     HandlerMissing,
     LetsGoQueueError,
@@ -24,21 +28,20 @@ from letsgo_queue.errors import (
     QueueUnavailable,
     SettingsInvalid,
 )
-from letsgo_queue.local_http.transport import LocalHttpTransport
+from letsgo_queue.local_http.callers import Callers
+from letsgo_queue.local_http.connections import Connections, Refusal, Take
+from letsgo_queue.local_http.transport import MAX_POST_BYTES, LocalHttpTransport
 from letsgo_queue.log import get_logger
+from letsgo_queue.text import counted
 from letsgo_queue.transports.base import ReceivedMessage
 from letsgo_queue.worker.processing import Processor
-
-if TYPE_CHECKING:
-    import socket
-    from wsgiref.types import StartResponse, WSGIEnvironment
 
 logger = get_logger(__name__)
 
 AcceptedT = TypeVar("AcceptedT")
 
-_LOOK_SECONDS = 0.2
-"""How often the server looks whether it should stop."""
+MAX_RECORDS = 100
+"""Records of one post. Our client posts ten at most and LetsGo's one; each may write to the log."""
 
 
 class LocalDeliveries(LocalHttpTransport):
@@ -83,6 +86,7 @@ class LocalHttpServer:
         *,
         host: str,
         port: int,
+        allowed_hosts: Collection[str],
         concurrency: int,
         stopping: threading.Event,
     ) -> None:
@@ -92,36 +96,24 @@ class LocalHttpServer:
             processor: Handles the messages, and scheduled events.
             host: The name or address to listen on.
             port: The port; 0 for any free port.
+            allowed_hosts: Names and addresses that senders may use, beside `host` and those of
+                loopback.
             concurrency: Messages in process at once; the rest waits, in order.
             stopping: Set when no more messages should be taken.
 
         Raises:
-            SettingsInvalid: waitress is not installed, or the address cannot be used.
+            SettingsInvalid: The address cannot be used, or an allowed host is no host.
         """
+        self._callers = Callers(host, allowed_hosts)
         try:
-            from waitress import wasyncore
-            from waitress.server import MultiSocketServer, create_server
-        except ModuleNotFoundError as missing:
-            raise SettingsInvalid(
-                f"LetsGo's local mode needs {missing.name}: pip install 'letsgo-claimcheck[local]'"
-            ) from None
-        self._wasyncore = wasyncore
-        self._sockets: dict[int, socket.socket] = {}
-        try:
-            self._server = create_server(self._answer, self._sockets, host=host, port=port)
-        except (OSError, ValueError) as error:
-            wasyncore.close_all(self._sockets)
+            self._connections = Connections(host, port, self, max_body_bytes=MAX_POST_BYTES)
+        except (OSError, UnicodeError) as error:
             raise SettingsInvalid(
                 f"a worker cannot listen on {host}:{port} "
                 f"({getattr(error, 'strerror', None) or error}). If another worker runs there, "
                 "stop it or choose another port."
             ) from error
-        listening: Sequence[tuple[str, object]] = (
-            self._server.effective_listen  # of a name with several addresses
-            if isinstance(self._server, MultiSocketServer)
-            else [self._server.getsockname()]
-        )
-        self.url, *self._other_urls = [_url(*each) for each in listening]
+        self.url, *self._other_urls = [_url(*each) for each in self._connections.addresses]
         self._processor = processor
         self._stopping = stopping
         self._transport = LocalDeliveries(self.url)
@@ -130,81 +122,73 @@ class LocalHttpServer:
         self._accepted: set[Future[None]] = set()
 
     def run(self) -> None:
-        """Take messages until stopped, then finish those that were accepted."""
-        logger.info("worker running on %s", " and ".join([self.url, *self._other_urls]))
-        try:
-            while not self._stopping.is_set():
-                self._wasyncore.loop(timeout=_LOOK_SECONDS, map=self._sockets, count=1)
-        finally:
-            self.close()
-
-    def close(self) -> None:
-        """Answer what is being asked, stop listening, and finish what was accepted.
+        """Take messages until stopped, then finish those that were accepted.
 
         A KeyboardInterrupt meanwhile drops what has not begun.
         """
+        logger.info("worker running on %s", " and ".join([self.url, *self._other_urls]))
         try:
-            self._server.task_dispatcher.shutdown()
-            self._wasyncore.close_all(self._sockets)
+            # A thread of its own: the caller's may have an event loop already.
+            with ThreadPoolExecutor(1, "letsgo-worker-http") as thread:
+                thread.submit(self._connections.serve, self._stopping).result()
             # Not for the threads: an interrupt has Python 3.11 and 3.12 think that one has ended.
             wait(self._accepted.copy())
-            self._pool.shutdown()
         except KeyboardInterrupt:
             self._pool.shutdown(wait=False, cancel_futures=True)
             logger.warning("interrupted again: what was accepted and has not begun is dropped")
             raise
-
-    def _answer(self, request: WSGIEnvironment, start_response: StartResponse) -> Sequence[bytes]:
-        if (request["REQUEST_METHOD"], _target(request)) != ("POST", "/"):
-            return _refuse(start_response, "Bad request. Only POST / is accepted.")
-        try:
-            event = json.loads(request["wsgi.input"].read())
-        except (ValueError, RecursionError):
-            return _refuse(start_response, "Bad request. Body must be JSON.")
-        answered = threading.Event()
-        try:
-            # Before the answer, so that what a sender posts next comes after it.
-            self._take(event, answered)
-            write = start_response("201 Created", [("Content-Length", "0")])
-            # Sends the answer now: it must not wait for a handler, which may end this process.
-            write(b"")
         finally:
-            # Also where the client has gone: it may think that the message was accepted.
-            answered.set()
-        return []
+            self.close()
 
-    def _take(self, event: object, answered: threading.Event) -> None:
-        """Hand on what was posted: SQS records, or the event of a scheduler."""
-        fields = event if isinstance(event, dict) else {}
-        records = fields.get("Records")
-        if is_scheduled(fields):
-            self._accept(self._handle_scheduled, fields, answered)
-        elif isinstance(records, list):
-            for record in records:
-                self._take_record(record, answered)
-        else:
-            logger.warning("a post that has no Records is dropped")
+    def close(self) -> None:
+        """Stop listening, and wait for the handlers that run."""
+        self._connections.close()
+        self._pool.shutdown()
 
-    def _take_record(self, record: object, answered: threading.Event) -> None:
+    def check(self, head: h11.Request) -> Refusal | None:
+        """See `Site.check`. LetsGo's worker answers 400 to another method, and to another path."""
+        if (head.method, head.target) != (b"POST", b"/"):
+            return _bad("Messages are posted to /, with the method POST.")
+        return self._callers.check(head)
+
+    def read(self, body: bytes) -> Refusal | Take:
+        """See `Site.read`. LetsGo's worker takes all JSON, and does nothing where it knows none."""
         try:
-            received = _received(record)
-        except MessageInvalid as error:
-            logger.warning("%s It is dropped.", error)
-        else:
-            self._accept(self._handle, received, answered)
+            event = read_json(body)
+        except MessageInvalid:
+            return _bad("The body is not JSON.")
+        records = event.get("Records") if isinstance(event, dict) else None
+        if is_scheduled(event):
+            return partial(self._accept, self._handle_scheduled, event)
+        if not isinstance(records, list):
+            return partial(logger.warning, "a post that has no Records is dropped")
+        if len(records) > MAX_RECORDS:
+            return _bad(f"The body has {len(records):,} records. Post {MAX_RECORDS} at most.")
+        return partial(self._take, records)
 
-    def _accept(
-        self,
-        handle: Callable[[AcceptedT, threading.Event], None],
-        what: AcceptedT,
-        answered: threading.Event,
-    ) -> None:
-        handling = self._pool.submit(self._variables.copy().run, handle, what, answered)
+    def _take(self, records: Sequence[object]) -> None:
+        errors = []
+        for record in records:
+            try:
+                received = _received(record)
+            except MessageInvalid as error:
+                errors.append(error)
+            else:
+                self._accept(self._handle, received)
+        if errors:
+            logger.warning(
+                "%d of the %s of a post cannot be read. Dropped, the first because: %s",
+                len(errors),
+                counted(len(records), "record"),
+                errors[0],
+            )
+
+    def _accept(self, handle: Callable[[AcceptedT], None], what: AcceptedT) -> None:
+        handling = self._pool.submit(self._variables.copy().run, handle, what)
         self._accepted.add(handling)
         handling.add_done_callback(self._accepted.discard)
 
-    def _handle(self, received: ReceivedMessage, answered: threading.Event) -> None:
-        answered.wait()
+    def _handle(self, received: ReceivedMessage) -> None:
         settled = self._processor.process(
             self._transport, received, wait=lambda hold: not self._stopping.wait(hold.seconds)
         )
@@ -215,8 +199,7 @@ class LocalHttpServer:
                 extra={"message_id": received.message_id, "queue": self.url},
             )
 
-    def _handle_scheduled(self, event: Mapping[str, Any], answered: threading.Event) -> None:
-        answered.wait()
+    def _handle_scheduled(self, event: Mapping[str, Any]) -> None:
         try:
             self._processor.run_scheduled(event)
         except HandlerMissing as error:
@@ -236,19 +219,8 @@ def _url(host: str, port: object) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _target(request: WSGIEnvironment) -> str:
-    query = request.get("QUERY_STRING")
-    return f"{request['PATH_INFO']}?{query}" if query else str(request["PATH_INFO"])
-
-
-def _refuse(start_response: StartResponse, message: str) -> Sequence[bytes]:
-    """Answer as LetsGo's worker does."""
-    answer = json.dumps({"statusCode": 400, "message": message}, indent=2).encode()
-    start_response(
-        "400 Bad Request",
-        [("Content-Type", "application/json"), ("Content-Length", str(len(answer)))],
-    )
-    return [answer]
+def _bad(message: str) -> Refusal:
+    return Refusal(HTTPStatus.BAD_REQUEST, message)
 
 
 def _no_retries(message: ReceivedMessage, what: str) -> NoReturn:

@@ -39,6 +39,11 @@ logger = get_logger(__name__)
 
 CONNECT_TIMEOUT_SECONDS = 5
 ANSWER_TIMEOUT_SECONDS = 30
+
+MAX_POST_BYTES = 6 * MAX_MESSAGE_BYTES + 65_536
+"""Bytes of a post at most. The messages of one post fit a queue together (1 MiB); JSON makes six
+bytes at most of one of theirs (`\\u007f`), and the rest of ten records is short."""
+
 _MAX_ANSWER_BYTES = 65_536
 _MAX_REASON_LENGTH = 200
 

@@ -369,6 +369,7 @@ class Worker:
         *,
         host: str = LOCAL_HOST,
         port: int | None = None,
+        allowed_hosts: Collection[str] = (),
         concurrency: int | None = None,
         on_ready: Callable[[str], None] | None = None,
     ) -> None:
@@ -378,19 +379,31 @@ class Worker:
         alone. Messages are handled at once and never again: a delay is not observed, and one that
         fails is logged and dropped. It stops as `run` does; what was accepted is handled first.
 
+        What a web page sends is refused, and so is a URL whose host is not `host` and no name of
+        this machine (`localhost`, `127.0.0.1`, `::1`).
+
         Args:
             host: The name or address to listen on; programs that reach it can have messages
                 handled.
             port: The port, 0 to 65,535; 0 for one that is free. By default `PORT`, as LetsGo's own
                 worker has it, and else 3002.
+            allowed_hosts: More names and addresses that senders may have in their URL, as that of
+                a container.
             concurrency: Messages handled at once, in place of the worker's own.
             on_ready: Called with the address once messages are taken.
 
         Raises:
-            SettingsInvalid: One cannot listen there, or waitress is not installed.
+            SettingsInvalid: One cannot listen there, an allowed host is no host, or h11 is not
+                installed.
         """
         with forks_wait():
-            from letsgo_queue.local_http.server import LocalHttpServer
+            try:
+                from letsgo_queue.local_http.server import LocalHttpServer
+            except ModuleNotFoundError as missing:
+                raise SettingsInvalid(
+                    f"LetsGo's local mode needs {missing.name}: "
+                    "pip install 'letsgo-claimcheck[local]'"
+                ) from None
 
         port = local_port() if port is None else port
         check_range("port", port, 0, MAX_PORT)
@@ -400,6 +413,7 @@ class Worker:
             self._processor(handled_level=logging.INFO),
             host=host,
             port=port,
+            allowed_hosts=allowed_hosts,
             concurrency=concurrency,
             stopping=self._stopping,
         )

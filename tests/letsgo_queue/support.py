@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
 from typing import Any, TypeVar
@@ -211,7 +211,7 @@ def order(**payload: object) -> Mapping[str, Any]:
 
 
 @contextmanager
-def serving(worker: Worker) -> Iterator[str]:
+def serving(worker: Worker, *, allowed_hosts: Collection[str] = ()) -> Iterator[str]:
     """Have a worker serve on a thread, and stop it in the end; gives its address."""
     ready = threading.Event()
     addresses: list[str] = []
@@ -223,7 +223,7 @@ def serving(worker: Worker) -> Iterator[str]:
 
     def serve() -> None:
         try:
-            worker.serve(port=0, on_ready=on_ready)
+            worker.serve(port=0, allowed_hosts=allowed_hosts, on_ready=on_ready)
         except BaseException as error:  # noqa: BLE001  raised below, on the test's thread
             errors.append(error)
         finally:

@@ -463,7 +463,7 @@ event = {"Records": [{"messageId": "m", "receiptHandle": "r", "body": '{"type":"
                       "eventSourceARN": "arn:aws:sqs:us-east-2:123456789012:my-queue"}]}
 assert worker.lambda_handler(event, None) == {"batchItemFailures": []}
 print([name for name in ("asyncio", "boto3", "botocore", "pynamodb", "sqlite3", "typer", "rich",
-                         "waitress", "zstandard", "claimcheck", "multiprocessing")
+                         "h11", "zstandard", "claimcheck", "multiprocessing")
        if name in sys.modules.keys() - before])
 """
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.letsgo_queue.local_http.support import ask
 from tests.support.command import run
 
 WORKER = """
@@ -31,10 +32,14 @@ def project(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("options", "variables"), [(["--port", "0"], {"PORT": "1"}), ([], {"PORT": "0"})]
+    ("options", "variables", "status_in_container"),
+    [
+        (["--port", "0", "--allowed-host", "worker"], {"PORT": "1"}, 201),
+        ([], {"PORT": "0"}, 403),
+    ],
 )
 def test_handles_what_the_other_command_sends(
-    project: Path, options: list[str], variables: dict[str, str]
+    project: Path, options: list[str], variables: dict[str, str], status_in_container: int
 ) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "letsgo_queue.cli.app", "worker", "work", "--local", *options],
@@ -54,6 +59,8 @@ def test_handles_what_the_other_command_sends(
             sent = run("letsgo-queue", "enqueue", *arguments, cwd=project)
             assert sent.returncode == 0, sent.stderr
             assert worker.stdout.readline() == "hello Ada\n"
+            in_container = ask(found[1], b"{}", headers={"Host": "worker:3002"})
+            assert in_container[0] == status_in_container
             worker.send_signal(signal.SIGINT)
             assert worker.wait(30) == 0
         finally:
@@ -65,6 +72,7 @@ def test_handles_what_the_other_command_sends(
     [
         (("worker", "work", "--local", "--burst"), "--local has none"),
         (("worker", "work", "--local", "--port", "70000"), "port=70000"),
+        (("worker", "work", "--local", "--allowed-host", "worker:80"), "host 'worker:80'"),
         (("enqueue", "--type", "greet", "--queue", "http://127.0.0.1:1"), "--local"),
     ],
 )

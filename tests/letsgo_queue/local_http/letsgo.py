@@ -1,35 +1,40 @@
-"""LetsGo's own ends of its local mode, made from its sources, for ours to be compatible with.
+"""Stand-ins for LetsGo's ends of its local mode, for ours to be compatible with.
 
-https://github.com/47chapters/letsgo/blob/main/packages/queue/src/index.ts has the client, and
-https://github.com/47chapters/letsgo/blob/main/apps/worker/src/server.ts the worker.
+They are made from the facts of the wire. LetsGo's client posts one record in `{"Records": [...]}`
+to `/`, through Node's agent. Its worker answers 201 before it handles the event, and 400 with
+`{"statusCode", "message"}` to other methods and paths, and to a body that is not JSON.
 """
 
 from __future__ import annotations
 
+import codecs
 import json
 import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from tests.letsgo_queue.support import DEADLINE_SECONDS
+
 NODE = shutil.which("node")
+
+_NODE_SENDER = Path(__file__).with_name("node_sender.mjs")
 _PIECE_BYTES = 65_536
-_SCRIPT = Path(__file__).with_name("letsgo_worker.mjs")
 
 
 @dataclass
 class LetsGoWorker:
-    """A worker of LetsGo's.
+    """A worker in the place of LetsGo's.
 
     Attributes:
         url: Where it listens.
-        events: What its handler was called with, in order.
+        events: What its handler would be called with, in order.
     """
 
     url: str
@@ -41,29 +46,33 @@ class LetsGoWorker:
 
 @contextmanager
 def letsgo_worker() -> Iterator[LetsGoWorker]:
-    """The worker written again in Python, with what Node does to a body that comes in pieces."""
+    """Takes posts as LetsGo's worker does."""
     worker = LetsGoWorker("")
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            pieces = []
-            left = int(self.headers["Content-Length"])
-            while left > 0:
-                piece = self.rfile.read(min(left, _PIECE_BYTES))
-                pieces.append(piece.decode(errors="replace"))
-                left -= len(piece)
+            text = self._text()
             if self.path != "/":
-                return self._refuse("Bad request. Only POST / is accepted.")
+                return self._refuse("another path")
             try:
-                event = json.loads("".join(pieces))
+                event = json.loads(text)
             except ValueError:
-                return self._refuse("Bad request. Body must be JSON.")
+                return self._refuse("no JSON")
             worker.events.append(event)
             return self._answer(201, b"")
 
+        def _text(self) -> str:
+            """Each piece of the body is decoded by itself: a character that is cut is lost."""
+            left = int(self.headers["Content-Length"])
+            pieces = []
+            while left > 0:
+                piece = self.rfile.read(min(left, _PIECE_BYTES))
+                pieces.append(codecs.decode(piece, errors="replace"))
+                left -= len(piece)
+            return "".join(pieces)
+
         def _refuse(self, message: str) -> None:
-            answer = {"statusCode": 400, "message": message}
-            self._answer(400, json.dumps(answer, indent=2).encode())
+            self._answer(400, json.dumps({"statusCode": 400, "message": message}).encode())
 
         def _answer(self, status: int, body: bytes) -> None:
             self.send_response(status)
@@ -85,34 +94,15 @@ def letsgo_worker() -> Iterator[LetsGoWorker]:
             thread.join()
 
 
-@contextmanager
-def letsgo_worker_on_node() -> Iterator[LetsGoWorker]:
-    """The worker's own lines, on Node."""
-    assert NODE
-    with subprocess.Popen([NODE, str(_SCRIPT)], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        output = process.stdout
-        worker = LetsGoWorker(f"http://127.0.0.1:{output.readline().strip()}")
-        reader = threading.Thread(
-            target=lambda: worker.events.extend(json.loads(line) for line in output)
-        )
-        reader.start()
-        try:
-            yield worker
-        finally:
-            process.terminate()
-            reader.join()
-
-
 def posted_by_letsgo(*messages: object, user: str = "ada") -> bytes:
-    """What LetsGo's client posts, as `JSON.stringify` writes it."""
+    """What LetsGo's client posts, on one line: text is not escaped, and no attribute is set."""
     sender = f"letsgo:local:{user}"
     now = str(int(time.time() * 1000))
     records = [
         {
             "messageId": f"k3j9x2m1pq{number}",
             "receiptHandle": f"0zq81hd6c4{number}",
-            "body": _stringify(message),
+            "body": _compact(message),
             "attributes": {
                 "ApproximateReceiveCount": "1",
                 "SentTimestamp": now,
@@ -127,8 +117,22 @@ def posted_by_letsgo(*messages: object, user: str = "ada") -> bytes:
         }
         for number, message in enumerate(messages)
     ]
-    return _stringify({"Records": records}).encode()
+    return _compact({"Records": records}).encode()
 
 
-def _stringify(value: object) -> str:
+def post_from_node(url: str, bodies: Sequence[bytes]) -> list[int]:
+    """Post all bodies at once from Node; their statuses."""
+    assert NODE
+    done = subprocess.run(
+        [NODE, str(_NODE_SENDER), url],
+        input=b"\n".join(bodies),
+        stdout=subprocess.PIPE,
+        check=True,
+        timeout=DEADLINE_SECONDS,
+    )
+    statuses: list[int] = json.loads(done.stdout)["statuses"]
+    return statuses
+
+
+def _compact(value: object) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)

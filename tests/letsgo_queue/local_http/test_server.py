@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
-import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import pytest
 from pydantic import BaseModel
@@ -28,10 +26,11 @@ from letsgo_queue import (
     Worker,
 )
 from letsgo_queue.errors import LetsGoError
+from letsgo_queue.local_http.server import MAX_RECORDS
 from letsgo_queue.worker import delivery as deliveries
 from letsgo_queue.worker.delivery import IncomingMessage
-from tests.letsgo_queue.local_http.letsgo import NODE, posted_by_letsgo
-from tests.letsgo_queue.local_http.support import ask, collecting
+from tests.letsgo_queue.local_http.letsgo import posted_by_letsgo
+from tests.letsgo_queue.local_http.support import ask, collecting, connect
 from tests.letsgo_queue.support import (
     COMPLETE,
     DEADLINE_SECONDS,
@@ -73,25 +72,6 @@ def test_handles_what_letsgos_own_client_posts() -> None:
     (handled,) = events
     assert isinstance(handled, MessageHandled)
     assert (handled.message_id, handled.queue) == ("k3j9x2m1pq0", url)
-
-
-@pytest.mark.skipif(NODE is None, reason="there is no Node")
-def test_letsgos_own_client_on_node_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
-    worker = Worker()
-    seen: list[tuple[str, object]] = []
-
-    @worker.default
-    def collect(message: dict[str, Any], delivery: Delivery) -> None:
-        seen.append((delivery.message_id, message))
-
-    message = '{"type":"order:new","payload":"Grüße, 世界 🎉"}'
-    with serving(worker) as url:
-        monkeypatch.setenv("LETSGO_LOCAL_QUEUE_URL", url)
-        script = str(Path(__file__).with_name("letsgo_client.mjs"))
-        sent = subprocess.check_output([NODE or "", script, message], text=True)
-        wait_for(lambda: seen, "the message")
-
-    assert seen == [(sent.strip(), json.loads(message))]
 
 
 def test_handles_what_our_client_posts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,14 +144,16 @@ worker.serve(port=0, on_ready=lambda url: print(url, flush=True))
 @pytest.mark.parametrize(
     ("method", "target", "body", "said"),
     [
-        ("GET", "/", b"", "Bad request. Only POST / is accepted."),
-        ("PUT", "/", b'{"Records": []}', "Bad request. Only POST / is accepted."),
-        ("POST", "/jobs", b'{"Records": []}', "Bad request. Only POST / is accepted."),
-        ("POST", "/?now=1", b'{"Records": []}', "Bad request. Only POST / is accepted."),
-        ("POST", "/", b"", "Bad request. Body must be JSON."),
-        ("POST", "/", b"{", "Bad request. Body must be JSON."),
-        ("POST", "/", b'"\xff"', "Bad request. Body must be JSON."),
-        ("POST", "/", b"[" * 100_000, "Bad request. Body must be JSON."),
+        ("GET", "/", b"", "POST"),
+        ("OPTIONS", "/", b"", "POST"),
+        ("PUT", "/", b'{"Records": []}', "POST"),
+        ("POST", "/jobs", b'{"Records": []}', "POST"),
+        ("POST", "/?now=1", b'{"Records": []}', "POST"),
+        ("POST", "/", b"", "JSON"),
+        ("POST", "/", b"{", "JSON"),
+        ("POST", "/", b'{"Records": [], "n": NaN}', "JSON"),
+        ("POST", "/", b'"\xff"', "JSON"),
+        ("POST", "/", b"[" * 100_000, "JSON"),
     ],
 )
 def test_refuses_what_letsgos_worker_refuses(
@@ -183,7 +165,10 @@ def test_refuses_what_letsgos_worker_refuses(
         status, answer = ask(url, body, method=method, target=target)
 
     assert status == 400
-    assert answer.decode() == json.dumps({"statusCode": 400, "message": said}, indent=2)
+    told = json.loads(answer)
+    assert told.keys() == {"statusCode", "message"}
+    assert told["statusCode"] == 400
+    assert said in told["message"]
     assert handled == []
 
 
@@ -227,9 +212,35 @@ def test_a_record_that_is_none_is_told_and_stops_no_other(
     (warning,) = [
         record.getMessage() for record in caplog.records if record.name.startswith("letsgo_queue")
     ]
+    assert warning.startswith("1 of the 2 records of a post cannot be read. Dropped")
     assert said in warning
-    assert warning.endswith(" It is dropped.")
     assert SECRET not in caplog.text
+
+
+def test_bad_records_have_one_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    worker, handled = collecting()
+    event = json.loads(posted_by_letsgo(order()))
+    event["Records"][:0] = [{}, 5, None] * 33
+
+    with serving(worker) as url:
+        assert ask(url, json.dumps(event)) == (201, b"")
+        wait_for(lambda: handled, "the message after them")
+
+    warnings = [each for each in caplog.records if each.levelno >= logging.WARNING]
+    assert len(warnings) == 1
+    assert "99 of the 100 records" in caplog.text
+
+
+def test_more_records_than_a_sender_has_are_refused(caplog: pytest.LogCaptureFixture) -> None:
+    worker, handled = collecting()
+    records = json.loads(posted_by_letsgo(order()))["Records"] * (MAX_RECORDS + 1)
+
+    with serving(worker) as url:
+        status, answer = ask(url, json.dumps({"Records": records}))
+
+    assert (status, handled) == (400, [])
+    assert f"Post {MAX_RECORDS} at most" in json.loads(answer)["message"]
+    assert len([each for each in caplog.records if each.levelno >= logging.WARNING]) == 1
 
 
 def test_what_fails_is_logged_and_dropped(caplog: pytest.LogCaptureFixture) -> None:
@@ -375,11 +386,12 @@ def test_keeps_the_order_of_a_sender() -> None:
 def test_a_sender_that_hangs_up_leaves_the_worker_well() -> None:
     worker, handled = collecting()
     with serving(worker) as url:
-        parts = urlsplit(url)
         body = posted_by_letsgo(order(number=1))
-        request = f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        request = (
+            f"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        )
         for sent in (request + body[:20], request + body):
-            with socket.create_connection((parts.hostname or "", parts.port or 0)) as connection:
+            with connect(url) as connection:
                 connection.sendall(sent)
         wait_for(lambda: handled, "the message that came whole")
         assert ask(url, posted_by_letsgo(order(number=2)))[0] == 201

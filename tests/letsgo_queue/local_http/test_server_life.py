@@ -75,10 +75,12 @@ def test_a_mistake_in_a_handler_shows_before_it_listens() -> None:
         worker.serve(port=0)
 
 
-def test_without_waitress_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "waitress", None)
+def test_without_h11_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [each for each in sys.modules if each.startswith("letsgo_queue.local_http.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "h11", None)
 
-    with pytest.raises(SettingsInvalid, match=r"pip install 'letsgo-claimcheck\[local\]'"):
+    with pytest.raises(SettingsInvalid, match=r"needs h11: .*'letsgo-claimcheck\[local\]'"):
         Worker().serve(port=0)
 
 
