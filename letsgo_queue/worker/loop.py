@@ -29,9 +29,9 @@ from letsgo_queue.transports.base import MAX_BATCH, ReceivedMessage, Transport
 from letsgo_queue.worker.acknowledging import Acknowledger
 from letsgo_queue.worker.delivery import LONGEST_PAUSE_SECONDS, IncomingMessage
 from letsgo_queue.worker.event_loop import EventLoopThread
+from letsgo_queue.worker.gates import Gates
 from letsgo_queue.worker.heartbeat import Heartbeat
 from letsgo_queue.worker.lanes import Lanes
-from letsgo_queue.worker.limits import Limits
 from letsgo_queue.worker.options import LoopOptions
 from letsgo_queue.worker.parts import Calls, Parts
 from letsgo_queue.worker.processing import Hold, Outcome, Processor
@@ -184,7 +184,7 @@ class WorkLoop:
         )
         self._tasks = HandlerTasks(options.concurrency, event_loop, processor, self._finish, parts)
         self._lanes = Lanes(fifo=transport.fifo)
-        self._limits = Limits(max_opened_bytes=options.max_opened_bytes)
+        self._gates = Gates(max_opened_bytes=options.max_opened_bytes)
         self._pace = Pace()
         # What follows is read and changed under the lock of `_changed`.
         self._in_hand: set[IncomingMessage] = set()
@@ -265,8 +265,8 @@ class WorkLoop:
                 ready.append(heappop(self._held)[2])
             if self._held:
                 due_in.append(self._held[0][0] - now)
-            ready = [*self._limits.enter(ready), *self._limits.tend()]
-            due_in.append(self._limits.seconds_left())
+            ready = [*self._gates.enter(ready), *self._gates.tend()]
+            due_in.append(self._gates.seconds_left())
             stuck_since = now - STUCK_SECONDS
             self._stuck = sum(each.waits_since < stuck_since for each in self._in_hand)
         self._begin(ready)
@@ -326,7 +326,7 @@ class WorkLoop:
                 self._aside.append((time.monotonic(), messages))
                 return
             self._in_hand.update(messages)
-            ready = self._limits.enter(self._lanes.enter(messages))
+            ready = self._gates.enter(self._lanes.enter(messages))
         self._heartbeat.hold(messages)
         self._begin(ready)
 
@@ -368,7 +368,7 @@ class WorkLoop:
         """How many messages one more receiver may ask for."""
         soon = self._pace.begun_in(AHEAD_SECONDS, self.options.concurrency)
         ahead = min(soon, self.options.prefetch)
-        waiting = len(self._held) + self._lanes.waiting + self._limits.waiting + self._stuck
+        waiting = len(self._held) + self._lanes.waiting + self._gates.waiting + self._stuck
         waiting = min(waiting, MAX_HELD)
         unacknowledged = max(self._unacknowledged - MAX_UNACKNOWLEDGED, 0)
         busy = len(self._in_hand) - waiting + unacknowledged + self._asked
@@ -464,10 +464,10 @@ class WorkLoop:
                 return  # it took too long, and was given back
             self._in_hand.remove(message)
             message.forget()
-            ready = [*self._limits.leave(message)]
+            ready = [*self._gates.leave(message)]
             if outcome:
                 self._unacknowledged += not message.is_gone
-                ready += self._limits.enter(self._lanes.leave(message))
+                ready += self._gates.enter(self._lanes.leave(message))
             else:
                 unrun = self._lanes.fail(message)
                 self._in_hand.difference_update(unrun)
@@ -502,7 +502,7 @@ class WorkLoop:
         with self._changed:
             if message not in self._in_hand:
                 return  # it took too long, and was given back
-            ready = self._limits.leave(message)
+            ready = self._gates.leave(message)
             if self._is_over():
                 self._set_aside(message, seconds)
             else:
@@ -553,7 +553,7 @@ class WorkLoop:
 
     def _tell(self) -> None:
         """Wake the loop if it has something to do: waking costs, and messages are many."""
-        if self._room() or self._limits.waiting or self._is_over():
+        if self._room() or self._gates.waiting or self._is_over():
             self._changed.notify_all()
 
     def _wake(self) -> None:

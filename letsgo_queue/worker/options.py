@@ -10,7 +10,7 @@ from letsgo_queue.durations import Duration, seconds_in
 from letsgo_queue.errors import SettingsInvalid
 from letsgo_queue.limits import MAX_VISIBILITY_SECONDS, MAX_WAIT_SECONDS
 from letsgo_queue.validation import check_number
-from letsgo_queue.worker.limits import DEFAULT_MAX_OPENED_BYTES
+from letsgo_queue.worker.gates import DEFAULT_MAX_OPENED_BYTES
 
 MAX_PORT = 65_535
 

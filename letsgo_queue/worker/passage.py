@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from letsgo_queue.attributes import DUE_AT
-from letsgo_queue.middleware import Middleware
+from letsgo_queue.middleware import Middleware, Steps
 from letsgo_queue.worker.delivery import IncomingMessage
 
 
@@ -32,7 +32,7 @@ class Passage:
         """
         self._middleware = middleware
         self._message = message
-        self._entered: list[Iterator[None]] = []
+        self._entered: list[Steps] = []
         self.blocks = DUE_AT in message.received.attributes or any(
             each.blocks(message) for each in middleware
         )
@@ -64,13 +64,13 @@ class Passage:
             raise error
 
 
-def _leave(steps: Iterator[None], error: BaseException | None) -> BaseException | None:
+def _leave(steps: Steps, error: BaseException | None) -> BaseException | None:
     """Leave one middleware; what is raised outside of it."""
     try:
         if error is None:
             next(steps)
         else:
-            steps.throw(error)  # type: ignore[attr-defined]  # a generator's iterator has it
+            steps.throw(error)
     except StopIteration:
         return None
     except BaseException as raised:  # noqa: BLE001  whatever it is, the outer ones see it

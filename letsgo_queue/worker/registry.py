@@ -10,8 +10,8 @@ from pydantic import BaseModel
 from letsgo_queue.errors import HandlerMissing, SettingsInvalid
 from letsgo_queue.message import fixed_type
 from letsgo_queue.middleware import Middleware
+from letsgo_queue.worker.gates import UNLIMITED, HandlerLimits
 from letsgo_queue.worker.handler import Handler, HandlerFunction
-from letsgo_queue.worker.limits import UNLIMITED, HandlerLimits
 from letsgo_queue.worker.retries import RetryPolicy
 from letsgo_queue.worker.schedule import Scheduled, ScheduledHandler, schedule_in_environment
 

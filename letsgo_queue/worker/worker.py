@@ -33,8 +33,8 @@ from letsgo_queue.transports import preload
 from letsgo_queue.transports.base import Transport
 from letsgo_queue.worker.envelopes import Envelope, check_envelopes
 from letsgo_queue.worker.event_loop import EventLoopThread
+from letsgo_queue.worker.gates import DEFAULT_MAX_OPENED_BYTES, HandlerLimits, Rate
 from letsgo_queue.worker.handler import HandlerFunction
-from letsgo_queue.worker.limits import DEFAULT_MAX_OPENED_BYTES, HandlerLimits, Rate
 from letsgo_queue.worker.loop import WorkLoop
 from letsgo_queue.worker.options import (
     DEFAULT_CONCURRENCY,

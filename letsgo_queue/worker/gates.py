@@ -1,4 +1,4 @@
-"""Limits: what a message waits for before it begins.
+"""What a message waits for before it begins: the gates of its limits.
 
     lanes ──> of its handler: how many at once, how often ──> bytes of opened bodies ──> executors
 
@@ -186,7 +186,7 @@ class _Gate:
         return self.room.seconds_left() if self._waiting else math.inf
 
 
-class Limits:
+class Gates:
     """Says which messages may begin. Not safe to share between threads: its user has a lock.
 
     Attributes:
@@ -205,11 +205,11 @@ class Limits:
 
     def enter(self, messages: Sequence[IncomingMessage]) -> Sequence[IncomingMessage]:
         """Take messages in; those that may begin now."""
-        return [each for each in messages if self._pass(each, self._gates(each))]
+        return [each for each in messages if self._pass(each, self._gates_of(each))]
 
     def leave(self, message: IncomingMessage) -> Sequence[IncomingMessage]:
         """A message that had begun is done with, or is held; those that may begin now."""
-        gates = self._gates(message)
+        gates = self._gates_of(message)
         for gate in gates:
             gate.room.give(message)
         return self._admit(gates) if self.waiting else ()
@@ -227,12 +227,12 @@ class Limits:
     def _all_of_handlers(self) -> Sequence[_Gate]:
         return [gate for gates in self._of_handlers.values() for gate in gates]
 
-    def _gates(self, message: IncomingMessage) -> tuple[_Gate, ...]:
+    def _gates_of(self, message: IncomingMessage) -> tuple[_Gate, ...]:
         """All that a message has to pass, in order."""
         gates: tuple[_Gate, ...] = ()
         if handler := message.handler:
             if handler not in self._of_handlers:
-                self._of_handlers[handler] = _gates_of(handler.limits)
+                self._of_handlers[handler] = _make_gates(handler.limits)
             gates = self._of_handlers[handler]
         return (*gates, self._bytes) if message.opened_bytes else gates
 
@@ -247,13 +247,13 @@ class Limits:
         for gate in gates:
             while message := gate.next():
                 self.waiting -= 1
-                ahead = self._gates(message)
+                ahead = self._gates_of(message)
                 if self._pass(message, ahead[ahead.index(gate) + 1 :]):
                     ready.append(message)
         return ready
 
 
-def _gates_of(limits: HandlerLimits) -> tuple[_Gate, ...]:
+def _make_gates(limits: HandlerLimits) -> tuple[_Gate, ...]:
     rooms: list[_Room] = []
     if limits.concurrency is not None:
         rooms.append(_AtOnce(limits.concurrency))
