@@ -34,7 +34,7 @@ from claimcheck.errors import (
 )
 from claimcheck.events import DuplicateSuppressed
 from claimcheck.settings import claim_check_for
-from letsgo_queue.envelope import holds_sealed, type_in
+from letsgo_queue.body import holds_sealed, type_in
 from letsgo_queue.errors import LetsGoError
 from letsgo_queue.events import Listeners
 from letsgo_queue.log import get_logger

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 from letsgo_queue.attributes import RESERVED_NAMES, MessageAttribute
+from letsgo_queue.body import is_text, sealed_fields, type_of
 from letsgo_queue.durations import Duration, seconds_in
-from letsgo_queue.envelope import is_text, sealed_fields, type_of
 from letsgo_queue.errors import LetsGoError, MessageInvalid, QueueUnavailable
 from letsgo_queue.events import Event, Listeners, MessageStarted
 from letsgo_queue.log import LogFields, get_logger
@@ -223,7 +223,7 @@ class IncomingMessage:
             return None
         return self.invisible_until - time.monotonic()
 
-    def read_envelope(self) -> str:
+    def read_type(self) -> str:
         """Learn its type, and whether it is sealed.
 
         Raises:
@@ -446,7 +446,7 @@ class IncomingMessage:
         self.begun = None
         self.waits_since = math.inf
         self.body = self.received.body
-        self.read_envelope()  # sealed again, if it was opened
+        self.read_type()  # sealed again, if it was opened
         self.leases = ()
         self.leases_due = math.inf
         return pause

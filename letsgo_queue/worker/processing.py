@@ -143,7 +143,7 @@ class Processor:
             clock=self._clock,
         )
         try:
-            message.handler = self._registry.find(message.message_id, message.read_envelope())
+            message.handler = self._registry.find(message.message_id, message.read_type())
         except LetsGoError as error:
             message.refusal = error
         else:

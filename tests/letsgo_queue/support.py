@@ -154,7 +154,7 @@ def incoming(body: str) -> IncomingMessage:
         sent_at=0.0,
     )
     message = IncomingMessage(received, MemoryTransport())
-    message.read_envelope()
+    message.read_type()
     return message
 
 

@@ -71,7 +71,7 @@ def in_hand(queue: MemoryTransport, **options: Any) -> IncomingMessage:
 
 class TestHandlersView:
     def test_says_what_a_handler_may_know(self, message: IncomingMessage, clock: Clock) -> None:
-        message.read_envelope()
+        message.read_type()
         delivery = message.delivery
 
         assert delivery.message_id == message.received.message_id
@@ -118,7 +118,7 @@ class TestHandlersView:
             message.delivery.body = "another"  # type: ignore[attr-defined]  # that is the mistake
 
     def test_shows_no_content(self, message: IncomingMessage) -> None:
-        message.read_envelope()
+        message.read_type()
 
         assert repr(message.delivery) == (
             f"Delivery(message_id={message.message_id!r}, type='order:new')"
@@ -277,7 +277,7 @@ class TestFacts:
     def test_are_what_every_event_says(
         self, message: IncomingMessage, time_passes: PassingTime
     ) -> None:
-        message.read_envelope()
+        message.read_type()
         time_passes(100)
 
         event = MessageSkipped(**message.facts())
@@ -289,7 +289,7 @@ class TestFacts:
     def test_say_nothing_of_a_type_that_cannot_be_read(self, queue: MemoryTransport) -> None:
         message = IncomingMessage(received(body="no json"), queue)
         with pytest.raises(MessageInvalid, match="message m-1: the body is not JSON"):
-            message.read_envelope()
+            message.read_type()
 
         assert message.facts()["type"] is None
         assert message.delivery.type == ""
@@ -331,7 +331,7 @@ def test_is_sealed_until_it_is_opened(queue: MemoryTransport) -> None:
     sealed = received(body='{"type":"order:new","claimCheck":{"v":1}}')
     message = IncomingMessage(sealed, queue)
 
-    assert message.read_envelope() == "order:new"
+    assert message.read_type() == "order:new"
     assert message.sealed
     message.open('{"type":"order:new","claimCheck":"a field of my own"}')
     assert not message.sealed
