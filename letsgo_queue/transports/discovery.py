@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from letsgo_queue.deployment import DEPLOYMENT_TAG, Deployment, note_queue
+from letsgo_queue.deployment import DEPLOYMENT_TAG, Deployment
 from letsgo_queue.errors import QueueNotFound
 from letsgo_queue.settings import QueueSettings
 from letsgo_queue.transports.sqs_client import (
