@@ -65,7 +65,7 @@ class _Described:
 
     Attributes:
         attributes: By SQS's names.
-        at: The time by SQS's clock, rounded up (seconds since 1970).
+        at: The end of the second in which it said so, by SQS's clock (seconds since 1970).
     """
 
     attributes: Mapping[str, str]
@@ -156,6 +156,7 @@ class SqsAdmin:
         errors: dict[str, LetsGoQueueError] = {}
         with self._visit(REDRIVE_VISIBILITY_SECONDS) as visit:
             for letters in self._to_move(visit, message_ids, limit):
+                visit.wait_until_begun()
                 failed = self._move(letters, visit)
                 errors |= failed
                 moved += len(letters) - len(failed)
@@ -189,7 +190,7 @@ class SqsAdmin:
                 # A FIFO queue hands them out in order, whenever each became a dead letter.
                 for letter in (batch if self._queue.fifo else _oldest_first(batch))
                 # Later letters were redriven by this visit, and are dead again.
-                if letter.sent_at <= visit.started
+                if letter.sent_at < visit.began_before
                 and (missing is None or letter.message_id in missing)
             ][:limit]
             # A letter that fails holds up the rest of its message group.
@@ -249,7 +250,7 @@ class SqsAdmin:
             self._queue.client,
             url,
             source=described.attributes["QueueArn"],
-            started=described.at,
+            began_before=described.at,
             visibility_timeout=visibility_timeout,
         )
 

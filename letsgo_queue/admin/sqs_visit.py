@@ -27,11 +27,17 @@ WAIT_SECONDS = 1
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html"""
 
 
+BEGINNING_SECONDS = 1.2
+"""SQS tells its time in whole seconds. So long after it told it, that second is over, on each of
+its servers."""
+
+
 class Visit:
     """One walk over a dead-letter queue, which meets each letter once.
 
     Attributes:
-        started: When it began, by SQS's clock (seconds since 1970).
+        began_before: The letters that were there when it began were sent before this, by SQS's
+            clock (seconds since 1970).
     """
 
     def __init__(
@@ -40,7 +46,7 @@ class Visit:
         url: str,
         *,
         source: str,
-        started: float,
+        began_before: float,
         visibility_timeout: int,
     ) -> None:
         """Begin a visit; nothing is received yet.
@@ -49,10 +55,11 @@ class Visit:
             client: Makes the requests.
             url: The dead-letter queue.
             source: ARN of the queue whose letters are meant. Others are left alone.
-            started: Now, by SQS's clock (seconds since 1970).
+            began_before: The end of this second, by SQS's clock (seconds since 1970).
             visibility_timeout: Seconds that letters stay invisible if the process is killed.
         """
-        self.started = started
+        self.began_before = began_before
+        self._begun_at = time.monotonic() + BEGINNING_SECONDS
         self._client = client
         self._letters = SqsTransport(url, client=client)
         self._source = source
@@ -69,6 +76,10 @@ class Visit:
                 return
             seen |= new
             yield [letter for letter in ours if letter.message_id in new]
+
+    def wait_until_begun(self) -> None:
+        """Wait until `began_before` is over: a letter that dies from now on was sent later."""
+        time.sleep(max(self._begun_at - time.monotonic(), 0.0))
 
     def delete(self, letters: Sequence[ReceivedMessage]) -> Mapping[str, LetsGoQueueError]:
         """Remove letters.

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from letsgo_queue import QueueSettings
+from letsgo_queue import Message, QueueSettings, Reject, Worker
 from letsgo_queue.admin import QueueOptions, QueueStatus, create_queue, open_admin
+from letsgo_queue.admin.sqs_visit import BEGINNING_SECONDS
 from letsgo_queue.transports import open_transport
 from tests.letsgo_queue.admin.support import Queue, make_sqs_queue
-from tests.letsgo_queue.support import COMPLETE, TRACE, outgoing, receive, wait_for
+from tests.letsgo_queue.support import COMPLETE, TRACE, outgoing, receive, running, wait_for
 from tests.support.servers import AwsServer
 
 
@@ -139,6 +140,31 @@ class AdminContract(ABC):
         assert letter.reason == "second"
         assert queue.admin.redrive() == 1
         assert [message.body for message in queue.take_all(1)] == ["poor thing"]
+
+    def test_a_letter_moves_once_though_a_worker_rejects_it_again_at_once(
+        self, queue: Queue, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        letters = 12  # more than one request takes
+        monkeypatch.setattr("letsgo_queue.admin.sqs_visit.BEGINNING_SECONDS", BEGINNING_SECONDS)
+        for number in range(letters):
+            queue.kill(f'{{"type":"order:new","payload":{number}}}')
+        rejected: list[int] = []
+        worker = Worker(queue.transport, wait_seconds=1)
+
+        @worker.handler("order:new")
+        def give_up(message: Message[int]) -> None:
+            rejected.append(message.payload)
+            raise Reject("still no use")
+
+        def all_dead_again(moved: int) -> None:
+            wait_for(lambda: queue.admin.status().dead == letters, f"{moved} letters to be dead")
+
+        with running(worker):
+            assert queue.admin.redrive(progress=all_dead_again) == letters
+            all_dead_again(letters)
+
+        assert sorted(rejected) == list(range(letters))
+        assert queue.admin.status() == QueueStatus(0, 0, 0, letters)
 
     def test_redrive_of_nothing_moves_nothing(self, queue: Queue) -> None:
         queue.transport.send(outgoing())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 import uuid
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -25,7 +24,7 @@ from letsgo_queue.errors import MessageTooLarge, RedriveIncomplete
 from letsgo_queue.transports import open_transport
 from letsgo_queue.transports.sqs import SqsTransport
 from tests.letsgo_queue.admin.support import Queue, make_sqs_queue
-from tests.letsgo_queue.support import outgoing, receive, receive_one, wait_for
+from tests.letsgo_queue.support import outgoing, receive, receive_one
 from tests.support.servers import AwsServer
 
 if TYPE_CHECKING:
@@ -121,22 +120,6 @@ class TestRedrive:
         assert queue.admin.redrive() == 6
 
         assert sorted(message.body[0] for message in queue.take_all(6)) == list("012345")
-
-    def test_those_that_die_again_meanwhile_are_left(self, ministack: AwsServer) -> None:
-        queue = queue_at(make_sqs_queue(ministack))
-        for number in range(12):
-            queue.kill(str(number))
-        second = int(time.time())
-
-        def kill_again(_: int) -> None:
-            """A worker that gives up at once what comes back, in a later second."""
-            wait_for(lambda: time.time() > second + 3, "the clock")
-            for message in receive(queue.transport):
-                queue.transport.move_to_dead_letters(message, "again")
-
-        assert queue.admin.redrive(progress=kill_again) == 12
-
-        assert queue.admin.status() == QueueStatus(0, 0, 0, 12)
 
     def test_letters_of_another_queue_are_left_alone(self, ministack: AwsServer) -> None:
         """MiniStack says, as SQS does, which queue a letter was moved from."""
