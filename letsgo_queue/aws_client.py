@@ -1,5 +1,11 @@
 """Makes boto3's clients, for the SQS transport and for the DynamoDB claim store.
 
+What goes wrong in a call of theirs is an `AwsError`. botocore also lets through what a provider of
+credentials raises (which runs a command, reads a token file or asks another service), and what its
+parser raises over an answer that is not AWS's. Here both become errors of botocore's kind, so that
+callers know two classes, and make errors of ours of them. Settings that cannot be used are
+`SettingsInvalid` from the start.
+
 It imports nothing of ours but leaf modules, so that both packages can stand on it.
 """
 
@@ -9,30 +15,43 @@ from __future__ import annotations
 import encodings.idna  # noqa: F401
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import boto3.session
 import botocore.session
 from botocore.config import Config
 from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
     ConfigNotFound,
     ConfigParseError,
+    CredentialRetrievalError,
+    HTTPClientError,
     InvalidConfigError,
     NoRegionError,
     PartialCredentialsError,
     ProfileNotFound,
+    UnknownCredentialError,
 )
 from botocore.loaders import Loader, create_loader
 
 from letsgo_queue.deployment import DEFAULT_REGION
 from letsgo_queue.errors import SettingsInvalid
 from letsgo_queue.forking import Lock
+from letsgo_queue.text import shown_error
 
 if TYPE_CHECKING:
+    from botocore.credentials import Credentials
+    from botocore.signers import RequestSigner
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_sqs import SQSClient
+
+AwsError = (ClientError, BotoCoreError)
+"""What a call raises: AWS refused it, or botocore could not make it or read the answer."""
 
 _UNUSABLE_SETTINGS = (
     ConfigNotFound,
@@ -41,8 +60,16 @@ _UNUSABLE_SETTINGS = (
     NoRegionError,
     PartialCredentialsError,
     ProfileNotFound,
-    ValueError,  # an endpoint that is no URL, a region that is no host name
+    UnknownCredentialError,
 )
+"""What providers of credentials raise over settings."""
+
+
+class AnswerUnreadable(HTTPClientError):
+    """The answer is not AWS's. Whether the request was carried out is not known."""
+
+    fmt = "the answer is not that of AWS ({error})"
+
 
 _making = Lock()
 """A boto3 session is not safe to make clients from on several threads."""
@@ -90,34 +117,75 @@ def make_client(
 
     Raises:
         SettingsInvalid: The settings of AWS, or an argument, cannot be used.
+        CredentialRetrievalError: The credentials could not be fetched; they may be later.
     """
     try:
         with _making:
             if session is None:
                 session, user_agent = _session_of_environment(os.getpid(), aws_settings())
                 config = (config or Config()).merge(Config(user_agent=user_agent))
-            return session.client(
+            with _credential_errors("the settings of AWS"):
+                credentials = session.get_credentials()
+            client = session.client(
                 service,
                 region_name=region or session.region_name or DEFAULT_REGION,
                 endpoint_url=endpoint_url,
                 config=config,
             )
-    except _UNUSABLE_SETTINGS as error:
+    except CredentialRetrievalError:
+        raise
+    # ValueError: an endpoint that is no URL, a region that is no host name. OSError: a file.
+    except (BotoCoreError, ValueError, OSError) as error:
         raise SettingsInvalid(
             f"no client for {service} can be made (region {region}, endpoint {endpoint_url}): "
-            f"{str(error).rstrip('. ')}. Check these and the settings of AWS."
+            f"{one_line(error)}. Check these and the settings of AWS."
         ) from error
+    if credentials is not None:
+        client.meta.events.register("provide-client-params", partial(_fetch, credentials))
+    client.meta.events.register("after-call-error", _answer_error)
+    return client
+
+
+def watch(client: SQSClient) -> None:
+    """Have a client that was made elsewhere raise no other errors than ours do.
+
+    It does not give its credentials away before it signs a request.
+    """
+    events = client.meta.events
+    events.register("before-sign", _fetch_to_sign, unique_id="letsgo-credentials")
+    events.register("after-call-error", _answer_error, unique_id="letsgo-answers")
+
+
+def explain(error: ClientError | BotoCoreError) -> str:
+    """What AWS or botocore says, in one line, without the full stop."""
+    if isinstance(error, ClientError):
+        said = error.response.get("Error", {})
+        return one_line(f"{said.get('Code', '')}: {said.get('Message', '')}").strip(": ")
+    return one_line(error)
+
+
+def one_line(text: object) -> str:
+    """A text of AWS or botocore, or of a command that botocore ran, without the full stop."""
+    return shown_error(" ".join(str(text).split())).rstrip(". ")
 
 
 def load_service(service: Literal["sqs", "dynamodb"]) -> None:
     """Load what all clients of a service share; processes that are forked later share it too.
 
     Only making a client loads all of it. This one has no credentials, and is dropped.
+
+    Raises:
+        SettingsInvalid: The settings of AWS cannot be used.
     """
-    session = _new_session()
-    session.set_credentials("none", "none")
-    with _making:
-        session.create_client(service, region_name="us-east-1")
+    try:
+        session = _new_session()
+        session.set_credentials("none", "none")
+        with _making:
+            session.create_client(service, region_name="us-east-1")
+    except (BotoCoreError, ValueError, OSError) as error:
+        raise SettingsInvalid(
+            f"the settings of AWS cannot be used: {one_line(error)}. Check them."
+        ) from error
 
 
 def time_of(answer: Mapping[str, Any]) -> float | None:
@@ -172,3 +240,39 @@ def _user_agent(session: botocore.session.Session) -> str:
     """
     app = session.get_config_variable("user_agent_appid")
     return f"{session.user_agent()} app/{app}" if app else session.user_agent()
+
+
+@contextmanager
+def _credential_errors(provider: str) -> Iterator[None]:
+    """Raise what a provider of credentials raises as an error of botocore."""
+    try:
+        yield
+    except (CredentialRetrievalError, *_UNUSABLE_SETTINGS):
+        raise
+    except Exception as error:  # a plug-in, which runs commands and asks others: it raises anything
+        raise CredentialRetrievalError(
+            provider=provider, error_msg=f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _fetch(credentials: Credentials, **_: object) -> None:
+    """Fetch credentials that have expired before a call needs them; these errors have one place."""
+    with _credential_errors(credentials.method):
+        credentials.get_frozen_credentials()
+
+
+def _fetch_to_sign(
+    request_signer: RequestSigner,
+    signing_name: str,
+    region_name: str,
+    signature_version: str,
+    **_: object,
+) -> None:
+    with _credential_errors("the client's session"):
+        request_signer.get_auth_instance(signing_name, region_name, signature_version)
+
+
+def _answer_error(exception: Exception, **_: object) -> None:
+    """Botocore's parser raises anything over JSON of another shape. Its text may quote that."""
+    if not isinstance(exception, AwsError):
+        raise AnswerUnreadable(error=type(exception).__name__) from exception

@@ -23,7 +23,7 @@ from claimcheck.errors import (
     ClaimStoreUnavailable,
     ClaimTableMissing,
 )
-from letsgo_queue.aws_client import make_client, time_of
+from letsgo_queue.aws_client import explain, make_client, time_of
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -233,18 +233,17 @@ class DynamoDBItems:
     def _error(self, failed: str, error: ClientError | BotoCoreError) -> ClaimStoreError:
         where = f"claim store {self._store}: {failed}"
         if isinstance(error, BotoCoreError):
-            return ClaimStoreUnavailable(f"{where}: {str(error).rstrip('. ')}.")
+            return ClaimStoreUnavailable(f"{where}: {explain(error)}.")
         code = _code(error)
         if code == _NO_TABLE:
             return ClaimTableMissing(
                 f"{where}: the table {self._table} does not exist in region {self.region}. "
                 f"{self._layout.remedy}"
             )
-        said = f"{code}: {error.response.get('Error', {}).get('Message', '')}".rstrip(". ")
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         if code in _TRY_AGAIN or status >= _SERVER_ERROR:
-            return ClaimStoreUnavailable(f"{where}: {said}.")
-        return ClaimStoreError(f"{where}: {said}.")
+            return ClaimStoreUnavailable(f"{where}: {explain(error)}.")
+        return ClaimStoreError(f"{where}: {explain(error)}.")
 
 
 class _Connection(Connection):

@@ -17,7 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError, WaiterError
 from claimcheck.errors import ClaimStoreError, ClaimStoreUnavailable
 from claimcheck.stores.base import State
 from claimcheck.stores.layout import OWN, Layout
-from letsgo_queue.aws_client import make_client
+from letsgo_queue.aws_client import make_client, one_line
 
 if TYPE_CHECKING:
     import boto3.session
@@ -69,10 +69,15 @@ class ClaimTable:
 
         Raises:
             SettingsInvalid: The settings of AWS, or an argument, cannot be used.
+            ClaimStoreUnavailable: Credentials could not be fetched.
         """
         self.name = name
+        self.region = region
         self._layout = layout
-        self._client = make_client("dynamodb", session, region=region, endpoint_url=endpoint_url)
+        with self._errors("could not be asked"):
+            self._client = make_client(
+                "dynamodb", session, region=region, endpoint_url=endpoint_url
+            )
         self.region = self._client.meta.region_name
 
     def create(self) -> bool:
@@ -233,13 +238,12 @@ class ClaimTable:
         try:
             yield
         except (ClientError, WaiterError) as error:
-            raise ClaimStoreError(
-                f"table {self.name} in {self.region} {consequence}: {error}"
-            ) from error
+            raise ClaimStoreError(f"{self._said(consequence)}: {one_line(error)}.") from error
         except BotoCoreError as error:
-            raise ClaimStoreUnavailable(
-                f"table {self.name} in {self.region} {consequence}: {error}"
-            ) from error
+            raise ClaimStoreUnavailable(f"{self._said(consequence)}: {one_line(error)}.") from error
+
+    def _said(self, consequence: str) -> str:
+        return f"table {self.name}{f' in {self.region}' if self.region else ''} {consequence}"
 
 
 def _key_of(table: TableDescriptionTypeDef) -> list[tuple[str, str, str]]:

@@ -83,7 +83,9 @@ def create_sqs_queue(
     prefix = f"{settings.vendor_prefix}-"
     given = target.rstrip("/").rpartition("/")[2] if named_by_url else target
     stem, suffix = _name_parts(given, options, prefix)
-    client = client or make_client(target if named_by_url else None, settings.region)
+    if client is None:
+        with asking(target, "it was not made"):
+            client = make_client(target if named_by_url else None, settings.region)
     name, dead_letters_name = stem + suffix, stem + DEAD_LETTERS_SUFFIX + suffix
     tags = {} if options.deployment is None else {DEPLOYMENT_TAG: options.deployment}
     if options.deployment is not None:

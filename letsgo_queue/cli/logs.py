@@ -12,8 +12,14 @@ from letsgo_queue.text import printable
 
 TEXT_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
-TALKATIVE = ("botocore", "pynamodb")
-"""Libraries that log every setting that they find."""
+LIBRARIES = {
+    # They log every setting that they find.
+    "botocore": logging.WARNING,
+    "pynamodb": logging.WARNING,
+    # It logs the traceback of an error that it raises, and that ends in an error of ours.
+    "botocore.credentials": logging.CRITICAL,
+}
+"""From which level on others log, where the application does not say."""
 
 _USUAL = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
 """What every record has; the rest was given in `extra`."""
@@ -46,10 +52,10 @@ def configure_logging(given: LogFormat | None) -> None:
     root.addHandler(handler)
     if root.level == logging.WARNING:  # Python's default
         root.setLevel(logging.INFO)
-    for name in TALKATIVE:
+    for name, level in LIBRARIES.items():
         library = logging.getLogger(name)
         if library.level == logging.NOTSET:
-            library.setLevel(logging.WARNING)
+            library.setLevel(level)
 
 
 class TextFormatter(logging.Formatter):

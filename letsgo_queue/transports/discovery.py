@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
+from letsgo_queue.aws_client import AwsError, explain
 from letsgo_queue.deployment import DEPLOYMENT_TAG, Deployment
 from letsgo_queue.errors import QueueNotFound
 from letsgo_queue.settings import QueueSettings
@@ -15,7 +16,6 @@ from letsgo_queue.transports.sqs_client import (
     Session,
     asking,
     error_code,
-    explain,
     make_client,
 )
 
@@ -41,14 +41,14 @@ def find_queue(
     Raises:
         QueueNotFound: There is not exactly one; the text lists what was found.
     """
-    client = client or make_client(None, region, session)
-    region = client.meta.region_name
     try:
+        client = client or make_client(None, region, session)
+        region = client.meta.region_name
         queues = tagged_queues(client, deployment.vendor_prefix)
-    except (ClientError, BotoCoreError) as error:
+    except AwsError as error:
         raise QueueNotFound(
-            f"no queue is set, and looking for the queue of LetsGo deployment {deployment.name!r} "
-            f"in {region} failed: {explain(error)}. Set LETSGO_QUEUE_URL."
+            f"no queue is set, and looking for the queue of LetsGo deployment {deployment.name!r}"
+            f"{f' in {region}' if region else ''} failed: {explain(error)}. Set LETSGO_QUEUE_URL."
         ) from error
     matching = [url for url, tag in queues.items() if tag == deployment.name]
     if len(matching) == 1:
@@ -85,8 +85,8 @@ def list_letsgo_queues(
         QueueUnavailable: SQS refused, or did not answer.
     """
     settings = settings or QueueSettings.from_environment()
-    client = make_client(None, settings.region, session)
     with asking(f"{settings.vendor_prefix}-*", "LetsGo's queues could not be listed"):
+        client = make_client(None, settings.region, session)
         queues = tagged_queues(client, settings.vendor_prefix)
     return [url for url, tag in queues.items() if deployment in {None, tag}]
 

@@ -7,16 +7,19 @@ import random
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Literal, NotRequired, TypedDict, cast
 
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    CredentialRetrievalError,
     HTTPClientError,
 )
 
 from letsgo_queue.attributes import MessageAttribute, received_attribute, spell_out
+from letsgo_queue.aws_client import AnswerUnreadable, AwsError, explain, watch
 from letsgo_queue.errors import (
     LetsGoQueueError,
     MessageTooLarge,
@@ -51,7 +54,6 @@ from letsgo_queue.transports.sqs_client import (
     Session,
     dead_letter_url,
     error_code,
-    explain,
     is_retryable,
     make_client,
     unavailable,
@@ -152,7 +154,8 @@ class SqsTransport:
         self._clients = (
             client if isinstance(client, PerProcess) else _clients(url, region, session, client)
         )
-        self._clients.get()
+        with suppress(CredentialRetrievalError):  # the first call says what that prevents
+            self._clients.get()
         # Made when a worker first needs it. Where a client is given, it serves for all calls.
         self._quick_clients = (
             PerProcess(partial(make_client, url, region, session, quick=True))
@@ -169,7 +172,9 @@ class SqsTransport:
         """The boto3 client of this process.
 
         Raises:
-            SettingsInvalid: A client was given in code, and this process was forked since.
+            SettingsInvalid: A client was given in code, and this process was forked since; or the
+                settings of AWS cannot be used.
+            CredentialRetrievalError: It is not made yet, and the credentials cannot be fetched.
         """
         return self._clients.get()
 
@@ -207,7 +212,7 @@ class SqsTransport:
             _send.may_have_arrived = False
             answer = self.client.send_message(QueueUrl=self.url, **_request(message))
             return answer["MessageId"]
-        except (ClientError, BotoCoreError) as error:
+        except AwsError as error:
             raise self._send_error(message, error) from error
         except KeyError:
             raise self._uncertain(message, "the answer was not that of SQS") from None
@@ -257,7 +262,7 @@ class SqsTransport:
         asked = time.monotonic()
         try:
             answer = self.client.receive_message(**request)
-        except (ClientError, BotoCoreError) as error:
+        except AwsError as error:
             raise self._unavailable("no message could be received", error) from error
         # Counted from the answer: long polling hands out a message when it arrives.
         received_at = self._clock.answered_at(
@@ -265,16 +270,21 @@ class SqsTransport:
             asked=asked,
             arrived=time.monotonic(),
         )
-        return [
-            from_sqs(message, received_at, visibility_timeout)
-            for message in answer.get("Messages", [])
-        ]
+        try:
+            return [
+                from_sqs(message, received_at, visibility_timeout)
+                for message in answer.get("Messages", [])
+            ]
+        except (KeyError, TypeError, ValueError):
+            raise QueueUnavailable(
+                f"queue {self.url}: no message could be received: the answer was not that of SQS."
+            ) from None
 
     def delete(self, message: ReceivedMessage) -> None:
         """DeleteMessage; see `Transport.delete`."""
         try:
             self.client.delete_message(QueueUrl=self.url, ReceiptHandle=message.receipt_handle)
-        except (ClientError, BotoCoreError) as error:
+        except AwsError as error:
             raise self._unavailable(_not_acknowledged(message), error) from error
 
     def delete_batch(
@@ -291,7 +301,7 @@ class SqsTransport:
                     QueueUrl=self.url, Entries=entries
                 )
                 break
-            except (ClientError, BotoCoreError) as error:
+            except AwsError as error:
                 if pause is None or not is_retryable(error):
                     return [self._unavailable(_not_acknowledged(each), error) for each in messages]
                 time.sleep(pause)
@@ -371,7 +381,7 @@ class SqsTransport:
                     ReceiptHandle=message.receipt_handle,
                     VisibilityTimeout=seconds,
                 )
-            except (ClientError, BotoCoreError) as error:
+            except AwsError as error:
                 if isinstance(error, ClientError) and error_code(error) in DELIVERY_ENDED:
                     raise self._ended(message, explain(error)) from error
                 if pause is None or not is_retryable(error):
@@ -400,7 +410,7 @@ class SqsTransport:
                     for at, (message, seconds) in enumerate(changes)
                 ],
             )
-        except (ClientError, BotoCoreError) as error:
+        except AwsError as error:
             return [
                 self._unavailable(f"message {message.message_id} was not extended", error)
                 for message, _ in changes
@@ -453,7 +463,7 @@ class SqsTransport:
         try:
             _send.may_have_arrived = False
             answer = self.client.send_message_batch(QueueUrl=self.url, Entries=entries)
-        except (ClientError, BotoCoreError) as error:
+        except AwsError as error:
             return {at: self._send_error(message, error) for at, message in messages.items()}
         sent: dict[int, Sent] = {
             int(entry["Id"]): entry["MessageId"] for entry in answer.get("Successful", [])
@@ -525,7 +535,7 @@ class SqsTransport:
             return QueueNotFound(
                 f"{what} was not sent: the queue does not exist. {NOT_FOUND_ADVICE}"
             )
-        if _send.may_have_arrived:
+        if _send.may_have_arrived or isinstance(error, AnswerUnreadable):
             return self._uncertain(message, explain(error))
         return SendFailed(f"{what} was not sent: {explain(error)}.", retryable=is_retryable(error))
 
@@ -555,6 +565,8 @@ def _clients(
             )
         return _watched(make_client(url, region, session))
 
+    if given is not None:
+        watch(given)
     return PerProcess(make, None if given is None else _watched(given))
 
 

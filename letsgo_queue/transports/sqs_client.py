@@ -19,7 +19,7 @@ from botocore.exceptions import (
 )
 from botocore.exceptions import ConnectionError as BotocoreConnectionError
 
-from letsgo_queue.aws_client import aws_settings
+from letsgo_queue.aws_client import AwsError, aws_settings, explain
 from letsgo_queue.aws_client import make_client as make_aws_client
 from letsgo_queue.aws_hosts import is_sqs_endpoint
 from letsgo_queue.errors import QueueNotFound, QueueUnavailable
@@ -92,6 +92,10 @@ def make_client(
             what AWS's own settings say, and else LetsGo's default.
         session: The boto3 session; by default one is made from the environment.
         quick: Whether a call fails within seconds, and is not made again by botocore.
+
+    Raises:
+        SettingsInvalid: The settings of AWS, or an argument, cannot be used.
+        CredentialRetrievalError: The credentials could not be fetched; they may be later.
     """
     if session is not None and session.region_name:
         region = session.region_name
@@ -174,7 +178,7 @@ def asking(queue_url: str, consequence: str) -> Iterator[None]:
     """Raise what boto3 raises in the block as `unavailable` does."""
     try:
         yield
-    except (ClientError, BotoCoreError) as error:
+    except AwsError as error:
         raise unavailable(queue_url, consequence, error) from error
 
 
@@ -193,11 +197,3 @@ def is_retryable(error: ClientError | BotoCoreError) -> bool:
         code = error_code(error)
         return _status(error) >= RETRYABLE_STATUS or "Throttl" in code or code in PASSING
     return isinstance(error, HTTPClientError | BotocoreConnectionError | CredentialRetrievalError)
-
-
-def explain(error: ClientError | BotoCoreError) -> str:
-    """What SQS or boto3 says, in one line."""
-    if isinstance(error, ClientError):
-        text = error.response.get("Error", {}).get("Message", "")
-        return f"{error_code(error)}: {text}".rstrip(".: ")
-    return str(error).rstrip(".")

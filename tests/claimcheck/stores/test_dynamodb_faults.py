@@ -63,6 +63,19 @@ def is_key_of_a_part(request: dict[str, Any]) -> bool:
     return "/" in request["Key"]["id"]["S"]
 
 
+@pytest.mark.parametrize("answer", [[], "x", None, 5])
+def test_an_answer_that_is_not_of_dynamodb_is_no_answer(
+    store: DynamoDBClaimStore, server: FaultyServer, answer: Any
+) -> None:
+    for operation in REQUESTS:
+        server.answer(operation, answer)
+
+    with pytest.raises(ClaimStoreUnavailable, match="was not looked up: the answer is not that of"):
+        store.look_up("claim@")
+    with pytest.raises(ClaimStoreUnavailable, match="was not stored"):
+        write(store)
+
+
 def live(store: DynamoDBClaimStore, claim: Claim) -> None:
     """The life of a claim whose handler succeeds, with every step doing what it is to do."""
     store.write(claim.facts, claim.parts)

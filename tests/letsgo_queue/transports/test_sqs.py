@@ -26,7 +26,16 @@ from letsgo_queue import (
 from letsgo_queue.transports.base import ANY_QUEUE_BYTES, MAX_MESSAGE_BYTES, ReceivedMessage
 from letsgo_queue.transports.sqs import SqsTransport
 from letsgo_queue.transports.sqs_client import make_client
-from tests.letsgo_queue.support import SECRET, order, outgoing, receive, receive_one, wait_for
+from tests.letsgo_queue.support import (
+    SECRET,
+    order,
+    outgoing,
+    printed,
+    receive,
+    receive_one,
+    wait_for,
+)
+from tests.support.faulty_server import FaultyServer
 from tests.support.servers import AwsServer
 
 if TYPE_CHECKING:
@@ -327,6 +336,30 @@ def test_url_says_region_and_endpoint(url: str, region: str, endpoint: str) -> N
     meta = SqsTransport(url, region="ap-south-1").client.meta
 
     assert (meta.region_name, meta.endpoint_url) == (region, endpoint)
+
+
+@pytest.mark.parametrize(
+    "answer", [[], "x", None, 5, {"Messages": [{"MessageId": "m"}], "Attributes": [SECRET]}]
+)
+def test_an_answer_that_is_not_of_sqs_leaves_doubt(ministack: AwsServer, answer: Any) -> None:
+    """botocore's parser raises `AttributeError` and others over JSON of another shape."""
+    operations = ("SendMessage", "ReceiveMessage", "DeleteMessageBatch", "GetQueueAttributes")
+    with FaultyServer(str(ministack.endpoint_url)) as server:
+        for operation in operations:
+            server.answer(operation, answer)
+        transport = SqsTransport(f"{server.url}/000000000000/orders")
+
+        with pytest.raises(SendUncertain, match=r"the answer (is|was) not that of"):
+            transport.send(outgoing())
+        with pytest.raises(QueueUnavailable, match="no message could be received") as refused:
+            receive(transport, visibility_timeout=9)
+        assert refused.value.retryable
+        with pytest.raises(QueueUnavailable):
+            transport.max_message_bytes()
+        (not_acknowledged,) = transport.delete_batch([any_delivery()])
+        assert isinstance(not_acknowledged, QueueUnavailable)
+        assert SECRET not in printed(refused.value)
+        transport.close()
 
 
 @pytest.mark.parametrize("by_content", [True, False])
