@@ -1,7 +1,8 @@
 """The errors of both packages have one root, and these are those of the queue.
 
 Every error says what was wrong, with which message, and what to do. Payload content never appears
-in one.
+in one. What comes from outside (a type, a server's answer) may be put into one as it is: the text
+of an error is one line of printable characters, of a bounded length.
 
     LetsGoError
     ├── SettingsInvalid          a setting, or an argument that takes its place, cannot be used
@@ -29,6 +30,7 @@ from typing import TYPE_CHECKING
 
 from letsgo_queue.durations import Duration, seconds_in
 from letsgo_queue.limits import MAX_VISIBILITY_SECONDS
+from letsgo_queue.text import shown_error
 
 if TYPE_CHECKING:
     from letsgo_queue.events import EnqueueResult
@@ -52,6 +54,10 @@ class LetsGoError(Exception):
     retryable: bool = False
     retry_after: float | None = None
     patience: float = 0.0
+
+    def __str__(self) -> str:
+        """The text, printable, and cut in the middle where it is long."""
+        return shown_error(super().__str__())
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle it as it is, for pools of processes: constructors differ."""

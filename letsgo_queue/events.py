@@ -1,8 +1,8 @@
 """What happened, in frozen values: the result of a send, and one event for each step of a message.
 
-Events have sizes and durations, never content. Types and ids are as the message has them: show them
-with `letsgo_queue.text.shown`. A listener hears the events of one client or worker
-(`add_listener`), or of the whole process (`listen_to_all`).
+Events have sizes and durations, never content. The types and ids in them can be shown anywhere:
+they are printable, and cut where they are long (200 characters). A listener hears the events of one
+client or worker (`add_listener`), or of the whole process (`listen_to_all`).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # errors name the results of sends
 
 from letsgo_queue.forking import Lock
 from letsgo_queue.log import get_logger
+from letsgo_queue.text import shown
 
 logger = get_logger(__name__)
 
@@ -44,6 +45,12 @@ class Event:
 
     type: str | None
     queue: str
+
+    def __post_init__(self) -> None:
+        """Make what its sender chose fit to be shown."""
+        for name in ("type", "message_id"):
+            if isinstance(text := getattr(self, name, None), str):
+                object.__setattr__(self, name, shown(text))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

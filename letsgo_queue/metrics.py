@@ -219,12 +219,12 @@ class PrometheusListener:
             if len(self._sent_types) >= MAX_SENT_TYPES:
                 return OTHER_TYPES
             self._sent_types.add(message_type)
-        return shown(message_type)
+        return message_type
 
 
 def _labels_of(event: DeliveryEvent) -> tuple[str, str]:
-    named = event.has_handler and event.type is not None
-    return _name_of(event.queue), shown(event.type) if named else OTHER_TYPES
+    known = event.type if event.has_handler else None
+    return _name_of(event.queue), OTHER_TYPES if known is None else known
 
 
 def _outcome_of(event: DeliveryEvent) -> str:

@@ -74,13 +74,22 @@ def test_the_session_of_boto3_is_known_to_type_checkers() -> None:
 
 def test_every_module_logs_with_the_logger_that_escapes_and_cuts() -> None:
     """Whoever writes to a queue would else write to the log."""
-    plain = {
+    assert callers("logging.getLogger") == {"letsgo_queue.log", "letsgo_queue.cli.logs"}
+
+
+def test_every_command_prints_with_the_functions_that_escape() -> None:
+    printing = callers("print", "typer.echo", "typer.confirm", "console.print", "errors.print")
+    assert printing == {"letsgo_queue.cli.terminal"}
+
+
+def callers(*functions: str) -> set[str]:
+    """The modules that call one of these."""
+    return {
         module.__name__
         for module in modules()
         for node in ast.walk(ast.parse(inspect.getsource(module)))
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "logging.getLogger"
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in functions
     }
-    assert plain == {"letsgo_queue.log", "letsgo_queue.cli.logs"}
 
 
 def test_of_pynamodb_only_the_public_interface_is_used() -> None:

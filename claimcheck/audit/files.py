@@ -20,7 +20,7 @@ from claimcheck.stores.memory import MemoryClaimStore
 from letsgo_queue.errors import MessageInvalid
 from letsgo_queue.events import Event, MessageNotSent, MessageSent
 from letsgo_queue.message import encode
-from letsgo_queue.text import printable
+from letsgo_queue.text import shown
 
 _QUEUE = "files"
 
@@ -88,7 +88,7 @@ def weigh_files(
     )
     left_out = []
     for path in paths:
-        weighing[:] = [printable(path.relative_to(folder).as_posix())]
+        weighing[:] = [shown(path.relative_to(folder).as_posix())]
         try:
             audit(_as_sent(path, _type_for(path, folder), limits))
         except (OSError, ValueError, MessageInvalid) as error:

@@ -10,7 +10,7 @@ from claimcheck.audit.budgets import OverBudget, near_limit, over_budget, unused
 from claimcheck.audit.comparison import Change
 from claimcheck.audit.report import ROUTES, AuditReport, TypeReport
 from letsgo_queue.limits import ANY_QUEUE_BYTES
-from letsgo_queue.text import counted, printable
+from letsgo_queue.text import counted, shown
 
 Tone: TypeAlias = Literal["plain", "heading", "dim", "warning", "failure"]
 
@@ -67,7 +67,7 @@ def report_lines(report: AuditReport) -> Iterator[Line]:
     yield from _table(_HEADINGS, [_cells(each, report.settings.limit) for each in types], tones)
     yield Line("")
     largest = [
-        (_name(each.type), size_text(each.size.largest), printable(each.largest_in or "unknown"))
+        (_name(each.type), size_text(each.size.largest), shown(each.largest_in or "unknown"))
         for each in types
     ]
     yield from _table(("largest of its type", "size", "sent by".ljust(40)), largest)
@@ -89,7 +89,7 @@ def problem_lines(report: AuditReport) -> Iterator[Line]:
     for excess in over_budget(report):
         yield Line(_over_budget_text(excess), "failure")
     for key in unused_budgets(report):
-        yield Line(f"the budget of {printable(key)!r} matches no message type that was sent", "dim")
+        yield Line(f"the budget of {shown(key)!r} matches no message type that was sent", "dim")
 
 
 def change_lines(changes: Sequence[Change], max_growth: float) -> Iterator[Line]:
@@ -197,7 +197,7 @@ def _footnotes(report: AuditReport) -> Iterator[Line]:
 
 def _over_budget_text(excess: OverBudget) -> str:
     report = excess.report
-    by = "" if excess.pattern == report.type else f" of {printable(excess.pattern)!r}"
+    by = "" if excess.pattern == report.type else f" of {shown(excess.pattern)!r}"
     return (
         f"over budget: {_name(report.type)}: its largest message, {_where(report)}, has "
         f"{size_text(report.size.largest)} ({report.size.largest:,} bytes); the budget{by} is "
@@ -206,12 +206,12 @@ def _over_budget_text(excess: OverBudget) -> str:
 
 
 def _where(report: TypeReport) -> str:
-    return f"in {printable(report.largest_in)}" if report.largest_in else "from an unknown place"
+    return f"in {shown(report.largest_in)}" if report.largest_in else "from an unknown place"
 
 
 def _nothing_text(report: AuditReport) -> str:
     if report.settings.tests:
-        named = ", ".join(map(printable, report.settings.tests))
+        named = ", ".join(map(shown, report.settings.tests))
         return f"no messages were weighed: no test that `tests` names sent one ({named})"
     return "no messages were weighed: none was sent through letsgo_queue or claimcheck"
 
@@ -224,8 +224,7 @@ def _how_it_went(report: TypeReport) -> str:
 
 
 def _name(message_type: str) -> str:
-    name = printable(message_type)
-    return name if len(name) <= MAX_TYPE_CHARACTERS else f"{name[: MAX_TYPE_CHARACTERS - 1]}…"
+    return shown(message_type, MAX_TYPE_CHARACTERS)
 
 
 def _bar(share: float) -> str:

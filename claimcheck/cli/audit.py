@@ -6,8 +6,6 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from rich.text import Text
-
 from claimcheck.audit.comparison import compare
 from claimcheck.audit.files import LeftOut, json_files, weigh_files
 from claimcheck.audit.page import page
@@ -23,8 +21,8 @@ from claimcheck.audit.text import (
     text_for,
 )
 from claimcheck.settings import ClaimCheckSettings
-from letsgo_queue.cli.terminal import console, errors, progress_bar
-from letsgo_queue.text import printable
+from letsgo_queue.cli.terminal import print_line, progress_bar
+from letsgo_queue.text import shown
 
 _STYLES: dict[Tone, str] = {
     "plain": "",
@@ -94,10 +92,7 @@ def weigh_folder(folder: Path) -> tuple[AuditReport, Sequence[LeftOut]]:
             advance=lambda: bar.advance(task),
         )
     _print(
-        (
-            Line(f"left out: {printable(str(each.path))}: {each.reason}", "failure")
-            for each in left_out
-        ),
+        (Line(f"left out: {shown(each.path)}: {each.reason}", "failure") for each in left_out),
         stderr=True,
     )
     return report, left_out
@@ -106,5 +101,4 @@ def weigh_folder(folder: Path) -> tuple[AuditReport, Sequence[LeftOut]]:
 def _print(lines: Iterable[Line], *, stderr: bool = False) -> None:
     stream = sys.stderr if stderr else sys.stdout
     for line in lines:
-        text = Text(text_for(line, stream.encoding), style=_STYLES[line.tone])
-        (errors if stderr else console).print(text)
+        print_line(text_for(line, stream.encoding), style=_STYLES[line.tone], stderr=stderr)

@@ -6,14 +6,13 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import typer
 from rich.markup import escape
 from rich.table import Table
 
 from claimcheck.demo.messages import demo_messages
 from claimcheck.demo.run import RoundTrip, local_settings, run_demo
-from letsgo_queue.cli.terminal import console, print_check, progress_bar
-from letsgo_queue.text import printable
+from letsgo_queue.cli.terminal import print_check, print_line, print_table, progress_bar
+from letsgo_queue.text import shown
 
 
 def show_demo(files: Sequence[Path], *, aws: bool) -> bool:
@@ -40,19 +39,20 @@ def show_demo(files: Sequence[Path], *, aws: bool) -> bool:
         def show(trip: RoundTrip) -> None:
             result = trip.result
             table.add_row(
-                escape(printable(trip.type)),
+                escape(shown(trip.type)),
                 f"{result.size:,}",
                 result.route,
                 f"{result.sent_size:,}",
                 f"{result.stored_size:,}",
                 f"{trip.seconds * 1000:.0f} ms",
             )
-            bar.update(task, advance=1, description=printable(trip.type))
+            bar.update(task, advance=1, description=shown(trip.type))
 
         settings = None if aws else local_settings(Path(name))
         checks = run_demo(messages, Path(name), settings, show)
-    console.print(table)
-    typer.echo("\nsizes in bytes\n")
+    print_table(table)
+    for line in ("", "sizes in bytes", ""):
+        print_line(line)
     for check in checks:
         print_check(check.promise, ok=check.held)
     return all(check.held for check in checks)

@@ -17,12 +17,10 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Literal, TypeAlias
 
-import typer
-
 from claimcheck.core import ticket as tickets
-from claimcheck.core.claim_check import Route, unpack, unpack_carried
 from claimcheck.core.compression import Encoding
 from claimcheck.core.life import find_claim, record_key
+from claimcheck.core.opened import Route, unpack, unpack_carried
 from claimcheck.core.signing import Signer
 from claimcheck.core.ticket import CarriedTicket, SealedMessage, StoredTicket
 from claimcheck.errors import (
@@ -38,10 +36,10 @@ from claimcheck.errors import (
 from claimcheck.settings import ClaimCheckSettings, claim_check_for
 from claimcheck.stores.base import ClaimStore, Contents, Record, url_of_label
 from letsgo_queue.body import type_of
-from letsgo_queue.cli.terminal import print_json
+from letsgo_queue.cli.terminal import print_json, print_line
 from letsgo_queue.errors import MessageInvalid
 from letsgo_queue.settings import QueueSettings
-from letsgo_queue.text import counted, printable
+from letsgo_queue.text import counted, shown
 
 ClaimState: TypeAlias = Literal[
     "there", "leased", "handed_over", "done", "missing", "expired", "damaged", "unreadable"
@@ -275,13 +273,13 @@ def print_report(report: BodyReport, *, as_json: bool) -> None:
         print_json(asdict(report))
         return
     for name, value in _lines(report):
-        typer.echo(f"{name:<16}{printable(value)}")
+        print_line(f"{name:<16}{value}")
 
 
 def _lines(report: BodyReport) -> Iterator[tuple[str, str]]:
     yield "sealed", "yes" if report.sealed else "no"
     if report.route is not None:
-        yield "type", "none" if report.type is None else report.type
+        yield "type", "none" if report.type is None else shown(report.type)
         yield "route", report.route
         yield "size", f"{report.size:,} bytes"
     yield "on the queue", f"{report.sent_size:,} bytes, without attributes"

@@ -5,15 +5,13 @@ Only DynamoDB needs it: a SQLite file is made when it is first used.
 
 from __future__ import annotations
 
-import typer
-
 from claimcheck.settings import ClaimCheckSettings
 from claimcheck.stores import open_store
 from claimcheck.stores.base import ClaimStore
 from claimcheck.stores.dynamodb import DynamoDBClaimStore
 from claimcheck.stores.dynamodb_table import ClaimTable
 from claimcheck.stores.letsgo import LetsGoClaimStore
-from letsgo_queue.cli.terminal import errors, print_check
+from letsgo_queue.cli.terminal import errors, print_check, print_line
 from letsgo_queue.settings import QueueSettings, region_in
 
 
@@ -32,14 +30,14 @@ def create_store() -> bool:
         return _nothing_to_do(store)
     table = _table(store)
     if isinstance(store, LetsGoClaimStore):
-        typer.echo(
+        print_line(
             f"table {table.name} in {table.region}: LetsGo makes it, and it was only checked"
         )
         return _check(table)
     with errors.status(f"making table {table.name} in {table.region}"):
         made = table.create()
     state = "made" if made else "was there already"
-    typer.echo(f"table {table.name} in {table.region}: {state}")
+    print_line(f"table {table.name} in {table.region}: {state}")
     return _check(table)
 
 
@@ -74,7 +72,7 @@ def _table(store: DynamoDBClaimStore) -> ClaimTable:
 
 
 def _nothing_to_do(store: ClaimStore) -> bool:
-    typer.echo(f"{store.url}: nothing has to be made, it is there when it is first used")
+    print_line(f"{store.url}: nothing has to be made, it is there when it is first used")
     return True
 
 
@@ -83,5 +81,5 @@ def _check(table: ClaimTable) -> bool:
     for finding in findings:
         print_check(f"{finding.subject}: {finding.detail}", ok=finding.ok)
         if finding.remedy:
-            typer.echo(f"  {finding.remedy}")
+            print_line(f"  {finding.remedy}")
     return all(finding.ok for finding in findings)

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from pydantic_core import from_json
 
-from letsgo_queue.cli.terminal import JsonOption, QueueOption, as_utf8, print_json
+from letsgo_queue.cli.terminal import JsonOption, QueueOption, as_utf8, print_json, print_line
 from letsgo_queue.errors import MessageInvalid
+from letsgo_queue.text import shown
 
 if TYPE_CHECKING:  # each command loads what it needs when it runs
     from letsgo_queue.sending.client import Client
@@ -62,7 +63,7 @@ def make_enqueue(make_client: Callable[[str | None], Client]) -> Callable[..., N
         if as_json:
             print_json(asdict(result))
         else:
-            typer.echo(result.message_id)
+            print_line(shown(result.message_id))
 
     return enqueue
 

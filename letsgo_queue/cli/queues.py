@@ -21,15 +21,17 @@ from letsgo_queue.attributes import MessageAttribute
 from letsgo_queue.cli.terminal import (
     JsonOption,
     QueueOption,
+    confirm,
     is_interactive,
     make_group,
     print_error,
     print_json,
+    print_line,
     progress_bar,
 )
 from letsgo_queue.deployment import VISIBILITY_TIMEOUT
 from letsgo_queue.settings import QueueSettings
-from letsgo_queue.text import counted, printable
+from letsgo_queue.text import counted, shown, shown_error
 
 DEAD_LETTERS_EXIT_CODE = 3
 
@@ -81,11 +83,13 @@ def create(
     url = create_queue(
         target, QueueSettings.from_environment(), options, on_existing=existing.append
     )
-    typer.echo(url)
+    print_line(url)
     if existing:
-        typer.echo("the queue exists already, and was left as it is", err=True)
+        print_line("the queue exists already, and was left as it is", stderr=True)
     elif deployment is not None and visibility_timeout is None:
-        typer.echo(f"visibility timeout: {VISIBILITY_TIMEOUT} s, as LetsGo's queues have", err=True)
+        print_line(
+            f"visibility timeout: {VISIBILITY_TIMEOUT} s, as LetsGo's queues have", stderr=True
+        )
 
 
 @queue_app.command()
@@ -106,8 +110,8 @@ def status(
             print_json({"queue": admin.url, **asdict(found)})
         else:
             for name, count in asdict(found).items():
-                shown = "no dead-letter queue" if count is None else f"{count:,}"
-                typer.echo(f"{name.replace('_', ' '):<11}{shown}")
+                number = "no dead-letter queue" if count is None else f"{count:,}"
+                print_line(f"{name.replace('_', ' '):<11}{number}")
     if fail_if_dead and found.dead:
         raise typer.Exit(DEAD_LETTERS_EXIT_CODE)
 
@@ -125,10 +129,10 @@ def purge(
         if not yes:
             if not is_interactive():
                 raise typer.BadParameter("there is no terminal to ask on", param_hint="--yes")
-            typer.confirm(f"Remove every message of {admin.url}?", abort=True, err=True)
+            confirm(f"Remove every message of {admin.url}?")
         removed = admin.purge()
         what = "messages" if removed is None else counted(removed, "message")
-        typer.echo(f"{what} of {admin.url} removed")
+        print_line(f"{what} of {admin.url} removed")
 
 
 @dead_letter_app.command("list")
@@ -177,7 +181,7 @@ def redrive(
     if as_json:
         print_json({"queue": admin.url, "moved": moved})
     else:
-        typer.echo(f"{counted(moved, 'dead letter')} moved to {admin.url}")
+        print_line(f"{counted(moved, 'dead letter')} moved to {admin.url}")
     if wanted is not None and moved < min(len(wanted), limit or len(wanted)):
         print_error(
             f"{counted(len(wanted) - moved, 'id')} of {len(wanted)} named no dead letter here."
@@ -213,18 +217,18 @@ def _as_json(letter: DeadLetter, *, bodies: bool) -> Mapping[str, object]:
 
 def _print_letter(letter: DeadLetter, *, bodies: bool) -> None:
     facts = (
-        letter.message_id,
-        printable(letter.type or "no type"),
+        shown(letter.message_id),
+        shown(letter.type or "no type"),
         counted(letter.size, "byte"),
         f"sent {letter.sent_at:%Y-%m-%d %H:%M:%S} UTC",
         f"received {counted(letter.receive_count, 'time')}",
     )
-    typer.echo("  ".join(facts))
-    typer.echo(f"    {printable(letter.reason or 'received too often')}")
+    print_line("  ".join(facts))
+    print_line(f"    {shown_error(letter.reason or 'received too often')}")
     if bodies:
         for name, attribute in letter.attributes.items():
-            typer.echo(f"    {name}: {printable(_text(attribute))}")
-        typer.echo(f"    {printable(letter.body)}")
+            print_line(f"    {shown(name)}: {_text(attribute)}")
+        print_line(f"    {letter.body}")
 
 
 def _text(attribute: MessageAttribute) -> str:

@@ -2,8 +2,8 @@
 
 Results go to stdout, everything else to stderr, so that a program can read the results. Exit codes:
 0 done, 1 an error of ours, 2 wrong usage. All that is read and printed is UTF-8, whatever the
-locale: messages come from other machines. Text that came with a message is printed without the
-characters that a terminal takes for commands.
+locale: messages come from other machines. Nothing is printed that a terminal takes for a command,
+so no other module prints by itself.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
 
 from letsgo_queue.errors import LetsGoError, MessageInvalid
 from letsgo_queue.text import printable
@@ -88,19 +89,39 @@ def as_utf8(argument: str) -> str:
         raise MessageInvalid("an argument is not UTF-8 text, so it cannot be sent.") from None
 
 
+def print_line(text: str = "", *, style: str = "", stderr: bool = False) -> None:
+    """Print one line; what is no text in it is escaped.
+
+    Args:
+        text: The line. Cut with `text.shown` what a sender chose, but for the content.
+        style: How a terminal shows it: `bold`, `red`.
+        stderr: Whether it is no result.
+    """
+    if style:
+        (errors if stderr else console).print(Text(printable(text), style))
+    else:
+        typer.echo(printable(text), err=stderr)
+
+
+def print_table(table: Table) -> None:
+    """Print a table; what is no text in its cells has to be escaped by who makes it."""
+    console.print(table)
+
+
 def print_json(document: object) -> None:
     """Print a document for programs, in ASCII; times as ISO 8601."""
-    typer.echo(json.dumps(document, default=datetime.isoformat))
+    text = json.dumps(document, default=datetime.isoformat)
+    print_line(text.replace("\x7f", r"\u007f"))  # ASCII, but no text
 
 
 def print_error(text: str) -> None:
     """Print an error of ours as one line on stderr."""
-    errors.print(f"[red]error:[/] {escape(printable(text))}")
+    errors.print(Text.assemble(("error:", "red"), " ", printable(text)))
 
 
 def print_check(text: str, *, ok: bool) -> None:
     """Print whether something is as it should be."""
-    console.print("[green]✓[/]" if ok else "[red]✗[/]", escape(printable(text)))
+    console.print(Text.assemble(("✓", "green") if ok else ("✗", "red"), " ", printable(text)))
 
 
 def progress_bar() -> Progress:
@@ -114,7 +135,12 @@ def is_interactive() -> bool:
     return sys.stdin.isatty()
 
 
+def confirm(question: str) -> None:
+    """Ask, and end the command unless the answer is yes."""
+    typer.confirm(printable(question), abort=True, err=True)
+
+
 def _print_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"{_DISTRIBUTION} {version(_DISTRIBUTION)}")
+        print_line(f"{_DISTRIBUTION} {version(_DISTRIBUTION)}")
         raise typer.Exit

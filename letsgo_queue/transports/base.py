@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Protocol, TypeAlias
 
 from letsgo_queue.attributes import (
@@ -53,6 +54,9 @@ SEALED_BYTES = 400
 """About what a message takes when its content is elsewhere: less room helps no claim check."""
 
 MAX_REASON_LENGTH = 1000
+
+_MOST_RECEIVES = 2**31
+_LATEST = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +121,12 @@ class ReceivedMessage:
     trace_header: str | None = None
     received_at: float = field(default_factory=time.monotonic)
     is_tick: bool = False
+
+    def __post_init__(self) -> None:
+        """Bring its numbers to what can be: in local mode anybody writes a record."""
+        receives = min(max(self.receive_count, 1), _MOST_RECEIVES)
+        object.__setattr__(self, "receive_count", receives)
+        object.__setattr__(self, "sent_at", min(max(self.sent_at, 0.0), _LATEST))
 
 
 Sent: TypeAlias = (

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import threading
+from datetime import datetime
+from typing import Any
 
 import pytest
 
 from letsgo_queue import (
     Client,
+    Delivery,
     MessageInvalid,
     MessageRejected,
     Middleware,
@@ -19,10 +23,13 @@ from letsgo_queue import (
     Steps,
     Worker,
 )
+from letsgo_queue.cli.logs import JsonFormatter
 from letsgo_queue.log import LogFields, get_logger
+from letsgo_queue.text import shown
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.worker import delivery
 from letsgo_queue.worker.delivery import IncomingMessage
+from tests.letsgo_queue.local_http.support import ask
 from tests.letsgo_queue.support import events_of, order, serving, wait_for
 
 
@@ -83,6 +90,44 @@ def test_shows_nothing_from_outside_as_it_is(caplog: pytest.LogCaptureFixture) -
     assert len(record.getMessage()) < 1_500
     assert record.getMessage().isprintable()
     assert getattr(record, "message_id", None) == r"m-1\nERROR forged \x1b[31m"
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_record_that_anybody_posts_forges_no_line_and_fills_no_disk(
+    caplog: pytest.LogCaptureFixture, fails: bool
+) -> None:
+    """In LetsGo's local mode; the handler gets what was posted."""
+    caplog.set_level("DEBUG")
+    forged = "m-1\r\nERROR forged \x1b[31m\u202e"
+    message_type = f"{forged}{'x' * 1_000_000}"
+    record = {
+        "messageId": forged,
+        "body": json.dumps({"type": message_type, "payload": None}),
+        "attributes": {"ApproximateReceiveCount": "9" * 4_000, "SentTimestamp": 1e300},
+        "messageAttributes": {forged: {"dataType": "String", "stringValue": forged}},
+    }
+    worker = Worker(retry_policy=RetryPolicy(max_attempts=None if fails else 1))
+    events = events_of(worker)
+    deliveries: list[tuple[str, int, datetime]] = []
+
+    @worker.default
+    def handle(message: dict[str, Any], delivery: Delivery) -> None:
+        deliveries.append((message["type"], delivery.receive_count, delivery.sent_at))
+        if fails:
+            raise OSError
+
+    with serving(worker) as url:
+        assert ask(url, json.dumps({"Records": [record]}))[0] == 201
+        wait_for(lambda: events, "the end of the message")
+
+    ((read, receive_count, sent_at),) = deliveries
+    assert (read, receive_count, sent_at.year) == (message_type, 2**31, 9999)
+    (event,) = events
+    assert event.type == shown(message_type)
+    assert getattr(event, "message_id", None) == shown(forged)
+    lines = [record for record in caplog.records if record.name.startswith("letsgo_queue")]
+    assert all(record.getMessage().isprintable() for record in lines)
+    assert sum(len(JsonFormatter().format(record)) for record in lines) < 20_000
 
 
 class Handled:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from xml.etree.ElementTree import Element
 
-from letsgo_queue.text import printable
+from letsgo_queue.text import printable, shown
 
 MAX_NAME_CHARACTERS = 160
 
@@ -59,9 +59,7 @@ def name_element(name: str) -> Element:
 
 def short_name(name: str) -> str:
     """A name in printable characters, cut if it is long."""
-    text = printable(name)
-    cut = len(text) > MAX_NAME_CHARACTERS
-    return f"{text[: MAX_NAME_CHARACTERS - 1]}…" if cut else text
+    return shown(name, MAX_NAME_CHARACTERS)
 
 
 def percent(share: float) -> str:
