@@ -12,8 +12,9 @@ from claimcheck.enqueue import aenqueue, aenqueue_many, enqueue, enqueue_many, i
 from letsgo_queue.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from claimcheck.core.claim_check import ClaimCheck, Opened, Route, Sealed
+    from claimcheck.core.claim_check import ClaimCheck, Sealed
     from claimcheck.core.life import Purge
+    from claimcheck.core.opened import Opened, Route
     from claimcheck.errors import (
         BodyInvalid,
         BodyTooLarge,
@@ -48,7 +49,8 @@ else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
-            "claimcheck.core.claim_check": ("ClaimCheck", "Opened", "Route", "Sealed"),
+            "claimcheck.core.claim_check": ("ClaimCheck", "Sealed"),
+            "claimcheck.core.opened": ("Opened", "Route"),
             "claimcheck.errors": (
                 "BodyInvalid",
                 "BodyTooLarge",

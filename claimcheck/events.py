@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from claimcheck.core.claim_check import Route
+from claimcheck.core.opened import Route
 from letsgo_queue.events import Event
 
 

@@ -23,15 +23,8 @@ from claimcheck.core.claim_check import ClaimCheck
 from claimcheck.core.life import Purge
 from claimcheck.errors import RecordUnsupported, SettingsInvalid
 from claimcheck.middleware import ClaimCheckMiddleware
-from claimcheck.opening import (
-    OnDuplicate,
-    OpenedBatch,
-    Opener,
-    Work,
-    must_open,
-    open_batch,
-    open_record,
-)
+from claimcheck.opening import OnDuplicate, Opener
+from claimcheck.records import OpenedBatch, Work, must_open, open_batch, open_record
 from letsgo_queue.aws_lambda.batches import Batch, Invocation
 from letsgo_queue.aws_lambda.records import (
     SqsRecord,

@@ -14,7 +14,8 @@ from datetime import date
 
 from pydantic import BaseModel, Field
 
-from claimcheck.core.life import CONTENTS_SECONDS, Purge
+from claimcheck.core.holds import CONTENTS_SECONDS
+from claimcheck.core.life import Purge
 from claimcheck.stores.base import PART_BYTES
 
 SQS_UNIT_BYTES = 65_536

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from claimcheck.audit.cost import Units
 from claimcheck.audit.settings import AuditSettings
-from claimcheck.core.claim_check import Route
+from claimcheck.core.opened import Route
 from claimcheck.errors import AuditInvalid
 
 Version: TypeAlias = Literal[1]

@@ -9,7 +9,7 @@ import heapq
 from collections.abc import Callable, Iterable
 
 from claimcheck.audit.report import Point
-from claimcheck.core.claim_check import Route
+from claimcheck.core.opened import Route
 
 
 class PointSample:

@@ -9,8 +9,8 @@ from claimcheck.audit.cost import Prices, Units, sqs_requests, units_of, units_w
 from claimcheck.audit.report import SizeStats, TypeReport
 from claimcheck.audit.sample import PointSample
 from claimcheck.audit.sketch import SizeSketch
-from claimcheck.core.claim_check import Route
 from claimcheck.core.life import Purge
+from claimcheck.core.opened import Route
 
 SAMPLE_POINTS = 200
 """The most messages of a type that the scatter chart shows."""

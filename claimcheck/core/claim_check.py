@@ -20,31 +20,29 @@ from __future__ import annotations
 import codecs
 import math
 import secrets
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any
 
 from claimcheck.core import ticket as tickets
-from claimcheck.core.compression import decode, encode, size_of
+from claimcheck.core.compression import encode, size_of
+from claimcheck.core.holds import Hold, expiry_from
 from claimcheck.core.life import (
-    Hold,
     Purge,
     acquire_claim,
     acquire_record,
     check_purge,
-    expiry_of_new,
     hand_over,
     record_key,
     sha256_of,
 )
+from claimcheck.core.opened import Opened, Route, unpack, unpack_carried
 from claimcheck.core.signing import Signer
 from claimcheck.core.ticket import CarriedTicket, SealedMessage, StoredTicket, Ticket
 from claimcheck.errors import (
     BodyInvalid,
     BodyTooLarge,
-    ClaimCorrupted,
     SettingsInvalid,
     TicketForged,
     TicketInvalid,
@@ -55,9 +53,6 @@ from letsgo_queue.durations import Duration, seconds_in
 from letsgo_queue.errors import NO_ID, MessageTooLarge
 from letsgo_queue.limits import ANY_QUEUE_BYTES
 from letsgo_queue.validation import check_number
-
-Route: TypeAlias = Literal["inline", "compressed", "stored"]
-"""Which way a message goes."""
 
 DEFAULT_THRESHOLD = 250_000
 """Bytes up to which a message travels untouched; under the 262,144 that every SQS queue takes."""
@@ -98,84 +93,6 @@ class Sealed:
     claim_id: str | None = None
     parts: int = 0
     stored: int = 0
-
-
-class Opened:
-    """A body as it was given to `seal`, and the hold on its claim.
-
-    As a context manager it completes the claim when the block ends, and releases it when the block
-    raises. A refusal of the store is logged there, not raised: lease and expiry settle the claim.
-
-    Attributes:
-        body: The body.
-        route: Which way it came.
-        claim_id: The claim it was in, if it was stored.
-    """
-
-    def __init__(
-        self,
-        body: str,
-        route: Route,
-        *,
-        size: int | None = None,
-        claim_id: str | None = None,
-        hold: Hold | None = None,
-    ) -> None:
-        self.body = body
-        self.route = route
-        self.claim_id = claim_id
-        self._size = size
-        self._hold = hold
-
-    @property
-    def size(self) -> int:
-        """Bytes of the body."""
-        if self._size is not None:
-            return self._size
-        # What came inline need not be Unicode; what was sealed is.
-        return len(self.body if self.body.isascii() else self.body.encode(errors="replace"))
-
-    def extend(self, seconds: float) -> bool:
-        """Hold the claim for this many seconds from now; False if another delivery has it.
-
-        Raises:
-            ClaimStoreError: The store refused, or did not answer.
-        """
-        return self._hold is None or self._hold.extend(seconds)
-
-    def complete(self) -> bool:
-        """The work is done: leave a receipt. False if another delivery has the claim by now.
-
-        Raises:
-            ClaimStoreError: The store refused, or did not answer.
-        """
-        return self._hold is None or self._hold.complete()
-
-    def release(self) -> bool:
-        """The work failed: have the claim back. False if another delivery has it by now.
-
-        Raises:
-            ClaimStoreError: The store refused, or did not answer.
-        """
-        return self._hold is None or self._hold.release()
-
-    def settle(self, *, succeeded: bool) -> None:
-        """The work is over: complete the claim or release it; a refusal of the store is logged."""
-        if self._hold is not None:
-            self._hold.settle(succeeded=succeeded)
-
-    def __enter__(self) -> Self:
-        """The claim is held already."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Complete, or release where the block raised."""
-        self.settle(succeeded=kind is None)
 
 
 class ClaimCheck:
@@ -325,7 +242,7 @@ class ClaimCheck:
             size=size,
             stored=stored,
             created_at=int(self.store.now()),
-            expires_at=expiry_of_new(self.store, delay_seconds),
+            expires_at=expiry_from(self.store.now() + delay_seconds),
         )
         ticket = StoredTicket(
             v=tickets.VERSION,
@@ -500,54 +417,6 @@ class ClaimCheck:
 def _named(message_id: str | None) -> str:
     """A message, for errors."""
     return f"message {message_id or NO_ID}"
-
-
-def unpack_carried(what: str, sealed: SealedMessage, ticket: CarriedTicket) -> str:
-    """The body in a ticket that carries it.
-
-    Args:
-        what: The message, for errors.
-        sealed: The message as it travelled.
-        ticket: Its ticket.
-
-    Raises:
-        TicketInvalid: The data is not base64, or the type inside is another.
-        ClaimCorrupted: The data is not what was sealed.
-    """
-    try:
-        data = b64decode(ticket.data, validate=True)
-    except ValueError:
-        raise TicketInvalid(f"{what}: the data in its ticket is not base64.") from None
-    if sha256_of([data]) != ticket.sha256:
-        raise ClaimCorrupted(
-            f"{what}: the data in its ticket is not what was sealed (its SHA-256 differs)."
-        )
-    return unpack(what, sealed, [data])
-
-
-def unpack(what: str, sealed: SealedMessage, parts: list[bytes]) -> str:
-    """The body in encoded bytes. It empties the list, so that memory is freed on the way.
-
-    Args:
-        what: The message, for errors.
-        sealed: The message as it travelled.
-        parts: The bytes.
-
-    Raises:
-        ClaimCorrupted: The bytes are not a body of the ticket's size.
-        TicketInvalid: The type inside is another.
-    """
-    try:
-        text = decode(sealed.ticket.encoding, parts, sealed.ticket.size)
-    except ClaimCorrupted as error:
-        raise ClaimCorrupted(f"{what}: {error}.") from None
-    except UnicodeDecodeError:
-        raise ClaimCorrupted(f"{what}: the sealed bytes are not text.") from None
-    if sealed.type != type_in(text):
-        raise TicketInvalid(
-            f"{what}: another type was sealed than the message says it has. It was not handled."
-        )
-    return text
 
 
 def _to_bytes(body: str | bytes) -> bytes:

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
-from claimcheck.core.claim_check import Route
 from claimcheck.core.life import record_key
+from claimcheck.core.opened import Route
 from claimcheck.core.ticket import StoredTicket, read
 from claimcheck.demo.messages import DemoMessage
 from claimcheck.demo.worker import READY

@@ -101,7 +101,7 @@ def test_of_a_batch_only_the_damaged_record_fails(
 
     assert answer == (failed(*bad) if bad else None)
     assert [each["messageId"] for each in function.seen[0]["Records"]] == ["good 1", "good 2"]
-    logged = [r for r in caplog.records if r.name == "claimcheck.opening"]
+    logged = [r for r in caplog.records if r.name == "claimcheck.records"]
     assert len(logged) == len(bad)
     for line, body in zip(logged, bad.values(), strict=True):
         assert line.levelno == logging.ERROR

@@ -55,7 +55,7 @@ class TestWhatCannotBeOpened:
         assert deleted_by_lambda(event, answer) == {"good", "small"}
         assert ids_in(function.seen[0]) == ["good", "small"]
         assert (claims.state(good), claims.state(bad)) == ("done", "there")
-        (logged,) = [r for r in caplog.records if r.name == "claimcheck.opening"]
+        (logged,) = [r for r in caplog.records if r.name == "claimcheck.records"]
         assert logged.levelno == logging.ERROR
         assert "message bad of type 'order:new'" in logged.message
         assert "the 2,999 bytes that were sealed" in logged.message
@@ -75,7 +75,7 @@ class TestWhatCannotBeOpened:
         assert answer == failed("a")
         assert claims.state(body) == "there"
         assert [(r.levelname, r.name) for r in caplog.records] == [
-            ("WARNING", "claimcheck.opening")
+            ("WARNING", "claimcheck.records")
         ]
 
     def test_its_body_is_in_no_log(self, claims: Claims, caplog: pytest.LogCaptureFixture) -> None:

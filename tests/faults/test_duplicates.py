@@ -14,7 +14,7 @@ from botocore.exceptions import ReadTimeoutError
 from botocore.httpsession import URLLib3Session
 
 from claimcheck import ClaimAlreadyProcessed, ClaimCheckMiddleware, ClaimInProgress
-from claimcheck.core.claim_check import Opened
+from claimcheck.core.opened import Opened
 from letsgo_queue import Client, SendUncertain
 from letsgo_queue.message import encode
 from letsgo_queue.transports.base import OutgoingMessage

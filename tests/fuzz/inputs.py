@@ -18,7 +18,8 @@ from pydantic import BaseModel
 from claimcheck import ClaimCheck, unwrap_claim_check
 from claimcheck.core import ticket as tickets
 from claimcheck.stores.memory import MemoryClaimStore
-from letsgo_queue import LetsGoError, Message, envelope
+from letsgo_queue import LetsGoError, Message
+from letsgo_queue.body import holds_sealed, is_sealed, type_in, type_of
 from letsgo_queue.message import encode
 from letsgo_queue.worker.handler import Handler
 from tests.claimcheck.support import body_of, message_body, noisy_body
@@ -69,13 +70,13 @@ class Readers:
 
     def feed_body(self, body: str) -> None:
         """Have a body read by everyone."""
-        check_ours(lambda: envelope.type_of(body))
+        check_ours(lambda: type_of(body))
         check_ours(lambda: tickets.read(body, max_size=MAX_SIZE))
         data = body.encode(errors="replace")
         for each in (body, data):
-            envelope.type_in(each)
-            envelope.is_sealed(each)
-            envelope.holds_sealed(each)
+            type_in(each)
+            is_sealed(each)
+            holds_sealed(each)
         for check in (self._plain, self._signed):
             check_ours(lambda check=check: check.open(body).release())  # type: ignore[misc]
         check_ours(lambda: self._plain.open(body, once="once/queue/m@").release())
@@ -91,7 +92,7 @@ class Readers:
 
         def write_and_read() -> None:
             message_type, body = encode(message)
-            assert envelope.type_of(body.decode(), whole=True) == message_type
+            assert type_of(body.decode(), whole=True) == message_type
             sealed = self._plain.seal(body, type=message_type)
             assert self._plain.open(sealed.body.decode()).body == body.decode()
             self._plain.discard(sealed)

@@ -17,7 +17,7 @@ from claimcheck.audit.page.markup import element, percent, short_name
 from claimcheck.audit.page.scales import LogScale
 from claimcheck.audit.report import ROUTES, AuditReport, Point
 from claimcheck.audit.text import size_text
-from claimcheck.core.claim_check import Route
+from claimcheck.core.opened import Route
 
 MAX_POINTS = 1200
 """The most points in the chart, unless there are more types: each has at least one."""

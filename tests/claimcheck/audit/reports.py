@@ -7,7 +7,7 @@ from random import Random
 
 from claimcheck import EnqueueResult
 from claimcheck.audit import AuditReport, AuditSettings, SizeAudit
-from claimcheck.core.claim_check import Route
+from claimcheck.core.opened import Route
 from letsgo_queue import MessageSent
 
 QUEUE = "memory://"

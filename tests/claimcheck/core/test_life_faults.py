@@ -42,7 +42,7 @@ def check(watched: Watched) -> ClaimCheck:
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask a store that failed again at once."""
-    monkeypatch.setattr("claimcheck.core.life.STORE_PAUSES_SECONDS", (0, 0, 0))
+    monkeypatch.setattr("claimcheck.core.holds.STORE_PAUSES_SECONDS", (0, 0, 0))
 
 
 class TestSealing:

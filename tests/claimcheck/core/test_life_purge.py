@@ -19,7 +19,7 @@ from claimcheck import (
     Opened,
     Purge,
 )
-from claimcheck.core.life import WRITE_AGAIN_SECONDS
+from claimcheck.core.holds import WRITE_AGAIN_SECONDS
 from claimcheck.stores.base import Lease, Record
 from tests.claimcheck.core.lives import BODY, TWO_PARTS, fail, handle
 from tests.claimcheck.places import Left, Place

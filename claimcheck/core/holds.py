@@ -1,0 +1,191 @@
+"""What a delivery holds while its handler runs, and how each kind of hold ends.
+
+Hold            a record: the message is handled once
+ClaimHold       the record of a claim, whose contents are in the store
+HandedOverHold  the same, but the contents are here only (`purge="before"`)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from claimcheck.core.ticket import StoredTicket
+from claimcheck.errors import ClaimCorrupted, ClaimStoreError
+from claimcheck.stores.base import ClaimFacts, ClaimStore, Lease
+from letsgo_queue.log import get_logger
+
+logger = get_logger(__name__)
+
+CONTENTS_SECONDS = 15 * 24 * 3600
+"""How long contents are kept, from when the message can be received. SQS keeps it 14 days at most:
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html"""
+
+RENEW_AFTER_SECONDS = 12 * 3600
+"""How old contents are when a failure renews them. Not each failure does, since that writes them
+again; but a message may spend 14 days on its queue and 14 more on the dead-letter queue, and it is
+a failure that moves it there."""
+
+STORE_PAUSES_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
+"""How long to wait before a store that refused is asked again, where contents are only here."""
+
+WRITE_AGAIN_SECONDS = 60
+"""How long a claim is held while its contents are written back."""
+
+
+@dataclass(slots=True)
+class Hold:
+    """What a delivery holds while its handler runs: a record, and with it a claim.
+
+    Each method returns False, and changes nothing, where another delivery has the record by now.
+
+    Attributes:
+        store: Where it is.
+        key: The record.
+        lease_id: What it is held with.
+    """
+
+    store: ClaimStore
+    key: str
+    lease_id: str
+
+    def extend(self, seconds: float) -> bool:
+        """Have the lease end this many seconds from now.
+
+        Raises:
+            ClaimStoreError: The store refused, or did not answer.
+        """
+        return self.store.extend(self.key, Lease(self.lease_id, seconds))
+
+    def complete(self) -> bool:
+        """The work is done: leave the receipt.
+
+        Raises:
+            ClaimStoreError: The store refused, or did not answer.
+        """
+        return self.store.complete(self.key, self.lease_id)
+
+    def release(self) -> bool:
+        """The work failed: the next delivery may acquire the record.
+
+        Raises:
+            ClaimStoreError: The store refused, or did not answer.
+        """
+        return self.store.release(self.key, self.lease_id)
+
+    def settle(self, *, succeeded: bool) -> None:
+        """End the hold, come what may.
+
+        A refusal of the store is logged, not raised: the work itself is done or has failed already.
+        The record then changes when its lease ends.
+        """
+        try:
+            still_ours = self.complete() if succeeded else self.release()
+        except (ClaimStoreError, ClaimCorrupted) as error:
+            logger.warning(
+                "record %s could not be %s: %s %s",
+                self.key,
+                "completed" if succeeded else "released",
+                error,
+                "A duplicate of its message will not be recognised."
+                if succeeded
+                else "Its message waits until the lease ends.",
+            )
+            return
+        if not still_ours:
+            logger.warning(
+                "record %s: its lease ran out and another delivery has it; nothing was changed",
+                self.key,
+            )
+
+
+@dataclass(slots=True)
+class ClaimHold(Hold):
+    """The hold on a claim whose contents are in the store.
+
+    Attributes:
+        ticket: What the message says of it.
+        keep: Whether the contents stay until they expire.
+        expires_at: When they expire (seconds since 1970); None until they were found whole.
+    """
+
+    ticket: StoredTicket
+    keep: bool = False
+    expires_at: int | None = None
+
+    def complete(self) -> bool:
+        """Leave the receipt, then remove the contents, which expire where that fails."""
+        if not Hold.complete(self):
+            return False
+        self.remove_contents()
+        return True
+
+    def remove_contents(self) -> None:
+        """Remove the contents of a claim that was handled; they expire where that fails."""
+        if self.keep:
+            return
+        try:
+            self.store.remove(self.ticket.id, self.ticket.parts)
+        except ClaimStoreError as error:
+            logger.warning("claim %s: its contents are left to expire: %s", self.key, error)
+
+    def release(self) -> bool:
+        """Have the claim back, renewed where it has grown old."""
+        expires_at = expiry_from(self.store.now())
+        # Only contents that were found: a ticket may name a thousand parts that are not there.
+        if self.expires_at is not None and expires_at - self.expires_at >= RENEW_AFTER_SECONDS:
+            try:
+                self.store.renew(self.ticket.id, self.ticket.parts, expires_at=expires_at)
+            except ClaimStoreError as error:
+                logger.warning("claim %s expires when it did before: %s", self.key, error)
+        return Hold.release(self)
+
+
+@dataclass(slots=True)
+class HandedOverHold(Hold):
+    """The hold on a claim whose contents were removed before the handler; they are here only.
+
+    Attributes:
+        facts: What the contents were written with.
+        parts: The contents.
+    """
+
+    facts: ClaimFacts
+    parts: Sequence[bytes] = field(repr=False)
+
+    def release(self) -> bool:
+        """Write the contents again, then release the record.
+
+        If its answer is lost, a write may still arrive late, when another delivery has the claim.
+        If that delivery succeeds, the contents expire. If it crashes in its handler, they look
+        like work that was not begun, and the handler runs again. Only a transaction over contents
+        and record would exclude this, at twice the price of every write.
+        """
+        return self._write_again() and Hold.release(self)
+
+    def _write_again(self) -> bool:
+        pauses = iter(STORE_PAUSES_SECONDS)
+        while True:
+            try:
+                # If another delivery has the record, a third would find the contents and run.
+                ours = self.extend(WRITE_AGAIN_SECONDS) or self.store.look_up(self.key) is None
+                if ours:
+                    self.store.write(self.facts, self.parts)
+            except ClaimStoreError:
+                pause = next(pauses, None)
+                if pause is None:
+                    logger.error(  # noqa: TRY400  the caller logs the error itself
+                        "claim %s was removed before its handler (purge='before') and could not be "
+                        "written back: its payload is lost. Enqueue the work again.",
+                        self.key,
+                    )
+                    raise
+                time.sleep(pause)
+            else:
+                return ours
+
+
+def expiry_from(now: float) -> int:
+    """When contents that are written, or renewed, at a moment expire (seconds since 1970)."""
+    return int(now) + CONTENTS_SECONDS
