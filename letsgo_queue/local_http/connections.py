@@ -39,7 +39,7 @@ refused has to read why, before it has sent everything."""
 MAX_HEAD_BYTES = 16_384
 BACKLOG = 1_024
 _PIECE_BYTES = 65_536
-_LOOK_SECONDS = 0.2  # how often it looks whether it should stop
+_LOOK_SECONDS = 0.05  # how often it looks whether it should stop
 _RETRY_SECONDS = 1.0  # after a connection could not be taken
 
 Take: TypeAlias = Callable[[], None]

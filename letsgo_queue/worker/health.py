@@ -16,8 +16,9 @@ import json
 import socket
 import sys
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
@@ -44,6 +45,9 @@ them, SQS's client is done in 190 seconds."""
 
 CLIENT_SECONDS = 5.0
 """How long the server waits for a client that sends or reads nothing."""
+
+MAX_CLIENTS = 32
+"""Connections at once, each with a thread and a file of the worker's."""
 
 CLOSE_SECONDS = 0.2
 """How often the server looks whether it should stop."""
@@ -203,6 +207,7 @@ class _Server(ThreadingMixIn, TCPServer):
 
     def __init__(self, host: str, port: int, look: LookAtLoops) -> None:
         self.look = look
+        self._clients: OrderedDict[object, socket.socket] = OrderedDict()
         if ":" in host:
             self.address_family = socket.AF_INET6
         super().__init__((host, port), _Request)
@@ -211,6 +216,20 @@ class _Server(ThreadingMixIn, TCPServer):
     def url(self) -> str:
         host, port = self.server_address[:2]
         return f"http://[{host!s}]:{port}" if ":" in str(host) else f"http://{host!s}:{port}"
+
+    def get_request(self) -> tuple[socket.socket, object]:
+        """Take a connection; the oldest goes where there are many, slow as it may be."""
+        client, address = super().get_request()
+        if len(self._clients) >= MAX_CLIENTS:
+            _, oldest = self._clients.popitem(last=False)
+            with suppress(OSError):
+                oldest.shutdown(socket.SHUT_RDWR)
+        self._clients[client] = client
+        return client, address
+
+    def close_request(self, request: socket.socket | tuple[bytes, socket.socket]) -> None:
+        self._clients.pop(request, None)
+        super().close_request(request)
 
     def handle_error(self, request: object, client_address: object) -> None:
         # A client that has gone, or no thread for it: Python would print a traceback.

@@ -60,11 +60,12 @@ def test_400_connections_at_once_are_answered(caplog: pytest.LogCaptureFixture) 
 
     with serving(worker) as url, ExitStack() as stack:
         opened = [stack.enter_context(connect(url)) for _ in range(400)]
+        assert ask(url, BODY)[0] == 201  # after them, and none of them is in its way
         for each in opened:
             each.sendall(REQUEST)
         for each in opened:
             assert answer_on(each).startswith(b"HTTP/1.1 201 Created\r\n")
-        wait_for(lambda: len(handled) == 400, "all messages")
+        wait_for(lambda: len(handled) == 401, "all messages")
 
     assert [each.getMessage() for each in caplog.records if each.levelno > logging.INFO] == []
 
@@ -96,7 +97,9 @@ def test_connections_beyond_the_files_of_a_process_keep_nobody_out() -> None:
     script = """
 import resource
 from letsgo_queue import Worker
+from letsgo_queue.local_http import connections
 
+connections.REQUEST_SECONDS = 1_000
 worker = Worker()
 worker.default(lambda message: print("handled", flush=True))
 resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))

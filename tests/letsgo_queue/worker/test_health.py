@@ -11,7 +11,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from email.message import Message as Headers
 from functools import partial
 from pathlib import Path
@@ -284,6 +284,18 @@ class TestServer:
         with closing(connect(url)) as hanging:
             hanging.sendall(b"GET /healthz HTT")
             assert hanging.recv(1) == b""
+
+    def test_slow_clients_keep_nobody_out_and_are_few(
+        self, url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(health._Request, "timeout", None)
+        with ExitStack() as stack:
+            slow = [stack.enter_context(closing(connect(url))) for _ in range(100)]
+            assert get(f"{url}/healthz")[0] == 200
+            for client in slow[: 101 - health.MAX_CLIENTS]:
+                assert client.recv(1) == b""
+            slow[-1].sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+            assert slow[-1].recv(12) == b"HTTP/1.0 200"
 
     def test_asks_every_loop(self) -> None:
         states = [WELL, LoopState(**{**fields(WELL), "turned": 31.0})]
