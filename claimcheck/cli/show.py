@@ -18,9 +18,9 @@ from datetime import UTC, datetime
 from typing import Literal, TypeAlias
 
 from claimcheck.core import ticket as tickets
-from claimcheck.core.claim_check import Route, unpack, unpack_carried
 from claimcheck.core.compression import Encoding
 from claimcheck.core.life import find_claim, record_key
+from claimcheck.core.opened import Route, unpack, unpack_carried
 from claimcheck.core.signing import Signer
 from claimcheck.core.ticket import CarriedTicket, SealedMessage, StoredTicket
 from claimcheck.errors import (
