@@ -142,6 +142,7 @@ class SqliteFile:
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         connection.row_factory = sqlite3.Row
+        connection.text_factory = _text_or_bytes
         # Before anything is changed: a newer schema may have other columns.
         self._check_version(connection)
         connection.execute("PRAGMA journal_mode = WAL")
@@ -168,6 +169,14 @@ class SqliteFile:
                 f"{self._user}: the file has schema {version}, this version reads "
                 f"{self._schema.version}. Upgrade letsgo-claimcheck, or use another file."
             )
+
+
+def _text_or_bytes(value: bytes) -> str | bytes:
+    """Text that is not UTF-8 is left as bytes: it is for whoever reads its row to refuse it."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value
 
 
 def is_retryable(error: sqlite3.Error) -> bool:

@@ -55,9 +55,6 @@ CREATE TABLE IF NOT EXISTS claim_records (
 CREATE INDEX IF NOT EXISTS claim_records_expired ON claim_records (expires_at);
 """
 
-_DAMAGED_TEXT = "Could not decode to UTF-8"
-"""What Python's sqlite3 says of it, in an error without a code of its own."""
-
 _OURS_NOW = "key = :key AND lease_id = :lease_id AND state IN ('leased', 'handed_over')"
 
 
@@ -257,7 +254,5 @@ class SqliteClaimStore:
             with self._file.transaction(begin) as connection:
                 yield connection
         except sqlite3.Error as error:
-            if _DAMAGED_TEXT in str(error):
-                raise ClaimCorrupted("the store has text of it that is not UTF-8") from None
             kind = ClaimStoreUnavailable if is_retryable(error) else ClaimStoreError
             raise kind(f"claim store {self.url}: {failed}: {self._file.explain(error)}") from error

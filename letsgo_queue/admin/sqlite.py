@@ -18,13 +18,20 @@ from letsgo_queue.admin.base import (
     dead_letter,
     without_reason,
 )
-from letsgo_queue.errors import QueueNotFound, SettingsInvalid
+from letsgo_queue.errors import (
+    LetsGoQueueError,
+    QueueNotFound,
+    RedriveIncomplete,
+    SettingsInvalid,
+)
 from letsgo_queue.transports.base import ReceivedMessage
-from letsgo_queue.transports.sqlite_file import (
-    QueueFile,
-    SqliteOptions,
-    attributes_from_json,
+from letsgo_queue.transports.sqlite_file import QueueFile, SqliteOptions
+from letsgo_queue.transports.sqlite_rows import (
+    COLUMNS,
+    RowDamaged,
+    StoredMessage,
     attributes_to_json,
+    message_id_in,
 )
 
 
@@ -71,24 +78,10 @@ class SqliteAdmin:
         """The dead letters, in the order they were sent; see `QueueAdmin.dead_letters`."""
         with self._reading("its dead letters were not listed") as connection:
             rows = connection.execute(
-                "SELECT message_id, body, attributes, group_id, sent_at, receive_count"
-                " FROM queue_dead_letters ORDER BY sequence LIMIT ?",
+                f"SELECT sequence, {COLUMNS} FROM queue_dead_letters ORDER BY sequence LIMIT ?",
                 (_all_or(limit),),
             ).fetchall()
-        return [
-            dead_letter(
-                ReceivedMessage(
-                    message_id=row["message_id"],
-                    receipt_handle="",
-                    body=row["body"],
-                    attributes=attributes_from_json(row["attributes"]),
-                    receive_count=row["receive_count"],
-                    sent_at=row["sent_at"],
-                    group_id=row["group_id"],
-                )
-            )
-            for row in rows
-        ]
+        return [dead_letter(_as_received(row)) for row in rows]
 
     def redrive(
         self,
@@ -97,38 +90,62 @@ class SqliteAdmin:
         limit: int | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> int:
-        """Put dead letters back on the queue, all or none; see `QueueAdmin.redrive`.
+        """Put dead letters back on the queue, in one transaction; see `QueueAdmin.redrive`.
 
-        They keep their ids and the times at which they were sent.
+        They keep their ids and the times at which they were sent. Damaged rows stay where they are.
         """
+        moved = 0
+        damaged: dict[str, LetsGoQueueError] = {}
         with self._transaction("its dead letters were not moved") as connection:
-            found = connection.execute(
-                "SELECT sequence, message_id, attributes FROM queue_dead_letters ORDER BY sequence"
+            letters = connection.execute(
+                "SELECT sequence, message_id FROM queue_dead_letters ORDER BY sequence"
             ).fetchall()
-            wanted = [
-                row for row in found if message_ids is None or row["message_id"] in message_ids
-            ]
-            moving = wanted[:limit]
-            for row in moving:
-                self._move(connection, row)
+            for letter in letters:
+                if moved == limit:
+                    break
+                message_id = message_id_in(letter)
+                if message_ids is not None and message_id not in message_ids:
+                    continue
+                try:
+                    self._move(connection, letter["sequence"])
+                except RowDamaged as damage:
+                    damaged[message_id] = damage
+                else:
+                    moved += 1
         if progress is not None:
-            progress(len(moving))
-        return len(moving)
+            progress(moved)
+        if damaged:
+            raise RedriveIncomplete(
+                f"{moved} dead letters were moved to {self.url}, {len(damaged)} were not: "
+                f"{next(iter(damaged.values()))} Correct or remove such rows in the table "
+                "queue_dead_letters.",
+                moved=moved,
+                errors=damaged,
+            )
+        return moved
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
-    def _move(self, connection: sqlite3.Connection, row: sqlite3.Row) -> None:
-        attributes = without_reason(attributes_from_json(row["attributes"]))
+    def _move(self, connection: sqlite3.Connection, sequence: int) -> None:
+        """Move a dead letter to the queue.
+
+        Raises:
+            RowDamaged: It would come back at once.
+        """
+        row = connection.execute(
+            f"SELECT sequence, {COLUMNS} FROM queue_dead_letters WHERE sequence = ?", (sequence,)
+        ).fetchone()
+        attributes = without_reason(StoredMessage.read(row).attributes)
         connection.execute(
             "INSERT INTO queue_messages"
             " (message_id, body, attributes, group_id, trace_header, sent_at, visible_at)"
             " SELECT message_id, body, ?, group_id, trace_header, sent_at, ?"
             " FROM queue_dead_letters WHERE sequence = ?",
-            (attributes_to_json(attributes), self._clock(), row["sequence"]),
+            (attributes_to_json(attributes), self._clock(), sequence),
         )
-        connection.execute("DELETE FROM queue_dead_letters WHERE sequence = ?", (row["sequence"],))
+        connection.execute("DELETE FROM queue_dead_letters WHERE sequence = ?", (sequence,))
 
     @contextmanager
     def _reading(self, consequence: str) -> Iterator[sqlite3.Connection]:
@@ -154,6 +171,23 @@ class SqliteAdmin:
                 f"queue {self.url}: there is no file {self._file.path}. Check the path. "
                 "`letsgo-queue queue create` makes the file, and so does the first message."
             )
+
+
+def _as_received(row: sqlite3.Row) -> ReceivedMessage:
+    """A dead letter; of a damaged row what can be read, with the damage as its reason."""
+    try:
+        message = StoredMessage.read(row)
+    except RowDamaged as damage:
+        message = StoredMessage.salvage(row, damage)
+    return ReceivedMessage(
+        message_id=message.message_id,
+        receipt_handle="",
+        body=message.body,
+        attributes=message.attributes,
+        receive_count=message.receive_count,
+        sent_at=message.sent_at,
+        group_id=message.group_id,
+    )
 
 
 def create_sqlite_queue(

@@ -28,9 +28,13 @@ from letsgo_queue.transports.base import (
     too_large,
     with_reason,
 )
-from letsgo_queue.transports.sqlite_file import (
-    QueueFile,
-    attributes_from_json,
+from letsgo_queue.transports.sqlite_file import QueueFile
+from letsgo_queue.transports.sqlite_rows import (
+    COLUMNS,
+    LATEST_DUE,
+    QueuedMessage,
+    RowDamaged,
+    StoredMessage,
     attributes_to_json,
 )
 
@@ -39,12 +43,6 @@ logger = get_logger(__name__)
 MAX_WAIT_SECONDS = 0.5
 POLL_SECONDS = 0.05
 """How often a waiting receive looks: a file cannot notify another process."""
-
-# By the index on `visible_at` alone, so that it takes as long with a million messages as with ten.
-_DUE = (
-    "SELECT sequence, message_id, body, attributes, receive_count, sent_at, group_id, trace_header"
-    " FROM queue_messages WHERE visible_at <= ? ORDER BY visible_at, sequence LIMIT ?"
-)
 
 
 class SqliteTransport:
@@ -195,20 +193,17 @@ class SqliteTransport:
     def move_to_dead_letters(self, message: ReceivedMessage, reason: str) -> bool:
         """Move a delivery to the dead-letter table; see `Transport.move_to_dead_letters`."""
         attributes = with_reason(message, reason, self._file.options.max_message_bytes)
-        ours = (message.message_id, message.receipt_handle)
         with (
             self._file.available(f"message {message.message_id} was not moved to the dead letters"),
             self._file.transaction() as connection,
         ):
-            connection.execute(
-                "INSERT INTO queue_dead_letters"
-                " SELECT sequence, message_id, body, ?, group_id, trace_header, sent_at,"
-                " receive_count, ? FROM queue_messages WHERE message_id = ? AND receipt_handle = ?",
-                (attributes_to_json(attributes), self._clock(), *ours),
-            )
-            connection.execute(
-                "DELETE FROM queue_messages WHERE message_id = ? AND receipt_handle = ?", ours
-            )
+            changed = connection.execute(
+                "UPDATE queue_messages SET attributes = ?"
+                " WHERE message_id = ? AND receipt_handle = ? RETURNING sequence",
+                (attributes_to_json(attributes), message.message_id, message.receipt_handle),
+            ).fetchall()
+            for row in changed:
+                self._bury(connection, row["sequence"], self._clock())
         return True
 
     def change_visibility(self, message: ReceivedMessage, seconds: int) -> None:
@@ -245,64 +240,77 @@ class SqliteTransport:
     def _anything_visible(self) -> bool:
         """Whether it is worth a write lock to receive."""
         with self._file.reading() as connection:
-            row = connection.execute(
-                "SELECT 1 FROM queue_messages WHERE visible_at <= ? LIMIT 1", (self._clock(),)
-            )
-            return row.fetchone() is not None
+            return bool(_due(connection, self._clock(), 1, columns="sequence"))
 
     def _receive(self, limit: int, visibility_timeout: int) -> list[ReceivedMessage]:
-        """Receive what is due; those that were received too often move out of the way."""
-        received: list[ReceivedMessage] = []
-        moved = True
-        while moved and not received:
-            moved = False
+        while True:
             with self._file.transaction() as connection:
                 now = self._clock()  # after the wait for other writers
-                for row in connection.execute(_DUE, (now, limit)).fetchall():
-                    if row["receive_count"] >= self.max_receives():
-                        self._move(connection, row, now)
-                        moved = True
-                    else:
-                        received.append(self._give(connection, row, now, visibility_timeout))
-        return received
+                rows = _due(connection, now, limit)
+                received = [
+                    self._give(connection, row["sequence"], message, now, visibility_timeout)
+                    for row in rows
+                    if (message := self._take(connection, row, now)) is not None
+                ]
+            if received or not rows:
+                return received
+
+    def _take(
+        self, connection: sqlite3.Connection, row: sqlite3.Row, now: float
+    ) -> StoredMessage | None:
+        """Read a row; None if it moved to the dead letters."""
+        try:
+            message = QueuedMessage.read(row)
+        except RowDamaged as damage:
+            self._bury(connection, row["sequence"], now)
+            logger.warning("%s It is in the dead-letter table of %s", damage, self.url)
+            return None
+        if message.receive_count < self.max_receives():
+            return message
+        self._bury(connection, row["sequence"], now)
+        logger.warning(
+            "message %s was received %d times and is in the dead-letter table of %s",
+            message.message_id,
+            message.receive_count,
+            self.url,
+        )
+        return None
+
+    def _bury(self, connection: sqlite3.Connection, sequence: int, now: float) -> None:
+        """Move a row to the dead letters, as it is."""
+        connection.execute(
+            f"INSERT INTO queue_dead_letters (sequence, dead_at, {COLUMNS})"
+            f" SELECT sequence, ?, {COLUMNS} FROM queue_messages WHERE sequence = ?",
+            (now, sequence),
+        )
+        connection.execute("DELETE FROM queue_messages WHERE sequence = ?", (sequence,))
 
     def _give(
-        self, connection: sqlite3.Connection, row: sqlite3.Row, now: float, visibility_timeout: int
+        self,
+        connection: sqlite3.Connection,
+        sequence: int,
+        message: StoredMessage,
+        now: float,
+        visibility_timeout: int,
     ) -> ReceivedMessage:
         receipt_handle = uuid.uuid4().hex
         connection.execute(
             "UPDATE queue_messages SET receive_count = receive_count + 1, visible_at = ?,"
             " receipt_handle = ? WHERE sequence = ?",
-            (now + visibility_timeout, receipt_handle, row["sequence"]),
+            (now + visibility_timeout, receipt_handle, sequence),
         )
         received_at = time.monotonic()
         return ReceivedMessage(
-            message_id=row["message_id"],
+            message_id=message.message_id,
             receipt_handle=receipt_handle,
-            body=row["body"],
-            attributes=attributes_from_json(row["attributes"]),
-            receive_count=row["receive_count"] + 1,
-            sent_at=row["sent_at"],
+            body=message.body,
+            attributes=message.attributes,
+            receive_count=message.receive_count + 1,
+            sent_at=message.sent_at,
             invisible_until=received_at + visibility_timeout,
-            group_id=row["group_id"],
-            trace_header=row["trace_header"],
+            group_id=message.group_id,
+            trace_header=message.trace_header,
             received_at=received_at,
-        )
-
-    def _move(self, connection: sqlite3.Connection, row: sqlite3.Row, now: float) -> None:
-        """Move a message that was received too often to the dead letters."""
-        connection.execute(
-            "INSERT INTO queue_dead_letters"
-            " SELECT sequence, message_id, body, attributes, group_id, trace_header,"
-            " sent_at, receive_count, ? FROM queue_messages WHERE sequence = ?",
-            (now, row["sequence"]),
-        )
-        connection.execute("DELETE FROM queue_messages WHERE sequence = ?", (row["sequence"],))
-        logger.warning(
-            "message %s was received %d times and is in the dead-letter table of %s",
-            row["message_id"],
-            row["receive_count"],
-            self.url,
         )
 
     def _send_failed(self, message: OutgoingMessage, error: sqlite3.Error) -> SendFailed:
@@ -310,6 +318,24 @@ class SqliteTransport:
             f"message of type {message.type!r} was not enqueued: {self._file.explain(error)}",
             retryable=is_retryable(error),
         )
+
+
+def _due(
+    connection: sqlite3.Connection,
+    now: float,
+    limit: int,
+    *,
+    columns: str = f"sequence, visible_at, {COLUMNS}",
+) -> list[sqlite3.Row]:
+    """Rows that are due, and damaged ones that never would be.
+
+    By the index on `visible_at` alone, so it takes as long with a million messages as with ten.
+    """
+    select = f"SELECT {columns} FROM queue_messages WHERE visible_at"
+    # SQLite has text and bytes behind all numbers.
+    never = connection.execute(f"{select} > {LATEST_DUE} LIMIT ?", (limit,)).fetchall()
+    due = f"{select} <= ? ORDER BY visible_at, sequence LIMIT ?"
+    return [*never, *connection.execute(due, (now, limit - len(never)))]
 
 
 def _ended(message: ReceivedMessage) -> DeliveryEnded:

@@ -1,20 +1,17 @@
-"""The file of a SQLite queue: its options, its tables, and how it keeps message attributes.
+"""The file of a SQLite queue: its options and its tables.
 
 SQLite's errors become ours where the caller says what they prevented.
 """
 
 from __future__ import annotations
 
-import base64
-import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from letsgo_queue.attributes import MessageAttribute
 from letsgo_queue.errors import QueueUnavailable, SettingsInvalid
 from letsgo_queue.limits import (
     DEFAULT_VISIBILITY_TIMEOUT,
@@ -43,7 +40,7 @@ CREATE TABLE IF NOT EXISTS queue_messages (
 CREATE INDEX IF NOT EXISTS queue_messages_visible ON queue_messages (visible_at);
 CREATE TABLE IF NOT EXISTS queue_dead_letters (
     sequence          INTEGER PRIMARY KEY,
-    message_id        TEXT NOT NULL UNIQUE,
+    message_id        TEXT NOT NULL,
     body              TEXT NOT NULL,
     attributes        TEXT NOT NULL,
     group_id          TEXT,
@@ -114,27 +111,3 @@ class QueueFile(SqliteFile):
         return QueueUnavailable(
             f"{consequence}: {self.explain(error)}", retryable=is_retryable(error)
         )
-
-
-def attributes_to_json(attributes: Mapping[str, MessageAttribute]) -> str:
-    """Message attributes as the file keeps them."""
-    return json.dumps(
-        {
-            name: [attribute.data_type, _to_text(attribute.value)]
-            for name, attribute in attributes.items()
-        }
-    )
-
-
-def attributes_from_json(text: str) -> dict[str, MessageAttribute]:
-    """Undo `attributes_to_json`."""
-    return {
-        name: MessageAttribute(
-            data_type, base64.b64decode(value) if data_type.startswith("Binary") else value
-        )
-        for name, (data_type, value) in json.loads(text).items()
-    }
-
-
-def _to_text(value: str | bytes) -> str:
-    return base64.b64encode(value).decode() if isinstance(value, bytes) else value
