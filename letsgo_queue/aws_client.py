@@ -30,11 +30,11 @@ from botocore.exceptions import (
     ConfigNotFound,
     ConfigParseError,
     CredentialRetrievalError,
-    HTTPClientError,
     InvalidConfigError,
     NoRegionError,
     PartialCredentialsError,
     ProfileNotFound,
+    ResponseStreamingError,
     UnknownCredentialError,
 )
 from botocore.loaders import Loader, create_loader
@@ -63,12 +63,6 @@ _UNUSABLE_SETTINGS = (
     UnknownCredentialError,
 )
 """What providers of credentials raise over settings."""
-
-
-class AnswerUnreadable(HTTPClientError):
-    """The answer is not AWS's. Whether the request was carried out is not known."""
-
-    fmt = "the answer is not that of AWS ({error})"
 
 
 _making = Lock()
@@ -275,4 +269,5 @@ def _fetch_to_sign(
 def _answer_error(exception: Exception, **_: object) -> None:
     """Botocore's parser raises anything over JSON of another shape. Its text may quote that."""
     if not isinstance(exception, AwsError):
-        raise AnswerUnreadable(error=type(exception).__name__) from exception
+        what = f"the answer is not that of AWS ({type(exception).__name__})"
+        raise ResponseStreamingError(error=what) from exception

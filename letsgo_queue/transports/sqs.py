@@ -16,10 +16,11 @@ from botocore.exceptions import (
     ClientError,
     CredentialRetrievalError,
     HTTPClientError,
+    ResponseStreamingError,
 )
 
 from letsgo_queue.attributes import MessageAttribute, received_attribute, spell_out
-from letsgo_queue.aws_client import AnswerUnreadable, AwsError, explain, watch
+from letsgo_queue.aws_client import AwsError, explain, watch
 from letsgo_queue.errors import (
     LetsGoQueueError,
     MessageTooLarge,
@@ -535,7 +536,7 @@ class SqsTransport:
             return QueueNotFound(
                 f"{what} was not sent: the queue does not exist. {NOT_FOUND_ADVICE}"
             )
-        if _send.may_have_arrived or isinstance(error, AnswerUnreadable):
+        if _send.may_have_arrived or isinstance(error, ResponseStreamingError):
             return self._uncertain(message, explain(error))
         return SendFailed(f"{what} was not sent: {explain(error)}.", retryable=is_retryable(error))
 
