@@ -35,6 +35,8 @@ class Callers:
         Raises:
             SettingsInvalid: One is no name and no address.
         """
+        if isinstance(allowed_hosts, str):
+            raise SettingsInvalid(f"allowed_hosts={allowed_hosts!r}: give a list of hosts.")
         self._allowed = {_plain(listening), *map(_checked, allowed_hosts)}
 
     def check(self, head: h11.Request) -> Refusal | None:
@@ -43,8 +45,7 @@ class Callers:
             if name == b"origin" or name.startswith(b"sec-fetch-"):
                 return Refusal(
                     HTTPStatus.FORBIDDEN,
-                    f"A web page sent this: it has the header {name.decode()}. "
-                    "Messages are taken from programs only.",
+                    f"Web pages may not post here, and a browser sends the header {name.decode()}.",
                 )
         host = next((value for name, value in head.headers if name == b"host"), b"")
         if not self._allows(host.decode(errors="replace")):
@@ -52,7 +53,7 @@ class Callers:
                 HTTPStatus.FORBIDDEN,
                 "The URL names a host that this worker does not answer to. Allow it with "
                 "worker.serve(allowed_hosts=...) or --allowed-host: "
-                f"{shown(host.decode(errors='replace'))!r}",
+                f"{shown(host.decode(errors='replace'))}",
             )
         return None
 

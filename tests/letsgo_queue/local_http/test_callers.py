@@ -45,7 +45,7 @@ def test_what_a_web_page_sends_runs_no_handler(
         for body in (posted_by_letsgo(order()), b'{"detail-type": "Scheduled Event"}'):
             status, answer = ask(url, body, headers={name: value, "Content-Type": "text/plain"})
             assert status == 403
-            assert "web page" in json.loads(answer)["message"]
+            assert f"the header {name.lower()}." in json.loads(answer)["message"]
 
     assert (handled, ticks) == ([], [])
     assert len([each for each in caplog.records if each.levelno == logging.WARNING]) == 2
@@ -149,3 +149,8 @@ def test_our_client_passes_the_reason_on() -> None:
 def test_an_allowed_host_that_is_none_is_named(host: str) -> None:
     with pytest.raises(SettingsInvalid, match=f"allowed host '{host}'"):
         Worker().serve(port=0, allowed_hosts=[host])
+
+
+def test_one_allowed_host_that_is_no_list_is_told() -> None:
+    with pytest.raises(SettingsInvalid, match="allowed_hosts='worker': give a list"):
+        Worker().serve(port=0, allowed_hosts="worker")

@@ -27,8 +27,8 @@ from letsgo_queue import (
 )
 from letsgo_queue.errors import LetsGoError
 from letsgo_queue.local_http.server import MAX_RECORDS
-from letsgo_queue.worker import delivery as deliveries
-from letsgo_queue.worker.delivery import IncomingMessage
+from letsgo_queue.worker import incoming as deliveries
+from letsgo_queue.worker.incoming import IncomingMessage
 from tests.letsgo_queue.local_http.letsgo import posted_by_letsgo
 from tests.letsgo_queue.local_http.support import ask, collecting, connect
 from tests.letsgo_queue.support import (

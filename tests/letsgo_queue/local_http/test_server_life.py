@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from letsgo_queue import Client, Middleware, SettingsInvalid, Steps, Worker
-from letsgo_queue.worker.delivery import IncomingMessage
+from letsgo_queue.worker.incoming import IncomingMessage
 from letsgo_queue.worker.signals import STOP_SIGNALS
 from tests.letsgo_queue.local_http.letsgo import posted_by_letsgo
 from tests.letsgo_queue.local_http.support import ask, collecting, listens
