@@ -23,7 +23,7 @@ from letsgo_queue.middleware import Middleware, SendContext, Steps
 from letsgo_queue.transports.base import OutgoingMessage
 
 if TYPE_CHECKING:  # who only sends does not load the worker
-    from letsgo_queue.worker.delivery import IncomingMessage
+    from letsgo_queue.worker.incoming import IncomingMessage
 
 logger = get_logger(__name__)
 

@@ -68,8 +68,9 @@ if TYPE_CHECKING:
     from letsgo_queue.settings import QueueSettings
     from letsgo_queue.transports.base import OutgoingMessage
     from letsgo_queue.transports.discovery import list_letsgo_queues
-    from letsgo_queue.worker.delivery import Delivery, IncomingMessage
+    from letsgo_queue.worker.delivery import Delivery
     from letsgo_queue.worker.health import Health
+    from letsgo_queue.worker.incoming import IncomingMessage
     from letsgo_queue.worker.options import RunOptions
     from letsgo_queue.worker.retries import RetryPolicy
     from letsgo_queue.worker.several import run_workers
@@ -90,7 +91,8 @@ else:
                 "set_default_client",
             ),
             "letsgo_queue.transports.base": ("OutgoingMessage",),
-            "letsgo_queue.worker.delivery": ("Delivery", "IncomingMessage"),
+            "letsgo_queue.worker.delivery": ("Delivery",),
+            "letsgo_queue.worker.incoming": ("IncomingMessage",),
             "letsgo_queue.worker.health": ("Health",),
             "letsgo_queue.errors": (
                 "EnqueueManyError",

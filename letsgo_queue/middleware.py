@@ -24,7 +24,7 @@ from letsgo_queue.events import EnqueueResult, Event
 from letsgo_queue.transports.base import OutgoingMessage, Transport
 
 if TYPE_CHECKING:  # who only sends does not load the worker
-    from letsgo_queue.worker.delivery import IncomingMessage
+    from letsgo_queue.worker.incoming import IncomingMessage
 
 Steps: TypeAlias = Generator[None, None, None]
 """What `handle` is: a generator that yields once."""

@@ -16,7 +16,7 @@ from typing import TypeAlias
 from letsgo_queue.errors import LetsGoError, QueueUnavailable
 from letsgo_queue.log import get_logger
 from letsgo_queue.transports.base import MAX_BATCH, Transport
-from letsgo_queue.worker.delivery import IncomingMessage
+from letsgo_queue.worker.incoming import IncomingMessage
 from letsgo_queue.worker.parts import Parts
 
 logger = get_logger(__name__)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from letsgo_queue.errors import SettingsInvalid
 from letsgo_queue.validation import check_number
-from letsgo_queue.worker.delivery import IncomingMessage
+from letsgo_queue.worker.incoming import IncomingMessage
 
 if TYPE_CHECKING:
     from letsgo_queue.worker.handler import Handler

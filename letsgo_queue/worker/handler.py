@@ -15,8 +15,9 @@ from letsgo_queue.errors import MessageInvalid, SettingsInvalid
 from letsgo_queue.forking import cached_property
 from letsgo_queue.message import Message, types_of
 from letsgo_queue.middleware import Middleware, middleware_of
-from letsgo_queue.worker.delivery import Delivery, IncomingMessage
+from letsgo_queue.worker.delivery import Delivery
 from letsgo_queue.worker.gates import UNLIMITED, HandlerLimits
+from letsgo_queue.worker.incoming import IncomingMessage
 from letsgo_queue.worker.retries import RetryPolicy
 
 HandlerFunction: TypeAlias = Callable[..., object]

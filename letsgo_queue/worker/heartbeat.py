@@ -19,7 +19,7 @@ from letsgo_queue.events import QueueFailed
 from letsgo_queue.forking import renew_in_children
 from letsgo_queue.log import get_logger
 from letsgo_queue.transports.base import MAX_BATCH, DeliveryEnded, Transport
-from letsgo_queue.worker.delivery import IncomingMessage
+from letsgo_queue.worker.incoming import IncomingMessage
 from letsgo_queue.worker.parts import Calls, Parts
 
 logger = get_logger(__name__)

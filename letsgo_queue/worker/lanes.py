@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from letsgo_queue.worker.delivery import IncomingMessage
+from letsgo_queue.worker.incoming import IncomingMessage
 
 
 class Lanes:

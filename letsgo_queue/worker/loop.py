@@ -27,10 +27,10 @@ from letsgo_queue.log import get_logger
 from letsgo_queue.text import shown
 from letsgo_queue.transports.base import MAX_BATCH, ReceivedMessage, Transport
 from letsgo_queue.worker.acknowledging import Acknowledger
-from letsgo_queue.worker.delivery import LONGEST_PAUSE_SECONDS, IncomingMessage
 from letsgo_queue.worker.event_loop import EventLoopThread
 from letsgo_queue.worker.gates import Gates
 from letsgo_queue.worker.heartbeat import Heartbeat
+from letsgo_queue.worker.incoming import LONGEST_PAUSE_SECONDS, IncomingMessage
 from letsgo_queue.worker.lanes import Lanes
 from letsgo_queue.worker.options import LoopOptions
 from letsgo_queue.worker.parts import Calls, Parts

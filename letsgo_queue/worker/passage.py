@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from letsgo_queue.attributes import DUE_AT
 from letsgo_queue.middleware import Middleware, Steps
-from letsgo_queue.worker.delivery import IncomingMessage
+from letsgo_queue.worker.incoming import IncomingMessage
 
 
 def surrounding(middleware: Sequence[Middleware]) -> tuple[Middleware, ...]:

@@ -32,18 +32,17 @@ from letsgo_queue.log import get_logger
 from letsgo_queue.middleware import Middleware, merge
 from letsgo_queue.tracebacks import without_input
 from letsgo_queue.transports.base import ReceivedMessage, Transport
-from letsgo_queue.worker.delivery import (
+from letsgo_queue.worker.envelopes import Envelope, open_envelope
+from letsgo_queue.worker.event_loop import EventLoopThread
+from letsgo_queue.worker.handler import Handler
+from letsgo_queue.worker.incoming import (
     FIRST_PAUSE_SECONDS,
     LONGEST_PAUSE_SECONDS,
     IncomingMessage,
 )
-from letsgo_queue.worker.envelopes import Envelope, open_envelope
-from letsgo_queue.worker.event_loop import EventLoopThread
-from letsgo_queue.worker.failures import settle_failure
-from letsgo_queue.worker.handler import Handler
 from letsgo_queue.worker.passage import Passage, surrounding
 from letsgo_queue.worker.registry import Registry
-from letsgo_queue.worker.retries import RetryPolicy
+from letsgo_queue.worker.retries import RetryPolicy, settle_failure
 from letsgo_queue.worker.time_limits import await_within_limit
 
 logger = get_logger(__name__)

@@ -22,8 +22,8 @@ from zoneinfo import ZoneInfo
 
 from letsgo_queue.errors import SettingsInvalid
 from letsgo_queue.worker.cron import UNIX_FIELDS, Cron, parse, parse_unix
-from letsgo_queue.worker.delivery import IncomingMessage
 from letsgo_queue.worker.handler import Handler, name_of
+from letsgo_queue.worker.incoming import IncomingMessage
 
 ScheduledFunction: TypeAlias = Callable[[dict[str, Any]], object]
 """Takes the event as EventBridge has it, sync or async."""

@@ -17,8 +17,8 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from letsgo_queue.errors import QueueUnavailable
-from letsgo_queue.worker.delivery import IncomingMessage
 from letsgo_queue.worker.event_loop import EventLoopThread
+from letsgo_queue.worker.incoming import IncomingMessage
 from letsgo_queue.worker.parts import Calls, Parts
 from letsgo_queue.worker.passage import Passage
 from letsgo_queue.worker.processing import Outcome, Processor

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Collection
 from queue import SimpleQueue
 
-from letsgo_queue.worker.delivery import IncomingMessage
+from letsgo_queue.worker.incoming import IncomingMessage
 from letsgo_queue.worker.parts import Parts
 
 PATIENCE_SECONDS = 0.05

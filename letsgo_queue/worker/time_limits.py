@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from letsgo_queue.errors import HandlerTimedOut
 from letsgo_queue.forking import renew_in_children
 from letsgo_queue.text import shown
-from letsgo_queue.worker.delivery import IncomingMessage
+from letsgo_queue.worker.incoming import IncomingMessage
 
 
 class _TimeIsUp(BaseException):

@@ -39,8 +39,8 @@ from letsgo_queue.limits import DEFAULT_VISIBILITY_TIMEOUT
 from letsgo_queue.middleware import Middleware, Steps
 from letsgo_queue.transports.base import OutgoingMessage
 from letsgo_queue.transports.memory import MemoryTransport
-from letsgo_queue.worker import delivery as deliveries
-from letsgo_queue.worker.delivery import IncomingMessage
+from letsgo_queue.worker import incoming as deliveries
+from letsgo_queue.worker.incoming import IncomingMessage
 from tests.claimcheck.support import (
     SECRET,
     Clock,

@@ -163,7 +163,7 @@ class TestWorkers:
     def test_a_store_that_is_down_has_the_message_wait(
         self, claims: Claims, clock: Clock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("letsgo_queue.worker.delivery.FIRST_PAUSE_SECONDS", 0.01)
+        monkeypatch.setattr("letsgo_queue.worker.incoming.FIRST_PAUSE_SECONDS", 0.01)
         watched = Watched(claims.store)
         watched.fail("acquire", times=3)
         claims.check = small_claim_check(watched.store)

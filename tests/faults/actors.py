@@ -43,7 +43,7 @@ from letsgo_queue.message import encode
 from letsgo_queue.middleware import Middleware, SendContext, Steps, use_middleware
 from letsgo_queue.transports.base import OutgoingMessage, Transport
 from letsgo_queue.worker import processes
-from letsgo_queue.worker.delivery import IncomingMessage
+from letsgo_queue.worker.incoming import IncomingMessage
 from letsgo_queue.worker.processes import ChildProcess
 from tests.faults.journal import Entry, Journal, wait_until
 from tests.faults.wire import Kill, Wire

@@ -24,7 +24,7 @@ from letsgo_queue import (
 )
 from letsgo_queue.transports.base import OutgoingMessage, ReceivedMessage, Transport
 from letsgo_queue.transports.memory import MemoryTransport
-from letsgo_queue.worker.delivery import IncomingMessage
+from letsgo_queue.worker.incoming import IncomingMessage
 
 SECRET = "hunter2-never-in-an-error"
 """Payload content that a test can look for where it must not be."""

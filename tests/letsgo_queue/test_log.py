@@ -28,7 +28,7 @@ from letsgo_queue.log import LogFields, get_logger
 from letsgo_queue.text import shown
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.worker import delivery
-from letsgo_queue.worker.delivery import IncomingMessage
+from letsgo_queue.worker.incoming import IncomingMessage
 from tests.letsgo_queue.local_http.support import ask
 from tests.letsgo_queue.support import events_of, order, serving, wait_for
 

@@ -34,8 +34,8 @@ from letsgo_queue import (
 )
 from letsgo_queue.attributes import DEAD_LETTER_REASON, DUE_AT
 from letsgo_queue.message import encode
-from letsgo_queue.worker import delivery as deliveries
-from letsgo_queue.worker.delivery import IncomingMessage
+from letsgo_queue.worker import incoming as deliveries
+from letsgo_queue.worker.incoming import IncomingMessage
 from tests.letsgo_queue.aws_lambda.lambda_events import (
     FIFO,
     SCHEDULED,

@@ -20,7 +20,7 @@ from letsgo_queue import (
 from letsgo_queue.transports.base import ReceivedMessage
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.worker.acknowledging import Acknowledger
-from letsgo_queue.worker.delivery import IncomingMessage
+from letsgo_queue.worker.incoming import IncomingMessage
 from letsgo_queue.worker.parts import Parts
 from tests.letsgo_queue.support import DEADLINE_SECONDS, bodies, order, receive, wait_for
 

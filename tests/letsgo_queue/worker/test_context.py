@@ -10,7 +10,7 @@ import pytest
 
 from letsgo_queue import Client, Middleware, Steps, Worker
 from letsgo_queue.transports.memory import MemoryTransport
-from letsgo_queue.worker.delivery import IncomingMessage
+from letsgo_queue.worker.incoming import IncomingMessage
 from tests.letsgo_queue.support import serving
 
 tenant: ContextVar[str] = ContextVar("tenant", default="nobody")

@@ -27,7 +27,7 @@ from letsgo_queue import (
     Worker,
 )
 from letsgo_queue.transports.memory import MemoryTransport
-from letsgo_queue.worker.delivery import IncomingMessage
+from letsgo_queue.worker.incoming import IncomingMessage
 from tests.letsgo_queue.support import (
     SECRET,
     Clock,

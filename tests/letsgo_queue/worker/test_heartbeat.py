@@ -22,8 +22,8 @@ from letsgo_queue import (
 from letsgo_queue.transports.base import ReceivedMessage
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.worker import heartbeat as heartbeats
-from letsgo_queue.worker.delivery import IncomingMessage
 from letsgo_queue.worker.heartbeat import Heartbeat
+from letsgo_queue.worker.incoming import IncomingMessage
 from letsgo_queue.worker.parts import Parts
 from tests.letsgo_queue.support import (
     DEADLINE_SECONDS,

@@ -8,7 +8,7 @@ import pytest
 
 from letsgo_queue import Middleware, SettingsInvalid, Steps
 from letsgo_queue.middleware import check_handle
-from letsgo_queue.worker.delivery import IncomingMessage
+from letsgo_queue.worker.incoming import IncomingMessage
 from letsgo_queue.worker.passage import Passage, surrounding
 from tests.letsgo_queue.support import incoming
 

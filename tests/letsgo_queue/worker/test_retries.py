@@ -37,7 +37,7 @@ from letsgo_queue.middleware import Steps
 from letsgo_queue.transports.base import ReceivedMessage
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.transports.sqlite import SqliteTransport
-from letsgo_queue.worker.delivery import IncomingMessage
+from letsgo_queue.worker.incoming import IncomingMessage
 from letsgo_queue.worker.retries import doubled
 from tests.letsgo_queue.support import (
     SECRET,

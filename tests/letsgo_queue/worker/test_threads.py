@@ -11,7 +11,7 @@ from typing import cast
 
 import pytest
 
-from letsgo_queue.worker.delivery import IncomingMessage
+from letsgo_queue.worker.incoming import IncomingMessage
 from letsgo_queue.worker.parts import Parts
 from letsgo_queue.worker.threads import PATIENCE_SECONDS, HandlerThreads
 from tests.letsgo_queue.support import DEADLINE_SECONDS, PassingTime, wait_for

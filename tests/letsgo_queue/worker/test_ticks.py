@@ -26,7 +26,7 @@ from letsgo_queue.errors import WorkerBroken
 from letsgo_queue.middleware import Middleware, Steps, use_middleware
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.worker import health, ticks
-from letsgo_queue.worker.delivery import IncomingMessage
+from letsgo_queue.worker.incoming import IncomingMessage
 from letsgo_queue.worker.scale_in import TaskProtection
 from letsgo_queue.worker.schedule import Scheduled, ScheduledHandler
 from letsgo_queue.worker.several import run_workers

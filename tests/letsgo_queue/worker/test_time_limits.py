@@ -19,7 +19,7 @@ from letsgo_queue import (
     Worker,
 )
 from letsgo_queue.transports.memory import MemoryTransport
-from letsgo_queue.worker.delivery import TO_END_SECONDS
+from letsgo_queue.worker.incoming import TO_END_SECONDS
 from letsgo_queue.worker.time_limits import TimeLimits
 from tests.letsgo_queue.support import (
     DEADLINE_SECONDS,

@@ -1,0 +1,450 @@
+"""One delivery of a message: what a worker has in hand."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict
+
+from letsgo_queue.body import is_text, sealed_fields, type_of
+from letsgo_queue.errors import LetsGoError, MessageInvalid, QueueUnavailable
+from letsgo_queue.events import Event, Listeners, MessageStarted
+from letsgo_queue.log import LogFields, get_logger
+from letsgo_queue.transports.base import MAX_VISIBILITY_SECONDS, ReceivedMessage, Transport
+from letsgo_queue.worker.delivery import Delivery
+from letsgo_queue.worker.retries import RetryPolicy, doubled
+
+if TYPE_CHECKING:
+    from letsgo_queue.worker.handler import Handler
+
+logger = get_logger(__name__)
+
+FIRST_PAUSE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 30.0
+"""The shortest and the longest pause before a message that could not be opened is tried again."""
+
+RECEIVE_SECONDS = 1.0
+"""How long a message may have been on its way from the queue to the worker."""
+
+
+TO_END_SECONDS = 5.0
+"""How long a handler may take to end when its time is up."""
+
+EXTENSION_SECONDS = 10.0
+"""How long an extension is under way at most."""
+
+
+class Lease(Protocol):
+    """What a middleware leases for as long as a message is in hand: a claim, say."""
+
+    def extend(self, seconds: float) -> object:
+        """Have it end this many seconds from now.
+
+        Raises:
+            LetsGoError: That failed; the worker tries again.
+        """
+        ...
+
+    def settle(self, *, succeeded: bool) -> object:
+        """End it, for good where the message was handled. Only the first call counts.
+
+        The message is handled once the handler and all middleware around it have succeeded.
+        """
+        ...
+
+
+class Facts(TypedDict):
+    """What every event of a delivery says."""
+
+    type: str | None
+    queue: str
+    message_id: str
+    receive_count: int
+    has_handler: bool
+    route: str
+    age: float
+    duration: float
+    handler_duration: float | None
+
+
+class IncomingMessage:
+    """A message in hand, from its arrival at the worker until it is settled.
+
+    Middleware gets this; a handler gets its `delivery`.
+
+    Attributes:
+        received: The message as it was on the queue.
+        transport: The queue.
+        type: Its type; None until it is known.
+        body: The message as JSON text, opened by the middleware that ran so far.
+        sealed_fields: The fields of `body` while that is a claim check; None once it is opened. A
+            long ticket is parsed once.
+        policy: The retry policy that applies to it.
+        route: Which way it travelled: `inline`, or what the middleware says that opened it.
+        skip_reason: Why a middleware settles it without its handler: `duplicate`, say.
+        delay_left: Seconds until it is due; it was sent on where that is above 0.
+        is_gone: Whether it is off the queue already: sent on, or moved to the dead-letter queue.
+        opened_bytes: Bytes that its body will have once it is opened; 0 where it has them already.
+        handler: The handler of its type; None until it is found.
+        refusal: Why it cannot be handled, if that is known before it is run.
+        context: The context variables that its middleware and its handler share.
+        lambda_context: AWS Lambda's context; None elsewhere.
+        leases: What middleware has leased for it.
+        lease_id: What a claim check holds its claim with; the same for each try to open it.
+        arrived: When it arrived (on the monotonic clock).
+        waits_since: Since when it waits for what opens it, or settles it.
+        begun: When its way to the handler began; None while it waits.
+        handler_began: When its handler started (on the monotonic clock); None where it did not.
+        invisible_until: When it can be received again (on the monotonic clock); None if unknown.
+        visibility_timeout: Seconds that the heartbeat extends it by; 0 if unknown.
+        extension_due: When the heartbeat extends it next (on the monotonic clock).
+        leases_due: When the heartbeat extends its leases next.
+        is_over: Whether it is settled, so that nobody extends it any more.
+        lock: Held while its visibility changes.
+    """
+
+    __slots__ = (
+        "_age",
+        "_handler_duration",
+        "_listeners",
+        "_now",
+        "_tries",
+        "arrived",
+        "begun",
+        "body",
+        "context",
+        "delay_left",
+        "extension_due",
+        "handler",
+        "handler_began",
+        "invisible_until",
+        "is_gone",
+        "is_over",
+        "lambda_context",
+        "lease_id",
+        "leases",
+        "leases_due",
+        "lock",
+        "opened_bytes",
+        "policy",
+        "received",
+        "refusal",
+        "route",
+        "sealed_fields",
+        "skip_reason",
+        "transport",
+        "type",
+        "visibility_timeout",
+        "waits_since",
+    )
+
+    def __init__(
+        self,
+        received: ReceivedMessage,
+        transport: Transport,
+        *,
+        listeners: Listeners | None = None,
+        policy: RetryPolicy | None = None,
+        lambda_context: object = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Take a message in hand.
+
+        Args:
+            received: The message as it was on the queue.
+            transport: The queue.
+            listeners: Hear the events of the worker.
+            policy: The worker's retry policy.
+            lambda_context: AWS Lambda's context.
+            clock: Seconds since 1970.
+        """
+        self.received = received
+        self.transport = transport
+        self.type: str | None = None
+        self.body = received.body
+        self.sealed_fields: Mapping[str, Any] | None = None
+        self.policy = policy
+        self.route = "inline"
+        self.skip_reason = ""
+        self.handler_began: float | None = None
+        self.delay_left = 0
+        self.is_gone = False
+        self.opened_bytes = 0
+        self.handler: Handler | None = None
+        self.refusal: LetsGoError | None = None
+        self.context = copy_context()
+        self.lambda_context = lambda_context
+        self.leases: tuple[Lease, ...] = ()
+        self.leases_due = math.inf
+        self.invisible_until = until = received.invisible_until
+        self.visibility_timeout = 0.0 if until is None else max(until - received.received_at, 0.0)
+        self.extension_due = math.inf if until is None else until - self.visibility_timeout / 2
+        self.lease_id: str | None = None
+        self.arrived = time.monotonic()
+        self.begun: float | None = None
+        self.waits_since = math.inf
+        self.is_over = False
+        self.lock = threading.RLock()
+        self._listeners = Listeners() if listeners is None else listeners
+        self._now = clock
+        self._age: float | None = None
+        self._handler_duration: float | None = None
+        self._tries = 0
+
+    @property
+    def message_id(self) -> str:
+        """The message's id, the same for every delivery of it."""
+        return self.received.message_id
+
+    @property
+    def queue(self) -> str:
+        """URL of the queue it came from."""
+        return self.transport.url
+
+    @property
+    def delivery(self) -> Delivery:
+        """What a handler sees."""
+        return Delivery(self)
+
+    @property
+    def seconds_in_hand(self) -> float:
+        """Seconds since it arrived at the worker."""
+        return time.monotonic() - self.arrived
+
+    @property
+    def seconds_invisible(self) -> float | None:
+        """Seconds until it can be received again; None if unknown."""
+        if self.invisible_until is None:
+            return None
+        return self.invisible_until - time.monotonic()
+
+    def read_type(self) -> str:
+        """Learn its type, and whether it is sealed.
+
+        Raises:
+            MessageInvalid: It has no type.
+        """
+        fields = sealed_fields(self.body)
+        named = None if fields is None else fields.get("type")
+        try:
+            self.type = named if is_text(named) else type_of(self.body)
+        except MessageInvalid as error:
+            raise MessageInvalid(f"message {self.message_id}: {error}") from None
+        self.sealed_fields = fields
+        return self.type
+
+    @property
+    def sealed(self) -> bool:
+        """Whether `body` is still a claim check, which no handler can use."""
+        return self.sealed_fields is not None
+
+    def open(self, body: str, *, route: str | None = None) -> None:
+        """Have the handler get `body`, the message as it was enqueued.
+
+        Args:
+            body: The message.
+            route: Which way it travelled, for events and logs.
+        """
+        self.body = body
+        self.sealed_fields = None
+        if route is not None:
+            self.route = route
+
+    def forget(self) -> None:
+        """Forget the opened body, which may be large: nobody needs it any more."""
+        self.body = self.received.body
+
+    @property
+    def has_listeners(self) -> bool:
+        """Whether anybody listens: an event that nobody gets need not be made."""
+        return bool(self._listeners)
+
+    def emit(self, event: Event) -> None:
+        """Hand an event to the worker's listeners."""
+        self._listeners.emit(event)
+
+    def facts(self) -> Facts:
+        """What every event of this delivery says."""
+        named = self.handler is not None and self.handler.message_type is not None
+        return {
+            "type": self.type,
+            "queue": self.queue,
+            "message_id": self.message_id,
+            "receive_count": self.received.receive_count,
+            "has_handler": named,
+            "route": self.route,
+            "age": self.age,
+            "duration": self.seconds_in_hand,
+            "handler_duration": self.handler_duration,
+        }
+
+    @property
+    def log_fields(self) -> LogFields:
+        """What every line of the log about this delivery says."""
+        return {
+            "message_id": self.message_id,
+            "type": self.type,
+            "queue": self.queue,
+            "receive_count": self.received.receive_count,
+            "duration": self.seconds_in_hand,
+            "route": self.route,
+        }
+
+    @property
+    def handler_started(self) -> bool:
+        """Whether its handler had begun."""
+        return self.handler_began is not None
+
+    @property
+    def age(self) -> float:
+        """Seconds from its sending until its handler started, or until now.
+
+        The queue and this machine may differ in what time it is: it is never below 0.
+        """
+        if self._age is not None:
+            return self._age
+        return max(self._now() - self.received.sent_at, 0.0)
+
+    @property
+    def handler_duration(self) -> float | None:
+        """Seconds that its handler ran, until now while it runs; None where it did not start."""
+        if self._handler_duration is None and self.handler_began is not None:
+            return time.monotonic() - self.handler_began
+        return self._handler_duration
+
+    @property
+    def handler_runs(self) -> bool:
+        """Whether its handler is being called."""
+        return self.handler_began is not None and self._handler_duration is None
+
+    @property
+    def is_over_time(self) -> bool:
+        """Whether its handler has run for longer than it may, or its message can be hidden."""
+        if not self.handler_runs:
+            return False
+        limit = None if self.handler is None else self.handler.limits.timeout
+        if limit is not None and (self.handler_duration or 0.0) > limit + TO_END_SECONDS:
+            return True
+        return self.longest_extension == 0
+
+    def start_handler(self) -> None:
+        """Its handler is about to be called."""
+        self._age = self.age
+        self.handler_began = time.monotonic()
+        if self._listeners:
+            body = self.body
+            size = len(body) if body.isascii() else len(body.encode(errors="replace"))
+            self.emit(MessageStarted(**self.facts(), size=size))
+
+    def end_handler(self) -> None:
+        """Its handler has returned, or raised."""
+        if self._handler_duration is None:
+            self._handler_duration = self.handler_duration
+
+    def attach(self, lease: Lease, *, ends: float | None = None) -> None:
+        """Have a lease for as long as the message is in hand.
+
+        Args:
+            lease: The lease.
+            ends: When it ends if nobody extends it (on the monotonic clock); by default with the
+                message's visibility timeout.
+        """
+        self.leases = (*self.leases, lease)
+        ends = self.invisible_until if ends is None else ends
+        if ends is not None:
+            now = time.monotonic()
+            self.leases_due = min(self.leases_due, now + (ends - now) / 2)
+
+    def extend_leases(self, seconds: float) -> None:
+        """Extend what middleware has leased.
+
+        Raises:
+            LetsGoError: That failed.
+        """
+        for lease in self.leases:
+            lease.extend(seconds)
+
+    def settle_leases(self, *, succeeded: bool) -> None:
+        """End what middleware has leased, the innermost first."""
+        for lease in reversed(self.leases):
+            lease.settle(succeeded=succeeded)
+
+    def extended(self, until: float) -> None:
+        """Note that it is invisible until then (on the monotonic clock)."""
+        self.invisible_until = until
+        self.extension_due = until - self.visibility_timeout / 2
+
+    @property
+    def longest_extension(self) -> int:
+        """Seconds from now for which it can still be kept invisible.
+
+        SQS allows 12 hours, which it counts from the receive.
+        """
+        passed = time.monotonic() - self.received.received_at + RECEIVE_SECONDS
+        return max(math.floor(MAX_VISIBILITY_SECONDS - passed), 0)
+
+    def extend(self, seconds: float) -> int:
+        """Keep it invisible for `seconds` from now, as far as SQS allows, and tell who follows.
+
+        Returns:
+            The seconds, rounded up, or fewer where that is all that SQS allows.
+
+        Raises:
+            QueueUnavailable: The queue could not be told, or the delivery is no longer ours.
+        """
+        with self.lock:
+            granted = min(math.ceil(seconds), self.longest_extension)
+            if self.is_over or granted < 1:
+                why = "it is settled" if self.is_over else "its 12 hours are over"
+                raise QueueUnavailable(
+                    f"message {self.message_id} cannot be extended: {why}.", retryable=False
+                )
+            asked = time.monotonic()  # the queue counts from a moment later
+            self.transport.change_visibility(self.received, granted)
+            self.extended(asked + granted)
+        try:
+            self.extend_leases(granted)
+        except LetsGoError as error:
+            logger.warning(
+                "message %s: its lease was not extended: %s",
+                self.message_id,
+                error,
+                extra=self.log_fields,
+            )
+        return granted
+
+    def end(self, *, wait: float = EXTENSION_SECONDS) -> None:
+        """Let nobody extend it any more.
+
+        Args:
+            wait: Seconds to wait for an extension that is under way: it might hide a message that
+                is to come again.
+        """
+        locked = not self.is_over and self.lock.acquire(timeout=wait)
+        self.is_over = True
+        if locked:
+            self.lock.release()
+
+    def next_try(self, error: LetsGoError) -> float | None:
+        """Seconds to hold it before it is tried again; None if it fails with `error` now.
+
+        Holding it uses up no receive; giving it back would.
+        """
+        if self.handler_started:
+            return None
+        pause = doubled(FIRST_PAUSE_SECONDS, self._tries, LONGEST_PAUSE_SECONDS)
+        if error.retry_after is not None:
+            pause = max(error.retry_after, FIRST_PAUSE_SECONDS)
+        if self.seconds_in_hand + pause > error.patience:
+            return None
+        self._tries += 1
+        self.begun = None
+        self.waits_since = math.inf
+        self.body = self.received.body
+        self.read_type()  # sealed again, if it was opened
+        self.leases = ()
+        self.leases_due = math.inf
+        return pause
