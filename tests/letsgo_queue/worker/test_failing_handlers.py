@@ -89,11 +89,14 @@ def test_whatever_a_handler_raises_the_next_message_is_handled(
         await asyncio.sleep(0)
         fail(message)
 
-    @worker.handler("good")
     def succeed(message: dict[str, Any]) -> None:
         ran.append(("good", message["payload"]))
 
+    async def succeed_later(message: dict[str, Any]) -> None:
+        succeed(message)
+
     worker.handler("bad")(fail_later if is_async else fail)
+    worker.handler("good")(succeed_later if is_async else succeed)
     for way in WAYS:
         client.enqueue({"type": "bad", "payload": way})
         client.enqueue({"type": "good", "payload": way})
