@@ -8,38 +8,13 @@ work goes on when the pool or the program ends.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Generic, TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from claimcheck.errors import ClaimStoreError
+from letsgo_queue.calls import Call
 
 _T = TypeVar("_T")
-
-
-class Call(Generic[_T]):
-    """A call that a thread makes as soon as one is free."""
-
-    def __init__(self, function: Callable[[], _T], pool: ThreadPoolExecutor) -> None:
-        # Emptied when the call is made or cancelled: the pool keeps a cancelled call until a thread
-        # has time for it, and with it a part of a claim.
-        self._left = [function]
-        self._future: Future[_T]
-        try:
-            self._future = pool.submit(self._make)
-        except RuntimeError:  # the pool, or the program, is ending
-            self._future = Future()
-
-    def result(self) -> _T:
-        """What the call gives, made here if no thread has begun it. Ask once."""
-        return self._make() if self._future.cancel() else self._future.result()
-
-    def cancel(self) -> None:
-        """Leave it, unless a thread has begun it."""
-        if self._future.cancel():
-            self._left.clear()
-
-    def _make(self) -> _T:
-        return self._left.pop()()
 
 
 class Calls:

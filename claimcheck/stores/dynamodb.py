@@ -34,9 +34,10 @@ from claimcheck.stores.base import (
     check_part_count,
     store_label,
 )
-from claimcheck.stores.calls import Call, Calls
+from claimcheck.stores.calls import Calls
 from claimcheck.stores.clock import ServerClock
 from claimcheck.stores.layout import OWN, Layout
+from letsgo_queue.calls import Call
 from letsgo_queue.forking import PerProcess
 from letsgo_queue.log import get_logger
 

@@ -198,6 +198,7 @@ class Client(Generic[ResultT_co]):
             MessageTooLarge: Over what the queue accepts; nothing was sent.
             SendFailed: The queue refused it or could not be reached; nothing is on the queue.
             SendUncertain: The answer was lost; it may be on the queue.
+            QueueNotFound: The queue does not exist; nothing was sent.
             QueueUnavailable: It could not be asked what it accepts; nothing was sent.
             SettingsInvalid: No queue, or none that can be used.
         """

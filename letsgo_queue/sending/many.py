@@ -15,14 +15,28 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import TypeAlias
 
-from letsgo_queue.errors import EnqueueManyError, LetsGoQueueError, MessageTooLarge, SendFailed
+from letsgo_queue.calls import Call
+from letsgo_queue.errors import (
+    EnqueueManyError,
+    LetsGoError,
+    MessageTooLarge,
+    QueueNotFound,
+    SendFailed,
+)
 from letsgo_queue.events import EnqueueResult
 from letsgo_queue.message import MessageT
 from letsgo_queue.sending.one import Sending
-from letsgo_queue.transports.base import ANY_QUEUE_BYTES, MAX_BATCH, Transport
+from letsgo_queue.transports.base import (
+    ANY_QUEUE_BYTES,
+    MAX_BATCH,
+    OutgoingMessage,
+    Sent,
+    Transport,
+)
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called after each batch with how many messages were sent, and how many failed, so far."""
@@ -107,7 +121,9 @@ class _Many:
             except Exception as error:  # noqa: BLE001  ours, or of a function that gives ids
                 self._fail(position, error)
         on_threads = {
-            item.position: pool.submit(copy_context().run, item.sending.prepare, self._transport)
+            item.position: Call(
+                partial(copy_context().run, item.sending.prepare, self._transport), pool
+            )
             for item in items
             if item.sending.outgoing.size > LARGE_BYTES
         }
@@ -172,7 +188,8 @@ class _Many:
 
     def _fail(self, position: int, error: Exception) -> None:
         self.errors[position] = _without_frames(error)
-        self.stopped |= bool(getattr(error, "retryable", False))
+        # Of the queue, or of a store: the others would fail as well.
+        self.stopped |= isinstance(error, QueueNotFound) or bool(getattr(error, "retryable", False))
 
     def _count(self) -> int:
         """How many of those ready fit one batch; the queue is asked only where it matters."""
@@ -189,7 +206,7 @@ class _Many:
     def _send(self, count: int) -> None:
         batch, self._ready = self._ready[:count], self._ready[count:]
         sent_before = self.sent
-        answers = self._transport.send_batch([item.sending.outgoing for item in batch])
+        answers = self._answers([item.sending.outgoing for item in batch])
         for item, answer in zip(batch, answers, strict=True):
             if isinstance(answer, str):
                 self.sent += 1
@@ -205,11 +222,18 @@ class _Many:
         if self._progress is not None:
             self._progress(self.sent, len(self.errors))
 
+    def _answers(self, messages: Sequence[OutgoingMessage]) -> Sequence[Sent | Exception]:
+        """What became of each message of a batch."""
+        try:
+            return self._transport.send_batch(messages)
+        except Exception as error:  # noqa: BLE001  settings that changed, or a transport's defect
+            return [error] * len(messages)
+
 
 def _max_message_bytes(transport: Transport) -> int | None:
     try:
         return transport.max_message_bytes()
-    except LetsGoQueueError:
+    except LetsGoError:
         return None  # sending will say more
 
 

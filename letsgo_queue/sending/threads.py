@@ -8,6 +8,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from letsgo_queue.calls import Call
 from letsgo_queue.forking import PerProcess
 
 if TYPE_CHECKING:
@@ -36,12 +37,15 @@ class SendingThreads:
     def start(self, function: Callable[[], ResultT]) -> asyncio.Future[ResultT]:
         """Call `function` on a thread, with the context variables of the caller.
 
-        A future that is cancelled does not stop a call that a thread has begun.
+        A future that is cancelled does not stop a call that a thread has begun. Where no thread can
+        be started, as in a program that is ending, the call is made here and now.
         """
         import asyncio
 
-        loop = asyncio.get_running_loop()
-        return loop.run_in_executor(self._pool.get(), copy_context().run, function)
+        call = Call(partial(copy_context().run, function), self._pool.get())
+        if not call.has_thread:
+            call.make()
+        return asyncio.wrap_future(call.future)
 
     async def run(self, function: Callable[[], ResultT]) -> ResultT:
         """Wait for what `start` starts."""

@@ -182,6 +182,7 @@ class Transport(Protocol):
             MessageTooLarge: Over what the queue accepts; nothing was sent.
             SendFailed: Refused or not reached; nothing is on the queue.
             SendUncertain: The answer was lost; the message may be on the queue.
+            QueueNotFound: There is no such queue.
             QueueUnavailable: It could not be asked what it accepts; nothing was sent.
         """
         ...
@@ -203,6 +204,7 @@ class Transport(Protocol):
             MessageTooLarge: As `send`; nothing was changed. So are the others.
             SendFailed: Not sent.
             SendUncertain: It may have been sent; the delivery is as it was.
+            QueueNotFound: There is no such queue.
             QueueUnavailable: The queue could not be asked.
         """
         ...

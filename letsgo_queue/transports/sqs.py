@@ -230,7 +230,7 @@ class SqsTransport:
             try:
                 self._check_size(message)
                 waiting.append(position)
-            except (MessageTooLarge, QueueUnavailable) as error:
+            except (MessageTooLarge, QueueNotFound, QueueUnavailable) as error:
                 sent[position] = error
         for pause in (*BATCH_PAUSES_SECONDS, None):
             if waiting:

@@ -13,7 +13,8 @@ from functools import partial
 import pytest
 
 from claimcheck import ClaimStoreError, ClaimStoreUnavailable
-from claimcheck.stores.calls import Call, Calls
+from claimcheck.stores.calls import Calls
+from letsgo_queue.calls import Call
 
 
 class Part:

@@ -19,12 +19,14 @@ from letsgo_queue import (
     EnqueueResult,
     Message,
     MessageInvalid,
+    MessageNotSent,
     MessageSent,
     MessageTooLarge,
     Middleware,
     SendContext,
     SendFailed,
     SendUncertain,
+    SettingsInvalid,
     enqueue_many,
     set_default_client,
 )
@@ -188,7 +190,12 @@ def test_an_iterable_that_breaks_is_the_callers_error(queue: MemoryTransport) ->
     assert types_on(queue) == [f"n:{n}" for n in range(10)]
 
 
-def test_middleware_undoes_what_is_not_sent(queue: MemoryTransport) -> None:
+@pytest.mark.parametrize("size", [0, 300 * KB])  # one batch, and several that were ready
+@pytest.mark.parametrize(
+    "outcome",
+    [SendFailed("no network", retryable=True), SettingsInvalid("changed"), RuntimeError(SECRET)],
+)
+def test_middleware_undoes_what_is_not_sent(outcome: Exception, size: int) -> None:
     class Booking(Middleware):
         open: set[str]
 
@@ -204,13 +211,21 @@ def test_middleware_undoes_what_is_not_sent(queue: MemoryTransport) -> None:
 
     class Down(MemoryTransport):
         def send_batch(self, messages: Sequence[OutgoingMessage]) -> Sequence[Sent]:
-            return [SendFailed("no network", retryable=True) for _ in messages]
+            if isinstance(outcome, SendFailed):
+                return [outcome] * len(messages)
+            raise outcome
 
-    for size in (0, 300 * KB):  # one batch, and several that were ready
-        booking = Booking()
-        with pytest.raises(EnqueueManyError):
-            Client(Down(), middleware=[booking]).enqueue_many(numbered(8, size))
-        assert booking.open == set()
+    booking = Booking()
+    client = Client(Down(), middleware=[booking])
+    events: list[object] = []
+    client.add_listener(events.append)
+
+    with pytest.raises(EnqueueManyError) as caught:
+        client.enqueue_many(numbered(8, size))
+
+    assert booking.open == set()
+    assert [type(event) for event in events] == [MessageNotSent] * 8
+    assert SECRET not in str(caught.value)
 
 
 def test_many_messages_take_no_more_memory_than_few(tmp_path: Path) -> None:

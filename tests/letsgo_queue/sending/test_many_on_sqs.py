@@ -16,11 +16,14 @@ from letsgo_queue import (
     Message,
     MessageHandled,
     MessageInvalid,
+    MessageNotSent,
+    QueueNotFound,
     QueueUnavailable,
+    SendFailed,
     SendUncertain,
     Worker,
 )
-from letsgo_queue.transports.base import ReceivedMessage
+from letsgo_queue.transports.base import ANY_QUEUE_BYTES, ReceivedMessage
 from letsgo_queue.transports.sqs import SqsTransport
 from tests.letsgo_queue.support import events_of, numbered, receive
 from tests.support.servers import AwsServer
@@ -90,6 +93,23 @@ class TestOnSqs:
         with pytest.raises(EnqueueManyError, match="the queue does not exist") as caught:
             Client(url).enqueue_many(numbered(35))
         assert caught.value.attempted == 10
+
+    def test_a_queue_that_is_gone_is_asked_once_about_large_messages(self, aws: AwsServer) -> None:
+        """They go alone, and the queue is asked whether it takes them."""
+        url = aws.make_queue()
+        aws.sqs().delete_queue(QueueUrl=url)
+        client = Client(url)
+        events: list[object] = []
+        client.add_listener(events.append)
+
+        with pytest.raises(EnqueueManyError, match="does not exist") as caught:
+            client.enqueue_many(numbered(35, ANY_QUEUE_BYTES))
+
+        assert caught.value.attempted == 10
+        first, *others = (error for _, error in sorted(caught.value.errors.items()))
+        assert isinstance(first, QueueNotFound)
+        assert all(isinstance(error, SendFailed) for error in others)
+        assert [type(event) for event in events] == [MessageNotSent] * 10
 
 
 AWS_URL = "https://sqs.us-west-2.amazonaws.com/123456789012/orders"
