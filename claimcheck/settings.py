@@ -26,6 +26,7 @@ from claimcheck.errors import SettingsInvalid
 from claimcheck.stores import open_store
 from claimcheck.stores.base import ClaimStore
 from letsgo_queue.deployment import Deployment, setting
+from letsgo_queue.files import make_private_folder, why_unsafe
 from letsgo_queue.forking import Lock, forks_wait
 from letsgo_queue.settings import QueueSettings, is_local_http, region_in, split_url
 
@@ -153,17 +154,22 @@ def _make_local_folder() -> None:
     """Make the folder of the claims, where it is missing, for this user alone.
 
     Raises:
-        SettingsInvalid: It cannot be made.
+        SettingsInvalid: It cannot be made, or others could have put something into it.
     """
     folder = _local_folder()
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(folder)
+        problems = [
+            f"{path} {why}" for path in (folder, folder / _LOCAL_FILE) if (why := why_unsafe(path))
+        ]
     except OSError as error:
+        problems = [f"{folder} cannot be used: {error.strerror}"]
+    if problems:
         raise SettingsInvalid(
-            f"the claims of LetsGo's local mode are kept in {folder}, which cannot be made "
-            f"({error.strerror}). Name another file at both ends: "
+            f"the claims of LetsGo's local mode are kept in {folder / _LOCAL_FILE}, but "
+            f"{problems[0]}. Mend that, or name another file at both ends: "
             "CLAIMCHECK_STORE=sqlite:////path/to/claims.db"
-        ) from error
+        )
 
 
 def _local_folder() -> Path:

@@ -19,6 +19,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from letsgo_queue.errors import SettingsInvalid
+from letsgo_queue.files import exists, make_private_file
 
 BUSY_TIMEOUT_SECONDS = 30
 
@@ -69,7 +70,12 @@ class SqliteFile:
             path: Where it is. The file is made when it is first used; its folder must be there.
             schema: The tables to make in it.
             user: Who asks for them, for errors: `queue sqlite:///work.db`.
+
+        Raises:
+            SettingsInvalid: No file has such a path.
         """
+        if "\0" in str(path):
+            raise SettingsInvalid(f"{user}: a path has no NUL character in it.")
         self.path = Path(path).absolute()
         self._schema = schema
         self._user = user
@@ -106,7 +112,7 @@ class SqliteFile:
 
     def explain(self, error: sqlite3.Error) -> str:
         """What SQLite says, and what to do."""
-        if not self.path.parent.is_dir():
+        if not exists(self.path.parent):
             return f"the folder of {self.path} does not exist."
         return (
             f"SQLite says {error} ({self.path}). Check that the file can be written and is a "
@@ -130,6 +136,7 @@ class SqliteFile:
         self._connection = self._closing = None
 
     def _open(self) -> sqlite3.Connection:
+        make_private_file(self.path)  # SQLite gives its other files the same permissions
         connection = sqlite3.connect(
             self.path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False
         )

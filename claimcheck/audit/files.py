@@ -19,6 +19,7 @@ from claimcheck.settings import ClaimCheckSettings
 from claimcheck.stores.memory import MemoryClaimStore
 from letsgo_queue.errors import MessageInvalid
 from letsgo_queue.events import Event, MessageNotSent, MessageSent
+from letsgo_queue.files import read_file
 from letsgo_queue.message import encode
 from letsgo_queue.text import shown
 
@@ -50,9 +51,12 @@ def json_files(folder: Path) -> Sequence[Path]:
     Raises:
         AuditInvalid: It is no folder, or has no such files.
     """
-    if not folder.is_dir():
-        raise AuditInvalid(f"{folder} is no folder: name a folder with JSON files.")
-    found = sorted(path for path in folder.rglob("*.json") if path.is_file())
+    try:
+        if not folder.is_dir():
+            raise AuditInvalid(f"{folder} is no folder: name a folder with JSON files.")
+        found = sorted(path for path in folder.rglob("*.json") if path.is_file())
+    except OSError as error:
+        raise AuditInvalid(f"{folder}: {error.strerror}.") from error
     if not found:
         raise AuditInvalid(f"{folder} holds no *.json files.")
     return found
@@ -105,7 +109,7 @@ def _type_for(path: Path, folder: Path) -> str:
 
 def _as_sent(path: Path, default_type: str, limits: _Limits) -> Event:
     """The event that a client would emit for a file's message."""
-    content = from_json(path.read_bytes())
+    content = from_json(read_file(path))
     is_message = isinstance(content, dict) and "type" in content.keys() <= {"type", "payload"}
     message = content if is_message else {"type": default_type, "payload": content}
     message_type, body = encode(message)

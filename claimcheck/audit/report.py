@@ -17,6 +17,7 @@ from claimcheck.audit.cost import Units
 from claimcheck.audit.settings import AuditSettings
 from claimcheck.core.opened import Route
 from claimcheck.errors import AuditInvalid
+from letsgo_queue.files import read_file
 
 Version: TypeAlias = Literal[1]
 
@@ -127,7 +128,7 @@ class AuditReport(BaseModel, frozen=True):
             AuditInvalid: The file cannot be read, or is no report of this version.
         """
         try:
-            return cls.model_validate_json(path.read_bytes())
+            return cls.model_validate_json(read_file(path))
         except OSError as error:
             raise AuditInvalid(f"{path}: {error.strerror}.") from error
         except ValidationError as error:

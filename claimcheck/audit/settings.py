@@ -14,6 +14,7 @@ from claimcheck.core.claim_check import DEFAULT_THRESHOLD
 from claimcheck.core.life import Purge
 from claimcheck.errors import SettingsInvalid
 from claimcheck.settings import ClaimCheckSettings
+from letsgo_queue.files import read_file
 from letsgo_queue.limits import ANY_QUEUE_BYTES
 from letsgo_queue.validation import problems_in
 
@@ -73,7 +74,7 @@ class AuditSettings(BaseModel, frozen=True, extra="forbid"):
             SettingsInvalid: It is no TOML, or a key has a value that cannot be used.
         """
         try:
-            found: object = tomllib.loads(path.read_text(encoding="utf-8"))
+            found: object = tomllib.loads(read_file(path).decode())
         except FileNotFoundError:
             return cls().with_environment()
         except (OSError, ValueError) as error:

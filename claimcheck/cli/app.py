@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +9,7 @@ import typer
 
 from claimcheck.errors import BodyInvalid
 from letsgo_queue.cli.enqueue_command import make_enqueue
-from letsgo_queue.cli.terminal import JsonOption, make_command, make_group, run
+from letsgo_queue.cli.terminal import JsonOption, make_command, make_group, read_input, run
 
 if TYPE_CHECKING:
     from letsgo_queue.sending.client import Client
@@ -132,7 +131,9 @@ def store_check() -> None:
 
 def _read_body() -> str:
     try:
-        body = sys.stdin.buffer.read().decode()
+        body = read_input().decode()
+    except OSError as error:
+        raise BodyInvalid(f"no message body: {error.strerror}.") from error
     except UnicodeDecodeError:
         raise BodyInvalid("standard input is not UTF-8 text, so it is no message body.") from None
     body = body.removesuffix("\n")  # `echo` and `jq -r` add it

@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 from pydantic_core import from_json
 
 from claimcheck.errors import BodyInvalid
+from letsgo_queue.files import read_file
 
 DemoMessage: TypeAlias = dict[str, Any]
 
@@ -67,7 +68,7 @@ def _noise() -> str:
 
 def _read(path: Path) -> Any:
     try:
-        return from_json(path.read_bytes(), allow_inf_nan=False)
+        return from_json(read_file(path), allow_inf_nan=False)
     except OSError as error:
         raise BodyInvalid(f"{path}: {error.strerror}.") from error
     except ValueError:

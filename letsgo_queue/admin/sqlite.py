@@ -24,6 +24,7 @@ from letsgo_queue.errors import (
     RedriveIncomplete,
     SettingsInvalid,
 )
+from letsgo_queue.files import exists
 from letsgo_queue.transports.base import ReceivedMessage
 from letsgo_queue.transports.sqlite_file import QueueFile, SqliteOptions
 from letsgo_queue.transports.sqlite_rows import (
@@ -166,7 +167,7 @@ class SqliteAdmin:
             yield connection
 
     def _check_file(self) -> None:
-        if not self._file.path.exists():
+        if not exists(self._file.path):
             raise QueueNotFound(
                 f"queue {self.url}: there is no file {self._file.path}. Check the path. "
                 "`letsgo-queue queue create` makes the file, and so does the first message."
@@ -229,7 +230,7 @@ def create_sqlite_queue(
                 f"{given[name]}. Leave out one of them."
             )
     file = QueueFile(_with_options(url, named, given))
-    existed = file.path.exists()
+    existed = exists(file.path)
     with file.available(f"queue {url} was not made"), file.transaction():
         file_url = file.url
     file.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict
@@ -12,8 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from pydantic_core import from_json
 
-from letsgo_queue.cli.terminal import JsonOption, QueueOption, as_utf8, print_json, print_line
+from letsgo_queue.cli.terminal import (
+    JsonOption,
+    QueueOption,
+    as_utf8,
+    print_json,
+    print_line,
+    read_input,
+)
 from letsgo_queue.errors import MessageInvalid
+from letsgo_queue.files import read_file
 from letsgo_queue.text import shown
 
 if TYPE_CHECKING:  # each command loads what it needs when it runs
@@ -71,9 +78,9 @@ def make_enqueue(make_client: Callable[[str | None], Client]) -> Callable[..., N
 def _read_payload(given: str) -> object:
     try:
         if given == "-":
-            return from_json(sys.stdin.buffer.read())
+            return from_json(read_input())
         if given.startswith("@"):
-            return from_json(Path(given[1:]).read_bytes())
+            return from_json(read_file(Path(given[1:])))
         return from_json(as_utf8(given))
     except OSError as error:
         raise MessageInvalid(f"payload {given}: {error.strerror}.") from error

@@ -8,6 +8,7 @@ so no other module prints by itself.
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -23,6 +24,7 @@ from rich.table import Table
 from rich.text import Text
 
 from letsgo_queue.errors import LetsGoError, MessageInvalid
+from letsgo_queue.files import read_stream
 from letsgo_queue.text import printable
 
 _DISTRIBUTION = "letsgo-claimcheck"
@@ -87,6 +89,17 @@ def as_utf8(argument: str) -> str:
         return os.fsencode(argument).decode()
     except UnicodeError:
         raise MessageInvalid("an argument is not UTF-8 text, so it cannot be sent.") from None
+
+
+def read_input() -> bytes:
+    """Read standard input to its end.
+
+    Raises:
+        OSError: It cannot be read, or has no end.
+    """
+    if sys.stdin is None:
+        raise OSError(errno.EBADF, "standard input is closed")
+    return read_stream(sys.stdin.buffer)
 
 
 def print_line(text: str = "", *, style: str = "", stderr: bool = False) -> None:

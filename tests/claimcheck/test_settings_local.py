@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from contextlib import closing
 from pathlib import Path
@@ -70,6 +71,35 @@ def test_a_folder_that_is_there_is_used(state: Path) -> None:
     use_store_for(LOCAL)
 
     assert (state / "letsgo-claimcheck" / "claims.db").is_file()
+
+
+@pytest.mark.parametrize("name", ["", "claims.db"])
+def test_what_others_can_write_is_refused(state: Path, name: str) -> None:
+    use_store_for(LOCAL)
+    path = state / "letsgo-claimcheck" / name
+    path.chmod(path.stat().st_mode | 0o020)
+
+    with pytest.raises(SettingsInvalid, match=r"can be written by other users.*CLAIMCHECK_STORE="):
+        ClaimCheckMiddleware().prepare(LOCAL)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="root alone gives things away")
+@pytest.mark.parametrize(
+    ("name", "why"), [("", "belongs to another user"), ("claims.db", "is a link that another user")]
+)
+def test_what_another_user_has_put_there_is_refused(
+    state: Path, tmp_path: Path, name: str, why: str
+) -> None:
+    path = state / "letsgo-claimcheck"
+    path.mkdir(0o700, parents=True)
+    if name:
+        path /= name
+        path.symlink_to(tmp_path / "theirs.db")
+    os.chown(path, 12345, 12345, follow_symlinks=False)
+
+    with pytest.raises(SettingsInvalid, match=f"{path} {why}"):
+        ClaimCheckMiddleware().prepare(LOCAL)
+    assert not (tmp_path / "theirs.db").exists()
 
 
 @pytest.mark.parametrize("queue", [LOCAL, "memory://", "sqlite:///work.db"])

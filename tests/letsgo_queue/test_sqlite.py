@@ -54,6 +54,29 @@ def test_the_file_is_made_when_it_is_used(file: SqliteFile, path: Path) -> None:
     assert notes(file) == ["made"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions of POSIX")
+def test_nobody_else_can_read_what_it_writes(file: SqliteFile, path: Path) -> None:
+    before = os.umask(0)
+    try:
+        note(file, "a payload")
+    finally:
+        os.umask(before)
+
+    written = {each.name: oct(each.stat().st_mode & 0o777) for each in path.parent.iterdir()}
+    assert written == dict.fromkeys(["notes.db", "notes.db-wal", "notes.db-shm"], "0o600")
+
+
+def test_a_path_that_no_file_can_have_is_an_error_of_ours(tmp_path: Path) -> None:
+    with pytest.raises(SettingsInvalid, match="the notes: a path has no NUL character"):
+        SqliteFile(tmp_path / "a\0b", NOTES, user="the notes")
+    with (
+        closing(SqliteFile(tmp_path / ("x" * 5_000), NOTES, user="the notes")) as file,
+        pytest.raises(sqlite3.Error) as caught,
+    ):
+        note(file, "made")
+    assert "unable to open" in file.explain(caught.value)
+
+
 def test_a_relative_path_stays_where_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,88 @@
+"""Files: no more is read of one than anybody can mean, and payloads are for their user alone."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from letsgo_queue.forking import Lock
+
+MAX_FILE_BYTES = 256 * 1024 * 1024
+"""The most that is read of a file that somebody names. The body that becomes of it is smaller."""
+
+_PIECE_BYTES = 1024 * 1024
+
+_making = Lock()
+
+
+def read_file(path: Path) -> bytes:
+    """Read a file.
+
+    Raises:
+        OSError: It cannot be read, or has more than `MAX_FILE_BYTES`: a device has no end.
+    """
+    with path.open("rb") as file:
+        return read_stream(file)
+
+
+def read_stream(stream: BinaryIO) -> bytes:
+    """Read a stream to its end; see `read_file`."""
+    pieces: list[bytes] = []
+    while piece := stream.read(_PIECE_BYTES):
+        pieces.append(piece)
+        if len(pieces) * _PIECE_BYTES > MAX_FILE_BYTES:
+            raise OSError(errno.EFBIG, f"it has more than {MAX_FILE_BYTES:,} bytes")
+    return b"".join(pieces)
+
+
+def exists(path: Path) -> bool:
+    """Whether there is something of that path; there is nothing of one that is too long."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def make_private_file(path: Path) -> None:
+    """Make an empty file that only this user can read, where there is none.
+
+    Where that fails, whoever opens the file finds out why.
+    """
+    # One at a time: to close a file lets go of the locks that SQLite has on it in this process.
+    with _making, suppress(OSError):
+        os.close(os.open(os.path.realpath(path), os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+
+
+def make_private_folder(path: Path) -> None:
+    """Make a folder that only this user can enter, where there is none; its parents alike.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    for folder in (*reversed(path.parents), path):
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def why_unsafe(path: Path) -> str | None:
+    """Say who else could have put something into a file or a folder.
+
+    Returns:
+        Why it is not safe to use; None where it is, or where there is nothing.
+    """
+    if not hasattr(os, "getuid"):  # Windows: profiles have access lists
+        return None
+    me = os.getuid()
+    try:
+        itself = path.lstat()
+        if stat.S_ISLNK(itself.st_mode) and itself.st_uid != me:
+            return "is a link that another user made"
+        there = path.stat()
+    except FileNotFoundError:
+        return None
+    if there.st_uid != me:
+        return "belongs to another user"
+    return "can be written by other users" if there.st_mode & 0o022 else None
