@@ -19,6 +19,9 @@ from letsgo_queue.errors import SettingsInvalid
 from letsgo_queue.local_http.connections import Refusal
 from letsgo_queue.text import shown
 
+_OF_A_BROWSER = {b"origin", b"sec-fetch-site"}
+"""Headers of every post of a web page. Node's `fetch` sends `Sec-Fetch-Mode`, and is no page."""
+
 _HOST = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[0-9a-z._-]+)(?::[0-9]*)?", re.IGNORECASE | re.ASCII)
 
 
@@ -42,7 +45,7 @@ class Callers:
     def check(self, head: h11.Request) -> Refusal | None:
         """Say why a request is refused, if it is."""
         for name, _ in head.headers:
-            if name == b"origin" or name.startswith(b"sec-fetch-"):
+            if name in _OF_A_BROWSER:
                 return Refusal(
                     HTTPStatus.FORBIDDEN,
                     f"Web pages may not post here, and a browser sends the header {name.decode()}.",

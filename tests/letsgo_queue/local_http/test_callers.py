@@ -30,8 +30,6 @@ def allows(callers: Callers, host: str) -> bool:
         ("Origin", "http://localhost:3000"),
         ("Sec-Fetch-Site", "cross-site"),
         ("sec-fetch-site", "none"),
-        ("Sec-Fetch-Mode", "no-cors"),
-        ("Sec-Fetch-Dest", "empty"),
     ],
 )
 def test_what_a_web_page_sends_runs_no_handler(
