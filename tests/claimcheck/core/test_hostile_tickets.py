@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -49,6 +51,16 @@ FIELDS = [
     "sig",
     "anything",
 ]
+
+
+CONFUSED = [
+    *("null", "true", "false", "0", "-1", "1", "2", "1.0", "1e0", "1e999", "-1e999", "NaN", "0.5"),
+    *("4294967296", "9007199254740993", "18446744073709551616", "9" * 400, "9" * 5_000),
+    *('""', '"1"', '" "', '"zstd"', '"gzip"', '"\\u0000"', '"\\u001b[2J"', '"\\ud800"', '"é"'),
+    *('"../../etc/passwd"', '"https://example.com/"', f'"{"a" * 24}"', f'"{"0" * 64}"'),
+    *("[]", "[1]", "{}", '{"v":1}', f'"{"x" * 300_000}"', f"{'[' * 100_000}{']' * 100_000}"),
+]
+"""Values as JSON has them, each of another type, size or character than some field wants."""
 
 
 @pytest.fixture
@@ -237,6 +249,30 @@ class TestAnything:
             assert contents_of(store, sealed.body) == before
             assert claim_record(store, sealed.body) is None
 
+    @pytest.mark.parametrize("field", [*FIELDS, "claimCheck", "type"])
+    @pytest.mark.parametrize("body", [STORED_BODY, body_of(6_000)], ids=["stored", "carried"])
+    @pytest.mark.parametrize("key", [None, "a-key-of-sixteen-bytes"], ids=["plain", "signed"])
+    def test_after_each_confused_ticket_the_good_one_opens(
+        self, store: MemoryClaimStore, field: str, body: str, key: str | None
+    ) -> None:
+        check = small_claim_check(store, max_size=100_000, signing_key=key)
+        sealed = check.seal(body).body.decode()
+        honest, mark = json.loads(sealed), "what is exchanged"
+
+        for text in CONFUSED:
+            if field in {"claimCheck", "type"}:
+                forged = json.dumps({**honest, field: mark})
+            else:
+                forged = forge(sealed, **{field: mark})
+            forged = forged.replace(json.dumps(mark), text)
+            with suppress(ClaimCheckError):  # or it says what it had said, or it is no JSON
+                opened = check.open(forged)
+                assert opened.body in {body, forged}, text[:50]
+                assert opened.body == body or not is_json(forged), text[:50]
+                assert opened.release()
+
+        assert open_text(check, sealed) == body
+
     @given(data=st.binary(max_size=300), size=st.integers(1, 2_000))
     def test_any_bytes_in_place_of_the_data_are_an_error_of_our_own(
         self, data: bytes, size: int
@@ -245,6 +281,14 @@ class TestAnything:
 
         with pytest.raises(ClaimCheckError):
             check.open(carry(data, size=size, message_type="order:new"))
+
+
+def is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def in_two_parts(store: MemoryClaimStore, check: ClaimCheck) -> str:
