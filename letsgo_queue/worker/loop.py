@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from heapq import heappop, heappush
@@ -22,23 +22,23 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from letsgo_queue.errors import LetsGoError, QueueUnavailable
-from letsgo_queue.events import MessageGivenBack, QueueFailed
+from letsgo_queue.events import QueueFailed
 from letsgo_queue.log import get_logger
 from letsgo_queue.text import shown
 from letsgo_queue.transports.base import MAX_BATCH, ReceivedMessage, Transport
 from letsgo_queue.worker.acknowledging import Acknowledger
 from letsgo_queue.worker.event_loop import EventLoopThread
+from letsgo_queue.worker.executors import Executors
 from letsgo_queue.worker.gates import Gates
+from letsgo_queue.worker.giving_back import GivingBack
 from letsgo_queue.worker.heartbeat import Heartbeat
 from letsgo_queue.worker.incoming import LONGEST_PAUSE_SECONDS, IncomingMessage
 from letsgo_queue.worker.lanes import Lanes
 from letsgo_queue.worker.options import LoopOptions
-from letsgo_queue.worker.parts import Calls, Parts
+from letsgo_queue.worker.pace import Pace
+from letsgo_queue.worker.parts import Parts
 from letsgo_queue.worker.processing import Hold, Outcome, Processor
 from letsgo_queue.worker.retries import doubled
-from letsgo_queue.worker.tasks import HandlerTasks
-from letsgo_queue.worker.threads import HandlerThreads, Slots
-from letsgo_queue.worker.time_limits import TimeLimits
 
 if TYPE_CHECKING:  # a worker that is not asked for its health does not load what answers
     from letsgo_queue.worker.health import LoopState, RunningHandler
@@ -55,16 +55,6 @@ EMPTY_PAUSE_SECONDS = 0.05
 AHEAD_SECONDS = 0.1
 """How soon a message that is received should be begun."""
 
-LATEST_SHARE = 0.2
-"""How much the latest message counts in the average duration."""
-
-MAX_TIMES = 10
-"""How many averages it counts at most. One message that waited for the interpreter or the machine
-says little about its handler; ten that are slow say enough."""
-
-QUICK_SECONDS = 0.002
-"""Handlers that take no longer on average are quick: they share a thread."""
-
 MAX_RECEIVERS = 5
 
 WATCH_SECONDS = 0.25
@@ -80,14 +70,8 @@ for longer."""
 BROKEN_SECONDS = 3.0
 """How long a loop that is broken waits for the handlers that run."""
 
-RELEASE_SECONDS = 2.0
 ENDING_SECONDS = 4.0
-"""How long a loop that stops waits for claims, and for these and acknowledgements, in the end."""
-
-RELEASE_THREADS = 8
-
-MAX_OPENING = 16
-"""Messages that may wait for what opens them beside those whose handlers run."""
+"""How long a loop that stops waits for claims and acknowledgements in the end."""
 
 STUCK_SECONDS = 1.0
 """How long a message may take to be opened, or settled, before others are received in its place."""
@@ -97,32 +81,6 @@ MAX_HELD = 1_000
 
 MAX_UNACKNOWLEDGED = 100
 """Handled messages that may wait for their acknowledgement while others are still received."""
-
-
-class Pace:
-    """How long handlers take, on average. Its user has a lock."""
-
-    def __init__(self) -> None:
-        """Know nothing yet."""
-        self._seconds_each = math.inf
-
-    def note(self, seconds: float) -> None:
-        """A handler took so long."""
-        before = self._seconds_each
-        if before == math.inf:
-            self._seconds_each = seconds
-        else:
-            seconds = min(seconds, MAX_TIMES * before)
-            self._seconds_each = before + LATEST_SHARE * (seconds - before)
-
-    @property
-    def is_quick(self) -> bool:
-        """Whether handlers are quick."""
-        return self._seconds_each <= QUICK_SECONDS
-
-    def begun_in(self, seconds: float, concurrency: int) -> int:
-        """How many messages are begun in `seconds`, `concurrency` at once."""
-        return int(concurrency * seconds / max(self._seconds_each, 1e-6))
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,14 +133,8 @@ class WorkLoop:
         self._parts = parts = Parts(self._wake)
         self._heartbeat = Heartbeat(transport, parts)
         self._acknowledger = Acknowledger(transport, self._acknowledged, parts)
-        self._slots = Slots(options.concurrency)
-        self._time_limits = TimeLimits()
-        self._threads = HandlerThreads(options.concurrency, self._run, parts)
-        # Apart, so that a store that does not answer keeps no other message from its handler.
-        self._openers = HandlerThreads(
-            options.concurrency + MAX_OPENING, self._open_and_run, parts, name="open-and-handle"
-        )
-        self._tasks = HandlerTasks(options.concurrency, event_loop, processor, self._finish, parts)
+        self._giving_back = GivingBack(transport, self._heartbeat, parts)
+        self._executors = Executors(options.concurrency, processor, event_loop, self._finish, parts)
         self._lanes = Lanes(fifo=transport.fifo)
         self._gates = Gates(max_opened_bytes=options.max_opened_bytes)
         self._pace = Pace()
@@ -202,7 +154,6 @@ class WorkLoop:
         self._polls_end = 0.0
         self._over = False
         self._closed = False
-        self._deadline = math.inf
         # What follows is for `state`, which takes no lock.
         self._turned_at = time.monotonic()
         self._polled_at: float | None = None
@@ -270,9 +221,7 @@ class WorkLoop:
             stuck_since = now - STUCK_SECONDS
             self._stuck = sum(each.waits_since < stuck_since for each in self._in_hand)
         self._begin(ready)
-        help_in = (self._threads.help(), self._openers.help())
-        due_in += [seconds for seconds in help_in if seconds is not None]
-        return min(*due_in, self._time_limits.tend())
+        return min(*due_in, self._executors.tend())
 
     # Receiving
 
@@ -421,37 +370,7 @@ class WorkLoop:
     # Handling
 
     def _begin(self, messages: Sequence[IncomingMessage]) -> None:
-        """Hand messages to the executor of their handlers."""
-        if not messages:
-            return
-        tasks, sealed, others = [], [], []
-        for message in messages:
-            if message.opened_bytes:
-                message.waits_since = time.monotonic()
-            if message.handler and message.handler.is_async:
-                tasks.append(message)
-            elif message.opened_bytes:
-                sealed.append(message)
-            else:
-                others.append(message)
-        if tasks:
-            self._tasks.add(tasks)
-        if sealed:
-            self._openers.add(sealed)
-        if others:
-            self._threads.add(others, quick=self._pace.is_quick)
-
-    def _run(self, message: IncomingMessage) -> None:
-        with self._slots:
-            outcome = self._processor.run(message, self._time_limits.call)
-        self._finish(message, outcome)
-
-    def _open_and_run(self, message: IncomingMessage) -> None:
-        self._finish(message, self._processor.run(message, self._call_in_slot))
-
-    def _call_in_slot(self, message: IncomingMessage, handler: Callable[[], object]) -> object:
-        with self._slots:
-            return self._time_limits.call(message, handler)
+        self._executors.begin(messages, quick=self._pace.is_quick)
 
     def _finish(self, message: IncomingMessage, outcome: Outcome) -> None:
         """A message was run: settle it, or hold it until it is run again."""
@@ -477,7 +396,7 @@ class WorkLoop:
             self._acknowledger.add(message)
         else:
             self._heartbeat.release(message)
-        self._give_back(unrun)
+        self._giving_back.give_back(unrun)
         self._begin(ready)
 
     def _acknowledged(
@@ -510,33 +429,6 @@ class WorkLoop:
                 heappush(self._held, (due, next(self._numbers), message))
             self._changed.notify_all()
         self._begin(ready)
-
-    def _give_back(self, messages: Sequence[IncomingMessage], *, seconds: float = 0) -> None:
-        """Have messages that were not handled delivered again, in order."""
-        for start in range(0, len(messages), MAX_BATCH):
-            if time.monotonic() > self._deadline:
-                logger.warning("%d messages come again later", len(messages) - start)
-                return
-            batch = messages[start : start + MAX_BATCH]
-            for message in batch:
-                self._heartbeat.release(message)
-                message.end()
-            changes = [
-                (message.received, min(math.ceil(seconds), message.longest_extension))
-                for message in batch
-            ]
-            try:
-                errors = self._transport.change_visibility_batch(changes)
-                for message, error in zip(batch, errors, strict=True):
-                    if error is not None:
-                        logger.warning(
-                            "message %s comes again later: %s",
-                            message.message_id,
-                            error,
-                            extra=message.log_fields,
-                        )
-            except Exception:  # a defect of a transport; the others must be given back too
-                logger.exception("%d messages come again later", len(batch))
 
     # Ending
 
@@ -606,7 +498,7 @@ class WorkLoop:
             now = time.monotonic()
             poll = max(self._polls_end - now, 0) if self._receivers else 0.0
         for due, messages in aside:
-            self._give_back(messages, seconds=max(due - now, poll))
+            self._giving_back.give_back(messages, seconds=max(due - now, poll))
 
     def _must_wait_for_poll(self) -> bool:
         """Whether a message that an open poll brings would be lost, as it gets no other receive."""
@@ -620,55 +512,35 @@ class WorkLoop:
     def _end(self) -> None:
         """Give back what is left, and end the threads."""
         now = time.monotonic()
-        self._deadline = now + ENDING_SECONDS
+        self._giving_back.deadline = deadline = now + ENDING_SECONDS
         with self._changed:
             self._over = self._closed = True
             left, self._in_hand = self._in_hand, set()
         for message in left:
             message.end(wait=0)
-        self._threads.close()
-        self._openers.close()
-        self._tasks.close()
         running = {message for message in left if message.begun is not None}
-        self._release_claims(running)
+        self._giving_back.tell(running)  # before handlers are cancelled: they run still
+        self._executors.close()
+        self._giving_back.release_claims(running)
         if left:
             self._aside.append((now, sorted(left, key=lambda message: message.arrived)))
         if self._aside:
             self._wait_for_polls()
         self._give_back_aside()
-        self._acknowledger.close(self._deadline)
+        self._acknowledger.close(deadline)
         self._heartbeat.close()
-        self._tasks.end()
+        self._executors.end()
         if self._receivers:
             logger.info("an open poll is given up: what it brings comes again")
         elif not running:
-            self._parts.join(max(self._deadline - time.monotonic(), 0))
-        self._deadline = math.inf
+            self._parts.join(max(deadline - time.monotonic(), 0))
+        self._giving_back.deadline = math.inf
 
     def _wait_for_polls(self) -> None:
         until = time.monotonic() + OPEN_POLL_SECONDS
         with self._changed:
             while self._receivers and (left := until - time.monotonic()) > 0:
                 self._changed.wait(left)
-
-    def _release_claims(self, messages: Set[IncomingMessage]) -> None:
-        """Release the claims of messages that are given back though they were begun."""
-        calls = Calls("release", RELEASE_THREADS, self._parts)
-        for message in messages:
-            logger.warning(
-                "message %s of type %s is given back: %s after %.0f s",
-                message.message_id,
-                message.type,
-                "its handler still runs" if message.handler_runs else "its store does not answer",
-                message.seconds_in_hand,
-                extra=message.log_fields,
-            )
-            if message.handler_started and message.has_listeners:
-                message.emit(MessageGivenBack(**message.facts()))
-            if message.leases:
-                calls.add(partial(message.settle_leases, succeeded=False))
-        calls.wait(time.monotonic() + RELEASE_SECONDS)
-        calls.close()
 
 
 def _seconds_since(moment: float | None, now: float) -> float | None:

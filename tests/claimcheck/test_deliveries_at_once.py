@@ -20,7 +20,7 @@ from letsgo_queue import Event, Message, MessageFailed, MessageHandled, MessageS
 from letsgo_queue.transports.base import OutgoingMessage
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.transports.sqlite import SqliteTransport
-from letsgo_queue.worker import delivery as deliveries
+from letsgo_queue.worker import incoming as deliveries
 from tests.claimcheck.support import (
     Clock,
     claim_record,

@@ -13,7 +13,7 @@ from letsgo_queue import Client, Message, Worker
 from letsgo_queue.metrics import PrometheusListener
 from letsgo_queue.transports.base import OutgoingMessage
 from letsgo_queue.transports.memory import MemoryTransport
-from letsgo_queue.worker import delivery
+from letsgo_queue.worker import incoming
 from tests.claimcheck.support import Clock, noise, small_claim_check
 from tests.letsgo_queue.support import running, wait_for
 
@@ -83,7 +83,7 @@ def test_a_duplicate_is_no_handled_message(shop: Shop) -> None:
 def test_waiting_for_the_lease_of_another_delivery(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivery, "FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(incoming, "FIRST_PAUSE_SECONDS", 0.001)
     shop.client.enqueue({"type": "order:new", "payload": LARGE})
     with shop.check.open(shop.body_on_queue(), lease_seconds=3_600), running(shop.worker):
         wait_for(lambda: shop.sample("held_total", error="ClaimInProgress"), "the message to wait")

@@ -26,7 +26,7 @@ from letsgo_queue import (
     Worker,
 )
 from letsgo_queue.transports.memory import MemoryTransport
-from letsgo_queue.worker import delivery, ticks
+from letsgo_queue.worker import incoming, ticks
 from tests.claimcheck.support import Clock, small_claim_check, wait_for
 from tests.claimcheck.watched import Watched
 from tests.letsgo_queue.support import running
@@ -171,7 +171,7 @@ class TestWhileAnotherWorkerRunsIt:
 
     @pytest.fixture
     def fleet(self, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Fleet:
-        monkeypatch.setattr(delivery, "FIRST_PAUSE_SECONDS", 0.1)
+        monkeypatch.setattr(incoming, "FIRST_PAUSE_SECONDS", 0.1)
         self.lease_clock = Clock()
         return Fleet(MemoryClaimStore(clock=self.lease_clock), clock)
 

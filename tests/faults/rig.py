@@ -31,7 +31,7 @@ from claimcheck.stores.dynamodb_table import ClaimTable
 from letsgo_queue import Client, Delivery, Message, RetryPolicy, Worker
 from letsgo_queue.errors import LetsGoError, LetsGoQueueError
 from letsgo_queue.transports.sqs import SqsTransport
-from letsgo_queue.worker import delivery, loop
+from letsgo_queue.worker import incoming, loop
 from tests.faults.backends import Rows, rows_in
 from tests.support.faulty_server import FaultyServer
 from tests.support.servers import AwsServer
@@ -87,7 +87,7 @@ def impatient() -> Iterator[None]:
         patch.setattr(dynamodb_items, "READ_TIMEOUT_SECONDS", READ_TIMEOUT_SECONDS)
         patch.setattr(dynamodb_items, "MAX_RETRIES", ATTEMPTS - 1)
         patch.setattr(claim_check, "PART_BYTES", PART_BYTES)
-        patch.setattr(delivery, "LONGEST_PAUSE_SECONDS", 1.0)
+        patch.setattr(incoming, "LONGEST_PAUSE_SECONDS", 1.0)
         patch.setattr(loop, "MAX_PAUSE_SECONDS", 1.0)
         yield
 

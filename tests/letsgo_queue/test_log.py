@@ -27,7 +27,7 @@ from letsgo_queue.cli.logs import JsonFormatter
 from letsgo_queue.log import LogFields, get_logger
 from letsgo_queue.text import shown
 from letsgo_queue.transports.memory import MemoryTransport
-from letsgo_queue.worker import delivery
+from letsgo_queue.worker import incoming
 from letsgo_queue.worker.incoming import IncomingMessage
 from tests.letsgo_queue.local_http.support import ask
 from tests.letsgo_queue.support import events_of, order, serving, wait_for
@@ -179,7 +179,7 @@ def test_every_line_about_a_message_has_its_fields(
     queue: MemoryTransport, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level("DEBUG")
-    monkeypatch.setattr(delivery, "FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(incoming, "FIRST_PAUSE_SECONDS", 0.001)
 
     class NotYet(Middleware):
         tries = 0

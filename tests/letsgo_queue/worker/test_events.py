@@ -29,7 +29,7 @@ from letsgo_queue import (
 )
 from letsgo_queue.transports.base import ReceivedMessage
 from letsgo_queue.transports.memory import MemoryTransport
-from letsgo_queue.worker import delivery, loop
+from letsgo_queue.worker import incoming, loop
 from letsgo_queue.worker.incoming import IncomingMessage
 from tests.letsgo_queue.support import (
     DEADLINE_SECONDS,
@@ -173,7 +173,7 @@ class Passes(Middleware):
 def test_a_message_that_is_held_and_one_that_is_skipped(
     queue: MemoryTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivery, "FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(incoming, "FIRST_PAUSE_SECONDS", 0.001)
     worker = Worker(queue, middleware=[Passes()])
     heard = heard_from(worker)
     worker.default(lambda message: None)

@@ -22,7 +22,7 @@ from letsgo_queue import (
 )
 from letsgo_queue.transports.base import ReceivedMessage
 from letsgo_queue.transports.memory import MemoryTransport
-from letsgo_queue.worker import event_loop, loop
+from letsgo_queue.worker import event_loop, giving_back, loop
 from letsgo_queue.worker.incoming import IncomingMessage
 from tests.letsgo_queue.support import (
     DEADLINE_SECONDS,
@@ -365,7 +365,7 @@ class TestConnectionsThatHang:
 
     @pytest.fixture(autouse=True)
     def hurry(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(loop, "RELEASE_SECONDS", 0.01)
+        monkeypatch.setattr(giving_back, "RELEASE_SECONDS", 0.01)
         monkeypatch.setattr(loop, "ENDING_SECONDS", 1)
 
     @pytest.fixture

@@ -186,7 +186,7 @@ def test_one_that_waits_in_c_is_not_well(queue: MemoryTransport, time_passes: Pa
         assert loop.state().over_time == []
         time_passes(600 + TO_END_SECONDS + 1)
         wait_for(lambda: loop.state().over_time, "it to be over its time")
-        wait_for(lambda: not loop._time_limits._running, "it to be told")
+        wait_for(lambda: not loop._executors._time_limits._running, "it to be told")
     finally:
         go_on.set()
         worker.stop()

@@ -1,0 +1,100 @@
+"""What a worker does not handle goes back: messages to their queue, claims to their store."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Collection, Sequence
+from functools import partial
+
+from letsgo_queue.events import MessageGivenBack
+from letsgo_queue.log import get_logger
+from letsgo_queue.transports.base import MAX_BATCH, Transport
+from letsgo_queue.worker.heartbeat import Heartbeat
+from letsgo_queue.worker.incoming import IncomingMessage
+from letsgo_queue.worker.parts import Calls, Parts
+
+logger = get_logger(__name__)
+
+RELEASE_SECONDS = 2.0
+"""How long a worker that ends waits for claims to be released."""
+
+RELEASE_THREADS = 8
+
+
+class GivingBack:
+    """Gives messages back.
+
+    Attributes:
+        deadline: When to leave the others to their visibility timeouts (on the monotonic clock).
+    """
+
+    def __init__(self, transport: Transport, heartbeat: Heartbeat, parts: Parts) -> None:
+        """Give nothing back yet.
+
+        Args:
+            transport: The queue.
+            heartbeat: Keeps the messages invisible until then.
+            parts: Starts the threads that release claims.
+        """
+        self.deadline = math.inf
+        self._transport = transport
+        self._heartbeat = heartbeat
+        self._parts = parts
+
+    def give_back(self, messages: Sequence[IncomingMessage], *, seconds: float = 0) -> None:
+        """Have messages that were not handled delivered again, in order.
+
+        Args:
+            messages: The messages.
+            seconds: Seconds until then.
+        """
+        for start in range(0, len(messages), MAX_BATCH):
+            if time.monotonic() > self.deadline:
+                logger.warning("%d messages come again later", len(messages) - start)
+                return
+            self._give_back(messages[start : start + MAX_BATCH], seconds)
+
+    def _give_back(self, batch: Sequence[IncomingMessage], seconds: float) -> None:
+        for message in batch:
+            self._heartbeat.release(message)
+            message.end()
+        changes = [
+            (message.received, min(math.ceil(seconds), message.longest_extension))
+            for message in batch
+        ]
+        try:
+            errors = self._transport.change_visibility_batch(changes)
+            for message, error in zip(batch, errors, strict=True):
+                if error is not None:
+                    logger.warning(
+                        "message %s comes again later: %s",
+                        message.message_id,
+                        error,
+                        extra=message.log_fields,
+                    )
+        except Exception:  # a defect of a transport; the others must be given back too
+            logger.exception("%d messages come again later", len(batch))
+
+    def tell(self, messages: Collection[IncomingMessage]) -> None:
+        """Say that messages are given back though they were begun, and why."""
+        for message in messages:
+            logger.warning(
+                "message %s of type %s is given back: %s after %.0f s",
+                message.message_id,
+                message.type,
+                "its handler still runs" if message.handler_runs else "its store does not answer",
+                message.seconds_in_hand,
+                extra=message.log_fields,
+            )
+            if message.handler_started and message.has_listeners:
+                message.emit(MessageGivenBack(**message.facts()))
+
+    def release_claims(self, messages: Collection[IncomingMessage]) -> None:
+        """Release the claims of messages that were begun."""
+        calls = Calls("release", RELEASE_THREADS, self._parts)
+        for message in messages:
+            if message.leases:
+                calls.add(partial(message.settle_leases, succeeded=False))
+        calls.wait(time.monotonic() + RELEASE_SECONDS)
+        calls.close()
