@@ -20,7 +20,6 @@ from claimcheck import (
     DuplicateSuppressed,
     MessageOpened,
     MessageSealed,
-    SettingsInvalid,
 )
 from claimcheck.stores.base import Record
 from claimcheck.stores.memory import MemoryClaimStore
@@ -499,15 +498,3 @@ class TestHostileMessages:
         shop.clock.advance(10)
         shop.work()
         assert shop.handled == [PAYLOAD]
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"purge": "sometimes"}, "purge='sometimes': give 'after', 'before' or 'never'"),
-        ({"on_duplicate": "ignore"}, "on_duplicate='ignore': give 'acknowledge' or 'raise'"),
-    ],
-)
-def test_a_setting_that_is_not_known_is_refused(options: dict[str, str], said: str) -> None:
-    with pytest.raises(SettingsInvalid, match=said):
-        ClaimCheckMiddleware(None, **options)  # type: ignore[arg-type]  # that is the test

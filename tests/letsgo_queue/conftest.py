@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from letsgo_queue import Client, default_client, set_default_client
 from letsgo_queue.transports.memory import MemoryTransport
 from tests.letsgo_queue.support import Clock, PassingTime
+from tests.support.servers import AwsServer
 
 
 @pytest.fixture
@@ -31,6 +33,15 @@ def queue(clock: Clock) -> MemoryTransport:
 @pytest.fixture
 def client(queue: MemoryTransport) -> Client:
     return Client(queue)
+
+
+@pytest.fixture(params=["sqs", "sqlite"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A queue that several processes can use."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/queue.db"
+    ministack: AwsServer = request.getfixturevalue("ministack")
+    return ministack.make_queue()
 
 
 @pytest.fixture(autouse=True)

@@ -55,14 +55,6 @@ CHILDREN = 4
 EACH = 5
 
 
-@pytest.fixture(params=["sqs", "sqlite"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/queue.db"
-    ministack: AwsServer = request.getfixturevalue("ministack")
-    return ministack.make_queue()
-
-
 @pytest.fixture
 def server(ministack: AwsServer) -> Iterator[FaultyServer]:
     assert ministack.endpoint_url

@@ -10,7 +10,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,14 +25,6 @@ pytestmark = threads_are_there
 
 CHILDREN = 4
 EACH = 5
-
-
-@pytest.fixture(params=["sqs", "sqlite"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/queue.db"
-    ministack: AwsServer = request.getfixturevalue("ministack")
-    return ministack.make_queue()
 
 
 def typed(message_type: str) -> dict[str, Any]:

@@ -190,32 +190,37 @@ def test_leaves_alone_what_its_handler_has_extended(
     assert queue.extensions[2] == TIMEOUT
 
 
+class Slow:
+    """An answer that comes when the test says so."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+        self.may_answer = threading.Event()
+
+    def __call__(self) -> None:
+        self.asked.set()
+        assert self.may_answer.wait(DEADLINE_SECONDS)
+
+
 @pytest.mark.parametrize("first", ["handler", "heartbeat"])
 def test_never_shortens_what_its_handler_asks_for_at_the_same_time(
     queue: Extended, heartbeat: Heartbeat, time_passes: PassingTime, first: str
 ) -> None:
     message = in_hand(queue)
     due = message.extension_due
-    asked = threading.Event()
-    may_answer = threading.Event()
-
-    def ask_slowly() -> None:
-        asked.set()
-        assert may_answer.wait(DEADLINE_SECONDS)
-
-    queue.refuse = ask_slowly
+    queue.refuse = slow = Slow()
     heartbeat.hold([message])
     handler = threading.Thread(target=message.delivery.extend, args=(3600,))
     if first == "handler":
         handler.start()
-        assert asked.wait(DEADLINE_SECONDS)
+        assert slow.asked.wait(DEADLINE_SECONDS)
         time_passes(310)
         wait_for(lambda: due < message.extension_due < math.inf, "the heartbeat's turn")
     else:
         time_passes(310)
-        assert asked.wait(DEADLINE_SECONDS)
+        assert slow.asked.wait(DEADLINE_SECONDS)
         handler.start()
-    may_answer.set()
+    slow.may_answer.set()
     handler.join()
 
     assert queue.extensions == ([3600] if first == "handler" else [TIMEOUT, 3600])
@@ -237,34 +242,27 @@ class Leased:
     def settle(self, *, succeeded: bool) -> None: ...
 
 
-def waits(event: threading.Event) -> Callable[[], None]:
-    def wait() -> None:
-        assert event.wait(DEADLINE_SECONDS)
-
-    return wait
-
-
 def test_a_store_that_does_not_answer_makes_no_message_visible(
     queue: Extended, heartbeat: Heartbeat, time_passes: PassingTime
 ) -> None:
     """As many as there are threads for leases wait for it, and one more."""
-    may_go_on = threading.Event()
+    slow = Slow()
     messages = [in_hand(queue) for _ in range(heartbeats.MAX_CALLS + 1)]
     for message in messages:
-        message.attach(Leased(waits(may_go_on)))
+        message.attach(Leased(slow))
     heartbeat.hold(messages)
 
     for count in range(1, 4):
         time_passes(400)
         wait_for(partial(queue.has_extended, count * len(messages)), "all to be extended")
-    may_go_on.set()
+    slow.may_answer.set()
 
 
 def test_a_queue_that_does_not_answer_lets_no_lease_run_out(
     queue: Extended, heartbeat: Heartbeat, time_passes: PassingTime
 ) -> None:
-    may_go_on = threading.Event()
-    queue.refuse = waits(may_go_on)
+    slow = Slow()
+    queue.refuse = slow
     message = in_hand(queue)
     lease = Leased()
     message.attach(lease)
@@ -273,9 +271,21 @@ def test_a_queue_that_does_not_answer_lets_no_lease_run_out(
     for count in range(1, 4):
         time_passes(400)
         wait_for(partial(has, lease.extensions, count), "the lease to be extended")
-    may_go_on.set()
+    slow.may_answer.set()
 
     assert lease.extensions == [TIMEOUT] * 3
+
+
+class RefusesThrice:
+    """Does not answer three times."""
+
+    def __init__(self) -> None:
+        self.attempts: list[object] = []
+
+    def __call__(self) -> None:
+        self.attempts.append(None)
+        if len(self.attempts) < 4:
+            raise QueueUnavailable("no answer.")
 
 
 def test_a_lease_that_is_not_extended_is_tried_again(
@@ -285,23 +295,17 @@ def test_a_lease_that_is_not_extended_is_tried_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     message = in_hand(queue)
-    attempts: list[object] = []
-
-    def refuse() -> None:
-        attempts.append(None)
-        if len(attempts) < 4:
-            raise QueueUnavailable("the store does not answer.")
-
-    lease = Leased(refuse)
+    refuses = RefusesThrice()
+    lease = Leased(refuses)
     message.attach(lease)
     heartbeat.hold([message])
     time_passes(310)
     for count in range(1, 5):
-        wait_for(partial(has, attempts, count), "an attempt")
+        wait_for(partial(has, refuses.attempts, count), "an attempt")
         time_passes(heartbeats.RETRY_SECONDS)
     wait_for(lambda: lease.extensions, "the extension")
 
-    assert caplog.text.count("its lease was not extended: the store does not answer.") == 3
+    assert caplog.text.count("its lease was not extended: no answer.") == 3
 
 
 def test_a_refusal_that_may_pass_is_tried_again(
@@ -312,21 +316,14 @@ def test_a_refusal_that_may_pass_is_tried_again(
 ) -> None:
     message = in_hand(queue)
     heartbeat.hold([message])
-    attempts: list[object] = []
-
-    def refuse() -> None:
-        attempts.append(None)
-        if len(attempts) < 4:
-            raise QueueUnavailable("the queue does not answer.")
-
-    queue.refuse = refuse
+    queue.refuse = refuses = RefusesThrice()
     time_passes(310)
     for count in range(1, 5):
-        wait_for(partial(has, attempts, count), "an attempt")
+        wait_for(partial(has, refuses.attempts, count), "an attempt")
         time_passes(heartbeats.RETRY_SECONDS)
     wait_for(lambda: queue.extensions, "the extension")
 
-    assert caplog.text.count("may be delivered to another worker: the queue does not answer.") == 3
+    assert caplog.text.count("may be delivered to another worker: no answer.") == 3
     assert message.message_id in caplog.text
 
 
@@ -466,22 +463,15 @@ def test_an_end_waits_for_an_extension_that_is_under_way(
 ) -> None:
     """After the end it would hide a message that is to come again."""
     message = in_hand(queue)
-    asked = threading.Event()
-    may_answer = threading.Event()
-
-    def ask_slowly() -> None:
-        asked.set()
-        assert may_answer.wait(DEADLINE_SECONDS)
-
-    queue.refuse = ask_slowly
+    queue.refuse = slow = Slow()
     heartbeat.hold([message])
     time_passes(310)
-    assert asked.wait(DEADLINE_SECONDS)
+    assert slow.asked.wait(DEADLINE_SECONDS)
     ending = threading.Thread(target=message.end)
     ending.start()
     assert not message.is_over
 
-    may_answer.set()
+    slow.may_answer.set()
     ending.join()
 
     assert queue.extensions == [TIMEOUT]

@@ -1,4 +1,4 @@
-"""A claim check near the handler takes the options that it leaves unset from those around it."""
+"""The options of the middleware: a handler's takes those that it leaves unset from its worker's."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ from typing import Any
 
 import pytest
 
-from claimcheck import ClaimAlreadyProcessed, ClaimCheckMiddleware, unwrap_claim_check
+from claimcheck import (
+    ClaimAlreadyProcessed,
+    ClaimCheckMiddleware,
+    SettingsInvalid,
+    unwrap_claim_check,
+)
 from claimcheck.stores.memory import MemoryClaimStore
 from letsgo_queue import (
     Client,
@@ -150,3 +155,15 @@ def test_the_outer_one_alone_is_as_it_was(shop: Shop) -> None:
 
     assert len(shop.handled) == 1
     assert not around.opener.once
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"purge": "sometimes"}, "purge='sometimes': give 'after', 'before' or 'never'"),
+        ({"on_duplicate": "ignore"}, "on_duplicate='ignore': give 'acknowledge' or 'raise'"),
+    ],
+)
+def test_a_setting_that_is_not_known_is_refused(options: dict[str, str], said: str) -> None:
+    with pytest.raises(SettingsInvalid, match=said):
+        ClaimCheckMiddleware(None, **options)  # type: ignore[arg-type]  # that is the test
