@@ -295,8 +295,7 @@ def test_a_lease_that_is_not_extended_is_tried_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     message = in_hand(queue)
-    refuses = RefusesThrice()
-    lease = Leased(refuses)
+    lease = Leased(refuses := RefusesThrice())
     message.attach(lease)
     heartbeat.hold([message])
     time_passes(310)
