@@ -196,6 +196,9 @@ def _explain_inline(body: str, sent_size: int, *, sealed_only: bool) -> BodyRepo
         message_type = type_of(body, whole=True)
     except MessageInvalid as error:
         return BodyReport(sealed=False, sent_size=sent_size, problem=str(error))
+    if type_of(body) != message_type:
+        problem = "it has two types. A worker goes by the first, and then refuses the message."
+        return BodyReport(sealed=False, sent_size=sent_size, problem=problem)
     return BodyReport(
         sealed=False,
         type=message_type,

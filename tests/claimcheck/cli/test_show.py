@@ -79,6 +79,7 @@ class TestInline:
             ("[1, 2]", "no string `type`"),
             ('{"type":"order:new","payload":NaN}', "not JSON"),
             ('{"type":"\\ud800","payload":1}', "no string `type`"),
+            ('{"type":"order:new","payload":1,"type":"order:paid"}', "it has two types"),
         ],
     )
     def test_what_no_worker_can_read(self, body: str, problem: str) -> None:
