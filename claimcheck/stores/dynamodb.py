@@ -16,6 +16,7 @@ The table is made by `claimcheck store create`, never here.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import threading
@@ -488,4 +489,7 @@ def bytes_in(item: Item, name: str) -> object:
 def number_in(item: Item, name: str) -> float | None:
     """The number under a name; None if there is none."""
     value = item.get(name, {}).get("N")
-    return float(value) if isinstance(value, str) else None
+    try:
+        return float(value) if isinstance(value, str) else None
+    except ValueError:  # no number, which DynamoDB itself does not keep
+        return math.nan

@@ -403,3 +403,20 @@ class TestSlow:
 
         with pytest.raises(ClaimCorrupted, match="is no number in the store"):
             read(store, claim)
+
+    @pytest.mark.parametrize("name", ["parts", "expires_at"])
+    @pytest.mark.parametrize("value", ["many", "", "NaN", "1e999"])
+    def test_an_answer_with_a_number_that_is_none_is_damaged(
+        self, server: FaultyServer, store: DynamoDBClaimStore, name: str, value: str
+    ) -> None:
+        claim = write(store, 10)
+        item = {
+            "id": {"S": f"{claim.id}/0"},
+            "data": {"B": b64encode(b"0" * 10).decode()},
+            "parts": {"N": "1"},
+            "expires_at": {"N": "9999999999"},
+        }
+        server.answer("GetItem", {"Item": {**item, name: {"N": value}}})
+
+        with pytest.raises(ClaimCorrupted):
+            read(store, claim)
