@@ -181,6 +181,8 @@ def _may_differ(schema: _Schema, config: _Schema) -> bool:
             found |= any(
                 _has_two_names(name, field, config) for name, field in schema["fields"].items()
             )
+            # A dict may have got other keys since, of which nothing would be written.
+            found |= schema["type"] == "typed-dict" and _extra(schema, config) != "allow"
     return found
 
 

@@ -196,6 +196,8 @@ class Row(TypedDict):
     at: datetime
 
 
+WIDE_ROW = {"name": "a", "at": datetime(2026, 1, 2), "more": SECRET}
+
 ValueT = TypeVar("ValueT")
 
 
@@ -408,6 +410,7 @@ REFUSED = [
     (of(changed(Price(amount=Decimal(1)), amount=Decimal("NaN"))), f"{NOT_READ}.amount (finite"),
     (of([Price.model_construct(amount=Decimal("-Infinity"))], list[Price]), "[0].amount (finite"),
     (of(Account(SecretStr(SECRET))), "payload.password is a SecretStr"),
+    (Message[Row].model_construct(type="a", payload=WIDE_ROW), "payload would not arrive as it"),
     (of({"key": SecretBytes(b"\xff")}, Any), "payload.key is a SecretBytes"),
     (of({1: "a", "1": "b"}, Any), "payload has keys that are the same in JSON"),
     (of(Untyped(value=[{1: "a", "1": "b"}])), "payload.value[0] has keys that are the same"),
