@@ -44,8 +44,13 @@ class Opener:
             once: Whether every message gets a record, also one without a claim; by default not.
 
         Raises:
-            SettingsInvalid: `purge` or `on_duplicate` is not known.
+            SettingsInvalid: `purge` or `on_duplicate` is not known, or the claim check is none.
         """
+        if not isinstance(claim_check, ClaimCheck | None):
+            raise SettingsInvalid(
+                f"claim_check is of type {type(claim_check).__name__}: give a ClaimCheck(...), or "
+                "leave it out and set CLAIMCHECK_STORE."
+            )
         if purge is not None:
             check_purge(purge)
         if on_duplicate is not None and on_duplicate not in get_args(OnDuplicate):

@@ -132,6 +132,11 @@ class ClaimCheck:
             SettingsInvalid: A number is not positive, `purge` is not known, a key is too short, or
                 there is none to sign every message with.
         """
+        if not hasattr(store, "acquire"):
+            raise SettingsInvalid(
+                f"store is of type {type(store).__name__}: give a store. "
+                'open_store("dynamodb://TABLE") makes one of a URL.'
+            )
         self._lease_seconds = seconds_in(lease_seconds, "lease_seconds", SettingsInvalid)
         numbers = {
             "threshold": threshold,

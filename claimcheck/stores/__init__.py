@@ -45,6 +45,8 @@ def open_store(
         SettingsInvalid: The URL names no store that is known here, or an option that the store does
             not have.
     """
+    if not isinstance(url, str):
+        raise SettingsInvalid(f"a store is named by its URL, not by a {type(url).__name__}.")
     url = url.strip()
     # Python leaves line breaks and tabs out in silence: another file would be meant.
     if any(each < " " or each == "\x7f" for each in url):

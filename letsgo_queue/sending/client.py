@@ -24,7 +24,7 @@ from letsgo_queue.sending.options import Options, check_delay, check_group
 from letsgo_queue.sending.threads import SendingThreads
 from letsgo_queue.settings import QueueSettings, url_in_environment
 from letsgo_queue.transports import open_transport
-from letsgo_queue.transports.base import Transport
+from letsgo_queue.transports.base import Transport, check_queue
 
 if TYPE_CHECKING:
     from letsgo_queue.transports.sqs_client import Session
@@ -106,8 +106,9 @@ class Client(Generic[ResultT_co]):
             clock: Seconds since 1970.
 
         Raises:
-            SettingsInvalid: What is given as middleware is none.
+            SettingsInvalid: What is given as a queue, or as middleware, is none.
         """
+        check_queue(queue)
         self._clock = clock
         self._url = queue if isinstance(queue, str) else None
         self._given = None if isinstance(queue, str) else queue
@@ -153,7 +154,11 @@ class Client(Generic[ResultT_co]):
         # One transport for a queue, also where one call names it and another does not.
         if self._given is not None and self._given.url == url:
             return self._given
-        return self._transports.get(url) or self._open(url)
+        try:
+            known = self._transports.get(url)
+        except TypeError:  # a list, or the like
+            known = None
+        return known or self._open(url)
 
     def _url_of(self, queue: str | None) -> str | None:
         if queue is None and self._given is not None:

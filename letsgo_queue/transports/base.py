@@ -24,6 +24,7 @@ from letsgo_queue.errors import (
     QueueUnavailable,
     SendFailed,
     SendUncertain,
+    SettingsInvalid,
 )
 from letsgo_queue.limits import (
     ANY_QUEUE_BYTES,
@@ -314,6 +315,19 @@ def too_large(message: OutgoingMessage, limit: int) -> MessageTooLarge:
         size=message.size,
         limit=limit,
     )
+
+
+def check_queue(queue: object) -> None:
+    """Refuse what names no queue, where a URL or a transport is taken.
+
+    Raises:
+        SettingsInvalid: It is neither.
+    """
+    if queue is not None and not isinstance(queue, str) and not hasattr(queue, "send_batch"):
+        raise SettingsInvalid(
+            f"a queue is named by its URL, or is a transport; it is not of type "
+            f"{type(queue).__name__}."
+        )
 
 
 def with_reason(

@@ -30,7 +30,7 @@ from letsgo_queue.sending.client import Client
 from letsgo_queue.sending.default import default_client
 from letsgo_queue.settings import local_port
 from letsgo_queue.transports import preload
-from letsgo_queue.transports.base import Transport
+from letsgo_queue.transports.base import Transport, check_queue
 from letsgo_queue.worker.envelopes import Envelope, check_envelopes
 from letsgo_queue.worker.event_loop import EventLoopThread
 from letsgo_queue.worker.gates import DEFAULT_MAX_OPENED_BYTES, HandlerLimits, Rate
@@ -126,7 +126,7 @@ class Worker:
 
         Raises:
             SettingsInvalid: A number is out of range, an envelope is not known, or what is given as
-                middleware is none.
+                a queue, or as middleware, is none.
         """
         own: RunOptions = {
             "prefetch": prefetch,
@@ -141,6 +141,7 @@ class Worker:
             raise SettingsInvalid(
                 f"retry_policy is {type(retry_policy).__name__}: give a RetryPolicy(...)."
             )
+        check_queue(queue)
         self._queue = queue
         self._client = client
         self._middleware = check_middleware(middleware)
@@ -192,7 +193,7 @@ class Worker:
                 out of range.
         """
         is_model = isinstance(messages, type) and issubclass(messages, BaseModel)
-        if not is_model and not isinstance(messages, str):
+        if not messages or not (is_model or isinstance(messages, str)):
             raise SettingsInvalid(
                 'say which messages: @worker.handler(OrderNew) or @worker.handler("order:new").'
             )

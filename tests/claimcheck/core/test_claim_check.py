@@ -15,7 +15,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from claimcheck import BodyInvalid, BodyTooLarge, ClaimCheck, SettingsInvalid
+from claimcheck import (
+    BodyInvalid,
+    BodyTooLarge,
+    ClaimCheck,
+    ClaimCheckMiddleware,
+    SettingsInvalid,
+    unwrap_claim_check,
+)
 from claimcheck.stores.base import PART_BYTES
 from claimcheck.stores.memory import MemoryClaimStore
 from letsgo_queue import MessageTooLarge
@@ -391,6 +398,15 @@ class TestSettingsInCode:
     def test_a_number_is_above_0(self, store: MemoryClaimStore, name: str, value: object) -> None:
         with pytest.raises(SettingsInvalid, match=rf"^{name}( is of type|={value}: give)"):
             ClaimCheck(store, **{name: value})  # type: ignore[arg-type]  # that is the test
+
+    @pytest.mark.parametrize("wrong", ["memory://", 5])
+    def test_a_store_is_a_store_and_a_claim_check_a_claim_check(self, wrong: Any) -> None:
+        with pytest.raises(SettingsInvalid, match=r"store is of type .*open_store"):
+            ClaimCheck(wrong)
+        with pytest.raises(SettingsInvalid, match="claim_check is of type"):
+            ClaimCheckMiddleware(wrong)
+        with pytest.raises(SettingsInvalid, match="claim_check is of type"):
+            unwrap_claim_check(claim_check=wrong)(print)
 
     def test_purge_is_one_of_three(self, store: MemoryClaimStore) -> None:
         with pytest.raises(SettingsInvalid, match="purge='sometimes': give 'after', 'before' or"):

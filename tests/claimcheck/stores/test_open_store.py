@@ -6,6 +6,7 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import boto3
@@ -189,3 +190,9 @@ def test_the_label_of_no_store_is_named_as_it_is(label: str) -> None:
 def test_a_label_that_was_cut_off_is_no_name() -> None:
     with closing(SqliteClaimStore(f"/{'d' * 300}/claims.db")) as store:
         assert url_of_label(store.label) == store.label
+
+
+@pytest.mark.parametrize("wrong", [5, None, b"memory://"])
+def test_a_store_is_named_by_its_url(wrong: Any) -> None:
+    with pytest.raises(SettingsInvalid, match=f"not by a {type(wrong).__name__}"):
+        open_store(wrong)

@@ -81,10 +81,14 @@ def test_refuses_a_wrong_option_for_many(
     assert bodies(queue) == []
 
 
-def test_a_queue_is_named_by_its_url(client: Client) -> None:
-    wrong: Any = 5
-    with pytest.raises(SettingsInvalid, match="named by its URL, not by a int"):
+@pytest.mark.parametrize("wrong", [5, b"memory://", ["memory://"], MemoryTransport()])
+def test_a_queue_is_named_by_its_url(client: Client, wrong: Any) -> None:
+    kind = type(wrong).__name__
+    with pytest.raises(SettingsInvalid, match=f"named by its URL, not by a {kind}"):
         client.enqueue(order(), queue=wrong)
+    if not isinstance(wrong, MemoryTransport):
+        with pytest.raises(SettingsInvalid, match=f"it is not of type {kind}"):
+            Client(wrong)
 
 
 @pytest.mark.parametrize("delay", [timedelta(minutes=5), timedelta(seconds=299.5), 299.5, 300])

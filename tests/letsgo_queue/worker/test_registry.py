@@ -209,7 +209,7 @@ def test_type_has_one_handler(worker: Worker) -> None:
 def test_refuses_a_handler_without_a_type(worker: Worker) -> None:
     decorator: Any = worker.handler
 
-    for given in (nothing, dict, None):
+    for given in (nothing, dict, None, ""):
         with pytest.raises(
             SettingsInvalid, match=r"say which messages: @worker.handler\(OrderNew\)"
         ):

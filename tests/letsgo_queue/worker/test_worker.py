@@ -49,6 +49,7 @@ def fail(message: dict[str, Any]) -> None:
     ("options", "text"),
     [
         ({"concurrency": 0}, "concurrency=0: a worker takes at least 1"),
+        ({"queue": 5}, "a queue is named by its URL, or is a transport; it is not of type int"),
         ({"concurrency": "5"}, "concurrency is of type str: give a whole number"),
         ({"concurrency": 5.5}, "concurrency is of type float: give a whole number"),
         ({"prefetch": True}, "prefetch is of type bool: give a whole number"),
