@@ -259,11 +259,12 @@ def _fetch_to_sign(
     request_signer: RequestSigner,
     signing_name: str,
     region_name: str,
-    signature_version: str,
+    signature_version: object,
     **_: object,
 ) -> None:
-    with _credential_errors("the client's session"):
-        request_signer.get_auth_instance(signing_name, region_name, signature_version)
+    if isinstance(signature_version, str):  # else UNSIGNED
+        with _credential_errors("the client's session"):
+            request_signer.get_auth_instance(signing_name, region_name, signature_version)
 
 
 def _answer_error(exception: Exception, **_: object) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import boto3
 import pytest
+from botocore import UNSIGNED
+from botocore.config import Config
 
 from claimcheck import open_store
 from claimcheck.stores.dynamodb_table import ClaimTable
@@ -21,6 +23,7 @@ from letsgo_queue import (
     MessageHandled,
     MessageNotSent,
     QueueSettings,
+    SendFailed,
     Worker,
     list_letsgo_queues,
 )
@@ -29,6 +32,7 @@ from letsgo_queue.transports.sqs import SqsTransport
 from letsgo_queue.worker import loop
 from tests.letsgo_queue.support import events_of, order, printed, running, wait_for
 from tests.support.command import Command, run
+from tests.support.faulty_server import FaultyServer
 from tests.support.servers import AwsServer
 
 URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/orders"
@@ -52,7 +56,7 @@ PROCESSES = {
     ),
 }
 
-ROLE = {"AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/r", "AWS_ROLE_SESSION_NAME": "s"}
+ROLE = {"AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/r", "AWS_ROLE_SESSION_NAME": "session"}
 
 ENVIRONMENTS: Mapping[str, Mapping[str, str]] = {
     "a token file is missing": {**ROLE, "AWS_WEB_IDENTITY_TOKEN_FILE": "/no/such/token"},
@@ -118,12 +122,6 @@ def read_store() -> object:
         return store.look_up("claim@")
 
 
-def ask_given_client() -> object:
-    """One that the program made itself."""
-    with closing(boto3.session.Session().client("sqs", "eu-west-1")) as sqs:
-        return SqsTransport(URL, client=sqs).send_batch([])
-
-
 DOORS: Mapping[str, Callable[[], object]] = {
     "enqueue": lambda: Client(URL).enqueue(order()),
     "enqueue, found by deployment": lambda: Client().enqueue(order()),
@@ -160,18 +158,40 @@ def test_every_door_raises_an_error_of_ours(
                 assert getattr(error, "retryable", None) is may_pass, (door, error)
 
 
-@pytest.mark.parametrize("failure", [*ENVIRONMENTS, "prints no JSON", "a command is missing"])
+@pytest.mark.parametrize(
+    "failure",
+    [
+        "a token file is missing",
+        "a token file is a folder",
+        "STS does not answer",
+        "SSO was never used",
+    ],
+)
 def test_a_client_that_the_program_made_raises_no_other_errors(
     failure: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its credentials are fetched when it is made, or when it is first used."""
+    """Its credentials are fetched when it is first used."""
     set_up(failure, tmp_path, monkeypatch)
-    with suppress(Exception):  # of the program's own
-        sqs = boto3.session.Session().client("sqs", "eu-west-1")
-        transport = SqsTransport(URL, client=sqs)
-        with pytest.raises(LetsGoError):
-            Client(transport).enqueue(order())
-        sqs.close()
+
+    with closing(boto3.session.Session().client("sqs", "eu-west-1")) as sqs:
+        with pytest.raises(SendFailed, match="Error when retrieving credentials") as refused:
+            Client(SqsTransport(URL, client=sqs)).enqueue(order())
+        assert refused.value.retryable
+
+
+def test_a_client_that_signs_nothing_needs_no_credentials(ministack: AwsServer) -> None:
+    with FaultyServer(str(ministack.endpoint_url)) as server:
+        server.answer("GetQueueAttributes", {"Attributes": {"MaximumMessageSize": "1024"}})
+        sqs = boto3.session.Session().client(
+            "sqs",
+            "eu-west-1",
+            endpoint_url=server.url,
+            config=Config(signature_version=UNSIGNED),
+        )
+        transport = SqsTransport(f"{server.url}/000000000000/orders", client=sqs)
+
+        assert transport.max_message_bytes() == 1024
+        transport.close()
 
 
 @pytest.mark.parametrize(
