@@ -327,7 +327,10 @@ def _peak() -> int:
 
 
 def main() -> None:
-    orders = TypeAdapter[Produce | Work](Orders).validate_json(sys.argv[1])
+    obey(TypeAdapter[Produce | Work](Orders).validate_json(sys.argv[1]))
+
+
+def obey(orders: Produce | Work) -> None:
     if isinstance(orders, Produce):
         produce(orders)
     elif orders.processes == 1:
