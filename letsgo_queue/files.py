@@ -47,6 +47,14 @@ def exists(path: Path) -> bool:
         return False
 
 
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder of that path; there is none of one that is too long."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 def make_private_file(path: Path) -> None:
     """Make an empty file that only this user can read, where there is none.
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from letsgo_queue.errors import SettingsInvalid
-from letsgo_queue.files import exists, make_private_file
+from letsgo_queue.files import is_folder, make_private_file
 
 BUSY_TIMEOUT_SECONDS = 30
 
@@ -112,7 +112,7 @@ class SqliteFile:
 
     def explain(self, error: sqlite3.Error) -> str:
         """What SQLite says, and what to do."""
-        if not exists(self.path.parent):
+        if not is_folder(self.path.parent):
             return f"the folder of {self.path} does not exist."
         return (
             f"SQLite says {error} ({self.path}). Check that the file can be written and is a "

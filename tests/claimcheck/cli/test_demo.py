@@ -111,9 +111,10 @@ def test_a_payload_that_came_back_changed_fails_the_demo(
     (tmp_path / "sitecustomize.py").write_text(
         "import sys\n"
         "if any('demo.worker' in argument for argument in sys.orig_argv):\n"
-        "    from claimcheck.core import claim_check\n"
-        "    unpack = claim_check.unpack\n"
-        "    claim_check.unpack = lambda *arguments: unpack(*arguments) + ' '\n"
+        "    from claimcheck.core import claim_check, opened\n"
+        "    unpack = opened.unpack\n"
+        "    opened.unpack = lambda *arguments: unpack(*arguments) + ' '\n"
+        "    claim_check.unpack = opened.unpack\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
 
