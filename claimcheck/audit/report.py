@@ -7,14 +7,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, Literal, TypeAlias, get_args
+from typing import Annotated, Final, Literal, TypeAlias, get_args
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from claimcheck.audit.cost import Units
-from claimcheck.audit.settings import AuditSettings
+from claimcheck.audit.settings import MAX_SIZE, AuditSettings
+from claimcheck.audit.sketch import bucket_of
 from claimcheck.core.opened import Route
 from claimcheck.errors import AuditInvalid
 from letsgo_queue.files import read_file
@@ -24,6 +25,21 @@ Version: TypeAlias = Literal[1]
 VERSION: Version = 1
 
 ROUTES: Final[tuple[Route, ...]] = get_args(Route)
+
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("there is no such time in UTC") from None
+    return moment
+
+
+# A report may come from anywhere: what is read of one can be counted with and shown.
+Amount = Annotated[int, Field(ge=0, le=MAX_SIZE)]
+Positive = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Bucket = Annotated[int, Field(ge=0, le=bucket_of(MAX_SIZE))]
+Moment = Annotated[datetime, AfterValidator(_in_utc)]
 
 
 class SizeStats(BaseModel, frozen=True):
@@ -37,11 +53,11 @@ class SizeStats(BaseModel, frozen=True):
         buckets: How many sizes are over `1.02 ** (n - 1)` bytes, up to `1.02 ** n`, by `n`.
     """
 
-    smallest: int
-    median: int
-    p95: int
-    largest: int
-    buckets: Mapping[int, int]
+    smallest: Amount
+    median: Amount
+    p95: Amount
+    largest: Amount
+    buckets: Mapping[Bucket, Amount]
 
 
 class Point(BaseModel, frozen=True):
@@ -54,10 +70,10 @@ class Point(BaseModel, frozen=True):
         draw: A random number. The points of two samples with the lowest draws are a sample of both.
     """
 
-    size: int
-    sent_size: int
+    size: Amount
+    sent_size: Amount
     route: Route
-    draw: float
+    draw: Positive
 
 
 class TypeReport(BaseModel, frozen=True):
@@ -82,18 +98,18 @@ class TypeReport(BaseModel, frozen=True):
     """
 
     type: str
-    messages: int
-    not_sent: int
-    routes: Mapping[Route, int]
+    messages: Amount
+    not_sent: Amount
+    routes: Mapping[Route, Amount]
     size: SizeStats
     sent_size: SizeStats | None
-    sealed_bytes: int
-    sealed_to_bytes: int
-    ratio: float | None
+    sealed_bytes: Amount
+    sealed_to_bytes: Amount
+    ratio: Positive | None
     units: Units
     units_with_s3: Units
-    cost_per_million: float | None
-    s3_cost_per_million: float | None
+    cost_per_million: Positive | None
+    s3_cost_per_million: Positive | None
     largest_in: str | None
     points: tuple[Point, ...]
 
@@ -115,7 +131,7 @@ class AuditReport(BaseModel, frozen=True):
     """
 
     version: Version = VERSION
-    created_at: datetime
+    created_at: Moment
     sample: float = Field(default=1.0, gt=0, le=1)
     settings: AuditSettings
     types: tuple[TypeReport, ...]

@@ -20,6 +20,8 @@ from letsgo_queue.validation import problems_in
 
 TABLE = "tool.claimcheck.audit"
 
+MAX_SIZE = 2**53
+"""The largest size in bytes that can be counted with: a float tells it from its neighbours."""
 
 _BYTES = TypeAdapter(ByteSize)
 
@@ -27,9 +29,9 @@ _BYTES = TypeAdapter(ByteSize)
 def _size(value: object) -> int:
     try:
         size = int(_BYTES.validate_python(value))
-    except ValidationError:
+    except (OverflowError, ValidationError):
         size = 0
-    if isinstance(value, bool) or size <= 0:
+    if isinstance(value, bool) or not 0 < size <= MAX_SIZE:
         raise ValueError(f"{value!r} is no size: give bytes, '64 KB' or '1.5 MiB'")
     return size
 

@@ -177,7 +177,7 @@ def _change_cells(change: Change) -> tuple[str, ...]:
 
 
 def _percent(before: int, after: int) -> str:
-    return "" if before == after else f"{after / before - 1:+.1%}"
+    return "" if before in {0, after} else f"{after / before - 1:+.1%}"
 
 
 def _footnotes(report: AuditReport) -> Iterator[Line]:
@@ -189,8 +189,9 @@ def _footnotes(report: AuditReport) -> Iterator[Line]:
         "dim",
     )
     yield Line(
-        f"$/million: US dollars for a million messages, {prices.region}, prices of {prices.as_of}, "
-        "each sent, received and deleted by itself; with S3: large messages in S3, uncompressed",
+        f"$/million: US dollars for a million messages, {shown(prices.region)}, prices of "
+        f"{prices.as_of}, each sent, received and deleted by itself; with S3: large messages in "
+        "S3, uncompressed",
         "dim",
     )
 

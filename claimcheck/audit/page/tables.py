@@ -104,7 +104,7 @@ def costs_table(report: AuditReport) -> Element | None:
     rows = []
     for each in sorted(sealed, key=lambda each: -(each.cost_per_million or 0)):
         ours, theirs = each.cost_per_million or 0, each.s3_cost_per_million or 0
-        share = 1 - each.routes.get("inline", 0) / each.messages
+        share = 1 - each.routes.get("inline", 0) / max(each.messages, 1)
         rows.append(
             Row(
                 (

@@ -230,6 +230,18 @@ class TestFiles:
         run("claimcheck", "audit", "--from-files", ".", "--json", "out", cwd=tmp_path)
         assert AuditReport.load(tmp_path / "out").types[0].routes == {"stored": 1}
 
+    def test_a_file_name_with_escape_codes(self, tmp_path: Path) -> None:
+        folder = tmp_path / "sent" / "evil\x1b[2J\n\u202e"
+        folder.mkdir(parents=True)
+        (folder / "a.json").write_text("1")
+        (folder / "b.json").write_text("no JSON")
+
+        done = run("claimcheck", "audit", "--from-files", "sent", cwd=tmp_path)
+
+        assert all(line.isprintable() for line in (done.stdout + done.stderr).split("\n"))
+        assert r"sent/evil\x1b[2J\n\u202e/b.json: not JSON" in done.stderr
+        assert r"evil\x1b[2J\n\u202e/a.json" in done.stdout
+
     def test_a_file_name_that_is_not_utf8(self, tmp_path: Path) -> None:
         name = os.fsdecode(b"\xff.json")
         (tmp_path / name).write_text('{"type": "order:new"}')
