@@ -30,7 +30,7 @@ class QueueOptions:
     """The options of a new queue.
 
     Attributes:
-        fifo: Whether it keeps the order within a message group (SQS only).
+        fifo: Whether it keeps the order within a message group.
         visibility_timeout: Seconds that a received message stays invisible, 0 to 43,200. None: what
             a `sqlite://` URL says, else 30, and 360 for a LetsGo deployment, as LetsGo has it.
         max_receive_count: Receives after which a message becomes a dead letter, 1 to 1,000. None:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 from letsgo_queue.admin.base import (
     DeadLetter,
@@ -26,12 +26,11 @@ from letsgo_queue.errors import (
 )
 from letsgo_queue.files import exists
 from letsgo_queue.transports.base import ReceivedMessage
-from letsgo_queue.transports.sqlite_file import QueueFile, SqliteOptions
+from letsgo_queue.transports.sqlite_file import QueueFile
 from letsgo_queue.transports.sqlite_rows import (
     COLUMNS,
     RowDamaged,
     StoredMessage,
-    attributes_to_json,
     message_id_in,
 )
 
@@ -61,7 +60,7 @@ class SqliteAdmin:
         """How many messages it has; see `QueueAdmin.status`."""
         with self._reading("it was not counted") as connection:
             row = connection.execute(
-                "SELECT count(*) FILTER (WHERE visible_at <= :now) AS waiting,"
+                "SELECT count(*) FILTER (WHERE visible_at > :now IS NOT TRUE) AS waiting,"
                 " count(*) FILTER (WHERE visible_at > :now AND receive_count > 0) AS in_flight,"
                 " count(*) FILTER (WHERE visible_at > :now AND receive_count = 0) AS delayed,"
                 " (SELECT count(*) FROM queue_dead_letters) AS dead"
@@ -138,13 +137,16 @@ class SqliteAdmin:
         row = connection.execute(
             f"SELECT sequence, {COLUMNS} FROM queue_dead_letters WHERE sequence = ?", (sequence,)
         ).fetchone()
-        attributes = without_reason(StoredMessage.read(row).attributes)
-        connection.execute(
-            "INSERT INTO queue_messages"
-            " (message_id, body, attributes, group_id, trace_header, sent_at, visible_at)"
-            " SELECT message_id, body, ?, group_id, trace_header, sent_at, ?"
-            " FROM queue_dead_letters WHERE sequence = ?",
-            (attributes_to_json(attributes), self._clock(), sequence),
+        letter = StoredMessage.read(row)
+        self._file.add(
+            connection,
+            message_id=letter.message_id,
+            body=letter.body,
+            attributes=without_reason(letter.attributes),
+            group_id=letter.group_id,
+            trace_header=letter.trace_header,
+            sent_at=letter.sent_at,
+            visible_at=self._clock(),
         )
         connection.execute("DELETE FROM queue_dead_letters WHERE sequence = ?", (sequence,))
 
@@ -209,17 +211,17 @@ def create_sqlite_queue(
             option.
         QueueUnavailable: The file could not be made.
     """
-    if options.fifo or options.deployment is not None:
+    if options.deployment is not None:
         raise SettingsInvalid(
-            f"queue {url!r}: a SQLite queue is not FIFO and belongs to no deployment. Leave out "
-            "both options; messages come in the order in which they were sent."
+            f"queue {url!r}: a SQLite queue belongs to no deployment. Leave out that option."
         )
     named = QueueFile(url).options
-    given = {
+    given: dict[str, int | bool] = {
         name: value
         for name, value in (
             ("visibility_timeout", options.visibility_timeout),
             ("max_receive_count", options.max_receive_count),
+            ("fifo", options.fifo or None),
         )
         if value is not None
     }
@@ -229,7 +231,7 @@ def create_sqlite_queue(
                 f"queue {url!r}: the URL says {name}={getattr(named, name)}, the option "
                 f"{given[name]}. Leave out one of them."
             )
-    file = QueueFile(_with_options(url, named, given))
+    file = QueueFile(_with_options(url, given))
     existed = exists(file.path)
     with file.available(f"queue {url} was not made"), file.transaction():
         file_url = file.url
@@ -239,9 +241,10 @@ def create_sqlite_queue(
     return file_url
 
 
-def _with_options(url: str, named: SqliteOptions, given: dict[str, int]) -> str:
-    query = urlencode(named.model_dump(exclude_unset=True) | given)
-    return url.partition("?")[0] + (f"?{query}" if query else "")
+def _with_options(url: str, given: Mapping[str, int | bool]) -> str:
+    path, _, query = url.partition("?")
+    options = dict(parse_qsl(query)) | {name: str(value).lower() for name, value in given.items()}
+    return f"{path}?{urlencode(options)}" if options else path
 
 
 def _all_or(limit: int | None) -> int:

@@ -50,7 +50,7 @@ def create(
         ),
     ] = None,
     fifo: Annotated[
-        bool, typer.Option("--fifo", help="Keep the order within a message group (SQS).")
+        bool, typer.Option("--fifo", help="Keep the order within a message group.")
     ] = False,
     visibility_timeout: Annotated[
         int | None,

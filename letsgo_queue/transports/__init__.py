@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import SplitResult
 
 from letsgo_queue.errors import SettingsInvalid
 from letsgo_queue.forking import forks_wait
@@ -44,7 +43,6 @@ def open_transport(
         return SqsTransport(url, region=settings.region, session=session)
     parts = split_url(url)
     if parts.scheme == "memory" and url.startswith("memory://"):
-        _check_no_options(url, parts, "a memory:// queue")
         with forks_wait():
             from letsgo_queue.transports.memory import MemoryTransport
 
@@ -55,7 +53,8 @@ def open_transport(
 
         return SqliteTransport(url)
     if is_sqs(url):
-        _check_no_options(url, parts, "an SQS queue")
+        if parts.query:
+            raise SettingsInvalid(f"{named_queue(url)}: an SQS queue takes no options in its URL.")
         with forks_wait():
             from letsgo_queue.transports.sqs import SqsTransport
 
@@ -70,11 +69,6 @@ def open_transport(
         "NAME), sqlite:///path/to/file.db, memory://, or the address of a worker in LetsGo's local "
         "mode (http://localhost:3002)."
     )
-
-
-def _check_no_options(url: str, parts: SplitResult, kind: str) -> None:
-    if parts.query:
-        raise SettingsInvalid(f"{named_queue(url)}: {kind} takes no options in its URL.")
 
 
 def preload(url: str | None) -> None:

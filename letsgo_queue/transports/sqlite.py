@@ -2,6 +2,7 @@
 
     sqlite:///relative/path.db        sqlite:////absolute/path.db
     sqlite:///work.db?visibility_timeout=60&max_receive_count=5
+    sqlite:///work.db?fifo=true
 
 It keeps to SQS's terms, so that what works on it works on SQS: a received message is invisible for
 the visibility timeout and then comes again. Messages come in the order in which they are due. A
@@ -16,7 +17,7 @@ import uuid
 from collections.abc import Callable, Sequence
 
 from letsgo_queue.attributes import spell_out
-from letsgo_queue.errors import LetsGoQueueError, SendFailed
+from letsgo_queue.errors import LetsGoQueueError, MessageTooLarge, SendFailed
 from letsgo_queue.log import get_logger
 from letsgo_queue.sqlite import is_retryable
 from letsgo_queue.transports.base import (
@@ -28,6 +29,8 @@ from letsgo_queue.transports.base import (
     too_large,
     with_reason,
 )
+from letsgo_queue.transports.fifo import deduplication_id, refusal
+from letsgo_queue.transports.sqlite_fifo import first_with
 from letsgo_queue.transports.sqlite_file import QueueFile
 from letsgo_queue.transports.sqlite_rows import (
     COLUMNS,
@@ -48,7 +51,6 @@ POLL_SECONDS = 0.05
 class SqliteTransport:
     """A queue in a SQLite file; the file is made when the queue is first used."""
 
-    fifo = False
     seconds_to_prove_empty = 0
 
     def __init__(self, url: str, *, clock: Callable[[], float] = time.time) -> None:
@@ -69,13 +71,18 @@ class SqliteTransport:
         """The URL that names the queue."""
         return self._file.url
 
+    @property
+    def fifo(self) -> bool:
+        """Whether its URL says `fifo=true`."""
+        return self._file.options.fifo
+
     def max_receives(self) -> int:
         """After how many receives a message is a dead letter."""
         return self._file.options.max_receive_count
 
     def content_based_deduplication(self) -> bool:
-        """No: this queue is not FIFO."""
-        return False
+        """Whether it is FIFO, unless its URL says `content_based_deduplication=false`."""
+        return self.fifo and self._file.options.content_based_deduplication
 
     def max_message_bytes(self) -> int:
         """The largest message it takes."""
@@ -90,39 +97,19 @@ class SqliteTransport:
 
     def send_batch(self, messages: Sequence[OutgoingMessage]) -> Sequence[Sent]:
         """Put messages on the queue in one transaction; see `Transport.send_batch`."""
-        sent: list[Sent] = [
-            too_large(message, self._file.options.max_message_bytes)
-            if message.size > self._file.options.max_message_bytes
-            else str(uuid.uuid4())
-            for message in messages
-        ]
+        refusals = [self._refusal(message) for message in messages]
         now = self._clock()
         try:
             with self._file.transaction() as connection:
-                connection.executemany(
-                    "INSERT INTO queue_messages"
-                    " (message_id, body, attributes, group_id, trace_header, sent_at, visible_at)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    [
-                        (
-                            message_id,
-                            message.body.decode(),
-                            attributes_to_json(spell_out(message.attributes)),
-                            message.group_id,
-                            message.trace_header,
-                            now,
-                            now + message.delay_seconds,
-                        )
-                        for message_id, message in zip(sent, messages, strict=True)
-                        if isinstance(message_id, str)
-                    ],
-                )
+                return [
+                    refusal or self._add(connection, message, now)
+                    for message, refusal in zip(messages, refusals, strict=True)
+                ]
         except sqlite3.Error as error:
             return [
-                self._send_failed(message, error) if isinstance(outcome, str) else outcome
-                for outcome, message in zip(sent, messages, strict=True)
+                refusal or self._send_failed(message, error)
+                for message, refusal in zip(messages, refusals, strict=True)
             ]
-        return sent
 
     def send_on(self, delivery: ReceivedMessage, message: OutgoingMessage) -> None:
         """Replace a delivery, in one transaction; see `Transport.send_on`."""
@@ -236,6 +223,32 @@ class SqliteTransport:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def _refusal(self, message: OutgoingMessage) -> MessageTooLarge | SendFailed | None:
+        """Why the queue does not take a message."""
+        if message.size > self._file.options.max_message_bytes:
+            return too_large(message, self._file.options.max_message_bytes)
+        return refusal(message, self) if self.fifo else None
+
+    def _add(self, connection: sqlite3.Connection, message: OutgoingMessage, now: float) -> str:
+        """Put a message on the queue; its id, or that of the message it is a duplicate of."""
+        message_id = str(uuid.uuid4())
+        if self.fifo:
+            known_by = deduplication_id(message)
+            first = first_with(known_by, message_id, connection=connection, now=now)
+            if first != message_id:
+                return first
+        self._file.add(
+            connection,
+            message_id=message_id,
+            body=message.body.decode(),
+            attributes=spell_out(message.attributes),
+            group_id=message.group_id,
+            trace_header=message.trace_header,
+            sent_at=now,
+            visible_at=now + message.delay_seconds,
+        )
+        return message_id
 
     def _anything_visible(self) -> bool:
         """Whether it is worth a write lock to receive."""

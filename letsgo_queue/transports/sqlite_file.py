@@ -6,12 +6,12 @@ SQLite's errors become ours where the caller says what they prevented.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from urllib.parse import parse_qsl
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
+from letsgo_queue.attributes import MessageAttribute
 from letsgo_queue.errors import QueueUnavailable, SettingsInvalid
 from letsgo_queue.limits import (
     DEFAULT_VISIBILITY_TIMEOUT,
@@ -20,7 +20,9 @@ from letsgo_queue.limits import (
 )
 from letsgo_queue.settings import named_queue
 from letsgo_queue.sqlite import Schema, SqliteFile, is_retryable, path_in
-from letsgo_queue.validation import problems_in
+from letsgo_queue.transports.sqlite_fifo import FIFO_SCHEMA, VISIBLE_AT, is_fifo
+from letsgo_queue.transports.sqlite_rows import attributes_to_json
+from letsgo_queue.transports.url_options import options_in
 
 SCHEMA_VERSION = 1
 
@@ -33,7 +35,7 @@ CREATE TABLE IF NOT EXISTS queue_messages (
     group_id          TEXT,
     trace_header      TEXT,
     sent_at           REAL NOT NULL,
-    visible_at        REAL NOT NULL,
+    visible_at        REAL,
     receive_count     INTEGER NOT NULL DEFAULT 0,
     receipt_handle    TEXT
 );
@@ -59,6 +61,9 @@ class SqliteOptions(BaseModel):
         visibility_timeout: Seconds that a received message stays invisible (as SQS's default).
         max_receive_count: Receives after which a message moves to the dead-letter table.
         max_message_bytes: The largest message it takes; SQS's own limit by default.
+        fifo: Whether it is a FIFO queue. A file is that of the kind of queue that made it.
+        content_based_deduplication: Whether a FIFO queue knows a message without a deduplication id
+            by its body.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -68,6 +73,8 @@ class SqliteOptions(BaseModel):
     )
     max_receive_count: int = Field(default=5, ge=1)
     max_message_bytes: int = Field(default=MAX_MESSAGE_BYTES, ge=1024)
+    fifo: bool = False
+    content_based_deduplication: bool = True
 
 
 class QueueFile(SqliteFile):
@@ -88,15 +95,47 @@ class QueueFile(SqliteFile):
                 f"{named_queue(url)}: a SQLite queue is sqlite:///relative/path.db or "
                 "sqlite:////absolute/path.db."
             )
-        try:
-            options = dict(parse_qsl(url.partition("?")[2], keep_blank_values=True))
-            self.options = SqliteOptions.model_validate(options)
-        except ValidationError as error:
-            problems = problems_in(error, SqliteOptions, lambda location: str(location[0]))
-            raise SettingsInvalid(f"{named_queue(url)}: {problems}.") from None
+        self.options = options_in(url, SqliteOptions)
         self.url = url
-        schema = Schema("queue_schema", SCHEMA_VERSION, _SCHEMA)
+        statements = _SCHEMA + FIFO_SCHEMA.format(fifo=int(self.options.fifo))
+        schema = Schema("queue_schema", SCHEMA_VERSION, statements)
         super().__init__(path, schema, user=f"queue {url}")
+
+    def add(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        message_id: str,
+        body: str,
+        attributes: Mapping[str, MessageAttribute],
+        group_id: str | None,
+        trace_header: str | None,
+        sent_at: float,
+        visible_at: float,
+    ) -> None:
+        """Put a message on the queue, behind those of its group if it is FIFO."""
+        connection.execute(
+            "INSERT INTO queue_messages"
+            " (message_id, body, attributes, group_id, trace_header, sent_at, visible_at) VALUES"
+            f" (:message_id, :body, :attributes, :group_id, :trace_header, :sent_at, {VISIBLE_AT})",
+            {
+                "message_id": message_id,
+                "body": body,
+                "attributes": attributes_to_json(attributes),
+                "group_id": group_id,
+                "trace_header": trace_header,
+                "sent_at": sent_at,
+                "visible_at": visible_at,
+            },
+        )
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        super()._prepare(connection)
+        if (there := is_fifo(connection)) is not self.options.fifo:
+            raise SettingsInvalid(
+                f"queue {self.url}: the file holds a {'FIFO' if there else 'standard'} queue. "
+                f"Say fifo={str(there).lower()} in its URL, or use another file."
+            )
 
     @contextmanager
     def available(self, consequence: str) -> Iterator[None]:

@@ -222,12 +222,3 @@ def test_a_message_on_sqs_is_handled_when_it_is_due(aws: AwsServer, clock: Clock
     assert received.attributes == {**COMPLETE, DUE_AT: due_at}
     assert received.trace_header == TRACE
     client.close()
-
-
-def test_a_fifo_queue_knows_no_delay(aws: AwsServer) -> None:
-    client = Client(aws.make_queue(FifoQueue="true"))
-    for delay in (1, 3600):
-        with pytest.raises(MessageInvalid, match="SQS has no delay per message on a FIFO queue"):
-            client.enqueue(order(), group_id="one", delay_seconds=delay)
-    with pytest.raises(MessageInvalid, match="SQS has no delay per message on a FIFO queue"):
-        client.enqueue_many([order()], group_id="one", delay_seconds=1)

@@ -28,9 +28,7 @@ def test_import_is_cheap() -> None:
 
     loaded = set(output.split())
     assert "letsgo_queue.sending.client" in loaded
-    assert loaded.isdisjoint(
-        {"boto3", "botocore", "pynamodb", "claimcheck", "platformdirs", "h11"}
-    )
+    assert loaded.isdisjoint({"boto3", "botocore", "pynamodb", "claimcheck", "platformdirs", "h11"})
 
 
 PACKAGES = (letsgo_queue, claimcheck, claimcheck.audit)

@@ -126,10 +126,18 @@ def test_create_makes_the_file_and_says_the_url(tmp_path: Path, url: str) -> Non
     assert SqliteTransport(expected).max_message_bytes() == 2048
 
 
+def test_create_makes_a_fifo_queue(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/q.db"
+
+    made = create_queue(url, QueueSettings(), QueueOptions(fifo=True))
+
+    assert made == f"{url}?fifo=true"
+    assert SqliteTransport(made).fifo
+
+
 @pytest.mark.parametrize(
     ("target", "options", "text"),
     [
-        ("sqlite:///q.db", QueueOptions(fifo=True), "is not FIFO"),
         ("sqlite:///q.db", QueueOptions(deployment="main"), "no deployment"),
         (
             "sqlite:///q.db?max_receive_count=3",

@@ -10,7 +10,6 @@ import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
-from dataclasses import replace
 
 import boto3
 import pytest
@@ -356,30 +355,6 @@ def test_listener_that_fails_disturbs_nothing(
     assert len(events) == 1
     assert len(bodies(queue)) == 1
     assert "listener is broken" in caplog.text
-
-
-@pytest.mark.parametrize("by_content", ["true", "false"])
-def test_fifo_queue_drops_what_was_sent_twice(aws: AwsServer, by_content: str) -> None:
-    """By content where the queue says so, though a middleware gives each body another form."""
-
-    class Numbered(Middleware):
-        count = 0
-
-        def before_send(self, message: OutgoingMessage, context: SendContext) -> OutgoingMessage:
-            self.count += 1
-            return replace(message, body=message.body + b" " * self.count)
-
-    url = aws.make_queue(FifoQueue="true", ContentBasedDeduplication=by_content)
-    client = Client(url, middleware=[Numbered()])
-
-    for _ in range(2):
-        client.enqueue({"type": "a"}, group_id="g")
-    for _ in range(2):
-        client.enqueue({"type": "b"}, group_id="g", deduplication_id="same")
-
-    received = [body.strip() for body in all_of_group(client)]
-    a_times = 1 if by_content == "true" else 2
-    assert received == ['{"type":"a"}'] * a_times + ['{"type":"b"}']
 
 
 def all_of_group(client: Client) -> list[str]:

@@ -15,7 +15,6 @@ from letsgo_queue import (
     EnqueueManyError,
     Message,
     MessageHandled,
-    MessageInvalid,
     MessageNotSent,
     QueueNotFound,
     QueueUnavailable,
@@ -25,7 +24,7 @@ from letsgo_queue import (
 )
 from letsgo_queue.transports.base import ANY_QUEUE_BYTES, ReceivedMessage
 from letsgo_queue.transports.sqs import SqsTransport
-from tests.letsgo_queue.support import events_of, numbered, receive
+from tests.letsgo_queue.support import events_of, numbered
 from tests.support.servers import AwsServer
 
 if TYPE_CHECKING:
@@ -64,28 +63,6 @@ class TestOnSqs:
     ) -> None:
         client = Client(ministack.make_queue(MaximumMessageSize=str(limit)))
         assert len(client.enqueue_many(numbered(8, 240 * KB))) == 8
-
-    def test_groups_and_deduplication_ids_by_message(self, aws: AwsServer) -> None:
-        client = Client(aws.make_queue(FifoQueue="true"))
-        given: list[dict[str, Any]] = [{"type": f"g{n % 2}", "payload": n} for n in range(6)]
-        client.enqueue_many(
-            given,
-            group_id=lambda message: message["type"],
-            deduplication_id=lambda message: f"d{message['payload'] // 2}",
-        )
-        received: list[ReceivedMessage] = []
-        while messages := receive(client.transport(), wait_seconds=0):
-            received += messages
-        assert [(m.group_id, m.body) for m in sorted(received, key=lambda m: m.body)] == [
-            ("g0", '{"type":"g0","payload":0}'),
-            ("g0", '{"type":"g0","payload":2}'),
-            ("g0", '{"type":"g0","payload":4}'),
-        ]
-
-    def test_a_fifo_queue_without_a_group_is_refused_at_once(self, aws: AwsServer) -> None:
-        client = Client(aws.make_queue(FifoQueue="true"))
-        with pytest.raises(MessageInvalid, match=r"the queue .* is FIFO"):
-            client.enqueue_many(numbered(3))
 
     def test_a_queue_that_is_gone(self, aws: AwsServer) -> None:
         url = aws.make_queue()

@@ -11,7 +11,6 @@ from letsgo_queue import Client, MessageInvalid, SettingsInvalid
 from letsgo_queue.delays import LONGEST_DELAY_SECONDS
 from letsgo_queue.transports.memory import MemoryTransport
 from tests.letsgo_queue.support import SECRET, Clock, bodies, order, printed
-from tests.support.servers import AwsServer
 
 
 @pytest.mark.parametrize(
@@ -101,23 +100,3 @@ def test_a_delay_is_a_number_of_seconds_or_a_timedelta(
     assert bodies(queue) == []
     clock.advance(1)
     assert len(bodies(queue)) == 1
-
-
-@pytest.mark.parametrize(
-    ("options", "text"),
-    [
-        ({}, r"fifo is FIFO: say which messages keep their order .* group_id="),
-        ({"group_id": "g", "delay_seconds": 1}, "no delay per message on a FIFO queue"),
-        ({"group_id": "g", "deduplication_id": ""}, "SQS takes text of 1 to 128"),
-        ({"group_id": "g", "deduplication_id": "ä"}, "SQS takes text of 1 to 128"),
-    ],
-)
-def test_refuses_a_wrong_option_for_a_fifo_queue(
-    ministack: AwsServer, options: dict[str, Any], text: str
-) -> None:
-    client = Client(ministack.make_queue(FifoQueue="true"))
-
-    with pytest.raises(MessageInvalid, match=text):
-        client.enqueue(order(), **options)
-
-    assert bodies(client.transport()) == []
