@@ -109,8 +109,9 @@ def check_delay(delay_seconds: int, transport: Transport) -> None:
     """
     if delay_seconds and transport.fifo:
         raise MessageInvalid(
-            f"delay_seconds={delay_seconds}: SQS has no delay per message on a FIFO queue. Set "
-            f"DelaySeconds on the queue {transport.url}, or use a standard queue."
+            f"delay_seconds={delay_seconds}: SQS has no delay per message on a FIFO queue, and "
+            f"{transport.url} is one. Use a standard queue, or on SQS delay the whole queue "
+            "(DelaySeconds)."
         )
 
 

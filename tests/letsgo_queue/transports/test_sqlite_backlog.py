@@ -122,3 +122,28 @@ def test_what_is_given_back_keeps_its_place(transport: SqliteTransport, clock: C
     transport.change_visibility(taken, 0)
 
     assert bodies(transport) == ["0", "1", "2"]
+
+
+def test_a_receive_costs_the_same_whatever_waits_behind_others_of_its_group(
+    tmp_path: Path, connections: list[sqlite3.Connection]
+) -> None:
+    """Of a FIFO queue, with the first message of a long group in flight."""
+    with closing(SqliteTransport(f"sqlite:///{tmp_path}/fifo.db?fifo=true")) as queue:
+        queue.send(outgoing("first", group_id="long", deduplication_id="first"))
+        (first,) = receive(queue, visibility_timeout=600)
+        (connection,) = connections
+        steps = []
+        for backlog in (FEW, MANY):
+            connection.execute(
+                "WITH RECURSIVE numbers (n) AS"
+                " (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < ?)"
+                " INSERT INTO queue_messages (message_id, body, attributes, group_id, sent_at)"
+                " SELECT hex(randomblob(16)), '{}', '{}', 'long', 0 FROM numbers",
+                (backlog,),
+            )
+            queue.send(outgoing("other", group_id=f"g{backlog}", deduplication_id=f"d{backlog}"))
+            steps.append(steps_of(connection, lambda: receive(queue, visibility_timeout=600)))
+
+        few, many = steps
+        assert many < TOLERANCE * few
+        assert steps_of(connection, lambda: queue.delete(first)) < few
