@@ -31,6 +31,7 @@ from botocore.exceptions import (
     ConfigParseError,
     CredentialRetrievalError,
     InvalidConfigError,
+    NoCredentialsError,
     NoRegionError,
     PartialCredentialsError,
     ProfileNotFound,
@@ -155,6 +156,8 @@ def explain(error: ClientError | BotoCoreError) -> str:
     if isinstance(error, ClientError):
         said = error.response.get("Error", {})
         return one_line(f"{said.get('Code', '')}: {said.get('Message', '')}").strip(": ")
+    if isinstance(error, NoCredentialsError):
+        return f"{one_line(error)}: set AWS_PROFILE, give keys, or give the machine a role"
     return one_line(error)
 
 

@@ -38,8 +38,11 @@ def load_worker(target: str) -> Worker:
     except Exception as error:  # noqa: BLE001  whatever the module raises
         own = _without_importing(error.__traceback__)
         if own is None and isinstance(error, ModuleNotFoundError):
+            what_to_do = "Run this where Python finds it."
+            if module_name.endswith(".py"):
+                what_to_do = "Leave out the .py: Python has a module by its name."
             raise SettingsInvalid(
-                f"{target!r}: there is no module {error.name!r}. Run this where Python finds it."
+                f"{target!r}: there is no module {error.name!r}. {what_to_do}"
             ) from None
         traceback.print_exception(error.with_traceback(own))
         raise SettingsInvalid(
@@ -47,7 +50,11 @@ def load_worker(target: str) -> Worker:
         ) from None
     found = getattr(module, name, None)
     if found is None:
-        raise SettingsInvalid(f"{target!r}: that module has no {name!r}.")
+        workers = [each for each, value in vars(module).items() if isinstance(value, Worker)]
+        raise SettingsInvalid(
+            f"{target!r}: that module has no {name!r}. "
+            + (f"Its workers: {', '.join(workers)}." if workers else "It has no worker.")
+        )
     if not isinstance(found, Worker):
         raise SettingsInvalid(
             f"{target!r} is of type {type(found).__name__}, not letsgo_queue.Worker."

@@ -396,9 +396,10 @@ class Processor:
         if message.is_over:  # the worker gave it back, and cancelled its handler
             return False
         message.end()
-        # An error of our own says all there is to say; a handler's error needs its traceback.
-        ours = isinstance(error, Retry | Reject) or not message.handler_started
-        expected = isinstance(error, LetsGoError) and ours
+        # Before a handler, an error of our own says all there is to say. A handler's error needs
+        # its traceback, and no text: anybody else's may quote the payload.
+        ours = isinstance(error, LetsGoError)
+        expected = ours and (isinstance(error, Retry | Reject) or not message.handler_started)
         level = logging.WARNING if getattr(error, "retryable", False) else logging.ERROR
         logger.log(
             level,
@@ -407,8 +408,8 @@ class Processor:
             message.type,
             message.received.receive_count,
             type(error).__name__,
-            ": " if expected else "",
-            error if expected else "",
+            ": " if ours else "",
+            error if ours else "",
             exc_info=None if expected else error,
             extra=message.log_fields,
         )
