@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 import traceback
@@ -30,6 +31,11 @@ SECRET = "hunter2-never-in-an-error"
 """Payload content that a test can look for where it must not be."""
 
 DEADLINE_SECONDS = 20
+
+needs_late_threads = pytest.mark.skipif(
+    (3, 12) <= sys.version_info < (3, 12, 2),
+    reason="Python starts no thread once its main thread has ended (CPython's issue 113964)",
+)
 
 COMPLETE = {
     "text": MessageAttribute("String", "Grüße 🎉"),

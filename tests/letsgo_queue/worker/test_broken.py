@@ -19,6 +19,7 @@ from letsgo_queue.transports.sqlite import SqliteTransport
 from tests.letsgo_queue.support import (
     DEADLINE_SECONDS,
     events_of,
+    needs_late_threads,
     order,
     receive,
     running,
@@ -125,6 +126,7 @@ threading.Thread.start = limited
     assert "Traceback" not in done.stderr
 
 
+@needs_late_threads
 def test_goes_on_though_the_main_thread_has_ended(tmp_path: Path) -> None:
     """What pools of Python's own refuse then: to extend, to open, to start an event loop."""
     url = f"sqlite:///{tmp_path}/work.db?visibility_timeout=2"

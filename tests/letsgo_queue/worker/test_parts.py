@@ -13,7 +13,7 @@ import pytest
 
 from letsgo_queue.worker import parts as parts_module
 from letsgo_queue.worker.parts import MAX_FAILURES, Calls, Parts
-from tests.letsgo_queue.support import DEADLINE_SECONDS
+from tests.letsgo_queue.support import DEADLINE_SECONDS, needs_late_threads
 
 tenant: ContextVar[str] = ContextVar("tenant", default="nobody")
 
@@ -194,6 +194,7 @@ class TestCalls:
         assert made.wait(DEADLINE_SECONDS)
         assert error.__name__ in caplog.text
 
+    @needs_late_threads
     def test_are_made_though_the_main_thread_has_ended(self) -> None:
         """`concurrent.futures` takes nothing more then."""
         program = """
