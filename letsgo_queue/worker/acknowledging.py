@@ -7,6 +7,7 @@ threads send full ones.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -71,7 +72,7 @@ class Acknowledger:
                     break
                 self._changed.wait(left)
         if self._parts.broken:  # there may be no thread
-            self._run(1)
+            self._run(1, until=deadline)
         for message in self._waiting:
             logger.warning(
                 "message %s was handled and could not be acknowledged in time: expect it a second "
@@ -90,8 +91,8 @@ class Acknowledger:
             self._threads += 1
             self._parts.start(f"acknowledge-{self._threads}", lambda: self._run(least))
 
-    def _run(self, least: int) -> None:
-        while batch := self._next_batch(least):
+    def _run(self, least: int, *, until: float = math.inf) -> None:
+        while time.monotonic() < until and (batch := self._next_batch(least)):
             try:
                 self._done(batch, self._acknowledge(batch))
             finally:

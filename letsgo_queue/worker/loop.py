@@ -458,6 +458,7 @@ class WorkLoop:
         broken = self._parts.broken is not None  # so that some messages cannot be handled
         deadline = began + min(self.options.drain_timeout, BROKEN_SECONDS if broken else math.inf)
         poll_deadline = deadline if self._must_wait_for_poll() else began + OPEN_POLL_SECONDS
+        self._giving_back.deadline = deadline + ENDING_SECONDS
         with self._changed:
             held, self._held = self._held, []
             for due, _, message in held:
@@ -497,8 +498,11 @@ class WorkLoop:
             aside, self._aside = self._aside, []
             now = time.monotonic()
             poll = max(self._polls_end - now, 0) if self._receivers else 0.0
+        by_second: dict[int, list[IncomingMessage]] = {}  # so that many share a request
         for due, messages in aside:
-            self._giving_back.give_back(messages, seconds=max(due - now, poll))
+            by_second.setdefault(math.ceil(max(due - now, poll, 0)), []).extend(messages)
+        for seconds, together in by_second.items():
+            self._giving_back.give_back(together, seconds=seconds)
 
     def _must_wait_for_poll(self) -> bool:
         """Whether a message that an open poll brings would be lost, as it gets no other receive."""

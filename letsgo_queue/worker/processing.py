@@ -194,6 +194,7 @@ class Processor:
             BaseException: Why the message failed on the way.
         """
         message.begun = time.monotonic()
+        _check_in_hand(message)
         if message.refusal is not None:
             raise message.refusal
         if DUE_AT in message.received.attributes and (
@@ -307,7 +308,7 @@ class Processor:
             passage.leave(error)
         except BaseException as raised:  # noqa: BLE001  see `_run`
             message.settle_leases(succeeded=False)
-            if isinstance(raised, LetsGoError):
+            if isinstance(raised, LetsGoError) and not message.is_over:
                 seconds = message.next_try(raised)
                 if seconds is not None:
                     logger.log(
@@ -427,10 +428,14 @@ class Processor:
 
 
 def _start(message: IncomingMessage, handler: Handler, arguments: Sequence[object]) -> object:
-    if message.is_over:
-        raise QueueUnavailable(f"message {message.message_id} was given back meanwhile.")
+    _check_in_hand(message)
     message.start_handler()
     return handler.function(*arguments)
+
+
+def _check_in_hand(message: IncomingMessage) -> None:
+    if message.is_over:
+        raise QueueUnavailable(f"message {message.message_id} was given back meanwhile.")
 
 
 def _level_of_hold(error: LetsGoError, seconds: float) -> int:

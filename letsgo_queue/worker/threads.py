@@ -3,9 +3,9 @@
     in hand, in order of arrival ──> threads, up to `concurrency`, each taking the next by itself
 
 Waking a thread costs more than a quick handler does, and threads that are awake slow each other
-down. So quick handlers share one thread, which takes one message after the other. `help` wakes one
-more where a message waits for over `PATIENCE_SECONDS`. Behind slow handlers each message has a
-thread of its own, at once.
+down. So one thread is woken for quick messages that arrive together, and takes one after the
+other. `help` wakes one more where a message waits for over `PATIENCE_SECONDS`. Behind slow handlers
+each message has a thread of its own, at once.
 """
 
 from __future__ import annotations
