@@ -24,7 +24,7 @@ from claimcheck.core.opened import Opened
 from claimcheck.errors import ClaimInProgress, RecordUnsupported
 from claimcheck.events import DuplicateSuppressed
 from claimcheck.opening import Opener
-from letsgo_queue.body import holds_sealed, type_in
+from letsgo_queue.envelope import holds_sealed, type_in
 from letsgo_queue.errors import LetsGoError
 from letsgo_queue.events import Listeners
 from letsgo_queue.log import get_logger

@@ -33,7 +33,7 @@ from letsgo_queue.aws_lambda.records import (
     is_record,
     records_in,
 )
-from letsgo_queue.body import holds_sealed
+from letsgo_queue.envelope import holds_sealed
 from letsgo_queue.middleware import FunctionT, middleware_of, use_middleware
 from letsgo_queue.sending.threads import SendingThreads
 

@@ -13,7 +13,7 @@ from typing import Literal
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticSerializationError, from_json
 
-from letsgo_queue.body import may_have_constant, type_of
+from letsgo_queue.envelope import may_have_constant, type_of
 from letsgo_queue.errors import LetsGoError, MessageInvalid
 from letsgo_queue.losses import (
     UNWRITABLE,

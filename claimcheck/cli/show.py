@@ -35,8 +35,8 @@ from claimcheck.errors import (
 )
 from claimcheck.settings import ClaimCheckSettings, claim_check_for
 from claimcheck.stores.base import ClaimStore, Contents, Record, url_of_label
-from letsgo_queue.body import type_of
 from letsgo_queue.cli.terminal import print_json, print_line
+from letsgo_queue.envelope import type_of
 from letsgo_queue.errors import MessageInvalid
 from letsgo_queue.settings import QueueSettings
 from letsgo_queue.text import counted, shown

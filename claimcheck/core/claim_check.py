@@ -48,8 +48,8 @@ from claimcheck.errors import (
     TicketInvalid,
 )
 from claimcheck.stores.base import PART_BYTES, ClaimFacts, ClaimStore, Lease
-from letsgo_queue.body import is_sealed, type_in
 from letsgo_queue.durations import Duration, seconds_in
+from letsgo_queue.envelope import is_sealed, type_in
 from letsgo_queue.errors import NO_ID, MessageTooLarge
 from letsgo_queue.limits import ANY_QUEUE_BYTES
 from letsgo_queue.validation import check_number
@@ -304,7 +304,7 @@ class ClaimCheck:
                 claim then gets a record under it, so that its handler does not run again after it
                 succeeded. A message with a claim has a record anyway. A signed message that carries
                 its contents has it under the signed nonce, so that a copy is a duplicate too.
-            fields: What `letsgo_queue.body.sealed_fields` found in the body, where the caller
+            fields: What `letsgo_queue.envelope.sealed_fields` found in the body, where the caller
                 has asked already: a long ticket is then parsed once.
 
         Raises:

@@ -11,7 +11,7 @@ from claimcheck.core.holds import Hold
 from claimcheck.core.life import sha256_of
 from claimcheck.core.ticket import CarriedTicket, SealedMessage
 from claimcheck.errors import ClaimCorrupted, TicketInvalid
-from letsgo_queue.body import type_in
+from letsgo_queue.envelope import type_in
 
 Route: TypeAlias = Literal["inline", "compressed", "stored"]
 """Which way a message goes."""

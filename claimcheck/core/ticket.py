@@ -24,7 +24,7 @@ from pydantic_core import to_json
 
 from claimcheck.core.compression import Encoding
 from claimcheck.errors import TicketInvalid, TicketUnsupported
-from letsgo_queue.body import CLAIM_CHECK, is_text, sealed_fields
+from letsgo_queue.envelope import CLAIM_CHECK, is_text, sealed_fields
 
 VERSION = 1
 ENCODINGS: frozenset[Encoding] = frozenset({"zstd", "identity"})

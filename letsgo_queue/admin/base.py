@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from letsgo_queue.attributes import DEAD_LETTER_REASON, MessageAttribute, attributes_size
-from letsgo_queue.body import type_in
+from letsgo_queue.envelope import type_in
 from letsgo_queue.errors import SettingsInvalid
 from letsgo_queue.transports.base import MAX_VISIBILITY_SECONDS, ReceivedMessage
 

@@ -25,7 +25,7 @@ from letsgo_queue.admin.base import (
 from letsgo_queue.admin.sqs_visit import Visit
 from letsgo_queue.attributes import attributes_size
 from letsgo_queue.aws_client import time_of
-from letsgo_queue.body import type_in
+from letsgo_queue.envelope import type_in
 from letsgo_queue.errors import (
     LetsGoQueueError,
     QueueNotFound,

@@ -22,7 +22,7 @@ from pydantic import BaseModel
 
 from letsgo_queue.attributes import MessageAttribute, received_attribute, spell_out
 from letsgo_queue.aws_hosts import queue_url_of_arn
-from letsgo_queue.body import has_sealed_shape, sealed_fields
+from letsgo_queue.envelope import has_sealed_shape, sealed_fields
 from letsgo_queue.errors import NO_ID, MessageInvalid
 from letsgo_queue.forking import cached_property
 from letsgo_queue.transports.base import OutgoingMessage, ReceivedMessage

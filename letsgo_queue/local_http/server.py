@@ -20,7 +20,7 @@ from typing import Any, NoReturn, TypeVar
 import h11
 
 from letsgo_queue.aws_lambda.records import SqsRecord, is_scheduled
-from letsgo_queue.body import read_json
+from letsgo_queue.envelope import read_json
 from letsgo_queue.errors import (
     HandlerMissing,
     LetsGoQueueError,

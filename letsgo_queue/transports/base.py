@@ -16,7 +16,7 @@ from letsgo_queue.attributes import (
     attributes_size,
     without_refused_characters,
 )
-from letsgo_queue.body import is_sealed
+from letsgo_queue.envelope import is_sealed
 from letsgo_queue.errors import (
     LetsGoQueueError,
     MessageTooLarge,

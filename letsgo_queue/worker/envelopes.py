@@ -20,7 +20,7 @@ from dataclasses import replace
 from typing import Any, Literal, TypeAlias, get_args
 
 from letsgo_queue.attributes import MessageAttribute
-from letsgo_queue.body import CLAIM_CHECK, read_json
+from letsgo_queue.envelope import CLAIM_CHECK, read_json
 from letsgo_queue.errors import MessageInvalid, SettingsInvalid
 from letsgo_queue.transports.base import ReceivedMessage
 

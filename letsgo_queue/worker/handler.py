@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
 
-from letsgo_queue.body import may_have_constant, read_json
+from letsgo_queue.envelope import may_have_constant, read_json
 from letsgo_queue.errors import MessageInvalid, SettingsInvalid
 from letsgo_queue.forking import cached_property
 from letsgo_queue.message import Message, types_of

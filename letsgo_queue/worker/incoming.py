@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
-from letsgo_queue.body import is_text, sealed_fields, type_of
+from letsgo_queue.envelope import is_text, sealed_fields, type_of
 from letsgo_queue.errors import LetsGoError, MessageInvalid, QueueUnavailable
 from letsgo_queue.events import Event, Listeners, MessageStarted
 from letsgo_queue.log import LogFields, get_logger

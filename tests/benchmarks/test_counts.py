@@ -26,8 +26,7 @@ from claimcheck import (
 )
 from claimcheck.stores.base import PART_BYTES, Lease
 from claimcheck.stores.dynamodb import DynamoDBClaimStore
-from letsgo_queue import Client, Worker, whole
-from letsgo_queue import body as bodies
+from letsgo_queue import Client, Worker, envelope, whole
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.transports.sqs import SqsTransport
 from tests.benchmarks.billing import message_size
@@ -360,7 +359,7 @@ def test_a_large_body_is_parsed_for_its_handler_and_for_nobody_else(
         parsed.append(len(body))
         return from_json(body, **options)
 
-    monkeypatch.setattr(bodies, "from_json", parse)
+    monkeypatch.setattr(envelope, "from_json", parse)
     monkeypatch.setattr(whole, "from_json", parse)
     message = json.loads(payloads[payload].path.read_text())
     check = ClaimCheckMiddleware(ClaimCheck(open_store("memory://"), inline_limit=OLD_QUEUE))

@@ -30,7 +30,7 @@ from letsgo_queue import (
     SendContext,
     Worker,
 )
-from letsgo_queue.body import is_sealed
+from letsgo_queue.envelope import is_sealed
 from letsgo_queue.transports.base import OutgoingMessage
 from tests.claimcheck.support import noise
 from tests.letsgo_queue.support import outcomes

@@ -233,7 +233,7 @@ class TestSuccess:
             parsed.append(body)
             return from_json(body, **options)
 
-        monkeypatch.setattr("letsgo_queue.body.from_json", parse)
+        monkeypatch.setattr("letsgo_queue.envelope.from_json", parse)
         shop.work()
 
         assert shop.handled == [payload]

@@ -47,7 +47,7 @@ def test_a_body_is_parsed_once(
         parsed.append(body)
         return from_json(body, **options)
 
-    monkeypatch.setattr("letsgo_queue.body.from_json", parse)
+    monkeypatch.setattr("letsgo_queue.envelope.from_json", parse)
     handled: list[object] = []
 
     def function(argument: object) -> None:

@@ -19,7 +19,7 @@ from claimcheck import ClaimCheck, unwrap_claim_check
 from claimcheck.core import ticket as tickets
 from claimcheck.stores.memory import MemoryClaimStore
 from letsgo_queue import LetsGoError, Message
-from letsgo_queue.body import holds_sealed, is_sealed, type_in, type_of
+from letsgo_queue.envelope import holds_sealed, is_sealed, type_in, type_of
 from letsgo_queue.message import encode
 from letsgo_queue.worker.handler import Handler
 from tests.claimcheck.support import body_of, message_body, noisy_body

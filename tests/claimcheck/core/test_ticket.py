@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from claimcheck import ClaimCheckError, TicketInvalid, TicketUnsupported
 from claimcheck.core.ticket import CarriedTicket, SealedMessage, StoredTicket, read, write
-from letsgo_queue.body import is_sealed
+from letsgo_queue.envelope import is_sealed
 from tests.claimcheck.support import SECRET, forge, message_body
 
 MAX_SIZE = 10_000_000

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from letsgo_queue.body import (
+from letsgo_queue.envelope import (
     holds_sealed,
     is_sealed,
     mentions_claim_check,
