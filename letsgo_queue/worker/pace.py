@@ -12,7 +12,7 @@ MAX_TIMES = 10
 says little about its handler; ten that are slow say enough."""
 
 QUICK_SECONDS = 0.002
-"""Handlers that take no longer on average are quick: they share a thread."""
+"""Handlers that take no longer on average are quick: those of one batch share a thread."""
 
 
 class Pace:

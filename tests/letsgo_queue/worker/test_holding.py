@@ -21,7 +21,7 @@ from letsgo_queue import (
     Steps,
     Worker,
 )
-from letsgo_queue.errors import LetsGoError
+from letsgo_queue.errors import LetsGoError, LetsGoQueueError
 from letsgo_queue.transports.base import ReceivedMessage
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.worker import heartbeat, loop
@@ -80,12 +80,19 @@ class Asked(MemoryTransport):
         super().__init__(**options)
         self.requests = 0
         self.given = 0
+        self.changes: list[int] = []
 
     def receive(self, **options: Any) -> Sequence[ReceivedMessage]:
         self.requests += 1
         messages = super().receive(**options)
         self.given += len(messages)
         return messages
+
+    def change_visibility_batch(
+        self, changes: Sequence[tuple[ReceivedMessage, int]]
+    ) -> Sequence[LetsGoQueueError | None]:
+        self.changes.append(len(changes))
+        return super().change_visibility_batch(changes)
 
 
 @pytest.fixture
@@ -249,6 +256,19 @@ def test_a_burst_does_not_wait_for_a_store_that_stays_down(
     assert len(rig.queue._messages) == 1
     warnings = [each for each in caplog.records if each.levelno == logging.WARNING]
     assert "the store does not answer." in warnings[0].getMessage()
+
+
+def test_a_worker_that_stops_gives_many_back_in_few_requests(
+    rig: Rig, client: Client, queue: Asked, store: Store
+) -> None:
+    for _ in range(30):
+        client.enqueue(OPENED)
+    with running(rig.worker):
+        wait_for(lambda: store.asked == 30, "the first tries")
+        queue.changes.clear()
+
+    assert sum(queue.changes) == 30
+    assert len(queue.changes) < 10
 
 
 def test_a_worker_that_stops_gives_it_back_for_the_rest_of_its_pause(

@@ -291,6 +291,17 @@ class TestHolding:
         assert isinstance(event, MessageHandled)
         assert event.receive_count == 1
 
+    def test_what_was_given_back_is_not_opened(self, queue: MemoryTransport) -> None:
+        """It is another delivery's by now, and so is its claim."""
+        opens = Opens(failures=0)
+        bench = Bench(queue, opens)
+        message = bench.take()
+        message.end()
+
+        assert bench.processor.run(message) is False
+
+        assert (bench.handled, bench.events, opens.seen) == ([], [], [])
+
     def test_each_try_begins_with_what_travelled(self, queue: MemoryTransport) -> None:
         """Also where a middleware outside has opened it already."""
         inside = Opens(failures=1)
