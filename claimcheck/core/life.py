@@ -269,11 +269,12 @@ def _take_over(hold: ClaimHold, lease: Lease, reading: Reading, what: str) -> Co
     If the contents are whole, that delivery ended before it removed them, or wrote them back, or it
     is about to remove them. So they are read again once the record is ours. If they are still
     whole, that delivery cannot begin its handler: it finds its lease gone. If they are not, it may
-    have begun, and nobody else may.
+    have begun, and nobody else may. The record stays `handed_over` all the while.
 
     Raises:
         ClaimInProgress: Another delivery was quicker.
         ClaimLost: The contents are gone.
+        ClaimStoreError: The store refused, or did not answer.
     """
     if not _is_whole(reading.result()):
         raise _lost(what)
@@ -283,7 +284,6 @@ def _take_over(hold: ClaimHold, lease: Lease, reading: Reading, what: str) -> Co
     reading = hold.store.read(hold.ticket.id, hold.ticket.parts, consistent=True)
     contents = reading.result()
     if contents is None or not _is_whole(contents):
-        hold.store.hand_over(hold.key, lease.id)
         raise _lost(what)
     return contents
 

@@ -12,7 +12,8 @@ conditional write only: the writer names the lease it holds.
          └──────release───────┘  └─hand_over─> handed_over
 
 The next `acquire` takes a record whose lease has run out. It takes a record that is `handed_over`
-only if the caller says that the contents are back (`take_over`).
+only if the caller asks for that (`take_over`), and leaves it `handed_over`: the contents may be
+gone, whatever the caller finds out next.
 
 What a store has was written by somebody, and may be damaged. So a store makes `Contents` and
 `Record` of what it finds by their `read`, which takes nothing on trust and raises `ClaimCorrupted`.
@@ -215,7 +216,7 @@ class RecordStore(Protocol):
             key: Which record.
             lease: What it is held with.
             take_over: Whether to acquire also a record that is `handed_over`, if its lease has run
-                out.
+                out. It stays `handed_over`.
 
         Returns:
             None if it is ours now; else the record in the way.

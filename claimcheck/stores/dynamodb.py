@@ -66,7 +66,8 @@ Value: TypeAlias = Mapping[str, str | bytes | memoryview]
 Item: TypeAlias = Mapping[str, Value]
 
 _ACQUIRE = (
-    "SET #state = :leased, lease_id = :lease_id, lease_until = :until, #expires_at = :expires_at"
+    "SET #state = if_not_exists(#state, :leased), lease_id = :lease_id, lease_until = :until,"
+    " #expires_at = :expires_at"
 )
 _EXTEND = "SET lease_until = :until, #expires_at = :expires_at"
 _HAND_OVER = "SET #state = :handed_over, #expires_at = :expires_at"
@@ -76,7 +77,7 @@ _MISSING = "attribute_not_exists(#id)"
 _OURS = "lease_id = :lease_id"
 _OURS_NOW = f"{_OURS} AND #state IN (:leased, :handed_over)"
 _FREE = f"{_MISSING} OR (#state = :leased AND (lease_until <= :now OR {_OURS}))"
-_FREE_TO_TAKE_OVER = f"{_FREE} OR (#state = :handed_over AND lease_until <= :now)"
+_FREE_TO_TAKE_OVER = f"{_FREE} OR (#state = :handed_over AND (lease_until <= :now OR {_OURS}))"
 
 _STATES: Mapping[str, Value] = {
     f":{state}": {"S": state} for state in ("leased", "handed_over", "done")

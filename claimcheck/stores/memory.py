@@ -87,12 +87,13 @@ class MemoryClaimStore:
         with self._lock:
             self._remove_expired()
             found, now = self._records.get(key), self._clock()
+            state: State = "leased"
             if found is not None:
-                may_end = found.state == "leased" or (found.state == "handed_over" and take_over)
-                ours = found.state == "leased" and found.lease_id == lease.id
-                if not ours and not (may_end and found.lease_until <= now):
+                state = found.state
+                may_end = state == "leased" or (state == "handed_over" and take_over)
+                if not may_end or (found.lease_until > now and found.lease_id != lease.id):
                     return self._record(found)
-            self._keep(key, "leased", lease.id, now + lease.seconds)
+            self._keep(key, state, lease.id, now + lease.seconds)
             return None
 
     def extend(self, key: str, lease: Lease) -> bool:

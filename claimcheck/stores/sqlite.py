@@ -140,11 +140,10 @@ class SqliteClaimStore:
             acquired = connection.execute(
                 "INSERT INTO claim_records (key, state, lease_id, lease_until, expires_at)"
                 " VALUES (:key, 'leased', :lease_id, :until, :expires_at)"
-                " ON CONFLICT (key) DO UPDATE SET state = excluded.state,"
-                " lease_id = excluded.lease_id, lease_until = excluded.lease_until,"
-                " expires_at = excluded.expires_at"
-                " WHERE state = 'leased' AND (lease_until <= :now OR lease_id = :lease_id)"
-                " OR state = 'handed_over' AND lease_until <= :now AND :take_over",
+                " ON CONFLICT (key) DO UPDATE SET lease_id = excluded.lease_id,"
+                " lease_until = excluded.lease_until, expires_at = excluded.expires_at"
+                " WHERE (state = 'leased' OR state = 'handed_over' AND :take_over)"
+                " AND (lease_until <= :now OR lease_id = :lease_id)",
                 {"take_over": take_over, **self._values(key, lease)},
             )
             return None if acquired.rowcount > 0 else self._find(connection, key)

@@ -16,6 +16,7 @@ from claimcheck import (
     ClaimLost,
     ClaimMissing,
     ClaimStore,
+    ClaimStoreUnavailable,
     Opened,
     Purge,
 )
@@ -266,6 +267,26 @@ class TestACrash:
         clock.advance(30)
 
         assert end_of(purging_before(place.store), sealed) is ClaimLost
+
+    def test_is_not_forgotten_by_a_delivery_that_cannot_read(
+        self, place: Place, sealed: str, clock: Clock
+    ) -> None:
+        """It takes the claim over, and the crashed delivery's removal arrives late."""
+        crash_before_removing(place, sealed)
+        clock.advance(30)
+        watched = Watched(place.store)
+
+        def removal_arrives() -> None:
+            place.store.remove(ticket_in(sealed)["id"], 1)
+            watched.fail_reading()
+
+        watched.after("acquire", lambda: None)  # the first finds that it was handed over
+        watched.after("acquire", removal_arrives)
+        with pytest.raises(ClaimStoreUnavailable):
+            small_claim_check(watched.store).open(sealed)
+        clock.advance(120)
+
+        assert end_of(small_claim_check(place.store), sealed) is ClaimLost
 
 
 class TestNever:

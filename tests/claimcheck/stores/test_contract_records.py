@@ -146,7 +146,9 @@ class RecordsContract:
 
         assert store.acquire(KEY, OTHERS) == Record("handed_over", 0)
         assert store.acquire(KEY, OTHERS, take_over=True) is None
-        assert store.look_up(KEY) == Record("leased", 90)
+        assert store.look_up(KEY) == Record("handed_over", 90)
+        assert store.acquire(KEY, OTHERS, take_over=True) is None  # its answer was lost
+        assert store.acquire(KEY, MINE, take_over=True) == Record("handed_over", 90)
         assert not store.complete(KEY, MINE.id)
 
     def test_take_over_also_acquires_what_nobody_has(self, store: ClaimStore, clock: Clock) -> None:
@@ -163,8 +165,10 @@ class RecordsContract:
         store.acquire(KEY, MINE)
         store.hand_over(KEY, MINE.id)
 
-        assert store.acquire(KEY, MINE, take_over=take_over) == Record("handed_over", 60)
+        store.acquire(KEY, MINE, take_over=take_over)
+
         assert store.look_up(KEY) == Record("handed_over", 60)
+        assert store.acquire(KEY, OTHERS, take_over=True) == Record("handed_over", 60)
 
     def test_what_was_handed_over_is_released(self, store: ClaimStore) -> None:
         store.acquire(KEY, MINE)
