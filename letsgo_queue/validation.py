@@ -20,6 +20,17 @@ def check_number(name: str, value: object, *, whole: bool = True) -> None:
         raise SettingsInvalid(f"{name} is of type {type(value).__name__}: give {kind}.")
 
 
+def check_text(name: str, value: object) -> None:
+    """Refuse what is no text, or empty.
+
+    Raises:
+        SettingsInvalid: It is none.
+    """
+    if not isinstance(value, str) or not value:
+        kind = "empty" if value == "" else f"of type {type(value).__name__}"
+        raise SettingsInvalid(f"{name} is {kind}: give text.")
+
+
 def problems_in(
     error: ValidationError, model: type[BaseModel], name: Callable[[Sequence[int | str]], str]
 ) -> str:

@@ -38,7 +38,7 @@ class Callers:
         Raises:
             SettingsInvalid: One is no name and no address.
         """
-        if isinstance(allowed_hosts, str):
+        if isinstance(allowed_hosts, str) or not isinstance(allowed_hosts, Iterable):
             raise SettingsInvalid(f"allowed_hosts={allowed_hosts!r}: give a list of hosts.")
         self._allowed = {_plain(listening), *map(_checked, allowed_hosts)}
 
@@ -67,8 +67,8 @@ class Callers:
         )
 
 
-def _checked(host: str) -> str:
-    plain = _plain(host)
+def _checked(host: object) -> str:
+    plain = _plain(host) if isinstance(host, str) else ""
     found = _HOST.fullmatch(f"[{plain}]" if ":" in plain else plain)
     if found is None:
         raise SettingsInvalid(

@@ -258,7 +258,8 @@ class Client(Generic[ResultT_co]):
             MessageInvalid: An option for all breaks a rule; nothing was sent.
             SettingsInvalid: No queue, or none that can be used.
         """
-        if isinstance(messages, str | bytes | Mapping | BaseModel):
+        single = isinstance(messages, str | bytes | Mapping | BaseModel)
+        if single or not isinstance(messages, Iterable):
             raise MessageInvalid(
                 f"enqueue_many takes an iterable of messages, not {type(messages).__name__}. A "
                 "single message is sent with enqueue."

@@ -49,13 +49,16 @@ class Acknowledger:
         self._closed = False
 
     def add(self, message: IncomingMessage) -> None:
-        """Acknowledge a message soon."""
+        """Acknowledge a message soon; once this is closed, before it returns."""
         with self._changed:
-            self._waiting.append(message)
-            self._start_thread()
-            # The first thread waits for any, and the others for a full request.
-            if len(self._waiting) in {1, MAX_BATCH}:
-                self._changed.notify_all()
+            if not self._closed:
+                self._waiting.append(message)
+                self._start_thread()
+                # The first thread waits for any, and the others for a full request.
+                if len(self._waiting) in {1, MAX_BATCH}:
+                    self._changed.notify_all()
+                return
+        self._done([message], self._acknowledge([message]))
 
     def close(self, deadline: float) -> None:
         """Acknowledge the messages that wait, and end the threads.

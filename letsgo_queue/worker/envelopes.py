@@ -30,16 +30,17 @@ Envelope: TypeAlias = Literal["sns", "eventbridge"]
 _OF_EVENTBRIDGE = {"detail-type", "source", "detail"}
 
 
-def check_envelopes(envelopes: Collection[Envelope]) -> frozenset[Envelope]:
+def check_envelopes(envelopes: object) -> frozenset[Envelope]:
     """Refuse what is no `Envelope`.
 
     Raises:
         SettingsInvalid: One is not known.
     """
-    known = get_args(Envelope)
-    if isinstance(envelopes, str) or not set(envelopes) <= set(known):
-        raise SettingsInvalid(f"envelopes={envelopes!r}: give a list of {' and '.join(known)}.")
-    return frozenset(envelopes)
+    known: tuple[Envelope, ...] = get_args(Envelope)
+    is_text = isinstance(envelopes, str)
+    if isinstance(envelopes, Collection) and not is_text and all(x in known for x in envelopes):
+        return frozenset(each for each in known if each in envelopes)
+    raise SettingsInvalid(f"envelopes={envelopes!r}: give a list of {' and '.join(known)}.")
 
 
 def open_envelope(received: ReceivedMessage, envelopes: Collection[Envelope]) -> ReceivedMessage:

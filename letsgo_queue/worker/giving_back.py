@@ -11,7 +11,7 @@ from letsgo_queue.events import MessageGivenBack
 from letsgo_queue.log import get_logger
 from letsgo_queue.transports.base import MAX_BATCH, Transport
 from letsgo_queue.worker.heartbeat import Heartbeat
-from letsgo_queue.worker.incoming import IncomingMessage
+from letsgo_queue.worker.incoming import EXTENSION_SECONDS, IncomingMessage
 from letsgo_queue.worker.parts import Calls, Parts
 
 logger = get_logger(__name__)
@@ -20,6 +20,9 @@ RELEASE_SECONDS = 2.0
 """How long a worker that ends waits for claims to be released."""
 
 RELEASE_THREADS = 8
+
+LAST_EXTENSION_SECONDS = 1.0
+"""How long a worker that ends waits for an extension of what it gives back."""
 
 
 class GivingBack:
@@ -56,9 +59,12 @@ class GivingBack:
             self._give_back(messages[start : start + MAX_BATCH], seconds)
 
     def _give_back(self, batch: Sequence[IncomingMessage], seconds: float) -> None:
+        # An extension that is under way would hide them again.
+        stops = self.deadline < math.inf
+        until = time.monotonic() + (LAST_EXTENSION_SECONDS if stops else EXTENSION_SECONDS)
         for message in batch:
             self._heartbeat.release(message)
-            message.end()
+            message.end(wait=max(until - time.monotonic(), 0))
         changes = [
             (message.received, min(math.ceil(seconds), message.longest_extension))
             for message in batch
@@ -83,7 +89,7 @@ class GivingBack:
                 "message %s of type %s is given back: %s after %.0f s",
                 message.message_id,
                 message.type,
-                "its handler still runs" if message.handler_runs else "its store does not answer",
+                _why_begun(message),
                 message.seconds_in_hand,
                 extra=message.log_fields,
             )
@@ -98,3 +104,12 @@ class GivingBack:
                 calls.add(partial(message.settle_leases, succeeded=False))
         calls.wait(time.monotonic() + RELEASE_SECONDS)
         calls.close()
+
+
+def _why_begun(message: IncomingMessage) -> str:
+    """Why a message that was begun has not come to its end."""
+    if message.handler_runs:
+        return "its handler still runs"
+    if message.waits_since < math.inf:
+        return "its store does not answer"
+    return "its middleware has not ended" if message.handler_started else "no handler was free"

@@ -110,8 +110,9 @@ class Heartbeat:
                 now = time.monotonic()
                 if self._wakes_at <= now:
                     return now
-                idle = self._wakes_at == math.inf
-                self._changed.wait(None if idle else min(self._wakes_at - now, LOOK_SECONDS))
+                # A lease that is attached meanwhile wakes nobody.
+                left = min(self._wakes_at - now, LOOK_SECONDS)
+                self._changed.wait(left if self._in_hand else None)
             return None
 
     def _extend(self, messages: Sequence[IncomingMessage]) -> None:

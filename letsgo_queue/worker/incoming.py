@@ -423,7 +423,7 @@ class IncomingMessage:
             wait: Seconds to wait for an extension that is under way: it might hide a message that
                 is to come again.
         """
-        locked = not self.is_over and self.lock.acquire(timeout=wait)
+        locked = self.lock.acquire(timeout=wait)
         self.is_over = True
         if locked:
             self.lock.release()

@@ -333,14 +333,19 @@ class WorkLoop:
         """Whether no message is in hand that the loop waits for.
 
         With `until_empty` it waits 30 s at most for what a message needs, before its handler: a
-        store that is down, or the lease of another delivery, may take hours.
+        store that is down, or the lease of another delivery, may take hours. Nor does it wait for
+        those in line behind such a message.
         """
-        left = len(self._in_hand)
-        if self.options.until_empty and left == len(self._held):
-            left -= sum(
-                due - message.arrived > LONGEST_PAUSE_SECONDS for due, _, message in self._held
-            )
-        return not left and not self._unacknowledged
+        if self._unacknowledged:
+            return False
+        if not self._in_hand:
+            return True
+        only_held = len(self._in_hand) == len(self._held) + self._lanes.waiting
+        return (
+            self.options.until_empty
+            and only_held
+            and all(due - message.arrived > LONGEST_PAUSE_SECONDS for due, _, message in self._held)
+        )
 
     def _could_not_receive(self, error: Exception) -> None:
         """Wait, longer each time; give up where that is of no use."""

@@ -21,6 +21,7 @@ from typing import Any, Protocol, TypeAlias
 from zoneinfo import ZoneInfo
 
 from letsgo_queue.errors import SettingsInvalid
+from letsgo_queue.validation import check_text
 from letsgo_queue.worker.cron import UNIX_FIELDS, Cron, parse, parse_unix
 from letsgo_queue.worker.handler import Handler, name_of
 from letsgo_queue.worker.incoming import IncomingMessage
@@ -122,6 +123,9 @@ class ScheduledHandler(Handler):
         except TypeError:
             raise self._wrong_signature_of(function) from None
         super().__init__(function)
+        for option, value in (("timezone", time_zone), ("name", name)):
+            if value is not None:
+                check_text(option, value)
         if name is not None and not _NAME.fullmatch(name):
             raise SettingsInvalid(
                 f"name={name!r}: the name of a schedule is 1 to 64 letters, digits, ., _ and -, as "

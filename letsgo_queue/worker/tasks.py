@@ -12,9 +12,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from letsgo_queue.errors import QueueUnavailable
 from letsgo_queue.worker.event_loop import EventLoopThread
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
 
 CallsHandler: TypeAlias = Callable[[], object]
 """Calls the handler of a message, with its arguments."""
+
+_T = TypeVar("_T")
 
 OPENING_THREADS = 16
 SETTLING_THREADS = 4
@@ -79,7 +80,6 @@ class HandlerTasks:
     def close(self) -> None:
         """Begin no more messages, and cancel the handlers that run."""
         self._closed = True
-        self._waiting.clear()
         self._leave_opened()
         if self._tasks:
             self._event_loop.call(lambda: [task.cancel() for task in self._tasks])
@@ -91,18 +91,20 @@ class HandlerTasks:
 
     def _begin(self) -> None:
         """Fill the slots that are free, on the loop."""
-        while self._running < self._concurrency and (self._opened or self._waiting):
-            self._running += 1
-            if self._opened:
-                self._handle(*self._opened.popleft())
-                continue
-            message = self._waiting.popleft()
-            passage = self._processor.passage(message)
-            step = partial(self._enter, message, passage, has_slot=True)
-            if passage.blocks:
-                self._middleware.add(step)
+        while self._running < self._concurrency and not self._closed:
+            if opened := _next(self._opened):
+                self._running += 1
+                self._handle(*opened)
+            elif message := _next(self._waiting):
+                self._running += 1
+                passage = self._processor.passage(message)
+                step = partial(self._enter, message, passage, has_slot=True)
+                if passage.blocks:
+                    self._middleware.add(step)
+                else:
+                    step()
             else:
-                step()
+                return
 
     def _enter(self, message: IncomingMessage, passage: Passage, *, has_slot: bool) -> None:
         """Go in, on the loop or beside it."""
@@ -136,11 +138,10 @@ class HandlerTasks:
 
     def _leave_opened(self) -> None:
         """Have those go out again that wait for a slot, which they will not get."""
-        with suppress(IndexError):  # also where two threads empty it
-            while True:
-                message, passage, _ = self._opened.popleft()
-                ended = QueueUnavailable("the worker has ended.")
-                self._settlings.add(partial(self._leave, message, passage, ended))
+        while opened := _next(self._opened):
+            message, passage, _ = opened
+            ended = QueueUnavailable("the worker has ended.")
+            self._settlings.add(partial(self._leave, message, passage, ended))
 
     def _handle(self, message: IncomingMessage, passage: Passage, handler: CallsHandler) -> None:
         """Run the handler, on the loop."""
@@ -184,3 +185,11 @@ class HandlerTasks:
     ) -> None:
         outcome = message.context.run(self._processor.leave, message, passage, error)
         self._finish(message, outcome)
+
+
+def _next(waiting: deque[_T]) -> _T | None:
+    """Take the first of what waits; another thread may take it too, when the worker ends."""
+    try:
+        return waiting.popleft()
+    except IndexError:
+        return None

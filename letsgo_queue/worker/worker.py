@@ -31,6 +31,7 @@ from letsgo_queue.sending.default import default_client
 from letsgo_queue.settings import local_port
 from letsgo_queue.transports import preload
 from letsgo_queue.transports.base import Transport, check_queue
+from letsgo_queue.validation import check_text
 from letsgo_queue.worker.envelopes import Envelope, check_envelopes
 from letsgo_queue.worker.event_loop import EventLoopThread
 from letsgo_queue.worker.gates import DEFAULT_MAX_OPENED_BYTES, HandlerLimits, Rate
@@ -289,7 +290,14 @@ class Worker:
             )
             return function
 
-        return register if what is None or isinstance(what, str) else register(what)
+        if what is None or isinstance(what, str):
+            return register
+        if not callable(what):
+            raise SettingsInvalid(
+                f"worker.scheduled takes an expression such as 'rate(5 minutes)', or a function, "
+                f"not {type(what).__name__}."
+            )
+        return register(what)
 
     def add_listener(self, listener: Listener) -> None:
         """Call `listener` with an event for every message handled, skipped or failed."""
@@ -406,6 +414,7 @@ class Worker:
                     "pip install 'letsgo-claimcheck[local]'"
                 ) from None
 
+        check_text("host", host)
         port = local_port() if port is None else port
         check_range("port", port, 0, MAX_PORT)
         concurrency = self._options.concurrency if concurrency is None else concurrency

@@ -367,7 +367,7 @@ def test_an_interruption_leaves_nothing_prepared(queue: MemoryTransport) -> None
     assert caught.value.__notes__ == ["0 messages to memory:// were sent before that."]
 
 
-@pytest.mark.parametrize("messages", [{"type": "a"}, "text", Message(type="a", payload=1)])
+@pytest.mark.parametrize("messages", [{"type": "a"}, "text", Message(type="a", payload=1), 5])
 def test_one_message_is_no_iterable_of_them(queue: MemoryTransport, messages: Any) -> None:
     with pytest.raises(MessageInvalid, match="takes an iterable of messages"):
         Client(queue).enqueue_many(messages)

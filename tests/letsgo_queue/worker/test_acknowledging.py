@@ -22,7 +22,15 @@ from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.worker.acknowledging import Acknowledger
 from letsgo_queue.worker.incoming import IncomingMessage
 from letsgo_queue.worker.parts import Parts
-from tests.letsgo_queue.support import DEADLINE_SECONDS, bodies, order, receive, wait_for
+from tests.letsgo_queue.support import (
+    DEADLINE_SECONDS,
+    Clock,
+    PassingTime,
+    bodies,
+    order,
+    receive,
+    wait_for,
+)
 
 
 class Watched(MemoryTransport):
@@ -182,6 +190,45 @@ def test_a_request_that_hangs_keeps_nobody_from_ending(
 
     assert f"message {second.message_id} was handled and could not be acknowledged" in caplog.text
     queue.may_answer.set()
+
+
+def test_what_comes_after_the_end_is_acknowledged_all_the_same(parts: Parts) -> None:
+    """Its handler ended at the very moment when the worker stopped to wait for it."""
+    queue = Watched()
+    outcomes = Outcomes()
+    acknowledger = Acknowledger(queue, outcomes.done, parts)
+    first, late = in_hand(queue, 2)
+    acknowledger.add(first)
+    close(acknowledger)
+
+    acknowledger.add(late)
+
+    assert outcomes == [None, None]
+    assert queue._messages == {}
+
+
+def test_a_broken_worker_acknowledges_no_longer_than_it_may(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock, time_passes: PassingTime
+) -> None:
+    def fail(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    class Slow(Watched):
+        def delete_batch(
+            self, messages: Sequence[ReceivedMessage]
+        ) -> Sequence[LetsGoQueueError | None]:
+            time_passes(3)
+            return super().delete_batch(messages)
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    queue = Slow()
+    acknowledger = Acknowledger(queue, Outcomes().done, Parts(lambda: None))
+    for message in in_hand(queue, 35):
+        acknowledger.add(message)
+
+    acknowledger.close(time.monotonic() + 5)
+
+    assert queue.requests == [10, 10]
 
 
 def test_a_thread_that_cannot_start_breaks_the_worker_and_loses_no_acknowledgement(

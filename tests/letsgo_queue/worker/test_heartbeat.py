@@ -276,6 +276,30 @@ def test_a_queue_that_does_not_answer_lets_no_lease_run_out(
     assert lease.extensions == [TIMEOUT] * 3
 
 
+def test_a_lease_that_is_attached_during_an_extension_is_extended(
+    queue: Extended, heartbeat: Heartbeat, time_passes: PassingTime
+) -> None:
+    asked, over = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        asked.set()
+        over.wait()
+
+    queue.refuse = hang
+    message = in_hand(queue)
+    heartbeat.hold([message])
+    time_passes(310)
+    assert asked.wait(DEADLINE_SECONDS)
+    time.sleep(0.1)  # the heartbeat has nothing to do by now
+
+    message.attach(lease := Leased())
+    time_passes(310)
+    try:
+        wait_for(lambda: lease.extensions, "the lease to be extended")
+    finally:
+        over.set()
+
+
 class RefusesThrice:
     """Does not answer three times."""
 

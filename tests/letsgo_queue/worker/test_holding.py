@@ -36,6 +36,7 @@ from tests.letsgo_queue.support import (
     running,
     wait_for,
 )
+from tests.support.servers import AwsServer
 
 PAUSE = 600
 """Seconds that a message is held for."""
@@ -234,6 +235,23 @@ def test_a_burst_gives_back_what_is_held_for_long(
     assert receive(queue) == []
     clock.advance(PAUSE)
     assert len(receive(queue)) == 1
+
+
+def test_a_burst_waits_for_nothing_in_line_behind_it(ministack: AwsServer, store: Store) -> None:
+    """SQS gives several messages of a group at once."""
+    url = ministack.make_queue(FifoQueue="true", ContentBasedDeduplication="true")
+    for payload in range(3):
+        Client(url).enqueue({**(PLAIN if payload else OPENED), "payload": payload}, group_id="one")
+    handled: list[str] = []
+    worker = Worker(url, middleware=[store])
+    worker.default(lambda message: handled.append(message["type"]))
+    burst = threading.Thread(target=worker.run, kwargs={"burst": True}, daemon=True)
+
+    burst.start()
+    burst.join(DEADLINE_SECONDS)
+
+    assert not burst.is_alive()
+    assert (store.asked, handled) == (1, [])
 
 
 def test_a_burst_does_not_wait_for_a_store_that_stays_down(

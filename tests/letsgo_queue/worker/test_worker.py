@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, ClassVar
 
@@ -62,11 +62,35 @@ def fail(message: dict[str, Any]) -> None:
         ({"wait_seconds": timedelta(minutes=1)}, "wait_seconds=60: a worker takes 0 to 20"),
         ({"drain_timeout": float("nan")}, "drain_timeout=nan: a worker takes at least 0"),
         ({"drain_timeout": "1"}, "drain_timeout is of type str: give a number of seconds, or a"),
+        ({"envelopes": 5}, "envelopes=5: give a list of sns and eventbridge"),
+        ({"envelopes": [["sns"]]}, r"envelopes=\[\['sns'\]\]: give a list of"),
     ],
 )
 def test_refuses_numbers_out_of_range(options: dict[str, Any], text: str) -> None:
     with pytest.raises(SettingsInvalid, match=text):
         Worker(**options)
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda worker: worker.scheduled(5), "takes an expression such as .* not int"),
+        (lambda worker: worker.scheduled("rate(1 hour)", name=5)(nothing), "name is of type int"),
+        (
+            lambda worker: worker.scheduled("cron(0 3 * * ? *)", timezone=5)(nothing),
+            "timezone is of type int: give text",
+        ),
+        (lambda worker: worker.serve(host=5), "host is of type int: give text"),
+        (lambda worker: worker.serve(host=""), "host is empty: give text"),
+        (lambda worker: worker.serve(allowed_hosts=5), "allowed_hosts=5: give a list of hosts"),
+        (lambda worker: worker.serve(allowed_hosts=[5]), "allowed host 5: give a name or an addr"),
+    ],
+)
+def test_refuses_arguments_of_another_type(
+    queue: MemoryTransport, call: Callable[[Worker], object], text: str
+) -> None:
+    with pytest.raises(SettingsInvalid, match=text):
+        call(Worker(queue))
 
 
 def test_what_is_in_seconds_may_be_a_timedelta() -> None:
