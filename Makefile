@@ -80,7 +80,7 @@ $(VENV)/.cli: pyproject.toml | $(VENV)/.made
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/.made
 	@echo "Installing letsgo-claimcheck and its development tools into $(VENV)"
-	$(BIN)/python -m pip install --quiet --editable '.[cli,metrics,reload]' --group dev
+	$(BIN)/python -m pip install --quiet --editable '.[cli,encryption,metrics,reload]' --group dev
 	@touch $(VENV)/.cli $@
 
 # MiniStack needs one exact botocore, so it lives apart.

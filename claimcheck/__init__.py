@@ -13,6 +13,7 @@ from letsgo_queue.lazy import lazy_names
 
 if TYPE_CHECKING:
     from claimcheck.core.claim_check import ClaimCheck, Sealed
+    from claimcheck.core.encryption import Encryption, open_encryption
     from claimcheck.core.life import Purge
     from claimcheck.core.opened import Opened, Route
     from claimcheck.errors import (
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
         ClaimStoreError,
         ClaimStoreUnavailable,
         ClaimTableMissing,
+        EncryptionError,
+        EncryptionKeyMissing,
+        EncryptionKeyRefused,
+        EncryptionKeyUnavailable,
+        EncryptionKeyUnknown,
+        EncryptionMissing,
         RecordUnsupported,
         SettingsInvalid,
         TicketForged,
@@ -50,6 +57,7 @@ else:
         __name__,
         {
             "claimcheck.core.claim_check": ("ClaimCheck", "Sealed"),
+            "claimcheck.core.encryption": ("Encryption", "open_encryption"),
             "claimcheck.core.opened": ("Opened", "Route"),
             "claimcheck.errors": (
                 "BodyInvalid",
@@ -64,6 +72,12 @@ else:
                 "ClaimStoreError",
                 "ClaimStoreUnavailable",
                 "ClaimTableMissing",
+                "EncryptionError",
+                "EncryptionKeyMissing",
+                "EncryptionKeyRefused",
+                "EncryptionKeyUnavailable",
+                "EncryptionKeyUnknown",
+                "EncryptionMissing",
                 "RecordUnsupported",
                 "SettingsInvalid",
                 "TicketForged",
@@ -103,6 +117,13 @@ __all__ = [
     "ClaimStoreUnavailable",
     "ClaimTableMissing",
     "DuplicateSuppressed",
+    "Encryption",
+    "EncryptionError",
+    "EncryptionKeyMissing",
+    "EncryptionKeyRefused",
+    "EncryptionKeyUnavailable",
+    "EncryptionKeyUnknown",
+    "EncryptionMissing",
     "EnqueueResult",
     "MessageOpened",
     "MessageSealed",
@@ -121,6 +142,7 @@ __all__ = [
     "enqueue",
     "enqueue_many",
     "install",
+    "open_encryption",
     "open_store",
     "unwrap_claim_check",
     "unwrap_event",

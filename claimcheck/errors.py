@@ -15,6 +15,12 @@ error says what was wrong, with which message, and what to do. Payload content n
     │   └── ClaimExpired             and its time has passed
     ├── ClaimLost                    handed over before the handler, which did not finish
     ├── ClaimCorrupted               a part is missing, or the content is not what was sealed
+    ├── EncryptionError
+    │   ├── EncryptionMissing        not encrypted, and every message must be here
+    │   ├── EncryptionKeyMissing     encrypted, and no key is set here
+    │   ├── EncryptionKeyUnknown     encrypted with none of the keys that are set here
+    │   └── EncryptionKeyRefused     KMS gave no key
+    │       └── EncryptionKeyUnavailable  KMS did not answer, or asked to slow down
     ├── RecordUnsupported            a record that cannot be opened, or be given its original body
     ├── AuditInvalid                 a size audit, or what it weighs, cannot be read or written
     └── ClaimStoreError              the store refused
@@ -41,6 +47,12 @@ __all__ = [
     "ClaimStoreError",
     "ClaimStoreUnavailable",
     "ClaimTableMissing",
+    "EncryptionError",
+    "EncryptionKeyMissing",
+    "EncryptionKeyRefused",
+    "EncryptionKeyUnavailable",
+    "EncryptionKeyUnknown",
+    "EncryptionMissing",
     "RecordUnsupported",
     "SettingsInvalid",
     "TicketForged",
@@ -76,7 +88,7 @@ class TicketInvalid(ClaimCheckError):
 
 
 class TicketUnsupported(TicketInvalid):
-    """The ticket has a version or an encoding that this version does not know."""
+    """The ticket has a version, an encoding or an encryption that this version does not know."""
 
 
 class TicketForged(TicketInvalid):
@@ -122,6 +134,37 @@ class ClaimLost(ClaimCheckError):
 
 class ClaimCorrupted(ClaimCheckError):
     """The claim, or the data in the message, is not what was sealed."""
+
+
+class EncryptionError(ClaimCheckError):
+    """Base of the errors of encryption. What does not decrypt is `ClaimCorrupted`."""
+
+
+class EncryptionMissing(EncryptionError):
+    """The message is not encrypted, and every message must be here."""
+
+
+class EncryptionKeyMissing(EncryptionError):
+    """The message is encrypted, and no key is set here."""
+
+
+class EncryptionKeyUnknown(EncryptionError):
+    """The message is encrypted with none of the keys that are set here."""
+
+
+class EncryptionKeyRefused(EncryptionError):
+    """KMS gave no key.
+
+    A worker holds a message that it cannot open for this, and tries again, for 15 minutes.
+    """
+
+    patience = 900.0  # as for a store that refuses
+
+
+class EncryptionKeyUnavailable(EncryptionKeyRefused):
+    """KMS did not answer, or asked to slow down."""
+
+    retryable = True
 
 
 class RecordUnsupported(ClaimCheckError):

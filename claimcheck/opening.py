@@ -77,9 +77,9 @@ class Opener:
         """Whether every message gets a record."""
         return bool(self._once)
 
-    def signs_every_message(self, queue: str | None) -> bool:
+    def seals_every_message(self, queue: str | None) -> bool:
         """Whether a message of a queue that is not sealed must be refused; see `ClaimCheck`."""
-        return self.claim_check_for(queue).signs_every_message
+        return self.claim_check_for(queue).seals_every_message
 
     def claim_check_for(self, queue: str | None) -> ClaimCheck:
         """The claim check for the messages of a queue.
@@ -136,6 +136,7 @@ class Opener:
                 purge=self._purge,
                 once=_once_key(queue, message_id) if has_record and message_id else None,
                 fields=fields,
+                made_here=is_tick,
             )
         except ClaimAlreadyProcessed as error:
             if is_tick:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
 
 from claimcheck.core.claim_check import (
     DEFAULT_LEASE_SECONDS,
@@ -21,6 +21,7 @@ from claimcheck.core.claim_check import (
     DEFAULT_THRESHOLD,
     ClaimCheck,
 )
+from claimcheck.core.encryption import Encryption, open_encryption
 from claimcheck.core.life import Purge
 from claimcheck.errors import SettingsInvalid
 from claimcheck.stores import open_store
@@ -32,7 +33,12 @@ from letsgo_queue.settings import QueueSettings, is_local_http, region_in, split
 
 DEFAULT_STORE = "dynamodb://letsgo-claims"
 _PREFIX = "CLAIMCHECK_"
-_SIGNING_KEY = f"{_PREFIX}SIGNING_KEY"
+_SECRETS = {
+    "signing_key": "nothing would be signed, and every ticket accepted",
+    "encryption": "nothing would be encrypted",
+}
+"""Settings with keys in them, and what becomes of messages where one is empty."""
+
 _LOCAL_APPLICATION = "letsgo-claimcheck"
 _LOCAL_FILE = "claims.db"
 
@@ -54,6 +60,9 @@ class ClaimCheckSettings(BaseModel, frozen=True, extra="forbid"):
             is an error: who sets one means to sign.
         sign_every_message: `CLAIMCHECK_SIGN_EVERY_MESSAGE`: seals and signs messages of every size,
             and refuses those that are not sealed.
+        encryption: `CLAIMCHECK_ENCRYPTION`: encrypts messages of every size, and refuses those that
+            are not encrypted: `kms://KEY` or `aes256:BASE64`; several, separated by commas, for
+            rotation: the first encrypts, all decrypt.
         lease_seconds: `CLAIMCHECK_LEASE_SECONDS`: how long a claim is held where the delivery does
             not say.
     """
@@ -66,6 +75,7 @@ class ClaimCheckSettings(BaseModel, frozen=True, extra="forbid"):
     lease_seconds: float = Field(default=DEFAULT_LEASE_SECONDS, gt=0, allow_inf_nan=False)
     signing_key: tuple[str, ...] | None = Field(default=None, repr=False)
     sign_every_message: bool = False
+    encryption: SecretStr | None = None
 
     @field_validator("signing_key", mode="before")
     @classmethod
@@ -83,11 +93,12 @@ class ClaimCheckSettings(BaseModel, frozen=True, extra="forbid"):
         """
         found = {name: setting(environ, _PREFIX + name.upper()) for name in cls.model_fields}
         given = {name: value for name, value in found.items() if value is not None}
-        if _SIGNING_KEY in environ and "signing_key" not in given:
-            raise SettingsInvalid(
-                f"{_SIGNING_KEY} is set and empty: nothing would be signed, and every ticket "
-                "accepted. Give a key, or unset it."
-            )
+        for name, outcome in _SECRETS.items():
+            variable = _PREFIX + name.upper()
+            if variable in environ and name not in given:
+                raise SettingsInvalid(
+                    f"{variable} is set and empty: {outcome}. Give a key, or unset it."
+                )
         try:
             return cls.model_validate(given)
         except ValidationError as error:
@@ -125,13 +136,39 @@ def claim_check_for(queue_url: str, settings: ClaimCheckSettings | None = None) 
         SettingsInvalid: A setting cannot be used.
     """
     settings = settings or ClaimCheckSettings.from_environment()
-    region = region_in(queue_url) or QueueSettings.from_environment().region
+    region = _region_for(queue_url)
     if settings.store is None and is_local_http(queue_url):
         _make_local_folder()
     return ClaimCheck(
         _shared_store(settings.store_for(queue_url), region),
-        **settings.model_dump(exclude={"store"}),
+        encryption=encryption_for(queue_url, settings),
+        **settings.model_dump(exclude={"store", "encryption"}),
     )
+
+
+def encryption_for(queue_url: str, settings: ClaimCheckSettings) -> Encryption | None:
+    """The encryption that settings name; one in a process, as its data keys serve every queue.
+
+    Args:
+        queue_url: The queue, whose region a key of KMS is in by default.
+        settings: The settings.
+
+    Raises:
+        SettingsInvalid: The setting cannot be used, or `cryptography` is not installed.
+    """
+    if settings.encryption is None:
+        return None
+    with _opening:
+        return _encryption(settings.encryption, _region_for(queue_url))
+
+
+def _region_for(queue_url: str) -> str | None:
+    return region_in(queue_url) or QueueSettings.from_environment().region
+
+
+@functools.cache
+def _encryption(setting: SecretStr, region: str | None) -> Encryption:
+    return open_encryption(setting.get_secret_value(), region=region)
 
 
 def _shared_store(url: str, region: str | None) -> ClaimStore:

@@ -1,4 +1,4 @@
-"""Makes boto3's clients, for the SQS transport and for the DynamoDB claim store.
+"""Makes boto3's clients, for the SQS transport, the claim stores and the keys of KMS.
 
 What goes wrong in a call of theirs is an `AwsError`. botocore also lets through what a provider of
 credentials raises (which runs a command, reads a token file or asks another service), and what its
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from botocore.credentials import Credentials
     from botocore.signers import RequestSigner
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_kms import KMSClient
     from mypy_boto3_sqs import SQSClient
 
 AwsError = (ClientError, BotoCoreError)
@@ -92,14 +93,25 @@ def make_client(
 ) -> DynamoDBClient: ...
 
 
+@overload
 def make_client(
-    service: Literal["sqs", "dynamodb"],
+    service: Literal["kms"],
     session: boto3.session.Session | None,
     *,
     region: str | None,
     endpoint_url: str | None,
     config: Config | None = None,
-) -> SQSClient | DynamoDBClient:
+) -> KMSClient: ...
+
+
+def make_client(
+    service: Literal["sqs", "dynamodb", "kms"],
+    session: boto3.session.Session | None,
+    *,
+    region: str | None,
+    endpoint_url: str | None,
+    config: Config | None = None,
+) -> SQSClient | DynamoDBClient | KMSClient:
     """Make a client.
 
     Args:

@@ -19,6 +19,7 @@ from typing import Literal, TypeAlias
 
 from claimcheck.core import ticket as tickets
 from claimcheck.core.compression import Encoding
+from claimcheck.core.encryption import Decrypt, Encryption
 from claimcheck.core.life import find_claim, record_key
 from claimcheck.core.opened import Route, unpack, unpack_carried
 from claimcheck.core.signing import Signer
@@ -31,9 +32,10 @@ from claimcheck.errors import (
     ClaimLost,
     ClaimMissing,
     ClaimStoreError,
+    EncryptionError,
     TicketInvalid,
 )
-from claimcheck.settings import ClaimCheckSettings, claim_check_for
+from claimcheck.settings import ClaimCheckSettings, claim_check_for, encryption_for
 from claimcheck.stores.base import ClaimStore, Contents, Record, url_of_label
 from letsgo_queue.cli.terminal import print_json, print_line
 from letsgo_queue.envelope import type_of
@@ -52,6 +54,8 @@ _FOUND: Mapping[type[Exception], ClaimState] = {
 }
 
 _WHAT = "the message"
+_UNSIGNED = "it is not signed, and only signed messages are opened here."
+_UNENCRYPTED = "it is not encrypted, and only encrypted messages are opened here."
 _LATEST = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 
 
@@ -99,6 +103,7 @@ class BodyReport:
         encoding: How its contents are encoded; None unless sealed.
         ratio: Bytes of the body as enqueued for each encoded byte; None unless sealed.
         signed: Whether its ticket has a signature.
+        encrypted: Whether its contents are encrypted.
         problem: Why no worker can read the message; None if one can.
         claim: Its claim; None unless stored.
     """
@@ -113,6 +118,7 @@ class BodyReport:
     encoding: Encoding | None = None
     ratio: float | None = None
     signed: bool = False
+    encrypted: bool = False
     problem: str | None = None
     claim: ClaimReport | None = None
 
@@ -140,6 +146,7 @@ def report_on(body: str, queue: str | None) -> BodyReport:
         max_size=settings.max_size,
         signer=None if settings.signing_key is None else Signer(settings.signing_key),
         sealed_only=settings.sign_every_message,
+        encryption=encryption_for(url, settings),
     )
 
 
@@ -150,6 +157,7 @@ def explain(
     max_size: int,
     signer: Signer | None,
     sealed_only: bool = False,
+    encryption: Encryption | None = None,
 ) -> BodyReport:
     """Explain a body.
 
@@ -158,7 +166,8 @@ def explain(
         store: Opens the store; called only if the body has a claim in it.
         max_size: Bytes that a ticket may claim.
         signer: Accepts signatures; None if tickets need none.
-        sealed_only: Whether a worker refuses a message that is not sealed.
+        sealed_only: Whether a worker refuses a message that is not signed.
+        encryption: Decrypts what is encrypted, and has a worker refuse what is not.
     """
     sent_size = len(body.encode())
     try:
@@ -166,10 +175,12 @@ def explain(
     except TicketInvalid as error:
         return BodyReport(sealed=True, sent_size=sent_size, problem=f"{error}.")
     if sealed is None:
-        return _explain_inline(body, sent_size, sealed_only=sealed_only)
+        refused = _UNSIGNED if sealed_only else None if encryption is None else _UNENCRYPTED
+        return _explain_inline(body, sent_size, refused)
     ticket = sealed.ticket
+    decrypt, problem = _key_of(sealed, encryption)
     if isinstance(ticket, StoredTicket):
-        claim = _look_up(sealed, ticket, store())
+        claim = _look_up(sealed, ticket, store(), decrypt)
         stored_size, parts, encoded_size = ticket.stored, ticket.parts, ticket.stored
     else:
         claim = None
@@ -185,13 +196,13 @@ def explain(
         encoding=ticket.encoding,
         ratio=ticket.size / max(encoded_size, 1),
         signed=ticket.sig is not None,
-        problem=_problem_of(sealed, signer),
+        encrypted=ticket.encryption is not None,
+        problem=problem or _problem_of(sealed, signer, decrypt),
         claim=claim,
     )
 
 
-def _explain_inline(body: str, sent_size: int, *, sealed_only: bool) -> BodyReport:
-    unsigned = "it is not signed, and only signed messages are opened here."
+def _explain_inline(body: str, sent_size: int, refused: str | None) -> BodyReport:
     try:
         message_type = type_of(body, whole=True)
     except MessageInvalid as error:
@@ -205,29 +216,48 @@ def _explain_inline(body: str, sent_size: int, *, sealed_only: bool) -> BodyRepo
         route="inline",
         size=sent_size,
         sent_size=sent_size,
-        problem=unsigned if sealed_only else None,
+        problem=refused,
     )
 
 
-def _problem_of(sealed: SealedMessage, signer: Signer | None) -> str | None:
+def _key_of(
+    sealed: SealedMessage, encryption: Encryption | None
+) -> tuple[Decrypt | None, str | None]:
+    """What decrypts a message; None where nothing has to, or where there is a problem."""
+    encrypted = sealed.ticket.encryption
+    if encrypted is None:
+        return None, None if encryption is None else _UNENCRYPTED
+    if encryption is None:
+        return None, "it is encrypted, and no key is set here (CLAIMCHECK_ENCRYPTION)."
+    try:
+        return encryption.decryption(sealed, encrypted, what=_WHAT), None
+    except EncryptionError as error:
+        return None, str(error)
+
+
+def _problem_of(
+    sealed: SealedMessage, signer: Signer | None, decrypt: Decrypt | None
+) -> str | None:
     if signer is not None and not signer.accepts(sealed.type, sealed.ticket):
         return "its ticket is not signed with a key that is known here."
     if isinstance(sealed.ticket, CarriedTicket):
         try:
-            unpack_carried(_WHAT, sealed, sealed.ticket)
+            unpack_carried(_WHAT, sealed, sealed.ticket, decrypt)
         except (TicketInvalid, ClaimCorrupted) as error:
             return str(error)
     return None
 
 
-def _look_up(sealed: SealedMessage, ticket: StoredTicket, store: ClaimStore) -> ClaimReport:
+def _look_up(
+    sealed: SealedMessage, ticket: StoredTicket, store: ClaimStore, decrypt: Decrypt | None
+) -> ClaimReport:
     lease_until = None
     expires_at = ticket.expires
     try:
         # Contents first: a delivery that ends meanwhile removes them, and leaves a receipt.
         contents = store.read(ticket.id, ticket.parts).result()
         record = store.look_up(record_key(ticket.id))
-        state, detail = _judge(contents, record, sealed, ticket, store)
+        state, detail = _judge(contents, record, sealed, ticket, store=store, decrypt=decrypt)
         if contents is not None:
             expires_at = contents.expires_at
         if record is not None and record.is_held:
@@ -252,11 +282,15 @@ def _judge(
     record: Record | None,
     sealed: SealedMessage,
     ticket: StoredTicket,
+    *,
     store: ClaimStore,
+    decrypt: Decrypt | None,
 ) -> tuple[ClaimState, str | None]:
     """What a delivery would find."""
     try:
-        unpack(_WHAT, sealed, find_claim(store, ticket, contents, record, what=_WHAT))
+        parts = find_claim(store, ticket, contents, record, what=_WHAT)
+        if ticket.encryption is None or decrypt is not None:  # else nobody here can tell
+            unpack(_WHAT, sealed, parts, decrypt)
     except (ClaimAlreadyProcessed, ClaimInProgress):
         assert record is not None
         return record.state, None
@@ -291,6 +325,7 @@ def _lines(report: BodyReport) -> Iterator[tuple[str, str]]:
     if report.ratio is not None:
         yield "ratio", f"{report.ratio:.1f} to 1 ({report.encoding})"
         yield "signed", "yes" if report.signed else "no"
+        yield "encrypted", "yes" if report.encrypted else "no"
     if report.claim is not None:
         yield from _claim_lines(report.claim)
     if report.problem is not None:

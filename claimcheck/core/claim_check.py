@@ -26,7 +26,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from claimcheck.core import ticket as tickets
-from claimcheck.core.compression import encode, size_of
+from claimcheck.core.compression import Encoding, Parts, encode, size_of
+from claimcheck.core.encryption import Decrypt, Encryption, open_encryption
 from claimcheck.core.holds import Hold, expiry_from
 from claimcheck.core.life import (
     Purge,
@@ -39,10 +40,20 @@ from claimcheck.core.life import (
 )
 from claimcheck.core.opened import Opened, Route, unpack, unpack_carried
 from claimcheck.core.signing import Signer
-from claimcheck.core.ticket import CarriedTicket, SealedMessage, StoredTicket, Ticket
+from claimcheck.core.ticket import (
+    Bound,
+    CarriedTicket,
+    Encrypted,
+    SealedMessage,
+    StoredTicket,
+    Ticket,
+)
 from claimcheck.errors import (
     BodyInvalid,
     BodyTooLarge,
+    EncryptionError,
+    EncryptionKeyMissing,
+    EncryptionMissing,
     SettingsInvalid,
     TicketForged,
     TicketInvalid,
@@ -64,6 +75,9 @@ _ID_BYTES = 18  # 144 bits, 24 characters
 _CHECKED_AT_ONCE = 65_536
 _MOST_AROUND_DATA = 400
 """Bytes of a ticket beside the data it carries, with a signature and a type of usual length."""
+
+_MOST_AROUND_ENCRYPTED = 1_000
+"""The same, with a key that KMS has wrapped."""
 
 _WORTH_ASKING_BYTES = 65_536
 """From here on the queue is asked what it accepts: SQS bills such a message as several requests."""
@@ -109,6 +123,7 @@ class ClaimCheck:
         lease_seconds: Duration = DEFAULT_LEASE_SECONDS,
         signing_key: str | Sequence[str] | None = None,
         sign_every_message: bool = False,
+        encryption: Encryption | str | Sequence[str] | None = None,
     ) -> None:
         """Make a claim check.
 
@@ -127,10 +142,13 @@ class ClaimCheck:
                 of which the first signs and all are accepted. At least 16 bytes each.
             sign_every_message: Whether messages of every size are sealed, and so signed, and those
                 that are not sealed refused: for queues that others can write to.
+            encryption: Seals messages of every size and encrypts them, and refuses those that are
+                not encrypted: `kms://KEY` or `aes256:BASE64`, several of which the first encrypts
+                and all decrypt, or what `open_encryption` makes.
 
         Raises:
-            SettingsInvalid: A number is not positive, `purge` is not known, a key is too short, or
-                there is none to sign every message with.
+            SettingsInvalid: A number is not positive, `purge` is not known, a key is too short,
+                there is none to sign every message with, or `encryption` cannot be used.
         """
         if not hasattr(store, "acquire"):
             raise SettingsInvalid(
@@ -162,7 +180,16 @@ class ClaimCheck:
                 "sign_every_message (CLAIMCHECK_SIGN_EVERY_MESSAGE): give a signing_key "
                 "(CLAIMCHECK_SIGNING_KEY) to sign them with."
             )
-        self.signs_every_message = sign_every_message
+        self._signs_every_message = sign_every_message
+        if not isinstance(encryption, Encryption | None):
+            encryption = open_encryption(encryption)
+        self._encryption = encryption
+        self._most_around_data = _MOST_AROUND_ENCRYPTED if encryption else _MOST_AROUND_DATA
+
+    @property
+    def seals_every_message(self) -> bool:
+        """Whether messages of every size are sealed, and those that are not are refused."""
+        return self._signs_every_message or self._encryption is not None
 
     def seal(
         self,
@@ -189,6 +216,7 @@ class ClaimCheck:
             BodyTooLarge: Over `max_size`.
             MessageTooLarge: The attributes leave no room for a ticket; only the body is stored.
             ClaimStoreError: The claim could not be written; nothing is left of it.
+            EncryptionKeyRefused: KMS gave no key; nothing was written.
         """
         data = _to_bytes(body)
         if len(data) > self._max_size:
@@ -201,7 +229,7 @@ class ClaimCheck:
         size = len(data)
         inline = Sealed(body=data, route="inline", size=size)
         # What already looks sealed is sealed again: opening gives back exactly what was given.
-        must_seal = self.signs_every_message or is_sealed(data)
+        must_seal = self.seals_every_message or is_sealed(data)
         if not must_seal and self._is_small(size + attributes_size, queue_limit):
             return inline
         inside = type_in(data)
@@ -213,7 +241,7 @@ class ClaimCheck:
         limit = self._limit(queue_limit) - attributes_size
         if not must_seal and size <= min(limit, _MOST_AROUND_DATA):
             return inline
-        if attributes_size and limit < _MOST_AROUND_DATA:
+        if attributes_size and limit < self._most_around_data:
             raise MessageTooLarge(
                 f"message of type {type!r}: its attributes are {attributes_size:,} bytes, and the "
                 f"queue accepts {limit + attributes_size:,} with the body. Only the body can be "
@@ -221,23 +249,12 @@ class ClaimCheck:
                 size=size + attributes_size,
                 limit=limit + attributes_size,
             )
-        encoding, parts = encode(data, part_bytes=PART_BYTES, aim=_carried_bytes(limit))
+        encoding, parts = encode(data, part_bytes=PART_BYTES, aim=self._carried_bytes(limit))
         stored = size_of(parts)
         if not must_seal and _base64_size(stored) + _MOST_AROUND_DATA >= size <= limit:
             return inline
-        sha256 = sha256_of(parts)
         if _base64_size(stored) <= limit:
-            carried = self._write(
-                inside,
-                CarriedTicket(
-                    v=tickets.VERSION,
-                    encoding=encoding,
-                    size=size,
-                    sha256=sha256,
-                    nonce=None if self._signer is None else secrets.token_urlsafe(_ID_BYTES),
-                    data=b64encode(b"".join(parts)).decode(),
-                ),
-            )
+            carried = self._carry(inside, encoding, size, parts)
             if len(carried) <= limit:
                 return Sealed(body=carried, route="compressed", size=size)
         facts = ClaimFacts(
@@ -249,11 +266,13 @@ class ClaimCheck:
             created_at=int(self.store.now()),
             expires_at=expiry_from(self.store.now() + delay_seconds),
         )
+        encrypted = self._encrypt(parts, Bound("stored", facts.id, encoding, size, inside))
         ticket = StoredTicket(
             v=tickets.VERSION,
             encoding=encoding,
             size=size,
-            sha256=sha256,
+            sha256=sha256_of(parts),
+            encryption=encrypted,
             id=facts.id,
             parts=facts.parts,
             stored=stored,
@@ -289,6 +308,7 @@ class ClaimCheck:
         purge: Purge | None = None,
         once: str | None = None,
         fields: Mapping[str, Any] | None = None,
+        made_here: bool = False,
     ) -> Opened:
         """Give back the body that was sealed, and acquire its claim.
 
@@ -302,10 +322,13 @@ class ClaimCheck:
             purge: In place of the claim check's own.
             once: A key for this message, the same for each of its deliveries: a message without a
                 claim then gets a record under it, so that its handler does not run again after it
-                succeeded. A message with a claim has a record anyway. A signed message that carries
-                its contents has it under the signed nonce, so that a copy is a duplicate too.
+                succeeded. A message with a claim has a record anyway. A message that carries
+                its contents, and is signed or encrypted, has it under its nonce, so that a copy is
+                a duplicate too.
             fields: What `letsgo_queue.envelope.sealed_fields` found in the body, where the caller
                 has asked already: a long ticket is then parsed once.
+            made_here: Whether this process made the message, as a tick of a schedule. It is taken
+                as it is: nobody has sealed it.
 
         Raises:
             TicketInvalid: It is sealed, but its ticket is malformed or does not fit it.
@@ -315,8 +338,10 @@ class ClaimCheck:
             ClaimLost: The contents were removed before a handler that did not finish.
             ClaimCorrupted: The bytes are not those that were sealed; the claim is released.
             ClaimStoreError: The store refused, or did not answer.
+            EncryptionError: It should be encrypted and is not, or its key is not here; nothing was
+                acquired.
         """
-        sealed = self._read(body if fields is None else fields, message_id)
+        sealed = None if made_here else self._read(body if fields is None else fields, message_id)
         if sealed is None and once is None:
             return Opened(body, "inline")  # most messages: random bytes for a lease would cost more
         lease = Lease(
@@ -325,18 +350,27 @@ class ClaimCheck:
             lease_seconds if lease_seconds and lease_seconds > 0 else self._lease_seconds,
         )
         what = _named(message_id)
+        decrypt = None
         if sealed is not None:
             what += f" of type {sealed.type!r}"
+            decrypt = self.decryption(what, sealed)
             if isinstance(sealed.ticket, StoredTicket):
-                return self._open_stored(what, sealed, sealed.ticket, lease, purge or self._purge)
+                return self._open_stored(
+                    what,
+                    sealed,
+                    sealed.ticket,
+                    lease=lease,
+                    purge=purge or self._purge,
+                    decrypt=decrypt,
+                )
         hold = None
         if once is not None:
-            key = self._signed_key(sealed) or once
+            key = self._once_key(sealed) or once
             hold = acquire_record(self.store, key, lease, what=what)
         if sealed is None or not isinstance(sealed.ticket, CarriedTicket):
             return Opened(body, "inline", hold=hold)
         try:
-            text = unpack_carried(what, sealed, sealed.ticket)
+            text = unpack_carried(what, sealed, sealed.ticket, decrypt)
         except BaseException:
             if hold is not None:
                 hold.settle(succeeded=False)
@@ -352,7 +386,7 @@ class ClaimCheck:
         """
         try:
             sealed = self._read(body, None)
-        except TicketInvalid:
+        except (TicketInvalid, EncryptionError):
             return 0
         return 0 if sealed is None else sealed.ticket.size
 
@@ -362,7 +396,7 @@ class ClaimCheck:
             sealed = tickets.read(body, max_size=self._max_size)
         except TicketInvalid as error:
             raise type(error)(f"{_named(message_id)}: {error}.") from None
-        if sealed is None and self.signs_every_message:
+        if sealed is None and self._signs_every_message:
             raise TicketForged(
                 f"{_named(message_id)}: it is not sealed, and so not signed. Every message must be "
                 "here (sign_every_message). Where the sender is one of yours, set it there too."
@@ -374,24 +408,86 @@ class ClaimCheck:
                 "key that this worker has. Where the sender is one of yours, give both the same "
                 "signing_key."
             )
+        encrypted = None if sealed is None else sealed.ticket.encryption
+        if self._encryption is not None and encrypted is None:
+            raise EncryptionMissing(
+                f"{_named(message_id)}: it is not encrypted, and every message must be here "
+                "(CLAIMCHECK_ENCRYPTION). Where the sender is one of yours, set it there too, and "
+                "enqueue the work again."
+            )
+        if self._encryption is None and encrypted is not None:
+            raise EncryptionKeyMissing(
+                f"{_named(message_id)}: it is encrypted, and this reader has no key. Give it the "
+                "sender's CLAIMCHECK_ENCRYPTION, then redrive the message."
+            )
         return sealed
 
-    def _signed_key(self, sealed: SealedMessage | None) -> str | None:
-        """The key of a record for a carried ticket, whose nonce is signed: nobody made it up."""
-        if sealed is None or self._signer is None or not isinstance(sealed.ticket, CarriedTicket):
+    def decryption(self, what: str, sealed: SealedMessage) -> Decrypt | None:
+        """What decrypts a message; None for one that is not encrypted. It may ask KMS for the key.
+
+        Raises:
+            EncryptionError: The key is not here.
+        """
+        encrypted = sealed.ticket.encryption
+        if self._encryption is None or encrypted is None:
             return None
-        nonce = sealed.ticket.nonce
+        return self._encryption.decryption(sealed, encrypted, what=what)
+
+    def _encrypt(self, parts: Parts, bound: Bound) -> Encrypted | None:
+        """Put encrypted parts in place of a message's parts, where encryption is on."""
+        return None if self._encryption is None else self._encryption.encrypt(parts, bound)
+
+    def _carry(
+        self,
+        message_type: str | None,
+        encoding: Encoding,
+        size: int,
+        parts: Parts,
+    ) -> bytes:
+        """A body whose ticket carries the encoded bytes."""
+        nonce = secrets.token_urlsafe(_ID_BYTES) if self._authenticates_nonces else None
+        sent = [*parts]  # what turns out too large is stored instead
+        bound = Bound("carried", nonce or "", encoding, size, message_type)
+        encrypted = self._encrypt(sent, bound)
+        ticket = CarriedTicket(
+            v=tickets.VERSION,
+            encoding=encoding,
+            size=size,
+            sha256=sha256_of(sent),
+            encryption=encrypted,
+            nonce=nonce,
+            data=b64encode(b"".join(sent)).decode(),
+        )
+        return self._write(message_type, ticket)
+
+    @property
+    def _authenticates_nonces(self) -> bool:
+        """Whether the nonce of a carried ticket is from a sender with a key: nobody made it up."""
+        return self._signer is not None or self._encryption is not None
+
+    def _once_key(self, sealed: SealedMessage | None) -> str | None:
+        """The key of a record for a carried ticket, after its nonce."""
+        if sealed is None or not isinstance(sealed.ticket, CarriedTicket):
+            return None
+        nonce = sealed.ticket.nonce if self._authenticates_nonces else None
         return None if nonce is None else record_key(f"once/{nonce}")
 
     def _open_stored(
-        self, what: str, sealed: SealedMessage, ticket: StoredTicket, lease: Lease, purge: Purge
+        self,
+        what: str,
+        sealed: SealedMessage,
+        ticket: StoredTicket,
+        *,
+        lease: Lease,
+        purge: Purge,
+        decrypt: Decrypt | None,
     ) -> Opened:
         what = f"{what} (claim {ticket.id})"
         claim, parts = acquire_claim(self.store, ticket, lease, what=what, purge=purge)
         # Each part may be freed once it is read, unless it may have to be written again.
         kept = [*parts] if purge == "before" else []
         try:
-            text = unpack(what, sealed, parts)
+            text = unpack(what, sealed, parts, decrypt)
         except BaseException:
             claim.settle(succeeded=False)
             raise
@@ -412,6 +508,10 @@ class ClaimCheck:
             return False
         asks = self._inline_limit is not None or size > _WORTH_ASKING_BYTES
         return not asks or size <= self._limit(queue_limit)
+
+    def _carried_bytes(self, limit: int) -> int:
+        """Encoded bytes that a ticket of `limit` bytes carries, with some room to spare."""
+        return (limit - self._most_around_data) // 4 * 3
 
     def _limit(self, queue_limit: Callable[[], int | None] | None) -> int:
         if self._inline_limit is not None:
@@ -447,8 +547,3 @@ def _check_utf8(body: bytes) -> None:
 
 def _base64_size(size: int) -> int:
     return (size + 2) // 3 * 4
-
-
-def _carried_bytes(limit: int) -> int:
-    """Encoded bytes that a ticket of `limit` bytes carries, with some room to spare."""
-    return (limit - _MOST_AROUND_DATA) // 4 * 3

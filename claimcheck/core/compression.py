@@ -20,6 +20,9 @@ from claimcheck.errors import ClaimCorrupted
 Encoding: TypeAlias = Literal["zstd", "identity"]
 """How a body is kept: compressed, or as it is where compressing does not pay."""
 
+Parts: TypeAlias = list[bytes | memoryview]
+"""Encoded bytes, in the pieces that a store keeps. Whoever is done with one takes it out."""
+
 LEVEL = 3
 """zstd's own default: about 2 ms for 1 MB of JSON. Level 1 saves a sixth of that, and costs a tenth
 more bytes, which take longer to travel."""
@@ -42,9 +45,7 @@ _WRITE_BYTES = 16_384
 _LONGEST_FRAME_HEADER = 18
 
 
-def encode(
-    body: bytes, *, part_bytes: int, aim: int = 0
-) -> tuple[Encoding, Sequence[bytes | memoryview]]:
+def encode(body: bytes, *, part_bytes: int, aim: int = 0) -> tuple[Encoding, Parts]:
     """Compress `body`, or leave it where that gains nothing.
 
     Args:
@@ -70,16 +71,16 @@ def size_of(parts: Sequence[bytes | memoryview]) -> int:
     return sum(map(len, parts))
 
 
-def _compress(body: bytes, level: int, part_bytes: int) -> Sequence[bytes]:
+def _compress(body: bytes, level: int, part_bytes: int) -> Parts:
     compressor = zstandard.ZstdCompressor(level=level, write_checksum=True)
     # In one call, zstandard would first allocate as much as the body has.
     chunker = compressor.chunker(size=len(body), chunk_size=part_bytes)
-    parts = list(chunker.compress(body))
+    parts: Parts = list(chunker.compress(body))
     parts.extend(chunker.finish())  # type: ignore[no-untyped-call]  # the stub forgot its types
     return parts
 
 
-def decode(encoding: Encoding, parts: list[bytes], size: int) -> str:
+def decode(encoding: Encoding, parts: Parts, size: int) -> str:
     """Undo `encode`, and decode the text.
 
     Args:
@@ -100,13 +101,13 @@ def decode(encoding: Encoding, parts: list[bytes], size: int) -> str:
     return "".join(text)
 
 
-def _as_they_are(parts: list[bytes], size: int) -> Iterator[memoryview]:
+def _as_they_are(parts: Parts, size: int) -> Iterator[memoryview]:
     if size_of(parts) != size:
         raise ClaimCorrupted(f"{size_of(parts):,} bytes are there, {size:,} were sealed")
     yield from _pieces(parts, _TEXT_BYTES)
 
 
-def _inflate(parts: list[bytes], size: int) -> Iterator[memoryview]:
+def _inflate(parts: Parts, size: int) -> Iterator[memoryview]:
     """Inflate one frame that states `size`, and that ends with the last part."""
     left = size
     frame = zstandard.ZstdDecompressor().decompressobj(write_size=_WRITE_BYTES)
@@ -135,7 +136,7 @@ def _inflate(parts: list[bytes], size: int) -> Iterator[memoryview]:
         raise ClaimCorrupted("something follows the zstd frame")
 
 
-def _first_bytes(parts: list[bytes]) -> Iterator[bytes]:
+def _first_bytes(parts: Parts) -> Iterator[bytes | memoryview]:
     """Enough for the header of a frame, which parts that are too small may share."""
     wanted = _LONGEST_FRAME_HEADER
     for part in parts:
@@ -145,13 +146,13 @@ def _first_bytes(parts: list[bytes]) -> Iterator[bytes]:
             return
 
 
-def _pieces(parts: list[bytes], size: int) -> Iterator[memoryview]:
+def _pieces(parts: Parts, size: int) -> Iterator[memoryview]:
     """Small pieces of the parts, each of which leaves the list when its turn comes."""
     while parts:
         yield from _slices(parts.pop(0), size)
 
 
-def _slices(data: bytes, size: int) -> Iterator[memoryview]:
+def _slices(data: bytes | memoryview, size: int) -> Iterator[memoryview]:
     view = memoryview(data)
     for start in range(0, len(view), size):
         yield view[start : start + size]

@@ -152,7 +152,7 @@ class HandedOverHold(Hold):
     """
 
     facts: ClaimFacts
-    parts: Sequence[bytes] = field(repr=False)
+    parts: Sequence[bytes | memoryview] = field(repr=False)
 
     def release(self) -> bool:
         """Write the contents again, then release the record.

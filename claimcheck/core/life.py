@@ -26,6 +26,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal, TypeAlias, get_args
 
+from claimcheck.core.compression import Parts
 from claimcheck.core.holds import (
     CONTENTS_SECONDS,
     ClaimHold,
@@ -96,7 +97,7 @@ def acquire_record(store: ClaimStore, key: str, lease: Lease, *, what: str) -> H
 
 def acquire_claim(
     store: ClaimStore, ticket: StoredTicket, lease: Lease, *, what: str, purge: Purge
-) -> tuple[ClaimHold, list[bytes]]:
+) -> tuple[ClaimHold, Parts]:
     """Acquire a claim: its record, and its contents, checked against the ticket.
 
     Args:
@@ -122,7 +123,7 @@ def acquire_claim(
         reading.cancel()
 
 
-def _acquire_and_read(hold: ClaimHold, lease: Lease, reading: Reading, what: str) -> list[bytes]:
+def _acquire_and_read(hold: ClaimHold, lease: Lease, reading: Reading, what: str) -> Parts:
     """Acquire a claim whose contents are being read; its parts."""
     contents = None
     if blocking := hold.store.acquire(hold.key, lease):
@@ -151,7 +152,7 @@ def find_claim(
     record: Record | None,
     *,
     what: str,
-) -> list[bytes]:
+) -> Parts:
     """What a delivery would open if it came now; nothing is acquired or changed.
 
     Args:
@@ -177,7 +178,7 @@ def find_claim(
 def hand_over(
     hold: ClaimHold,
     message_type: str | None,
-    parts: Sequence[bytes],
+    parts: Sequence[bytes | memoryview],
     lease: Lease,
     *,
     what: str,
@@ -339,10 +340,8 @@ def _missing(store: ClaimStore, ticket: StoredTicket, what: str) -> ClaimMissing
     )
 
 
-def _whole_parts(
-    store: ClaimStore, ticket: StoredTicket, contents: Contents, what: str
-) -> list[bytes]:
-    parts = [part for part in contents.parts if part is not None]
+def _whole_parts(store: ClaimStore, ticket: StoredTicket, contents: Contents, what: str) -> Parts:
+    parts: Parts = [part for part in contents.parts if part is not None]
     if missing := ticket.parts - len(parts):
         if store.now() >= contents.expires_at:
             raise ClaimExpired(f"{what}: {missing} of {ticket.parts} parts have expired.")

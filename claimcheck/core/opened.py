@@ -6,7 +6,8 @@ from base64 import b64decode
 from types import TracebackType
 from typing import Literal, Self, TypeAlias
 
-from claimcheck.core.compression import decode
+from claimcheck.core.compression import Parts, decode
+from claimcheck.core.encryption import Decrypt
 from claimcheck.core.holds import Hold
 from claimcheck.core.life import sha256_of
 from claimcheck.core.ticket import CarriedTicket, SealedMessage
@@ -95,13 +96,16 @@ class Opened:
         self.settle(succeeded=kind is None)
 
 
-def unpack_carried(what: str, sealed: SealedMessage, ticket: CarriedTicket) -> str:
+def unpack_carried(
+    what: str, sealed: SealedMessage, ticket: CarriedTicket, decrypt: Decrypt | None
+) -> str:
     """The body in a ticket that carries it.
 
     Args:
         what: The message, for errors.
         sealed: The message as it travelled.
         ticket: Its ticket.
+        decrypt: Decrypts the data; None if it is not encrypted.
 
     Raises:
         TicketInvalid: The data is not base64, or the type inside is another.
@@ -115,22 +119,30 @@ def unpack_carried(what: str, sealed: SealedMessage, ticket: CarriedTicket) -> s
         raise ClaimCorrupted(
             f"{what}: the data in its ticket is not what was sealed (its SHA-256 differs)."
         )
-    return unpack(what, sealed, [data])
+    return unpack(what, sealed, [data], decrypt)
 
 
-def unpack(what: str, sealed: SealedMessage, parts: list[bytes]) -> str:
+def unpack(
+    what: str,
+    sealed: SealedMessage,
+    parts: Parts,
+    decrypt: Decrypt | None,
+) -> str:
     """The body in encoded bytes. It empties the list, so that memory is freed on the way.
 
     Args:
         what: The message, for errors.
         sealed: The message as it travelled.
         parts: The bytes.
+        decrypt: Decrypts the bytes; None if they are not encrypted.
 
     Raises:
         ClaimCorrupted: The bytes are not a body of the ticket's size.
         TicketInvalid: The type inside is another.
     """
     try:
+        if decrypt is not None:
+            decrypt(parts)
         text = decode(sealed.ticket.encoding, parts, sealed.ticket.size)
     except ClaimCorrupted as error:
         raise ClaimCorrupted(f"{what}: {error}.") from None

@@ -7,6 +7,8 @@
                                          "stored": 286003, "expires": 1796745600,
                                          "store": "dynamodb:eu-west-1:letsgo-claims"}}
 
+With `"encryption"` in it the encoded bytes are encrypted; see `encryption`.
+
 `type` stays outside so that a message can be routed without being opened. Anybody who writes to the
 queue can write a ticket, so every field is checked and bounded before anything is done with it. A
 ticket never says which server to contact: `store` is a name to compare with, and tables, regions
@@ -17,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_json
@@ -28,22 +30,44 @@ from letsgo_queue.envelope import CLAIM_CHECK, is_text, sealed_fields
 
 VERSION = 1
 ENCODINGS: frozenset[Encoding] = frozenset({"zstd", "identity"})
+ALGORITHM: Final = "AES-256-GCM"
+KEY_KINDS = frozenset({"aes256", "kms"})
 
 MIN_PART_BYTES = 65_536
 """No part but the last is smaller, which bounds how many a ticket may name."""
 
 _SHA256 = r"^[0-9a-f]{64}$"
+_TAG = r"^[0-9a-f]{32}$"
+# KMS wraps a key in 6,144 bytes at most.
+_KEY = r"^(aes256:[0-9a-f]{16}|kms:[A-Za-z0-9+/]{4,8192}={0,2})$"
 _ID = r"^[A-Za-z0-9_-]{22,64}$"
 _LATEST = 2**53 - 1
 
 
-class _Ticket(BaseModel):
+class _Fields(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
+
+class Encrypted(_Fields):
+    """How the encoded bytes are encrypted.
+
+    Attributes:
+        algorithm: AES-256-GCM.
+        key: Which data key: `aes256:` and the key's id, or `kms:` and the wrapped key in base64.
+        tag: What GCM authenticates the bytes with.
+    """
+
+    algorithm: Literal["AES-256-GCM"]
+    key: str = Field(pattern=_KEY)
+    tag: str = Field(pattern=_TAG)
+
+
+class _Ticket(_Fields):
     v: int = Field(ge=VERSION, le=VERSION)  # a Literal[1] would take true for 1
     encoding: Encoding
     size: int = Field(ge=1)
     sha256: str = Field(pattern=_SHA256)
+    encryption: Encrypted | None = None
     sig: str | None = Field(default=None, pattern=_SHA256)
 
 
@@ -52,7 +76,8 @@ class CarriedTicket(_Ticket):
 
     Attributes:
         data: The encoded body in base64.
-        nonce: 128 random bits or more, in a signed ticket: copies of a message have it in common.
+        nonce: 128 random bits or more, in a ticket that is signed or encrypted: copies of a message
+            have it in common.
     """
 
     nonce: str | None = Field(default=None, pattern=_ID)
@@ -93,6 +118,41 @@ class SealedMessage:
     ticket: Ticket
 
 
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """What the bytes of a message are encrypted for: they decrypt for nothing else.
+
+    Attributes:
+        place: Where they are. A stored claim has a receipt, so it must not turn into one that its
+            ticket carries.
+        id: The claim id; of a ticket that carries them, its nonce.
+        encoding: How they are encoded.
+        size: Bytes of the body.
+        type: The message's type; None if it has none.
+    """
+
+    place: Literal["carried", "stored"]
+    id: str
+    encoding: Encoding
+    size: int
+    type: str | None
+
+    @classmethod
+    def of(cls, sealed: SealedMessage) -> Bound:
+        """What the bytes of a message must have been encrypted for."""
+        ticket = sealed.ticket
+        if isinstance(ticket, CarriedTicket):
+            nonce = ticket.nonce or ""
+            return cls("carried", nonce, ticket.encoding, ticket.size, sealed.type)
+        return cls("stored", ticket.id, ticket.encoding, ticket.size, sealed.type)
+
+    @property
+    def additional_data(self) -> bytes:
+        """These, a line each. The type comes last, as it may have line breaks itself."""
+        lines = [self.place, self.id, self.encoding, str(self.size)]
+        return "\n".join(lines if self.type is None else [*lines, self.type]).encode()
+
+
 def write(message_type: str | None, ticket: Ticket) -> bytes:
     """The body that travels."""
     fields = {} if message_type is None else {"type": message_type}
@@ -124,13 +184,13 @@ def read(body: str | Mapping[str, Any], *, max_size: int) -> SealedMessage | Non
 def _check(fields: object, max_size: int) -> Ticket:
     if not isinstance(fields, dict):
         raise TicketInvalid("its ticket is not an object")
-    version, encoding = fields.get("v"), fields.get("encoding")
-    newer = isinstance(version, int) and version > VERSION
-    if newer or (isinstance(encoding, str) and encoding not in ENCODINGS):
+    if _is_newer(fields):
         raise TicketUnsupported(
-            "its ticket has a version or an encoding that this version of letsgo-claimcheck does "
-            f"not know (it knows version {VERSION} with {', '.join(sorted(ENCODINGS))}). "
-            "Upgrade letsgo-claimcheck where messages are received"
+            "its ticket has a version, an encoding or an encryption that this version of "
+            f"letsgo-claimcheck does not know (it knows version {VERSION} with "
+            f"{', '.join(sorted(ENCODINGS))}, and {ALGORITHM} with keys of "
+            f"{', '.join(sorted(KEY_KINDS))}). Upgrade letsgo-claimcheck where messages are "
+            "received"
         )
     model = CarriedTicket if "data" in fields else StoredTicket
     try:
@@ -142,8 +202,25 @@ def _check(fields: object, max_size: int) -> Ticket:
             for e in error.errors()
         }
         raise TicketInvalid(f"its ticket is malformed ({', '.join(sorted(wrong))})") from None
+    if ticket.encryption and isinstance(ticket, CarriedTicket) and ticket.nonce is None:
+        raise TicketInvalid("its ticket is malformed (nonce)")
     _check_sizes(ticket, max_size)
     return ticket
+
+
+def _is_newer(fields: Mapping[str, object]) -> bool:
+    """Whether a ticket says that it needs what this version does not have."""
+    version, encoding, encryption = map(fields.get, ("v", "encoding", "encryption"))
+    if isinstance(version, int) and version > VERSION:
+        return True
+    if isinstance(encoding, str) and encoding not in ENCODINGS:
+        return True
+    if not isinstance(encryption, Mapping):
+        return False
+    algorithm, key = encryption.get("algorithm"), encryption.get("key")
+    if isinstance(algorithm, str) and algorithm != ALGORITHM:
+        return True
+    return isinstance(key, str) and key.partition(":")[0] not in KEY_KINDS
 
 
 def _check_sizes(ticket: Ticket, max_size: int) -> None:

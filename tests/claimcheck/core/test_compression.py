@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from claimcheck import ClaimCorrupted
 from claimcheck.core.claim_check import DEFAULT_MAX_SIZE
-from claimcheck.core.compression import Encoding, decode, encode, size_of
+from claimcheck.core.compression import Encoding, Parts, decode, encode, size_of
 from claimcheck.stores.base import PART_BYTES
 from tests.claimcheck.support import noise
 
@@ -35,7 +35,7 @@ def claiming(size: int) -> bytes:
     return honest.replace(struct.pack("<I", real), struct.pack("<I", size))
 
 
-def cut(data: bytes, part_bytes: int) -> list[bytes]:
+def cut(data: bytes, part_bytes: int) -> Parts:
     return [data[at : at + part_bytes] for at in range(0, len(data), part_bytes)]
 
 
@@ -157,7 +157,7 @@ def test_empty_parts_make_no_difference(encoding: Encoding) -> None:
     body = noise(2_000).encode()
     data = frame(body) if encoding == "zstd" else body
 
-    parts = [b"", data[:24], b"", b"", data[24:], b""]
+    parts: Parts = [b"", data[:24], b"", b"", data[24:], b""]
 
     assert decode(encoding, parts, len(body)).encode() == body
 

@@ -1,0 +1,215 @@
+"""Encrypted claims: which keys encrypt them and decrypt them, and how a setting names these.
+
+    data key      given in the settings, or made by KMS and used for a while
+    message key   of each message, derived from a data key; see `aes_gcm`
+
+A ticket names its data key. A reader that does not have it refuses the message before it asks the
+store for anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from base64 import b64decode
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from claimcheck.core.compression import Parts
+from claimcheck.core.ticket import ALGORITHM, Bound, Encrypted, SealedMessage
+from claimcheck.errors import EncryptionError, EncryptionKeyUnknown, SettingsInvalid
+from letsgo_queue.forking import forks_wait
+
+if TYPE_CHECKING:
+    import boto3.session
+
+KEY_BYTES = 32
+SETTING = "encryption (CLAIMCHECK_ENCRYPTION)"
+
+_KEY_ID_CHARACTERS = 16
+Decrypt: TypeAlias = Callable[[Parts], None]
+"""Puts decrypted parts in place of a message's parts; raises `ClaimCorrupted`."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataKey:
+    """What message keys are derived from.
+
+    Attributes:
+        name: Names it in tickets, where a reader finds out with it what the key is.
+        secret: The key.
+    """
+
+    name: str
+    secret: bytes = field(repr=False)
+
+
+class Keys(Protocol):
+    """Where data keys come from: one entry of the setting."""
+
+    @property
+    def kind(self) -> str:
+        """How the names of its keys begin."""
+        ...
+
+    def for_sealing(self) -> DataKey:
+        """The data key for a message to be sent.
+
+        Raises:
+            EncryptionKeyRefused: KMS gave none.
+        """
+        ...
+
+    def for_opening(self, name: str) -> bytes | None:
+        """The data key that a ticket names, without its kind; None if it is none of these.
+
+        Raises:
+            EncryptionKeyRefused: KMS did not give it.
+        """
+        ...
+
+
+class Aes256Key:
+    """A key that is given."""
+
+    kind = "aes256"
+
+    def __init__(self, secret: bytes) -> None:
+        """Take the key."""
+        # Of 256 random bits, 64 bits of their hash tell nothing.
+        self._id = hashlib.sha256(secret).hexdigest()[:_KEY_ID_CHARACTERS]
+        self._secret = secret
+
+    def for_sealing(self) -> DataKey:
+        """The key; see `Keys`."""
+        return DataKey(f"{self.kind}:{self._id}", self._secret)
+
+    def for_opening(self, name: str) -> bytes | None:
+        """The key, if it has that id; see `Keys`."""
+        return self._secret if name == self._id else None
+
+
+class Encryption:
+    """Encrypts with the first of its keys, and decrypts with any: that is rotation."""
+
+    def __init__(self, keys: Sequence[Keys]) -> None:
+        """Take the keys; `open_encryption` makes them of a setting."""
+        self._keys = keys
+
+    def encrypt(self, parts: Parts, bound: Bound) -> Encrypted:
+        """Put encrypted parts in place of a message's parts, each of the same length.
+
+        Args:
+            parts: The encoded bytes. Each is taken out of the list when it is encrypted.
+            bound: What the message is.
+
+        Returns:
+            What its ticket says of it.
+
+        Raises:
+            EncryptionKeyRefused: KMS gave no key.
+        """
+        try:
+            key = self._keys[0].for_sealing()
+        except EncryptionError as error:
+            text = f"message of type {bound.type!r} was not sent: {error}"
+            raise type(error)(text) from error.__cause__
+        from claimcheck.core import aes_gcm
+
+        tag = aes_gcm.encrypt(parts, key.secret, bound)
+        return Encrypted(algorithm=ALGORITHM, key=key.name, tag=tag)
+
+    def decryption(self, sealed: SealedMessage, encrypted: Encrypted, *, what: str) -> Decrypt:
+        """Get the key of a message; nothing of it is read or decrypted yet.
+
+        Args:
+            sealed: The message.
+            encrypted: What its ticket says.
+            what: The message, for errors.
+
+        Raises:
+            EncryptionKeyUnknown: It is none of the keys here.
+            EncryptionKeyRefused: KMS did not give it.
+        """
+        try:
+            secret = self._secret_of(encrypted.key)
+        except EncryptionError as error:
+            raise type(error)(f"{what}: {error}") from error.__cause__
+        from claimcheck.core import aes_gcm
+
+        return partial(aes_gcm.decrypt, secret=secret, bound=Bound.of(sealed), tag=encrypted.tag)
+
+    def _secret_of(self, key: str) -> bytes:
+        kind, _, name = key.partition(":")
+        for keys in self._keys:
+            if keys.kind == kind and (secret := keys.for_opening(name)) is not None:
+                return secret
+        raise EncryptionKeyUnknown(
+            f"it is encrypted with {f'the key {key}' if kind == 'aes256' else 'a key of KMS'}, "
+            f"which is not among those in {SETTING} here. Give this reader the sender's key too, "
+            "separated from its own by a comma."
+        )
+
+
+def open_encryption(
+    setting: str | Sequence[str],
+    *,
+    region: str | None = None,
+    session: boto3.session.Session | None = None,
+) -> Encryption:
+    """Make an encryption of a setting; KMS is not asked yet.
+
+    Args:
+        setting: `kms://KEY` or `aes256:BASE64`; or several, in a list or separated by commas. The
+            first encrypts, all decrypt. Behind `aes256:` more keys may follow without it.
+        region: The region of KMS, where neither the key's ARN nor `?region=` says it.
+        session: The boto3 session for requests to KMS. By default one of the environment.
+
+    Raises:
+        SettingsInvalid: It is none of these, or `cryptography` is not installed.
+    """
+    try:
+        with forks_wait():
+            importlib.import_module("claimcheck.core.aes_gcm")
+    except ModuleNotFoundError as missing:
+        raise SettingsInvalid(
+            f"{SETTING} needs {missing.name}: pip install 'letsgo-claimcheck[encryption]'"
+        ) from None
+    keys: list[Keys] = []
+    # An error shows no entry: it may be a key, whatever is before it.
+    entries = setting.split(",") if isinstance(setting, str) else setting
+    if not isinstance(entries, list | tuple) or not all(isinstance(each, str) for each in entries):
+        raise SettingsInvalid(f"{SETTING}: give text, a list of texts, or an Encryption.")
+    for position, entry in enumerate(entries, 1):
+        scheme, separator, rest = entry.strip().partition(":")
+        if scheme == "kms" and rest.startswith("//"):
+            from claimcheck.core.kms import kms_key
+
+            keys.append(kms_key(rest.removeprefix("//"), region=region, session=session))
+        elif scheme == "aes256" and separator:
+            keys.append(Aes256Key(_secret(rest, position)))
+        elif not separator and keys and isinstance(keys[-1], Aes256Key):
+            keys.append(Aes256Key(_secret(scheme, position)))
+        else:
+            raise SettingsInvalid(
+                f"{SETTING}: entry {position} does not begin with kms:// or aes256:. Give "
+                "kms://KEY (an id, an alias or an ARN) or aes256:BASE64 (32 random bytes)."
+            )
+    if not keys:
+        raise SettingsInvalid(f"{SETTING}: there is no key in it. Give kms://KEY or aes256:BASE64.")
+    return Encryption(keys)
+
+
+def _secret(text: str, position: int) -> bytes:
+    try:
+        secret = b64decode(text, validate=True)
+    except ValueError:  # it has the key in it
+        secret = b""
+    if len(secret) != KEY_BYTES:
+        raise SettingsInvalid(
+            f"{SETTING}: key {position} is not {KEY_BYTES} bytes in base64. "
+            "`openssl rand -base64 32` makes one."
+        )
+    return secret

@@ -1,0 +1,324 @@
+"""Data keys of AWS KMS: made and wrapped there, used for a while here.
+
+    sealing   GenerateDataKey, once for many messages; the wrapped key travels in each ticket
+    opening   Decrypt, once for each wrapped key
+
+KMS is asked with the key of the settings, so a ticket cannot have another one used; and with a
+context of ours, so what some other application encrypted with the same key is no data key here.
+https://docs.aws.amazon.com/kms/latest/developerguide/encrypt_context.html
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+from base64 import b64decode, b64encode
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
+from urllib.parse import parse_qsl
+
+import botocore.parsers
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from claimcheck.core.encryption import KEY_BYTES, SETTING, DataKey
+from claimcheck.errors import (
+    EncryptionKeyRefused,
+    EncryptionKeyUnavailable,
+    SettingsInvalid,
+)
+from letsgo_queue.aws_client import AwsError, explain, make_client
+from letsgo_queue.forking import PerProcess
+
+if TYPE_CHECKING:
+    import boto3.session
+    from mypy_boto3_kms import KMSClient
+
+REUSE_MINUTES = 15
+"""How long a data key encrypts. A sender that is always busy then asks KMS 2,900 times a month, for
+a cent; and whoever may no longer use the key of KMS can send for so long."""
+
+MOST_REUSE_MINUTES = 24 * 60
+
+REUSE_MESSAGES = 100_000
+"""How many messages a data key encrypts: so many open to whoever learns it."""
+
+KEPT_KEYS = 1_000
+"""How many data keys a reader keeps; a sender makes four an hour."""
+
+KEPT_SECONDS = 3600.0
+"""How long a reader keeps a data key: so long it can read on where KMS no longer lets it."""
+
+CONTEXT = {"application": "letsgo-claimcheck"}
+
+_TRY_AGAIN = {
+    "DependencyTimeoutException",
+    "ExpiredTokenException",
+    "KMSInternalException",
+    "KeyUnavailableException",
+    "LimitExceededException",
+    "RequestLimitExceeded",
+    "ServiceUnavailable",
+    "ThrottlingException",
+}
+_NOT_OURS = {"IncorrectKeyException", "InvalidCiphertextException"}
+_SERVER_ERROR = 500
+_REGION = 3  # of an ARN's parts
+_KEY = re.compile(r"[A-Za-z0-9:/_-]{1,2048}")
+_CONFIG = Config(
+    connect_timeout=5,
+    read_timeout=15,
+    retries={"mode": "standard", "total_max_attempts": 4},
+)
+
+_T = TypeVar("_T")
+
+
+@dataclass(slots=True)
+class _Kept(Generic[_T]):
+    """An answer of KMS, or one that a thread waits for."""
+
+    answer: Future[_T]
+    until: float
+    uses_left: float
+
+
+class _Answers(Generic[_T]):
+    """Answers of KMS, kept for a while. Of several threads that want one, one asks."""
+
+    def __init__(
+        self, *, seconds: float, uses: float = float("inf"), clock: Callable[[], float]
+    ) -> None:
+        self._seconds = seconds
+        self._uses = uses
+        self._clock = clock
+        self._kept: OrderedDict[str, _Kept[_T]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, name: str, ask: Callable[[], _T]) -> _T:
+        """The answer that is kept under a name; if there is none, what `ask` gives, or raises."""
+        with self._lock:
+            found = self._kept.get(name)
+            if found is not None and found.uses_left > 0 and self._clock() < found.until:
+                self._kept.move_to_end(name)
+                asks, kept = False, found
+            else:
+                asks, kept = True, self._keep(name)
+            kept.uses_left -= 1
+        if asks:
+            try:
+                kept.answer.set_result(ask())
+            except BaseException as error:
+                with self._lock:
+                    if self._kept.get(name) is kept:
+                        del self._kept[name]
+                own = not isinstance(error, Exception)  # an interrupt is for this thread only
+                kept.answer.set_exception(_interrupted() if own else error)
+                raise
+        return kept.answer.result()
+
+    def add(self, name: str, answer: _T) -> None:
+        """Keep an answer that is known already."""
+        with self._lock:
+            self._keep(name).answer.set_result(answer)
+
+    def _keep(self, name: str) -> _Kept[_T]:
+        kept = _Kept[_T](Future(), self._clock() + self._seconds, self._uses)
+        self._kept[name] = kept
+        self._kept.move_to_end(name)
+        if len(self._kept) > KEPT_KEYS:
+            self._kept.popitem(last=False)
+        return kept
+
+
+class _Process:
+    """What one process has of a key: a client, and the data keys that it got."""
+
+    def __init__(self, client: KMSClient, reuse_seconds: float, clock: Callable[[], float]) -> None:
+        self._client = client
+        self._lock = threading.Lock()
+        self._calls = 0
+        self.sealing = _Answers[DataKey](seconds=reuse_seconds, uses=REUSE_MESSAGES, clock=clock)
+        self.opening = _Answers[bytes | None](seconds=KEPT_SECONDS, clock=clock)
+
+    @contextmanager
+    def call(self) -> Iterator[KMSClient]:
+        """The client, for a call. With the last one its connections go: the next is minutes off."""
+        with self._lock:
+            self._calls += 1
+        try:
+            with _answers_unlogged():
+                yield self._client
+        finally:
+            with self._lock:
+                self._calls -= 1
+                if not self._calls:
+                    self._client.close()
+
+
+class KmsKey:
+    """A key of KMS."""
+
+    kind = "kms"
+
+    def __init__(
+        self,
+        key: str,
+        *,
+        region: str | None = None,
+        session: boto3.session.Session | None = None,
+        reuse_minutes: float = REUSE_MINUTES,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Name the key; nothing is asked yet.
+
+        Args:
+            key: Its id, its alias (`alias/NAME`), or the ARN of either.
+            region: Its region; None for that of the session.
+            session: Whose credentials and settings requests have; None for those of the
+                environment.
+            reuse_minutes: How long a data key encrypts.
+            clock: Seconds that pass.
+        """
+        self._key = key
+        self._process = PerProcess(
+            lambda: _Process(
+                make_client("kms", session, region=region, endpoint_url=None, config=_CONFIG),
+                reuse_minutes * 60,
+                clock,
+            )
+        )
+
+    def for_sealing(self) -> DataKey:
+        """The data key of the moment; see `Keys`."""
+        process = self._made()
+        return process.sealing.get("", lambda: self._generate(process))
+
+    def for_opening(self, name: str) -> bytes | None:
+        """The data key in a wrapped one; see `Keys`."""
+        process = self._made()
+        return process.opening.get(name, lambda: self._unwrap(process, name))
+
+    def _made(self) -> _Process:
+        try:
+            return self._process.get()
+        except BotoCoreError as error:
+            raise self._error("no client could be made", error) from error
+
+    def _generate(self, process: _Process) -> DataKey:
+        try:
+            with process.call() as client:
+                answer = client.generate_data_key(
+                    KeyId=self._key, KeySpec="AES_256", EncryptionContext=CONTEXT
+                )
+        except AwsError as error:
+            raise self._error("it gave no data key", error) from error
+        name, secret = b64encode(answer["CiphertextBlob"]).decode(), answer["Plaintext"]
+        process.opening.add(name, secret)
+        return DataKey(f"{self.kind}:{name}", secret)
+
+    def _unwrap(self, process: _Process, name: str) -> bytes | None:
+        try:
+            blob = b64decode(name, validate=True)
+        except ValueError:
+            return None
+        try:
+            with process.call() as client:
+                answer = client.decrypt(
+                    KeyId=self._key, CiphertextBlob=blob, EncryptionContext=CONTEXT
+                )
+        except ClientError as error:
+            if _code(error) in _NOT_OURS:
+                return None
+            raise self._error("it did not decrypt a data key", error) from error
+        except BotoCoreError as error:
+            raise self._error("it did not decrypt a data key", error) from error
+        secret = answer["Plaintext"]
+        return secret if len(secret) == KEY_BYTES else None
+
+    def _error(self, failed: str, error: ClientError | BotoCoreError) -> EncryptionKeyRefused:
+        text = f"KMS key {self._key}: {failed}: {explain(error)}."
+        if isinstance(error, BotoCoreError):
+            return EncryptionKeyUnavailable(text)
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if _code(error) in _TRY_AGAIN or status >= _SERVER_ERROR:
+            return EncryptionKeyUnavailable(text)
+        return EncryptionKeyRefused(text)
+
+
+def kms_key(text: str, *, region: str | None, session: boto3.session.Session | None) -> KmsKey:
+    """A key as the setting names it: `KEY?region=...&reuse_minutes=...`.
+
+    Args:
+        text: The entry, without `kms://`.
+        region: The region of KMS, where neither an ARN nor the entry says it.
+        session: The boto3 session for requests.
+
+    Raises:
+        SettingsInvalid: It names no key, or an option that there is not.
+    """
+    key, _, query = text.partition("?")
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    minutes = _minutes(options.pop("reuse_minutes", str(REUSE_MINUTES)))
+    region = options.pop("region", "") or _region_in(key) or region
+    if not _KEY.fullmatch(key) or options or minutes is None:
+        raise SettingsInvalid(
+            f"{SETTING}: give kms://KEY, where KEY is an id, an alias (alias/NAME) or an ARN; "
+            "behind it there may be ?region=NAME and &reuse_minutes=NUMBER (above 0, up to "
+            f"{MOST_REUSE_MINUTES:,})."
+        )
+    return KmsKey(key, region=region, session=session, reuse_minutes=minutes)
+
+
+def _minutes(text: str) -> float | None:
+    try:
+        minutes = float(text)
+    except ValueError:
+        return None
+    return minutes if 0 < minutes <= MOST_REUSE_MINUTES else None
+
+
+def _region_in(key: str) -> str | None:
+    """The region that an ARN names: `arn:aws:kms:eu-west-1:123456789012:key/...`."""
+    parts = key.split(":")
+    return parts[_REGION] if parts[0] == "arn" and len(parts) > _REGION else None
+
+
+def _code(error: ClientError) -> str:
+    return error.response.get("Error", {}).get("Code", "")
+
+
+def _interrupted() -> EncryptionKeyUnavailable:
+    return EncryptionKeyUnavailable("the thread that asked KMS for the key was interrupted.")
+
+
+class _Unlogged(logging.Filter):
+    """Keeps answers of KMS, which have keys in them, out of botocore's log of its debug level."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calling = threading.local()
+        botocore.parsers.LOG.addFilter(self)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether this thread asks somebody else than KMS."""
+        del record
+        return not getattr(self.calling, "kms", False)
+
+
+_unlogged = _Unlogged()
+
+
+@contextmanager
+def _answers_unlogged() -> Iterator[None]:
+    _unlogged.calling.kms = True
+    try:
+        yield
+    finally:
+        _unlogged.calling.kms = False
