@@ -80,7 +80,7 @@ _OF_ITEMS: dict[str, tuple[Call, Call | None]] = {
 """By operation: what it does to a part of the contents, and what to a record."""
 
 _CHANGES = {
-    "SET #state = :leased": Call.ACQUIRE,
+    "SET #state = if_not_exists": Call.ACQUIRE,
     "SET lease_until": Call.EXTEND,
     "SET #state = :handed_over": Call.HAND_OVER,
     "SET #state = :done": Call.COMPLETE,
