@@ -255,7 +255,7 @@ def _look_up(
     expires_at = ticket.expires
     try:
         # Contents first: a delivery that ends meanwhile removes them, and leaves a receipt.
-        contents = store.read(ticket.id, ticket.parts).result()
+        contents = store.read(ticket.id, ticket.parts, stored=ticket.stored).result()
         record = store.look_up(record_key(ticket.id))
         state, detail = _judge(contents, record, sealed, ticket, store=store, decrypt=decrypt)
         if contents is not None:

@@ -58,7 +58,7 @@ from claimcheck.errors import (
     TicketForged,
     TicketInvalid,
 )
-from claimcheck.stores.base import PART_BYTES, ClaimFacts, ClaimStore, Lease
+from claimcheck.stores.base import ClaimFacts, ClaimStore, Lease
 from letsgo_queue.durations import Duration, seconds_in
 from letsgo_queue.envelope import is_sealed, type_in
 from letsgo_queue.errors import NO_ID, MessageTooLarge
@@ -73,6 +73,9 @@ DEFAULT_LEASE_SECONDS = 120
 
 _ID_BYTES = 18  # 144 bits, 24 characters
 _CHECKED_AT_ONCE = 65_536
+_PIECE_BYTES = 8 * 1024 * 1024
+"""Bytes of a piece, for a store that keeps contents as one part."""
+
 _MOST_AROUND_DATA = 400
 """Bytes of a ticket beside the data it carries, with a signature and a type of usual length."""
 
@@ -249,7 +252,10 @@ class ClaimCheck:
                 size=size + attributes_size,
                 limit=limit + attributes_size,
             )
-        encoding, parts = encode(data, part_bytes=PART_BYTES, aim=self._carried_bytes(limit))
+        part_bytes = self.store.part_bytes
+        encoding, parts = encode(
+            data, part_bytes=part_bytes or _PIECE_BYTES, aim=self._carried_bytes(limit)
+        )
         stored = size_of(parts)
         if not must_seal and _base64_size(stored) + _MOST_AROUND_DATA >= size <= limit:
             return inline
@@ -260,7 +266,7 @@ class ClaimCheck:
         facts = ClaimFacts(
             id=secrets.token_urlsafe(_ID_BYTES),
             type=inside,
-            parts=len(parts),
+            parts=len(parts) if part_bytes else 1,
             size=size,
             stored=stored,
             created_at=int(self.store.now()),

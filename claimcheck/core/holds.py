@@ -13,7 +13,14 @@ from dataclasses import dataclass, field
 
 from claimcheck.core.ticket import StoredTicket
 from claimcheck.errors import ClaimCorrupted, ClaimStoreError
-from claimcheck.stores.base import ClaimFacts, ClaimStore, Lease
+from claimcheck.stores.base import (
+    ClaimFacts,
+    ClaimStore,
+    Contents,
+    ContentsStore,
+    Lease,
+    Reading,
+)
 from letsgo_queue.log import get_logger
 
 logger = get_logger(__name__)
@@ -107,12 +114,27 @@ class ClaimHold(Hold):
     Attributes:
         ticket: What the message says of it.
         keep: Whether the contents stay until they expire.
+        kept_in: Where the contents are, once they were found.
         expires_at: When they expire (seconds since 1970); None until they were found whole.
     """
 
     ticket: StoredTicket
     keep: bool = False
-    expires_at: int | None = None
+    kept_in: ContentsStore = field(init=False)
+    expires_at: int | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self.kept_in = self.store
+
+    def read(self, *, consistent: bool = False) -> Reading:
+        """Begin to read the contents; see `ContentsStore.read`."""
+        ticket = self.ticket
+        return self.store.read(ticket.id, ticket.parts, stored=ticket.stored, consistent=consistent)
+
+    def note(self, contents: Contents) -> None:
+        """Note where the contents were found, and when they expire."""
+        self.kept_in = contents.store or self.store
+        self.expires_at = contents.expires_at
 
     def complete(self) -> bool:
         """Leave the receipt, then remove the contents, which expire where that fails."""
@@ -126,7 +148,7 @@ class ClaimHold(Hold):
         if self.keep:
             return
         try:
-            self.store.remove(self.ticket.id, self.ticket.parts)
+            self.kept_in.remove(self.ticket.id, self.ticket.parts, later=True)
         except ClaimStoreError as error:
             logger.warning("claim %s: its contents are left to expire: %s", self.key, error)
 
@@ -136,7 +158,7 @@ class ClaimHold(Hold):
         # Only contents that were found: a ticket may name a thousand parts that are not there.
         if self.expires_at is not None and expires_at - self.expires_at >= RENEW_AFTER_SECONDS:
             try:
-                self.store.renew(self.ticket.id, self.ticket.parts, expires_at=expires_at)
+                self.kept_in.renew(self.ticket.id, self.ticket.parts, expires_at=expires_at)
             except ClaimStoreError as error:
                 logger.warning("claim %s expires when it did before: %s", self.key, error)
         return Hold.release(self)
@@ -147,10 +169,12 @@ class HandedOverHold(Hold):
     """The hold on a claim whose contents were removed before the handler; they are here only.
 
     Attributes:
-        facts: What the contents were written with.
+        kept_in: Where the contents were.
+        facts: What they were written with.
         parts: The contents.
     """
 
+    kept_in: ContentsStore
     facts: ClaimFacts
     parts: Sequence[bytes | memoryview] = field(repr=False)
 
@@ -171,7 +195,7 @@ class HandedOverHold(Hold):
                 # If another delivery has the record, a third would find the contents and run.
                 ours = self.extend(WRITE_AGAIN_SECONDS) or self.store.look_up(self.key) is None
                 if ours:
-                    self.store.write(self.facts, self.parts)
+                    self.kept_in.write(self.facts, self.parts)
             except ClaimStoreError:
                 pause = next(pauses, None)
                 if pause is None:

@@ -115,7 +115,7 @@ def acquire_claim(
         ClaimStoreError: The store refused, or did not answer.
     """
     hold = ClaimHold(store, record_key(ticket.id), lease.id, ticket, keep=purge == "never")
-    reading = store.read(ticket.id, ticket.parts)
+    reading = hold.read()
     try:
         with _damage_named(what):
             return hold, _acquire_and_read(hold, lease, reading, what)
@@ -141,7 +141,7 @@ def _acquire_and_read(hold: ClaimHold, lease: Lease, reading: Reading, what: str
     except BaseException:
         hold.settle(succeeded=False)
         raise
-    hold.expires_at = contents.expires_at
+    hold.note(contents)
     return parts
 
 
@@ -207,13 +207,13 @@ def hand_over(
         created_at=ticket.expires - CONTENTS_SECONDS,
         expires_at=max(hold.expires_at or 0, expiry_from(store.now())),
     )
-    after = HandedOverHold(store, hold.key, hold.lease_id, facts, parts)
+    after = HandedOverHold(store, hold.key, hold.lease_id, hold.kept_in, facts, parts)
     undo: Hold = hold
     try:
         ours = store.hand_over(hold.key, hold.lease_id)
         if ours:
             undo = after
-            store.remove(ticket.id, ticket.parts)
+            hold.kept_in.remove(ticket.id, ticket.parts)
             # If our lease ran out meanwhile, another delivery may have read the contents first.
             ours = after.extend(lease.seconds)
     except BaseException:
@@ -252,13 +252,14 @@ def _read(hold: ClaimHold, reading: Reading) -> Contents | None:
     if _is_whole(contents):
         return contents
     # It began before the record was ours, and a delivery that failed may have written them since.
-    return hold.store.read(hold.ticket.id, hold.ticket.parts).result()
+    return hold.read().result()
 
 
 def _remove_what_is_left(hold: ClaimHold, reading: Reading) -> None:
     """Remove contents that a crash left behind their receipt."""
     try:
-        if reading.result() is not None:
+        if contents := reading.result():
+            hold.note(contents)
             hold.remove_contents()
     except (ClaimStoreError, ClaimCorrupted) as error:
         logger.info("claim %s: what may be left of it expires: %s", hold.key, error)
@@ -282,8 +283,7 @@ def _take_over(hold: ClaimHold, lease: Lease, reading: Reading, what: str) -> Co
     if blocking := hold.store.acquire(hold.key, lease, take_over=True):
         raise _why_not(blocking, what)
     # Consistent: contents that are already gone must not be read from an old copy.
-    reading = hold.store.read(hold.ticket.id, hold.ticket.parts, consistent=True)
-    contents = reading.result()
+    contents = hold.read(consistent=True).result()
     if contents is None or not _is_whole(contents):
         raise _lost(what)
     return contents
@@ -342,7 +342,7 @@ def _missing(store: ClaimStore, ticket: StoredTicket, what: str) -> ClaimMissing
 
 def _whole_parts(store: ClaimStore, ticket: StoredTicket, contents: Contents, what: str) -> Parts:
     parts: Parts = [part for part in contents.parts if part is not None]
-    if missing := ticket.parts - len(parts):
+    if missing := contents.parts.count(None):
         if store.now() >= contents.expires_at:
             raise ClaimExpired(f"{what}: {missing} of {ticket.parts} parts have expired.")
         raise ClaimCorrupted(f"{missing} of {ticket.parts} parts are missing")

@@ -152,7 +152,8 @@ def _left_a_receipt_only(trip: RoundTrip, store: ClaimStore) -> bool:
     assert sealed is not None
     assert isinstance(sealed.ticket, StoredTicket)
     record = store.look_up(record_key(sealed.ticket.id))
-    contents = store.read(sealed.ticket.id, sealed.ticket.parts).result()
+    ticket = sealed.ticket
+    contents = store.read(ticket.id, ticket.parts, stored=ticket.stored).result()
     return record is not None and record.state == "done" and contents is None
 
 

@@ -77,12 +77,15 @@ class Contents:
     """The bytes of a claim, as a store has them.
 
     Attributes:
-        parts: As many as the ticket says; None for a part that is missing.
+        parts: As many as the ticket says; None for a part that is missing. A store whose
+            `part_bytes` is None gives its one part in pieces.
         expires_at: When they may be removed (seconds since 1970).
+        store: Where they are, where the store that was asked keeps contents in several places.
     """
 
     parts: Sequence[bytes | None] = field(repr=False)
     expires_at: int
+    store: ContentsStore | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def read(cls, parts: Sequence[object], *, expires_at: object) -> Self:
@@ -118,27 +121,45 @@ class Reading(Protocol):
 class ContentsStore(Protocol):
     """Keeps the bytes of claims."""
 
+    @property
+    def part_bytes(self) -> int | None:
+        """Bytes of each part but the last; None where contents of any size are one part."""
+        ...
+
     def write(self, facts: ClaimFacts, parts: Sequence[bytes | memoryview]) -> None:
         """Write contents, or write the same contents again.
 
         A write that fails removes what it wrote, or leaves it to expire.
+
+        Args:
+            facts: What to keep beside them.
+            parts: The bytes, in as many parts as the facts say. A store whose `part_bytes` is None
+                gets its one part in pieces.
         """
         ...
 
-    def read(self, claim_id: str, parts: int, *, consistent: bool = False) -> Reading:
+    def read(self, claim_id: str, parts: int, *, stored: int, consistent: bool = False) -> Reading:
         """Begin to read contents.
 
         Args:
             claim_id: Which claim.
             parts: How many parts the ticket names. It may lie, so a store asks for few parts
                 before it knows how many there are.
+            stored: How many bytes it names. A store reads no part that is larger.
             consistent: Whether to see every change that was answered before, for twice the price.
                 Without it, parts that were removed a moment ago may still be read.
         """
         ...
 
-    def remove(self, claim_id: str, parts: int) -> None:
-        """Remove contents. It is no error if they are gone already."""
+    def remove(self, claim_id: str, parts: int, *, later: bool = False) -> None:
+        """Remove contents. It is no error if they are gone already.
+
+        Args:
+            claim_id: Which claim.
+            parts: How many parts the ticket names.
+            later: Whether the store may do it in the background, and log where that fails: nobody
+                waits for it, and they expire. `close` waits, and so does the end of the process.
+        """
         ...
 
     def renew(self, claim_id: str, parts: int, *, expires_at: int) -> None:

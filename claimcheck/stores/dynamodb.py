@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from claimcheck.errors import ClaimStoreError, ClaimTableMissing
 from claimcheck.stores.base import (
+    PART_BYTES,
     RECORD_SECONDS,
     ClaimFacts,
     Contents,
@@ -108,6 +109,8 @@ class DynamoDBClaimStore:
         session: The boto3 session for its requests; None for one of its own.
         layout: How the table names its keys and its expiry.
     """
+
+    part_bytes = PART_BYTES
 
     def __init__(
         self,
@@ -207,7 +210,9 @@ class DynamoDBClaimStore:
             self._remove_quietly(facts)
             raise
 
-    def read(self, claim_id: str, parts: int, *, consistent: bool = False) -> DynamoDBReading:
+    def read(
+        self, claim_id: str, parts: int, *, stored: int, consistent: bool = False
+    ) -> DynamoDBReading:
         """Begin to read contents; see `ContentsStore.read`."""
         return DynamoDBReading(
             self._use().calls,
@@ -217,7 +222,7 @@ class DynamoDBClaimStore:
             expires_at=self.layout.expires_at,
         )
 
-    def remove(self, claim_id: str, parts: int) -> None:
+    def remove(self, claim_id: str, parts: int, *, later: bool = False) -> None:
         """Remove all parts side by side; see `ContentsStore.remove`."""
         self._use().calls.make_all(
             [partial(self._delete_part, claim_id, part) for part in range(parts)]

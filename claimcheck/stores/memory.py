@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from claimcheck.stores.base import (
+    PART_BYTES,
     RECORD_SECONDS,
     ClaimFacts,
     Contents,
@@ -39,6 +40,7 @@ class MemoryClaimStore:
 
     url = "memory://"
     label = "memory:"
+    part_bytes = PART_BYTES
     missing_advice = (
         "A store in memory belongs to one process, and ends with it. Where another process sends, "
         "give both a store that they share: sqlite:///path or dynamodb://TABLE."
@@ -63,11 +65,13 @@ class MemoryClaimStore:
             self._remove_expired()
             self._contents[facts.id] = contents
 
-    def read(self, claim_id: str, parts: int, *, consistent: bool = False) -> LateReading:
+    def read(
+        self, claim_id: str, parts: int, *, stored: int, consistent: bool = False
+    ) -> LateReading:
         """Begin to read contents; see `ContentsStore.read`. Every read is consistent."""
         return LateReading(partial(self._read, claim_id, parts))
 
-    def remove(self, claim_id: str, parts: int) -> None:
+    def remove(self, claim_id: str, parts: int, *, later: bool = False) -> None:
         """Remove contents; see `ContentsStore.remove`."""
         with self._lock:
             self._contents.pop(claim_id, None)

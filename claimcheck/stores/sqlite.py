@@ -15,6 +15,7 @@ from pathlib import Path
 
 from claimcheck.errors import ClaimCorrupted, ClaimStoreError, ClaimStoreUnavailable
 from claimcheck.stores.base import (
+    PART_BYTES,
     RECORD_SECONDS,
     ClaimFacts,
     Contents,
@@ -60,6 +61,8 @@ _OURS_NOW = "key = :key AND lease_id = :lease_id AND state IN ('leased', 'handed
 
 class SqliteClaimStore:
     """A claim store in a SQLite file; the file is made when the store is first used."""
+
+    part_bytes = PART_BYTES
 
     def __init__(self, path: str | Path, *, clock: Callable[[], float] = time.time) -> None:
         """Name the file; nothing is opened yet.
@@ -109,11 +112,13 @@ class SqliteClaimStore:
                 ((facts.id, number, part) for number, part in enumerate(parts)),
             )
 
-    def read(self, claim_id: str, parts: int, *, consistent: bool = False) -> LateReading:
+    def read(
+        self, claim_id: str, parts: int, *, stored: int, consistent: bool = False
+    ) -> LateReading:
         """Begin to read contents; see `ContentsStore.read`. Every read is consistent."""
         return LateReading(partial(self._read, claim_id, parts))
 
-    def remove(self, claim_id: str, parts: int) -> None:
+    def remove(self, claim_id: str, parts: int, *, later: bool = False) -> None:
         """Remove contents; see `ContentsStore.remove`."""
         failed = f"the contents of claim {claim_id} were not removed"
         with self._transaction(failed) as connection:

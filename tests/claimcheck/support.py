@@ -109,7 +109,7 @@ def carry(data: bytes, *, size: int, message_type: str | None = None, **fields: 
 def contents_of(store: ClaimStore, sealed_body: str | bytes) -> Contents | None:
     """The contents that a sealed body names, as they are in the store."""
     ticket = ticket_in(sealed_body)
-    return store.read(ticket["id"], ticket["parts"]).result()
+    return store.read(ticket["id"], ticket["parts"], stored=ticket["stored"]).result()
 
 
 def rewrite_parts(

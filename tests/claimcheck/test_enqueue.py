@@ -152,7 +152,7 @@ class TestEnqueue:
     ) -> None:
         result = claimcheck.enqueue(LARGE, delay_seconds=600)
 
-        contents = claims.read(str(result.claim_id), 1).result()
+        contents = claims.read(str(result.claim_id), 1, stored=result.size).result()
         assert receive(queue) == []
         assert contents is not None
         assert contents.expires_at == pytest.approx(time.time() + 600 + 15 * DAY, abs=60)

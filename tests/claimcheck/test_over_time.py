@@ -90,7 +90,7 @@ def life(tmp_path: Path, clock: Clock) -> Iterator[Life]:
 
 def test_a_claim_outlives_a_delay_of_two_weeks(life: Life) -> None:
     claim_id = str(life.client.enqueue(LARGE, delay_seconds=14 * DAY).claim_id)
-    contents = life.store.read(claim_id, 2).result()
+    contents = life.store.read(claim_id, 2, stored=500_000).result()
     assert contents is not None
     assert contents.expires_at == int(life.clock.now) + 14 * DAY + EXPIRY
 
@@ -101,7 +101,7 @@ def test_a_claim_outlives_a_delay_of_two_weeks(life: Life) -> None:
     assert life.handled == [LARGE]
     assert set(life.kinds()[:-1]) == {MessageDelayed}
     assert life.kinds()[-1] is MessageHandled
-    assert life.store.read(claim_id, 2).result() is None
+    assert life.store.read(claim_id, 2, stored=500_000).result() is None
     assert life.store.look_up(f"{claim_id}@") == Record("done", 0)
 
 

@@ -22,7 +22,6 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from claimcheck import ClaimCheck, ClaimCheckMiddleware
-from claimcheck.core import claim_check
 from claimcheck.core.life import Purge
 from claimcheck.middleware import EnqueueResult
 from claimcheck.stores import dynamodb_items
@@ -86,7 +85,7 @@ def impatient() -> Iterator[None]:
         patch.setattr(dynamodb_items, "CONNECT_TIMEOUT_SECONDS", READ_TIMEOUT_SECONDS)
         patch.setattr(dynamodb_items, "READ_TIMEOUT_SECONDS", READ_TIMEOUT_SECONDS)
         patch.setattr(dynamodb_items, "MAX_RETRIES", ATTEMPTS - 1)
-        patch.setattr(claim_check, "PART_BYTES", PART_BYTES)
+        patch.setattr(DynamoDBClaimStore, "part_bytes", PART_BYTES)
         patch.setattr(incoming, "LONGEST_PAUSE_SECONDS", 1.0)
         patch.setattr(loop, "MAX_PAUSE_SECONDS", 1.0)
         yield

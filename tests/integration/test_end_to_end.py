@@ -122,7 +122,8 @@ def all_the_way(model: ApiModel, route: Route) -> None:
 def delivered_three_times(shop: Shop, result: EnqueueResult) -> None:
     """While the handler runs a second delivery is held; after it, none runs it again."""
     (ticket,) = on_queue()
-    claim_id, parts = str(result.claim_id), json.loads(ticket)["claimCheck"]["parts"]
+    fields = json.loads(ticket)["claimCheck"]
+    claim_id, parts, stored = str(result.claim_id), fields["parts"], fields["stored"]
     assert parts > 1
     store = open_store(claimcheck.ClaimCheckSettings.from_environment().store or "")
 
@@ -131,7 +132,7 @@ def delivered_three_times(shop: Shop, result: EnqueueResult) -> None:
         return None if record is None else record.state
 
     def is_there() -> bool:
-        return store.read(claim_id, parts).result() is not None
+        return store.read(claim_id, parts, stored=stored).result() is not None
 
     assert (state(), is_there()) == (None, True)
     shop.handler_may_end.clear()

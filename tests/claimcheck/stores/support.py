@@ -72,7 +72,7 @@ def write(store: ClaimStore, *sizes: int, **facts: Any) -> Claim:
 
 
 def read(store: ClaimStore, claim: Claim) -> Contents | None:
-    return store.read(claim.id, claim.facts.parts).result()
+    return store.read(claim.id, claim.facts.parts, stored=claim.facts.stored).result()
 
 
 def remove(store: ClaimStore, claim: Claim) -> None:

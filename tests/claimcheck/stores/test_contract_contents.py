@@ -81,7 +81,7 @@ class ContentsContract:
         self, store: ClaimStore, named: int
     ) -> None:
         claim = write(store, 10, 20, 30)
-        reading = store.read(claim.id, named)
+        reading = store.read(claim.id, named, stored=60)
 
         with pytest.raises(ClaimCorrupted, match=f"is 3 in the store, and {named} in its"):
             reading.result()
@@ -89,8 +89,8 @@ class ContentsContract:
     def test_a_reading_may_be_cancelled(self, store: ClaimStore) -> None:
         claim = write(store, *[10] * 20)
 
-        store.read(claim.id, 20).cancel()
-        reading = store.read(claim.id, 20)
+        store.read(claim.id, 20, stored=200).cancel()
+        reading = store.read(claim.id, 20, stored=200)
         found = reading.result()
         reading.cancel()
 

@@ -207,7 +207,7 @@ class TestCost:
         server.operations.clear()
 
         with suppress(ClaimCorrupted):
-            proxied.read(claim.id, named).result()
+            proxied.read(claim.id, named, stored=named).result()
         proxied.close()  # and so waits for reads that were begun
 
         most = there if there == named else 2
@@ -223,7 +223,7 @@ class TestParallel:
         go_on = threading.Event()
         held = server.hold("GetItem", go_on)
 
-        reading = proxied.read(claim.id, parts)
+        reading = proxied.read(claim.id, parts, stored=parts)
         wait_for(lambda: held.happened == parts, "every part to be asked for")
         assert proxied.acquire(claim.key, MINE) is None
         go_on.set()
@@ -412,8 +412,8 @@ class TestOpening:
         )
         go_on = threading.Event()
         held = server.hold("GetItem", go_on, times=1)
-        store.read("no-such-claim", 1)
-        store.read("another", 1)  # begins while the store closes
+        store.read("no-such-claim", 1, stored=1)
+        store.read("another", 1, stored=1)  # begins while the store closes
         wait_for(lambda: held.happened, "the store's only thread to read")
 
         closes = threading.Thread(target=store.close, daemon=True)

@@ -322,7 +322,7 @@ class TestSlow:
         go_on = threading.Event()
         held = server.hold("GetItem", go_on, matches=is_key(f"{slow.id}/0"))
         with closing(store), ThreadPoolExecutor(1) as pool:
-            reading = store.read(slow.id, 2)
+            reading = store.read(slow.id, 2, stored=150)
             wait_for(lambda: held.happened, "the store's only thread to read")
 
             living = pool.submit(live, store, make_claim(10, 20, 30))
@@ -341,7 +341,7 @@ class TestSlow:
         server.operations.clear()
         go_on, is_free = threading.Event(), threading.Event()
         held = server.hold("GetItem", go_on)
-        reading = store.read(claim.id, 20)
+        reading = store.read(claim.id, 20, stored=200)
         wait_for(lambda: held.happened, "the first part to be under way")
 
         reading.cancel()
