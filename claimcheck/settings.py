@@ -11,6 +11,7 @@ import functools
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated, Literal
 from urllib.parse import quote
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
@@ -51,7 +52,8 @@ class ClaimCheckSettings(BaseModel, frozen=True, extra="forbid"):
     Attributes:
         store: `CLAIMCHECK_STORE`: `dynamodb://TABLE`, `letsgo://[DEPLOYMENT]`, `sqlite:///path` or
             `memory://`. By default what goes with the queue: see `store_for`.
-        threshold: `CLAIMCHECK_THRESHOLD`: bytes up to which a message travels untouched.
+        threshold: `CLAIMCHECK_THRESHOLD`: bytes up to which a message travels untouched; `auto`
+            for whatever AWS bills least.
         inline_limit: `CLAIMCHECK_INLINE_LIMIT`: bytes that the queue accepts, instead of asking.
         max_size: `CLAIMCHECK_MAX_SIZE`: bytes that a body may have, sealed or opened.
         purge: `CLAIMCHECK_PURGE`: `after`, `before` or `never`.
@@ -68,12 +70,12 @@ class ClaimCheckSettings(BaseModel, frozen=True, extra="forbid"):
     """
 
     store: str | None = None
-    threshold: int = Field(default=DEFAULT_THRESHOLD, gt=0)
+    threshold: Annotated[int, Field(gt=0)] | Literal["auto"] = DEFAULT_THRESHOLD
     inline_limit: int | None = Field(default=None, gt=0)
     max_size: int = Field(default=DEFAULT_MAX_SIZE, gt=0)
     purge: Purge = "after"
     lease_seconds: float = Field(default=DEFAULT_LEASE_SECONDS, gt=0, allow_inf_nan=False)
-    signing_key: tuple[str, ...] | None = Field(default=None, repr=False)
+    signing_key: tuple[SecretStr, ...] | None = None
     sign_every_message: bool = False
     encryption: SecretStr | None = None
 
@@ -83,6 +85,12 @@ class ClaimCheckSettings(BaseModel, frozen=True, extra="forbid"):
         if isinstance(value, str):
             return tuple(key.strip() for key in value.split(","))
         return value
+
+    @property
+    def signing_keys(self) -> list[str] | None:
+        """The keys in `signing_key`, to give to a claim check."""
+        keys = self.signing_key
+        return None if keys is None else [key.get_secret_value() for key in keys]
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> ClaimCheckSettings:
@@ -141,8 +149,9 @@ def claim_check_for(queue_url: str, settings: ClaimCheckSettings | None = None) 
         _make_local_folder()
     return ClaimCheck(
         _shared_store(settings.store_for(queue_url), region),
+        signing_key=settings.signing_keys,
         encryption=encryption_for(queue_url, settings),
-        **settings.model_dump(exclude={"store", "encryption"}),
+        **settings.model_dump(exclude={"store", *_SECRETS}),
     )
 
 

@@ -144,7 +144,7 @@ def report_on(body: str, queue: str | None) -> BodyReport:
         body,
         store=lambda: claim_check_for(url, settings).store,
         max_size=settings.max_size,
-        signer=None if settings.signing_key is None else Signer(settings.signing_key),
+        signer=None if settings.signing_keys is None else Signer(settings.signing_keys),
         sealed_only=settings.sign_every_message,
         encryption=encryption_for(url, settings),
     )

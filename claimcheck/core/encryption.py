@@ -173,9 +173,9 @@ def open_encryption(
     try:
         with forks_wait():
             importlib.import_module("claimcheck.core.aes_gcm")
-    except ModuleNotFoundError as missing:
+    except ModuleNotFoundError:
         raise SettingsInvalid(
-            f"{SETTING} needs {missing.name}: pip install 'letsgo-claimcheck[encryption]'"
+            f"{SETTING} needs cryptography: pip install 'letsgo-claimcheck[encryption]'"
         ) from None
     keys: list[Keys] = []
     # An error shows no entry: it may be a key, whatever is before it.

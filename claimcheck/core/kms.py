@@ -16,11 +16,11 @@ import threading
 import time
 from base64 import b64decode, b64encode
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import parse_qsl
 
 import botocore.parsers
@@ -219,7 +219,8 @@ class KmsKey:
                 )
         except AwsError as error:
             raise self._error("it gave no data key", error) from error
-        name, secret = b64encode(answer["CiphertextBlob"]).decode(), answer["Plaintext"]
+        name = b64encode(self._field(answer, "CiphertextBlob")).decode()
+        secret = self._field(answer, "Plaintext")
         process.opening.add(name, secret)
         return DataKey(f"{self.kind}:{name}", secret)
 
@@ -233,14 +234,21 @@ class KmsKey:
                 answer = client.decrypt(
                     KeyId=self._key, CiphertextBlob=blob, EncryptionContext=CONTEXT
                 )
-        except ClientError as error:
-            if _code(error) in _NOT_OURS:
+        except AwsError as error:
+            if isinstance(error, ClientError) and _code(error) in _NOT_OURS:
                 return None
             raise self._error("it did not decrypt a data key", error) from error
-        except BotoCoreError as error:
-            raise self._error("it did not decrypt a data key", error) from error
-        secret = answer["Plaintext"]
+        secret = self._field(answer, "Plaintext")
         return secret if len(secret) == KEY_BYTES else None
+
+    def _field(self, answer: Mapping[str, Any], name: str) -> bytes:
+        # botocore takes an answer that was cut off on its way for one without fields.
+        value = answer.get(name)
+        if not isinstance(value, bytes):
+            raise EncryptionKeyUnavailable(
+                f"KMS key {self._key}: the answer was damaged on its way."
+            )
+        return value
 
     def _error(self, failed: str, error: ClientError | BotoCoreError) -> EncryptionKeyRefused:
         text = f"KMS key {self._key}: {failed}: {explain(error)}."

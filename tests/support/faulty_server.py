@@ -37,7 +37,7 @@ SLOW_SECONDS = 0.2
 LATEST_SECONDS = 60.0
 """How long something late waits at most for the client to give up."""
 
-_SERVICES = {"DynamoDB": "dynamodb", "AmazonSQS": "sqs"}
+_SERVICES = {"DynamoDB": "dynamodb", "AmazonSQS": "sqs", "TrentService": "kms"}
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length"}
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 seconds, so that closing sends RST
 

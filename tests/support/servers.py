@@ -24,6 +24,7 @@ import boto3
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_kms import KMSClient
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.literals import QueueAttributeNameType
 
@@ -64,12 +65,24 @@ class AwsServer:
     _session: boto3.Session = field(default_factory=boto3.Session, repr=False)
     _queues: list[str] = field(default_factory=list, repr=False)
     _tables: list[str] = field(default_factory=list, repr=False)
+    _kms_keys: list[str] = field(default_factory=list, repr=False)
 
     def sqs(self) -> SQSClient:
         return self._session.client("sqs", self.region, endpoint_url=self.endpoint_url)
 
     def dynamodb(self) -> DynamoDBClient:
         return self._session.client("dynamodb", self.region, endpoint_url=self.endpoint_url)
+
+    def kms(self) -> KMSClient:
+        return self._session.client("kms", self.region, endpoint_url=self.endpoint_url)
+
+    def make_kms_key(self) -> str:
+        """Make a key in KMS, which is to be removed after the test, and return its ARN."""
+        client = self.kms()
+        arn = client.create_key(Description="claimcheck-test")["KeyMetadata"]["Arn"]
+        client.close()
+        self._kms_keys.append(arn)
+        return arn
 
     def make_queue(self, *, name: str | None = None, **attributes: str) -> str:
         """Make a queue and return its URL.
@@ -102,6 +115,11 @@ class AwsServer:
         for table in self._tables:
             with suppress(dynamodb.exceptions.ResourceNotFoundException):
                 dynamodb.delete_table(TableName=table)
+        if self.endpoint_url is None and self._kms_keys:  # moto cannot, and forgets them anyway
+            kms = self.kms()
+            for key in self._kms_keys:
+                kms.schedule_key_deletion(KeyId=key, PendingWindowInDays=7)
+            kms.close()
 
 
 @contextmanager

@@ -1,0 +1,530 @@
+"""Encrypted messages: what they are, who can open them, and what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import logging
+import subprocess
+import sys
+import traceback
+from base64 import b64decode, b64encode
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from claimcheck import (
+    ClaimCheck,
+    ClaimCheckMiddleware,
+    ClaimCheckSettings,
+    ClaimCorrupted,
+    EncryptionKeyMissing,
+    EncryptionKeyUnknown,
+    EncryptionMissing,
+    SettingsInvalid,
+    TicketForged,
+    TicketInvalid,
+    TicketUnsupported,
+    open_encryption,
+)
+from claimcheck.core import aes_gcm
+from claimcheck.core.compression import decode
+from claimcheck.settings import claim_check_for
+from claimcheck.stores.base import PART_BYTES
+from claimcheck.stores.memory import MemoryClaimStore
+from letsgo_queue import Client, Message, Worker
+from letsgo_queue.transports.base import OutgoingMessage
+from letsgo_queue.transports.memory import MemoryTransport
+from tests.claimcheck.support import (
+    SECRET,
+    claim_record,
+    contents_of,
+    forge,
+    message_body,
+    noise,
+    noisy_body,
+    parts_left,
+    rewrite_parts,
+    small_claim_check,
+    ticket_in,
+)
+
+KEY, OLD_KEY, STRANGE_KEY = (b64encode(bytes([each]) * 32).decode() for each in b"abc")
+AES = f"aes256:{KEY}"
+
+SMALL = message_body("order:new", SECRET)
+CARRIED = message_body("order:new", SECRET + noise(200))
+STORED = message_body("order:new", SECRET + noise(6_000))
+NO_MESSAGE = "a text that is no message of LetsGo"
+BODIES = pytest.mark.parametrize(
+    "body", [SMALL, CARRIED, STORED, NO_MESSAGE], ids=["small", "carried", "stored", "no message"]
+)
+
+
+def claim_check(store: MemoryClaimStore, encryption: Any = AES, **options: Any) -> ClaimCheck:
+    return small_claim_check(store, encryption=encryption, **options)
+
+
+def seal(store: MemoryClaimStore, body: str, encryption: Any = AES) -> str:
+    return claim_check(store, encryption).seal(body).body.decode()
+
+
+def as_another_would(sealed: str, stored: bytes | None, key: str = KEY) -> str:
+    """Open a message by its documentation, with other tools than the library does."""
+    message = json.loads(sealed)
+    ticket = message["claimCheck"]
+    carried = "data" in ticket
+    data = b64decode(ticket["data"]) if stored is None else stored
+    assert hashlib.sha256(data).hexdigest() == ticket["sha256"]
+    id = ticket["nonce"] if carried else ticket["id"]
+    # HKDF-SHA-256 (RFC 5869), which takes one block for 32 bytes.
+    extracted = hmac.digest(id.encode(), b64decode(key), "sha256")
+    message_key = hmac.digest(extracted, b"letsgo-claimcheck/1 AES-256-GCM\x01", "sha256")
+    lines = ["carried" if carried else "stored", id, ticket["encoding"], str(ticket["size"])]
+    if "type" in message:
+        lines.append(message["type"])
+    tag = bytes.fromhex(ticket["encryption"]["tag"])
+    encoded = AESGCM(message_key).decrypt(bytes(12), data + tag, "\n".join(lines).encode())
+    return decode(ticket["encoding"], [encoded], ticket["size"])
+
+
+@BODIES
+def test_every_message_is_sealed_and_opens(store: MemoryClaimStore, body: str) -> None:
+    sealed = claim_check(store).seal(body)
+    text = sealed.body.decode()
+
+    assert sealed.route == ("stored" if body == STORED else "compressed")
+    assert json.loads(text).get("type") == ("order:new" if body != NO_MESSAGE else None)
+    assert ticket_in(text)["encryption"]["key"].startswith("aes256:")
+    assert claim_check(store).open(text).body == body
+
+
+@BODIES
+def test_nobody_sees_the_content(store: MemoryClaimStore, body: str) -> None:
+    sealed = seal(store, body)
+    data = b64decode(ticket_in(sealed).get("data", ""))
+    if body == STORED:
+        contents = contents_of(store, sealed)
+        assert contents is not None
+        data = b"".join(part or b"" for part in contents.parts)
+
+    assert SECRET.encode() not in data
+    assert b"\x28\xb5\x2f\xfd" not in data, "a zstd frame"
+    assert as_another_would(sealed, data) == body
+
+
+def test_parts_are_one_message(store: MemoryClaimStore) -> None:
+    body = noisy_body(5 * PART_BYTES)
+    sealed = seal(store, body)
+    contents = contents_of(store, sealed)
+    assert contents is not None
+
+    assert ticket_in(sealed)["parts"] == 3
+    assert as_another_would(sealed, b"".join(part or b"" for part in contents.parts)) == body
+    assert claim_check(store).open(sealed).body == body
+
+
+def test_no_two_messages_share_a_key(
+    store: MemoryClaimStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The nonce is always the same, so a key that came twice would give both messages away."""
+    keys: list[bytes] = []
+    make = aes_gcm._message_key
+
+    def watched(*args: Any) -> bytes:
+        keys.append(make(*args))
+        return keys[-1]
+
+    monkeypatch.setattr(aes_gcm, "_message_key", watched)
+    for body in (SMALL, SMALL, STORED, STORED):
+        seal(store, body)
+
+    assert len(keys) >= 4
+    assert len({*keys}) == len(keys)
+
+
+class TestRefused:
+    @BODIES
+    def test_without_a_key(self, store: MemoryClaimStore, body: str) -> None:
+        sealed = seal(store, body)
+
+        with pytest.raises(EncryptionKeyMissing, match=r"message m-1: .*CLAIMCHECK_ENCRYPTION"):
+            claim_check(store, None).open(sealed, message_id="m-1")
+        self.assert_still_opens(store, sealed, body)
+
+    @BODIES
+    def test_with_another_key(self, store: MemoryClaimStore, body: str) -> None:
+        sealed = seal(store, body)
+        named = ticket_in(sealed)["encryption"]["key"]
+
+        with pytest.raises(EncryptionKeyUnknown, match=f"message m-1 of type .*{named}"):
+            claim_check(store, f"aes256:{STRANGE_KEY}").open(sealed, message_id="m-1")
+        self.assert_still_opens(store, sealed, body)
+
+    @pytest.mark.parametrize("body", [SMALL, CARRIED, STORED], ids=["small", "carried", "stored"])
+    def test_a_message_that_is_not_encrypted(self, store: MemoryClaimStore, body: str) -> None:
+        sealed = seal(store, body, None)
+
+        with pytest.raises(EncryptionMissing, match=r"message m-1: it is not encrypted.*enqueue"):
+            claim_check(store).open(sealed, message_id="m-1")
+        assert claim_check(store, None).open(sealed).body == body
+
+    def test_a_size_that_nobody_opens_counts_as_none(self, store: MemoryClaimStore) -> None:
+        assert claim_check(store).opened_size(SMALL) == 0
+        assert claim_check(store, None).opened_size(seal(store, STORED)) == 0
+        assert claim_check(store).opened_size(seal(store, STORED)) == len(STORED)
+
+    @staticmethod
+    def assert_still_opens(store: MemoryClaimStore, sealed: str, body: str) -> None:
+        if body == STORED:
+            assert claim_record(store, sealed) is None, "it was acquired"
+        assert claim_check(store).open(sealed).body == body
+
+    @pytest.mark.parametrize(
+        ("field", "value"), [("algorithm", "AES-512-GCM"), ("key", "vault:abc"), ("key", "abc")]
+    )
+    def test_an_encryption_of_a_newer_version(
+        self, store: MemoryClaimStore, field: str, value: str
+    ) -> None:
+        sealed = seal(store, STORED)
+        encryption = {**ticket_in(sealed)["encryption"], field: value}
+
+        for key in (AES, None):
+            with pytest.raises(TicketUnsupported, match="Upgrade letsgo-claimcheck"):
+                claim_check(store, key).open(forge(sealed, encryption=encryption))
+
+    @pytest.mark.parametrize(
+        "encryption",
+        [
+            1,
+            "AES-256-GCM",
+            [],
+            {},
+            {"algorithm": "AES-256-GCM"},
+            {"tag": ""},
+            {"tag": "0" * 31},
+            {"tag": "G" * 32},
+            {"key": None},
+            {"key": "aes256:"},
+            {"key": "aes256:0123456789ABCDEF"},
+            {"key": "kms:"},
+            {"key": "kms:not base64"},
+            {"key": "kms:" + "A" * 8_193},
+            {"more": 1},
+        ],
+        ids=str,
+    )
+    def test_an_encryption_that_is_malformed(
+        self, store: MemoryClaimStore, encryption: object
+    ) -> None:
+        sealed = seal(store, STORED)
+        if isinstance(encryption, dict) and encryption and "algorithm" not in encryption:
+            encryption = {**ticket_in(sealed)["encryption"], **encryption}
+
+        with pytest.raises(TicketInvalid, match=r"malformed \(encryption\)"):
+            claim_check(store).open(forge(sealed, encryption=encryption))
+
+    def test_a_carried_ticket_without_a_nonce(self, store: MemoryClaimStore) -> None:
+        with pytest.raises(TicketInvalid, match=r"malformed \(nonce\)"):
+            claim_check(store).open(forge(seal(store, SMALL), "nonce"))
+
+
+class TestBound:
+    """Bytes open for the message that they were encrypted for, and for no other."""
+
+    def assert_corrupted(self, store: MemoryClaimStore, sealed: str) -> None:
+        with pytest.raises(ClaimCorrupted, match="does not decrypt"):
+            claim_check(store).open(sealed)
+
+    @pytest.mark.parametrize("body", [CARRIED, STORED], ids=["carried", "stored"])
+    @pytest.mark.parametrize("other_type", ["order:cancelled", "", None])
+    def test_to_its_type(self, store: MemoryClaimStore, body: str, other_type: str | None) -> None:
+        message = json.loads(seal(store, body))
+        del message["type"]
+        if other_type is not None:
+            message["type"] = other_type
+
+        self.assert_corrupted(store, json.dumps(message))
+
+    def test_to_its_nonce(self, store: MemoryClaimStore) -> None:
+        other = ticket_in(seal(store, SMALL))
+
+        self.assert_corrupted(store, forge(seal(store, SMALL), nonce=other["nonce"]))
+
+    @pytest.mark.parametrize(("field", "value"), [("size", 10**6), ("encoding", "identity")])
+    def test_to_the_fields_that_say_how_to_read_it(
+        self, store: MemoryClaimStore, field: str, value: object
+    ) -> None:
+        sealed = seal(store, STORED)
+        assert ticket_in(sealed)["encoding"] == "zstd"
+
+        self.assert_corrupted(store, forge(sealed, **{field: value}))
+
+    def test_to_its_claim(self, store: MemoryClaimStore) -> None:
+        """Whoever can write to the store and to the queue has one claim's bytes in another."""
+        first, second = seal(store, STORED), seal(store, STORED)
+        bytes_of_first = contents_of(store, first)
+        assert bytes_of_first is not None
+        rewrite_parts(store, second, lambda _: [part or b"" for part in bytes_of_first.parts])
+        theirs = ticket_in(first)
+        moved = {name: theirs[name] for name in ("sha256", "encryption")}
+
+        self.assert_corrupted(store, forge(second, **moved))
+
+        assert parts_left(store, second) == 1
+        record = claim_record(store, second)
+        assert record is None, "and the claim is released"
+
+    def test_to_its_place(self, store: MemoryClaimStore) -> None:
+        """Carried by a ticket it would have no receipt, and each copy would be handled."""
+        sealed = seal(store, STORED)
+        ticket, contents = ticket_in(sealed), contents_of(store, sealed)
+        assert contents is not None
+        data = b64encode(contents.parts[0] or b"").decode()
+        without = ("id", "parts", "stored", "expires", "store")
+
+        self.assert_corrupted(store, forge(sealed, *without, nonce=ticket["id"], data=data))
+
+    @pytest.mark.parametrize("body", [CARRIED, STORED], ids=["carried", "stored"])
+    def test_to_its_bytes(self, store: MemoryClaimStore, body: str) -> None:
+        """With a SHA-256 that fits, as anybody can make one."""
+        sealed = seal(store, body)
+        ticket = ticket_in(sealed)
+        if body == STORED:
+            contents = contents_of(store, sealed)
+            assert contents is not None
+            changed = flipped(contents.parts[0] or b"")
+            rewrite_parts(store, sealed, lambda _: [changed])
+            forged = forge(sealed, sha256=hashlib.sha256(changed).hexdigest())
+        else:
+            changed = flipped(b64decode(ticket["data"]))
+            forged = forge(
+                sealed,
+                sha256=hashlib.sha256(changed).hexdigest(),
+                data=b64encode(changed).decode(),
+            )
+
+        self.assert_corrupted(store, forged)
+
+
+def flipped(data: bytes) -> bytes:
+    return data[:-1] + bytes([data[-1] ^ 1])
+
+
+class TestSigned:
+    @pytest.mark.parametrize("body", [SMALL, STORED], ids=["carried", "stored"])
+    def test_it_is_signed_too(self, store: MemoryClaimStore, body: str) -> None:
+        both = claim_check(store, signing_key="0123456789abcdef")
+        sealed = both.seal(body).body.decode()
+
+        assert both.open(sealed).body == body
+        encryption = {**ticket_in(sealed)["encryption"], "tag": "0" * 32}
+        with pytest.raises(TicketForged):
+            both.open(forge(sealed, encryption=encryption))
+
+    @pytest.mark.parametrize("body", [SMALL, STORED], ids=["carried", "stored"])
+    def test_copies_of_a_message_have_one_receipt(self, store: MemoryClaimStore, body: str) -> None:
+        """With `once`, a carried message has it under its nonce, which nobody can change."""
+        queue, seen = MemoryTransport(), list[Message[Any]]()
+        check = claim_check(store)
+        sealed = check.seal(body).body
+        for _ in range(3):
+            queue.send(OutgoingMessage(type="order:new", body=sealed))
+        worker = Worker(queue, middleware=[ClaimCheckMiddleware(check, once=True)])
+        worker.default(seen.append)
+
+        worker.run(burst=True)
+
+        assert len(seen) == 1
+
+
+class TestRotation:
+    @pytest.mark.parametrize("sealed_with", [OLD_KEY, KEY])
+    @pytest.mark.parametrize("as_list", [True, False])
+    def test_each_key_decrypts(
+        self, store: MemoryClaimStore, sealed_with: str, as_list: bool
+    ) -> None:
+        sealed = seal(store, STORED, f"aes256:{sealed_with}")
+        both = [AES, f"aes256:{OLD_KEY}"] if as_list else f"{AES},{OLD_KEY}"
+
+        assert claim_check(store, both).open(sealed).body == STORED
+
+    def test_the_first_key_encrypts(self, store: MemoryClaimStore) -> None:
+        sealed = seal(store, STORED, f" aes256:{KEY} , {OLD_KEY}")
+
+        with pytest.raises(EncryptionKeyUnknown):
+            claim_check(store, f"aes256:{OLD_KEY}").open(sealed)
+        assert claim_check(store).open(sealed).body == STORED
+
+    def test_no_message_is_refused_while_keys_change_step_by_step(
+        self, store: MemoryClaimStore
+    ) -> None:
+        steps = [OLD_KEY, f"{OLD_KEY},{KEY}", f"{KEY},{OLD_KEY}", KEY]
+        for before, after in pairwise(f"aes256:{each}" for each in steps):
+            for sender, worker in ((before, after), (after, before)):
+                sealed = seal(store, STORED, sender)
+                assert claim_check(store, worker).open(sealed).body == STORED
+
+
+class TestSetting:
+    @pytest.mark.parametrize(
+        "value",
+        [
+            KEY,
+            f"aes128:{KEY}",
+            f"AES256:{KEY}",
+            "aes256",
+            "aes256:",
+            f"aes256:{KEY[:-4]}",
+            f"aes256:{KEY},",
+            f"aes256:{KEY},{KEY[:-2]}",
+            f"aes256:{KEY},vault:{OLD_KEY}",
+            f"kms://alias/orders,{KEY}",
+            "kms:alias/orders",
+            "kms://",
+            "kms://two words",
+            "kms://key?region=eu-west-1&endpoint=x",
+            "kms://key?reuse_minutes=0",
+            "kms://key?reuse_minutes=nan",
+            "kms://key?reuse_minutes=1441",
+            "kms://key?reuse_minutes=",
+            ",",
+        ],
+    )
+    def test_what_names_no_key_is_refused(
+        self, value: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("CLAIMCHECK_ENCRYPTION", value)
+
+        with pytest.raises(SettingsInvalid, match="CLAIMCHECK_ENCRYPTION") as refused:
+            claim_check_for("memory://")
+        assert_no_key_in("".join(traceback.format_exception(refused.value)))
+
+    @pytest.mark.parametrize("value", [5, [], [5], {"aes256": KEY}, KEY.encode(), [AES, None]])
+    def test_what_is_no_text_is_refused(self, store: MemoryClaimStore, value: object) -> None:
+        with pytest.raises(SettingsInvalid, match="CLAIMCHECK_ENCRYPTION"):
+            claim_check(store, value)
+
+    @pytest.mark.parametrize("value", ["", " ", "\n"])
+    def test_a_setting_that_is_empty_turns_nothing_off(
+        self, monkeypatch: pytest.MonkeyPatch, value: str
+    ) -> None:
+        monkeypatch.setenv("CLAIMCHECK_ENCRYPTION", value)
+
+        with pytest.raises(SettingsInvalid, match="CLAIMCHECK_ENCRYPTION is set and empty"):
+            claim_check_for("memory://")
+
+    def test_queues_share_one_encryption(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """So that they share its data keys."""
+        monkeypatch.setenv("CLAIMCHECK_ENCRYPTION", AES)
+
+        first, second = claim_check_for("memory://a"), claim_check_for("memory://b")
+
+        assert first._encryption is not None
+        assert first._encryption is second._encryption
+
+    def test_both_ends_by_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("CLAIMCHECK_ENCRYPTION", AES)
+        queue, seen = MemoryTransport("memory://encrypted"), list[Message[Any]]()
+        worker = Worker(queue, middleware=[ClaimCheckMiddleware()])
+        worker.default(seen.append)
+
+        Client(queue).enqueue({"type": "order:new", "payload": "plain"})
+        Client(queue, middleware=[ClaimCheckMiddleware()]).enqueue(
+            {"type": "order:new", "payload": "encrypted"}
+        )
+        worker.run(burst=True)
+
+        assert [message.payload for message in seen] == ["encrypted"]
+
+
+class TestNobodySeesTheKey:
+    def test_in_what_is_shown_of_settings(self, store: MemoryClaimStore) -> None:
+        settings = ClaimCheckSettings.from_environment({"CLAIMCHECK_ENCRYPTION": AES})
+        encryption = open_encryption([AES])
+        key = encryption._keys[0].for_sealing()
+
+        shown = [repr(settings), str(settings.model_dump()), settings.model_dump_json()]
+        shown += [repr(claim_check(store)), repr(encryption), repr(key), str(key)]
+        assert_no_key_in("\n".join(shown))
+
+    def test_in_an_error_about_settings(self) -> None:
+        environment = {"CLAIMCHECK_ENCRYPTION": AES, "CLAIMCHECK_MAX_SIZE": "much"}
+        with pytest.raises(SettingsInvalid) as refused:
+            ClaimCheckSettings.from_environment(environment)
+        assert_no_key_in("".join(traceback.format_exception(refused.value)))
+
+    def test_in_an_error_about_a_key_that_is_no_unicode(self, store: MemoryClaimStore) -> None:
+        with pytest.raises(SettingsInvalid) as refused:
+            claim_check(store, f"{AES}\udcff")
+        assert_no_key_in("".join(traceback.format_exception(refused.value)))
+
+    def test_in_what_a_worker_logs(
+        self, store: MemoryClaimStore, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.DEBUG)
+        queue = MemoryTransport()
+        sender = ClaimCheckMiddleware(claim_check(store, f"aes256:{OLD_KEY}"))
+        Client(queue, middleware=[sender]).enqueue({"type": "order:new", "payload": SECRET})
+        worker = Worker(queue, middleware=[ClaimCheckMiddleware(claim_check(store))])
+        worker.default(lambda message: None)
+
+        worker.run(burst=True)
+
+        assert "it is encrypted with the key aes256:" in caplog.text
+        assert_no_key_in(caplog.text)
+        assert SECRET not in caplog.text
+
+
+def assert_no_key_in(text: str) -> None:
+    for key in (KEY, OLD_KEY, STRANGE_KEY):
+        assert key not in text
+        assert key[:-4] not in text
+        assert repr(b64decode(key))[2:-1] not in text
+
+
+def loaded_by(program: str) -> set[str]:
+    """The modules that a new process has loaded in the end."""
+    shown = f"{program}\nimport sys; print(*sys.modules)"
+    ran = subprocess.run(
+        [sys.executable, "-c", shown], capture_output=True, text=True, check=True, timeout=60
+    )
+    return {*ran.stdout.split()}
+
+
+def test_where_it_is_off_nothing_is_loaded_for_it() -> None:
+    loaded = loaded_by(
+        "from claimcheck import ClaimCheck, open_store\n"
+        "check = ClaimCheck(open_store('memory://'))\n"
+        "check.open(check.seal('x' * 300_000).body.decode())"
+    )
+
+    assert "claimcheck.core.claim_check" in loaded
+    assert {"cryptography", "boto3", "claimcheck.core.kms"} & loaded == set()
+
+
+def test_with_keys_of_ones_own_no_client_of_aws_is_loaded() -> None:
+    loaded = loaded_by(f"from claimcheck import open_encryption\nopen_encryption('{AES}')")
+
+    assert "cryptography" in loaded
+    assert {"boto3", "botocore", "claimcheck.core.kms"} & loaded == set()
+
+
+def test_without_the_package_it_says_how_to_install_it(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['cryptography'] = None\n")
+    program = "from claimcheck import *\nopen_encryption('aes256:')"
+    ran = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={"PYTHONPATH": f"{tmp_path}:{Path(__file__).parents[3]}"},
+    )
+
+    assert "SettingsInvalid" in ran.stderr
+    assert "needs cryptography: pip install 'letsgo-claimcheck[encryption]'" in ran.stderr
