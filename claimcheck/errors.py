@@ -25,7 +25,8 @@ error says what was wrong, with which message, and what to do. Payload content n
     ├── AuditInvalid                 a size audit, or what it weighs, cannot be read or written
     └── ClaimStoreError              the store refused
         ├── ClaimStoreUnavailable    the store did not answer, or asked to slow down
-        └── ClaimTableMissing        the DynamoDB table does not exist
+        ├── ClaimTableMissing        the DynamoDB table does not exist
+        └── ClaimBucketMissing       the S3 bucket does not exist
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ __all__ = [
     "BodyInvalid",
     "BodyTooLarge",
     "ClaimAlreadyProcessed",
+    "ClaimBucketMissing",
     "ClaimCheckError",
     "ClaimCorrupted",
     "ClaimExpired",
@@ -192,5 +194,11 @@ class ClaimStoreUnavailable(ClaimStoreError):
 
 class ClaimTableMissing(ClaimStoreError):
     """The DynamoDB table does not exist."""
+
+    retryable = True
+
+
+class ClaimBucketMissing(ClaimStoreError):
+    """The S3 bucket does not exist."""
 
     retryable = True

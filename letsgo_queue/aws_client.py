@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from botocore.signers import RequestSigner
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_kms import KMSClient
+    from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
 
 AwsError = (ClientError, BotoCoreError)
@@ -104,14 +105,25 @@ def make_client(
 ) -> KMSClient: ...
 
 
+@overload
 def make_client(
-    service: Literal["sqs", "dynamodb", "kms"],
+    service: Literal["s3"],
     session: boto3.session.Session | None,
     *,
     region: str | None,
     endpoint_url: str | None,
     config: Config | None = None,
-) -> SQSClient | DynamoDBClient | KMSClient:
+) -> S3Client: ...
+
+
+def make_client(
+    service: Literal["sqs", "dynamodb", "kms", "s3"],
+    session: boto3.session.Session | None,
+    *,
+    region: str | None,
+    endpoint_url: str | None,
+    config: Config | None = None,
+) -> SQSClient | DynamoDBClient | KMSClient | S3Client:
     """Make a client.
 
     Args:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from claimcheck.errors import SettingsInvalid
 from claimcheck.stores.base import ClaimStore
@@ -20,11 +21,14 @@ __all__ = ["open_store"]
 _VARIABLE = "CLAIMCHECK_STORE"
 _OF_AWS = ("region", "endpoint_url")
 _OPTIONS = {
-    "dynamodb": _OF_AWS,
+    "dynamodb": (*_OF_AWS, "bucket", "prefix"),
+    "s3": _OF_AWS,
     "letsgo": (*_OF_AWS, "vendor_prefix"),
     "sqlite": (),
     "memory": (),
 }
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+"""https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html"""
 
 
 def open_store(
@@ -36,8 +40,9 @@ def open_store(
     takes a Lambda function a good part of its start.
 
     Args:
-        url: `dynamodb://TABLE` or `letsgo://[DEPLOYMENT]` (with `?region=` and `&endpoint_url=`),
-            `sqlite:///path`, or `memory://`.
+        url: `dynamodb://TABLE`, `dynamodb://TABLE?bucket=BUCKET[&prefix=PREFIX]`,
+            `s3://BUCKET[/PREFIX]` or `letsgo://[DEPLOYMENT]` (each with `?region=` and
+            `&endpoint_url=`), `sqlite:///path`, or `memory://`.
         region: The AWS region, where the URL does not say.
         session: The boto3 session for requests to AWS. By default the store makes one.
 
@@ -72,7 +77,32 @@ def open_store(
 
         if file := path_in(url):
             return SqliteClaimStore(file)
+    if parts.scheme == "s3" and parts.netloc:
+        with forks_wait():
+            from claimcheck.stores.s3 import S3ClaimStore
+
+        return S3ClaimStore(
+            _bucket(url, parts.netloc),
+            prefix=unquote(path),
+            region=options.get("region") or region,
+            endpoint_url=options.get("endpoint_url") or None,
+            session=session,
+        )
+    if parts.scheme == "dynamodb" and parts.netloc and not path and "bucket" in options:
+        with forks_wait():
+            from claimcheck.stores.dynamodb_bucket import DynamoDBBucketClaimStore
+
+        return DynamoDBBucketClaimStore(
+            parts.netloc,
+            _bucket(url, options["bucket"]),
+            prefix=options.get("prefix", ""),
+            region=options.get("region") or region,
+            endpoint_url=options.get("endpoint_url") or None,
+            session=session,
+        )
     if parts.scheme == "dynamodb" and parts.netloc and not path:
+        if "prefix" in options:
+            raise SettingsInvalid(f"{_named(url)}: a prefix needs a bucket: give ?bucket= too.")
         with forks_wait():
             from claimcheck.stores.dynamodb import DynamoDBClaimStore
 
@@ -93,8 +123,8 @@ def open_store(
             session=session,
         )
     raise SettingsInvalid(
-        f"{_named(url)}: expected dynamodb://TABLE, sqlite:///path/to/file.db, memory:// or "
-        "letsgo://DEPLOYMENT."
+        f"{_named(url)}: expected dynamodb://TABLE, s3://BUCKET, sqlite:///path/to/file.db, "
+        "memory:// or letsgo://DEPLOYMENT."
     )
 
 
@@ -103,6 +133,12 @@ def _check_options(url: str, given: Iterable[str], known: Collection[str]) -> No
     if unknown:
         valid = f"the options are {' and '.join(known)}" if known else "it has no options"
         raise SettingsInvalid(f"{_named(url)}: unknown option {', '.join(unknown)}; {valid}.")
+
+
+def _bucket(url: str, name: str) -> str:
+    if not _BUCKET.fullmatch(name):
+        raise SettingsInvalid(f"{_named(url)}: {name!r} is no name of a bucket.")
+    return name
 
 
 def _named(url: str) -> str:

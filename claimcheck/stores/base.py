@@ -356,8 +356,8 @@ def url_of_label(label: str) -> str:
         return f"memory://{name}"
     if kind == "sqlite" and name:
         return f"sqlite:///{name.replace('?', '%3F')}"
-    if kind == "dynamodb" and table:
-        return f"dynamodb://{table}?region={region}"
+    if kind in {"dynamodb", "s3"} and table:
+        return f"{kind}://{table}?region={region}"
     if kind == "letsgo" and table.startswith(letsgo):
         return f"letsgo://{table.removeprefix(letsgo)}?region={region}"
     return label

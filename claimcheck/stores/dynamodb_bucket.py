@@ -1,0 +1,172 @@
+"""Claims whose bytes are in S3, and whose records are in a DynamoDB table.
+
+A sender needs no right on the table. A reader finds what was sent before the table had a bucket,
+or after it has none any more: contents in several parts can only be in the table, and contents in
+one part are looked for in the bucket first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from claimcheck.stores.base import (
+    ClaimFacts,
+    Contents,
+    ContentsStore,
+    Lease,
+    Reading,
+    Record,
+    store_label,
+)
+from claimcheck.stores.dynamodb import DynamoDBClaimStore
+from claimcheck.stores.s3_contents import S3Contents
+
+if TYPE_CHECKING:
+    import boto3.session
+
+
+class DynamoDBBucketClaimStore:
+    """A claim store in an S3 bucket and a DynamoDB table; each is opened when it is first used.
+
+    Attributes:
+        url: Names the store, as the settings do.
+        contents: Where contents are written.
+        table: Where the records are, and contents that were sent without a bucket.
+    """
+
+    part_bytes = None
+
+    def __init__(
+        self,
+        table: str,
+        bucket: str,
+        *,
+        prefix: str = "",
+        region: str | None = None,
+        endpoint_url: str | None = None,
+        session: boto3.session.Session | None = None,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        """Name table and bucket; nothing is loaded, opened or asked yet.
+
+        Args:
+            table: The table's name.
+            bucket: The bucket's name.
+            prefix: What the keys of its objects start with, as a folder's name.
+            region: The region of both; by default that of `session`, `AWS_REGION`, or what AWS's
+                own settings say.
+            endpoint_url: Another server than AWS's own, for both.
+            session: Whose credentials and settings requests have, in a forked process too.
+            clock: Seconds since 1970, instead of what the `Date` of DynamoDB's answers says.
+        """
+        self.url = f"dynamodb://{table}?bucket={bucket}" + (f"&prefix={prefix}" if prefix else "")
+        self.table = DynamoDBClaimStore(
+            table, region=region, endpoint_url=endpoint_url, session=session, clock=clock
+        )
+        self.contents = S3Contents(
+            bucket,
+            prefix=prefix,
+            store=self.url,
+            region=region,
+            endpoint_url=endpoint_url,
+            session=session,
+        )
+
+    @property
+    def label(self) -> str:
+        """Names the table as tickets do: with and without a bucket, the records are there."""
+        # By S3's client: a sender does without DynamoDB's.
+        return store_label(f"dynamodb:{self.contents.resolved_region}", self.table.table)
+
+    @property
+    def missing_advice(self) -> str:
+        """See `ClaimStore`."""
+        return (
+            f"{self.table.missing_advice} Check that bucket and prefix are the sender's too, and "
+            "that no lifecycle rule removes objects sooner than `claimcheck store create` has it."
+        )
+
+    def close(self) -> None:
+        """Finish removals, close connections and end threads; see `ClaimStore.close`."""
+        self.contents.close()
+        self.table.close()
+
+    # Contents
+
+    def write(self, facts: ClaimFacts, parts: Sequence[bytes | memoryview]) -> None:
+        """Write one object; see `ContentsStore.write`."""
+        self.contents.write(facts, parts)
+
+    def read(self, claim_id: str, parts: int, *, stored: int, consistent: bool = False) -> Reading:
+        """Begin to read contents where they can be; see `ContentsStore.read`."""
+        places: list[ContentsStore] = [self.table] if parts > 1 else [self.contents, self.table]
+        return _Reading(
+            [
+                (place, partial(place.read, claim_id, parts, stored=stored, consistent=consistent))
+                for place in places
+            ]
+        )
+
+    def remove(self, claim_id: str, parts: int, *, later: bool = False) -> None:
+        """Remove what this store wrote; `Contents` name the place to remove others from."""
+        self.contents.remove(claim_id, parts, later=later)
+
+    def renew(self, claim_id: str, parts: int, *, expires_at: int) -> None:
+        """Do nothing; see `S3Contents.renew`."""
+        self.contents.renew(claim_id, parts, expires_at=expires_at)
+
+    # Records
+
+    def now(self) -> float:
+        """Seconds since 1970, by DynamoDB's clock; see `RecordStore.now`."""
+        return self.table.now()
+
+    def acquire(self, key: str, lease: Lease, *, take_over: bool = False) -> Record | None:
+        """Make a record ours; see `RecordStore.acquire`."""
+        return self.table.acquire(key, lease, take_over=take_over)
+
+    def extend(self, key: str, lease: Lease) -> bool:
+        """Have our lease end later; see `RecordStore.extend`."""
+        return self.table.extend(key, lease)
+
+    def hand_over(self, key: str, lease_id: str) -> bool:
+        """Note that the contents are about to be removed; see `RecordStore.hand_over`."""
+        return self.table.hand_over(key, lease_id)
+
+    def release(self, key: str, lease_id: str) -> bool:
+        """Remove our record; see `RecordStore.release`."""
+        return self.table.release(key, lease_id)
+
+    def complete(self, key: str, lease_id: str) -> bool:
+        """Note that the work is done; see `RecordStore.complete`."""
+        return self.table.complete(key, lease_id)
+
+    def look_up(self, key: str) -> Record | None:
+        """The record as it is; see `RecordStore.look_up`."""
+        return self.table.look_up(key)
+
+
+class _Reading:
+    """Contents that are read in the first place, and in the next one if none are there."""
+
+    def __init__(self, places: Sequence[tuple[ContentsStore, Callable[[], Reading]]]) -> None:
+        """Begin to read in the first place; see `Reading`."""
+        (self._place, begin), *self._others = places
+        self._reading = begin()
+
+    def result(self) -> Contents | None:
+        """Wait for them; see `Reading.result`. Ask once."""
+        found = self._reading.result()
+        for place, begin in self._others:
+            if found is not None:
+                break
+            self._place, self._reading = place, begin()
+            found = self._reading.result()
+        return None if found is None else replace(found, store=self._place)
+
+    def cancel(self) -> None:
+        """Read nothing that is not under way yet; see `Reading.cancel`."""
+        self._reading.cancel()

@@ -1,0 +1,254 @@
+"""The contents of claims in an S3 bucket: one object for each claim.
+
+Metadata of the object says what it is, for people who look into the bucket. Nothing of the payload
+is in it. An object is never renewed: the bucket's lifecycle rule removes it 43 days after it was
+written, when no message can name it any more (a delay and a queue of 15 days together, and 14 days
+each in the dead letters and after a redrive).
+
+The bucket is made by `claimcheck store create`, never here.
+"""
+
+from __future__ import annotations
+
+import os
+import string
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from claimcheck.errors import ClaimBucketMissing, ClaimCorrupted, ClaimStoreError
+from claimcheck.stores.base import ClaimFacts, Contents, check_part_count
+from claimcheck.stores.calls import Calls
+from claimcheck.stores.clock import ServerClock
+from claimcheck.stores.removals import Removals
+from letsgo_queue.forking import PerProcess
+from letsgo_queue.log import get_logger
+
+if TYPE_CHECKING:
+    import boto3.session
+
+    from claimcheck.stores.s3_objects import S3Object, S3Objects
+
+logger = get_logger(__name__)
+
+CONTENTS_DAYS = 15 + 14 + 14
+"""How long the lifecycle rule of a bucket keeps an object: no longer than a message can live."""
+
+DEFAULT_PARALLELISM = 4
+"""Threads of one store, to read and write pieces of large contents side by side."""
+
+_LONGEST_TYPE = 1_000
+"""Characters of a type that the metadata say. S3 takes 2 KB of metadata:
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Resources:
+    """What a process makes calls with.
+
+    Attributes:
+        objects: The objects of the bucket.
+        calls: The threads for calls to it.
+        removals: What is removed in the background.
+    """
+
+    objects: S3Objects
+    calls: Calls
+    removals: Removals
+
+
+class S3Contents:
+    """Keeps contents in a bucket, which is opened when it is first used.
+
+    Attributes:
+        bucket: The bucket's name.
+        prefix: What the key of every object starts with; empty, or ends with a slash.
+        region: The bucket's region; None where AWS's own settings decide.
+        endpoint_url: Another server than AWS's own.
+        session: The boto3 session for its requests; None for one of its own.
+        clock: The time of S3.
+    """
+
+    part_bytes = None
+
+    def __init__(
+        self,
+        bucket: str,
+        *,
+        prefix: str = "",
+        store: str,
+        region: str | None = None,
+        endpoint_url: str | None = None,
+        session: boto3.session.Session | None = None,
+        parallelism: int = DEFAULT_PARALLELISM,
+    ) -> None:
+        """Name the bucket; nothing is loaded, opened or asked yet.
+
+        Args:
+            bucket: The bucket's name.
+            prefix: What the keys of its objects start with, as a folder's name.
+            store: Names the store in errors.
+            region: Its region; by default that of `session`, `AWS_REGION`, or what AWS's own
+                settings say.
+            endpoint_url: Another server than AWS's own.
+            session: Whose credentials and settings requests have, in a forked process too.
+            parallelism: Threads for pieces of large contents; each caller makes calls as well.
+        """
+        self.bucket = bucket
+        folder = prefix.strip("/")
+        self.prefix = f"{folder}/" if folder else ""
+        self.endpoint_url = endpoint_url
+        self.session = session
+        own = session.region_name if session else None
+        self.region = region or own or os.environ.get("AWS_REGION") or None
+        self.clock = ServerClock(f"claim store {store}")
+        self._store = store
+        self._parallelism = parallelism
+        self._own = PerProcess(self._open)
+
+    @property
+    def resolved_region(self) -> str:
+        """The bucket's region, also where AWS's own settings decide."""
+        return self.region or self.objects.region
+
+    @property
+    def objects(self) -> S3Objects:
+        """The objects of the bucket."""
+        return self._own.get().objects
+
+    def write(self, facts: ClaimFacts, parts: Sequence[bytes | memoryview]) -> None:
+        """Write one object; see `ContentsStore.write`."""
+        try:
+            self.objects.put(
+                self._key(facts.id),
+                parts[0] if len(parts) == 1 else b"".join(parts),
+                metadata=_metadata(facts),
+                failed=f"claim {facts.id} was not stored",
+            )
+        except ClaimBucketMissing:  # nothing was written
+            raise
+        except ClaimStoreError:
+            self._remove_quietly(facts.id)  # its answer may be all that was lost
+            raise
+
+    def read(
+        self, claim_id: str, parts: int, *, stored: int, consistent: bool = False
+    ) -> S3Reading:
+        """Begin to read contents; see `ContentsStore.read`. Every read of S3 is consistent."""
+        own = self._own.get()
+        return S3Reading(own, self._key(claim_id), claim_id, parts=parts, stored=stored)
+
+    def remove(self, claim_id: str, parts: int, *, later: bool = False) -> None:
+        """Remove the object; see `ContentsStore.remove`."""
+        remove = partial(
+            self.objects.delete,
+            self._key(claim_id),
+            failed=f"the contents of claim {claim_id} were not removed",
+        )
+        if later:
+            self._own.get().removals.add(claim_id, remove)
+        else:
+            remove()
+
+    def renew(self, claim_id: str, parts: int, *, expires_at: int) -> None:
+        """Do nothing: the lifecycle rule of the bucket lets contents outlive their message.
+
+        Another expiry would cost a copy of the object.
+        """
+
+    def close(self) -> None:
+        """Finish removals, close connections and end threads; see `ClaimStore.close`."""
+        if own := self._own.made:
+            own.removals.close()
+            own.calls.close()  # a read that is under way may still ask for what is open
+            own.objects.close()
+            self._own.take()
+
+    def _open(self) -> _Resources:
+        # Loaded now: small messages need no store.
+        from claimcheck.stores.s3_objects import S3Objects
+
+        return _Resources(
+            S3Objects(
+                self.bucket,
+                store=self._store,
+                region=self.region,
+                endpoint_url=self.endpoint_url,
+                session=self.session,
+                clock=self.clock,
+            ),
+            Calls(self._parallelism, name="claimcheck-s3"),
+            Removals(),
+        )
+
+    def _key(self, claim_id: str) -> str:
+        return self.prefix + claim_id
+
+    def _remove_quietly(self, claim_id: str) -> None:
+        try:
+            self.remove(claim_id, 1)
+        except ClaimStoreError as error:
+            logger.warning("what was written of claim %s is left to expire: %s", claim_id, error)
+
+
+class S3Reading:
+    """Contents that are being read; see `Reading`."""
+
+    def __init__(
+        self, own: _Resources, key: str, claim_id: str, *, parts: int, stored: int
+    ) -> None:
+        """Begin to read.
+
+        Args:
+            own: What to read with.
+            key: The object.
+            claim_id: The claim, for errors.
+            parts: How many parts the ticket names.
+            stored: How many bytes it names.
+        """
+        self._own = own
+        self._parts = parts
+        self._stored = stored
+        get = partial(own.objects.get, key, failed=f"claim {claim_id} was not read")
+        self._first = own.calls.start(partial(get, most=stored))
+
+    def result(self) -> Contents | None:
+        """Wait for the object; see `Reading.result`. Ask once."""
+        found = self._first.result()
+        if found is None:
+            return None
+        check_part_count(1, named=self._parts)
+        self._check_size(found)
+        return Contents.read([found.data], expires_at=_number(found.metadata, "expires-at"))
+
+    def cancel(self) -> None:
+        """Read nothing that is not under way yet; see `Reading.cancel`."""
+        self._first.cancel()
+
+    def _check_size(self, found: S3Object) -> None:
+        if found.size != self._stored:
+            raise ClaimCorrupted(
+                f"it has {found.size:,} bytes in the store, and {self._stored:,} in its ticket"
+            )
+
+
+def _metadata(facts: ClaimFacts) -> Mapping[str, str]:
+    """What is written beside the bytes."""
+    numbers = {
+        "size": str(facts.size),
+        "stored": str(facts.stored),
+        "created-at": str(facts.created_at),
+        "expires-at": str(facts.expires_at),
+    }
+    if facts.type is None:
+        return numbers
+    return {"type": quote(facts.type, safe=string.punctuation)[:_LONGEST_TYPE], **numbers}
+
+
+def _number(metadata: Mapping[str, str], name: str) -> float | None:
+    try:
+        return float(metadata[name])
+    except (KeyError, ValueError):  # somebody else wrote it
+        return None

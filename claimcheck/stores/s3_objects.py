@@ -1,0 +1,366 @@
+"""Objects of one S3 bucket: put, read and deleted, also under a condition.
+
+Every answer tells the store's clock the time. Everything that botocore raises becomes an error of
+ours. Its checksums stay on: S3 refuses what was damaged on its way there, and what was damaged on
+its way here is read again. No other module of the store loads botocore, which takes a Lambda
+function a good part of its start.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+import boto3.session
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from urllib3.exceptions import HTTPError
+
+from claimcheck.errors import (
+    ClaimBucketMissing,
+    ClaimCorrupted,
+    ClaimStoreError,
+    ClaimStoreUnavailable,
+)
+from letsgo_queue.aws_client import explain, make_client, one_line, time_of
+
+if TYPE_CHECKING:
+    from botocore.model import OperationModel
+    from mypy_boto3_s3 import S3Client
+
+    from claimcheck.stores.clock import ServerClock
+
+_T = TypeVar("_T")
+
+MAX_POOL_CONNECTIONS = 50
+"""For the threads of a store and all its callers."""
+
+MAX_RETRIES = 4
+CONNECT_TIMEOUT_SECONDS = 5
+READ_TIMEOUT_SECONDS = 15
+
+READS = 3
+"""How often an object is read whose bytes were cut off or damaged on their way. botocore tries a
+request again only until its answer begins."""
+
+_NO_BUCKET = "NoSuchBucket"
+_ABSENT = {"NoSuchKey", "404"}
+_CHANGED = {"PreconditionFailed", "ConditionalRequestConflict", "412"}
+_NO_RANGE = "InvalidRange"
+_DENIED = {"AccessDenied", "403"}
+_OTHER_REGION = {
+    "AuthorizationHeaderMalformed",
+    "IllegalLocationConstraintException",
+    "PermanentRedirect",
+}
+_TRY_AGAIN = {
+    "BadDigest",
+    "ExpiredToken",
+    "OperationAborted",
+    "RequestLimitExceeded",
+    "RequestTimeout",
+    "SlowDown",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequests",
+    "XAmzContentChecksumMismatch",
+}
+_SERVER_ERROR = 500
+
+_RANGE = re.compile(r"bytes \d+-\d+/(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class S3Object:
+    """An object, or a piece of it.
+
+    Attributes:
+        data: The bytes that were asked for.
+        size: Bytes of the whole object.
+        etag: What its bytes are told by.
+        metadata: What was written beside them.
+    """
+
+    data: bytes = field(repr=False)
+    size: int
+    etag: str
+    metadata: Mapping[str, str]
+
+
+class S3Objects:
+    """The objects of a bucket.
+
+    Every method takes `failed`, which says what an error prevented: `claim X was not stored`. Every
+    method raises `ClaimStoreError`.
+    """
+
+    def __init__(
+        self,
+        bucket: str,
+        *,
+        store: str,
+        region: str | None,
+        endpoint_url: str | None,
+        session: boto3.session.Session | None,
+        clock: ServerClock,
+    ) -> None:
+        """Make a client; nothing is asked of the bucket yet.
+
+        Args:
+            bucket: The bucket's name.
+            store: Names the store in errors.
+            region: The bucket's region; None for that of the session.
+            endpoint_url: Another server than AWS's own.
+            session: Whose credentials and settings requests have; None for those of the
+                environment.
+            clock: Learns the time from every answer.
+
+        Raises:
+            SettingsInvalid: No client can be made so.
+            ClaimStoreUnavailable: Credentials could not be fetched.
+        """
+        self._bucket = bucket
+        self._store = store
+        self._clock = clock
+        try:
+            self._client = make_s3_client(region, endpoint_url, session)
+        except BotoCoreError as error:
+            raise self._error("no client could be made", error) from error
+        self.region = self._client.meta.region_name
+        self._client.meta.events.register_first("needs-retry.s3", self._stay_in_region)
+
+    def put(
+        self,
+        key: str,
+        data: bytes | memoryview,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        absent: bool = False,
+        etag: str | None = None,
+        failed: str,
+    ) -> bool:
+        """Write an object, in place of one with the same key.
+
+        Args:
+            key: Its key.
+            data: Its bytes.
+            metadata: What to write beside them: ASCII, 2 KB at most.
+            absent: Whether to write only if there is no object.
+            etag: Write only if the object has this ETag.
+            failed: What an error prevents.
+
+        Returns:
+            Whether it was written: False where the condition does not hold.
+        """
+        condition = {"IfNoneMatch": "*"} if absent else {"IfMatch": etag} if etag else {}
+        return self._write(
+            self._client.put_object,
+            {"Key": key, "Body": data, "Metadata": dict(metadata or {}), **condition},
+            failed,
+        )
+
+    def get(
+        self,
+        key: str,
+        *,
+        most: int,
+        span: slice | None = None,
+        etag: str | None = None,
+        failed: str,
+    ) -> S3Object | None:
+        """Read an object; None if there is none.
+
+        Args:
+            key: Its key.
+            most: How many bytes it may have.
+            span: Which bytes to read; by default all. Fewer may be there.
+            etag: The ETag that it must have.
+            failed: What an error prevents.
+
+        Raises:
+            ClaimCorrupted: It is larger, has other bytes than before, or ends before `span`.
+        """
+        request = {"Key": key}
+        if span is not None:
+            request["Range"] = f"bytes={span.start}-{span.stop - 1}"
+        if etag is not None:
+            request["IfMatch"] = etag
+        for left in reversed(range(READS)):
+            try:
+                answer = self._call(self._client.get_object, request, failed)
+                with answer["Body"] as body:
+                    size = _size_of(answer)
+                    if size > most:
+                        raise ClaimCorrupted(
+                            f"it has {size:,} bytes in the store, and {most:,} in its ticket"
+                        )
+                    data: bytes = body.read()
+            except ClientError as error:
+                code = _code(error)
+                if code in _ABSENT:
+                    return None
+                if code in _CHANGED:
+                    raise ClaimCorrupted("it was replaced in the store while it was read") from None
+                if code == _NO_RANGE:
+                    raise ClaimCorrupted("it has fewer bytes in the store") from None
+                raise self._error(failed, error) from error
+            except (BotoCoreError, HTTPError, OSError) as error:
+                if not left:
+                    raise self._error(failed, error) from error
+            else:
+                return S3Object(data, size, answer["ETag"], answer.get("Metadata", {}))
+        raise AssertionError("the last try returns or raises")
+
+    def delete(self, key: str, *, etag: str | None = None, failed: str) -> bool:
+        """Remove an object. One that is gone already is no error.
+
+        Args:
+            key: Its key.
+            etag: Remove it only if it has this ETag.
+            failed: What an error prevents.
+
+        Returns:
+            Whether it is gone: False where there is one with another ETag.
+        """
+        condition = {"IfMatch": etag} if etag else {}
+        return self._write(self._client.delete_object, {"Key": key, **condition}, failed, gone=True)
+
+    def close(self) -> None:
+        """Close all connections to the server."""
+        self._client.close()
+
+    def _write(
+        self,
+        call: Callable[..., Mapping[str, Any]],
+        request: Mapping[str, Any],
+        failed: str,
+        *,
+        gone: bool = False,
+    ) -> bool:
+        """Make a call under a condition, which an absent object fulfils if `gone` is set."""
+        try:
+            self._call(call, request, failed)
+        except ClientError as error:
+            if _code(error) in _ABSENT:
+                return gone
+            if _code(error) in _CHANGED:
+                return False
+            raise self._error(failed, error) from error
+        return True
+
+    def _call(self, call: Callable[..., _T], request: Mapping[str, Any], failed: str) -> _T:
+        """Make a call, whose refusal is left to the caller."""
+        sent = self._clock.moment()
+        try:
+            answer = call(Bucket=self._bucket, **request)
+        except ClientError as error:
+            self._learn(error.response, sent)
+            raise
+        except BotoCoreError as error:
+            raise self._error(failed, error) from error
+        self._learn(answer, sent)
+        return answer
+
+    def _learn(self, answer: Any, sent: float) -> None:
+        # Retries make the time between sending and receiving longer, and what it teaches vaguer.
+        self._clock.learn(time_of(answer), sent=sent, received=self._clock.moment())
+
+    def _stay_in_region(
+        self, response: tuple[object, Any] | None, operation: OperationModel, **_: object
+    ) -> None:
+        """Refuse to follow a bucket to another region, as botocore would in silence.
+
+        That region is billed for transfer and takes longer, and the label of the store would name
+        another one.
+        """
+        if response and _code_in(response[1]) in _OTHER_REGION:
+            raise ClientError(response[1], operation.name)
+
+    def _error(self, failed: str, error: Exception) -> ClaimStoreError:
+        where = f"claim store {self._store}: {failed}"
+        if not isinstance(error, ClientError):
+            said = explain(error) if isinstance(error, BotoCoreError) else one_line(error)
+            return ClaimStoreUnavailable(f"{where}: {said}.")
+        code, said = _code(error), explain(error)
+        if code == _NO_BUCKET:
+            return ClaimBucketMissing(
+                f"{where}: the bucket {self._bucket} does not exist. Make it with `claimcheck "
+                "store create`, or set CLAIMCHECK_STORE."
+            )
+        if code in _OTHER_REGION:
+            return ClaimStoreError(
+                f"{where}: the bucket {self._bucket} is {_region_in(error)}, and the store is set "
+                f"to region {self.region}. Set AWS_REGION, or `region` in the store's URL."
+            )
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if code in _TRY_AGAIN or status >= _SERVER_ERROR:
+            return ClaimStoreUnavailable(f"{where}: {said}.")
+        return ClaimStoreError(f"{where}: {said}. {_advice(code, said, error)}".rstrip())
+
+
+def make_s3_client(
+    region: str | None, endpoint_url: str | None, session: boto3.session.Session | None
+) -> S3Client:
+    """Make a client for buckets, with time limits of ours.
+
+    Raises:
+        SettingsInvalid: No client can be made so.
+        CredentialRetrievalError: The credentials could not be fetched; they may be later.
+    """
+
+    def make(config: Config) -> S3Client:
+        return make_client("s3", session, region=region, endpoint_url=endpoint_url, config=config)
+
+    config = Config(
+        connect_timeout=CONNECT_TIMEOUT_SECONDS,
+        read_timeout=READ_TIMEOUT_SECONDS,
+        retries={"total_max_attempts": 1 + MAX_RETRIES, "mode": "standard"},
+        max_pool_connections=MAX_POOL_CONNECTIONS,
+    )
+    client = make(config)
+    if ".amazonaws." in f"{urlsplit(client.meta.endpoint_url).hostname}.":
+        return client
+    # Another server need not have a host name for every bucket.
+    client.close()
+    return make(config.merge(Config(s3={"addressing_style": "path"})))
+
+
+def _advice(code: str, said: str, error: ClientError) -> str:
+    """What to do about a refusal; empty where S3 says that itself."""
+    if code.startswith("KMS.") or "kms" in said.lower():
+        return (
+            "The bucket is encrypted with a KMS key: allow senders kms:GenerateDataKey on it, and "
+            "workers kms:Decrypt, and check that it is enabled."
+        )
+    if code in _DENIED and error.operation_name == "GetObject":
+        return (
+            "Allow s3:GetObject, and s3:ListBucket: without that, S3 says the same of an object "
+            "that is not there."
+        )
+    return ""
+
+
+def _region_in(error: ClientError) -> str:
+    """Where a bucket is, as S3 says when it was asked in another region."""
+    said: Mapping[str, Any] = error.response.get("Error", {})
+    headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    region = headers.get("x-amz-bucket-region") or said.get("Region")
+    return f"in region {one_line(region)}" if region else "in another region"
+
+
+def _size_of(answer: Mapping[str, Any]) -> int:
+    """Bytes of the whole object, of which an answer may have a piece."""
+    piece = _RANGE.fullmatch(answer.get("ContentRange", ""))
+    return int(piece[1]) if piece else answer["ContentLength"]
+
+
+def _code(error: ClientError) -> str:
+    return _code_in(error.response)
+
+
+def _code_in(answer: Mapping[str, Any]) -> str:
+    code: str = answer.get("Error", {}).get("Code", "")
+    return code
