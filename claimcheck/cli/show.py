@@ -23,6 +23,7 @@ from claimcheck.core.encryption import Decrypt, Encryption
 from claimcheck.core.life import find_claim, record_key
 from claimcheck.core.opened import Route, unpack, unpack_carried
 from claimcheck.core.signing import Signer
+from claimcheck.core.store_choice import Stores
 from claimcheck.core.ticket import CarriedTicket, SealedMessage, StoredTicket
 from claimcheck.errors import (
     ClaimAlreadyProcessed,
@@ -36,7 +37,7 @@ from claimcheck.errors import (
     TicketInvalid,
 )
 from claimcheck.settings import ClaimCheckSettings, claim_check_for, encryption_for
-from claimcheck.stores.base import ClaimStore, Contents, Record, url_of_label
+from claimcheck.stores.base import Contents, Record, url_of_label
 from letsgo_queue.cli.terminal import print_json, print_line
 from letsgo_queue.envelope import type_of
 from letsgo_queue.errors import MessageInvalid
@@ -142,7 +143,7 @@ def report_on(body: str, queue: str | None) -> BodyReport:
     url = queue or QueueSettings.from_environment().url or ""
     return explain(
         body,
-        store=lambda: claim_check_for(url, settings).store,
+        stores=lambda: claim_check_for(url, settings).stores,
         max_size=settings.max_size,
         signer=None if settings.signing_keys is None else Signer(settings.signing_keys),
         sealed_only=settings.sign_every_message,
@@ -153,7 +154,7 @@ def report_on(body: str, queue: str | None) -> BodyReport:
 def explain(
     body: str,
     *,
-    store: Callable[[], ClaimStore],
+    stores: Callable[[], Stores],
     max_size: int,
     signer: Signer | None,
     sealed_only: bool = False,
@@ -163,7 +164,7 @@ def explain(
 
     Args:
         body: The body, sealed or not.
-        store: Opens the store; called only if the body has a claim in it.
+        stores: Opens the stores; called only if the body has a claim in it.
         max_size: Bytes that a ticket may claim.
         signer: Accepts signatures; None if tickets need none.
         sealed_only: Whether a worker refuses a message that is not signed.
@@ -180,7 +181,7 @@ def explain(
     ticket = sealed.ticket
     decrypt, problem = _key_of(sealed, encryption)
     if isinstance(ticket, StoredTicket):
-        claim = _look_up(sealed, ticket, store(), decrypt)
+        claim = _look_up(sealed, ticket, stores(), decrypt)
         stored_size, parts, encoded_size = ticket.stored, ticket.parts, ticket.stored
     else:
         claim = None
@@ -249,15 +250,16 @@ def _problem_of(
 
 
 def _look_up(
-    sealed: SealedMessage, ticket: StoredTicket, store: ClaimStore, decrypt: Decrypt | None
+    sealed: SealedMessage, ticket: StoredTicket, stores: Stores, decrypt: Decrypt | None
 ) -> ClaimReport:
+    store = stores.with_label(ticket.store)
     lease_until = None
     expires_at = ticket.expires
     try:
         # Contents first: a delivery that ends meanwhile removes them, and leaves a receipt.
         contents = store.read(ticket.id, ticket.parts, stored=ticket.stored).result()
         record = store.look_up(record_key(ticket.id))
-        state, detail = _judge(contents, record, sealed, ticket, store=store, decrypt=decrypt)
+        state, detail = _judge(contents, record, sealed, ticket, stores=stores, decrypt=decrypt)
         if contents is not None:
             expires_at = contents.expires_at
         if record is not None and record.is_held:
@@ -283,12 +285,12 @@ def _judge(
     sealed: SealedMessage,
     ticket: StoredTicket,
     *,
-    store: ClaimStore,
+    stores: Stores,
     decrypt: Decrypt | None,
 ) -> tuple[ClaimState, str | None]:
     """What a delivery would find."""
     try:
-        parts = find_claim(store, ticket, contents, record, what=_WHAT)
+        parts = find_claim(stores, ticket, contents, record, what=_WHAT)
         if ticket.encryption is None or decrypt is not None:  # else nobody here can tell
             unpack(_WHAT, sealed, parts, decrypt)
     except (ClaimAlreadyProcessed, ClaimInProgress):

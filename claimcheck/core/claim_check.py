@@ -21,12 +21,12 @@ import codecs
 import math
 import secrets
 from base64 import b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from claimcheck.core import ticket as tickets
-from claimcheck.core.compression import Encoding, Parts, encode, size_of
+from claimcheck.core.compression import Encoding, Parts, encode, recut, size_of
 from claimcheck.core.encryption import Decrypt, Encryption, open_encryption
 from claimcheck.core.holds import Hold, expiry_from
 from claimcheck.core.life import (
@@ -40,6 +40,7 @@ from claimcheck.core.life import (
 )
 from claimcheck.core.opened import Opened, Route, unpack, unpack_carried
 from claimcheck.core.signing import Signer
+from claimcheck.core.store_choice import ChooseStore, MessageToStore, Stores, check_store
 from claimcheck.core.ticket import (
     Bound,
     CarriedTicket,
@@ -102,6 +103,7 @@ class Sealed:
         claim_id: The claim in the store; None unless stored.
         parts: Parts in the store.
         stored: Bytes in the store.
+        store: Where its claim is; None unless stored.
     """
 
     body: bytes = field(repr=False)
@@ -110,6 +112,7 @@ class Sealed:
     claim_id: str | None = None
     parts: int = 0
     stored: int = 0
+    store: ClaimStore | None = field(default=None, repr=False, compare=False)
 
 
 class ClaimCheck:
@@ -119,6 +122,8 @@ class ClaimCheck:
         self,
         store: ClaimStore,
         *,
+        stores: Mapping[str, ClaimStore | str] | ChooseStore | None = None,
+        read_stores: Iterable[ClaimStore | str] = (),
         threshold: int = DEFAULT_THRESHOLD,
         inline_limit: int | None = None,
         max_size: int = DEFAULT_MAX_SIZE,
@@ -131,7 +136,12 @@ class ClaimCheck:
         """Make a claim check.
 
         Args:
-            store: Where claims are kept.
+            store: Where claims are kept, and the records of `once`.
+            stores: Where the claims of some messages are kept instead: a mapping of patterns of
+                types (`video:*`) to stores or their URLs, of which the first that fits counts; or
+                a function of a `MessageToStore` that gives one of `read_stores`, or None.
+            read_stores: More stores, or their URLs, where claims may be. The label in a ticket
+                tells in which of those that are given here.
             threshold: Bytes of body and attributes up to which a message travels untouched, if the
                 queue accepts as many.
             inline_limit: Bytes that the queue accepts, instead of asking it.
@@ -150,14 +160,11 @@ class ClaimCheck:
                 and all decrypt, or what `open_encryption` makes.
 
         Raises:
-            SettingsInvalid: A number is not positive, `purge` is not known, a key is too short,
-                there is none to sign every message with, or `encryption` cannot be used.
+            SettingsInvalid: A number is not positive, `purge` is not known, a store or its
+                URL is none, a key is too short, there is none to sign every message with, or
+                `encryption` cannot be used.
         """
-        if not hasattr(store, "acquire"):
-            raise SettingsInvalid(
-                f"store is of type {type(store).__name__}: give a store. "
-                'open_store("dynamodb://TABLE") makes one of a URL.'
-            )
+        self.stores = Stores(check_store(store), by_message=stores, read_from=read_stores)
         self._lease_seconds = seconds_in(lease_seconds, "lease_seconds", SettingsInvalid)
         numbers = {
             "threshold": threshold,
@@ -263,14 +270,16 @@ class ClaimCheck:
             carried = self._carry(inside, encoding, size, parts)
             if len(carried) <= limit:
                 return Sealed(body=carried, route="compressed", size=size)
+        store = self.stores.for_message(MessageToStore(type=inside, size=size, stored=stored))
+        parts = recut(parts, store.part_bytes, was=part_bytes)
         facts = ClaimFacts(
             id=secrets.token_urlsafe(_ID_BYTES),
             type=inside,
-            parts=len(parts) if part_bytes else 1,
+            parts=len(parts) if store.part_bytes else 1,
             size=size,
             stored=stored,
-            created_at=int(self.store.now()),
-            expires_at=expiry_from(self.store.now() + delay_seconds),
+            created_at=int(store.now()),
+            expires_at=expiry_from(store.now() + delay_seconds),
         )
         encrypted = self._encrypt(parts, Bound("stored", facts.id, encoding, size, inside))
         ticket = StoredTicket(
@@ -283,9 +292,9 @@ class ClaimCheck:
             parts=facts.parts,
             stored=stored,
             expires=facts.expires_at,
-            store=self.store.label,
+            store=store.label,
         )
-        self.store.write(facts, parts)
+        store.write(facts, parts)
         return Sealed(
             body=self._write(inside, ticket),
             route="stored",
@@ -293,6 +302,7 @@ class ClaimCheck:
             claim_id=facts.id,
             parts=facts.parts,
             stored=stored,
+            store=store,
         )
 
     def discard(self, sealed: Sealed) -> None:
@@ -301,8 +311,12 @@ class ClaimCheck:
         Raises:
             ClaimStoreError: It could not be removed; it expires.
         """
-        if sealed.claim_id is not None:
-            self.store.remove(sealed.claim_id, sealed.parts)
+        if sealed.store is not None and sealed.claim_id is not None:
+            sealed.store.remove(sealed.claim_id, sealed.parts)
+
+    def close(self) -> None:
+        """Close its stores, also those that it was given; see `ClaimStore.close`."""
+        self.stores.close()
 
     def open(
         self,
@@ -489,7 +503,7 @@ class ClaimCheck:
         decrypt: Decrypt | None,
     ) -> Opened:
         what = f"{what} (claim {ticket.id})"
-        claim, parts = acquire_claim(self.store, ticket, lease, what=what, purge=purge)
+        claim, parts = acquire_claim(self.stores, ticket, lease, what=what, purge=purge)
         # Each part may be freed once it is read, unless it may have to be written again.
         kept = [*parts] if purge == "before" else []
         try:

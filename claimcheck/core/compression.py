@@ -66,6 +66,20 @@ def encode(body: bytes, *, part_bytes: int, aim: int = 0) -> tuple[Encoding, Par
     return "identity", [view[at : at + part_bytes] for at in range(0, len(body), part_bytes)]
 
 
+def recut(parts: Parts, part_bytes: int | None, *, was: int | None) -> Parts:
+    """Cut parts again, for a store that wants them cut in another way.
+
+    Args:
+        parts: The parts.
+        part_bytes: Bytes of each part but the last; None where any will do.
+        was: Bytes that they have now; None where they are pieces for a store that takes any.
+    """
+    if part_bytes is None or part_bytes == was:
+        return parts
+    view = memoryview(b"".join(parts))
+    return [view[at : at + part_bytes] for at in range(0, len(view), part_bytes)]
+
+
 def size_of(parts: Sequence[bytes | memoryview]) -> int:
     """Bytes of all parts."""
     return sum(map(len, parts))

@@ -34,6 +34,7 @@ from claimcheck.core.holds import (
     Hold,
     expiry_from,
 )
+from claimcheck.core.store_choice import Stores
 from claimcheck.core.ticket import StoredTicket
 from claimcheck.errors import (
     ClaimAlreadyProcessed,
@@ -96,12 +97,12 @@ def acquire_record(store: ClaimStore, key: str, lease: Lease, *, what: str) -> H
 
 
 def acquire_claim(
-    store: ClaimStore, ticket: StoredTicket, lease: Lease, *, what: str, purge: Purge
+    stores: Stores, ticket: StoredTicket, lease: Lease, *, what: str, purge: Purge
 ) -> tuple[ClaimHold, Parts]:
     """Acquire a claim: its record, and its contents, checked against the ticket.
 
     Args:
-        store: Where it is.
+        stores: The reader's.
         ticket: What the message says of it.
         lease: What to hold it with.
         what: The message and its claim, for errors.
@@ -114,16 +115,19 @@ def acquire_claim(
         ClaimCheckError: As in the table above; no record is held then.
         ClaimStoreError: The store refused, or did not answer.
     """
+    store = stores.with_label(ticket.store)
     hold = ClaimHold(store, record_key(ticket.id), lease.id, ticket, keep=purge == "never")
     reading = hold.read()
     try:
         with _damage_named(what):
-            return hold, _acquire_and_read(hold, lease, reading, what)
+            return hold, _acquire_and_read(stores, hold, lease, reading, what)
     finally:
         reading.cancel()
 
 
-def _acquire_and_read(hold: ClaimHold, lease: Lease, reading: Reading, what: str) -> Parts:
+def _acquire_and_read(
+    stores: Stores, hold: ClaimHold, lease: Lease, reading: Reading, what: str
+) -> Parts:
     """Acquire a claim whose contents are being read; its parts."""
     contents = None
     if blocking := hold.store.acquire(hold.key, lease):
@@ -136,7 +140,7 @@ def _acquire_and_read(hold: ClaimHold, lease: Lease, reading: Reading, what: str
         if contents is None:
             contents = _read(hold, reading)
         if contents is None:
-            raise _missing(hold.store, hold.ticket, what)
+            raise _missing(stores, hold.ticket, what)
         parts = _whole_parts(hold.store, hold.ticket, contents, what)
     except BaseException:
         hold.settle(succeeded=False)
@@ -146,7 +150,7 @@ def _acquire_and_read(hold: ClaimHold, lease: Lease, reading: Reading, what: str
 
 
 def find_claim(
-    store: ClaimStore,
+    stores: Stores,
     ticket: StoredTicket,
     contents: Contents | None,
     record: Record | None,
@@ -156,7 +160,7 @@ def find_claim(
     """What a delivery would open if it came now; nothing is acquired or changed.
 
     Args:
-        store: Where the claim is.
+        stores: The reader's.
         ticket: What the message says of it.
         contents: Its contents, as they were read.
         record: Its record, as it was looked up.
@@ -170,9 +174,9 @@ def find_claim(
     if record is not None and record.state == "handed_over" and not _is_whole(contents):
         raise _lost(what)
     if contents is None:
-        raise _missing(store, ticket, what)
+        raise _missing(stores, ticket, what)
     with _damage_named(what):
-        return _whole_parts(store, ticket, contents, what)
+        return _whole_parts(stores.with_label(ticket.store), ticket, contents, what)
 
 
 def hand_over(
@@ -316,13 +320,16 @@ def _lost(what: str) -> ClaimLost:
     )
 
 
-def _missing(store: ClaimStore, ticket: StoredTicket, what: str) -> ClaimMissing:
-    here = url_of_label(store.label)
-    where = (
-        f"the sender's store is {url_of_label(ticket.store)}, and this is {here}"
-        if ticket.store != store.label
-        else f"the sender's store and this have one name, {here}"
-    )
+def _missing(stores: Stores, ticket: StoredTicket, what: str) -> ClaimMissing:
+    store = stores.with_label(ticket.store)
+    is_known = stores.has(ticket.store)
+    senders = url_of_label(ticket.store)
+    if is_known:
+        where = f"the sender's store and this have one name, {senders}"
+    elif len(stores.names) == 1:
+        where = f"the sender's store is {senders}, and this is {stores.names[0]}"
+    else:
+        where = f"the sender's store is {senders}, and this reader has {' and '.join(stores.names)}"
     if store.now() >= ticket.expires:
         return ClaimExpired(
             f"{what}: nothing is left of its claim, which was kept until "
@@ -333,9 +340,10 @@ def _missing(store: ClaimStore, ticket: StoredTicket, what: str) -> ClaimMissing
         f"{what}: the store has neither contents of its claim nor a receipt ({where}). Nobody can "
         "tell whether it was handled, so it is not acknowledged. "
         + (
-            "Give this reader the sender's CLAIMCHECK_STORE, then redrive the message."
-            if ticket.store != store.label
-            else store.missing_advice
+            store.missing_advice
+            if is_known
+            else "Give this reader the sender's CLAIMCHECK_STORE, or add that to "
+            "CLAIMCHECK_READ_STORES, then redrive the message."
         )
     )
 

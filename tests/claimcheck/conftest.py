@@ -11,10 +11,10 @@ import pytest
 
 from claimcheck.stores.memory import MemoryClaimStore
 from claimcheck.stores.sqlite import SqliteClaimStore
+from claimcheck.testing import Clock
 from letsgo_queue import set_default_client
 from tests.claimcheck.lambda_claims import Claims
 from tests.claimcheck.places import DynamoDBPlace, LetsGoPlace, MemoryPlace, Place, SqlitePlace
-from tests.claimcheck.support import Clock
 from tests.conftest import use_aws, use_emulator
 
 

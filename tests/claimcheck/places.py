@@ -15,8 +15,8 @@ from claimcheck.stores.dynamodb_table import ClaimTable
 from claimcheck.stores.letsgo import LetsGoClaimStore
 from claimcheck.stores.memory import MemoryClaimStore
 from claimcheck.stores.sqlite import SqliteClaimStore
+from claimcheck.testing import Clock
 from letsgo_queue.deployment import Deployment
-from tests.claimcheck.support import Clock
 from tests.support.servers import AwsServer
 
 _TABLES = ("claim_contents", "claim_parts", "claim_records")

@@ -23,19 +23,6 @@ DAY = 24 * 3600
 _T = TypeVar("_T")
 
 
-class Clock:
-    """A clock that only moves when told."""
-
-    def __init__(self) -> None:
-        self.now = float(int(time.time()))
-
-    def __call__(self) -> float:
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        self.now += seconds
-
-
 def wait_for(condition: Callable[[], _T], what: str, seconds: float = 20) -> _T:
     """Wait until `condition` gives something true, and return that."""
     deadline = time.monotonic() + seconds

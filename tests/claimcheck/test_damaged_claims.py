@@ -10,6 +10,7 @@ import pytest
 
 from claimcheck import ClaimCorrupted
 from claimcheck.cli.show import explain
+from claimcheck.core.store_choice import Stores
 from claimcheck.stores.base import Lease
 from tests.claimcheck.lambda_claims import Claims, Function, event_of, failed, record_of
 from tests.claimcheck.places import DynamoDBPlace, Place, SqlitePlace
@@ -128,7 +129,7 @@ def test_showing_says_that_a_claim_is_damaged(place: Place) -> None:
         body = claims.sealed(seed)
         damage(place, ticket_in(body)["id"], how)
 
-        report = explain(body, store=lambda: place.store, max_size=10_000, signer=None)
+        report = explain(body, stores=lambda: Stores(place.store), max_size=10_000, signer=None)
 
         assert report.claim is not None
         assert report.claim.state == "damaged", how

@@ -16,13 +16,13 @@ import pytest
 from claimcheck import ClaimCheckMiddleware, DuplicateSuppressed, Opened
 from claimcheck.opening import Opener
 from claimcheck.stores.memory import MemoryClaimStore
+from claimcheck.testing import Clock
 from letsgo_queue import Event, Message, MessageFailed, MessageHandled, MessageSkipped, Worker
 from letsgo_queue.transports.base import OutgoingMessage
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.transports.sqlite import SqliteTransport
 from letsgo_queue.worker import incoming as deliveries
 from tests.claimcheck.support import (
-    Clock,
     claim_record,
     message_body,
     noise,

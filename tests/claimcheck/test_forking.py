@@ -26,9 +26,15 @@ from claimcheck.stores.dynamodb import DynamoDBClaimStore
 from claimcheck.stores.dynamodb_table import ClaimTable
 from claimcheck.stores.memory import MemoryClaimStore
 from claimcheck.stores.sqlite import SqliteClaimStore
+from claimcheck.testing import Clock
 from letsgo_queue import Client, Delivery, MessageHandled, Retry, Worker, default_client
 from letsgo_queue.transports.memory import MemoryTransport
-from tests.claimcheck.support import Clock, noise, noisy_body, small_claim_check, wait_for
+from tests.claimcheck.support import (
+    noise,
+    noisy_body,
+    small_claim_check,
+    wait_for,
+)
 from tests.support.faulty_server import FaultyServer
 from tests.support.forks import (
     all_at_once,

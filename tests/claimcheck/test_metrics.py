@@ -9,12 +9,13 @@ from prometheus_client import CollectorRegistry
 
 from claimcheck import ClaimCheckMiddleware
 from claimcheck.stores.memory import MemoryClaimStore
+from claimcheck.testing import Clock
 from letsgo_queue import Client, Message, Worker
 from letsgo_queue.metrics import PrometheusListener
 from letsgo_queue.transports.base import OutgoingMessage
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.worker import incoming
-from tests.claimcheck.support import Clock, noise, small_claim_check
+from tests.claimcheck.support import noise, small_claim_check
 from tests.letsgo_queue.support import running, wait_for
 
 LARGE = noise(6_000)

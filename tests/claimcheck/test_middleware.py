@@ -23,6 +23,7 @@ from claimcheck import (
 )
 from claimcheck.stores.base import Record
 from claimcheck.stores.memory import MemoryClaimStore
+from claimcheck.testing import Clock
 from letsgo_queue import (
     Client,
     Delivery,
@@ -42,7 +43,6 @@ from letsgo_queue.worker import incoming as deliveries
 from letsgo_queue.worker.incoming import IncomingMessage
 from tests.claimcheck.support import (
     SECRET,
-    Clock,
     claim_record,
     contents_of,
     forge,

@@ -14,6 +14,7 @@ from claimcheck import (
     unwrap_claim_check,
 )
 from claimcheck.stores.memory import MemoryClaimStore
+from claimcheck.testing import Clock
 from letsgo_queue import (
     Client,
     Event,
@@ -26,7 +27,7 @@ from letsgo_queue import (
 from letsgo_queue.transports.base import OutgoingMessage, ReceivedMessage
 from letsgo_queue.transports.memory import MemoryTransport
 from tests.claimcheck.lambda_claims import Claims, event_of, failed, record_of
-from tests.claimcheck.support import Clock, message_body
+from tests.claimcheck.support import message_body
 from tests.letsgo_queue.aws_lambda.lambda_events import Context
 
 SETTLED = (MessageHandled, MessageSkipped, MessageFailed)

@@ -9,11 +9,12 @@ import pytest
 
 from claimcheck import ClaimCheckMiddleware, ClaimLost, ClaimMissing, ClaimStore
 from claimcheck.stores.base import url_of_label
+from claimcheck.testing import Clock
 from letsgo_queue import Client, Event, Message, MessageFailed, Worker
 from letsgo_queue.admin.sqlite import SqliteAdmin
 from letsgo_queue.transports.sqlite import SqliteTransport
 from tests.claimcheck.places import Place
-from tests.claimcheck.support import Clock, noise, small_claim_check, ticket_in
+from tests.claimcheck.support import noise, small_claim_check, ticket_in
 from tests.letsgo_queue.support import outcomes
 
 RECEIVES = 3

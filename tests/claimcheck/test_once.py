@@ -25,11 +25,12 @@ from claimcheck import (
 )
 from claimcheck.stores.base import Record
 from claimcheck.stores.memory import MemoryClaimStore
+from claimcheck.testing import Clock
 from letsgo_queue import Message, Worker
 from letsgo_queue.transports.base import OutgoingMessage, ReceivedMessage
 from letsgo_queue.transports.memory import MemoryTransport
 from tests.claimcheck.lambda_claims import Claims, Function, event_of, failed, record_of
-from tests.claimcheck.support import Clock, message_body, noise, small_claim_check
+from tests.claimcheck.support import message_body, noise, small_claim_check
 from tests.claimcheck.watched import Watched
 from tests.letsgo_queue.aws_lambda.lambda_events import Context
 

@@ -12,6 +12,7 @@ import pytest
 from claimcheck import ClaimCheckMiddleware
 from claimcheck.stores.base import Record
 from claimcheck.stores.sqlite import SqliteClaimStore
+from claimcheck.testing import Clock
 from letsgo_queue import (
     Client,
     Delivery,
@@ -27,7 +28,7 @@ from letsgo_queue import (
 )
 from letsgo_queue.admin.sqlite import SqliteAdmin
 from letsgo_queue.transports.sqlite import SqliteTransport
-from tests.claimcheck.support import DAY, Clock, noise, small_claim_check
+from tests.claimcheck.support import DAY, noise, small_claim_check
 from tests.letsgo_queue.support import outcomes
 
 LARGE = {"type": "order:new", "payload": noise(900_000)}

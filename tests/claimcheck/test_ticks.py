@@ -17,6 +17,7 @@ from claimcheck import ClaimCheckMiddleware, DuplicateSuppressed, unwrap_claim_c
 from claimcheck.opening import OnDuplicate, Opener
 from claimcheck.stores.base import Record
 from claimcheck.stores.memory import MemoryClaimStore
+from claimcheck.testing import Clock
 from letsgo_queue import (
     Event,
     MessageFailed,
@@ -27,7 +28,7 @@ from letsgo_queue import (
 )
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.worker import incoming, ticks
-from tests.claimcheck.support import Clock, small_claim_check, wait_for
+from tests.claimcheck.support import small_claim_check, wait_for
 from tests.claimcheck.watched import Watched
 from tests.letsgo_queue.support import running
 

@@ -11,6 +11,7 @@ import pytest
 
 from claimcheck import ClaimCorrupted
 from claimcheck.stores.sqlite import SqliteClaimStore
+from claimcheck.testing import Clock
 from tests.claimcheck.lambda_claims import (
     Claims,
     Function,
@@ -23,7 +24,6 @@ from tests.claimcheck.lambda_claims import (
 )
 from tests.claimcheck.support import (
     SECRET,
-    Clock,
     forge,
     message_body,
     noise,

@@ -15,12 +15,13 @@ import pytest
 from claimcheck import ClaimCheck, ClaimCheckMiddleware, ClaimStore, open_store
 from claimcheck.cli.show import BodyReport, ClaimReport, explain, report_on
 from claimcheck.core.signing import Signer
+from claimcheck.core.store_choice import Stores
+from claimcheck.testing import Clock
 from letsgo_queue import Client
 from tests.claimcheck.places import Place
 from tests.claimcheck.support import (
     DAY,
     SECRET,
-    Clock,
     body_of,
     carry,
     forge,
@@ -42,11 +43,12 @@ def look(
 ) -> BodyReport:
     """What is said of a body; without a store none may be asked."""
 
-    def the_store() -> ClaimStore:
+    def the_stores() -> Stores:
         assert store is not None, "a store was asked for"
-        return store
+        return Stores(store)
 
-    return explain(body, store=the_store, max_size=max_size, signer=Signer([key]) if key else None)
+    signer = Signer([key]) if key else None
+    return explain(body, stores=the_stores, max_size=max_size, signer=signer)
 
 
 def look_at_claim(body: str, store: ClaimStore) -> tuple[ClaimReport, bool]:

@@ -25,11 +25,11 @@ from claimcheck import (
 )
 from claimcheck.stores.base import PART_BYTES
 from claimcheck.stores.memory import MemoryClaimStore
+from claimcheck.testing import Clock
 from letsgo_queue import MessageTooLarge
 from tests.claimcheck.support import (
     DAY,
     SECRET,
-    Clock,
     any_json,
     body_of,
     carry,

@@ -20,12 +20,12 @@ from claimcheck.stores.base import Record, url_of_label
 from claimcheck.stores.dynamodb import DynamoDBClaimStore
 from claimcheck.stores.memory import MemoryClaimStore
 from claimcheck.stores.sqlite import SqliteClaimStore
+from claimcheck.testing import Clock
 from tests.claimcheck.core.lives import ANY_PURGE, BODY, TWO_PARTS, fail, handle
 from tests.claimcheck.places import Left, Place
 from tests.claimcheck.support import (
     DAY,
     SECRET,
-    Clock,
     claim_record,
     contents_of,
     message_body,
@@ -287,7 +287,7 @@ class TestMissing:
         assert place.store.label != place.elsewhere.label
         assert f"the sender's store is {url_of_label(place.store.label)}" in str(error)
         assert f"this is {url_of_label(place.elsewhere.label)}" in str(error)
-        assert "Give this reader the sender's CLAIMCHECK_STORE, then redrive" in str(error)
+        assert "Give this reader the sender's CLAIMCHECK_STORE, or add that to" in str(error)
         assert claim_record(place.elsewhere, sealed) is None
         assert place.backup() == before
         assert handle(check, sealed) == BODY

@@ -15,11 +15,11 @@ from claimcheck import (
     Purge,
 )
 from claimcheck.stores.base import Record
+from claimcheck.testing import Clock
 from tests.claimcheck.core.lives import ANY_PURGE, BODY, TWO_PARTS, fail, handle
 from tests.claimcheck.places import Left, Place
 from tests.claimcheck.support import (
     DAY,
-    Clock,
     claim_record,
     contents_of,
     parts_left,

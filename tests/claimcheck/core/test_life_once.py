@@ -12,11 +12,11 @@ from claimcheck import (
     ClaimStoreUnavailable,
 )
 from claimcheck.stores.base import Record
+from claimcheck.testing import Clock
 from tests.claimcheck.core.lives import BODY, fail, handle
 from tests.claimcheck.places import Left, Place
 from tests.claimcheck.support import (
     DAY,
-    Clock,
     body_of,
     forge,
     message_body,

@@ -22,11 +22,11 @@ from claimcheck import (
 )
 from claimcheck.core.holds import WRITE_AGAIN_SECONDS
 from claimcheck.stores.base import Lease, Record
+from claimcheck.testing import Clock
 from tests.claimcheck.core.lives import BODY, TWO_PARTS, fail, handle
 from tests.claimcheck.places import Left, Place
 from tests.claimcheck.support import (
     DAY,
-    Clock,
     claim_record,
     contents_of,
     parts_left,

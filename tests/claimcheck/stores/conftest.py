@@ -12,8 +12,8 @@ from claimcheck.stores.dynamodb_table import ClaimTable
 from claimcheck.stores.letsgo import LetsGoClaimStore
 from claimcheck.stores.memory import MemoryClaimStore
 from claimcheck.stores.sqlite import SqliteClaimStore
+from claimcheck.testing import Clock
 from tests.claimcheck.places import make_letsgo_store
-from tests.claimcheck.support import Clock
 from tests.support.faulty_server import FaultyServer
 from tests.support.servers import AwsServer
 

@@ -6,82 +6,25 @@ import multiprocessing
 import os
 import signal
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field, replace
-from itertools import count
 from pathlib import Path
-from typing import Any
 
 from claimcheck import ClaimStore, open_store
-from claimcheck.stores.base import ClaimFacts, Contents, Lease
-from tests.claimcheck.support import DAY, noise
-
-MINE = Lease("mine", 60)
-OTHERS = Lease("another's", 90)
-
-CREATED_AT = 1_800_000_000
+from claimcheck.testing.claims import (
+    CREATED_AT,
+    MINE,
+    OTHERS,
+    Claim,
+    make_claim,
+    read,
+    remove,
+    renew,
+    write,
+)
 
 SPAWN = multiprocessing.get_context("spawn")
-
-_numbers = count()
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A claim as a sender has it."""
-
-    facts: ClaimFacts
-    parts: Sequence[bytes] = field(repr=False)
-
-    @property
-    def id(self) -> str:
-        return self.facts.id
-
-    @property
-    def key(self) -> str:
-        """The key of its record."""
-        return f"{self.id}@"
-
-    @property
-    def contents(self) -> Contents:
-        """What a reader is to get."""
-        return Contents(list(self.parts), self.facts.expires_at)
-
-
-def make_claim(*sizes: int, **facts: Any) -> Claim:
-    """A claim with parts of these sizes."""
-    parts = [noise(size, seed).encode() for seed, size in enumerate(sizes or (100, 50))]
-    made = ClaimFacts(
-        id=f"claim-{next(_numbers):018}",
-        type="order:new",
-        parts=len(parts),
-        size=2 * sum(sizes),
-        stored=sum(sizes),
-        created_at=CREATED_AT,
-        expires_at=CREATED_AT + 1_000 * DAY,
-    )
-    return Claim(replace(made, **facts), parts)
-
-
-def write(store: ClaimStore, *sizes: int, **facts: Any) -> Claim:
-    claim = make_claim(*sizes, **facts)
-    store.write(claim.facts, claim.parts)
-    return claim
-
-
-def read(store: ClaimStore, claim: Claim) -> Contents | None:
-    return store.read(claim.id, claim.facts.parts, stored=claim.facts.stored).result()
-
-
-def remove(store: ClaimStore, claim: Claim) -> None:
-    store.remove(claim.id, claim.facts.parts)
-
-
-def renew(store: ClaimStore, claim: Claim, expires_at: int) -> None:
-    store.renew(claim.id, claim.facts.parts, expires_at=expires_at)
-
 
 OPERATIONS: dict[str, Callable[[ClaimStore, Claim], object]] = {
     "write": lambda store, claim: store.write(claim.facts, claim.parts),

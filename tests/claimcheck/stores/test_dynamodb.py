@@ -28,19 +28,15 @@ from claimcheck import (
 )
 from claimcheck.stores.base import PART_BYTES, RECORD_SECONDS, Lease
 from claimcheck.stores.dynamodb import DynamoDBClaimStore
+from claimcheck.testing import Clock
+from claimcheck.testing.claims import MINE, OTHERS, make_claim, read, remove, write
 from tests.claimcheck.stores.support import (
-    MINE,
     OPERATIONS,
-    OTHERS,
     SPAWN,
     fork_and_share,
     in_a_process_of_its_own,
-    make_claim,
-    read,
-    remove,
-    write,
 )
-from tests.claimcheck.support import Clock, wait_for
+from tests.claimcheck.support import wait_for
 from tests.support.faulty_server import FaultyServer
 from tests.support.servers import AwsServer
 

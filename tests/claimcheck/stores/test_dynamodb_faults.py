@@ -17,17 +17,15 @@ from claimcheck import ClaimCorrupted, ClaimLost, ClaimStoreError, ClaimStoreUna
 from claimcheck.stores.base import Lease, Record
 from claimcheck.stores.clock import TOLERATED_DOUBT_SECONDS
 from claimcheck.stores.dynamodb import DynamoDBClaimStore
-from tests.claimcheck.stores.support import (
-    MINE,
-    OPERATIONS,
-    OTHERS,
-    Claim,
-    make_claim,
-    read,
-    remove,
-    write,
+from claimcheck.testing import Clock
+from claimcheck.testing.claims import MINE, OTHERS, Claim, make_claim, read, remove, write
+from tests.claimcheck.stores.support import OPERATIONS
+from tests.claimcheck.support import (
+    noisy_body,
+    small_claim_check,
+    ticket_in,
+    wait_for,
 )
-from tests.claimcheck.support import Clock, noisy_body, small_claim_check, ticket_in, wait_for
 from tests.support.faulty_server import Failure, FaultyServer, Matches
 from tests.support.servers import AwsServer
 

@@ -11,9 +11,9 @@ from claimcheck import ClaimTableMissing, SettingsInvalid, open_store
 from claimcheck.stores.base import PART_BYTES, RECORD_SECONDS
 from claimcheck.stores.dynamodb_table import ClaimTable
 from claimcheck.stores.letsgo import LetsGoClaimStore
+from claimcheck.testing import Clock
+from claimcheck.testing.claims import MINE, read, remove, write
 from letsgo_queue.deployment import Deployment
-from tests.claimcheck.stores.support import MINE, read, remove, write
-from tests.claimcheck.support import Clock
 from tests.support.servers import AwsServer
 
 LETSGO_CATEGORIES = (

@@ -7,8 +7,9 @@ import time
 import pytest
 
 from claimcheck.stores.memory import MemoryClaimStore
-from tests.claimcheck.stores.support import MINE, OTHERS, read, write
-from tests.claimcheck.support import DAY, Clock
+from claimcheck.testing import Clock
+from claimcheck.testing.claims import MINE, OTHERS, read, write
+from tests.claimcheck.support import DAY
 
 
 def test_is_named(memory_store: MemoryClaimStore) -> None:

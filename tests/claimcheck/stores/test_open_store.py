@@ -17,7 +17,7 @@ from claimcheck.stores.base import url_of_label
 from claimcheck.stores.dynamodb import DynamoDBClaimStore
 from claimcheck.stores.memory import MemoryClaimStore
 from claimcheck.stores.sqlite import SqliteClaimStore
-from tests.claimcheck.stores.support import read, write
+from claimcheck.testing.claims import read, write
 from tests.support.servers import AwsServer
 
 

@@ -16,23 +16,18 @@ import pytest
 from claimcheck import ClaimStoreError, ClaimStoreUnavailable, SettingsInvalid
 from claimcheck.stores.base import Lease, Record
 from claimcheck.stores.sqlite import SqliteClaimStore
+from claimcheck.testing import Clock
+from claimcheck.testing.claims import MINE, OTHERS, Claim, make_claim, read, remove, write
 from letsgo_queue.transports.sqlite import SqliteTransport
 from tests.claimcheck.stores.support import (
-    MINE,
     OPERATIONS,
-    OTHERS,
     SPAWN,
-    Claim,
     change,
     fork_and_share,
     in_a_process_of_its_own,
-    make_claim,
-    read,
-    remove,
     rows,
-    write,
 )
-from tests.claimcheck.support import DAY, Clock
+from tests.claimcheck.support import DAY
 
 
 def test_is_named_by_where_the_file_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

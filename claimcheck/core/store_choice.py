@@ -1,0 +1,166 @@
+"""Which of several stores a message goes to, and which has the claim of a message.
+
+A sender puts a message into the store that its type, or a function of the caller's, chooses; else
+into the main store.
+
+A reader finds it again by the label in its ticket, which picks among the stores that the reader was
+given. It is never an address: where none of them has that label, the claim is looked for in the
+main store, and is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cached_property
+from typing import TypeAlias
+
+from claimcheck.errors import SettingsInvalid
+from claimcheck.stores import open_store
+from claimcheck.stores.base import ClaimStore, url_of_label
+from claimcheck.stores.same_records import SameRecords
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageToStore:
+    """A message that is about to be stored.
+
+    Attributes:
+        type: Its type; None if it has none.
+        size: Bytes of its body.
+        stored: Bytes that the store is to keep: the body, compressed.
+    """
+
+    type: str | None
+    size: int
+    stored: int
+
+
+ChooseStore: TypeAlias = Callable[[MessageToStore], ClaimStore | str | None]
+"""Chooses the store of a message: a store or its URL; None for the main store."""
+
+
+class Stores:
+    """The stores of a claim check. Safe to share between threads."""
+
+    def __init__(
+        self,
+        main: ClaimStore,
+        *,
+        by_message: Mapping[str, ClaimStore | str] | ChooseStore | None = None,
+        read_from: Iterable[ClaimStore | str] = (),
+    ) -> None:
+        """Open the stores that are given by their URL; nothing is asked yet.
+
+        Args:
+            main: Where messages go for which no other is chosen, and where what is no claim is.
+            by_message: Patterns of types, the first that fits counts; or a function. What it
+                chooses must be in `read_from`.
+            read_from: More stores to look for claims in.
+
+        Raises:
+            SettingsInvalid: A URL names no store, or something else than a store was given.
+        """
+        self.main = main
+        self._opened: dict[str, ClaimStore] = {}
+        self._choose: ChooseStore | None = None
+        given = [main, *map(self._open, _listed(read_from))]
+        if isinstance(by_message, Mapping):
+            by_type = {pattern: self._open(store) for pattern, store in by_message.items()}
+            given += by_type.values()
+            self._choose = lambda message: next(
+                (s for pattern, s in by_type.items() if fnmatchcase(message.type or "", pattern)),
+                None,
+            )
+        elif by_message is not None:
+            if not callable(by_message):
+                raise SettingsInvalid(
+                    f"stores is of type {type(by_message).__name__}: give a mapping of types to "
+                    "stores, or a function."
+                )
+            self._choose = by_message
+        self.all = tuple({id(store): store for store in given}.values())
+
+    def for_message(self, message: MessageToStore) -> ClaimStore:
+        """The store that a message goes to.
+
+        Raises:
+            SettingsInvalid: The function chose a store that was not given: no reader would find it.
+        """
+        chosen = None if self._choose is None else self._choose(message)
+        if chosen is None:
+            return self.main
+        if isinstance(chosen, str):
+            chosen = self._opened.get(chosen, chosen)
+        for store in self.all:
+            if store is chosen or store.url == chosen:
+                return store
+        raise SettingsInvalid(
+            f"message of type {message.type!r}: the store that was chosen for it, "
+            f"{_shown(chosen)}, is none of those that this claim check was given. Name it in "
+            "read_stores too, so that its claims are found again."
+        )
+
+    def with_label(self, label: str) -> ClaimStore:
+        """The store in which to look for a claim that a ticket says is in this one."""
+        if len(self.all) == 1:
+            return self.main  # which has no need to know its own label
+        return self._by_label.get(label, self.main)
+
+    def has(self, label: str) -> bool:
+        """Whether one of them has this label."""
+        return label in self._by_label
+
+    @property
+    def names(self) -> list[str]:
+        """Their URLs, for errors."""
+        return [url_of_label(label) for label in self._by_label]
+
+    def close(self) -> None:
+        """Close all; see `ClaimStore.close`."""
+        for store in self.all:
+            store.close()
+
+    @cached_property
+    def _by_label(self) -> Mapping[str, ClaimStore]:
+        found: dict[str, list[ClaimStore]] = {}
+        for store in self.all:
+            found.setdefault(store.label, []).append(store)
+        return {
+            label: stores[0] if len(stores) == 1 else SameRecords(stores)
+            for label, stores in found.items()
+        }
+
+    def _open(self, store: ClaimStore | str) -> ClaimStore:
+        if isinstance(store, str):
+            if store not in self._opened:
+                self._opened[store] = open_store(store)
+            return self._opened[store]
+        return check_store(store)
+
+
+def check_store(store: ClaimStore) -> ClaimStore:
+    """Refuse what is no store.
+
+    Raises:
+        SettingsInvalid: It is none.
+    """
+    if not hasattr(store, "acquire"):
+        raise SettingsInvalid(
+            f"store is of type {type(store).__name__}: give a store. "
+            'open_store("dynamodb://TABLE") makes one of a URL.'
+        )
+    return store
+
+
+def _listed(stores: Iterable[ClaimStore | str]) -> Iterable[ClaimStore | str]:
+    if isinstance(stores, str) or not isinstance(stores, Iterable):
+        raise SettingsInvalid(
+            f"read_stores is of type {type(stores).__name__}: give a list of stores."
+        )
+    return stores
+
+
+def _shown(chosen: object) -> str:
+    return repr(chosen) if isinstance(chosen, str) else f"a {type(chosen).__name__}"

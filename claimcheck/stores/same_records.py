@@ -1,0 +1,139 @@
+"""Stores whose records are the same, while contents may be in any of them.
+
+`dynamodb://T` and `dynamodb://T?bucket=B` are such stores: both have their records in the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from claimcheck.errors import ClaimCorrupted, ClaimStoreError
+from claimcheck.stores.base import ClaimFacts, ClaimStore, Contents, Lease, Reading, Record
+
+
+class SameRecords:
+    """A claim store made of several: records in the first, contents in each."""
+
+    def __init__(self, stores: Sequence[ClaimStore]) -> None:
+        """Take stores of the same label."""
+        self._stores = stores
+        self._first = stores[0]
+
+    @property
+    def url(self) -> str:
+        """That of the first."""
+        return self._first.url
+
+    @property
+    def label(self) -> str:
+        """What all have in common."""
+        return self._first.label
+
+    @property
+    def missing_advice(self) -> str:
+        """That of the first."""
+        return self._first.missing_advice
+
+    @property
+    def part_bytes(self) -> int | None:
+        """Of the first, which new contents go to."""
+        return self._first.part_bytes
+
+    def write(self, facts: ClaimFacts, parts: Sequence[bytes | memoryview]) -> None:
+        """Write contents to the first; see `ContentsStore.write`."""
+        self._first.write(facts, parts)
+
+    def read(self, claim_id: str, parts: int, *, stored: int, consistent: bool = False) -> Reading:
+        """Begin to read contents in the first; see `ContentsStore.read`."""
+        return _ReadingEach(self._stores, claim_id, parts, stored, consistent)
+
+    def remove(self, claim_id: str, parts: int, *, later: bool = False) -> None:
+        """Remove contents wherever they are; see `ContentsStore.remove`."""
+        for store in self._stores:
+            store.remove(claim_id, parts, later=later)
+
+    def renew(self, claim_id: str, parts: int, *, expires_at: int) -> None:
+        """Have contents expire later wherever they are; see `ContentsStore.renew`."""
+        for store in self._stores:
+            store.renew(claim_id, parts, expires_at=expires_at)
+
+    def now(self) -> float:
+        """See `RecordStore.now`."""
+        return self._first.now()
+
+    def acquire(self, key: str, lease: Lease, *, take_over: bool = False) -> Record | None:
+        """See `RecordStore.acquire`."""
+        return self._first.acquire(key, lease, take_over=take_over)
+
+    def extend(self, key: str, lease: Lease) -> bool:
+        """See `RecordStore.extend`."""
+        return self._first.extend(key, lease)
+
+    def hand_over(self, key: str, lease_id: str) -> bool:
+        """See `RecordStore.hand_over`."""
+        return self._first.hand_over(key, lease_id)
+
+    def release(self, key: str, lease_id: str) -> bool:
+        """See `RecordStore.release`."""
+        return self._first.release(key, lease_id)
+
+    def complete(self, key: str, lease_id: str) -> bool:
+        """See `RecordStore.complete`."""
+        return self._first.complete(key, lease_id)
+
+    def look_up(self, key: str) -> Record | None:
+        """See `RecordStore.look_up`."""
+        return self._first.look_up(key)
+
+    def close(self) -> None:
+        """Close all; see `ClaimStore.close`."""
+        for store in self._stores:
+            store.close()
+
+
+class _ReadingEach:
+    """Contents that are read in one store after another, until they are found whole."""
+
+    def __init__(
+        self, stores: Sequence[ClaimStore], claim_id: str, parts: int, stored: int, consistent: bool
+    ) -> None:
+        self._readings = _begin_each(stores, claim_id, parts, stored, consistent)
+        self._begun = [next(self._readings)]
+
+    def result(self) -> Contents | None:
+        """The first that are whole; else those that have parts; see `Reading.result`."""
+        incomplete: Contents | None = None
+        failure: ClaimStoreError | ClaimCorrupted | None = None
+        while self._begun:
+            store, reading = self._begun[-1]
+            try:
+                found = reading.result()
+            except (ClaimStoreError, ClaimCorrupted) as error:
+                # Another may have them. If none has, nobody can say that they are gone.
+                failure = failure or error
+            else:
+                if found is not None:
+                    found = replace(found, store=found.store or store)
+                    if None not in found.parts:
+                        return found
+                    incomplete = incomplete or found
+            following = next(self._readings, None)
+            if following is None:
+                break
+            self._begun.append(following)
+        if failure is not None:
+            raise failure
+        return incomplete
+
+    def cancel(self) -> None:
+        """See `Reading.cancel`."""
+        for _, reading in self._begun:
+            reading.cancel()
+
+
+def _begin_each(
+    stores: Sequence[ClaimStore], claim_id: str, parts: int, stored: int, consistent: bool
+) -> Iterator[tuple[ClaimStore, Reading]]:
+    for store in stores:
+        yield store, store.read(claim_id, parts, stored=stored, consistent=consistent)
