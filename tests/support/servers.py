@@ -25,6 +25,8 @@ import boto3
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_kms import KMSClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.literals import BucketLocationConstraintType
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.literals import QueueAttributeNameType
 
@@ -65,6 +67,7 @@ class AwsServer:
     _session: boto3.Session = field(default_factory=boto3.Session, repr=False)
     _queues: list[str] = field(default_factory=list, repr=False)
     _tables: list[str] = field(default_factory=list, repr=False)
+    _buckets: list[str] = field(default_factory=list, repr=False)
     _kms_keys: list[str] = field(default_factory=list, repr=False)
 
     def sqs(self) -> SQSClient:
@@ -83,6 +86,31 @@ class AwsServer:
         client.close()
         self._kms_keys.append(arn)
         return arn
+
+    def s3(self) -> S3Client:
+        return self._session.client("s3", self.region, endpoint_url=self.endpoint_url)
+
+    def make_bucket_name(self) -> str:
+        """Return a name that no bucket has; a bucket so named is removed after the test."""
+        name = _unique("claimcheck-test")
+        self._buckets.append(name)
+        return name
+
+    def make_bucket(self) -> str:
+        """Make a bucket, which is removed after the test, and return its name."""
+        name, client = self.make_bucket_name(), self.s3()
+        region = cast("BucketLocationConstraintType", self.region)
+        client.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": region})
+        client.close()
+        return name
+
+    def objects_in(self, bucket: str) -> dict[str, int]:
+        """The keys of a bucket's objects, and their sizes."""
+        client = self.s3()
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+        found = {each["Key"]: each["Size"] for page in pages for each in page.get("Contents", [])}
+        client.close()
+        return found
 
     def make_queue(self, *, name: str | None = None, **attributes: str) -> str:
         """Make a queue and return its URL.
@@ -115,11 +143,21 @@ class AwsServer:
         for table in self._tables:
             with suppress(dynamodb.exceptions.ResourceNotFoundException):
                 dynamodb.delete_table(TableName=table)
+        for bucket in self._buckets:
+            self._remove_bucket(bucket)
         if self.endpoint_url is None and self._kms_keys:  # moto cannot, and forgets them anyway
             kms = self.kms()
             for key in self._kms_keys:
                 kms.schedule_key_deletion(KeyId=key, PendingWindowInDays=7)
             kms.close()
+
+    def _remove_bucket(self, name: str) -> None:
+        client = self.s3()
+        with suppress(client.exceptions.NoSuchBucket):
+            for key in self.objects_in(name):
+                client.delete_object(Bucket=name, Key=key)
+            client.delete_bucket(Bucket=name)
+        client.close()
 
 
 @contextmanager
