@@ -50,8 +50,13 @@ class ClaimCheckSettings(BaseModel, frozen=True, extra="forbid"):
     """How large messages travel, and where their claims are kept.
 
     Attributes:
-        store: `CLAIMCHECK_STORE`: `dynamodb://TABLE`, `letsgo://[DEPLOYMENT]`, `sqlite:///path` or
-            `memory://`. By default what goes with the queue: see `store_for`.
+        store: `CLAIMCHECK_STORE`: `dynamodb://TABLE`, `dynamodb://TABLE?bucket=BUCKET`,
+            `s3://BUCKET`, `letsgo://[DEPLOYMENT]`, `sqlite:///path`, `memory://`, or what an
+            installed package adds. By default what goes with the queue: see `store_for`.
+        stores: `CLAIMCHECK_STORES`: other stores for messages of some types, the first pattern that
+            fits counts: `video:*=s3://big,report:*=dynamodb://reports`.
+        read_stores: `CLAIMCHECK_READ_STORES`: more stores where claims may be, separated by commas,
+            for a fleet that moves from one to another. The stores above are read from anyway.
         threshold: `CLAIMCHECK_THRESHOLD`: bytes up to which a message travels untouched; `auto`
             for whatever AWS bills least.
         inline_limit: `CLAIMCHECK_INLINE_LIMIT`: bytes that the queue accepts, instead of asking.
@@ -70,6 +75,8 @@ class ClaimCheckSettings(BaseModel, frozen=True, extra="forbid"):
     """
 
     store: str | None = None
+    stores: dict[str, str] = Field(default_factory=dict)
+    read_stores: tuple[str, ...] = ()
     threshold: Annotated[int, Field(gt=0)] | Literal["auto"] = DEFAULT_THRESHOLD
     inline_limit: int | None = Field(default=None, gt=0)
     max_size: int = Field(default=DEFAULT_MAX_SIZE, gt=0)
@@ -85,6 +92,27 @@ class ClaimCheckSettings(BaseModel, frozen=True, extra="forbid"):
         if isinstance(value, str):
             return tuple(key.strip() for key in value.split(","))
         return value
+
+    @field_validator("read_stores", mode="before")
+    @classmethod
+    def _split_stores(cls, value: object) -> object:
+        return tuple(_entries(value)) if isinstance(value, str) else value
+
+    @field_validator("stores", mode="before")
+    @classmethod
+    def _split_choices(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        choices = {}
+        for entry in _entries(value):
+            pattern, _, url = entry.partition("=")
+            if not pattern.strip() or not url.strip():
+                raise SettingsInvalid(  # without the entry: a URL may have a password in it
+                    "CLAIMCHECK_STORES: give pairs of a type and a store, separated by commas, as "
+                    "in video:*=s3://big,report:*=dynamodb://reports."
+                )
+            choices[pattern.strip()] = url.strip()
+        return choices
 
     @property
     def signing_keys(self) -> list[str] | None:
@@ -149,9 +177,11 @@ def claim_check_for(queue_url: str, settings: ClaimCheckSettings | None = None) 
         _make_local_folder()
     return ClaimCheck(
         _shared_store(settings.store_for(queue_url), region),
+        stores={type: _shared_store(url, region) for type, url in settings.stores.items()},
+        read_stores=[_shared_store(url, region) for url in settings.read_stores],
         signing_key=settings.signing_keys,
         encryption=encryption_for(queue_url, settings),
-        **settings.model_dump(exclude={"store", *_SECRETS}),
+        **settings.model_dump(exclude={"store", "stores", "read_stores", *_SECRETS}),
     )
 
 
@@ -169,6 +199,10 @@ def encryption_for(queue_url: str, settings: ClaimCheckSettings) -> Encryption |
         return None
     with _opening:
         return _encryption(settings.encryption, _region_for(queue_url))
+
+
+def _entries(value: str) -> list[str]:
+    return [entry.strip() for entry in value.split(",") if entry.strip()]
 
 
 def _region_for(queue_url: str) -> str | None:

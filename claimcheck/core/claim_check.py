@@ -40,7 +40,7 @@ from claimcheck.core.life import (
 )
 from claimcheck.core.opened import Opened, Route, unpack, unpack_carried
 from claimcheck.core.signing import Signer
-from claimcheck.core.store_choice import ChooseStore, MessageToStore, Stores, check_store
+from claimcheck.core.store_choice import ChooseStore, MessageToStore, Stores
 from claimcheck.core.ticket import (
     Bound,
     CarriedTicket,
@@ -164,7 +164,7 @@ class ClaimCheck:
                 URL is none, a key is too short, there is none to sign every message with, or
                 `encryption` cannot be used.
         """
-        self.stores = Stores(check_store(store), by_message=stores, read_from=read_stores)
+        self.stores = Stores(store, by_message=stores, read_from=read_stores)
         self._lease_seconds = seconds_in(lease_seconds, "lease_seconds", SettingsInvalid)
         numbers = {
             "threshold": threshold,

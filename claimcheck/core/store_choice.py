@@ -17,7 +17,7 @@ from functools import cached_property
 from typing import TypeAlias
 
 from claimcheck.errors import SettingsInvalid
-from claimcheck.stores import open_store
+from claimcheck.stores import check_store, open_store
 from claimcheck.stores.base import ClaimStore, url_of_label
 from claimcheck.stores.same_records import SameRecords
 
@@ -65,7 +65,7 @@ class Stores:
         self.main = main
         self._opened: dict[str, ClaimStore] = {}
         self._choose: ChooseStore | None = None
-        given = [main, *map(self._open, _listed(read_from))]
+        given = [check_store(main), *map(self._open, _listed(read_from))]
         if isinstance(by_message, Mapping):
             by_type = {pattern: self._open(store) for pattern, store in by_message.items()}
             given += by_type.values()
@@ -138,20 +138,6 @@ class Stores:
                 self._opened[store] = open_store(store)
             return self._opened[store]
         return check_store(store)
-
-
-def check_store(store: ClaimStore) -> ClaimStore:
-    """Refuse what is no store.
-
-    Raises:
-        SettingsInvalid: It is none.
-    """
-    if not hasattr(store, "acquire"):
-        raise SettingsInvalid(
-            f"store is of type {type(store).__name__}: give a store. "
-            'open_store("dynamodb://TABLE") makes one of a URL.'
-        )
-    return store
 
 
 def _listed(stores: Iterable[ClaimStore | str]) -> Iterable[ClaimStore | str]:

@@ -164,9 +164,9 @@ def test_claims_of_an_sqs_queue_are_in_dynamodb(
 
 
 def test_a_store_that_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CLAIMCHECK_STORE", "s3://bucket")
+    monkeypatch.setenv("CLAIMCHECK_STORE", "redis://box")
 
-    with pytest.raises(SettingsInvalid, match="claim store 's3://bucket': expected dynamodb"):
+    with pytest.raises(SettingsInvalid, match="claim store 'redis://box': expected dynamodb"):
         claim_check_for(SQS)
 
 

@@ -122,7 +122,7 @@ def test_options_that_cannot_be_used(options: str) -> None:
     ],
 )
 def test_refuses_what_names_no_store(url: str) -> None:
-    with pytest.raises(SettingsInvalid, match=r"expected dynamodb://TABLE, sqlite:///path"):
+    with pytest.raises(SettingsInvalid, match=r"expected dynamodb://TABLE, s3://BUCKET, sqlite:///path"):
         open_store(url)
 
 
@@ -138,7 +138,7 @@ def test_refuses_control_characters(url: str) -> None:
     [
         (
             "dynamodb://claims?regoin=us-west-2",
-            r"unknown option regoin; the options are region and endpoint_url\.",
+            r"unknown option regoin; the options are region, endpoint_url, bucket and prefix\.",
         ),
         ("dynamodb://claims?b=&a=1", r"unknown option a, b; the options are"),
         ("sqlite:///claims.db?timeout=1", r"unknown option timeout; it has no options\."),
