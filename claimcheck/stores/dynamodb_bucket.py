@@ -102,13 +102,11 @@ class DynamoDBBucketClaimStore:
 
     def read(self, claim_id: str, parts: int, *, stored: int, consistent: bool = False) -> Reading:
         """Begin to read contents where they can be; see `ContentsStore.read`."""
-        places: list[ContentsStore] = [self.table] if parts > 1 else [self.contents, self.table]
-        return _Reading(
-            [
-                (place, partial(place.read, claim_id, parts, stored=stored, consistent=consistent))
-                for place in places
-            ]
-        )
+        read_table = partial(self.table.read, claim_id, parts, stored=stored, consistent=consistent)
+        if parts > 1:
+            return _FromTable(read_table(), self.table)
+        bucket = self.contents.read(claim_id, parts, stored=stored)
+        return _FromBucket(bucket, lambda: _FromTable(read_table(), self.table))
 
     def remove(self, claim_id: str, parts: int, *, later: bool = False) -> None:
         """Remove what this store wrote; `Contents` name the place to remove others from."""
@@ -149,24 +147,38 @@ class DynamoDBBucketClaimStore:
         return self.table.look_up(key)
 
 
-class _Reading:
-    """Contents that are read in the first place, and in the next one if none are there."""
+class _FromTable:
+    """Contents that are read from the table; see `Reading`."""
 
-    def __init__(self, places: Sequence[tuple[ContentsStore, Callable[[], Reading]]]) -> None:
-        """Begin to read in the first place; see `Reading`."""
-        (self._place, begin), *self._others = places
-        self._reading = begin()
+    def __init__(self, reading: Reading, table: ContentsStore) -> None:
+        self._reading = reading
+        self._table = table
 
     def result(self) -> Contents | None:
-        """Wait for them; see `Reading.result`. Ask once."""
+        """Wait for them, and name the table, for those who remove them."""
         found = self._reading.result()
-        for place, begin in self._others:
-            if found is not None:
-                break
-            self._place, self._reading = place, begin()
-            found = self._reading.result()
-        return None if found is None else replace(found, store=self._place)
+        return None if found is None else replace(found, store=self._table)
 
     def cancel(self) -> None:
-        """Read nothing that is not under way yet; see `Reading.cancel`."""
+        """Read nothing that is not under way yet."""
+        self._reading.cancel()
+
+
+class _FromBucket:
+    """Contents that are read from the bucket, and elsewhere if they are not there."""
+
+    def __init__(self, reading: Reading, elsewhere: Callable[[], Reading]) -> None:
+        self._reading = reading
+        self._elsewhere = elsewhere
+
+    def result(self) -> Contents | None:
+        """Wait for them."""
+        found = self._reading.result()
+        if found is not None:
+            return found
+        self._reading = self._elsewhere()
+        return self._reading.result()
+
+    def cancel(self) -> None:
+        """Read nothing that is not under way yet."""
         self._reading.cancel()

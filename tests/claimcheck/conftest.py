@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TypeAlias
 
 import pytest
 
+from claimcheck.stores import removals
 from claimcheck.stores.memory import MemoryClaimStore
 from claimcheck.stores.sqlite import SqliteClaimStore
 from claimcheck.testing import Clock
 from letsgo_queue import set_default_client
 from tests.claimcheck.lambda_claims import Claims
 from tests.claimcheck.places import DynamoDBPlace, LetsGoPlace, MemoryPlace, Place, SqlitePlace
+from tests.claimcheck.s3_places import BucketPlace, S3Place
 from tests.conftest import use_aws, use_emulator
+from tests.support.servers import AwsServer
+
+AwsPlace: TypeAlias = DynamoDBPlace | S3Place | BucketPlace
+
+PLACES: Mapping[str, tuple[str, Callable[[AwsServer], AwsPlace]]] = {
+    "ministack": ("ministack", DynamoDBPlace),
+    "letsgo": ("ministack", LetsGoPlace),
+    "moto": ("moto", DynamoDBPlace),
+    "bucket": ("ministack", BucketPlace),
+    "s3": ("ministack", S3Place),
+}
+"""What is kept on a server: which server, and how."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "place" in metafunc.fixturenames:
         real = ["aws"] if metafunc.config.getoption("--aws") else []
-        metafunc.parametrize(
-            "place", ["memory", "sqlite", "ministack", "letsgo", "moto", *real], indirect=True
-        )
+        metafunc.parametrize("place", ["memory", "sqlite", *PLACES, *real], indirect=True)
 
 
 @pytest.fixture
@@ -32,11 +45,11 @@ def clock() -> Clock:
 
 
 @pytest.fixture(scope="session")
-def tables() -> Iterator[dict[str, DynamoDBPlace]]:
-    """The tables of each server, made when a test first asks for that."""
-    tables: dict[str, DynamoDBPlace] = {}
-    yield tables
-    for each in tables.values():
+def places() -> Iterator[dict[str, AwsPlace]]:
+    """Tables and buckets of each server, made when a test first asks for them."""
+    places: dict[str, AwsPlace] = {}
+    yield places
+    for each in places.values():
         each.close()
 
 
@@ -58,13 +71,15 @@ def place(
         on_aws.close()
         server.remove_all()
     else:
-        emulator, kind = ("ministack", LetsGoPlace) if name == "letsgo" else (name, DynamoDBPlace)
+        emulator, kind = PLACES[name]
         server = use_emulator(monkeypatch, emulator, request.getfixturevalue(f"{emulator}_url"))
-        tables: dict[str, DynamoDBPlace] = request.getfixturevalue("tables")
-        if name not in tables:
-            tables[name] = kind(server)
-        tables[name].begin(clock)
-        yield tables[name]
+        # No removal waits for a thread: what is left is left when the test looks.
+        monkeypatch.setattr(removals, "MOST_WAITING", 0)
+        places: dict[str, AwsPlace] = request.getfixturevalue("places")
+        if name not in places:
+            places[name] = kind(server)
+        places[name].begin(clock)
+        yield places[name]
 
 
 @pytest.fixture

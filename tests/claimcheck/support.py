@@ -102,7 +102,7 @@ def contents_of(store: ClaimStore, sealed_body: str | bytes) -> Contents | None:
 def rewrite_parts(
     store: ClaimStore, sealed_body: str | bytes, change: Callable[[list[bytes]], Sequence[bytes]]
 ) -> None:
-    """Have other parts where those are that a sealed body names."""
+    """Have other parts where those are that a sealed body names; of the only part, its halves."""
     ticket = ticket_in(sealed_body)
     contents = contents_of(store, sealed_body)
     assert contents is not None
@@ -115,8 +115,12 @@ def rewrite_parts(
         created_at=ticket["expires"] - 15 * DAY,
         expires_at=contents.expires_at,
     )
+    parts = [part or b"" for part in contents.parts]
+    if store.part_bytes is None:
+        half = len(parts[0]) // 2
+        parts = [parts[0][:half], parts[0][half:]]
     store.remove(facts.id, facts.parts)
-    store.write(facts, change([part or b"" for part in contents.parts]))
+    store.write(facts, change(parts))
 
 
 def claim_record(store: ClaimStore, sealed_body: str | bytes) -> Record | None:

@@ -258,6 +258,7 @@ class TestACrash:
 
         assert end_of(purging_before(place.store), sealed) == BODY
 
+    @pytest.mark.usefixtures("several_parts")
     def test_with_half_of_them_removed_is_no_damage(
         self, place: Place, check: ClaimCheck, clock: Clock
     ) -> None:
