@@ -92,7 +92,7 @@ $(MINISTACK)/.installed-$(MINISTACK_VERSION): | $(MINISTACK)/.made
 # What is compared, each at one version. taskiq-aio-sqs needs another botocore than the rest.
 $(BENCH)/.peers: pyproject.toml $(PEERS)/requirements.txt | $(BENCH)/.made
 	@echo "Installing letsgo-claimcheck and what it is measured against into $(BENCH)"
-	$(BENCH)/bin/python -m pip install --quiet --editable . --requirement $(PEERS)/requirements.txt
+	$(BENCH)/bin/python -m pip install --quiet --editable '.[encryption]' --requirement $(PEERS)/requirements.txt
 	@touch $@
 
 $(BENCH_TASKIQ)/.peers: $(PEERS)/requirements-taskiq.txt | $(BENCH_TASKIQ)/.made

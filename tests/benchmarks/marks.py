@@ -25,6 +25,9 @@ _PYTHON = Path(sys.executable)
 _WHOLE = 100
 """From so many milliseconds on, fractions mean nothing."""
 
+_MOST_ENCRYPTED = 100
+"""Pairs of runs with and without encryption, which take 50 ms each."""
+
 _ROUND_TRIPS: tuple[tuple[str, PayloadName, int, float], ...] = (
     ("round trip 300 KB", "300 KB", NEW_QUEUE, 0.40),
     ("round trip 1 MB", "1 MB", NEW_QUEUE, 0.50),
@@ -60,6 +63,8 @@ def measure_marks(
     say("what the claim check adds, with no network")
     marks.append(_layer(small, plan.layer_sends))
     marks += _against_extended_client(round_trips)
+    say("encryption")
+    marks.append(_encryption(payloads["1 MB"], plan.layer_sends))
     say("memory")
     marks += _memory(emulator, large, plan.memory_runs)
     for network in NETWORKS:
@@ -108,6 +113,20 @@ def _layer(message: PayloadFile, calls: int) -> Mark:
         measured=Spread.of([(a - b) * 1e6 for a, b in zip(ours, theirs, strict=True)]),
         detail=f"{Spread.of(ours).median * 1e6:.1f} µs against "
         f"{Spread.of(theirs).median * 1e6:.1f} µs",
+    )
+
+
+def _encryption(message: PayloadFile, sends: int) -> Mark:
+    task = {"message": str(message.path), "runs": min(sends, _MOST_ENCRYPTED)}
+    took = answer_of(_PYTHON, "encryption", task, {})
+    ours, theirs = _column(took, "encrypted", "cpu"), _column(took, "plain", "cpu")
+    return Mark(
+        work="sealing and opening 1 MB with AES-256-GCM, beyond without: CPU",
+        limit=3,
+        at_most=True,
+        unit="ms",
+        measured=Spread.of([(a - b) * 1e3 for a, b in zip(ours, theirs, strict=True)]),
+        detail=f"{_milliseconds(ours)} against {_milliseconds(theirs)}",
     )
 
 
