@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 from pydantic_core import from_json
 
@@ -27,7 +27,7 @@ _QUEUE = "files"
 
 
 class _Limits(TypedDict):
-    threshold: int
+    threshold: int | Literal["auto"]
     inline_limit: int
     max_size: int
 

@@ -100,7 +100,9 @@ class SizeAudit:
                 sealed.route if sealed else "inline",
                 stored_size=sealed.stored_size if sealed else 0,
                 fifo=event.queue.endswith(".fifo"),
+                place=self._settings.place,
                 purge=self._settings.purge,
+                kms_requests=self._settings.kms_requests,
             )
 
     def merge(self, report: AuditReport) -> None:

@@ -13,9 +13,9 @@ from typing import Annotated, Final, Literal, TypeAlias, get_args
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
-from claimcheck.audit.cost import Units
 from claimcheck.audit.settings import MAX_SIZE, AuditSettings
 from claimcheck.audit.sketch import bucket_of
+from claimcheck.core.cost import Units
 from claimcheck.core.opened import Route
 from claimcheck.errors import AuditInvalid
 from letsgo_queue.files import read_file
@@ -91,6 +91,8 @@ class TypeReport(BaseModel, frozen=True):
         ratio: `sealed_bytes` over `sealed_to_bytes`; None if every message went inline.
         units: What AWS bills for the messages that were sent.
         units_with_s3: What it would bill if the compressed and the stored ones were in S3 instead.
+        units_with_bucket: What it would bill if contents were in S3 and records in DynamoDB.
+        units_with_expiry: What it would bill if contents were left to expire (`purge="never"`).
         cost_per_million: US dollars for a million messages like these; None if none was sent.
         s3_cost_per_million: The same with `units_with_s3`.
         largest_in: Where the largest message came from: a test, or what a label said.
@@ -108,6 +110,8 @@ class TypeReport(BaseModel, frozen=True):
     ratio: Positive | None
     units: Units
     units_with_s3: Units
+    units_with_bucket: Units
+    units_with_expiry: Units
     cost_per_million: Positive | None
     s3_cost_per_million: Positive | None
     largest_in: str | None

@@ -9,11 +9,12 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ByteSize, Field, TypeAdapter, ValidationError
 
-from claimcheck.audit.cost import Prices
 from claimcheck.core.claim_check import DEFAULT_THRESHOLD
+from claimcheck.core.cost import SQS_UNIT_BYTES, Place, place_of
 from claimcheck.core.life import Purge
+from claimcheck.core.prices import Prices
 from claimcheck.errors import SettingsInvalid
-from claimcheck.settings import ClaimCheckSettings
+from claimcheck.settings import DEFAULT_STORE, ClaimCheckSettings
 from letsgo_queue.files import read_file
 from letsgo_queue.limits import ANY_QUEUE_BYTES
 from letsgo_queue.validation import problems_in
@@ -49,23 +50,33 @@ class AuditSettings(BaseModel, frozen=True, extra="forbid"):
             each accepts, also one made before August 2025. A newer one accepts 1 MiB.
         threshold: Bytes up to which a message travels untouched; a line in the charts. By default
             that of the claim check (`CLAIMCHECK_THRESHOLD`).
+        place: Where claims are kept: `dynamodb`, `bucket` (contents in S3, records in DynamoDB) or
+            `s3`. By default as the claim check has it (`CLAIMCHECK_STORE`).
         purge: When the contents of stored messages are removed: `after`, `before` or `never`. By
             default as the claim check has it (`CLAIMCHECK_PURGE`).
+        kms_requests: Requests to KMS for each message that is compressed or stored. By default
+            none, or what a busy sender and reader need if `CLAIMCHECK_ENCRYPTION` has a key of KMS.
+            2 where the bucket encrypts with SSE-KMS and has no bucket key.
         warn_at: Share of the limit from which on the audit points a type out.
         max_growth: Share by which a type may grow over the baseline.
         budgets: Bytes that a message of a type may have, by type or by pattern (`order:*`).
         tests: Patterns of the tests whose messages are weighed (`tests/integration/*`); empty for
             all tests.
+        monthly: How many messages of a type are sent in a month, by type or by pattern. The advice
+            counts in these; otherwise in millions of messages.
         prices: AWS's prices.
     """
 
     limit: Size = ANY_QUEUE_BYTES
     threshold: Size = DEFAULT_THRESHOLD
+    place: Place = "dynamodb"
     purge: Purge = "after"
+    kms_requests: float = Field(default=0, ge=0, allow_inf_nan=False)
     warn_at: float = Field(default=0.8, gt=0, le=1)
     max_growth: float = Field(default=0.1, ge=0, allow_inf_nan=False)
     budgets: Mapping[str, Size] = {}
     tests: tuple[str, ...] = ()
+    monthly: Mapping[str, Annotated[int, Field(gt=0, le=MAX_SIZE)]] = {}
     prices: Prices = Prices()
 
     @classmethod
@@ -98,12 +109,26 @@ class AuditSettings(BaseModel, frozen=True, extra="forbid"):
         claim_check = ClaimCheckSettings.from_environment()
         found = {
             "limit": claim_check.inline_limit or self.limit,
-            "threshold": claim_check.threshold,
+            "threshold": (
+                SQS_UNIT_BYTES if claim_check.threshold == "auto" else claim_check.threshold
+            ),
+            "place": place_of(claim_check.store or DEFAULT_STORE),
             "purge": claim_check.purge,
+            "kms_requests": _kms_requests(claim_check),
         }
         return self.model_copy(
             update={name: found[name] for name in found.keys() - self.model_fields_set}
         )
+
+
+def _kms_requests(settings: ClaimCheckSettings) -> float:
+    """Requests for one message of a busy sender, whose reader asks once for each data key too."""
+    encryption = settings.encryption.get_secret_value() if settings.encryption else ""
+    if not encryption.startswith("kms://"):
+        return 0
+    from claimcheck.core.kms import REUSE_MESSAGES  # loads AWS's libraries
+
+    return 2 / REUSE_MESSAGES
 
 
 def _key(location: Sequence[int | str]) -> str:

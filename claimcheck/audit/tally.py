@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
-from claimcheck.audit.cost import Prices, Units, sqs_requests, units_of, units_with_s3
 from claimcheck.audit.report import SizeStats, TypeReport
 from claimcheck.audit.sample import PointSample
 from claimcheck.audit.sketch import SizeSketch
+from claimcheck.core.cost import Place, Units, sqs_requests, units_of, units_with_s3
 from claimcheck.core.life import Purge
 from claimcheck.core.opened import Route
+from claimcheck.core.prices import Prices
 
 SAMPLE_POINTS = 200
 """The most messages of a type that the scatter chart shows."""
@@ -31,8 +33,11 @@ class TypeTally:
         self._sealed_to_bytes = 0
         # Most messages go inline: for them plain numbers are enough, by whether the queue is FIFO.
         self._inline_requests = Counter[bool]()
+        self._inline_bytes = 0
         self._units = Units()
         self._units_with_s3 = Units()
+        self._units_with_bucket = Units()
+        self._units_with_expiry = Units()
         self._largest_in: str | None = None
         self._points = PointSample(SAMPLE_POINTS, draw)
 
@@ -48,7 +53,9 @@ class TypeTally:
         *,
         stored_size: int,
         fifo: bool,
+        place: Place,
         purge: Purge,
+        kms_requests: float,
     ) -> None:
         """Add a message that was sent.
 
@@ -58,7 +65,9 @@ class TypeTally:
             route: Which way it went.
             stored_size: Bytes in the store.
             fifo: Whether the queue is FIFO.
+            place: Where its claim is kept.
             purge: When its contents are removed.
+            kms_requests: Requests to KMS for a message that is sealed.
         """
         self._sizes.add(size)
         self._sent_sizes.add(sent_size)
@@ -66,11 +75,21 @@ class TypeTally:
         self._points.add(size, sent_size, route)
         if route == "inline":
             self._inline_requests[fifo] += sqs_requests(sent_size)
+            self._inline_bytes += sent_size
         else:
             self._sealed_bytes += size
             self._sealed_to_bytes += stored_size or sent_size
-            self._units += units_of(sent_size, stored_size=stored_size, fifo=fifo, purge=purge)
+            billed = partial(
+                units_of,
+                sent_size,
+                stored_size=stored_size,
+                fifo=fifo,
+                kms_requests=kms_requests,
+            )
+            self._units += billed(place=place, purge=purge)
             self._units_with_s3 += units_with_s3(size, fifo=fifo)
+            self._units_with_bucket += billed(place="bucket", purge=purge)
+            self._units_with_expiry += billed(place=place, purge="never")
 
     def add_not_sent(self, size: int) -> None:
         """Add a message that was not sent."""
@@ -94,6 +113,8 @@ class TypeTally:
         self._sealed_to_bytes += report.sealed_to_bytes
         self._units += report.units
         self._units_with_s3 += report.units_with_s3
+        self._units_with_bucket += report.units_with_bucket
+        self._units_with_expiry += report.units_with_expiry
         self._points.merge(report.points)
 
     def report(self, prices: Prices) -> TypeReport:
@@ -102,6 +123,7 @@ class TypeTally:
         inline = Units(
             sqs_requests=self._inline_requests[False],
             sqs_fifo_requests=self._inline_requests[True],
+            moved_bytes=2 * self._inline_bytes,
         )
         units, with_s3 = self._units + inline, self._units_with_s3 + inline
 
@@ -120,6 +142,8 @@ class TypeTally:
             ratio=self._sealed_bytes / self._sealed_to_bytes if self._sealed_to_bytes else None,
             units=units,
             units_with_s3=with_s3,
+            units_with_bucket=self._units_with_bucket + inline,
+            units_with_expiry=self._units_with_expiry + inline,
             cost_per_million=per_million(units),
             s3_cost_per_million=per_million(with_s3),
             largest_in=self._largest_in,

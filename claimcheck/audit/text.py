@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from claimcheck.audit.advice import Advice, advise
 from claimcheck.audit.budgets import OverBudget, near_limit, over_budget, unused_budgets
 from claimcheck.audit.comparison import Change
 from claimcheck.audit.report import ROUTES, AuditReport, TypeReport
@@ -53,7 +54,7 @@ _HEADINGS = (
 
 
 def report_lines(report: AuditReport) -> Iterator[Line]:
-    """The table of a report, and the largest messages."""
+    """The table of a report, the largest messages, and what would lower the bill."""
     if not report.types:
         yield Line(_nothing_text(report))
         return
@@ -73,6 +74,7 @@ def report_lines(report: AuditReport) -> Iterator[Line]:
     yield from _table(("largest of its type", "size", "sent by".ljust(40)), largest)
     yield Line("")
     yield from _footnotes(report)
+    yield from advice_lines(report)
 
 
 def problem_lines(report: AuditReport) -> Iterator[Line]:
@@ -90,6 +92,12 @@ def problem_lines(report: AuditReport) -> Iterator[Line]:
         yield Line(_over_budget_text(excess), "failure")
     for key in unused_budgets(report):
         yield Line(f"the budget of {shown(key)!r} matches no message type that was sent", "dim")
+
+
+def advice_lines(report: AuditReport) -> Iterator[Line]:
+    """What would lower the bill, in dollars; no lines if nothing would by much."""
+    for each in advise(report):
+        yield Line(f"cheaper: {_advice_text(each)}")
 
 
 def change_lines(changes: Sequence[Change], max_growth: float) -> Iterator[Line]:
@@ -204,6 +212,36 @@ def _over_budget_text(excess: OverBudget) -> str:
         f"{size_text(report.size.largest)} ({report.size.largest:,} bytes); the budget{by} is "
         f"{size_text(excess.budget)} ({excess.budget:,} bytes)"
     )
+
+
+_CHANGES = {
+    "bucket": "with `?bucket=`",
+    "expiry": 'with purge="never", which DynamoDB bills half,',
+    "threshold": "with CLAIMCHECK_THRESHOLD=auto, which seals from 64 KB on where that pays,",
+}
+
+
+def _advice_text(advice: Advice) -> str:
+    change = _CHANGES[advice.change]
+    if advice.change == "bucket" and not advice.compresses:
+        change = f"does not compress; stored in S3 {change}"
+    guess = " if they compress to a third" if advice.ratio is None else ""
+    month = " a month" if advice.is_monthly else ""
+    return (
+        f"{_name(advice.type)}: {change} {_count(advice.messages)} messages{month} cost "
+        f"${_amount(advice.dollars_then)} instead of ${_amount(advice.dollars)}{guess}"
+    )
+
+
+def _count(messages: int) -> str:
+    """A number for people: `5.2 million`, `10,000`."""
+    million = 1_000_000
+    return f"{messages:,}" if messages < million else f"{messages / million:,.4g} million"
+
+
+def _amount(dollars: float) -> str:
+    """Cents only where they matter."""
+    return f"{dollars:,.2f}" if dollars < 10 else f"{dollars:,.0f}"  # noqa: PLR2004
 
 
 def _where(report: TypeReport) -> str:

@@ -5,7 +5,8 @@ seal    up to threshold ──────────────────�
         else ────────────────────────────────────> stored       the ticket has its key
 
         What the queue does not take is over the threshold, whatever that is. What a ticket would
-        only make larger goes inline, where the queue takes it.
+        only make larger goes inline, where the queue takes it. With `threshold="auto"` the bill
+        decides instead: see `cheapest`.
 
 open    acquires the claim, so that it is gone for everyone else, and gives the body
         ├── complete   the work is done
@@ -23,10 +24,11 @@ import secrets
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from claimcheck.core import ticket as tickets
 from claimcheck.core.compression import Encoding, Parts, encode, recut, size_of
+from claimcheck.core.cost import SQS_UNIT_BYTES
 from claimcheck.core.encryption import Decrypt, Encryption, open_encryption
 from claimcheck.core.holds import Hold, expiry_from
 from claimcheck.core.life import (
@@ -83,7 +85,7 @@ _MOST_AROUND_DATA = 400
 _MOST_AROUND_ENCRYPTED = 1_000
 """The same, with a key that KMS has wrapped."""
 
-_WORTH_ASKING_BYTES = 65_536
+_WORTH_ASKING_BYTES = SQS_UNIT_BYTES
 """From here on the queue is asked what it accepts: SQS bills such a message as several requests."""
 
 
@@ -124,7 +126,7 @@ class ClaimCheck:
         *,
         stores: Mapping[str, ClaimStore | str] | ChooseStore | None = None,
         read_stores: Iterable[ClaimStore | str] = (),
-        threshold: int = DEFAULT_THRESHOLD,
+        threshold: int | Literal["auto"] = DEFAULT_THRESHOLD,
         inline_limit: int | None = None,
         max_size: int = DEFAULT_MAX_SIZE,
         purge: Purge = "after",
@@ -143,7 +145,7 @@ class ClaimCheck:
             read_stores: More stores, or their URLs, where claims may be. The label in a ticket
                 tells in which of those that are given here.
             threshold: Bytes of body and attributes up to which a message travels untouched, if the
-                queue accepts as many.
+                queue accepts as many. `auto`: 64 KB, and more where AWS bills that least.
             inline_limit: Bytes that the queue accepts, instead of asking it.
             max_size: Bytes that a body may have, sealed or opened.
             purge: When contents are removed. `before`: a handler that fails brings them back, a
@@ -166,6 +168,9 @@ class ClaimCheck:
         """
         self.stores = Stores(store, by_message=stores, read_from=read_stores)
         self._lease_seconds = seconds_in(lease_seconds, "lease_seconds", SettingsInvalid)
+        self._goes_by_the_bill = threshold == "auto"
+        if threshold == "auto":
+            threshold = SQS_UNIT_BYTES
         numbers = {
             "threshold": threshold,
             "max_size": max_size,
@@ -264,13 +269,19 @@ class ClaimCheck:
             data, part_bytes=part_bytes or _PIECE_BYTES, aim=self._carried_bytes(limit)
         )
         stored = size_of(parts)
-        if not must_seal and _base64_size(stored) + _MOST_AROUND_DATA >= size <= limit:
+        to_store = MessageToStore(type=inside, size=size, stored=stored)
+        carried_size = _base64_size(stored) + _MOST_AROUND_DATA
+        may_be_inline = size <= limit and not must_seal
+        least = min(size, carried_size) if may_be_inline else carried_size
+        may_be_sent = not self._is_better_stored(least + attributes_size, to_store)
+        may_be_inline = may_be_inline and may_be_sent
+        if may_be_inline and not self._is_better_carried(size, carried_size, attributes_size):
             return inline
-        if _base64_size(stored) <= limit:
+        if may_be_sent and _base64_size(stored) <= limit:
             carried = self._carry(inside, encoding, size, parts)
             if len(carried) <= limit:
                 return Sealed(body=carried, route="compressed", size=size)
-        store = self.stores.for_message(MessageToStore(type=inside, size=size, stored=stored))
+        store = self.stores.for_message(to_store)
         parts = recut(parts, store.part_bytes, was=part_bytes)
         facts = ClaimFacts(
             id=secrets.token_urlsafe(_ID_BYTES),
@@ -528,6 +539,23 @@ class ClaimCheck:
             return False
         asks = self._inline_limit is not None or size > _WORTH_ASKING_BYTES
         return not asks or size <= self._limit(queue_limit)
+
+    def _is_better_carried(self, size: int, carried_size: int, attributes_size: int) -> bool:
+        """Whether a message that may travel as it is gains by being compressed."""
+        if not self._goes_by_the_bill:
+            return carried_size < size
+        from claimcheck.core.cheapest import is_cheaper_carried  # few need it, and the prices in it
+
+        return is_cheaper_carried(size + attributes_size, carried_size + attributes_size)
+
+    def _is_better_stored(self, sent_size: int, message: MessageToStore) -> bool:
+        """Whether a message that the queue may take is stored all the same."""
+        if not self._goes_by_the_bill:
+            return False
+        from claimcheck.core.cheapest import is_cheaper_stored
+
+        store = self.stores.for_message(message)
+        return is_cheaper_stored(sent_size, message.stored, store_url=store.url)
 
     def _carried_bytes(self, limit: int) -> int:
         """Encoded bytes that a ticket of `limit` bytes carries, with some room to spare."""

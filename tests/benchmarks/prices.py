@@ -10,14 +10,15 @@ import math
 from dataclasses import dataclass, fields
 from typing import Self
 
-from claimcheck.audit.cost import (
+from claimcheck.core.cost import (
     READ_UNIT_BYTES,
     SQS_UNIT_BYTES,
     WRITE_UNIT_BYTES,
-    Prices,
+    Place,
     units_of,
 )
 from claimcheck.core.life import Purge
+from claimcheck.core.prices import Prices
 
 __all__ = [
     "READ_UNIT_BYTES",
@@ -79,15 +80,18 @@ def dollars_per_million(units: Units) -> float:
     )
 
 
-def estimated(sent_size: int, stored_size: int = 0, *, purge: Purge = "after") -> Units:
+def estimated(
+    sent_size: int, stored_size: int = 0, *, place: Place = "dynamodb", purge: Purge = "after"
+) -> Units:
     """What the size audit says that AWS bills for a message.
 
     Args:
         sent_size: Bytes on the queue.
-        stored_size: Bytes in DynamoDB.
+        stored_size: Bytes in the store.
+        place: Where its claim is kept.
         purge: When its contents are removed.
     """
-    units = units_of(sent_size, stored_size=stored_size, purge=purge)
+    units = units_of(sent_size, stored_size=stored_size, place=place, purge=purge)
     return Units(
         sqs_requests=units.sqs_requests,
         writes=units.write_units,

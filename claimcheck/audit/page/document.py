@@ -19,7 +19,7 @@ from claimcheck.audit.page.markup import element, name_element, raw_text
 from claimcheck.audit.page.scatter import scatter
 from claimcheck.audit.page.tables import costs_table, prices_table, types_table
 from claimcheck.audit.report import ROUTES, AuditReport
-from claimcheck.audit.text import limit_text, problem_lines, size_text
+from claimcheck.audit.text import advice_lines, limit_text, problem_lines, size_text
 from letsgo_queue.text import counted
 
 SHOWN_PROBLEMS = 8
@@ -168,6 +168,10 @@ def _costs(report: AuditReport) -> Iterator[Element]:
         yield costs
     elif report.types:
         yield element("p", "No message was compressed or stored, so S3 would change nothing.")
+    if advice := list(advice_lines(report)):
+        yield element("h3", "What would cost less")
+        texts = [line.text.partition(": ")[2] for line in advice]
+        yield element("ul", *(element("li", text) for text in texts), class_="problems advice")
     yield element("div", prices_table(prices), _assumptions(report), class_="model")
 
 
@@ -180,7 +184,8 @@ def _assumptions(report: AuditReport) -> Element:
         "and receives that find nothing cost more.",
         "DynamoDB bills on demand. The contents of a stored message are written, read, and "
         f"{removed}; its record is acquired and completed.",
-        "With S3 contents are written and read once, uncompressed; S3 does not bill deletes.",
+        "With S3 contents are written and read once, uncompressed, as AWS's extended client has "
+        "them; S3 does not bill deletes.",
         f"{'In S3 contents' if expire else 'Contents'} stay for {prices.stored_seconds:,.0f} "
         "seconds.",
         "There are no free tiers and no volume discounts.",

@@ -8,10 +8,10 @@ from typing import Literal, TypeAlias
 from xml.etree.ElementTree import Element
 
 from claimcheck.audit.budgets import near_limit, over_budget
-from claimcheck.audit.cost import Prices
 from claimcheck.audit.page.markup import element, name_element, percent
 from claimcheck.audit.report import ROUTES, AuditReport, TypeReport
 from claimcheck.audit.text import size_text
+from claimcheck.core.prices import Prices
 from letsgo_queue.text import printable
 
 Order: TypeAlias = Literal["ascending", "descending"]
@@ -132,6 +132,8 @@ def prices_table(prices: Prices) -> Element:
         ("S3 Standard, writing", prices.s3_put, "a million PUT requests"),
         ("S3 Standard, reading", prices.s3_get, "a million GET requests"),
         ("S3 Standard, storage", prices.s3_gb_month, "a GB for 30 days"),
+        ("KMS", prices.kms_request, "a million requests"),
+        ("data transfer", prices.transfer_gb, "a GB to or from the services"),
     )
     body = element("tbody")
     for what, price, unit in rows:

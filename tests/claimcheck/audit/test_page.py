@@ -190,9 +190,11 @@ def test_what_the_page_says(open_page: Open, sample: AuditReport) -> None:
         assert each.largest_in
         assert each.largest_in in text
         assert f"Sizes of {each.type}" in tab.locator("title").all_text_contents()
-    assert "Prices in us-west-2, as of 2025-07-21" in text
+    assert "Prices in us-west-2, as of 2026-08-15" in text
     assert "https://aws.amazon.com/sqs/pricing/" in text
-    problems = tab.locator(".problems li").all_inner_texts()
+    (cheapest, *_) = tab.locator(".advice li").all_inner_texts()
+    assert cheapest.startswith("report:export: with `?bucket=` 1 million messages cost $")
+    problems = tab.locator(".problems:not(.advice) li").all_inner_texts()
     assert [each.split(" order:new")[0] for each in problems[:1]] == ["over budget"]
     assert len([each for each in problems if each.startswith("over the limit")]) == 4
 

@@ -1,0 +1,114 @@
+"""What would lower the bill: another place for contents, another threshold, another purge.
+
+Each piece of advice compares two bills of one message type, both by the cost model. It is given
+only where it saves something that is worth a change of settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from claimcheck.audit.budgets import budget_key
+from claimcheck.audit.report import AuditReport, TypeReport
+from claimcheck.audit.settings import AuditSettings
+from claimcheck.core.cost import SQS_UNIT_BYTES, TICKET_BYTES, Units, sqs_requests, units_of
+
+Change: TypeAlias = Literal["bucket", "expiry", "threshold"]
+
+A_MILLION = 1_000_000
+"""Messages that advice is about where nobody said how many a month are sent."""
+
+WORTH_SHARE = 0.05
+WORTH_DOLLARS = 0.10
+"""What advice saves at least: a share of the bill, and an amount."""
+
+HARDLY_COMPRESSED = 1.1
+"""Up to this ratio a type does not compress: text in base64, or files that are compressed."""
+
+USUAL_RATIO = 3.0
+"""How far JSON compresses at least, as a rule; of a type that was never compressed nothing else is
+known. Base64 takes a third of it back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """A change that lowers the bill of one message type.
+
+    Attributes:
+        type: The message type.
+        change: `bucket`: keep contents in S3 (`?bucket=`). `expiry`: leave contents to expire
+            (`purge="never"`). `threshold`: seal from 64 KB on where that pays
+            (`CLAIMCHECK_THRESHOLD=auto`).
+        messages: How many messages the dollars are for: those of a month, or a million.
+        is_monthly: Whether they are those of a month.
+        dollars: What they cost now.
+        dollars_then: What they would cost.
+        ratio: How far the type compresses; None where nobody knows.
+    """
+
+    type: str
+    change: Change
+    messages: int
+    is_monthly: bool
+    dollars: float
+    dollars_then: float
+    ratio: float | None
+
+    @property
+    def saved(self) -> float:
+        """US dollars that it saves."""
+        return self.dollars - self.dollars_then
+
+    @property
+    def compresses(self) -> bool:
+        """Whether the type becomes smaller when it is compressed, as far as is known."""
+        return self.ratio is None or self.ratio > HARDLY_COMPRESSED
+
+
+def advise(report: AuditReport) -> list[Advice]:
+    """What would lower the bill of each type, and is worth it; what saves most comes first."""
+    advice = [
+        each
+        for of_type in report.types
+        for each in _advice_for(of_type, report.settings)
+        if each.saved >= max(WORTH_DOLLARS, WORTH_SHARE * each.dollars)
+    ]
+    return sorted(advice, key=lambda each: -each.saved)
+
+
+def _advice_for(report: TypeReport, settings: AuditSettings) -> Iterator[Advice]:
+    if not report.messages:
+        return
+    key = budget_key(report.type, settings.monthly)
+    monthly = A_MILLION if key is None else settings.monthly[key]
+
+    def bill(units: Units) -> float:
+        return settings.prices.dollars(units) / report.messages * monthly
+
+    def advice(change: Change, then: float) -> Advice:
+        now = bill(report.units)
+        return Advice(report.type, change, monthly, key is not None, now, then, report.ratio)
+
+    if settings.place == "dynamodb" and report.routes.get("stored"):
+        yield advice("bucket", bill(report.units_with_bucket))
+        if settings.purge != "never":
+            yield advice("expiry", bill(report.units_with_expiry))
+    sampled = [point for point in report.points if point.route == "inline"]
+    if sampled and settings.threshold > SQS_UNIT_BYTES:
+        share = report.routes.get("inline", 0) / len(sampled) * monthly / report.messages
+        saved = sum(_saved_by_sealing(point.size, report, settings) for point in sampled)
+        yield advice("threshold", bill(report.units) - saved * share)
+
+
+def _saved_by_sealing(size: int, report: TypeReport, settings: AuditSettings) -> float:
+    """Dollars that one inline message would cost less if it was compressed."""
+    ratio = report.ratio or USUAL_RATIO
+    # The ratio of messages that were stored leaves base64 out, so that is added for all.
+    sealed = TICKET_BYTES + int(size / ratio * 4 / 3)
+    if sqs_requests(sealed) >= sqs_requests(size):
+        return 0.0
+    fifo = report.units.sqs_fifo_requests > 0
+    now, then = (settings.prices.dollars(units_of(each, fifo=fifo)) for each in (size, sealed))
+    return now - then
