@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from mypy_boto3_kms import KMSClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sts import STSClient
 
 AwsError = (ClientError, BotoCoreError)
 """What a call raises: AWS refused it, or botocore could not make it or read the answer."""
@@ -116,14 +117,25 @@ def make_client(
 ) -> S3Client: ...
 
 
+@overload
 def make_client(
-    service: Literal["sqs", "dynamodb", "kms", "s3"],
+    service: Literal["sts"],
     session: boto3.session.Session | None,
     *,
     region: str | None,
     endpoint_url: str | None,
     config: Config | None = None,
-) -> SQSClient | DynamoDBClient | KMSClient | S3Client:
+) -> STSClient: ...
+
+
+def make_client(
+    service: Literal["sqs", "dynamodb", "kms", "s3", "sts"],
+    session: boto3.session.Session | None,
+    *,
+    region: str | None,
+    endpoint_url: str | None,
+    config: Config | None = None,
+) -> SQSClient | DynamoDBClient | KMSClient | S3Client | STSClient:
     """Make a client.
 
     Args:

@@ -92,6 +92,12 @@ def queue_url_of_arn(arn: str) -> str | None:
     return f"https://sqs.{region}.{partition.suffix}/{account}/{name}"
 
 
+def partition_of(region: str) -> str:
+    """The id of the partition that a region is in; `aws` for the regions of other servers."""
+    found = (each.id for each in _partitions() if each.region.fullmatch(region))
+    return next(found, "aws")
+
+
 def _inside(host: str) -> Iterator[tuple[Partition, Sequence[str]]]:
     """The partitions that a host may be in, each with the labels before its suffix."""
     for partition in _partitions():

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from letsgo_queue.sending.client import Client
 
 app = make_command("Messages of any size on Amazon SQS.")
-store_app = make_group("The store that claims are kept in.")
+store_app = make_group("The store that claims are kept in: make it, check it.")
 app.add_typer(store_app, name="store")
 
 
@@ -110,20 +110,27 @@ def audit(
 
 
 @store_app.command("create")
-def store_create() -> None:
-    """Make the DynamoDB table that the settings name, with on-demand billing and TTL.
+def store_create(
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Change what is there without asking.")
+    ] = False,
+) -> None:
+    """Make the table and the bucket that the settings name, as claims need them.
 
-    It is safe to repeat. In a table that was there, TTL is turned on only if nothing but claims is
-    in it.
+    It is safe to repeat. What is there is changed only if you agree to each change; without a
+    terminal to ask on, it says what it would change.
     """
     from claimcheck.cli.store import create_store
 
-    _end(fine=create_store())
+    _end(fine=create_store(yes=yes))
 
 
 @store_app.command("check")
 def store_check() -> None:
-    """Compare the table with what claims need; exit code 1 if something is wrong."""
+    """Compare the table and the bucket with what claims need, and change nothing.
+
+    Exit code 1 if something is wrong.
+    """
     from claimcheck.cli.store import check_store
 
     _end(fine=check_store())

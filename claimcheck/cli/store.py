@@ -1,44 +1,56 @@
 """`claimcheck store`: makes or checks the store that the settings name.
 
-Only DynamoDB needs it: a SQLite file is made when it is first used.
+Only tables and buckets need it: a SQLite file is made when it is first used.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from claimcheck.errors import ClaimStoreError
 from claimcheck.settings import ClaimCheckSettings
 from claimcheck.stores import open_store
 from claimcheck.stores.base import ClaimStore
 from claimcheck.stores.dynamodb import DynamoDBClaimStore
+from claimcheck.stores.dynamodb_bucket import DynamoDBBucketClaimStore
 from claimcheck.stores.dynamodb_table import ClaimTable
+from claimcheck.stores.findings import Resource
 from claimcheck.stores.letsgo import LetsGoClaimStore
-from letsgo_queue.cli.terminal import errors, print_check, print_line
+from claimcheck.stores.s3 import S3ClaimStore
+from claimcheck.stores.s3_bucket import ClaimBucket
+from claimcheck.stores.s3_contents import S3Contents
+from letsgo_queue.cli.terminal import agrees, errors, is_interactive, print_check, print_line
 from letsgo_queue.settings import QueueSettings, region_in
 
 
-def create_store() -> bool:
-    """Make the store where it is missing, and check it.
+def create_store(*, yes: bool) -> bool:
+    """Make the store where it is missing, change what somebody agrees to, and check it.
+
+    Args:
+        yes: Whether to make every change without asking.
 
     Returns:
         Whether everything is as it should be.
 
     Raises:
         SettingsInvalid: A setting cannot be used.
-        ClaimStoreError: DynamoDB refused, or did not answer.
+        ClaimStoreError: AWS refused, or did not answer.
     """
     store = _store()
-    if not isinstance(store, DynamoDBClaimStore):
-        return _nothing_to_do(store)
-    table = _table(store)
     if isinstance(store, LetsGoClaimStore):
         print_line(
-            f"table {table.name} in {table.region}: LetsGo makes it, and it was only checked"
+            f"table {store.table} in {store.resolved_region}: LetsGo makes it, and it was only "
+            "checked"
         )
-        return _check(table)
-    with errors.status(f"making table {table.name} in {table.region}"):
-        made = table.create()
-    state = "made" if made else "was there already"
-    print_line(f"table {table.name} in {table.region}: {state}")
-    return _check(table)
+        return _check(_resources(store))
+    resources = _resources(store)
+    for resource in resources:
+        with errors.status(f"making {resource.title}"):
+            made = resource.create()
+        print_line(f"{resource.title}: {'made' if made else 'was there already'}")
+        if not made:
+            _change(resource, yes=yes)
+    return _check(resources)
 
 
 def check_store() -> bool:
@@ -49,12 +61,9 @@ def check_store() -> bool:
 
     Raises:
         SettingsInvalid: A setting cannot be used.
-        ClaimStoreError: DynamoDB refused, or did not answer.
+        ClaimStoreError: AWS did not answer, or refused for another reason than a right.
     """
-    store = _store()
-    if not isinstance(store, DynamoDBClaimStore):
-        return _nothing_to_do(store)
-    return _check(_table(store))
+    return _check(_resources(_store()))
 
 
 def _store() -> ClaimStore:
@@ -65,19 +74,53 @@ def _store() -> ClaimStore:
     )
 
 
+def _resources(store: ClaimStore) -> Sequence[Resource]:
+    """What a store consists of that has to be made."""
+    match store:
+        case DynamoDBClaimStore():
+            return [_table(store)]
+        case DynamoDBBucketClaimStore():
+            return [_table(store.table), _bucket(store.contents)]
+        case S3ClaimStore():
+            return [_bucket(store.contents)]
+        case _:
+            print_line(f"{store.url}: nothing has to be made, it is there when it is first used")
+            return []
+
+
 def _table(store: DynamoDBClaimStore) -> ClaimTable:
     return ClaimTable(
         store.table, region=store.region, endpoint_url=store.endpoint_url, layout=store.layout
     )
 
 
-def _nothing_to_do(store: ClaimStore) -> bool:
-    print_line(f"{store.url}: nothing has to be made, it is there when it is first used")
-    return True
+def _bucket(contents: S3Contents) -> ClaimBucket:
+    return ClaimBucket(
+        contents.bucket,
+        prefix=contents.prefix,
+        region=contents.region,
+        endpoint_url=contents.endpoint_url,
+    )
 
 
-def _check(table: ClaimTable) -> bool:
-    findings = table.check()
+def _change(resource: Resource, *, yes: bool) -> None:
+    for finding in resource.check():
+        change = finding.change
+        if change is None:
+            continue
+        if not yes and not is_interactive():
+            print_line(f"not changed, as there is no terminal to ask on: {change.what}. See --yes")
+        elif yes or agrees(f"{finding.subject}: {finding.detail}. Shall I {change.what}?"):
+            try:
+                change.make()
+            except ClaimStoreError as error:  # the other changes may be allowed
+                print_check(str(error), ok=False)
+            else:
+                print_line(f"changed: {change.what}")
+
+
+def _check(resources: Sequence[Resource]) -> bool:
+    findings = [finding for resource in resources for finding in resource.check()]
     for finding in findings:
         print_check(f"{finding.subject}: {finding.detail}", ok=finding.ok)
         if finding.remedy:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 from botocore.exceptions import BotoCoreError, ClientError, WaiterError
 
 from claimcheck.errors import ClaimStoreError, ClaimStoreUnavailable
 from claimcheck.stores.base import State
+from claimcheck.stores.findings import Change, Finding, denied, look
 from claimcheck.stores.layout import OWN, Layout
 from letsgo_queue.aws_client import make_client, one_line
 
@@ -26,23 +26,6 @@ if TYPE_CHECKING:
 _ON = {"ENABLED", "ENABLING"}
 _LOOKED_AT = 100
 _PART_KEY = re.compile(r"[A-Za-z0-9_-]{22,64}/[0-9]+")
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at.
-
-    Attributes:
-        subject: What was looked at.
-        ok: Whether it is as it should be.
-        detail: What was found.
-        remedy: What to do where it is not.
-    """
-
-    subject: str
-    ok: bool
-    detail: str
-    remedy: str = ""
 
 
 class ClaimTable:
@@ -80,11 +63,15 @@ class ClaimTable:
             )
         self.region = self._client.meta.region_name
 
+    @property
+    def title(self) -> str:
+        """Names the table for people."""
+        return f"table {self.name} in {self.region}"
+
     def create(self) -> bool:
         """Make the table if it is not there, wait until it is active, and switch its TTL on.
 
-        Safe to repeat. A table that was there is changed only where it has the key of a claim
-        store, no TTL, and nothing but claims: TTL may delete the items of somebody else.
+        Safe to repeat: a table that was there stays as it is.
 
         Returns:
             Whether a table was made.
@@ -93,25 +80,25 @@ class ClaimTable:
             ClaimStoreError: DynamoDB refused, or the table did not become active.
         """
         with self._errors("could not be made"):
-            table = self._describe()
-            if table is not None and not self._has_our_key(table):
-                return False
-            created = table is None and self._create()
+            created = self._describe() is None and self._create()
             self._client.get_waiter("table_exists").wait(
                 TableName=self.name, WaiterConfig={"Delay": 1, "MaxAttempts": 120}
             )
-            if not self._ttl() and (created or self._has_only_claims()):
+            if created:
                 self._switch_ttl_on()
             return created
 
     def check(self) -> list[Finding]:
-        """Compare the table with what a claim store needs.
+        """Compare the table with what a claim store needs; a right that we lack is a finding.
 
         Raises:
-            ClaimStoreError: DynamoDB refused to say.
+            ClaimStoreError: DynamoDB refused for another reason, or did not answer.
         """
         with self._errors("could not be checked"):
-            table = self._describe()
+            try:
+                table = self._describe()
+            except ClientError as error:
+                return [denied(error, "table", "dynamodb:DescribeTable", self.title)]
             if table is None:
                 return [
                     Finding(
@@ -121,7 +108,13 @@ class ClaimTable:
                         remedy=self._layout.remedy,
                     )
                 ]
-            return [self._check_state(table), self._check_key(table), self._check_ttl(table)]
+            ttl = look(
+                "TTL",
+                "dynamodb:DescribeTimeToLive",
+                self.title,
+                lambda: self._check_ttl(has_our_key=self._has_our_key(table)),
+            )
+            return [self._check_state(table), self._check_key(table), ttl]
 
     def _describe(self) -> TableDescriptionTypeDef | None:
         try:
@@ -166,14 +159,18 @@ class ClaimTable:
         return key.endswith("@") and item.get("state", {}).get("S") in get_args(State)
 
     def _switch_ttl_on(self) -> None:
-        try:
-            self._client.update_time_to_live(
-                TableName=self.name,
-                TimeToLiveSpecification={"Enabled": True, "AttributeName": self._layout.expires_at},
-            )
-        except ClientError:
-            if not self._ttl():  # else somebody else switched it on at this moment
-                raise
+        with self._errors("could not get its TTL"):
+            try:
+                self._client.update_time_to_live(
+                    TableName=self.name,
+                    TimeToLiveSpecification={
+                        "Enabled": True,
+                        "AttributeName": self._layout.expires_at,
+                    },
+                )
+            except ClientError:
+                if not self._ttl():  # else somebody else switched it on at this moment
+                    raise
 
     def _ttl(self) -> str:
         """The attribute that TTL is on; empty where it is off."""
@@ -195,7 +192,7 @@ class ClaimTable:
         shown = ", ".join(f"{name} ({kind}, {role})" for name, kind, role in _key_of(table))
         return Finding("key schema", right, shown, "" if right else self._serves_something_else())
 
-    def _check_ttl(self, table: TableDescriptionTypeDef) -> Finding:
+    def _check_ttl(self, *, has_our_key: bool) -> Finding:
         attribute = self._ttl()
         if attribute == self._layout.expires_at:
             return Finding("TTL", ok=True, detail=f"on {attribute}")
@@ -203,14 +200,23 @@ class ClaimTable:
             detail = f"on {attribute}, not on {self._layout.expires_at}"
             return Finding("TTL", ok=False, detail=detail, remedy=self._serves_something_else())
         detail = "off: claims that nobody fetches stay for good"
-        if not self._has_our_key(table):
+        if not has_our_key:
             return Finding("TTL", ok=False, detail=detail, remedy=self._serves_something_else())
+        command = (
+            f"`aws dynamodb update-time-to-live --table-name {self.name} "
+            "--time-to-live-specification "
+            f"Enabled=true,AttributeName={self._layout.expires_at}`"
+        )
+        if self._has_only_claims():
+            change = Change(
+                f"switch TTL on in table {self.name}, on {self._layout.expires_at}",
+                self._switch_ttl_on,
+            )
+            remedy = f"`claimcheck store create` switches it on; so does {command}"
+            return Finding("TTL", ok=False, detail=detail, remedy=remedy, change=change)
         remedy = (
-            "`claimcheck store create` switches TTL on in a table that is empty, or has only "
-            f"claims. If it left TTL off and {self.name} is for claims alone, run `aws dynamodb "
-            f"update-time-to-live --table-name {self.name} --time-to-live-specification "
-            f"Enabled=true,AttributeName={self._layout.expires_at}`. Else name another table in "
-            "CLAIMCHECK_STORE"
+            f"{self.name} has something else than claims, or nobody here may look: if it is for "
+            f"claims alone, run {command}. Else name another table in CLAIMCHECK_STORE"
         )
         return Finding("TTL", ok=False, detail=detail, remedy=remedy)
 

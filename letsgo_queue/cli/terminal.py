@@ -150,7 +150,13 @@ def is_interactive() -> bool:
 
 def confirm(question: str) -> None:
     """Ask, and end the command unless the answer is yes."""
-    typer.confirm(printable(question), abort=True, err=True)
+    if not agrees(question):
+        raise typer.Abort
+
+
+def agrees(question: str) -> bool:
+    """Ask, and return whether the answer is yes."""
+    return typer.confirm(printable(question), err=True)
 
 
 def _print_version(asked: bool) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command import run
+from tests.support.command import run, run_on_terminal
 from tests.support.servers import AwsServer
 
 
@@ -62,6 +62,80 @@ def test_a_table_that_serves_something_else_fails_and_stays_as_it_is(
     assert "name another table in CLAIMCHECK_STORE" in tried.stdout
     ttl = aws.dynamodb().describe_time_to_live(TableName=table)["TimeToLiveDescription"]
     assert ttl["TimeToLiveStatus"] == "DISABLED"
+
+
+def test_create_makes_the_bucket_too(
+    ministack: AwsServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    table, bucket = ministack.make_table_name(), ministack.make_bucket_name()
+    monkeypatch.setenv("CLAIMCHECK_STORE", f"dynamodb://{table}?bucket={bucket}")
+
+    made = run("claimcheck", "store", "create", cwd=tmp_path)
+
+    assert (made.returncode, made.stderr) == (0, "")
+    assert f"table {table} in {ministack.region}: made\n" in made.stdout
+    assert f"bucket {bucket} in {ministack.region}: made\n" in made.stdout
+    assert "✓ TTL: on expires_at\n" in made.stdout
+    assert "✓ lifecycle: claims expire after 43 days\n" in made.stdout
+
+
+def test_check_names_a_bucket_that_is_missing(
+    ministack: AwsServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CLAIMCHECK_STORE", f"s3://{ministack.make_bucket_name()}/claims")
+
+    checked = run("claimcheck", "store", "check", cwd=tmp_path)
+
+    assert (checked.returncode, checked.stderr) == (1, "")
+    assert checked.stdout.startswith("✗ bucket: ")
+
+
+class TestWhatIsThere:
+    """A table and a bucket that lack something: nothing is changed that nobody agreed to."""
+
+    @pytest.fixture
+    def bucket(self, ministack: AwsServer, monkeypatch: pytest.MonkeyPatch) -> str:
+        name, table = ministack.make_bucket(), ministack.make_table_name()
+        ministack.dynamodb().create_table(
+            TableName=table,
+            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        monkeypatch.setenv("CLAIMCHECK_STORE", f"dynamodb://{table}?bucket={name}&prefix=claims")
+        return name
+
+    def test_without_a_terminal_it_says_what_it_would_change(
+        self, bucket: str, tmp_path: Path
+    ) -> None:
+        asked = run("claimcheck", "store", "create", cwd=tmp_path, stdin="")
+
+        assert (asked.returncode, asked.stderr) == (1, "")
+        skipped = [line for line in asked.stdout.splitlines() if line.startswith("not changed")]
+        assert len(skipped) == 3
+        assert all(line.endswith("See --yes") for line in skipped)
+        assert f"block all public access to bucket {bucket}" in skipped[1]
+        assert "✗ public access: not blocked" in asked.stdout
+
+    def test_each_change_is_made_that_somebody_agrees_to(self, bucket: str, tmp_path: Path) -> None:
+        code, shown = run_on_terminal(
+            "claimcheck", "store", "create", cwd=tmp_path, answer="y\nn\ny\n"
+        )
+
+        assert code == 1
+        assert "TTL: off" in shown
+        assert "Shall I switch TTL on in table" in shown
+        assert " TTL: on expires_at" in shown
+        assert shown.count(" public access: not blocked") == 1
+        assert " lifecycle: claims expire after 43 days" in shown
+
+    def test_yes_makes_all_of_them(self, bucket: str, tmp_path: Path) -> None:
+        changed = run("claimcheck", "store", "create", "--yes", cwd=tmp_path, stdin="")
+
+        assert (changed.returncode, changed.stderr) == (0, "")
+        assert changed.stdout.count("changed: ") == 3
+        again = run("claimcheck", "store", "create", "--yes", cwd=tmp_path, stdin="")
+        assert (again.returncode, again.stdout.count("changed: ")) == (0, 0)
 
 
 @pytest.mark.parametrize("what", ["create", "check"])

@@ -17,7 +17,8 @@ from claimcheck import (
     SettingsInvalid,
     open_store,
 )
-from claimcheck.stores.dynamodb_table import ClaimTable, Finding
+from claimcheck.stores.dynamodb_table import ClaimTable
+from claimcheck.stores.findings import Finding
 from tests.claimcheck.support import noisy_body
 from tests.support.faulty_server import FaultyServer
 from tests.support.servers import AwsServer
@@ -108,46 +109,12 @@ class TestCreate:
 
         assert check(aws, name)["TTL"].detail.startswith("off")
 
-    def test_switches_ttl_on_in_an_empty_table(self, aws: AwsServer) -> None:
+    def test_leaves_ttl_off_in_a_table_that_was_there(self, aws: AwsServer) -> None:
         name = make_table(aws, ("id", "S", "HASH"))
 
         assert not ClaimTable(name, region=aws.region).create()
-        assert check(aws, name)["TTL"] == Finding("TTL", ok=True, detail="on expires_at")
 
-    def test_switches_ttl_on_in_a_table_of_claims(self, aws: AwsServer) -> None:
-        """Of contents, of records, and of those of messages that are handled once."""
-        name = make_table(aws, ("id", "S", "HASH"))
-        store = open_store(f"dynamodb://{name}", region=aws.region)
-        checks = ClaimCheck(store, threshold=1_000, inline_limit=1_000)
-        checks.seal(noisy_body(3_000, seed=1))
-        checks.open(checks.seal(noisy_body(3_000, seed=2)).body.decode()).complete()
-        checks.open("small", once="once/queue/m-1@")
-        store.close()
-
-        assert not ClaimTable(name, region=aws.region).create()
-        assert check(aws, name)["TTL"] == Finding("TTL", ok=True, detail="on expires_at")
-
-    @pytest.mark.parametrize(
-        "item",
-        [
-            {"id": {"S": "session-1"}, "expires_at": {"N": "1"}},
-            {"id": {"S": "0123456789012345678901/0"}, "expires_at": {"N": "1"}},
-            {"id": {"S": "0123456789012345678901/0"}, "data": {"B": b"1"}},
-            {"id": {"S": "me@"}, "expires_at": {"N": "1"}, "state": {"S": "new"}},
-        ],
-    )
-    def test_leaves_ttl_off_where_something_else_is_in_the_table(
-        self, aws: AwsServer, item: Mapping[str, AttributeValueTypeDef]
-    ) -> None:
-        """An `expires_at` of another application need not mean that its items may go."""
-        name = make_table(aws, ("id", "S", "HASH"))
-        aws.dynamodb().put_item(TableName=name, Item=item)
-
-        assert not ClaimTable(name, region=aws.region).create()
-
-        finding = check(aws, name)["TTL"]
-        assert not finding.ok
-        assert f"aws dynamodb update-time-to-live --table-name {name}" in finding.remedy
+        assert not check(aws, name)["TTL"].ok
 
     def test_two_at_once_make_one_table(self, aws: AwsServer) -> None:
         name = aws.make_table_name()
@@ -202,11 +169,51 @@ class TestCheck:
         assert key.remedy == ttl.remedy == leave_alone(name)
 
     def test_a_ttl_that_is_off(self, aws: AwsServer) -> None:
-        finding = check(aws, make_table(aws, ("id", "S", "HASH")))["TTL"]
+        """In an empty table: the change that is offered makes it right."""
+        name = make_table(aws, ("id", "S", "HASH"))
+
+        finding = check(aws, name)["TTL"]
 
         assert not finding.ok
         assert "stay for good" in finding.detail
-        assert "`claimcheck store create` switches TTL on in a table that is" in finding.remedy
+        assert finding.remedy.startswith("`claimcheck store create` switches it on")
+        assert finding.change is not None
+        finding.change.make()
+        assert check(aws, name)["TTL"] == Finding("TTL", ok=True, detail="on expires_at")
+
+    def test_a_ttl_that_is_off_in_a_table_of_claims(self, aws: AwsServer) -> None:
+        """Of contents, of records, and of those of messages that are handled once."""
+        name = make_table(aws, ("id", "S", "HASH"))
+        store = open_store(f"dynamodb://{name}", region=aws.region)
+        checks = ClaimCheck(store, threshold=1_000, inline_limit=1_000)
+        checks.seal(noisy_body(3_000, seed=1))
+        checks.open(checks.seal(noisy_body(3_000, seed=2)).body.decode()).complete()
+        checks.open("small", once="once/queue/m-1@")
+        store.close()
+
+        assert check(aws, name)["TTL"].change is not None
+
+    @pytest.mark.parametrize(
+        "item",
+        [
+            {"id": {"S": "session-1"}, "expires_at": {"N": "1"}},
+            {"id": {"S": "0123456789012345678901/0"}, "expires_at": {"N": "1"}},
+            {"id": {"S": "0123456789012345678901/0"}, "data": {"B": b"1"}},
+            {"id": {"S": "me@"}, "expires_at": {"N": "1"}, "state": {"S": "new"}},
+        ],
+    )
+    def test_a_ttl_that_is_off_where_something_else_is_in_the_table(
+        self, aws: AwsServer, item: Mapping[str, AttributeValueTypeDef]
+    ) -> None:
+        """An `expires_at` of another application need not mean that its items may go."""
+        name = make_table(aws, ("id", "S", "HASH"))
+        aws.dynamodb().put_item(TableName=name, Item=item)
+
+        finding = check(aws, name)["TTL"]
+
+        assert not finding.ok
+        assert finding.change is None
+        assert f"aws dynamodb update-time-to-live --table-name {name}" in finding.remedy
 
     def test_a_ttl_on_something_else(self, aws: AwsServer) -> None:
         name = make_table(aws, ("id", "S", "HASH"))
@@ -248,31 +255,44 @@ class TestOnABadDay:
 
         with pytest.raises(
             ClaimStoreError,
-            match=f"{table.name} in us-west-2 could not be made: .*{operation}",
+            match=f"{table.name} in us-west-2 could not (be made|get its TTL): .*{operation}",
         ) as error:
             table.create()
         assert not error.value.retryable
 
-    def test_ttl_stays_off_where_nobody_may_look_into_the_table(
+    def test_no_ttl_is_offered_where_nobody_may_look_into_the_table(
         self, ministack: AwsServer, server: FaultyServer
     ) -> None:
         name = make_table(ministack, ("id", "S", "HASH"))
         server.refuse("Scan", "AccessDeniedException")
 
-        table = ClaimTable(name, region=ministack.region, endpoint_url=server.url)
+        finding = ClaimTable(name, region=ministack.region, endpoint_url=server.url).check()[-1]
 
-        assert not table.create()
-        assert not check(ministack, name)["TTL"].ok
+        assert (finding.subject, finding.ok, finding.change) == ("TTL", False, None)
 
-    def test_who_comes_second_with_the_ttl_is_content(
-        self, server: FaultyServer, table: ClaimTable
+    @pytest.mark.parametrize("operation", ["DescribeTable", "DescribeTimeToLive"])
+    def test_a_right_that_lacks_is_a_finding(
+        self, server: FaultyServer, table: ClaimTable, operation: str
     ) -> None:
         table.create()
-        off = {"TimeToLiveDescription": {"TimeToLiveStatus": "DISABLED"}}
-        server.answer("DescribeTimeToLive", off, times=1)
+        server.refuse(operation, "AccessDeniedException")
+
+        finding = table.check()[-1]
+
+        assert not finding.ok
+        assert finding.detail == f"not known: dynamodb:{operation} is denied"
+        assert f"allow dynamodb:{operation} on table {table.name}" in finding.remedy
+
+    def test_who_comes_second_with_the_ttl_is_content(
+        self, ministack: AwsServer, server: FaultyServer
+    ) -> None:
+        name = make_table(ministack, ("id", "S", "HASH"))
+        finding = ClaimTable(name, region=ministack.region, endpoint_url=server.url).check()[-1]
+        assert finding.change is not None
+        switch_ttl_on(ministack, name, "expires_at")
         server.refuse("UpdateTimeToLive", "ValidationException")
 
-        assert not table.create()
+        finding.change.make()
 
     @pytest.mark.usefixtures("impatient", "ministack")
     def test_nobody_listens(self) -> None:

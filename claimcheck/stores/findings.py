@@ -1,0 +1,97 @@
+"""What `claimcheck store` finds out about a table or a bucket, and what it may change there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from botocore.exceptions import ClientError
+
+_DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What mends a finding.
+
+    Attributes:
+        what: What it does, as a command: "block public access to bucket claims".
+        make: Does it.
+    """
+
+    what: str
+    make: Callable[[], None] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        subject: What was looked at.
+        ok: Whether it is as it should be.
+        detail: What was found.
+        remedy: What to do where it is not.
+        change: What `claimcheck store create` can do about it, once somebody agrees.
+    """
+
+    subject: str
+    ok: bool
+    detail: str
+    remedy: str = ""
+    change: Change | None = field(default=None, compare=False)
+
+
+class Resource(Protocol):
+    """A table or a bucket."""
+
+    @property
+    def title(self) -> str:
+        """Names it for people: `table claims in us-west-2`."""
+        ...
+
+    def create(self) -> bool:
+        """Make it as claims need it, if it is not there. What is there stays as it is.
+
+        Returns:
+            Whether it was made.
+        """
+        ...
+
+    def check(self) -> Sequence[Finding]:
+        """Compare it with what claims need; nothing is changed."""
+        ...
+
+
+def look(subject: str, action: str, resource: str, ask: Callable[[], Finding]) -> Finding:
+    """Ask, or find that we may not; see `denied`."""
+    try:
+        return ask()
+    except ClientError as error:
+        return denied(error, subject, action, resource)
+
+
+def denied(error: ClientError, subject: str, action: str, resource: str) -> Finding:
+    """What to make of a refusal.
+
+    Args:
+        error: The refusal.
+        subject: What was looked at.
+        action: What IAM calls the right to ask: `s3:GetBucketVersioning`.
+        resource: What it is for.
+
+    Raises:
+        ClientError: It is the same, where it was for another reason than a right.
+    """
+    if error.response.get("Error", {}).get("Code") not in _DENIED:
+        raise error
+    return Finding(
+        subject,
+        ok=False,
+        detail=f"not known: {action} is denied",
+        remedy=(
+            f"allow {action} on {resource}. `claimcheck iam --as operator` prints a policy with "
+            "all that these commands need"
+        ),
+    )
