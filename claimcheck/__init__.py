@@ -12,10 +12,12 @@ from claimcheck.enqueue import aenqueue, aenqueue_many, enqueue, enqueue_many, i
 from letsgo_queue.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from claimcheck.core.claim_check import ClaimCheck, Sealed
+    from claimcheck.core.claim_check import ClaimCheck
     from claimcheck.core.encryption import Encryption, open_encryption
     from claimcheck.core.life import Purge
     from claimcheck.core.opened import Opened, Route
+    from claimcheck.core.sealing import Sealed
+    from claimcheck.core.store_choice import MessageToStore
     from claimcheck.errors import (
         BodyInvalid,
         BodyTooLarge,
@@ -57,9 +59,11 @@ else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
-            "claimcheck.core.claim_check": ("ClaimCheck", "Sealed"),
+            "claimcheck.core.claim_check": ("ClaimCheck",),
             "claimcheck.core.encryption": ("Encryption", "open_encryption"),
             "claimcheck.core.opened": ("Opened", "Route"),
+            "claimcheck.core.sealing": ("Sealed",),
+            "claimcheck.core.store_choice": ("MessageToStore",),
             "claimcheck.errors": (
                 "BodyInvalid",
                 "BodyTooLarge",
@@ -130,6 +134,7 @@ __all__ = [
     "EnqueueResult",
     "MessageOpened",
     "MessageSealed",
+    "MessageToStore",
     "Opened",
     "Purge",
     "RecordUnsupported",

@@ -62,26 +62,36 @@ class Crew(AbstractContextManager["Crew"]):
         self.journal_path = folder / "journal"
         self.journal = Journal(self.journal_path)
 
-    def start(self, orders: Produce | Work, *, clock_ahead: int = 0) -> subprocess.Popen[bytes]:
-        """Start a process, on a machine whose clock is some seconds ahead."""
+    def start(
+        self, orders: Produce | Work, *, clock_ahead: int = 0, **settings: str
+    ) -> subprocess.Popen[bytes]:
+        """Start a process.
+
+        Args:
+            orders: What it does.
+            clock_ahead: How many seconds the clock of its machine is ahead.
+            settings: Variables of its environment, beside those of the backend.
+        """
         program = ["-c", _CLOCK_AHEAD, str(clock_ahead)] if clock_ahead else ["-m", _ACTORS]
         with self._log.open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, *program, orders.model_dump_json()],
                 cwd=_ROOT,
-                env=self._environment,
+                env={**self._environment, **settings},
                 stderr=log,
             )
         self._processes.append(process)
         return process
 
-    def run(self, orders: Produce | Work) -> int:
+    def run(self, orders: Produce | Work, **settings: str) -> int:
         """Run a process to its end; its exit code, negative for a signal.
 
         It is forked from one that has imported what it needs: that takes a second each time.
         """
         process = _forks.Process(
-            target=_act, args=(orders, self._environment, self._log), daemon=True
+            target=_act,
+            args=(orders, {**self._environment, **settings}, self._log),
+            daemon=True,
         )
         process.start()
         process.join(DEADLINE_SECONDS)
