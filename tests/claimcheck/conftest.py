@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TypeAlias
 
 import pytest
 
@@ -17,13 +16,10 @@ from claimcheck.testing import Clock
 from letsgo_queue import set_default_client
 from tests.claimcheck.lambda_claims import Claims
 from tests.claimcheck.places import DynamoDBPlace, LetsGoPlace, MemoryPlace, Place, SqlitePlace
-from tests.claimcheck.s3_places import BucketPlace, S3Place
+from tests.claimcheck.s3_places import AwsPlace, BucketPlace, Places, S3Place
 from tests.conftest import use_aws, use_emulator
-from tests.support.servers import AwsServer
 
-AwsPlace: TypeAlias = DynamoDBPlace | S3Place | BucketPlace
-
-PLACES: Mapping[str, tuple[str, Callable[[AwsServer], AwsPlace]]] = {
+PLACES: Mapping[str, tuple[str, type[AwsPlace]]] = {
     "ministack": ("ministack", DynamoDBPlace),
     "letsgo": ("ministack", LetsGoPlace),
     "moto": ("moto", DynamoDBPlace),
@@ -45,12 +41,10 @@ def clock() -> Clock:
 
 
 @pytest.fixture(scope="session")
-def places() -> Iterator[dict[str, AwsPlace]]:
+def places() -> Iterator[Places]:
     """Tables and buckets of each server, made when a test first asks for them."""
-    places: dict[str, AwsPlace] = {}
-    yield places
-    for each in places.values():
-        each.close()
+    with Places() as places:
+        yield places
 
 
 @pytest.fixture
@@ -73,13 +67,17 @@ def place(
     else:
         emulator, kind = PLACES[name]
         server = use_emulator(monkeypatch, emulator, request.getfixturevalue(f"{emulator}_url"))
-        # No removal waits for a thread: what is left is left when the test looks.
-        monkeypatch.setattr(removals, "MOST_WAITING", 0)
-        places: dict[str, AwsPlace] = request.getfixturevalue("places")
-        if name not in places:
-            places[name] = kind(server)
-        places[name].begin(clock)
-        yield places[name]
+        request.getfixturevalue("removals_at_once")
+        places: Places = request.getfixturevalue("places")
+        found = places.get(server, kind)
+        found.begin(clock)
+        yield found
+
+
+@pytest.fixture
+def removals_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No removal waits for a thread: what is left is left when the test looks."""
+    monkeypatch.setattr(removals, "MOST_WAITING", 0)
 
 
 @pytest.fixture

@@ -126,7 +126,7 @@ class DynamoDBPlace:
     """Tables that serve many tests, as making one takes longer than most of them."""
 
     def __init__(self, aws: AwsServer) -> None:
-        self._aws = aws
+        self.server = aws
         self._client = aws.dynamodb()
         self.store = self._make()
 
@@ -136,7 +136,7 @@ class DynamoDBPlace:
 
     @property
     def is_moto(self) -> bool:
-        return self._aws.name == "moto"
+        return self.server.name == "moto"
 
     def begin(self, clock: Clock) -> None:
         """Be empty, and go by the clock of a test."""
@@ -168,10 +168,10 @@ class DynamoDBPlace:
         self._client.close()
 
     def _make(self) -> DynamoDBClaimStore:
-        table = self._aws.make_table_name()
-        ClaimTable(table, region=self._aws.region).create()
+        table = self.server.make_table_name()
+        ClaimTable(table, region=self.server.region).create()
         clock = self.store._clock if "store" in vars(self) else None
-        return DynamoDBClaimStore(table, region=self._aws.region, clock=clock)
+        return DynamoDBClaimStore(table, region=self.server.region, clock=clock)
 
     def _stores(self) -> Iterator[DynamoDBClaimStore]:
         yield self.store
@@ -194,7 +194,7 @@ class LetsGoPlace(DynamoDBPlace):
 
     def _make(self) -> DynamoDBClaimStore:
         clock = self.store._clock if "store" in vars(self) else None
-        return make_letsgo_store(self._aws, clock)
+        return make_letsgo_store(self.server, clock)
 
 
 def make_letsgo_store(aws: AwsServer, clock: Callable[[], float] | None) -> LetsGoClaimStore:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self, TypeAlias, TypeVar
 
 from claimcheck.stores.dynamodb_bucket import DynamoDBBucketClaimStore
 from claimcheck.stores.dynamodb_table import ClaimTable
@@ -27,7 +27,7 @@ class S3Place:
     """A bucket that serves many tests."""
 
     def __init__(self, aws: AwsServer) -> None:
-        self._aws = aws
+        self.server = aws
         self._client = aws.s3()
         self._clock: Clock | None = None
         self._bucket = aws.make_bucket()
@@ -73,7 +73,9 @@ class S3Place:
         self._client.close()
 
     def _make(self, prefix: str) -> S3ClaimStore:
-        return S3ClaimStore(self._bucket, prefix=prefix, region=self._aws.region, clock=self._clock)
+        return S3ClaimStore(
+            self._bucket, prefix=prefix, region=self.server.region, clock=self._clock
+        )
 
     def _stores(self) -> Iterator[S3ClaimStore]:
         yield self.store
@@ -95,15 +97,15 @@ class BucketPlace:
     """A bucket and a table."""
 
     def __init__(self, aws: AwsServer) -> None:
-        self._aws = aws
+        self.server = aws
         self._bucket = S3Place(aws)
         self._table = DynamoDBPlace(aws)
         self.store = self._make(self._table.store.table)
 
     @cached_property
     def elsewhere(self) -> DynamoDBBucketClaimStore:
-        table = self._aws.make_table_name()
-        ClaimTable(table, region=self._aws.region).create()
+        table = self.server.make_table_name()
+        ClaimTable(table, region=self.server.region).create()
         return self._make(table, prefix="elsewhere")
 
     def begin(self, clock: Clock) -> None:
@@ -139,7 +141,7 @@ class BucketPlace:
             table,
             self._bucket._bucket,
             prefix=prefix,
-            region=self._aws.region,
+            region=self.server.region,
             clock=self._table.store._clock,
         )
 
@@ -147,3 +149,33 @@ class BucketPlace:
         yield self.store
         if "elsewhere" in vars(self):
             yield self.elsewhere
+
+
+AwsPlace: TypeAlias = DynamoDBPlace | S3Place | BucketPlace
+
+P = TypeVar("P", bound=AwsPlace)
+
+
+class Places:
+    """Places that serve many tests: one of each kind on each emulator."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[str, str], AwsPlace] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for each in self._made.values():
+            each.close()
+
+    def get(self, server: AwsServer, kind: type[P]) -> P:
+        """The place of a kind on a server, with the environment that a test has."""
+        name = (server.name, kind.__name__)
+        made = self._made.get(name)
+        if made is None:
+            # What is made on the server of a test is removed after it.
+            own = AwsServer(server.name, server.endpoint_url, server.region)
+            made = self._made[name] = kind(own)
+        assert isinstance(made, kind)
+        return made

@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 
 from claimcheck.stores.dynamodb import DynamoDBClaimStore
+from claimcheck.stores.dynamodb_bucket import DynamoDBBucketClaimStore
 from claimcheck.stores.dynamodb_table import ClaimTable
 from claimcheck.stores.letsgo import LetsGoClaimStore
 from claimcheck.stores.memory import MemoryClaimStore
+from claimcheck.stores.s3 import S3ClaimStore
 from claimcheck.stores.sqlite import SqliteClaimStore
 from claimcheck.testing import Clock
 from tests.claimcheck.places import make_letsgo_store
+from tests.claimcheck.s3_places import BucketPlace, Places, S3Place
 from tests.support.faulty_server import FaultyServer
 from tests.support.servers import AwsServer
 
@@ -52,6 +55,27 @@ def letsgo_store(aws: AwsServer, clock: Clock) -> Iterator[LetsGoClaimStore]:
     store = make_letsgo_store(aws, clock)
     yield store
     store.close()
+
+
+@pytest.fixture
+def s3_store(
+    aws: AwsServer, places: Places, clock: Clock, removals_at_once: None
+) -> Iterator[S3ClaimStore]:
+    on_aws = aws.endpoint_url is None
+    place = S3Place(aws) if on_aws else places.get(aws, S3Place)
+    place.begin(clock)
+    yield place.store
+    if on_aws:
+        place.close()
+
+
+@pytest.fixture
+def bucket_store(
+    ministack: AwsServer, places: Places, clock: Clock, removals_at_once: None
+) -> DynamoDBBucketClaimStore:
+    place = places.get(ministack, BucketPlace)
+    place.begin(clock)
+    return place.store
 
 
 @pytest.fixture

@@ -10,8 +10,10 @@ import pytest
 
 from claimcheck import ClaimStore
 from claimcheck.stores.dynamodb import DynamoDBClaimStore
+from claimcheck.stores.dynamodb_bucket import DynamoDBBucketClaimStore
 from claimcheck.stores.letsgo import LetsGoClaimStore
 from claimcheck.stores.memory import MemoryClaimStore
+from claimcheck.stores.s3 import S3ClaimStore
 from claimcheck.stores.sqlite import SqliteClaimStore
 from claimcheck.testing import Clock, StoreContract
 from tests.claimcheck.stores.support import change
@@ -69,3 +71,22 @@ class TestLetsGo(TestDynamoDB):
     @pytest.fixture
     def store(self, letsgo_store: LetsGoClaimStore) -> LetsGoClaimStore:
         return letsgo_store
+
+
+class TestS3(OurContract):
+    @pytest.fixture
+    def store(self, s3_store: S3ClaimStore) -> S3ClaimStore:
+        return s3_store
+
+    def expiries_after_renewal(self, before: int, asked: int) -> set[int]:
+        return {before}
+
+    @pytest.mark.usefixtures("atomic")
+    def test_of_many_that_acquire_one_wins(self, store: ClaimStore) -> None:
+        super().test_of_many_that_acquire_one_wins(store)
+
+
+class TestDynamoDBWithABucket(TestS3):
+    @pytest.fixture
+    def store(self, bucket_store: DynamoDBBucketClaimStore) -> DynamoDBBucketClaimStore:
+        return bucket_store
