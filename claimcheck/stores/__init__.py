@@ -126,7 +126,8 @@ def _open_dynamodb(given: _Given) -> ClaimStore | None:
         return None
     if "bucket" not in given.options:
         if "prefix" in given.options:
-            raise SettingsInvalid(f"{_named(given.url)}: a prefix needs a bucket: give ?bucket= too.")
+            text = "a prefix needs a bucket: give ?bucket= too"
+            raise SettingsInvalid(f"{_named(given.url)}: {text}.")
         with forks_wait():
             from claimcheck.stores.dynamodb import DynamoDBClaimStore
 

@@ -2,9 +2,7 @@
 
 A record is a small object, `<prefix>records/<key>`. It changes by conditional writes only: S3
 writes a new one only if there is none, and another state only in place of the very bytes that were
-read. So a change reads the record, decides, and writes. Where another delivery was quicker, it
-begins anew. Every record has the lease that wrote it, so a write whose answer was lost is known for
-ours when it is read again.
+read: see `SwappingRecords`.
 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-requests.html has the conditions.
 
@@ -13,93 +11,21 @@ Records expire by the bucket's lifecycle rule, as contents do.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from claimcheck.errors import ClaimCorrupted, ClaimStoreUnavailable
-from claimcheck.stores.base import (
-    RECORD_SECONDS,
-    ClaimFacts,
-    Lease,
-    Record,
-    State,
-    store_label,
-)
+from claimcheck.stores.base import ClaimFacts, Lease, Record, store_label
 from claimcheck.stores.s3_contents import DEFAULT_PARALLELISM, S3Contents, S3Reading
+from claimcheck.stores.swapping import LARGEST_RECORD, Found, SwappingRecords
 
 if TYPE_CHECKING:
     import boto3.session
 
 _RECORDS = "records/"
-_LARGEST_RECORD = 4_096
-_TRIES = 20
-"""How often a change begins anew. Each time another delivery changed the record."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Kept:
-    """A record, as its object has it.
-
-    Attributes:
-        state: Its state.
-        lease_id: What wrote it.
-        lease_until: When the lease ends (seconds since 1970); 0 for a receipt.
-        expires_at: When it is no longer needed (seconds since 1970).
-    """
-
-    state: State
-    lease_id: str
-    lease_until: float
-    expires_at: float
-
-    @classmethod
-    def read(cls, data: bytes) -> Self:
-        """Make a record of an object's bytes, whatever they are."""
-        try:
-            fields = json.loads(data)
-        except ValueError:  # also what is not UTF-8
-            fields = None
-        if not isinstance(fields, dict) or not isinstance(fields.get("lease_id"), str):
-            raise ClaimCorrupted("its record is not one of ours")
-        return cls(
-            state=cast("State", fields.get("state")),  # `Record.read` checks it
-            lease_id=fields["lease_id"],
-            lease_until=fields.get("lease_until", 0),
-            expires_at=fields.get("expires_at", 0),
-        )
-
-    def write(self) -> bytes:
-        """The bytes of its object."""
-        return json.dumps(asdict(self)).encode()
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """A record that was read.
-
-    Attributes:
-        kept: The record.
-        etag: What its bytes are told by.
-        record: What it means now.
-    """
-
-    kept: _Kept
-    etag: str
-    record: Record
-
-    def is_of(self, lease_id: str) -> bool:
-        """Whether a lease wrote it."""
-        return self.kept.lease_id == lease_id
-
-    def is_held_with(self, lease_id: str) -> bool:
-        """Whether a lease holds it, though it may have run out."""
-        return self.is_of(lease_id) and self.record.state != "done"
-
-
-class S3ClaimStore:
+class S3ClaimStore(SwappingRecords):
     """A claim store in an S3 bucket, which is opened when it is first used.
 
     Attributes:
@@ -190,118 +116,34 @@ class S3ClaimStore:
 
     def acquire(self, key: str, lease: Lease, *, take_over: bool = False) -> Record | None:
         """Make a record ours; see `RecordStore.acquire`."""
-        failed = f"record {key} was not acquired"
-        self._learn_the_time(key, failed)
-        # Most have no record: one request.
-        if self._put(key, self._leased(lease), None, failed):
-            return None
-        blocking: Record | None = None
-
-        def change(found: _Found | None) -> _Kept | None:
-            nonlocal blocking
-            blocking = None
-            if found is None:
-                return self._leased(lease)
-            state = found.record.state
-            may_end = state == "leased" or (state == "handed_over" and take_over)
-            if may_end and (found.record.seconds_left <= 0 or found.is_of(lease.id)):
-                return self._leased(lease, state)
-            blocking = found.record
-            return None
-
-        self._change(key, change, failed)
-        return blocking
+        self._learn_the_time(key, f"record {key} was not acquired")
+        return super().acquire(key, lease, take_over=take_over)
 
     def extend(self, key: str, lease: Lease) -> bool:
         """Have our lease end later; see `RecordStore.extend`."""
-        failed = f"record {key} was not extended"
-        self._learn_the_time(key, failed)
+        self._learn_the_time(key, f"record {key} was not extended")
+        return super().extend(key, lease)
 
-        def change(found: _Found | None) -> _Kept | None:
-            ours = found is not None and found.is_held_with(lease.id)
-            return self._leased(lease, found.record.state) if found and ours else None
+    def get_record(self, key: str, *, failed: str) -> Found | None:
+        """Read its object; see `SwappingRecords.get_record`."""
+        found = self.contents.objects.get(self._key(key), most=LARGEST_RECORD, failed=failed)
+        return None if found is None else Found(found.data, found.etag)
 
-        return self._change(key, change, failed)
-
-    def hand_over(self, key: str, lease_id: str) -> bool:
-        """Note that the contents are about to be removed; see `RecordStore.hand_over`."""
-
-        def change(found: _Found | None) -> _Kept | None:
-            if found is None or not found.is_held_with(lease_id):
-                return None
-            return replace(found.kept, state="handed_over", expires_at=self._expiry())
-
-        return self._change(key, change, f"record {key} was not handed over")
-
-    def release(self, key: str, lease_id: str) -> bool:
-        """Remove our record; see `RecordStore.release`."""
-        failed = f"record {key} was not released"
-        for _ in range(_TRIES):
-            found = self._find(key, failed)
-            if found is None:
-                return True
-            if not found.is_held_with(lease_id):
-                return False
-            if self.contents.objects.delete(self._key(key), etag=found.etag, failed=failed):
-                return True
-        raise self._contended(failed)
-
-    def complete(self, key: str, lease_id: str) -> bool:
-        """Note that the work is done; see `RecordStore.complete`."""
-
-        def change(found: _Found | None) -> _Kept | None:
-            if found is not None and not found.is_of(lease_id):
-                return None
-            return _Kept(state="done", lease_id=lease_id, lease_until=0, expires_at=self._expiry())
-
-        return self._change(key, change, f"record {key} was not completed")
-
-    def look_up(self, key: str) -> Record | None:
-        """The record as it is; see `RecordStore.look_up`."""
-        found = self._find(key, f"record {key} was not looked up")
-        return None if found is None else found.record
-
-    def _change(
-        self, key: str, change: Callable[[_Found | None], _Kept | None], failed: str
+    def put_record(
+        self, key: str, data: bytes, *, found: Found | None, expires_at: float, failed: str
     ) -> bool:
-        """Read a record, and write what `change` makes of it; False if it makes nothing of it."""
-        for _ in range(_TRIES):
-            found = self._find(key, failed)
-            wanted = change(found)
-            if wanted is None:
-                return False
-            if self._put(key, wanted, found, failed):
-                return True
-        raise self._contended(failed)
-
-    def _put(self, key: str, kept: _Kept, found: _Found | None, failed: str) -> bool:
-        """Write a record in place of what was found; False if that is no longer there."""
+        """Write its object on a condition; see `SwappingRecords.put_record`."""
         return self.contents.objects.put(
             self._key(key),
-            kept.write(),
+            data,
             absent=found is None,
-            etag=found.etag if found else None,
+            etag=str(found.version) if found else None,
             failed=failed,
         )
 
-    def _find(self, key: str, failed: str) -> _Found | None:
-        found = self.contents.objects.get(self._key(key), most=_LARGEST_RECORD, failed=failed)
-        if found is None:
-            return None
-        kept = _Kept.read(found.data)
-        record = Record.read(kept.state, kept.lease_until, now=self.now())
-        return _Found(kept, found.etag, record)
-
-    def _leased(self, lease: Lease, state: State = "leased") -> _Kept:
-        return _Kept(
-            state=state,
-            lease_id=lease.id,
-            lease_until=self.now() + lease.seconds,
-            expires_at=self._expiry(),
-        )
-
-    def _expiry(self) -> float:
-        return self.now() + RECORD_SECONDS
+    def delete_record(self, key: str, *, found: Found, failed: str) -> bool:
+        """Remove its object on a condition; see `SwappingRecords.delete_record`."""
+        return self.contents.objects.delete(self._key(key), etag=str(found.version), failed=failed)
 
     def _key(self, key: str) -> str:
         return f"{self.contents.prefix}{_RECORDS}{quote(key, safe='@')}"
@@ -314,9 +156,4 @@ class S3ClaimStore:
         for _ in range(2):
             if self._clock is not None or self.contents.clock.known:
                 return
-            self.contents.objects.get(self._key(key), most=_LARGEST_RECORD, failed=failed)
-
-    def _contended(self, failed: str) -> ClaimStoreUnavailable:
-        return ClaimStoreUnavailable(
-            f"claim store {self.url}: {failed}: other deliveries changed it {_TRIES} times."
-        )
+            self.contents.objects.get(self._key(key), most=LARGEST_RECORD, failed=failed)

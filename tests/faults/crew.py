@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 
 from tests.faults.actors import Produce, Work, obey
 from tests.faults.backends import Backend, environment_of
@@ -63,7 +63,11 @@ class Crew(AbstractContextManager["Crew"]):
         self.journal = Journal(self.journal_path)
 
     def start(
-        self, orders: Produce | Work, *, clock_ahead: int = 0, **settings: str
+        self,
+        orders: Produce | Work,
+        *,
+        clock_ahead: int = 0,
+        settings: Mapping[str, str] = MappingProxyType({}),
     ) -> subprocess.Popen[bytes]:
         """Start a process.
 
@@ -83,7 +87,9 @@ class Crew(AbstractContextManager["Crew"]):
         self._processes.append(process)
         return process
 
-    def run(self, orders: Produce | Work, **settings: str) -> int:
+    def run(
+        self, orders: Produce | Work, *, settings: Mapping[str, str] = MappingProxyType({})
+    ) -> int:
         """Run a process to its end; its exit code, negative for a signal.
 
         It is forked from one that has imported what it needs: that takes a second each time.

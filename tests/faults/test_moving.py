@@ -79,7 +79,7 @@ class Sending:
             count=EACH,
             sizes=SIZES,
         )
-        assert self._crew.run(orders, **settings) == 0
+        assert self._crew.run(orders, settings=settings) == 0
         self.sent += EACH
         self.times[settings["CLAIMCHECK_STORE"]] += 1
 
@@ -88,7 +88,7 @@ def start_fleet(crew: Crew, settings: Mapping[str, str]) -> list[subprocess.Pope
     """Start two workers, and wait until they are at work."""
     ready = crew.journal.count("ready")
     orders = Work(journal=crew.journal_path, concurrency=2, work="some")
-    fleet = [crew.start(orders, **settings) for _ in range(2)]
+    fleet = [crew.start(orders, settings=settings) for _ in range(2)]
     wait_until(lambda: crew.journal.count("ready") == ready + 2, "the fleet to start")
     return fleet
 
