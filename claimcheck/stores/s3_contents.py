@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import os
 import string
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
 
 from claimcheck.errors import ClaimBucketMissing, ClaimCorrupted, ClaimStoreError
@@ -23,6 +24,7 @@ from claimcheck.stores.base import ClaimFacts, Contents, check_part_count
 from claimcheck.stores.calls import Calls
 from claimcheck.stores.clock import ServerClock
 from claimcheck.stores.removals import Removals
+from letsgo_queue.calls import Call
 from letsgo_queue.forking import PerProcess
 from letsgo_queue.log import get_logger
 
@@ -39,9 +41,22 @@ CONTENTS_DAYS = 15 + 14 + 14
 DEFAULT_PARALLELISM = 4
 """Threads of one store, to read and write pieces of large contents side by side."""
 
+LARGEST_PUT = 16 * 1024 * 1024
+"""Bytes up to which contents are written, and read, in one request."""
+
+PIECE_BYTES = 8 * 1024 * 1024
+"""Bytes of each piece of larger ones. S3 takes 10,000 of 5 MiB or more:
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html"""
+
 _LONGEST_TYPE = 1_000
 """Characters of a type that the metadata say. S3 takes 2 KB of metadata:
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html"""
+
+
+class _Get(Protocol):
+    def __call__(
+        self, *, most: int, span: slice | None = None, etag: str | None = None
+    ) -> S3Object | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +135,20 @@ class S3Contents:
 
     def write(self, facts: ClaimFacts, parts: Sequence[bytes | memoryview]) -> None:
         """Write one object; see `ContentsStore.write`."""
+        key, metadata = self._key(facts.id), _metadata(facts)
+        failed = f"claim {facts.id} was not stored"
         try:
-            self.objects.put(
-                self._key(facts.id),
-                parts[0] if len(parts) == 1 else b"".join(parts),
-                metadata=_metadata(facts),
-                failed=f"claim {facts.id} was not stored",
-            )
+            if facts.stored <= LARGEST_PUT:
+                data = parts[0] if len(parts) == 1 else b"".join(parts)
+                self.objects.put(key, data, metadata=metadata, failed=failed)
+            else:
+                self.objects.upload(
+                    key,
+                    [partial(b"".join, pieces) for pieces in _cut(parts, PIECE_BYTES)],
+                    metadata=metadata,
+                    make_all=self._own.get().calls.make_all,
+                    failed=failed,
+                )
         except ClaimBucketMissing:  # nothing was written
             raise
         except ClaimStoreError:
@@ -137,8 +159,9 @@ class S3Contents:
         self, claim_id: str, parts: int, *, stored: int, consistent: bool = False
     ) -> S3Reading:
         """Begin to read contents; see `ContentsStore.read`. Every read of S3 is consistent."""
-        own = self._own.get()
-        return S3Reading(own, self._key(claim_id), claim_id, parts=parts, stored=stored)
+        own, failed = self._own.get(), f"claim {claim_id} was not read"
+        get = partial(own.objects.get, self._key(claim_id), failed=failed)
+        return S3Reading(own.calls, get, parts=parts, stored=stored)
 
     def remove(self, claim_id: str, parts: int, *, later: bool = False) -> None:
         """Remove the object; see `ContentsStore.remove`."""
@@ -194,44 +217,89 @@ class S3Contents:
 
 
 class S3Reading:
-    """Contents that are being read; see `Reading`."""
+    """Contents that are being read; see `Reading`.
 
-    def __init__(
-        self, own: _Resources, key: str, claim_id: str, *, parts: int, stored: int
-    ) -> None:
+    A ticket may lie about their size. So of large ones a piece is read first, and the others side
+    by side when its answer has confirmed the size.
+    """
+
+    def __init__(self, calls: Calls, get: _Get, *, parts: int, stored: int) -> None:
         """Begin to read.
 
         Args:
-            own: What to read with.
-            key: The object.
-            claim_id: The claim, for errors.
+            calls: Threads to read with.
+            get: Reads the object, or a piece of it.
             parts: How many parts the ticket names.
             stored: How many bytes it names.
         """
-        self._own = own
+        self._calls = calls
+        self._get = get
         self._parts = parts
         self._stored = stored
-        get = partial(own.objects.get, key, failed=f"claim {claim_id} was not read")
-        self._first = own.calls.start(partial(get, most=stored))
+        self._lock = threading.Lock()
+        self._cancelled = False
+        self._others: list[Call[S3Object | None]] = []
+        self._first = calls.start(self._get_first)
 
     def result(self) -> Contents | None:
         """Wait for the object; see `Reading.result`. Ask once."""
-        found = self._first.result()
-        if found is None:
-            return None
+        try:
+            first = self._first.result()
+            if first is None:
+                return None
+            pieces = [first, *(call.result() for call in self._others)]
+        except BaseException:
+            self.cancel()
+            raise
         check_part_count(1, named=self._parts)
-        self._check_size(found)
-        return Contents.read([found.data], expires_at=_number(found.metadata, "expires-at"))
+        data = [piece.data for piece in pieces if piece is not None]
+        if len(data) < len(pieces):  # somebody removed it meanwhile
+            return None
+        return Contents.read(data, expires_at=_number(first.metadata, "expires-at"))
 
     def cancel(self) -> None:
         """Read nothing that is not under way yet; see `Reading.cancel`."""
-        self._first.cancel()
+        with self._lock:
+            self._cancelled = True
+            for call in (self._first, *self._others):
+                call.cancel()
 
-    def _check_size(self, found: S3Object) -> None:
-        if found.size != self._stored:
+    def _get_first(self) -> S3Object | None:
+        stored = self._stored
+        if stored <= LARGEST_PUT:
+            first = self._get(most=stored)
+        else:
+            first = self._get(most=stored, span=slice(0, PIECE_BYTES))
+        if first is None:
+            return None
+        if first.size != stored:
             raise ClaimCorrupted(
-                f"it has {found.size:,} bytes in the store, and {self._stored:,} in its ticket"
+                f"it has {first.size:,} bytes in the store, and {stored:,} in its ticket"
             )
+        with self._lock:
+            if not self._cancelled:
+                for start in range(len(first.data), stored, PIECE_BYTES):
+                    span = slice(start, start + PIECE_BYTES)
+                    get = partial(self._get, most=stored, span=span, etag=first.etag)
+                    self._others.append(self._calls.start(get))
+        return first
+
+
+def _cut(pieces: Sequence[bytes | memoryview], size: int) -> Iterator[Sequence[bytes | memoryview]]:
+    """The same bytes in lists of views, each of `size` bytes in all, but for the last."""
+    views: list[bytes | memoryview] = []
+    room = size
+    for piece in pieces:
+        view = memoryview(piece)
+        while view:
+            views.append(view[:room])
+            room -= len(views[-1])
+            view = view[len(views[-1]) :]
+            if not room:
+                yield views
+                views, room = [], size
+    if views:
+        yield views
 
 
 def _metadata(facts: ClaimFacts) -> Mapping[str, str]:

@@ -9,8 +9,10 @@ function a good part of its start.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -30,6 +32,7 @@ from letsgo_queue.aws_client import explain, make_client, one_line, time_of
 if TYPE_CHECKING:
     from botocore.model import OperationModel
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
     from claimcheck.stores.clock import ServerClock
 
@@ -156,11 +159,51 @@ class S3Objects:
             Whether it was written: False where the condition does not hold.
         """
         condition = {"IfNoneMatch": "*"} if absent else {"IfMatch": etag} if etag else {}
+        body = data if isinstance(data, bytes) else bytes(data)  # botocore takes no memoryview
         return self._write(
             self._client.put_object,
-            {"Key": key, "Body": data, "Metadata": dict(metadata or {}), **condition},
+            {"Key": key, "Body": body, "Metadata": dict(metadata or {}), **condition},
             failed,
         )
+
+    def upload(
+        self,
+        key: str,
+        parts: Sequence[Callable[[], bytes]],
+        *,
+        metadata: Mapping[str, str],
+        make_all: Callable[[Sequence[Callable[[], object]]], None],
+        failed: str,
+    ) -> None:
+        """Write a large object in parts; one that breaks off leaves nothing.
+
+        Args:
+            key: Its key.
+            parts: What gives the bytes of each part: 5 MiB or more, but for the last.
+            metadata: What to write beside them.
+            make_all: Makes calls side by side.
+            failed: What an error prevents.
+        """
+        begin = {"Key": key, "Metadata": dict(metadata), "ChecksumAlgorithm": "CRC32"}
+        begun = self._refused(self._client.create_multipart_upload, begin, failed)
+        upload = {"Key": key, "UploadId": begun["UploadId"]}
+        sent: dict[int, CompletedPartTypeDef] = {}
+
+        def send(number: int, data: Callable[[], bytes]) -> None:
+            request = {**upload, "PartNumber": number, "Body": data()}
+            answer = self._refused(self._client.upload_part, request, failed)
+            sent[number] = {"PartNumber": number, "ETag": answer["ETag"]}
+            if checksum := answer.get("ChecksumCRC32"):
+                sent[number]["ChecksumCRC32"] = checksum
+
+        try:
+            make_all([partial(send, number, data) for number, data in enumerate(parts, 1)])
+            whole = {**upload, "MultipartUpload": {"Parts": [sent[each] for each in sorted(sent)]}}
+            self._refused(self._client.complete_multipart_upload, whole, failed)
+        except BaseException:
+            with suppress(ClaimStoreError):  # a lifecycle rule of the bucket aborts it
+                self._refused(self._client.abort_multipart_upload, upload, failed)
+            raise
 
     def get(
         self,
@@ -250,6 +293,13 @@ class S3Objects:
                 return False
             raise self._error(failed, error) from error
         return True
+
+    def _refused(self, call: Callable[..., _T], request: Mapping[str, Any], failed: str) -> _T:
+        """Make a call, whose refusal is an error."""
+        try:
+            return self._call(call, request, failed)
+        except ClientError as error:
+            raise self._error(failed, error) from error
 
     def _call(self, call: Callable[..., _T], request: Mapping[str, Any], failed: str) -> _T:
         """Make a call, whose refusal is left to the caller."""
