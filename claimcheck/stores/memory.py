@@ -1,41 +1,24 @@
 """Claims in memory, for tests and for work within one process: gone when it ends.
 
-Contents and records that have expired are removed when contents are written and when a record is
-acquired.
+Contents and records that have expired are removed when contents are written and when a record
+changes.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
-from claimcheck.stores.base import (
-    PART_BYTES,
-    RECORD_SECONDS,
-    ClaimFacts,
-    Contents,
-    LateReading,
-    Lease,
-    Record,
-    State,
-    check_part_count,
-)
+from claimcheck.stores.base import PART_BYTES, ClaimFacts, Contents, LateReading, check_part_count
+from claimcheck.stores.swapping import Found, SwappingRecords
 from letsgo_queue.forking import Lock
 
-
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """A record."""
-
-    state: State
-    lease_id: str
-    lease_until: float
-    expires_at: float
+_NOTHING = (None, 0.0)
 
 
-class MemoryClaimStore:
+class MemoryClaimStore(SwappingRecords):
     """A claim store in the memory of one process; one that is forked goes on with a copy."""
 
     url = "memory://"
@@ -55,7 +38,7 @@ class MemoryClaimStore:
         self._clock = clock or _steady_clock()
         self._lock = Lock()
         self._contents: dict[str, Contents] = {}
-        self._records: dict[str, _Kept] = {}
+        self._records: dict[str, tuple[Found, float]] = {}
 
     def write(self, facts: ClaimFacts, parts: Sequence[bytes | memoryview]) -> None:
         """Write contents; see `ContentsStore.write`."""
@@ -86,55 +69,30 @@ class MemoryClaimStore:
         """Seconds since 1970, by a clock that nobody sets while the store lives."""
         return self._clock()
 
-    def acquire(self, key: str, lease: Lease, *, take_over: bool = False) -> Record | None:
-        """Make a record ours; see `RecordStore.acquire`."""
+    def get_record(self, key: str, *, failed: str) -> Found | None:
+        """Read a record; see `SwappingRecords.get_record`."""
+        with self._lock:
+            found, _ = self._records.get(key, _NOTHING)
+            return found
+
+    def put_record(
+        self, key: str, data: bytes, *, found: Found | None, expires_at: float, failed: str
+    ) -> bool:
+        """Write a record; see `SwappingRecords.put_record`."""
         with self._lock:
             self._remove_expired()
-            found, now = self._records.get(key), self._clock()
-            state: State = "leased"
-            if found is not None:
-                state = found.state
-                may_end = state == "leased" or (state == "handed_over" and take_over)
-                if not may_end or (found.lease_until > now and found.lease_id != lease.id):
-                    return self._record(found)
-            self._keep(key, state, lease.id, now + lease.seconds)
-            return None
+            there, _ = self._records.get(key, _NOTHING)
+            if there is found:
+                self._records[key] = Found(data, data), expires_at
+            return there is found
 
-    def extend(self, key: str, lease: Lease) -> bool:
-        """Have our lease end later; see `RecordStore.extend`."""
+    def delete_record(self, key: str, *, found: Found, failed: str) -> bool:
+        """Remove a record; see `SwappingRecords.delete_record`."""
         with self._lock:
-            if found := self._ours(key, lease.id):
-                self._keep(key, found.state, lease.id, self._clock() + lease.seconds)
-            return found is not None
-
-    def hand_over(self, key: str, lease_id: str) -> bool:
-        """Note that the contents are about to be removed; see `RecordStore.hand_over`."""
-        with self._lock:
-            if found := self._ours(key, lease_id):
-                self._keep(key, "handed_over", lease_id, found.lease_until)
-            return found is not None
-
-    def release(self, key: str, lease_id: str) -> bool:
-        """Remove our record; see `RecordStore.release`."""
-        with self._lock:
-            if self._ours(key, lease_id):
+            there, _ = self._records.get(key, _NOTHING)
+            if there is found:
                 del self._records[key]
             return key not in self._records
-
-    def complete(self, key: str, lease_id: str) -> bool:
-        """Note that the work is done; see `RecordStore.complete`."""
-        with self._lock:
-            found = self._records.get(key)
-            if found is not None and found.lease_id != lease_id:
-                return False
-            self._keep(key, "done", lease_id, 0.0)
-            return True
-
-    def look_up(self, key: str) -> Record | None:
-        """The record as it is; see `RecordStore.look_up`."""
-        with self._lock:
-            found = self._records.get(key)
-            return None if found is None else self._record(found)
 
     def close(self) -> None:
         """Nothing to release."""
@@ -146,22 +104,10 @@ class MemoryClaimStore:
             check_part_count(len(contents.parts), named=parts)
         return contents
 
-    def _ours(self, key: str, lease_id: str) -> _Kept | None:
-        found = self._records.get(key)
-        ours = found is not None and found.lease_id == lease_id and found.state != "done"
-        return found if ours else None
-
-    def _keep(self, key: str, state: State, lease_id: str, lease_until: float) -> None:
-        expires_at = self._clock() + RECORD_SECONDS
-        self._records[key] = _Kept(state, lease_id, lease_until, expires_at)
-
-    def _record(self, kept: _Kept) -> Record:
-        return Record.read(kept.state, kept.lease_until, now=self._clock())
-
     def _remove_expired(self) -> None:
         now = self._clock()
         self._contents = {k: each for k, each in self._contents.items() if each.expires_at > now}
-        self._records = {k: each for k, each in self._records.items() if each.expires_at > now}
+        self._records = {k: each for k, each in self._records.items() if each[1] > now}
 
 
 def _steady_clock() -> Callable[[], float]:
