@@ -9,9 +9,10 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from claimcheck.core.claim_check import ClaimCheck, Sealed, new_lease_id
+from claimcheck.core.claim_check import ClaimCheck, new_lease_id
 from claimcheck.core.life import Purge
 from claimcheck.core.opened import Opened, Route
+from claimcheck.core.sealing import Sealed
 from claimcheck.errors import ClaimStoreError
 from claimcheck.events import DuplicateSuppressed, MessageOpened, MessageSealed
 from claimcheck.opening import OnDuplicate, Opener

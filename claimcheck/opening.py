@@ -77,9 +77,9 @@ class Opener:
         """Whether every message gets a record."""
         return bool(self._once)
 
-    def seals_every_message(self, queue: str | None) -> bool:
+    def refuses_unsealed(self, queue: str | None) -> bool:
         """Whether a message of a queue that is not sealed must be refused; see `ClaimCheck`."""
-        return self.claim_check_for(queue).seals_every_message
+        return self.claim_check_for(queue).refuses_unsealed
 
     def claim_check_for(self, queue: str | None) -> ClaimCheck:
         """The claim check for the messages of a queue.

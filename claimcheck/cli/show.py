@@ -176,7 +176,7 @@ def explain(
     except TicketInvalid as error:
         return BodyReport(sealed=True, sent_size=sent_size, problem=f"{error}.")
     if sealed is None:
-        refused = _UNSIGNED if sealed_only else None if encryption is None else _UNENCRYPTED
+        refused = _UNSIGNED if sealed_only else _problem_of_plain(encryption)
         return _explain_inline(body, sent_size, refused)
     ticket = sealed.ticket
     decrypt, problem = _key_of(sealed, encryption)
@@ -221,13 +221,17 @@ def _explain_inline(body: str, sent_size: int, refused: str | None) -> BodyRepor
     )
 
 
+def _problem_of_plain(encryption: Encryption | None) -> str | None:
+    return None if encryption is None or encryption.accepts_plain else _UNENCRYPTED
+
+
 def _key_of(
     sealed: SealedMessage, encryption: Encryption | None
 ) -> tuple[Decrypt | None, str | None]:
     """What decrypts a message; None where nothing has to, or where there is a problem."""
     encrypted = sealed.ticket.encryption
     if encrypted is None:
-        return None, None if encryption is None else _UNENCRYPTED
+        return None, _problem_of_plain(encryption)
     if encryption is None:
         return None, "it is encrypted, and no key is set here (CLAIMCHECK_ENCRYPTION)."
     try:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 KEY_BYTES = 32
 SETTING = "encryption (CLAIMCHECK_ENCRYPTION)"
 
+_NONE = "none"
 _KEY_ID_CHARACTERS = 16
 Decrypt: TypeAlias = Callable[[Parts], None]
 """Puts decrypted parts in place of a message's parts; raises `ClaimCorrupted`."""
@@ -92,11 +93,20 @@ class Aes256Key:
 
 
 class Encryption:
-    """Encrypts with the first of its keys, and decrypts with any: that is rotation."""
+    """Encrypts with the first of its keys, and decrypts with any: that is rotation.
 
-    def __init__(self, keys: Sequence[Keys]) -> None:
+    Attributes:
+        encrypts: Whether messages are encrypted.
+        accepts_plain: Whether messages that are not encrypted are opened too.
+    """
+
+    def __init__(
+        self, keys: Sequence[Keys], *, encrypts: bool = True, accepts_plain: bool = False
+    ) -> None:
         """Take the keys; `open_encryption` makes them of a setting."""
         self._keys = keys
+        self.encrypts = encrypts
+        self.accepts_plain = accepts_plain
 
     def encrypt(self, parts: Parts, bound: Bound) -> Encrypted:
         """Put encrypted parts in place of a message's parts, each of the same length.
@@ -163,7 +173,9 @@ def open_encryption(
 
     Args:
         setting: `kms://KEY` or `aes256:BASE64`; or several, in a list or separated by commas. The
-            first encrypts, all decrypt. Behind `aes256:` more keys may follow without it.
+            first encrypts, all decrypt. Behind `aes256:` more keys may follow without it. `none`
+            among them has messages accepted that are not encrypted, and as the first sends them so:
+            for the time in which encryption is turned on.
         region: The region of KMS, where neither the key's ARN nor `?region=` says it.
         session: The boto3 session for requests to KMS. By default one of the environment.
 
@@ -182,8 +194,11 @@ def open_encryption(
     entries = setting.split(",") if isinstance(setting, str) else setting
     if not isinstance(entries, list | tuple) or not all(isinstance(each, str) for each in entries):
         raise SettingsInvalid(f"{SETTING}: give text, a list of texts, or an Encryption.")
+    entries = [entry.strip() for entry in entries]
     for position, entry in enumerate(entries, 1):
-        scheme, separator, rest = entry.strip().partition(":")
+        scheme, separator, rest = entry.partition(":")
+        if entry == _NONE:
+            continue
         if scheme == "kms" and rest.startswith("//"):
             from claimcheck.core.kms import kms_key
 
@@ -199,7 +214,7 @@ def open_encryption(
             )
     if not keys:
         raise SettingsInvalid(f"{SETTING}: there is no key in it. Give kms://KEY or aes256:BASE64.")
-    return Encryption(keys)
+    return Encryption(keys, encrypts=entries[0] != _NONE, accepts_plain=_NONE in entries)
 
 
 def _secret(text: str, position: int) -> bytes:

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from claimcheck import ClaimCheck, open_store
-from claimcheck.core.claim_check import Sealed
+from claimcheck.core.sealing import Sealed
 from claimcheck.core.opened import Opened
 from tests.benchmarks.measuring import extra_peak_bytes
 

@@ -41,6 +41,7 @@ from letsgo_queue.transports.base import OutgoingMessage
 from letsgo_queue.transports.memory import MemoryTransport
 from tests.claimcheck.support import (
     SECRET,
+    body_of,
     claim_record,
     contents_of,
     forge,
@@ -370,6 +371,44 @@ class TestRotation:
                 assert claim_check(store, worker).open(sealed).body == STORED
 
 
+class TestTurningOn:
+    """`none` among the keys: readers first."""
+
+    STEPS = (None, f"none,{AES}", f"{AES},none", AES)
+
+    @BODIES
+    def test_no_message_is_refused_step_by_step(self, store: MemoryClaimStore, body: str) -> None:
+        checks = [claim_check(store, each) for each in self.STEPS]
+        for before, after in pairwise(checks):
+            for sender, reader in ((before, before), (before, after), (after, before)):
+                assert reader.open(sender.seal(body).body.decode()).body == body
+
+    def test_it_encrypts_from_the_third_on(self, store: MemoryClaimStore) -> None:
+        sealed = [seal(store, SMALL, each) for each in self.STEPS]
+
+        assert [SECRET in each for each in sealed] == [True, True, False, False]
+        assert [claim_check(store, each).refuses_unsealed for each in self.STEPS] == [
+            False,
+            False,
+            False,
+            True,
+        ]
+
+    def test_a_nonce_of_a_message_that_is_not_encrypted_is_no_key(
+        self, store: MemoryClaimStore
+    ) -> None:
+        """Or who knows that of another message could have that taken for a duplicate."""
+        check = claim_check(store, f"{AES},none")
+        victim = check.seal(SMALL).body.decode()
+        plain = claim_check(store, None, threshold=100).seal(body_of(900)).body.decode()
+        made_up = forge(plain, nonce=ticket_in(victim)["nonce"])
+
+        with check.open(made_up, once="a@"):
+            pass
+        with check.open(victim, once="b@") as opened:
+            assert opened.body == SMALL
+
+
 class TestSetting:
     @pytest.mark.parametrize(
         "value",
@@ -378,6 +417,9 @@ class TestSetting:
             f"aes128:{KEY}",
             f"AES256:{KEY}",
             "aes256",
+            "none",
+            "None",
+            "none,none",
             "aes256:",
             f"aes256:{KEY[:-4]}",
             f"aes256:{KEY},",
@@ -424,8 +466,8 @@ class TestSetting:
 
         first, second = claim_check_for("memory://a"), claim_check_for("memory://b")
 
-        assert first._encryption is not None
-        assert first._encryption is second._encryption
+        assert first._trust._encryption is not None
+        assert first._trust._encryption is second._trust._encryption
 
     def test_both_ends_by_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("CLAIMCHECK_ENCRYPTION", AES)

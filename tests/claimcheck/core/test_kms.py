@@ -350,7 +350,7 @@ class TestFailures:
             first = pool.submit(sender.seal, SMALL)
             assert asking.wait(20)
             others = [pool.submit(sender.seal, SMALL) for _ in range(3)]
-            kept = sender._encryption._keys[0]._process.get().sealing._kept[""]  # type: ignore[union-attr]  # how many wait
+            kept = sender._trust._encryption._keys[0]._process.get().sealing._kept[""]  # type: ignore[union-attr]  # how many wait
             while kept.uses_left > kms.REUSE_MESSAGES - 4:
                 time.sleep(0.01)
             go_on.set()
@@ -369,8 +369,8 @@ def test_nobody_sees_a_data_key(
     sender, reader = there.check(store), there.check(store)
     sealed = sender.seal(SMALL).body.decode()
     reader.open(sealed)
-    assert sender._encryption is not None
-    key = sender._encryption._keys[0].for_sealing()
+    assert sender._trust._encryption is not None
+    key = sender._trust._encryption._keys[0].for_sealing()
     assert "GenerateDataKey" in caplog.text
     assert "Decrypt" in caplog.text
 

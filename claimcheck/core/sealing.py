@@ -1,0 +1,308 @@
+"""Sealing: how a body becomes small enough for the queue, and which way it goes.
+
+    up to threshold ─────────────────────────> inline       as it is
+    compressed, if the queue takes that ─────> compressed   the ticket carries it
+    else ────────────────────────────────────> stored       the ticket has its key
+
+What the queue does not take is over the threshold, whatever that is. What a ticket would only make
+larger goes inline, where the queue takes it. With `threshold="auto"` the bill decides instead: see
+`cheapest`.
+"""
+
+from __future__ import annotations
+
+import codecs
+import secrets
+from base64 import b64encode
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from claimcheck.core import ticket as tickets
+from claimcheck.core.compression import Encoding, Parts, encode, recut, size_of
+from claimcheck.core.cost import SQS_UNIT_BYTES
+from claimcheck.core.holds import expiry_from
+from claimcheck.core.life import sha256_of
+from claimcheck.core.opened import Route
+from claimcheck.core.store_choice import MessageToStore, Stores
+from claimcheck.core.ticket import Bound, CarriedTicket, StoredTicket
+from claimcheck.core.trust import Trust
+from claimcheck.errors import BodyInvalid, BodyTooLarge
+from claimcheck.stores.base import ClaimFacts, ClaimStore
+from letsgo_queue.envelope import is_sealed, type_in
+from letsgo_queue.errors import MessageTooLarge
+from letsgo_queue.limits import ANY_QUEUE_BYTES
+
+AskQueue: TypeAlias = Callable[[], int | None]
+"""Asks the queue how many bytes it accepts; None: it will not say."""
+
+ID_BYTES = 18  # 144 bits, 24 characters
+
+_CHECKED_AT_ONCE = 65_536
+_PIECE_BYTES = 8 * 1024 * 1024
+"""Bytes of a piece, for a store that keeps contents as one part."""
+
+_MOST_AROUND_DATA = 400
+"""Bytes of a ticket beside the data it carries, with a signature and a type of usual length."""
+
+_MOST_AROUND_ENCRYPTED = 1_000
+"""The same, with a key that KMS has wrapped."""
+
+_WORTH_ASKING_BYTES = SQS_UNIT_BYTES
+"""From here on the queue is asked what it accepts: SQS bills such a message as several requests."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sealed:
+    """A body, ready to travel.
+
+    Attributes:
+        body: What goes on the queue, as UTF-8.
+        route: Which way it goes.
+        size: Bytes of the body as given.
+        claim_id: The claim in the store; None unless stored.
+        parts: Parts in the store.
+        stored: Bytes in the store.
+        store: Where its claim is; None unless stored.
+    """
+
+    body: bytes = field(repr=False)
+    route: Route
+    size: int
+    claim_id: str | None = None
+    parts: int = 0
+    stored: int = 0
+    store: ClaimStore | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Encoded:
+    """A body, compressed if that makes it smaller.
+
+    Attributes:
+        type: Its type; None if it has none.
+        size: Bytes of the body.
+        encoding: How it is encoded.
+        parts: The encoded bytes.
+        part_bytes: How they were cut.
+        stored: Bytes of all parts.
+    """
+
+    type: str | None
+    size: int
+    encoding: Encoding
+    parts: Parts = field(repr=False)
+    part_bytes: int | None
+    stored: int
+
+    @property
+    def carried_size(self) -> int:
+        """Bytes of a body whose ticket carries it, about."""
+        return _base64_size(self.stored) + _MOST_AROUND_DATA
+
+    @property
+    def to_store(self) -> MessageToStore:
+        """What a choice of stores is told of it."""
+        return MessageToStore(type=self.type, size=self.size, stored=self.stored)
+
+
+class Sealer:
+    """Seals bodies. Safe to share between threads."""
+
+    def __init__(
+        self,
+        stores: Stores,
+        trust: Trust,
+        *,
+        threshold: int | Literal["auto"],
+        inline_limit: int | None,
+        max_size: int,
+    ) -> None:
+        """Take the options, which are those of `ClaimCheck`, as they were checked there."""
+        self._stores = stores
+        self._trust = trust
+        self._goes_by_the_bill = threshold == "auto"
+        self._threshold = SQS_UNIT_BYTES if threshold == "auto" else threshold
+        self._inline_limit = inline_limit
+        self._max_size = max_size
+        self._most_around_data = _MOST_AROUND_ENCRYPTED if trust.encrypts else _MOST_AROUND_DATA
+
+    def seal(
+        self,
+        body: str | bytes,
+        *,
+        type: str | None,
+        attributes_size: int,
+        queue_limit: AskQueue | None,
+        delay_seconds: float,
+    ) -> Sealed:
+        """Make a body small enough for the queue; see `ClaimCheck.seal`."""
+        data = _to_bytes(body)
+        size = len(data)
+        if size > self._max_size:
+            raise BodyTooLarge(
+                f"message of type {type!r} is {size:,} bytes; max_size allows {self._max_size:,}. "
+                "Raise max_size on both sides, or send less.",
+                size=size,
+                limit=self._max_size,
+            )
+        inline = Sealed(body=data, route="inline", size=size)
+        # What already looks sealed is sealed again: opening gives back exactly what was given.
+        must_seal = self._trust.seals_every_message or is_sealed(data)
+        if not must_seal and self._is_small(size + attributes_size, queue_limit):
+            return inline
+        inside = type_in(data)
+        if type not in {None, inside}:
+            raise BodyInvalid(
+                f"the body is to be sealed as a message of type {type!r} but says {inside!r}: "
+                "the reader would refuse it. Leave the type out."
+            )
+        limit = self._limit(queue_limit) - attributes_size
+        if not must_seal and size <= min(limit, _MOST_AROUND_DATA):
+            return inline
+        if attributes_size and limit < self._most_around_data:
+            raise MessageTooLarge(
+                f"message of type {type!r}: its attributes are {attributes_size:,} bytes, and the "
+                f"queue accepts {limit + attributes_size:,} with the body. Only the body can be "
+                "stored: move what is in the attributes into the payload.",
+                size=size + attributes_size,
+                limit=limit + attributes_size,
+            )
+        encoded = self._encode(data, inside, limit)
+        may_be_inline = size <= limit and not must_seal
+        least = min(size, encoded.carried_size) if may_be_inline else encoded.carried_size
+        if not self._is_better_stored(encoded, least + attributes_size):
+            if may_be_inline and not self._is_better_carried(encoded, attributes_size):
+                return inline
+            if _base64_size(encoded.stored) <= limit:
+                carried = self._carry(encoded)
+                if len(carried) <= limit:
+                    return Sealed(body=carried, route="compressed", size=size)
+        return self._store(encoded, delay_seconds)
+
+    def _encode(self, data: bytes, message_type: str | None, limit: int) -> _Encoded:
+        part_bytes = self._stores.main.part_bytes
+        encoding, parts = encode(
+            data,
+            part_bytes=part_bytes or _PIECE_BYTES,
+            aim=(limit - self._most_around_data) // 4 * 3,  # what a ticket carries, with some room
+        )
+        return _Encoded(
+            type=message_type,
+            size=len(data),
+            encoding=encoding,
+            parts=parts,
+            part_bytes=part_bytes,
+            stored=size_of(parts),
+        )
+
+    def _carry(self, encoded: _Encoded) -> bytes:
+        """A body whose ticket carries the encoded bytes."""
+        nonce = secrets.token_urlsafe(ID_BYTES) if self._trust.makes_nonces else None
+        sent = [*encoded.parts]  # what turns out too large is stored instead
+        bound = Bound("carried", nonce or "", encoded.encoding, encoded.size, encoded.type)
+        encrypted = self._trust.encrypt(sent, bound)
+        ticket = CarriedTicket(
+            v=tickets.VERSION,
+            encoding=encoded.encoding,
+            size=encoded.size,
+            sha256=sha256_of(sent),
+            encryption=encrypted,
+            nonce=nonce,
+            data=b64encode(b"".join(sent)).decode(),
+        )
+        return self._trust.write(encoded.type, ticket)
+
+    def _store(self, encoded: _Encoded, delay_seconds: float) -> Sealed:
+        """A body whose ticket has the key of the encoded bytes, which are stored."""
+        store = self._stores.for_message(encoded.to_store)
+        parts = recut(encoded.parts, store.part_bytes, was=encoded.part_bytes)
+        facts = ClaimFacts(
+            id=secrets.token_urlsafe(ID_BYTES),
+            type=encoded.type,
+            parts=len(parts) if store.part_bytes else 1,
+            size=encoded.size,
+            stored=encoded.stored,
+            created_at=int(store.now()),
+            expires_at=expiry_from(store.now() + delay_seconds),
+        )
+        bound = Bound("stored", facts.id, encoded.encoding, encoded.size, encoded.type)
+        encrypted = self._trust.encrypt(parts, bound)
+        ticket = StoredTicket(
+            v=tickets.VERSION,
+            encoding=encoded.encoding,
+            size=encoded.size,
+            sha256=sha256_of(parts),
+            encryption=encrypted,
+            id=facts.id,
+            parts=facts.parts,
+            stored=encoded.stored,
+            expires=facts.expires_at,
+            store=store.label,
+        )
+        store.write(facts, parts)
+        return Sealed(
+            body=self._trust.write(encoded.type, ticket),
+            route="stored",
+            size=encoded.size,
+            claim_id=facts.id,
+            parts=facts.parts,
+            stored=encoded.stored,
+            store=store,
+        )
+
+    def _is_small(self, size: int, queue_limit: AskQueue | None) -> bool:
+        """Whether a message of this many bytes, attributes included, travels untouched."""
+        if size > self._threshold:
+            return False
+        asks = self._inline_limit is not None or size > _WORTH_ASKING_BYTES
+        return not asks or size <= self._limit(queue_limit)
+
+    def _is_better_carried(self, encoded: _Encoded, attributes_size: int) -> bool:
+        """Whether a message that may travel as it is gains by being compressed."""
+        if not self._goes_by_the_bill:
+            return encoded.carried_size < encoded.size
+        from claimcheck.core.cheapest import is_cheaper_carried  # few need it, and the prices in it
+
+        return is_cheaper_carried(
+            encoded.size + attributes_size, encoded.carried_size + attributes_size
+        )
+
+    def _is_better_stored(self, encoded: _Encoded, sent_size: int) -> bool:
+        """Whether a message that the queue may take is stored all the same."""
+        if not self._goes_by_the_bill:
+            return False
+        from claimcheck.core.cheapest import is_cheaper_stored
+
+        store = self._stores.for_message(encoded.to_store)
+        return is_cheaper_stored(sent_size, encoded.stored, store_url=store.url)
+
+    def _limit(self, queue_limit: AskQueue | None) -> int:
+        if self._inline_limit is not None:
+            return self._inline_limit
+        return (queue_limit() if queue_limit else None) or ANY_QUEUE_BYTES
+
+
+def _to_bytes(body: str | bytes) -> bytes:
+    if not body:
+        raise BodyInvalid("the body is empty: there is nothing to send, and SQS refuses it.")
+    try:
+        if isinstance(body, str):
+            return body.encode()
+        if not body.isascii():
+            _check_utf8(body)
+    except UnicodeError:
+        raise BodyInvalid("the body is not text: it cannot be written as UTF-8.") from None
+    return body
+
+
+def _check_utf8(body: bytes) -> None:
+    """Decode it a piece at a time: as one text it may take four times the memory."""
+    decode = codecs.getincrementaldecoder("utf-8")().decode
+    for start in range(0, len(body), _CHECKED_AT_ONCE):
+        end = start + _CHECKED_AT_ONCE
+        decode(body[start:end], final=end >= len(body))
+
+
+def _base64_size(size: int) -> int:
+    return (size + 2) // 3 * 4
