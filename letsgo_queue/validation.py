@@ -21,14 +21,13 @@ def check_number(name: str, value: object, *, whole: bool = True) -> None:
 
 
 def check_text(name: str, value: object) -> None:
-    """Refuse what is no text, or empty.
+    """Refuse what is no text.
 
     Raises:
         SettingsInvalid: It is none.
     """
-    if not isinstance(value, str) or not value:
-        kind = "empty" if value == "" else f"of type {type(value).__name__}"
-        raise SettingsInvalid(f"{name} is {kind}: give text.")
+    if not isinstance(value, str):
+        raise SettingsInvalid(f"{name} is of type {type(value).__name__}: give text.")
 
 
 def problems_in(

@@ -415,6 +415,8 @@ class Worker:
                 ) from None
 
         check_text("host", host)
+        if not host:  # which asyncio takes for every address of this machine
+            raise SettingsInvalid("host is empty: give a name or an address to listen on.")
         port = local_port() if port is None else port
         check_range("port", port, 0, MAX_PORT)
         concurrency = self._options.concurrency if concurrency is None else concurrency

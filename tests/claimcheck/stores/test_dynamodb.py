@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -278,7 +279,8 @@ class TestClock:
 
         assert "state='leased'" in found.stdout
         assert 250 < seconds_left_in(found.stdout) <= 302
-        assert "this machine's clock is 600 s ahead of that of claim store" in found.stderr
+        # A slow answer says the time to a second or two.
+        assert re.search(r"this machine's clock is (59\d|60\d) s ahead of that of", found.stderr)
         assert store.complete("key@", "mine")
 
     def test_a_machine_whose_clock_is_ahead_holds_nothing_too_long(

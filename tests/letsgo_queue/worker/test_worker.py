@@ -81,7 +81,7 @@ def test_refuses_numbers_out_of_range(options: dict[str, Any], text: str) -> Non
             "timezone is of type int: give text",
         ),
         (lambda worker: worker.serve(host=5), "host is of type int: give text"),
-        (lambda worker: worker.serve(host=""), "host is empty: give text"),
+        (lambda worker: worker.serve(host=""), "host is empty: give a name or an address"),
         (lambda worker: worker.serve(allowed_hosts=5), "allowed_hosts=5: give a list of hosts"),
         (lambda worker: worker.serve(allowed_hosts=[5]), "allowed host 5: give a name or an addr"),
     ],
