@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 from claimcheck import ClaimCheck, open_store
-from claimcheck.core.sealing import Sealed
 from claimcheck.core.opened import Opened
+from claimcheck.core.sealing import Sealed
 from tests.benchmarks.measuring import extra_peak_bytes
 
 _SMALL = json.dumps({"type": "bench:small", "payload": os.urandom(3_000).hex()}).encode()
