@@ -7,9 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from claimcheck.cli.rights import Role
 from claimcheck.errors import BodyInvalid
 from letsgo_queue.cli.enqueue_command import make_enqueue
-from letsgo_queue.cli.terminal import JsonOption, make_command, make_group, read_input, run
+from letsgo_queue.cli.terminal import (
+    JsonOption,
+    QueueOption,
+    make_command,
+    make_group,
+    read_input,
+    run,
+)
 
 if TYPE_CHECKING:
     from letsgo_queue.sending.client import Client
@@ -107,6 +115,42 @@ def audit(
                 "give one saved report, two without --json and --html, or --from-files DIR"
             )
     _end(fine=fine)
+
+
+@app.command()
+def iam(
+    role: Annotated[Role, typer.Option("--as", help="Whose policy.")],
+    store: Annotated[
+        list[str] | None,
+        typer.Option("--store", help="Store URL; repeatable. By default the environment names it."),
+    ] = None,
+    queue: QueueOption = None,
+    dead_letter_queue: Annotated[
+        str | None,
+        typer.Option(help="URL of its dead-letter queue, if that has a name of its own."),
+    ] = None,
+    kms_key: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="ARN of the key that encrypts; repeatable, the others decrypt. By default "
+            "CLAIMCHECK_ENCRYPTION names it."
+        ),
+    ] = None,
+) -> None:
+    """Print the IAM policy with the rights that a role needs, and no more, as JSON.
+
+    AWS is not asked. The statements of an operator that begin with Make are for `claimcheck store
+    create` and `letsgo-queue queue create`.
+    """
+    from claimcheck.cli.iam import print_policy
+
+    print_policy(
+        role,
+        stores=store or [],
+        queue=queue,
+        dead_letter_queue=dead_letter_queue,
+        kms_keys=kms_key or [],
+    )
 
 
 @store_app.command("create")
