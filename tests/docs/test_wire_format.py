@@ -32,8 +32,8 @@ READABLE = [each for each in VECTORS if "refused" not in each]
 NODE = shutil.which("node")
 KEY = "aes256:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 
-# A matter of the reader's settings, or of several fields. A value with a last line break is left out
-# too: Python's `$` lets it pass, and that of JSON Schema does not.
+# A matter of the reader's settings, or of several fields. A value with a last line break is left
+# out too: Python's `$` lets it pass, and that of JSON Schema does not.
 _BEYOND_A_SCHEMA: list[tuple[str, object]] = [
     ("size", test_ticket.MAX_SIZE + 1),
     ("size", 10**30),
