@@ -7,6 +7,7 @@ else escapes `feed`, and hypothesis shrinks the input that did it.
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from random import Random
@@ -28,6 +29,7 @@ from tests.letsgo_queue.support import incoming
 MAX_SIZE = 100_000
 _PIECES = ['"', "{", "}", ",", ":", "\\", "\\ud800", "\0", "\ud800", "0", "-1", "1e999", "NaN", "é"]
 KEY = "a-key-for-the-fuzz-run"
+AES_KEY = b64encode(bytes(32)).decode()
 
 
 class _Line(BaseModel):
@@ -59,13 +61,16 @@ class Readers:
         # Contents stay, so that the valid tickets among the inputs stay valid.
         self._plain = ClaimCheck(store, purge="never", **options)
         self._signed = ClaimCheck(store, purge="never", signing_key=KEY, **options)
+        self._encrypted = ClaimCheck(
+            store, purge="never", encryption=f"aes256:{AES_KEY}", **options
+        )
         self._handlers = [Handler(f) for f in (_takes_order, _takes_anything, _takes_dict)]
         self._unwrapped = unwrap_claim_check(claim_check=self._plain)(_fails)
         bodies = (noisy_body(3000), noisy_body(3000, "größe"), body_of(3000), "no message " * 200)
         self.sealed = [
             json.loads(check.seal(body).body)
             for body in bodies
-            for check in (self._plain, self._signed)
+            for check in (self._plain, self._signed, self._encrypted)
         ]
 
     def feed_body(self, body: str) -> None:
@@ -77,7 +82,7 @@ class Readers:
             type_in(each)
             is_sealed(each)
             holds_sealed(each)
-        for check in (self._plain, self._signed):
+        for check in (self._plain, self._signed, self._encrypted):
             check_ours(lambda check=check: check.open(body).release())  # type: ignore[misc]
         check_ours(lambda: self._plain.open(body, once="once/queue/m@").release())
         check_ours(lambda: self._plain.discard(self._plain.seal(body)))
