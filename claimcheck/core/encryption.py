@@ -19,7 +19,12 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from claimcheck.core.compression import Parts
 from claimcheck.core.ticket import ALGORITHM, Bound, Encrypted, SealedMessage
-from claimcheck.errors import EncryptionError, EncryptionKeyUnknown, SettingsInvalid
+from claimcheck.errors import (
+    EncryptionError,
+    EncryptionKeyRefused,
+    EncryptionKeyUnknown,
+    SettingsInvalid,
+)
 from letsgo_queue.forking import forks_wait
 
 if TYPE_CHECKING:
@@ -153,9 +158,19 @@ class Encryption:
 
     def _secret_of(self, key: str) -> bytes:
         kind, _, name = key.partition(":")
+        refused: EncryptionKeyRefused | None = None
         for keys in self._keys:
-            if keys.kind == kind and (secret := keys.for_opening(name)) is not None:
-                return secret
+            if keys.kind != kind:
+                continue
+            try:
+                secret = keys.for_opening(name)
+            except EncryptionKeyRefused as error:  # the right key may be another
+                refused = refused or error
+            else:
+                if secret is not None:
+                    return secret
+        if refused is not None:
+            raise refused
         raise EncryptionKeyUnknown(
             f"it is encrypted with {f'the key {key}' if kind == 'aes256' else 'a key of KMS'}, "
             f"which is not among those in {SETTING} here. Give this reader the sender's key too, "

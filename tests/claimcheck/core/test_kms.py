@@ -192,11 +192,14 @@ class TestKeys:
         with pytest.raises(EncryptionKeyUnknown, match="a key of KMS, which is not among"):
             checks[0].open(checks[-1].seal(SMALL).body.decode())
 
-    def test_an_old_key_of_kms_decrypts(self, there: Kms, store: MemoryClaimStore) -> None:
-        """KMS says that the key is another; MiniStack and moto do not look."""
+    @pytest.mark.parametrize("code", ["IncorrectKeyException", "AccessDeniedException"])
+    def test_an_old_key_of_kms_decrypts(
+        self, there: Kms, store: MemoryClaimStore, code: str
+    ) -> None:
+        """KMS says that the key is another, or refuses it; MiniStack and moto do not look."""
         sealed = there.check(store).seal(STORED).body.decode()
         other = there.aws.make_kms_key()
-        wrong_key = there.server.refuse("Decrypt", "IncorrectKeyException", times=1)
+        wrong_key = there.server.refuse("Decrypt", code, times=1)
 
         assert there.check(store, other, there.key).open(sealed).body == STORED
         assert wrong_key.happened == 1
