@@ -10,6 +10,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
+from urllib.parse import parse_qsl
+
+from pydantic import SecretStr
 
 from claimcheck.cli.rights import RIGHTS, Kind, Role
 from claimcheck.errors import SettingsInvalid
@@ -98,9 +101,10 @@ def print_policy(
     things = [*_things_of_queue(queue, dead_letter_queue, place)]
     for url in stores or _stores_of(settings, queue, role):
         things += _things_of_store(open_store(url, region=region), role, place)
-    keys = kms_keys or _keys_in(settings)
-    for key in keys[:1] if role is Role.SENDER else keys:
-        things.append(_key(key, place))
+    keys = [f"kms://{key}" for key in kms_keys] or _entries(settings.encryption)
+    for key in keys[:1] if role is Role.SENDER else keys:  # the first encrypts, all decrypt
+        if key.startswith("kms://"):
+            things.append(_key(key.removeprefix("kms://"), place))
     if statements := _statements(role, things):
         policy = {"Version": "2012-10-17", "Statement": statements}
         for line in json.dumps(policy, indent=2).splitlines():
@@ -165,29 +169,27 @@ def _bucket(contents: S3Contents, place: _Place) -> Iterator[Thing]:
     yield Thing(Kind.NEW_BUCKET, arn)
 
 
-def _keys_in(settings: ClaimCheckSettings) -> Sequence[str]:
-    """The keys of KMS in the settings; the first only if it encrypts."""
-    if settings.encryption is None:
+def _entries(encryption: SecretStr | None) -> Sequence[str]:
+    if encryption is None:
         return []
-    entries = [each.strip() for each in settings.encryption.get_secret_value().split(",")]
-    return [each.removeprefix("kms://") for each in entries if each.startswith("kms://")]
+    return [entry.strip() for entry in encryption.get_secret_value().split(",")]
 
 
 def _key(text: str, place: _Place) -> Thing:
     from claimcheck.core.kms import CONTEXT
 
     name, _, query = text.partition("?")
-    _, _, region = query.partition("region=")
-    arn = name if name.startswith("arn:") else place.arn("kms", name, region or None)
+    region = dict(parse_qsl(query)).get("region")
+    arn = name
+    if not name.startswith("arn:"):
+        arn = place.arn("kms", name if name.startswith("alias/") else f"key/{name}", region)
     condition: dict[str, Mapping[str, str | Sequence[str]]] = {
         "StringEquals": {f"kms:EncryptionContext:{key}": value for key, value in CONTEXT.items()}
     }
-    before, separator, alias = arn.partition(":alias/")
-    if separator:  # IAM takes no alias for a key: it asks what aliases the key has
+    before, is_alias, alias = arn.partition(":alias/")
+    if is_alias:  # IAM takes no alias for a key: it asks which aliases the key has
         arn = f"{before}:key/*"
         condition["ForAnyValue:StringEquals"] = {"kms:ResourceAliases": f"alias/{alias}"}
-    elif not name.startswith("arn:"):
-        arn = place.arn("kms", f"key/{name}", region or None)
     return Thing(Kind.KEY, arn, condition)
 
 

@@ -47,7 +47,7 @@ RIGHTS: Mapping[Role, Mapping[Kind, Sequence[str]]] = {
     Role.SENDER: {
         Kind.QUEUE: _actions("sqs", "GetQueueAttributes", "SendMessage"),
         Kind.ITEMS: _actions("dynamodb", "DeleteItem", "PutItem"),
-        Kind.OBJECTS: _actions("s3", "DeleteObject", "PutObject"),
+        Kind.OBJECTS: _actions("s3", "AbortMultipartUpload", "DeleteObject", "PutObject"),
         Kind.KEY: _actions("kms", "GenerateDataKey"),
     },
     Role.WORKER: {
@@ -61,7 +61,9 @@ RIGHTS: Mapping[Role, Mapping[Kind, Sequence[str]]] = {
         ),
         Kind.DEAD_LETTER_QUEUE: _actions("sqs", "SendMessage"),
         Kind.ITEMS: _actions("dynamodb", "DeleteItem", "GetItem", "PutItem", "UpdateItem"),
-        Kind.OBJECTS: _actions("s3", "DeleteObject", "GetObject", "PutObject"),
+        Kind.OBJECTS: _actions(
+            "s3", "AbortMultipartUpload", "DeleteObject", "GetObject", "PutObject"
+        ),
         Kind.BUCKET: _actions("s3", "ListBucket"),
         Kind.KEY: _actions("kms", "Decrypt"),
     },

@@ -20,9 +20,16 @@ from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 
 import claimcheck
-from claimcheck import ClaimCheck, ClaimCheckMiddleware, open_store, unwrap_claim_check
+from claimcheck import (
+    ClaimCheck,
+    ClaimCheckMiddleware,
+    ClaimStoreError,
+    open_store,
+    unwrap_claim_check,
+)
 from claimcheck.cli.app import app as claimcheck_app
 from claimcheck.cli.rights import Role
+from claimcheck.stores import s3_contents
 from letsgo_queue import (
     Client,
     Message,
@@ -155,6 +162,7 @@ def test_each_role_may_do_what_it_does_and_nothing_else(
     table, bucket = ministack.make_table_name(), ministack.make_bucket_name()
     store = store.format(table=table, bucket=bucket)
     monkeypatch.setenv("CLAIMCHECK_STORE", store)
+    monkeypatch.setattr(s3_contents, "LARGEST_PUT", 1_000_000)
     url = command(queue_app, monkeypatch, "queue", "create", table).strip()
     monkeypatch.setenv("LETSGO_QUEUE_URL", url)
     command(claimcheck_app, monkeypatch, "store", "create")
@@ -163,6 +171,8 @@ def test_each_role_may_do_what_it_does_and_nothing_else(
     made = wire.take()
 
     kept = send(wire)
+    if bucket in store:
+        upload_in_vain(wire)
     sent = wire.take()
     if "?bucket" in store:
         with wire.looking_away():
@@ -171,6 +181,8 @@ def test_each_role_may_do_what_it_does_and_nothing_else(
     set_default_client(None)
     separator = "&" if "?" in store else "?"
     monkeypatch.setenv("CLAIMCHECK_STORE", f"{store}{separator}region={ministack.region}")
+    if bucket in store:
+        wire.refused = "UploadPart"  # of contents that come back
     work()
     worked = wire.take()
     look_after(kept, monkeypatch)
@@ -234,6 +246,13 @@ def send(wire: Wire) -> str:
     claimcheck.enqueue({"type": "succeeds", "payload": small}, delay_seconds=2_000)
     wire.delays = True
     return kept
+
+
+def upload_in_vain(wire: Wire) -> None:
+    """Have an upload break off."""
+    wire.refused = "UploadPart"
+    with pytest.raises(ClaimStoreError):
+        claimcheck.enqueue({"type": "succeeds", "payload": noise(2_200_000)})
 
 
 def send_as_before(store_url: str, aws: AwsServer) -> None:
