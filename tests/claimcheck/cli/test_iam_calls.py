@@ -6,9 +6,7 @@ every action of a statement was called    else it would be more than is needed
 
 from __future__ import annotations
 
-import io
 import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
@@ -18,6 +16,7 @@ import pytest
 import typer
 from botocore.client import BaseClient
 from botocore.exceptions import ClientError
+from typer.testing import CliRunner
 
 import claimcheck
 from claimcheck import (
@@ -48,6 +47,7 @@ Needs: TypeAlias = set[tuple[str, str]]
 """Actions of IAM, and the ARN that each is for."""
 
 ACCOUNT = "000000000000"  # MiniStack's
+LARGE = 2_200_000
 
 NAMES = {
     "GetBucketEncryption": "GetEncryptionConfiguration",
@@ -163,11 +163,11 @@ def test_each_role_may_do_what_it_does_and_nothing_else(
     store = store.format(table=table, bucket=bucket)
     monkeypatch.setenv("CLAIMCHECK_STORE", store)
     monkeypatch.setattr(s3_contents, "LARGEST_PUT", 1_000_000)
-    url = command(queue_app, monkeypatch, "queue", "create", table).strip()
+    url = command(queue_app, "queue", "create", table).strip()
     monkeypatch.setenv("LETSGO_QUEUE_URL", url)
-    command(claimcheck_app, monkeypatch, "store", "create")
+    command(claimcheck_app, "store", "create")
     if store.startswith("dynamodb"):
-        mend_a_table(table, wire, ministack, monkeypatch)
+        mend_a_table(table, wire, ministack)
     made = wire.take()
 
     kept = send(wire)
@@ -185,12 +185,12 @@ def test_each_role_may_do_what_it_does_and_nothing_else(
         wire.refused = "UploadPart"  # of contents that come back
     work()
     worked = wire.take()
-    look_after(kept, monkeypatch)
+    look_after(kept)
     looked_after = wire.take()
 
-    compare(policy(Role.SENDER, monkeypatch), sent)
-    compare(policy(Role.WORKER, monkeypatch), worked)
-    compare(policy(Role.OPERATOR, monkeypatch), made | looked_after)
+    compare(policy(Role.SENDER), sent)
+    compare(policy(Role.WORKER), worked)
+    compare(policy(Role.OPERATOR), made | looked_after)
     uses_table = any(action.startswith("dynamodb:") for action, _ in sent)
     assert uses_table == (store == f"dynamodb://{table}")
 
@@ -201,24 +201,25 @@ def test_each_role_may_use_the_key(
     with wire.looking_away():
         url, key = ministack.make_queue(), ministack.make_kms_key()
     monkeypatch.setenv("LETSGO_QUEUE_URL", url)
+    monkeypatch.setenv("CLAIMCHECK_STORE", "memory://")
     monkeypatch.setenv("CLAIMCHECK_ENCRYPTION", f"kms://{key}")
 
     claimcheck.enqueue({"type": "succeeds", "payload": "small"})
     sent = wire.take()
     # As other processes, which have not got the data key yet.
     monkeypatch.setenv("CLAIMCHECK_ENCRYPTION", f"kms://{key}?reuse_minutes=1")
-    command(claimcheck_app, monkeypatch, "show", stdin=wire.bodies[-1])
+    command(claimcheck_app, "show", stdin=wire.bodies[-1])
     shown = wire.take()
     monkeypatch.setenv("CLAIMCHECK_ENCRYPTION", f"kms://{key}?reuse_minutes=2")
     work()
     worked = wire.take()
 
     for role, needs in ((Role.SENDER, sent), (Role.OPERATOR, shown), (Role.WORKER, worked)):
-        key_only = [each for each in policy(role, monkeypatch) if each["Sid"] == "Key"]
+        key_only = [each for each in policy(role) if each["Sid"] == "Key"]
         compare(key_only, {need for need in needs if need[0].startswith("kms:")})
 
 
-def mend_a_table(table: str, wire: Wire, aws: AwsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def mend_a_table(table: str, wire: Wire, aws: AwsServer) -> None:
     """Have `store create` find a table without a TTL."""
     with wire.looking_away():
         client = aws.dynamodb()
@@ -227,12 +228,12 @@ def mend_a_table(table: str, wire: Wire, aws: AwsServer, monkeypatch: pytest.Mon
             TimeToLiveSpecification={"Enabled": False, "AttributeName": "expires_at"},
         )
         client.close()
-    command(claimcheck_app, monkeypatch, "store", "create", "--yes")
+    command(claimcheck_app, "store", "create", "--yes")
 
 
 def send(wire: Wire) -> str:
     """Send on every route; return the body of a message whose claim will stay."""
-    large, packed, small = noise(2_200_000), "x" * 2_000_000, "small"
+    large, packed, small = noise(LARGE), "x" * LARGE, "small"
     for type in ("succeeds", "fails", "rejected", "removed before", "kept"):
         assert claimcheck.enqueue({"type": type, "payload": type + large}).route == "stored"
     kept = wire.bodies[-1]
@@ -252,7 +253,7 @@ def upload_in_vain(wire: Wire) -> None:
     """Have an upload break off."""
     wire.refused = "UploadPart"
     with pytest.raises(ClaimStoreError):
-        claimcheck.enqueue({"type": "succeeds", "payload": noise(2_200_000)})
+        claimcheck.enqueue({"type": "succeeds", "payload": noise(LARGE)})
 
 
 def send_as_before(store_url: str, aws: AwsServer) -> None:
@@ -301,32 +302,26 @@ def work() -> None:
     worker.run(burst=True)
 
 
-def look_after(kept: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def look_after(kept: str) -> None:
     """Use every command that an operator has."""
-    assert "done" in command(claimcheck_app, monkeypatch, "show", stdin=kept)
-    command(claimcheck_app, monkeypatch, "store", "check")
-    assert "dead       1\n" in command(queue_app, monkeypatch, "queue", "status")
-    assert "the test says so" in command(queue_app, monkeypatch, "dead-letter", "list")
-    assert "1 dead letter moved" in command(queue_app, monkeypatch, "dead-letter", "redrive")
-    command(queue_app, monkeypatch, "queue", "purge", "--yes")
+    assert "done" in command(claimcheck_app, "show", stdin=kept)
+    command(claimcheck_app, "store", "check")
+    assert "dead       1\n" in command(queue_app, "queue", "status")
+    assert "the test says so" in command(queue_app, "dead-letter", "list")
+    assert "1 dead letter moved" in command(queue_app, "dead-letter", "redrive")
+    command(queue_app, "queue", "purge", "--yes")
 
 
-def command(
-    app: typer.Typer, monkeypatch: pytest.MonkeyPatch, *arguments: str, stdin: str = ""
-) -> str:
+def command(app: typer.Typer, *arguments: str, stdin: str = "") -> str:
     """Run a command in this process, and return what it printed."""
-    with monkeypatch.context() as patch:
-        patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
-        printed = io.StringIO()
-        patch.setattr(sys, "stdout", printed)
-        code = app(arguments, standalone_mode=False)
-    assert code in {None, 0}, printed.getvalue()
-    return printed.getvalue()
+    result = CliRunner().invoke(app, arguments, input=stdin, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
 
 
-def policy(role: Role, monkeypatch: pytest.MonkeyPatch) -> Sequence[Mapping[str, Any]]:
+def policy(role: Role) -> Sequence[Mapping[str, Any]]:
     """The statements of the policy that is printed for a role."""
-    document = json.loads(command(claimcheck_app, monkeypatch, "iam", "--as", role))
+    document = json.loads(command(claimcheck_app, "iam", "--as", role))
     assert document["Version"] == "2012-10-17"
     statements: Sequence[Mapping[str, Any]] = document["Statement"]
     assert len({each["Sid"] for each in statements}) == len(statements)
