@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import MappingProxyType, TracebackType
+from typing import TypeAlias
 
 from tests.faults.actors import Produce, Work, obey
 from tests.faults.backends import Backend, environment_of
@@ -47,6 +49,39 @@ def _act(orders: Produce | Work, environment: Mapping[str, str], log: Path) -> N
     obey(orders)
 
 
+class Forked:
+    """A process that was forked from one that has imported what it needs: that takes a second.
+
+    It has the methods of `subprocess.Popen` that are needed here.
+    """
+
+    def __init__(self, orders: Produce | Work, environment: Mapping[str, str], log: Path) -> None:
+        self._process = _forks.Process(target=_act, args=(orders, environment, log), daemon=True)
+        self._process.start()
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise TimeoutError("the process goes on")
+        return self._process.exitcode
+
+    def send_signal(self, number: signal.Signals) -> None:
+        if self._process.pid is not None and self._process.exitcode is None:
+            os.kill(self._process.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+Running: TypeAlias = Forked | subprocess.Popen[bytes]
+
+
 class Crew(AbstractContextManager["Crew"]):
     """Processes that share a backend and a journal."""
 
@@ -58,7 +93,7 @@ class Crew(AbstractContextManager["Crew"]):
             **environment_of(backend),
         }
         self._log = folder / "log"
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._processes: list[Running] = []
         self.journal_path = folder / "journal"
         self.journal = Journal(self.journal_path)
 
@@ -68,7 +103,7 @@ class Crew(AbstractContextManager["Crew"]):
         *,
         clock_ahead: int = 0,
         settings: Mapping[str, str] = MappingProxyType({}),
-    ) -> subprocess.Popen[bytes]:
+    ) -> Running:
         """Start a process.
 
         Args:
@@ -76,35 +111,33 @@ class Crew(AbstractContextManager["Crew"]):
             clock_ahead: How many seconds the clock of its machine is ahead.
             settings: Variables of its environment, beside those of the backend.
         """
-        program = ["-c", _CLOCK_AHEAD, str(clock_ahead)] if clock_ahead else ["-m", _ACTORS]
-        with self._log.open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, *program, orders.model_dump_json()],
-                cwd=_ROOT,
-                env={**self._environment, **settings},
-                stderr=log,
-            )
+        environment = {**self._environment, **settings}
+        process: Running
+        if clock_ahead:
+            process = self._spawn(["-c", _CLOCK_AHEAD, str(clock_ahead)], orders, environment)
+        elif isinstance(orders, Work) and orders.processes > 1:  # a forked one has no children
+            process = self._spawn(["-m", _ACTORS], orders, environment)
+        else:
+            process = Forked(orders, environment, self._log)
         self._processes.append(process)
         return process
+
+    def _spawn(
+        self, program: Sequence[str], orders: Produce | Work, environment: Mapping[str, str]
+    ) -> subprocess.Popen[bytes]:
+        with self._log.open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, *program, orders.model_dump_json()],
+                cwd=_ROOT,
+                env=environment,
+                stderr=log,
+            )
 
     def run(
         self, orders: Produce | Work, *, settings: Mapping[str, str] = MappingProxyType({})
     ) -> int:
-        """Run a process to its end; its exit code, negative for a signal.
-
-        It is forked from one that has imported what it needs: that takes a second each time.
-        """
-        process = _forks.Process(
-            target=_act,
-            args=(orders, {**self._environment, **settings}, self._log),
-            daemon=True,
-        )
-        process.start()
-        process.join(DEADLINE_SECONDS)
-        if process.exitcode is None:
-            process.kill()
-            raise TimeoutError("the process goes on")
-        return process.exitcode
+        """Run a process to its end; its exit code, negative for a signal."""
+        return self.start(orders, settings=settings).wait(DEADLINE_SECONDS)
 
     def let_go_of_messages(self) -> None:
         """Make visible at once what killed processes had in hand."""

@@ -26,7 +26,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 
 from tests.faults.actors import Produce, Work
 from tests.faults.backends import ATOMIC, NAMES, Backend, Rows, servers
-from tests.faults.crew import Crew
+from tests.faults.crew import Crew, Running
 from tests.faults.journal import POLL_SECONDS, Journal
 
 SIZES = (1_000, 5_000_000)
@@ -171,8 +171,8 @@ class _Run:
     kills: int = 0
     enqueued_before: int = 0
     memory: list[int] = field(default_factory=list)
-    producer: subprocess.Popen[bytes] = field(init=False)
-    fleet: subprocess.Popen[bytes] = field(init=False)
+    producer: Running = field(init=False)
+    fleet: Running = field(init=False)
     killed: set[int] = field(default_factory=set)
 
     def to_the_end(self) -> None:
@@ -211,7 +211,7 @@ class _Run:
     def _missing(self) -> int:
         return self.plan.messages - self.crew.journal.count("enqueued")
 
-    def _start_producer(self) -> subprocess.Popen[bytes]:
+    def _start_producer(self) -> Running:
         """A producer of what is missing; a message that one was killed at is not tried again."""
         self.enqueued_before = self.crew.journal.count("enqueued")
         return self.crew.start(
@@ -225,7 +225,7 @@ class _Run:
             )
         )
 
-    def _start_fleet(self) -> subprocess.Popen[bytes]:
+    def _start_fleet(self) -> Running:
         return self.crew.start(
             Work(
                 journal=self.crew.journal_path,

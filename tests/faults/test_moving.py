@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 from collections import Counter
 from collections.abc import Mapping
 from functools import partial
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from tests.faults.actors import Produce, Work
 from tests.faults.backends import AwsBackend
-from tests.faults.crew import Crew
+from tests.faults.crew import Crew, Running
 from tests.faults.journal import wait_until
 from tests.support.servers import AwsServer
 
@@ -84,7 +83,7 @@ class Sending:
         self.times[settings["CLAIMCHECK_STORE"]] += 1
 
 
-def start_fleet(crew: Crew, settings: Mapping[str, str]) -> list[subprocess.Popen[bytes]]:
+def start_fleet(crew: Crew, settings: Mapping[str, str]) -> list[Running]:
     """Start two workers, and wait until they are at work."""
     ready = crew.journal.count("ready")
     orders = Work(journal=crew.journal_path, concurrency=2, work="some")
@@ -93,7 +92,7 @@ def start_fleet(crew: Crew, settings: Mapping[str, str]) -> list[subprocess.Pope
     return fleet
 
 
-def stop_fleet(fleet: list[subprocess.Popen[bytes]]) -> None:
+def stop_fleet(fleet: list[Running]) -> None:
     """Stop workers as a deployment does, and wait for their end."""
     for worker in fleet:
         worker.send_signal(signal.SIGTERM)
