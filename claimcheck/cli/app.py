@@ -159,7 +159,7 @@ def store_create(
         bool, typer.Option("--yes", help="Change what is there without asking.")
     ] = False,
 ) -> None:
-    """Make the table and the bucket that the settings name, as claims need them.
+    """Make the tables and buckets that the settings name, as claims need them.
 
     It is safe to repeat. What is there is changed only if you agree to each change; without a
     terminal to ask on, it says what it would change.
@@ -171,7 +171,7 @@ def store_create(
 
 @store_app.command("check")
 def store_check() -> None:
-    """Compare the table and the bucket with what claims need, and change nothing.
+    """Compare tables and buckets with what claims need, and change nothing.
 
     Exit code 1 if something is wrong.
     """

@@ -1,4 +1,4 @@
-"""`claimcheck store`: makes or checks the store that the settings name.
+"""`claimcheck store`: makes or checks the stores that the settings name.
 
 Only tables and buckets need it: a SQLite file is made when it is first used.
 """
@@ -16,15 +16,17 @@ from claimcheck.stores.dynamodb_bucket import DynamoDBBucketClaimStore
 from claimcheck.stores.dynamodb_table import ClaimTable
 from claimcheck.stores.findings import Resource
 from claimcheck.stores.letsgo import LetsGoClaimStore
+from claimcheck.stores.memory import MemoryClaimStore
 from claimcheck.stores.s3 import S3ClaimStore
 from claimcheck.stores.s3_bucket import ClaimBucket
 from claimcheck.stores.s3_contents import S3Contents
+from claimcheck.stores.sqlite import SqliteClaimStore
 from letsgo_queue.cli.terminal import agrees, errors, is_interactive, print_check, print_line
 from letsgo_queue.settings import QueueSettings, region_in
 
 
 def create_store(*, yes: bool) -> bool:
-    """Make the store where it is missing, change what somebody agrees to, and check it.
+    """Make the stores where they are missing, change what somebody agrees to, and check them.
 
     Args:
         yes: Whether to make every change without asking.
@@ -36,25 +38,12 @@ def create_store(*, yes: bool) -> bool:
         SettingsInvalid: A setting cannot be used.
         ClaimStoreError: AWS refused, or did not answer.
     """
-    store = _store()
-    if isinstance(store, LetsGoClaimStore):
-        print_line(
-            f"table {store.table} in {store.resolved_region}: LetsGo makes it, and it was only "
-            "checked"
-        )
-        return _check(_resources(store))
-    resources = _resources(store)
-    for resource in resources:
-        with errors.status(f"making {resource.title}"):
-            made = resource.create()
-        print_line(f"{resource.title}: {'made' if made else 'was there already'}")
-        if not made:
-            _change(resource, yes=yes)
-    return _check(resources)
+    fine = [_create(store, yes=yes) for store in _stores()]
+    return all(fine)
 
 
 def check_store() -> bool:
-    """Compare the store with what claims need, and print what was found.
+    """Compare the stores with what claims need, and print what was found.
 
     Returns:
         Whether everything is as it should be.
@@ -63,15 +52,31 @@ def check_store() -> bool:
         SettingsInvalid: A setting cannot be used.
         ClaimStoreError: AWS did not answer, or refused for another reason than a right.
     """
-    return _check(_resources(_store()))
+    fine = [_check(_resources(store)) for store in _stores()]
+    return all(fine)
 
 
-def _store() -> ClaimStore:
+def _stores() -> Sequence[ClaimStore]:
+    """Where messages are stored. Stores that are only read from were made long ago."""
     queue = QueueSettings.from_environment()
     url = queue.url or ""
-    return open_store(
-        ClaimCheckSettings.from_environment().store_for(url), region=region_in(url) or queue.region
-    )
+    settings = ClaimCheckSettings.from_environment()
+    urls = dict.fromkeys([settings.store_for(url), *settings.stores.values()])
+    return [open_store(each, region=region_in(url) or queue.region) for each in urls]
+
+
+def _create(store: ClaimStore, *, yes: bool) -> bool:
+    resources = _resources(store)
+    for resource in resources:
+        if isinstance(store, LetsGoClaimStore):
+            print_line(f"{resource.title}: LetsGo makes it, and it was only checked")
+            continue
+        with errors.status(f"making {resource.title}"):
+            made = resource.create()
+        print_line(f"{resource.title}: {'made' if made else 'was there already'}")
+        if not made:
+            _change(resource, yes=yes)
+    return _check(resources)
 
 
 def _resources(store: ClaimStore) -> Sequence[Resource]:
@@ -83,9 +88,11 @@ def _resources(store: ClaimStore) -> Sequence[Resource]:
             return [_table(store.table), _bucket(store.contents)]
         case S3ClaimStore():
             return [_bucket(store.contents)]
-        case _:
+        case SqliteClaimStore() | MemoryClaimStore():
             print_line(f"{store.url}: nothing has to be made, it is there when it is first used")
-            return []
+        case _:
+            print_line(f"{store.url}: its package says how it is made")
+    return []
 
 
 def _table(store: DynamoDBClaimStore) -> ClaimTable:

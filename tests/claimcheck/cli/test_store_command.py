@@ -79,15 +79,22 @@ def test_create_makes_the_bucket_too(
     assert "✓ lifecycle: claims expire after 43 days\n" in made.stdout
 
 
-def test_check_names_a_bucket_that_is_missing(
+def test_check_looks_at_the_stores_of_some_types_too(
     ministack: AwsServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("CLAIMCHECK_STORE", f"s3://{ministack.make_bucket_name()}/claims")
+    table, bucket = ministack.make_table_name(), ministack.make_bucket_name()
+    monkeypatch.setenv("CLAIMCHECK_STORE", f"dynamodb://{table}")
+    monkeypatch.setenv("CLAIMCHECK_STORES", f"video:*=s3://{bucket}/claims,log:*=memory://")
 
     checked = run("claimcheck", "store", "check", cwd=tmp_path)
 
     assert (checked.returncode, checked.stderr) == (1, "")
-    assert checked.stdout.startswith("✗ bucket: ")
+    missing = [line for line in checked.stdout.splitlines() if "does not exist" in line]
+    assert missing == [
+        f"✗ table: {table} does not exist in region {ministack.region}",
+        f"✗ bucket: {bucket} does not exist",
+    ]
+    assert "memory://: nothing has to be made" in checked.stdout
 
 
 class TestWhatIsThere:
@@ -136,6 +143,19 @@ class TestWhatIsThere:
         assert changed.stdout.count("changed: ") == 3
         again = run("claimcheck", "store", "create", "--yes", cwd=tmp_path, stdin="")
         assert (again.returncode, again.stdout.count("changed: ")) == (0, 0)
+
+
+def test_letsgo_makes_its_own_table(
+    ministack: AwsServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CLAIMCHECK_STORE", "letsgo://nobodys")
+
+    asked = run("claimcheck", "store", "create", "--yes", cwd=tmp_path)
+
+    assert (asked.returncode, asked.stderr) == (1, "")
+    table = f"table letsgo-nobodys in {ministack.region}"
+    assert asked.stdout.startswith(f"{table}: LetsGo makes it, and it was only checked\n✗ table: ")
+    assert "letsgo-nobodys" not in ministack.dynamodb().list_tables()["TableNames"]
 
 
 @pytest.mark.parametrize("what", ["create", "check"])
