@@ -98,7 +98,7 @@ class ClaimTable:
             try:
                 table = self._describe()
             except ClientError as error:
-                return [denied(error, "table", "dynamodb:DescribeTable", self.title)]
+                return [denied(error, "table", "dynamodb", self.title)]
             if table is None:
                 return [
                     Finding(
@@ -110,7 +110,7 @@ class ClaimTable:
                 ]
             ttl = look(
                 "TTL",
-                "dynamodb:DescribeTimeToLive",
+                "dynamodb",
                 self.title,
                 lambda: self._check_ttl(has_our_key=self._has_our_key(table)),
             )

@@ -10,6 +10,13 @@ from botocore.exceptions import ClientError
 
 _DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
 
+_ACTIONS = {
+    "GetBucketEncryption": "GetEncryptionConfiguration",
+    "GetBucketLifecycleConfiguration": "GetLifecycleConfiguration",
+    "GetPublicAccessBlock": "GetBucketPublicAccessBlock",
+}
+"""What IAM calls an operation, where it has another name for it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -64,28 +71,29 @@ class Resource(Protocol):
         ...
 
 
-def look(subject: str, action: str, resource: str, ask: Callable[[], Finding]) -> Finding:
+def look(subject: str, service: str, resource: str, ask: Callable[[], Finding]) -> Finding:
     """Ask, or find that we may not; see `denied`."""
     try:
         return ask()
     except ClientError as error:
-        return denied(error, subject, action, resource)
+        return denied(error, subject, service, resource)
 
 
-def denied(error: ClientError, subject: str, action: str, resource: str) -> Finding:
+def denied(error: ClientError, subject: str, service: str, resource: str) -> Finding:
     """What to make of a refusal.
 
     Args:
         error: The refusal.
         subject: What was looked at.
-        action: What IAM calls the right to ask: `s3:GetBucketVersioning`.
-        resource: What it is for.
+        service: What IAM calls the service: `s3`.
+        resource: What was asked.
 
     Raises:
         ClientError: It is the same, where it was for another reason than a right.
     """
     if error.response.get("Error", {}).get("Code") not in _DENIED:
         raise error
+    action = f"{service}:{_ACTIONS.get(error.operation_name, error.operation_name)}"
     return Finding(
         subject,
         ok=False,

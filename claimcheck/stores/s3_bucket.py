@@ -134,17 +134,14 @@ class ClaimBucket:
             bucket = self._check_bucket()
             if not bucket.ok:
                 return [bucket]
-            looks: Mapping[str, tuple[str, Callable[[], Finding]]] = {
-                "public access": ("s3:GetBucketPublicAccessBlock", self._check_public_access),
-                "encryption": ("s3:GetEncryptionConfiguration", self._check_encryption),
-                "ownership": ("s3:GetBucketOwnershipControls", self._check_ownership),
-                "versioning": ("s3:GetBucketVersioning", self._check_versioning),
-                "lifecycle": ("s3:GetLifecycleConfiguration", self._check_lifecycle),
+            looks = {
+                "public access": self._check_public_access,
+                "encryption": self._check_encryption,
+                "ownership": self._check_ownership,
+                "versioning": self._check_versioning,
+                "lifecycle": self._check_lifecycle,
             }
-            return [
-                bucket,
-                *(look(name, right, self._arn, ask) for name, (right, ask) in looks.items()),
-            ]
+            return [bucket, *(look(name, "s3", self._arn, ask) for name, ask in looks.items())]
 
     def _head(self, **expected: str) -> tuple[int, str | None]:
         """The status of the bucket, and the region that it is in, as far as S3 says that."""

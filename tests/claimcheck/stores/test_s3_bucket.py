@@ -307,6 +307,19 @@ class TestCheck:
         assert (finding.ok, finding.detail) == (False, f"not known: {action} is denied")
         assert f"allow {action} on arn:aws:s3:::{bucket.name}" in finding.remedy
 
+    def test_the_right_that_lacks_is_named_where_several_are_needed(
+        self, ministack: AwsServer
+    ) -> None:
+        bucket = in_bucket(ministack, ministack.make_bucket())
+        ministack.s3().put_bucket_versioning(
+            Bucket=bucket.name, VersioningConfiguration={"Status": "Enabled"}
+        )
+        refuse(bucket, "GetBucketLifecycleConfiguration", "AccessDenied")
+
+        details = {findings(bucket)[name].detail for name in ("versioning", "lifecycle")}
+
+        assert details == {"not known: s3:GetLifecycleConfiguration is denied"}
+
     def test_a_bucket_with_versions(self, aws: AwsServer) -> None:
         bucket = in_bucket(aws, aws.make_bucket())
         aws.s3().put_bucket_versioning(
