@@ -210,7 +210,9 @@ class TestStored:
 
         claim, _ = look_at_claim(body, place.store)
 
-        assert claim.expires_at == datetime.fromtimestamp(clock() + 15 * DAY, UTC)
+        # S3 keeps an object for longer than any message may be renewed.
+        days = 1 if place.store.part_bytes is None else 15
+        assert claim.expires_at == datetime.fromtimestamp(clock() + days * DAY, UTC)
 
     def test_a_part_that_is_missing(self, place: Place) -> None:
         body = seal(place.store)
@@ -219,7 +221,9 @@ class TestStored:
         claim, fine = look_at_claim(body, place.store)
 
         assert (claim.state, fine) == ("damaged", False)
-        assert "1 of 3 parts are missing" in str(claim.detail)
+        in_pieces = place.store.part_bytes is not None
+        told = "1 of 3 parts are missing" if in_pieces else "1,037,870 in its ticket"
+        assert told in str(claim.detail)
 
     def test_parts_that_are_not_what_was_sealed(self, place: Place) -> None:
         body = seal(place.store)
