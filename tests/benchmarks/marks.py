@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from tests.benchmarks.children import Child, answer_of
 from tests.benchmarks.emulator import Emulator
@@ -21,6 +21,8 @@ from tests.benchmarks.worker_throughput import THREADS
 
 Say = Callable[[str], None]
 
+Cost: TypeAlias = Literal["wall", "cpu"]
+
 _PYTHON = Path(sys.executable)
 _WHOLE = 100
 """From so many milliseconds on, fractions mean nothing."""
@@ -29,14 +31,30 @@ _MOST_ENCRYPTED = 100
 """Pairs of runs with and without encryption, which take 50 ms each."""
 
 _ROUND_TRIPS: tuple[tuple[str, PayloadName, int, float], ...] = (
-    ("round trip 300 KB", "300 KB", NEW_QUEUE, 0.40),
-    ("round trip 1 MB", "1 MB", NEW_QUEUE, 0.50),
-    ("round trip 5 MB stored in DynamoDB", "5 MB", OLD_QUEUE, 0.85),
-    ("round trip 20 MB stored in DynamoDB", "20 MB", NEW_QUEUE, 1.0),
-    ("round trip 1.5 MB that does not compress", "1.5 MB noise", NEW_QUEUE, 1.0),
+    ("300 KB", "300 KB", NEW_QUEUE, 0.40),
+    ("1 MB", "1 MB", NEW_QUEUE, 0.50),
+    ("5 MB stored in DynamoDB", "5 MB", OLD_QUEUE, 0.85),
+    ("20 MB stored in DynamoDB", "20 MB", NEW_QUEUE, 1.0),
+    ("1.5 MB that does not compress", "1.5 MB noise", NEW_QUEUE, 1.0),
 )
 """Payload, queue, and the most that claimcheck may take on the AWS-like network, as a multiple of
 AWS's extended client. The queue accepts 1 MiB, unless the compressed message would fit that."""
+
+
+_IN_A_BUCKET: tuple[tuple[PayloadName, int, NetworkName, Cost, float], ...] = (
+    ("1.5 MB noise", NEW_QUEUE, "AWS-like", "wall", 0.80),
+    ("1.5 MB noise", NEW_QUEUE, "AWS-like", "cpu", 1.10),
+    ("1.5 MB noise", NEW_QUEUE, "loopback", "wall", 1.15),
+    ("5 MB", OLD_QUEUE, "AWS-like", "wall", 0.45),
+    ("20 MB", NEW_QUEUE, "AWS-like", "wall", 0.40),
+)
+"""The same with contents in S3: payload, queue, network, what is compared, and the most of it."""
+
+_MOST_DOLLARS = 8.0
+"""For a million messages with contents in S3, of any size: SQS 1.20, S3 5.40, records 1.25."""
+
+_OF_FANFERRO = 0.9
+_BESIDE_FANFERRO: tuple[PayloadName, ...] = ("300 KB", "1 MB", "5 MB", "20 MB", "1.5 MB noise")
 
 
 def measure_marks(
@@ -63,6 +81,7 @@ def measure_marks(
     say("what the claim check adds, with no network")
     marks.append(_layer(small, plan.layer_sends))
     marks += _against_extended_client(round_trips)
+    marks += _with_a_bucket(round_trips)
     say("encryption")
     marks.append(_encryption(payloads["1 MB"], plan.layer_sends))
     say("memory")
@@ -137,14 +156,7 @@ def _against_extended_client(round_trips: Sequence[RoundTrips]) -> Iterator[Mark
     for work, payload, queue, limit in _ROUND_TRIPS:
         ours = found["claimcheck", payload, queue, "AWS-like"]
         theirs = found["extended-client", payload, queue, "AWS-like"]
-        yield Mark(
-            work=f"{work}, against AWS's extended client",
-            limit=limit,
-            at_most=True,
-            unit="x",
-            measured=ratio(ours.wall, theirs.wall),
-            detail=f"{_milliseconds(ours.wall)} against {_milliseconds(theirs.wall)}",
-        )
+        yield _ratio_mark(f"{work}, against AWS's extended client", limit, ours.wall, theirs.wall)
     ours = found["claimcheck", "300 KB", NEW_QUEUE, "AWS-like"]
     theirs = found["extended-client", "300 KB", NEW_QUEUE, "AWS-like"]
     exact = ours.dollars_per_million / theirs.dollars_per_million
@@ -155,6 +167,55 @@ def _against_extended_client(round_trips: Sequence[RoundTrips]) -> Iterator[Mark
         unit="x",
         measured=Spread(exact, exact, exact),
         detail=f"${ours.dollars_per_million:.2f} against ${theirs.dollars_per_million:.2f}",
+    )
+
+
+def _with_a_bucket(round_trips: Sequence[RoundTrips]) -> Iterator[Mark]:
+    found = {
+        (each.library, each.payload, each.queue_limit, each.network): each for each in round_trips
+    }
+    for payload, queue, network, cost, limit in _IN_A_BUCKET:
+        ours = found["claimcheck-bucket", payload, queue, network]
+        theirs = found["extended-client", payload, queue, network]
+        yield _ratio_mark(
+            f"{payload} with ?bucket=, against AWS's extended client: {cost}, {network}",
+            limit,
+            getattr(ours, cost),
+            getattr(theirs, cost),
+        )
+    stored = [
+        each.dollars_per_million
+        for each in round_trips
+        if each.library == "claimcheck-bucket" and each.once.units.s3_writes
+    ]
+    yield Mark(
+        work="dollars per million stored with ?bucket=, any size",
+        limit=_MOST_DOLLARS,
+        at_most=True,
+        unit="$",
+        measured=Spread.of(stored),
+        detail=f"${min(stored):.2f} to ${max(stored):.2f}",
+    )
+    for (library, payload, queue, network), theirs in found.items():
+        if library == "fanferro" and payload in _BESIDE_FANFERRO and queue == NEW_QUEUE:
+            ours = found["claimcheck-bucket", payload, queue, network]
+            yield _ratio_mark(
+                f"{payload} with ?bucket=, against fanferro with S3 payloads: wall, {network}",
+                _OF_FANFERRO,
+                ours.wall,
+                theirs.wall,
+            )
+
+
+def _ratio_mark(work: str, limit: float, ours: Sequence[float], theirs: Sequence[float]) -> Mark:
+    """A mark of a round trip, as a multiple of another library's."""
+    return Mark(
+        work=f"round trip {work}",
+        limit=limit,
+        at_most=True,
+        unit="x",
+        measured=ratio(ours, theirs),
+        detail=f"{_milliseconds(ours)} against {_milliseconds(theirs)}",
     )
 
 

@@ -85,7 +85,7 @@ FULL = Plan(
 )
 
 QUICK = Plan(
-    libraries=("claimcheck", "boto3", "extended-client"),
+    libraries=("claimcheck", "claimcheck-bucket", "boto3", "extended-client"),
     rounds={"2 KB": 5, "300 KB": 7, "1 MB": 5, "5 MB": 5, "20 MB": 3, "1.5 MB noise": 5},
     groups={
         "2 KB": ((NEW_QUEUE, "AWS-like"),),
@@ -93,7 +93,7 @@ QUICK = Plan(
         "1 MB": ((NEW_QUEUE, "AWS-like"),),
         "5 MB": ((OLD_QUEUE, "AWS-like"),),
         "20 MB": ((NEW_QUEUE, "AWS-like"),),
-        "1.5 MB noise": ((NEW_QUEUE, "AWS-like"),),
+        "1.5 MB noise": ((NEW_QUEUE, "AWS-like"), (NEW_QUEUE, "loopback")),
     },
     small_sends={"loopback": 500, "AWS-like": 100},
     layer_sends=2_000,

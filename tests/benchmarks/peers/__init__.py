@@ -9,7 +9,9 @@ from typing import Literal, TypeAlias, cast
 
 from tests.benchmarks.peers.base import Peer, Place
 
-PeerName: TypeAlias = Literal["claimcheck", "boto3", "extended-client", "taskiq", "fanferro"]
+PeerName: TypeAlias = Literal[
+    "claimcheck", "claimcheck-bucket", "boto3", "extended-client", "taskiq", "fanferro"
+]
 
 _ROOT = Path(__file__).parents[3]
 
@@ -53,6 +55,13 @@ LIBRARIES = (
         title="claimcheck",
         distribution="letsgo-claimcheck",
         module="claimcheck_peer",
+        elsewhere_from=250_001,
+    ),
+    Library(
+        name="claimcheck-bucket",
+        title="claimcheck, ?bucket=",
+        distribution="letsgo-claimcheck",
+        module="claimcheck_bucket_peer",
         elsewhere_from=250_001,
     ),
     Library(

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class _ClaimCheck:
-    def __init__(self, place: Place) -> None:
+class ClaimCheckPeer:
+    def __init__(self, place: Place, store: str) -> None:
         os.environ["LETSGO_QUEUE_URL"] = self._url = place.queue_url
-        os.environ["CLAIMCHECK_STORE"] = f"dynamodb://{place.table}"
+        os.environ["CLAIMCHECK_STORE"] = store
         self._sqs = boto3.client("sqs")
 
     def send(self, message: Message) -> None:
@@ -57,4 +57,4 @@ def _on_record(record: Mapping[str, Any]) -> Message:
 
 
 def open_peer(place: Place) -> Peer:
-    return _ClaimCheck(place)
+    return ClaimCheckPeer(place, f"dynamodb://{place.table}")
