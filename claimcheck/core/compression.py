@@ -3,8 +3,8 @@
 A frame is inflated only if its header states the size that was promised, so the memory it takes is
 known before any is spent. Zstd's own checksum covers the result.
 
-A frame is made in the parts that a store keeps, and inflated from them in small pieces, so that no
-second copy of a large body is made.
+A frame is made in the parts that a store keeps. A large one is inflated from them in small pieces,
+so that no second copy of the body is made; a small one in a single call, which takes half the time.
 """
 
 from __future__ import annotations
@@ -41,6 +41,9 @@ _INPUT_BYTES = 512
 frame gets beyond its size before it is stopped: 16 MB."""
 
 _WRITE_BYTES = 16_384
+
+_SMALL_BYTES = 8 * 1024 * 1024
+"""Bytes of a body up to which its frame is inflated in one call."""
 
 _LONGEST_FRAME_HEADER = 18
 
@@ -107,6 +110,8 @@ def decode(encoding: Encoding, parts: Parts, size: int) -> str:
         ClaimCorrupted: The parts do not hold exactly `size` bytes, or are damaged.
         UnicodeDecodeError: The bytes are no text.
     """
+    if encoding == "zstd" and size <= _SMALL_BYTES:
+        return _inflate_whole(parts, size).decode()
     pieces = _inflate(parts, size) if encoding == "zstd" else _as_they_are(parts, size)
     # Decoded at once, it would be there twice more: as bytes, and as text of a narrower kind.
     decode_piece = codecs.getincrementaldecoder("utf-8")().decode
@@ -121,16 +126,32 @@ def _as_they_are(parts: Parts, size: int) -> Iterator[memoryview]:
     yield from _pieces(parts, _TEXT_BYTES)
 
 
+def _inflate_whole(parts: Parts, size: int) -> bytes:
+    """Inflate one frame that states `size`: in one call zstandard writes no more than that."""
+    try:
+        _check_stated(parts, size)
+        data = b"".join(parts)
+        parts.clear()
+        inflated = zstandard.ZstdDecompressor().decompress(data, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise ClaimCorrupted(f"the zstd frame is damaged ({error})") from None
+    if len(inflated) != size:
+        raise ClaimCorrupted("the zstd frame does not hold the bytes that it states")
+    return inflated
+
+
+def _check_stated(parts: Parts, size: int) -> None:
+    # `frame_content_size` reads the header only.
+    if zstandard.frame_content_size(b"".join(_first_bytes(parts))) != size:
+        raise ClaimCorrupted(f"the zstd frame does not state the {size:,} bytes that were sealed")
+
+
 def _inflate(parts: Parts, size: int) -> Iterator[memoryview]:
     """Inflate one frame that states `size`, and that ends with the last part."""
     left = size
     frame = zstandard.ZstdDecompressor().decompressobj(write_size=_WRITE_BYTES)
     try:
-        # `frame_content_size` reads the header only.
-        if zstandard.frame_content_size(b"".join(_first_bytes(parts))) != size:
-            raise ClaimCorrupted(
-                f"the zstd frame does not state the {size:,} bytes that were sealed"
-            )
+        _check_stated(parts, size)
         for piece in _pieces(parts, _INPUT_BYTES):
             if frame.eof:
                 raise ClaimCorrupted("something follows the zstd frame")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import struct
 import tracemalloc
+from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claimcheck import ClaimCorrupted
+from claimcheck.core import compression
 from claimcheck.core.claim_check import DEFAULT_MAX_SIZE
 from claimcheck.core.compression import Encoding, Parts, decode, encode, size_of
 from claimcheck.stores.base import PART_BYTES
@@ -21,6 +23,15 @@ RECORDS = json.dumps(
     [{"id": n, "at": n * 37 % 1009, "what": f"order {n * n % 4099}"} for n in range(5_000)]
 ).encode()
 FRAME = zstandard.ZstdCompressor(write_checksum=True).compress(TEXT)
+
+
+@pytest.fixture(autouse=True, params=["small bodies", "large bodies"], scope="module")
+def way(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Inflate what is here as small bodies are, and as large ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "large bodies":
+            patch.setattr(compression, "_SMALL_BYTES", 0)
+        yield
 
 
 def frame(data: bytes, *, write_content_size: bool = True) -> bytes:
