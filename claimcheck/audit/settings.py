@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ByteSize, Field, TypeAdapter, V
 from claimcheck.core.claim_check import DEFAULT_THRESHOLD
 from claimcheck.core.cost import SQS_UNIT_BYTES, Place, place_of
 from claimcheck.core.life import Purge
-from claimcheck.core.prices import Prices
+from claimcheck.core.prices import REGIONS, Prices
 from claimcheck.errors import SettingsInvalid
 from claimcheck.settings import DEFAULT_STORE, ClaimCheckSettings
 from letsgo_queue.files import read_file
@@ -64,7 +65,7 @@ class AuditSettings(BaseModel, frozen=True, extra="forbid"):
             all tests.
         monthly: How many messages of a type are sent in a month, by type or by pattern. The advice
             counts in these; otherwise in millions of messages.
-        prices: AWS's prices.
+        prices: AWS's prices. By default those of `AWS_REGION`, if they are known here.
     """
 
     limit: Size = ANY_QUEUE_BYTES
@@ -107,6 +108,7 @@ class AuditSettings(BaseModel, frozen=True, extra="forbid"):
             SettingsInvalid: A variable has a value that cannot be used.
         """
         claim_check = ClaimCheckSettings.from_environment()
+        region = os.environ.get("AWS_REGION", "")
         found = {
             "limit": claim_check.inline_limit or self.limit,
             "threshold": (
@@ -115,6 +117,7 @@ class AuditSettings(BaseModel, frozen=True, extra="forbid"):
             "place": place_of(claim_check.store or DEFAULT_STORE),
             "purge": claim_check.purge,
             "kms_requests": _kms_requests(claim_check),
+            "prices": Prices.of(region) if region in REGIONS else self.prices,
         }
         return self.model_copy(
             update={name: found[name] for name in found.keys() - self.model_fields_set}

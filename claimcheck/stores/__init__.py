@@ -1,4 +1,7 @@
-"""Where claims are kept, and how a URL chooses a store."""
+"""Where claims are kept, and how a URL chooses a store.
+
+What a store of your own is made of is here too: see docs/how-to/own-store.md.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,38 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from claimcheck.errors import SettingsInvalid
-from claimcheck.stores.base import ClaimStore
+from claimcheck.stores.base import (
+    ClaimFacts,
+    ClaimStore,
+    Contents,
+    LateReading,
+    Lease,
+    Reading,
+    Record,
+    store_label,
+)
 from claimcheck.stores.registered import GROUP, open_registered, registered_schemes
+from claimcheck.stores.swapping import Found, SwappingRecords
 from letsgo_queue.deployment import Deployment
 from letsgo_queue.forking import forks_wait
 
 if TYPE_CHECKING:
     import boto3.session
 
-__all__ = ["check_store", "open_store"]
+__all__ = [
+    "ClaimFacts",
+    "ClaimStore",
+    "Contents",
+    "Found",
+    "LateReading",
+    "Lease",
+    "Reading",
+    "Record",
+    "SwappingRecords",
+    "check_store",
+    "open_store",
+    "store_label",
+]
 
 _VARIABLES = ("CLAIMCHECK_STORE", "CLAIMCHECK_READ_STORES", "CLAIMCHECK_STORES")
 _OF_AWS = ("region", "endpoint_url")

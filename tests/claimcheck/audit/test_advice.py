@@ -135,6 +135,15 @@ def test_the_environment_says_where_claims_are(monkeypatch: pytest.MonkeyPatch) 
     assert found == ["dynamodb", "bucket", "s3"]
 
 
+def test_the_environment_says_in_which_region(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for region in ("eu-central-1", "mars-1"):
+        monkeypatch.setenv("AWS_REGION", region)
+        found.append(AuditSettings().with_environment().prices.dynamodb_write)
+    given = AuditSettings(prices=Prices(dynamodb_write=1.0)).with_environment()
+    assert [*found, given.prices.dynamodb_write] == [0.7625, 0.625, 1.0]
+
+
 def test_keys_of_kms_are_on_the_bill(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLAIMCHECK_ENCRYPTION", "kms://alias/claims")
     settings = AuditSettings().with_environment()
