@@ -122,7 +122,9 @@ def test_options_that_cannot_be_used(options: str) -> None:
     ],
 )
 def test_refuses_what_names_no_store(url: str) -> None:
-    with pytest.raises(SettingsInvalid, match=r"expected dynamodb://TABLE, s3://BUCKET, sqlite:///path"):
+    with pytest.raises(
+        SettingsInvalid, match=r"expected dynamodb://TABLE, s3://BUCKET, sqlite:///path"
+    ):
         open_store(url)
 
 
