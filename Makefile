@@ -18,7 +18,7 @@ unexport PYTHONHOME PYTHONPATH PIP_USER
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types imports pytest coverage faults fuzz soak bench bench-quick format clean
+.PHONY: help demo test lint types imports pytest coverage faults fuzz soak bench bench-quick scale format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,10 @@ bench: $(BENCH_STAMPS) ## measure against other libraries, and write docs/perfor
 
 bench-quick: $(BENCH_STAMPS) ## the same in under two minutes: fewer payloads and runs, nothing in docs/
 	$(BENCH)/bin/python -m tests.benchmarks --quick $(ARGS)
+
+scale: $(VENV)/.dev ## simulate deployments under AWS's limits, for docs/scale.md, and the library under them for longer
+	$(BIN)/python -m tests.benchmarks.scale $(ARGS)
+	SCALE_MESSAGES=300 $(BIN)/pytest -q tests/benchmarks/test_scale.py
 
 format: $(VENV)/.dev ## let ruff fix and format
 	$(BIN)/ruff check --fix

@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from claimcheck.core.life import Purge
 from claimcheck.stores.base import PART_BYTES
+from claimcheck.stores.s3_contents import LARGEST_PUT, PIECE_BYTES
 
 Place: TypeAlias = Literal["dynamodb", "bucket", "s3"]
 """Where a claim is kept: all of it in DynamoDB (`dynamodb://TABLE`), its contents in S3 and its
@@ -145,7 +146,8 @@ def units_with_s3(size: int, *, fifo: bool = False) -> Units:
         size: Bytes that go to S3: that client does not compress.
         fifo: Whether the queue is FIFO.
     """
-    return units_of(TICKET_BYTES, fifo=fifo) + _contents_in_s3(size, "after")
+    in_s3 = Units(s3_puts=1, s3_gets=1, s3_bytes=size, moved_bytes=2 * size)
+    return units_of(TICKET_BYTES, fifo=fifo) + in_s3
 
 
 def _contents_in_dynamodb(stored_size: int, purge: Purge) -> Units:
@@ -164,9 +166,10 @@ def _contents_in_dynamodb(stored_size: int, purge: Purge) -> Units:
 
 def _contents_in_s3(stored_size: int, purge: Purge) -> Units:
     expires = purge == "never"
+    pieces = 1 if stored_size <= LARGEST_PUT else _units(stored_size, PIECE_BYTES)
     return Units(
-        s3_puts=1,
-        s3_gets=1,
+        s3_puts=pieces if pieces == 1 else pieces + 2,  # an upload in pieces is begun and completed
+        s3_gets=pieces,
         s3_bytes=0 if expires else stored_size,
         s3_expiring_bytes=stored_size if expires else 0,
         moved_bytes=2 * stored_size,

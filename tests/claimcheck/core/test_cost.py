@@ -130,6 +130,7 @@ class S3Meter:
     [
         ("dynamodb://TABLE?bucket=BUCKET", 300_000, "after"),
         ("dynamodb://TABLE?bucket=BUCKET", 2_000_000, "after"),
+        ("dynamodb://TABLE?bucket=BUCKET", 20_000_000, "after"),
         ("dynamodb://TABLE?bucket=BUCKET", 300_000, "before"),
         ("dynamodb://TABLE?bucket=BUCKET", 300_000, "never"),
         ("s3://BUCKET/claims", 300_000, "after"),
