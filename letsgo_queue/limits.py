@@ -11,6 +11,9 @@ MAX_MESSAGE_BYTES = 1_048_576
 ANY_QUEUE_BYTES = 262_144
 """What a queue made before August 2025 takes. Every queue takes as much."""
 
+SQS_UNIT_BYTES = 65_536
+"""Each 64 KB of payload is billed as a request: https://aws.amazon.com/sqs/pricing/"""
+
 MAX_DELAY_SECONDS = 900
 """The longest delay of one send."""
 

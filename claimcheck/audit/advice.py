@@ -13,7 +13,8 @@ from typing import Literal, TypeAlias
 from claimcheck.audit.budgets import budget_key
 from claimcheck.audit.report import AuditReport, TypeReport
 from claimcheck.audit.settings import AuditSettings
-from claimcheck.core.cost import SQS_UNIT_BYTES, TICKET_BYTES, Units, sqs_requests, units_of
+from claimcheck.core.cost import TICKET_BYTES, Units, sqs_requests, units_of
+from letsgo_queue.limits import SQS_UNIT_BYTES
 
 Change: TypeAlias = Literal["bucket", "expiry", "threshold"]
 

@@ -11,13 +11,13 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ByteSize, Field, TypeAdapter, ValidationError
 
 from claimcheck.core.claim_check import DEFAULT_THRESHOLD
-from claimcheck.core.cost import SQS_UNIT_BYTES, Place, place_of
+from claimcheck.core.cost import Place, place_of
 from claimcheck.core.life import Purge
 from claimcheck.core.prices import REGIONS, Prices
 from claimcheck.errors import SettingsInvalid
 from claimcheck.settings import DEFAULT_STORE, ClaimCheckSettings
 from letsgo_queue.files import read_file
-from letsgo_queue.limits import ANY_QUEUE_BYTES
+from letsgo_queue.limits import ANY_QUEUE_BYTES, SQS_UNIT_BYTES
 from letsgo_queue.validation import problems_in
 
 TABLE = "tool.claimcheck.audit"

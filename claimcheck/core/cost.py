@@ -15,13 +15,11 @@ from urllib.parse import parse_qs, urlsplit
 from claimcheck.core.life import Purge
 from claimcheck.stores.base import PART_BYTES
 from claimcheck.stores.s3_contents import LARGEST_PUT, PIECE_BYTES
+from letsgo_queue.limits import SQS_UNIT_BYTES
 
 Place: TypeAlias = Literal["dynamodb", "bucket", "s3"]
 """Where a claim is kept: all of it in DynamoDB (`dynamodb://TABLE`), its contents in S3 and its
 record in DynamoDB (`dynamodb://TABLE?bucket=BUCKET`), or all of it in S3 (`s3://BUCKET`)."""
-
-SQS_UNIT_BYTES = 65_536
-"""Each 64 KB of payload is billed as a request: https://aws.amazon.com/sqs/pricing/"""
 
 WRITE_UNIT_BYTES = 1024
 """Each 1 KB of an item that is written or deleted is a write unit. Expiry (TTL) costs none.

@@ -20,7 +20,6 @@ from typing import Literal, TypeAlias
 
 from claimcheck.core import ticket as tickets
 from claimcheck.core.compression import Encoding, Parts, encode, recut, size_of
-from claimcheck.core.cost import SQS_UNIT_BYTES
 from claimcheck.core.holds import expiry_from
 from claimcheck.core.life import sha256_of
 from claimcheck.core.opened import Route
@@ -31,7 +30,7 @@ from claimcheck.errors import BodyInvalid, BodyTooLarge
 from claimcheck.stores.base import ClaimFacts, ClaimStore
 from letsgo_queue.envelope import is_sealed, type_in
 from letsgo_queue.errors import MessageTooLarge
-from letsgo_queue.limits import ANY_QUEUE_BYTES
+from letsgo_queue.limits import ANY_QUEUE_BYTES, SQS_UNIT_BYTES
 
 AskQueue: TypeAlias = Callable[[], int | None]
 """Asks the queue how many bytes it accepts; None: it will not say."""

@@ -12,13 +12,13 @@ from typing import Self
 
 from claimcheck.core.cost import (
     READ_UNIT_BYTES,
-    SQS_UNIT_BYTES,
     WRITE_UNIT_BYTES,
     Place,
     units_of,
 )
 from claimcheck.core.life import Purge
 from claimcheck.core.prices import Prices
+from letsgo_queue.limits import SQS_UNIT_BYTES
 
 __all__ = [
     "READ_UNIT_BYTES",
