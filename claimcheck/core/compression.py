@@ -42,8 +42,8 @@ frame gets beyond its size before it is stopped: 16 MB."""
 
 _WRITE_BYTES = 16_384
 
-_SMALL_BYTES = 8 * 1024 * 1024
-"""Bytes of a body up to which its frame is inflated in one call."""
+_SMALL_BYTES = 4 * 1024 * 1024
+"""Bytes of a body up to which its frame is inflated in one call, at the price of a copy or two."""
 
 _LONGEST_FRAME_HEADER = 18
 
