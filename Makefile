@@ -39,12 +39,12 @@ types: $(VENV)/.dev ## mypy, strict
 imports: $(VENV)/.dev ## import-linter: who may import whom
 	$(BIN)/lint-imports
 
-# Twice as many at a time as CI has cores, since many tests wait for a server or a process.
+# Three times as many at a time as CI has cores, since many tests wait for a server or a process.
 pytest: $(VENV)/.dev $(MINISTACK)/.installed-$(MINISTACK_VERSION) ## the tests, with the size audit
-	$(BIN)/pytest -n 4 --dist worksteal --claimcheck-audit $(ARGS)
+	$(BIN)/pytest -n 6 --dist worksteal --claimcheck-audit $(ARGS)
 
 coverage: $(VENV)/.dev $(MINISTACK)/.installed-$(MINISTACK_VERSION) ## the tests, half as quick, with branch coverage
-	$(BIN)/pytest -n 4 --dist worksteal --cov $(ARGS)
+	$(BIN)/pytest -n 6 --dist worksteal --cov $(ARGS)
 
 faults: $(VENV)/.dev $(MINISTACK)/.installed-$(MINISTACK_VERSION) ## kill a process, or fail a call, at each step of a message's life, and print tables
 	$(BIN)/python -m tests.faults.matrix $(ARGS)
