@@ -13,13 +13,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import cached_property
 from typing import TypeAlias
 
 from claimcheck.errors import SettingsInvalid
 from claimcheck.stores import check_store, open_store
 from claimcheck.stores.base import ClaimStore, url_of_label
 from claimcheck.stores.same_records import SameRecords
+from letsgo_queue.forking import cached_property
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

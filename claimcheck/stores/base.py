@@ -21,7 +21,6 @@ What a store has was written by somebody, and may be damaged. So a store makes `
 
 from __future__ import annotations
 
-import math
 import os
 import string
 from collections.abc import Callable, Sequence
@@ -365,6 +364,7 @@ def url_of_label(label: str) -> str:
 
 def _moment(value: object, what: str) -> float:
     """A time that a store has, in seconds since 1970."""
-    if not isinstance(value, int | float) or not math.isfinite(value) or abs(value) > _LATEST:
+    # Not a number is not below anything.
+    if not isinstance(value, int | float) or not abs(value) <= _LATEST:
         raise ClaimCorrupted(f"{what} is no time")
     return float(value)

@@ -12,7 +12,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+
+from letsgo_queue.forking import cached_property
 
 _PLACEHOLDER = re.compile(r"#\w+")
 

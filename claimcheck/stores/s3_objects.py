@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -234,7 +234,8 @@ class S3Objects:
         for left in reversed(range(READS)):
             try:
                 answer = self._call(self._client.get_object, request, failed)
-                with answer["Body"] as body:
+                # As a context manager it gives the bytes without their checksum.
+                with closing(answer["Body"]) as body:
                     size = _size_of(answer)
                     if size > most:
                         raise ClaimCorrupted(

@@ -224,7 +224,7 @@ class _Kept:
         """
         try:
             fields = json.loads(data)
-        except ValueError:  # also what is not UTF-8
+        except (ValueError, RecursionError):  # also what is not UTF-8
             fields = None
         if not isinstance(fields, dict) or not isinstance(fields.get("lease_id"), str):
             raise ClaimCorrupted("its record is not one of ours")

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING, Literal, NotRequired, TypedDict, cast
 
 from botocore.exceptions import (
@@ -30,7 +30,7 @@ from letsgo_queue.errors import (
     SendUncertain,
     SettingsInvalid,
 )
-from letsgo_queue.forking import Lock, PerProcess
+from letsgo_queue.forking import Lock, PerProcess, cached_property
 from letsgo_queue.limits import (
     ANY_QUEUE_BYTES,
     DEFAULT_VISIBILITY_TIMEOUT,

@@ -1,0 +1,228 @@
+"""`S3Contents`: what it does when S3, or what is between, does not do what it was asked."""
+
+from __future__ import annotations
+
+import zlib
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import NamedTuple
+
+import pytest
+
+from claimcheck import ClaimBucketMissing, ClaimCorrupted, ClaimStoreError, ClaimStoreUnavailable
+from claimcheck.stores.base import ClaimFacts
+from claimcheck.stores.s3_contents import LARGEST_PUT, S3Contents
+
+pytestmark = pytest.mark.usefixtures("impatient")
+
+CLAIM = "c" * 24
+DATA = b"0123456789"
+METADATA = {"ETag": '"e"', "x-amz-meta-expires-at": "5"}
+
+
+class Answer(NamedTuple):
+    """What the server answers; bytes that are missing are announced and never come."""
+
+    status: int
+    content: bytes = b""
+    headers: Mapping[str, str] = {}
+    missing: int = 0
+
+
+def error(status: int, code: str, said: str = "the test says so", **headers: str) -> Answer:
+    xml = f"<Error><Code>{code}</Code><Message>{said}</Message></Error>"
+    return Answer(status, xml.encode(), {k.replace("_", "-"): v for k, v in headers.items()})
+
+
+def checked(content: bytes, *, as_if: bytes) -> Answer:
+    """An object with the checksum that other bytes have."""
+    crc32 = b64encode(zlib.crc32(as_if).to_bytes(4, "big")).decode()
+    return Answer(200, content, {**METADATA, "x-amz-checksum-crc32": crc32})
+
+
+class S3:
+    """A server that answers each method as the test says: the answers in turn, then the last."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, list[Answer]] = {}
+        self.asked: list[str] = []
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self))
+        self._thread = Thread(target=self._http.serve_forever, args=(0.01,))
+        self._thread.start()
+        self.url = f"http://127.0.0.1:{self._http.server_port}"
+
+    def close(self) -> None:
+        self._http.shutdown()
+        self._thread.join()
+        self._http.server_close()
+
+    def answer(self, method: str) -> Answer:
+        self.asked.append(method)
+        answers = self.answers.get(method, [Answer(200)])
+        return answers.pop(0) if len(answers) > 1 else answers[0]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def __init__(self, s3: S3, *args: object) -> None:
+        self._s3 = s3
+        super().__init__(*args)  # type: ignore[arg-type]  # what the HTTP server passes
+
+    def do_GET(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        answer = self._s3.answer(self.command)
+        self.send_response(answer.status)
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(answer.content) + answer.missing))
+        self.end_headers()
+        self.wfile.write(answer.content)
+        self.close_connection = bool(answer.missing)
+
+    def do_PUT(self) -> None:
+        self.do_GET()
+
+    def do_POST(self) -> None:
+        self.do_GET()
+
+    def do_DELETE(self) -> None:
+        self.do_GET()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the server's own name
+        """Tests say what happened themselves."""
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    with closing(S3()) as s3:
+        yield s3
+
+
+@pytest.fixture
+def contents(s3: S3) -> Iterator[S3Contents]:
+    made = S3Contents("claims", store="s3://claims", region="eu-west-1", endpoint_url=s3.url)
+    with closing(made):
+        yield made
+
+
+def write(contents: S3Contents, size: int = len(DATA)) -> None:
+    data = DATA if size == len(DATA) else bytes(size)
+    facts = ClaimFacts(
+        id=CLAIM, type="a:b", parts=1, size=size, stored=size, created_at=1, expires_at=5
+    )
+    contents.write(facts, [data])
+
+
+def read(contents: S3Contents) -> bytes | None:
+    found = contents.read(CLAIM, 1, stored=len(DATA)).result()
+    return None if found is None else found.parts[0]
+
+
+OPERATIONS: Mapping[str, Callable[[S3Contents], object]] = {"PUT": write, "GET": read}
+
+
+@pytest.mark.parametrize("method", OPERATIONS)
+@pytest.mark.parametrize(
+    "answer",
+    [
+        error(503, "SlowDown"),
+        error(500, "InternalError"),
+        Answer(502, b"<html>Bad Gateway</html>", {"Content-Type": "text/html"}),
+    ],
+    ids=["SlowDown", "InternalError", "a proxy's"],
+)
+def test_what_passes_is_tried_again_and_then_unavailable(
+    s3: S3, contents: S3Contents, method: str, answer: Answer
+) -> None:
+    s3.answers[method] = [answer]
+
+    with pytest.raises(ClaimStoreUnavailable, match=f"s3://claims: claim {CLAIM} was not"):
+        OPERATIONS[method](contents)
+
+    assert s3.asked.count(method) == 5
+    assert s3.asked.count("DELETE") == (method == "PUT")  # a lost answer may hide a write
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [Answer(200, DATA[:5], METADATA, missing=5), checked(b"0123456780", as_if=DATA)],
+    ids=["cut off", "changed on its way"],
+)
+def test_what_was_damaged_on_its_way_is_read_again(
+    s3: S3, contents: S3Contents, damaged: Answer
+) -> None:
+    s3.answers["GET"] = [damaged, checked(DATA, as_if=DATA)]
+    assert read(contents) == DATA
+
+    s3.answers["GET"] = [damaged]
+    with pytest.raises(ClaimStoreUnavailable, match="was not read"):
+        read(contents)
+
+
+def test_a_replaced_object_is_corrupted(s3: S3, contents: S3Contents) -> None:
+    s3.answers["GET"] = [Answer(200, bytes(999), METADATA)]
+
+    with pytest.raises(ClaimCorrupted, match="999 bytes in the store, and 10 in its ticket"):
+        read(contents)
+
+
+def test_a_missing_bucket_is_an_error_of_its_own(s3: S3, contents: S3Contents) -> None:
+    s3.answers["PUT"] = [error(404, "NoSuchBucket")]
+
+    with pytest.raises(ClaimBucketMissing, match="bucket claims does not exist"):
+        write(contents)
+
+    assert s3.asked == ["PUT"]
+
+
+def test_the_bucket_of_another_region_is_named_and_not_followed(
+    s3: S3, contents: S3Contents
+) -> None:
+    s3.answers["GET"] = [error(301, "PermanentRedirect", x_amz_bucket_region="us-east-2")]
+
+    with pytest.raises(ClaimStoreError, match=r"is in region us-east-2, .* to region eu-west-1"):
+        read(contents)
+
+    assert s3.asked == ["GET"]
+
+
+@pytest.mark.parametrize(
+    ("method", "answer", "advice"),
+    [
+        (
+            "PUT",
+            error(403, "AccessDenied", "not allowed: kms:GenerateDataKey"),
+            "allow senders kms",
+        ),
+        ("GET", error(400, "KMS.DisabledException"), "check that it is enabled"),
+        ("GET", error(403, "AccessDenied"), "and s3:ListBucket"),
+    ],
+    ids=["no right on the key", "a disabled key", "no right on the object"],
+)
+def test_what_is_refused_says_what_to_allow(
+    s3: S3, contents: S3Contents, method: str, answer: Answer, advice: str
+) -> None:
+    s3.answers[method] = [answer]
+
+    with pytest.raises(ClaimStoreError, match=advice) as refused:
+        OPERATIONS[method](contents)
+
+    assert not refused.value.retryable
+
+
+def test_a_broken_upload_of_parts_is_aborted(s3: S3, contents: S3Contents) -> None:
+    begun = b"<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>"
+    s3.answers = {"POST": [Answer(200, begun)], "PUT": [error(503, "SlowDown")]}
+
+    with pytest.raises(ClaimStoreUnavailable, match="SlowDown"):
+        write(contents, LARGEST_PUT + 1)
+
+    assert s3.asked[0] == "POST"
+    assert s3.asked[-2:] == ["DELETE", "DELETE"]  # the upload, and an object if one was made
