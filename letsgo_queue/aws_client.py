@@ -15,7 +15,7 @@ from __future__ import annotations
 import encodings.idna  # noqa: F401
 import functools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -53,6 +53,9 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sts import STSClient
+
+SERVER_ERROR = 500
+"""From this status on AWS is in trouble, and not the request."""
 
 AwsError = (ClientError, BotoCoreError)
 """What a call raises: AWS refused it, or botocore could not make it or read the answer."""
@@ -195,6 +198,17 @@ def explain(error: ClientError | BotoCoreError) -> str:
     if isinstance(error, NoCredentialsError):
         return f"{one_line(error)}: set AWS_PROFILE, give keys, or give the machine a role"
     return one_line(error)
+
+
+def error_code(error: ClientError) -> str:
+    """What AWS calls the error."""
+    return error.response.get("Error", {}).get("Code", "")
+
+
+def passes(error: ClientError, codes: Collection[str]) -> bool:
+    """Whether the same request may succeed later: AWS is in trouble, or says one of these codes."""
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return status >= SERVER_ERROR or error_code(error) in codes
 
 
 def one_line(text: object) -> str:

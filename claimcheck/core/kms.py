@@ -33,7 +33,7 @@ from claimcheck.errors import (
     EncryptionKeyUnavailable,
     SettingsInvalid,
 )
-from letsgo_queue.aws_client import AwsError, explain, make_client
+from letsgo_queue.aws_client import AwsError, error_code, explain, make_client, passes
 from letsgo_queue.forking import PerProcess
 
 if TYPE_CHECKING:
@@ -68,7 +68,6 @@ _TRY_AGAIN = {
     "ThrottlingException",
 }
 _NOT_OURS = {"IncorrectKeyException", "InvalidCiphertextException"}
-_SERVER_ERROR = 500
 _REGION = 3  # of an ARN's parts
 _KEY = re.compile(r"[A-Za-z0-9:/_-]{1,2048}")
 _CONFIG = Config(
@@ -235,7 +234,7 @@ class KmsKey:
                     KeyId=self._key, CiphertextBlob=blob, EncryptionContext=CONTEXT
                 )
         except AwsError as error:
-            if isinstance(error, ClientError) and _code(error) in _NOT_OURS:
+            if isinstance(error, ClientError) and error_code(error) in _NOT_OURS:
                 return None
             raise self._error("it did not decrypt a data key", error) from error
         secret = self._field(answer, "Plaintext")
@@ -254,8 +253,7 @@ class KmsKey:
         text = f"KMS key {self._key}: {failed}: {explain(error)}."
         if isinstance(error, BotoCoreError):
             return EncryptionKeyUnavailable(text)
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        if _code(error) in _TRY_AGAIN or status >= _SERVER_ERROR:
+        if passes(error, _TRY_AGAIN):
             return EncryptionKeyUnavailable(text)
         return EncryptionKeyRefused(text)
 
@@ -296,10 +294,6 @@ def _region_in(key: str) -> str | None:
     """The region that an ARN names: `arn:aws:kms:eu-west-1:123456789012:key/...`."""
     parts = key.split(":")
     return parts[_REGION] if parts[0] == "arn" and len(parts) > _REGION else None
-
-
-def _code(error: ClientError) -> str:
-    return error.response.get("Error", {}).get("Code", "")
 
 
 def _interrupted() -> EncryptionKeyUnavailable:

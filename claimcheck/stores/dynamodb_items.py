@@ -23,7 +23,7 @@ from claimcheck.errors import (
     ClaimStoreUnavailable,
     ClaimTableMissing,
 )
-from letsgo_queue.aws_client import explain, make_client, time_of
+from letsgo_queue.aws_client import error_code, explain, make_client, passes, time_of
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -50,7 +50,6 @@ _TRY_AGAIN = {
     "ServiceUnavailable",
     "ThrottlingException",
 }
-_SERVER_ERROR = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +216,7 @@ class DynamoDBItems:
             # pynamodb's own error leaves out what the server said beyond code and text.
             cause = error.__cause__ if isinstance(error.__cause__, ClientError) else error
             self._learn(cause.response, sent)
-            if _code(cause) == _CONDITION_FAILED:
+            if error_code(cause) == _CONDITION_FAILED:
                 item = cast("Mapping[str, Item]", cause.response).get("Item", {})
                 raise _ConditionFailedError(item) from None
             raise self._error(failed, cause) from error
@@ -234,14 +233,12 @@ class DynamoDBItems:
         where = f"claim store {self._store}: {failed}"
         if isinstance(error, BotoCoreError):
             return ClaimStoreUnavailable(f"{where}: {explain(error)}.")
-        code = _code(error)
-        if code == _NO_TABLE:
+        if error_code(error) == _NO_TABLE:
             return ClaimTableMissing(
                 f"{where}: the table {self._table} does not exist in region {self.region}. "
                 f"{self._layout.remedy}"
             )
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        if code in _TRY_AGAIN or status >= _SERVER_ERROR:
+        if passes(error, _TRY_AGAIN):
             return ClaimStoreUnavailable(f"{where}: {explain(error)}.")
         return ClaimStoreError(f"{where}: {explain(error)}.")
 
@@ -289,7 +286,3 @@ class _ClientMaker:
         return make_client(
             "dynamodb", self._session, region=region_name, endpoint_url=endpoint_url, config=config
         )
-
-
-def _code(error: ClientError) -> str:
-    return error.response.get("Error", {}).get("Code", "")

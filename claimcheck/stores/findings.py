@@ -8,6 +8,8 @@ from typing import Protocol
 
 from botocore.exceptions import ClientError
 
+from letsgo_queue.aws_client import error_code
+
 _DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
 
 _ACTIONS = {
@@ -91,7 +93,7 @@ def denied(error: ClientError, subject: str, service: str, resource: str) -> Fin
     Raises:
         ClientError: It is the same, where it was for another reason than a right.
     """
-    if error.response.get("Error", {}).get("Code") not in _DENIED:
+    if error_code(error) not in _DENIED:
         raise error
     action = f"{service}:{_ACTIONS.get(error.operation_name, error.operation_name)}"
     return Finding(

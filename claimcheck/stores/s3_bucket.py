@@ -21,7 +21,7 @@ from claimcheck.stores.findings import Change, Finding, look
 from claimcheck.stores.s3_contents import CONTENTS_DAYS
 from claimcheck.stores.s3_lifecycle import VERSION_DAYS, Lifecycle
 from claimcheck.stores.s3_objects import make_s3_client
-from letsgo_queue.aws_client import AwsError, explain, make_client
+from letsgo_queue.aws_client import AwsError, error_code, explain, make_client
 from letsgo_queue.aws_hosts import partition_of
 
 if TYPE_CHECKING:
@@ -352,7 +352,7 @@ class ClaimBucket:
             yield
         except ClientError as error:
             text = f"{where} {consequence}: {explain(error)}."
-            if error.response.get("Error", {}).get("Code") == "BucketAlreadyExists":
+            if error_code(error) == "BucketAlreadyExists":
                 text = f"{where} {consequence}: another account has that name. {_ANOTHER}."
             raise ClaimStoreError(text) from error
         except BotoCoreError as error:
@@ -369,5 +369,5 @@ def _nothing_if(code: str) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        if error.response.get("Error", {}).get("Code") != code:
+        if error_code(error) != code:
             raise

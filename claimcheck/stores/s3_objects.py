@@ -27,7 +27,14 @@ from claimcheck.errors import (
     ClaimStoreError,
     ClaimStoreUnavailable,
 )
-from letsgo_queue.aws_client import explain, make_client, one_line, time_of
+from letsgo_queue.aws_client import (
+    error_code,
+    explain,
+    make_client,
+    one_line,
+    passes,
+    time_of,
+)
 
 if TYPE_CHECKING:
     from botocore.model import OperationModel
@@ -71,7 +78,6 @@ _TRY_AGAIN = {
     "TooManyRequests",
     "XAmzContentChecksumMismatch",
 }
-_SERVER_ERROR = 500
 
 _RANGE = re.compile(r"bytes \d+-\d+/(\d+)")
 
@@ -243,7 +249,7 @@ class S3Objects:
                         )
                     data: bytes = body.read()
             except ClientError as error:
-                code = _code(error)
+                code = error_code(error)
                 if code in _ABSENT:
                     return None
                 if code in _CHANGED:
@@ -288,9 +294,9 @@ class S3Objects:
         try:
             self._call(call, request, failed)
         except ClientError as error:
-            if _code(error) in _ABSENT:
+            if error_code(error) in _ABSENT:
                 return gone
-            if _code(error) in _CHANGED:
+            if error_code(error) in _CHANGED:
                 return False
             raise self._error(failed, error) from error
         return True
@@ -327,7 +333,7 @@ class S3Objects:
         That region is billed for transfer and takes longer, and the label of the store would name
         another one.
         """
-        if response and _code_in(response[1]) in _OTHER_REGION:
+        if response and response[1].get("Error", {}).get("Code") in _OTHER_REGION:
             raise ClientError(response[1], operation.name)
 
     def _error(self, failed: str, error: Exception) -> ClaimStoreError:
@@ -335,7 +341,7 @@ class S3Objects:
         if not isinstance(error, ClientError):
             said = explain(error) if isinstance(error, BotoCoreError) else one_line(error)
             return ClaimStoreUnavailable(f"{where}: {said}.")
-        code, said = _code(error), explain(error)
+        code, said = error_code(error), explain(error)
         if code == _NO_BUCKET:
             return ClaimBucketMissing(
                 f"{where}: the bucket {self._bucket} does not exist. Make it with `claimcheck "
@@ -346,8 +352,7 @@ class S3Objects:
                 f"{where}: the bucket {self._bucket} is {_region_in(error)}, and the store is set "
                 f"to region {self.region}. Set AWS_REGION, or `region` in the store's URL."
             )
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        if code in _TRY_AGAIN or status >= _SERVER_ERROR:
+        if passes(error, _TRY_AGAIN):
             return ClaimStoreUnavailable(f"{where}: {said}.")
         return ClaimStoreError(f"{where}: {said}. {_advice(code, said, error)}".rstrip())
 
@@ -406,12 +411,3 @@ def _size_of(answer: Mapping[str, Any]) -> int:
     """Bytes of the whole object, of which an answer may have a piece."""
     piece = _RANGE.fullmatch(answer.get("ContentRange", ""))
     return int(piece[1]) if piece else answer["ContentLength"]
-
-
-def _code(error: ClientError) -> str:
-    return _code_in(error.response)
-
-
-def _code_in(answer: Mapping[str, Any]) -> str:
-    code: str = answer.get("Error", {}).get("Code", "")
-    return code

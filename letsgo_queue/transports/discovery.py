@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from letsgo_queue.aws_client import AwsError, explain
+from letsgo_queue.aws_client import AwsError, error_code, explain
 from letsgo_queue.deployment import DEPLOYMENT_TAG, Deployment
 from letsgo_queue.errors import QueueNotFound
 from letsgo_queue.settings import QueueSettings
@@ -15,7 +15,6 @@ from letsgo_queue.transports.sqs_client import (
     NO_SUCH_QUEUE,
     Session,
     asking,
-    error_code,
     make_client,
 )
 

@@ -20,7 +20,7 @@ from botocore.exceptions import (
 )
 
 from letsgo_queue.attributes import MessageAttribute, received_attribute, spell_out
-from letsgo_queue.aws_client import AwsError, explain, watch
+from letsgo_queue.aws_client import SERVER_ERROR, AwsError, error_code, explain, watch
 from letsgo_queue.errors import (
     LetsGoQueueError,
     MessageTooLarge,
@@ -51,10 +51,8 @@ from letsgo_queue.transports.sqs_client import (
     DENIED,
     NO_SUCH_QUEUE,
     NOT_FOUND_ADVICE,
-    RETRYABLE_STATUS,
     Session,
     dead_letter_url,
-    error_code,
     is_retryable,
     make_client,
     unavailable,
@@ -592,7 +590,7 @@ def _after_attempt(
     if response is None:
         unanswered = isinstance(caught_exception, HTTPClientError)
     else:
-        unanswered = response[0].status_code >= RETRYABLE_STATUS
+        unanswered = response[0].status_code >= SERVER_ERROR
     _send.may_have_arrived |= unanswered
 
 

@@ -19,7 +19,7 @@ from botocore.exceptions import (
 )
 from botocore.exceptions import ConnectionError as BotocoreConnectionError
 
-from letsgo_queue.aws_client import AwsError, aws_settings, explain
+from letsgo_queue.aws_client import AwsError, aws_settings, error_code, explain, passes
 from letsgo_queue.aws_client import make_client as make_aws_client
 from letsgo_queue.aws_hosts import is_sqs_endpoint
 from letsgo_queue.errors import QueueNotFound, QueueUnavailable
@@ -50,7 +50,6 @@ NOT_FOUND_ADVICE = (
     "`letsgo-queue queue create NAME`."
 )
 DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError"}
-RETRYABLE_STATUS = 500
 
 PASSING = {
     "ExpiredToken",
@@ -182,18 +181,8 @@ def asking(queue_url: str, consequence: str) -> Iterator[None]:
         raise unavailable(queue_url, consequence, error) from error
 
 
-def error_code(error: ClientError) -> str:
-    """What SQS calls the error."""
-    return error.response.get("Error", {}).get("Code", "")
-
-
-def _status(error: ClientError) -> int:
-    return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-
-
 def is_retryable(error: ClientError | BotoCoreError) -> bool:
     """Whether the same request may succeed later: no answer, throttled, or trouble at SQS."""
     if isinstance(error, ClientError):
-        code = error_code(error)
-        return _status(error) >= RETRYABLE_STATUS or "Throttl" in code or code in PASSING
+        return passes(error, PASSING) or "Throttl" in error_code(error)
     return isinstance(error, HTTPClientError | BotocoreConnectionError | CredentialRetrievalError)
