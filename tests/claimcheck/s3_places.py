@@ -30,7 +30,7 @@ class S3Place:
         self.server = aws
         self._client = aws.s3()
         self._clock: Clock | None = None
-        self._bucket = aws.make_bucket()
+        self.name = aws.make_bucket()
         self.store = self._make("")
 
     @cached_property
@@ -50,22 +50,20 @@ class S3Place:
         return Left(len(keys) - records, records)
 
     def remove_record(self, claim_id: str) -> None:
-        self._client.delete_object(Bucket=self._bucket, Key=f"{_RECORDS}{claim_id}@")
+        self._client.delete_object(Bucket=self.name, Key=f"{_RECORDS}{claim_id}@")
 
     def backup(self) -> dict[str, Kept]:
-        return {key: self._read(key) for key in self._keys()}
+        return {key: self.read(key) for key in self._keys()}
 
     def restore(self, backup: Any) -> None:
         for key in self._keys():
-            self._client.delete_object(Bucket=self._bucket, Key=key)
+            self._client.delete_object(Bucket=self.name, Key=key)
         for key, kept in backup.items():
             self.put(key, kept)
 
     def put(self, key: str, kept: Kept) -> None:
         """Have an object in the bucket."""
-        self._client.put_object(
-            Bucket=self._bucket, Key=key, Body=kept.data, Metadata=kept.metadata
-        )
+        self._client.put_object(Bucket=self.name, Key=key, Body=kept.data, Metadata=kept.metadata)
 
     def close(self) -> None:
         for store in self._stores():
@@ -73,9 +71,7 @@ class S3Place:
         self._client.close()
 
     def _make(self, prefix: str) -> S3ClaimStore:
-        return S3ClaimStore(
-            self._bucket, prefix=prefix, region=self.server.region, clock=self._clock
-        )
+        return S3ClaimStore(self.name, prefix=prefix, region=self.server.region, clock=self._clock)
 
     def _stores(self) -> Iterator[S3ClaimStore]:
         yield self.store
@@ -83,12 +79,13 @@ class S3Place:
             yield self.elsewhere
 
     def _keys(self) -> list[str]:
-        found = self._client.list_objects_v2(Bucket=self._bucket)
+        found = self._client.list_objects_v2(Bucket=self.name)
         assert not found["IsTruncated"]
         return [each["Key"] for each in found.get("Contents", [])]
 
-    def _read(self, key: str) -> Kept:
-        found = self._client.get_object(Bucket=self._bucket, Key=key)
+    def read(self, key: str) -> Kept:
+        """An object in the bucket."""
+        found = self._client.get_object(Bucket=self.name, Key=key)
         with found["Body"] as body:
             return Kept(body.read(), found["Metadata"])
 
@@ -98,7 +95,7 @@ class BucketPlace:
 
     def __init__(self, aws: AwsServer) -> None:
         self.server = aws
-        self._bucket = S3Place(aws)
+        self.bucket = S3Place(aws)
         self._table = DynamoDBPlace(aws)
         self.store = self._make(self._table.store.table)
 
@@ -110,36 +107,36 @@ class BucketPlace:
 
     def begin(self, clock: Clock) -> None:
         """Be empty, and go by the clock of a test."""
-        self._bucket.begin(clock)
+        self.bucket.begin(clock)
         self._table.begin(clock)
         for store in self._stores():
             store.table._clock = clock
 
     def left(self) -> Left:
-        bucket, table = self._bucket.left(), self._table.left()
+        bucket, table = self.bucket.left(), self._table.left()
         return Left(bucket.parts + table.parts, bucket.records + table.records)
 
     def remove_record(self, claim_id: str) -> None:
         self._table.remove_record(claim_id)
 
     def backup(self) -> tuple[object, object]:
-        return self._bucket.backup(), self._table.backup()
+        return self.bucket.backup(), self._table.backup()
 
     def restore(self, backup: Any) -> None:
         bucket, table = backup
-        self._bucket.restore(bucket)
+        self.bucket.restore(bucket)
         self._table.restore(table)
 
     def close(self) -> None:
         for store in self._stores():
             store.close()
-        self._bucket.close()
+        self.bucket.close()
         self._table.close()
 
     def _make(self, table: str, prefix: str = "") -> DynamoDBBucketClaimStore:
         return DynamoDBBucketClaimStore(
             table,
-            self._bucket._bucket,
+            self.bucket.name,
             prefix=prefix,
             region=self.server.region,
             clock=self._table.store._clock,
