@@ -14,7 +14,6 @@ import importlib
 from base64 import b64decode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from claimcheck.core.compression import Parts
@@ -75,6 +74,19 @@ class Keys(Protocol):
             EncryptionKeyRefused: KMS did not give it.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Decryption:
+    """Decrypts one message. A traceback may show it, and then shows no key."""
+
+    decrypt: Callable[[Parts, bytes, Bound, str], None]
+    secret: bytes = field(repr=False)
+    bound: Bound
+    tag: str
+
+    def __call__(self, parts: Parts) -> None:
+        self.decrypt(parts, self.secret, self.bound, self.tag)
 
 
 class Aes256Key:
@@ -154,7 +166,7 @@ class Encryption:
             raise type(error)(f"{what}: {error}") from error.__cause__
         from claimcheck.core import aes_gcm
 
-        return partial(aes_gcm.decrypt, secret=secret, bound=Bound.of(sealed), tag=encrypted.tag)
+        return _Decryption(aes_gcm.decrypt, secret, Bound.of(sealed), encrypted.tag)
 
     def _secret_of(self, key: str) -> bytes:
         kind, _, name = key.partition(":")

@@ -18,6 +18,7 @@ from claimcheck import (
     SettingsInvalid,
     open_encryption,
 )
+from claimcheck.core import ticket as tickets
 from claimcheck.settings import claim_check_for
 from claimcheck.stores.memory import MemoryClaimStore
 from letsgo_queue import Client, Message, Worker
@@ -29,9 +30,7 @@ from tests.claimcheck.core.encrypting import (
     STRANGE_KEY,
     claim_check,
 )
-from tests.claimcheck.support import (
-    SECRET,
-)
+from tests.claimcheck.support import SECRET, message_body
 
 
 class TestSetting:
@@ -117,6 +116,14 @@ class TestNobodySeesTheKey:
 
         shown = [repr(settings), str(settings.model_dump()), settings.model_dump_json()]
         shown += [repr(claim_check(store)), repr(encryption), repr(key), str(key)]
+        sealed = tickets.read(
+            claim_check(store).seal(message_body("order:new", "x")).body.decode(),
+            max_size=1_000_000,
+        )
+        assert sealed is not None
+        assert sealed.ticket.encryption is not None
+        # What a traceback shows that shows the variables of each frame.
+        shown.append(repr(encryption.decryption(sealed, sealed.ticket.encryption, what="it")))
         assert_no_key_in("\n".join(shown))
 
     def test_in_an_error_about_settings(self) -> None:
