@@ -160,6 +160,10 @@ class ClaimCheckSettings(BaseModel, frozen=True, extra="forbid"):
         deployment = Deployment.from_environment()
         return f"letsgo://{deployment.name}" if deployment.has_queue(queue_url) else DEFAULT_STORE
 
+    def stores_for(self, queue_url: str) -> list[str]:
+        """All stores that messages of a queue are written to: `store_for`, and those by type."""
+        return list(dict.fromkeys([self.store_for(queue_url), *self.stores.values()]))
+
 
 def claim_check_for(queue_url: str, settings: ClaimCheckSettings | None = None) -> ClaimCheck:
     """A claim check for a queue.

@@ -129,7 +129,7 @@ def _things_of_queue(url: str, dead_letter_url: str | None, place: _Place) -> It
 def _stores_of(settings: ClaimCheckSettings, queue: str, role: Role) -> Sequence[str]:
     """The stores in the settings; a sender writes to some of them."""
     read = () if role is Role.SENDER else settings.read_stores
-    return list(dict.fromkeys([settings.store_for(queue), *settings.stores.values(), *read]))
+    return list(dict.fromkeys([*settings.stores_for(queue), *read]))
 
 
 def _things_of_store(store: ClaimStore, role: Role, place: _Place) -> Iterator[Thing]:

@@ -61,8 +61,8 @@ def _stores() -> Sequence[ClaimStore]:
     queue = QueueSettings.from_environment()
     url = queue.url or ""
     settings = ClaimCheckSettings.from_environment()
-    urls = dict.fromkeys([settings.store_for(url), *settings.stores.values()])
-    return [open_store(each, region=region_in(url) or queue.region) for each in urls]
+    region = region_in(url) or queue.region
+    return [open_store(each, region=region) for each in settings.stores_for(url)]
 
 
 def _create(store: ClaimStore, *, yes: bool) -> bool:

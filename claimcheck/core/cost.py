@@ -149,7 +149,7 @@ def units_with_s3(size: int, *, fifo: bool = False) -> Units:
 
 
 def _contents_in_dynamodb(stored_size: int, purge: Purge) -> Units:
-    parts = _part_items(stored_size)
+    parts = part_items(stored_size)
     written = sum(_units(item, WRITE_UNIT_BYTES) for item in parts)
     read = sum(_units(item, READ_UNIT_BYTES) for item in parts)
     expires = purge == "never"
@@ -182,8 +182,12 @@ def _record_in_s3(purge: Purge) -> Units:
     return Units(s3_puts=RECORD_WRITES[purge], s3_gets=RECORD_WRITES[purge] - 1)
 
 
-def _part_items(stored_size: int) -> list[int]:
-    """Bytes of the item of each part."""
+def part_items(stored_size: int) -> list[int]:
+    """Bytes of the item of each part, of contents in DynamoDB.
+
+    Args:
+        stored_size: Bytes of the contents, above 0.
+    """
     items = [
         min(PART_BYTES, stored_size - start) + PART_OVERHEAD_BYTES
         for start in range(0, stored_size, PART_BYTES)

@@ -21,6 +21,7 @@ from claimcheck.stores.base import (
     Lease,
     Reading,
     Record,
+    is_store,
     store_label,
 )
 from claimcheck.stores.registered import GROUP, open_registered, registered_schemes
@@ -109,7 +110,7 @@ def check_store(store: ClaimStore) -> ClaimStore:
     Raises:
         SettingsInvalid: It is none.
     """
-    if not hasattr(store, "acquire"):
+    if not is_store(store):
         raise SettingsInvalid(
             f"store is of type {type(store).__name__}: give a store. "
             'open_store("dynamodb://TABLE") makes one of a URL.'

@@ -298,6 +298,11 @@ class ClaimStore(ContentsStore, RecordStore, Protocol):
         ...
 
 
+def is_store(value: object) -> bool:
+    """Whether something is a store, as far as one can see: what somebody gave may be anything."""
+    return hasattr(value, "acquire")
+
+
 class LateReading:
     """Contents that are read when somebody waits for them; see `Reading`."""
 

@@ -16,19 +16,18 @@ from claimcheck.stores.base import (
     ClaimFacts,
     Contents,
     ContentsStore,
-    Lease,
     Reading,
-    Record,
     store_label,
 )
 from claimcheck.stores.dynamodb import DynamoDBClaimStore
+from claimcheck.stores.forwarded import ForwardedRecords
 from claimcheck.stores.s3_contents import S3Contents
 
 if TYPE_CHECKING:
     import boto3.session
 
 
-class DynamoDBBucketClaimStore:
+class DynamoDBBucketClaimStore(ForwardedRecords):
     """A claim store in an S3 bucket and a DynamoDB table; each is opened when it is first used.
 
     Attributes:
@@ -66,6 +65,7 @@ class DynamoDBBucketClaimStore:
         self.table = DynamoDBClaimStore(
             table, region=region, endpoint_url=endpoint_url, session=session, clock=clock
         )
+        super().__init__(self.table)
         self.contents = S3Contents(
             bucket,
             prefix=prefix,
@@ -94,8 +94,6 @@ class DynamoDBBucketClaimStore:
         self.contents.close()
         self.table.close()
 
-    # Contents
-
     def write(self, facts: ClaimFacts, parts: Sequence[bytes | memoryview]) -> None:
         """Write one object; see `ContentsStore.write`."""
         self.contents.write(facts, parts)
@@ -115,36 +113,6 @@ class DynamoDBBucketClaimStore:
     def renew(self, claim_id: str, parts: int, *, expires_at: int) -> None:
         """Do nothing; see `S3Contents.renew`."""
         self.contents.renew(claim_id, parts, expires_at=expires_at)
-
-    # Records
-
-    def now(self) -> float:
-        """Seconds since 1970, by DynamoDB's clock; see `RecordStore.now`."""
-        return self.table.now()
-
-    def acquire(self, key: str, lease: Lease, *, take_over: bool = False) -> Record | None:
-        """Make a record ours; see `RecordStore.acquire`."""
-        return self.table.acquire(key, lease, take_over=take_over)
-
-    def extend(self, key: str, lease: Lease) -> bool:
-        """Have our lease end later; see `RecordStore.extend`."""
-        return self.table.extend(key, lease)
-
-    def hand_over(self, key: str, lease_id: str) -> bool:
-        """Note that the contents are about to be removed; see `RecordStore.hand_over`."""
-        return self.table.hand_over(key, lease_id)
-
-    def release(self, key: str, lease_id: str) -> bool:
-        """Remove our record; see `RecordStore.release`."""
-        return self.table.release(key, lease_id)
-
-    def complete(self, key: str, lease_id: str) -> bool:
-        """Note that the work is done; see `RecordStore.complete`."""
-        return self.table.complete(key, lease_id)
-
-    def look_up(self, key: str) -> Record | None:
-        """The record as it is; see `RecordStore.look_up`."""
-        return self.table.look_up(key)
 
 
 class _FromTable:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import cast
 
 from claimcheck.errors import SettingsInvalid
-from claimcheck.stores.base import ClaimStore
+from claimcheck.stores.base import ClaimStore, is_store
 from letsgo_queue.errors import LetsGoError
 from letsgo_queue.forking import forks_wait
 
@@ -63,7 +63,7 @@ def open_registered(scheme: str, url: str, *, named: str) -> ClaimStore | None:
         raise SettingsInvalid(
             f"{named}: {packages[0]} cannot open it ({type(error).__name__})."
         ) from error
-    if not hasattr(store, "acquire"):
+    if not is_store(store):
         raise SettingsInvalid(
             f"{named}: {packages[0]} opened something of type {type(store).__name__}, which is no "
             "store."

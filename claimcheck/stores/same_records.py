@@ -9,14 +9,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from claimcheck.errors import ClaimCorrupted, ClaimStoreError
-from claimcheck.stores.base import ClaimFacts, ClaimStore, Contents, Lease, Reading, Record
+from claimcheck.stores.base import ClaimFacts, ClaimStore, Contents, Reading
+from claimcheck.stores.forwarded import ForwardedRecords
 
 
-class SameRecords:
+class SameRecords(ForwardedRecords):
     """A claim store made of several: records in the first, contents in each."""
 
     def __init__(self, stores: Sequence[ClaimStore]) -> None:
         """Take stores of the same label."""
+        super().__init__(stores[0])
         self._stores = stores
         self._first = stores[0]
 
@@ -57,34 +59,6 @@ class SameRecords:
         """Have contents expire later wherever they are; see `ContentsStore.renew`."""
         for store in self._stores:
             store.renew(claim_id, parts, expires_at=expires_at)
-
-    def now(self) -> float:
-        """See `RecordStore.now`."""
-        return self._first.now()
-
-    def acquire(self, key: str, lease: Lease, *, take_over: bool = False) -> Record | None:
-        """See `RecordStore.acquire`."""
-        return self._first.acquire(key, lease, take_over=take_over)
-
-    def extend(self, key: str, lease: Lease) -> bool:
-        """See `RecordStore.extend`."""
-        return self._first.extend(key, lease)
-
-    def hand_over(self, key: str, lease_id: str) -> bool:
-        """See `RecordStore.hand_over`."""
-        return self._first.hand_over(key, lease_id)
-
-    def release(self, key: str, lease_id: str) -> bool:
-        """See `RecordStore.release`."""
-        return self._first.release(key, lease_id)
-
-    def complete(self, key: str, lease_id: str) -> bool:
-        """See `RecordStore.complete`."""
-        return self._first.complete(key, lease_id)
-
-    def look_up(self, key: str) -> Record | None:
-        """See `RecordStore.look_up`."""
-        return self._first.look_up(key)
 
     def close(self) -> None:
         """Close all; see `ClaimStore.close`."""

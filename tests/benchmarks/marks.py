@@ -129,7 +129,7 @@ def _layer(message: PayloadFile, calls: int) -> Mark:
         limit=15,
         at_most=True,
         unit="µs",
-        measured=Spread.of([(a - b) * 1e6 for a, b in zip(ours, theirs, strict=True)]),
+        measured=_beyond(ours, theirs, unit=1e-6),
         detail=f"{Spread.of(ours).median * 1e6:.1f} µs against "
         f"{Spread.of(theirs).median * 1e6:.1f} µs",
     )
@@ -144,15 +144,13 @@ def _encryption(message: PayloadFile, sends: int) -> Mark:
         limit=3,
         at_most=True,
         unit="ms",
-        measured=Spread.of([(a - b) * 1e3 for a, b in zip(ours, theirs, strict=True)]),
+        measured=_beyond(ours, theirs, unit=1e-3),
         detail=f"{_milliseconds(ours)} against {_milliseconds(theirs)}",
     )
 
 
 def _against_extended_client(round_trips: Sequence[RoundTrips]) -> Iterator[Mark]:
-    found = {
-        (each.library, each.payload, each.queue_limit, each.network): each for each in round_trips
-    }
+    found = _by_group(round_trips)
     for work, payload, queue, limit in _ROUND_TRIPS:
         ours = found["claimcheck", payload, queue, "AWS-like"]
         theirs = found["extended-client", payload, queue, "AWS-like"]
@@ -170,10 +168,16 @@ def _against_extended_client(round_trips: Sequence[RoundTrips]) -> Iterator[Mark
     )
 
 
-def _with_a_bucket(round_trips: Sequence[RoundTrips]) -> Iterator[Mark]:
-    found = {
+def _by_group(
+    round_trips: Sequence[RoundTrips],
+) -> Mapping[tuple[str, PayloadName, int, NetworkName], RoundTrips]:
+    return {
         (each.library, each.payload, each.queue_limit, each.network): each for each in round_trips
     }
+
+
+def _with_a_bucket(round_trips: Sequence[RoundTrips]) -> Iterator[Mark]:
+    found = _by_group(round_trips)
     for payload, queue, network, cost, limit in _IN_A_BUCKET:
         ours = found["claimcheck-bucket", payload, queue, network]
         theirs = found["extended-client", payload, queue, network]
@@ -307,6 +311,11 @@ def _environment(emulator: Emulator, network: NetworkName) -> dict[str, str]:
         "LETSGO_QUEUE_URL": place.queue_url,
         "CLAIMCHECK_STORE": f"dynamodb://{place.table}",
     }
+
+
+def _beyond(ours: Sequence[float], theirs: Sequence[float], *, unit: float) -> Spread:
+    """How much more ours take, pair by pair, in a unit that has so many seconds."""
+    return Spread.of([(a - b) / unit for a, b in zip(ours, theirs, strict=True)])
 
 
 def _column(took: Mapping[str, Any], side: str, name: str) -> list[float]:

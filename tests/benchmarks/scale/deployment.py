@@ -16,15 +16,13 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from claimcheck.core.cost import (
-    FIRST_PART_BYTES,
-    PART_OVERHEAD_BYTES,
     READ_UNIT_BYTES,
     WRITE_UNIT_BYTES,
     Place,
+    part_items,
 )
 from claimcheck.errors import ClaimStoreUnavailable
 from claimcheck.stores import dynamodb, s3_objects
-from claimcheck.stores.base import PART_BYTES
 from letsgo_queue.worker.incoming import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS
 from tests.benchmarks.scale.limits import IN_FLIGHT, Limits
 from tests.benchmarks.scale.loop import Loop, Process
@@ -120,7 +118,9 @@ class Deployment:
         """
         self.seen = Seen()
         self._place = place
-        self._parts = _kilobytes_of_parts(stored) if place == "dynamodb" else [0.0]
+        self._parts = [0.0]
+        if place == "dynamodb":
+            self._parts = [math.ceil(item / WRITE_UNIT_BYTES) for item in part_items(stored)]
         self._rate = rate
         self._limits = limits
         self._loop = Loop()
@@ -262,11 +262,3 @@ class Deployment:
             self._there.add(key)
         elif what == "delete":
             self._there.discard(key)
-
-
-def _kilobytes_of_parts(stored: int) -> list[float]:
-    sizes = [
-        min(PART_BYTES, stored - at) + PART_OVERHEAD_BYTES for at in range(0, stored, PART_BYTES)
-    ]
-    sizes[0] += FIRST_PART_BYTES
-    return [float(math.ceil(size / WRITE_UNIT_BYTES)) for size in sizes]

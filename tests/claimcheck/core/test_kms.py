@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator
@@ -35,6 +34,7 @@ from tests.claimcheck.support import (
     noisy_body,
     small_claim_check,
     ticket_in,
+    wait_for,
 )
 from tests.support.faulty_server import Failure, FaultyServer
 from tests.support.forks import fork
@@ -158,10 +158,7 @@ class TestCalls:
         check = there.check(store)
         check.open(check.seal(SMALL).body.decode())
 
-        deadline = time.monotonic() + 20
-        while there.server.open_connections:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_for(lambda: not there.server.open_connections, "the connection to go")
         assert there.server.connections == 1
 
 
@@ -354,8 +351,7 @@ class TestFailures:
             assert asking.wait(20)
             others = [pool.submit(sender.seal, SMALL) for _ in range(3)]
             kept = sender._trust._encryption._keys[0]._process.get().sealing._kept[""]  # type: ignore[union-attr]  # how many wait
-            while kept.uses_left > kms.REUSE_MESSAGES - 4:
-                time.sleep(0.01)
+            wait_for(lambda: kept.uses_left <= kms.REUSE_MESSAGES - 4, "all to wait")
             go_on.set()
             for each in (first, *others):
                 with pytest.raises(EncryptionKeyRefused):
