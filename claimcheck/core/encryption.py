@@ -80,13 +80,14 @@ class Keys(Protocol):
 class _Decryption:
     """Decrypts one message. A traceback may show it, and then shows no key."""
 
-    decrypt: Callable[[Parts, bytes, Bound, str], None]
     secret: bytes = field(repr=False)
     bound: Bound
     tag: str
 
     def __call__(self, parts: Parts) -> None:
-        self.decrypt(parts, self.secret, self.bound, self.tag)
+        from claimcheck.core import aes_gcm
+
+        aes_gcm.decrypt(parts, self.secret, self.bound, self.tag)
 
 
 class Aes256Key:
@@ -164,9 +165,7 @@ class Encryption:
             secret = self._secret_of(encrypted.key)
         except EncryptionError as error:
             raise type(error)(f"{what}: {error}") from error.__cause__
-        from claimcheck.core import aes_gcm
-
-        return _Decryption(aes_gcm.decrypt, secret, Bound.of(sealed), encrypted.tag)
+        return _Decryption(secret, Bound.of(sealed), encrypted.tag)
 
     def _secret_of(self, key: str) -> bytes:
         kind, _, name = key.partition(":")
