@@ -166,7 +166,6 @@ def outcomes(scenarios: Iterable[Scenario]) -> str:
             ">median, s",
             ">99 %, s",
             ">all handled after, s",
-            ">lost",
             ">no receipt",
             ">left to expire",
         ],
@@ -193,7 +192,6 @@ def _outcome(scenario: Scenario) -> Sequence[str]:
         f"{seconds[len(seconds) // 2]:,.1f}",
         f"{seconds[int(len(seconds) * 0.99)]:,.1f}",
         over if seen.handled == asked else f"{seen.handled / asked:.0%} in an hour",
-        f"{seen.sent - seen.handled:,}" if seen.handled == asked else "0",
         f"{seen.no_receipt / asked:.1%}",
         f"{seen.left / asked:.1%}",
     )

@@ -4,8 +4,8 @@ It makes the requests that the library makes, in its order, with its retries and
 numbers are the library's own constants; those of botocore's standard retries are written here.
 `tests/benchmarks/test_scale.py` shows the library itself under the same limits.
 
-A message is sent when `enqueue` returns. It is lost if it was sent and its handler never ran. A
-sender whose `enqueue` raised waits and calls it again, as long as it takes.
+A message is sent when `enqueue` returns. A sender whose `enqueue` raised waits and calls it again,
+as long as it takes.
 """
 
 from __future__ import annotations
@@ -74,28 +74,22 @@ class Seen:
         requests: Requests to the store, with those that were refused.
         refused: Requests that were over a limit.
         enqueue_failed: Calls of `enqueue` that raised, after all retries.
-        sent: Messages whose `enqueue` returned.
         handled: Messages whose handler ran.
         seconds: How long each took, from its first `enqueue` to the end of its handler.
         held: How often a worker held a message, because the store refused.
-        returned: Messages that a worker gave back after 15 minutes, one receive each.
         no_receipt: Messages whose receipt could not be written.
         left: Contents that were left to expire.
-        most_in_flight: The most messages that were in flight at once.
         last_handled: When the last handler ended.
     """
 
     requests: int = 0
     refused: int = 0
     enqueue_failed: int = 0
-    sent: int = 0
     handled: int = 0
     seconds: list[float] = field(default_factory=list)
     held: int = 0
-    returned: int = 0
     no_receipt: int = 0
     left: int = 0
-    most_in_flight: int = 0
     last_handled: float = 0.0
 
 
@@ -151,7 +145,6 @@ class Deployment:
             yield self._random.random() * min(2.0**tries, LONGEST_PAUSE_SECONDS)
             tries += 1
         yield SQS_SECONDS
-        self.seen.sent += 1
         self._receive(number, begun)
         return True
 
@@ -163,7 +156,6 @@ class Deployment:
             self._backlog.append((number, begun))
             return
         self._in_flight += 1
-        self.seen.most_in_flight = max(self.seen.most_in_flight, self._in_flight)
         self._loop.start(self._handle(number, begun), after=SQS_SECONDS)
 
     def _handle(self, number: int, begun: float) -> Process:
@@ -174,8 +166,7 @@ class Deployment:
             tries += 1
             self.seen.held += 1
             if self._loop.now + pause - received > ClaimStoreUnavailable.patience:
-                self.seen.returned += 1  # and received again
-                received, tries = self._loop.now, 0
+                received, tries = self._loop.now, 0  # given back, and received again
             yield pause
         yield HANDLER_SECONDS
         self.seen.handled += 1

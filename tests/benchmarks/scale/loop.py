@@ -33,12 +33,10 @@ class Loop:
 
     Attributes:
         now: Seconds since the start.
-        events: How many steps were made.
     """
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.events = 0
         self._due: list[tuple[float, int, Process, Task]] = []
         self._number = count()
 
@@ -60,7 +58,6 @@ class Loop:
         """Go on until nothing is left to do, or until then."""
         while self._due and self._due[0][0] <= until:
             self.now, _, process, task = heapq.heappop(self._due)
-            self.events += 1
             self._step(process, task)
 
     def _step(self, process: Process, task: Task) -> None:
