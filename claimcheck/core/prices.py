@@ -60,7 +60,7 @@ class Prices(BaseModel, frozen=True, extra="forbid"):
     Attributes:
         region: The AWS region that has these prices.
         as_of: When they were looked up.
-        sources: Where they were found.
+        sources: Where AWS says them.
         sqs_request: Per million requests to a standard queue.
         sqs_fifo_request: Per million requests to a FIFO queue.
         dynamodb_write: Per million write request units, on demand.
