@@ -274,7 +274,10 @@ class TestSqlite(EmbeddedFifoContract):
 
 
 @pytest.mark.parametrize("url", ["memory://q?fifo=true", "sqlite:///q.db?fifo=true"])
-def test_the_url_says_how_it_deduplicates(url: str) -> None:
+def test_the_url_says_how_it_deduplicates(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     by_content = open_transport(url, QueueSettings())
     by_id = open_transport(f"{url}&content_based_deduplication=false", QueueSettings())
 
