@@ -1,0 +1,166 @@
+"""What every integration does with a message: it is sealed to be sent, and opened when received.
+
+seal    ├── sent         nothing more to do
+        ├── not sent     `discard`: nothing is on the queue, so nothing stays in the store
+        └── unknown      nothing: the claim expires where nobody comes for it
+
+open    acquires the claim; the user's code runs after it
+        ├── handled      `opened.settle(succeeded=True)`, then acknowledge the message
+        ├── failed       `opened.settle(succeeded=False)`
+        └── a duplicate  None: acknowledge it, and do not run the user's code
+"""
+
+from __future__ import annotations
+
+import time
+
+from claimcheck.core.claim_check import ClaimCheck
+from claimcheck.core.life import Purge
+from claimcheck.core.opened import Opened
+from claimcheck.core.sealing import AskQueue, Sealed
+from claimcheck.errors import ClaimStoreError
+from claimcheck.events import DuplicateSuppressed, MessageOpened, MessageSealed
+from claimcheck.opening import OnDuplicate, Opener
+from letsgo_queue.events import Listeners
+from letsgo_queue.log import get_logger
+
+logger = get_logger(__name__)
+
+_process = Listeners()
+"""Without listeners of its own: only `listen_to_all` hears it."""
+
+
+class Carrier:
+    """Seals and opens the messages of a queue client. Safe to share between threads."""
+
+    def __init__(
+        self,
+        claim_check: ClaimCheck | None = None,
+        *,
+        purge: Purge | None = None,
+        on_duplicate: OnDuplicate | None = None,
+        once: bool | None = None,
+    ) -> None:
+        """Take the options, which are those of `ClaimCheckMiddleware`; no store is opened yet.
+
+        Raises:
+            SettingsInvalid: An option is not known, or `claim_check` is none.
+        """
+        self.opener = Opener(claim_check, purge=purge, on_duplicate=on_duplicate, once=once)
+
+    def seal(
+        self,
+        body: str | bytes,
+        *,
+        queue: str,
+        name: str | None,
+        attributes_size: int = 0,
+        queue_limit: AskQueue | None = None,
+        delay_seconds: float = 0,
+    ) -> Sealed:
+        """Make a body small enough for its queue.
+
+        Args:
+            body: What the client is about to send.
+            queue: The queue's URL.
+            name: What the message is, for events: its type, or the name of its task.
+            attributes_size: Bytes of the message attributes.
+            queue_limit: Asks the queue how many bytes it accepts (None: it will not say).
+            delay_seconds: Seconds until the message can be received.
+
+        Raises:
+            ClaimCheckError: See `ClaimCheck.seal`.
+            SettingsInvalid: The claim check cannot be made from the environment.
+        """
+        started = time.perf_counter()
+        sealed = self.opener.claim_check_for(queue).seal(
+            body,
+            attributes_size=attributes_size,
+            queue_limit=queue_limit,
+            delay_seconds=delay_seconds,
+        )
+        if _process:
+            _process.emit(
+                MessageSealed(
+                    type=name,
+                    queue=queue,
+                    route=sealed.route,
+                    size=sealed.size + attributes_size,
+                    sent_size=len(sealed.body) + attributes_size,
+                    stored_size=sealed.stored,
+                    claim_id=sealed.claim_id,
+                    duration=time.perf_counter() - started,
+                )
+            )
+        return sealed
+
+    def discard(self, sealed: Sealed, *, queue: str) -> None:
+        """Remove the claim of a message that is certainly not on the queue; a refusal is logged."""
+        try:
+            self.opener.claim_check_for(queue).discard(sealed)
+        except ClaimStoreError as error:
+            logger.warning(
+                "claim %s, of a message that was not sent, could not be removed and expires: %s",
+                sealed.claim_id,
+                error,
+            )
+
+    def open(
+        self,
+        body: str,
+        *,
+        queue: str,
+        name: str | None,
+        message_id: str,
+        receive_count: int,
+        lease_seconds: float | None,
+        lease_id: str | None = None,
+    ) -> Opened | None:
+        """Open a message, sealed or not, and acquire its claim.
+
+        Args:
+            body: What came from the queue.
+            queue: The queue's URL.
+            name: What the message is, for events.
+            message_id: The id that the queue gave it.
+            receive_count: How often it was received, this time included.
+            lease_seconds: How long it stays invisible from now.
+            lease_id: What this delivery holds the claim with, the same for each try; by default a
+                new one.
+
+        Returns:
+            The message; None for a duplicate of one that was handled.
+
+        Raises:
+            ClaimCheckError: See `ClaimCheck.open`; the message must not be acknowledged.
+            SettingsInvalid: The claim check cannot be made from the environment.
+        """
+        started = time.perf_counter()
+        opened = self.opener.open(
+            body,
+            queue=queue,
+            message_id=message_id,
+            lease_seconds=lease_seconds,
+            lease_id=lease_id,
+        )
+        if not _process:
+            return opened
+        if opened is None:
+            _process.emit(
+                DuplicateSuppressed(
+                    type=name, queue=queue, message_id=message_id, receive_count=receive_count
+                )
+            )
+        else:
+            _process.emit(
+                MessageOpened(
+                    type=name,
+                    queue=queue,
+                    message_id=message_id,
+                    route=opened.route,
+                    size=opened.size,
+                    claim_id=opened.claim_id,
+                    duration=time.perf_counter() - started,
+                )
+            )
+        return opened
