@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from claimcheck.testing import Clock
 from letsgo_queue import Client, default_client, set_default_client
 from letsgo_queue.transports.memory import MemoryTransport
-from tests.letsgo_queue.support import Clock, PassingTime
+from tests.letsgo_queue.support import PassingTime
 from tests.support.servers import AwsServer
 
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from claimcheck.testing import Clock
 from letsgo_queue import (
     Event,
     Listener,
@@ -54,19 +55,6 @@ TRACE = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sample
 """A trace of AWS X-Ray, as `AWSTraceHeader` names it."""
 
 _T = TypeVar("_T")
-
-
-class Clock:
-    """A clock that only moves when told."""
-
-    def __init__(self) -> None:
-        self.now = float(int(time.time()))
-
-    def __call__(self) -> float:
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        self.now += seconds
 
 
 class PassingTime:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from claimcheck.testing import Clock
 from letsgo_queue import (
     Client,
     Delivery,
@@ -29,7 +30,6 @@ from tests.letsgo_queue.support import (
     COMPLETE,
     PLAIN,
     TRACE,
-    Clock,
     events_of,
     order,
     outgoing,

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import boto3
 import pytest
 
+from claimcheck.testing import Clock
 from letsgo_queue import (
     Client,
     QueueNotFound,
@@ -36,7 +37,7 @@ from letsgo_queue.transports.base import MAX_MESSAGE_BYTES, Transport
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.transports.sqlite import SqliteTransport
 from letsgo_queue.transports.sqs import SqsTransport
-from tests.letsgo_queue.support import Clock, order, outgoing, receive, serving, wait_for
+from tests.letsgo_queue.support import order, outgoing, receive, serving, wait_for
 from tests.support.faulty_server import FaultyServer
 from tests.support.forks import (
     HOWS,

@@ -15,6 +15,7 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families
 
+from claimcheck.testing import Clock
 from letsgo_queue import (
     Client,
     MessageInvalid,
@@ -35,14 +36,7 @@ from letsgo_queue.metrics import (
     count_all,
 )
 from letsgo_queue.transports.memory import MemoryTransport
-from tests.letsgo_queue.support import (
-    DEADLINE_SECONDS,
-    Clock,
-    PassingTime,
-    order,
-    running,
-    wait_for,
-)
+from tests.letsgo_queue.support import DEADLINE_SECONDS, PassingTime, order, running, wait_for
 from tests.letsgo_queue.worker.test_health import without
 
 HOUR = 3_600

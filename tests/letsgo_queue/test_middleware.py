@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from claimcheck.testing import Clock
 from letsgo_queue import (
     Client,
     EnqueueResult,
@@ -29,7 +30,7 @@ from letsgo_queue import (
     use_middleware,
 )
 from letsgo_queue.transports.memory import MemoryTransport
-from tests.letsgo_queue.support import Clock, bodies, events_of, failure, receive, receive_one
+from tests.letsgo_queue.support import bodies, events_of, failure, receive, receive_one
 
 MESSAGE = {"type": "a"}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.letsgo_queue.support import Clock
+from claimcheck.testing import Clock
 
 
 @pytest.fixture

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from claimcheck.testing import Clock
 from letsgo_queue import QueueNotFound, QueueSettings, QueueUnavailable, SettingsInvalid
 from letsgo_queue.admin import QueueOptions, create_queue, open_admin
 from letsgo_queue.admin.sqlite import SqliteAdmin
 from letsgo_queue.transports.sqlite import SqliteTransport
 from tests.letsgo_queue.admin.support import Queue
-from tests.letsgo_queue.support import Clock, outgoing, receive, receive_one
+from tests.letsgo_queue.support import outgoing, receive, receive_one
 
 LETTERS = 40
 

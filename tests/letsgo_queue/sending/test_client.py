@@ -16,6 +16,7 @@ import pytest
 
 import letsgo_queue
 from claimcheck import BodyTooLarge, ClaimInProgress
+from claimcheck.testing import Clock
 from letsgo_queue import (
     Client,
     EnqueueManyError,
@@ -39,7 +40,6 @@ from letsgo_queue.transports.base import OutgoingMessage
 from letsgo_queue.transports.memory import MemoryTransport
 from tests.letsgo_queue.support import (
     SECRET,
-    Clock,
     bodies,
     order,
     outgoing,

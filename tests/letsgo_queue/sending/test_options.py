@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from claimcheck.testing import Clock
 from letsgo_queue import Client, MessageInvalid, SettingsInvalid
 from letsgo_queue.delays import LONGEST_DELAY_SECONDS
 from letsgo_queue.transports.memory import MemoryTransport
-from tests.letsgo_queue.support import SECRET, Clock, bodies, order, printed
+from tests.letsgo_queue.support import SECRET, bodies, order, printed
 
 
 @pytest.mark.parametrize(

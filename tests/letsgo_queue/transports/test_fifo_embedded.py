@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from claimcheck.testing import Clock
 from letsgo_queue import QueueSettings, SendFailed, SettingsInvalid
 from letsgo_queue.admin import QueueOptions, QueueStatus, create_queue, open_admin
 from letsgo_queue.admin.sqlite import SqliteAdmin
@@ -18,7 +19,7 @@ from letsgo_queue.transports import open_transport
 from letsgo_queue.transports.base import OutgoingMessage, Transport
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.transports.sqlite import SqliteTransport
-from tests.letsgo_queue.support import Clock, bodies, outgoing, receive, receive_one
+from tests.letsgo_queue.support import bodies, outgoing, receive, receive_one
 
 
 def sent_to(transport: Transport, names: str) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from claimcheck.testing import Clock
 from letsgo_queue import Client, QueueUnavailable, SendFailed, SettingsInvalid
 from letsgo_queue.transports.base import MAX_MESSAGE_BYTES
 from letsgo_queue.transports.sqlite import SqliteTransport
@@ -21,7 +22,6 @@ from letsgo_queue.transports.sqlite_file import SCHEMA_VERSION
 from tests.letsgo_queue.support import (
     DEADLINE_SECONDS,
     SECRET,
-    Clock,
     bodies,
     order,
     outgoing,

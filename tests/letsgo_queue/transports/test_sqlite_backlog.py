@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from claimcheck.testing import Clock
 from letsgo_queue.transports.sqlite import SqliteTransport
-from tests.letsgo_queue.support import Clock, bodies, outgoing, receive
+from tests.letsgo_queue.support import bodies, outgoing, receive
 
 FEW, MANY = 100, 20_000
 

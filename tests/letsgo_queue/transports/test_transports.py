@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from claimcheck.testing import Clock
 from letsgo_queue import MessageTooLarge, QueueUnavailable
 from letsgo_queue.transports.base import OutgoingMessage, ReceivedMessage, Transport
 from letsgo_queue.transports.memory import MemoryTransport
@@ -20,7 +21,6 @@ from tests.letsgo_queue.support import (
     COMPLETE,
     DEADLINE_SECONDS,
     TRACE,
-    Clock,
     bodies,
     outgoing,
     receive,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from claimcheck.testing import Clock
 from letsgo_queue import (
     Client,
     Event,
@@ -24,7 +25,6 @@ from letsgo_queue.worker.incoming import IncomingMessage
 from letsgo_queue.worker.parts import Parts
 from tests.letsgo_queue.support import (
     DEADLINE_SECONDS,
-    Clock,
     PassingTime,
     bodies,
     order,

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from claimcheck.testing import Clock
 from letsgo_queue import (
     Client,
     Event,
@@ -34,7 +35,6 @@ from letsgo_queue.worker.incoming import IncomingMessage
 from tests.letsgo_queue.support import (
     DEADLINE_SECONDS,
     SECRET,
-    Clock,
     PassingTime,
     order,
     running,

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from claimcheck.testing import Clock
 from letsgo_queue import Client
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.worker import giving_back as module
@@ -17,13 +18,7 @@ from letsgo_queue.worker.giving_back import GivingBack
 from letsgo_queue.worker.heartbeat import Heartbeat
 from letsgo_queue.worker.incoming import IncomingMessage
 from letsgo_queue.worker.parts import Parts
-from tests.letsgo_queue.support import (
-    DEADLINE_SECONDS,
-    Clock,
-    PassingTime,
-    order,
-    receive_one,
-)
+from tests.letsgo_queue.support import DEADLINE_SECONDS, PassingTime, order, receive_one
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import pytest
 from pydantic import BaseModel, Field, PlainValidator, field_validator
 from typing_extensions import TypedDict
 
+from claimcheck.testing import Clock
 from letsgo_queue import (
     Client,
     Delivery,
@@ -30,7 +31,6 @@ from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.worker.incoming import IncomingMessage
 from tests.letsgo_queue.support import (
     SECRET,
-    Clock,
     events_of,
     failure,
     order,

@@ -11,6 +11,7 @@ from functools import partial
 
 import pytest
 
+from claimcheck.testing import Clock
 from letsgo_queue import (
     Client,
     Delivery,
@@ -27,7 +28,6 @@ from letsgo_queue.worker.incoming import IncomingMessage
 from letsgo_queue.worker.parts import Parts
 from tests.letsgo_queue.support import (
     DEADLINE_SECONDS,
-    Clock,
     PassingTime,
     events_of,
     order,

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from claimcheck.testing import Clock
 from letsgo_queue import (
     Client,
     Delivery,
@@ -28,7 +29,6 @@ from letsgo_queue.worker import heartbeat, loop
 from letsgo_queue.worker.incoming import IncomingMessage
 from tests.letsgo_queue.support import (
     DEADLINE_SECONDS,
-    Clock,
     PassingTime,
     events_of,
     receive,

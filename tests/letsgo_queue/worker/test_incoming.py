@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from claimcheck.testing import Clock
 from letsgo_queue import (
     Client,
     Delivery,
@@ -24,15 +25,7 @@ from letsgo_queue.events import Listeners
 from letsgo_queue.transports.base import ReceivedMessage
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.worker.incoming import IncomingMessage
-from tests.letsgo_queue.support import (
-    SECRET,
-    Clock,
-    PassingTime,
-    order,
-    outgoing,
-    receive,
-    receive_one,
-)
+from tests.letsgo_queue.support import SECRET, PassingTime, order, outgoing, receive, receive_one
 
 HOURS_12 = 43_200
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from claimcheck.testing import Clock
 from letsgo_queue import Client, Delivery, MessageHandled, Worker
 from letsgo_queue.transports.base import ReceivedMessage
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.worker import heartbeat
 from tests.letsgo_queue.support import (
     DEADLINE_SECONDS,
-    Clock,
     PassingTime,
     events_of,
     order,

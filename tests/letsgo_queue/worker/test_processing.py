@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from claimcheck.testing import Clock
 from letsgo_queue import (
     Client,
     Delivery,
@@ -32,7 +33,6 @@ from letsgo_queue.worker.registry import Registry
 from tests.letsgo_queue.support import (
     DEADLINE_SECONDS,
     SECRET,
-    Clock,
     PassingTime,
     events_of,
     order,

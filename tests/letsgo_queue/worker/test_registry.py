@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 from pydantic import BaseModel
 
+from claimcheck.testing import Clock
 from letsgo_queue import (
     Client,
     Delivery,
@@ -18,7 +19,7 @@ from letsgo_queue import (
     Worker,
 )
 from letsgo_queue.transports.memory import MemoryTransport
-from tests.letsgo_queue.support import SECRET, Clock, events_of, failure, receive_one
+from tests.letsgo_queue.support import SECRET, events_of, failure, receive_one
 
 if TYPE_CHECKING:
     Later = Message[Any]

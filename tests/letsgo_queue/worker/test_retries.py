@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from claimcheck.testing import Clock
 from letsgo_queue import (
     Client,
     Delivery,
@@ -41,7 +42,6 @@ from letsgo_queue.worker.incoming import IncomingMessage
 from letsgo_queue.worker.retries import doubled
 from tests.letsgo_queue.support import (
     SECRET,
-    Clock,
     PassingTime,
     bodies,
     events_of,

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from claimcheck.testing import Clock
 from letsgo_queue import (
     Client,
     LetsGoQueueError,
@@ -26,7 +27,6 @@ from letsgo_queue.worker import event_loop, giving_back, loop
 from letsgo_queue.worker.incoming import IncomingMessage
 from tests.letsgo_queue.support import (
     DEADLINE_SECONDS,
-    Clock,
     events_of,
     order,
     receive,

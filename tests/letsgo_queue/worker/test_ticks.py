@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from claimcheck.testing import Clock
 from letsgo_queue import (
     Client,
     Health,
@@ -31,15 +32,7 @@ from letsgo_queue.worker.scale_in import TaskProtection
 from letsgo_queue.worker.schedule import Scheduled, ScheduledHandler
 from letsgo_queue.worker.several import run_workers
 from letsgo_queue.worker.ticks import TickQueue
-from tests.letsgo_queue.support import (
-    SECRET,
-    Clock,
-    events_of,
-    order,
-    running,
-    serving,
-    wait_for,
-)
+from tests.letsgo_queue.support import SECRET, events_of, order, running, serving, wait_for
 
 ScheduledEvent = Mapping[str, Any]
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from claimcheck.testing import Clock
 from letsgo_queue import (
     Client,
     Delivery,
@@ -26,7 +27,6 @@ from letsgo_queue.transports.base import ReceivedMessage
 from letsgo_queue.transports.memory import MemoryTransport
 from tests.letsgo_queue.support import (
     DEADLINE_SECONDS,
-    Clock,
     events_of,
     order,
     receive,
