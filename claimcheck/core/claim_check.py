@@ -301,5 +301,5 @@ class ClaimCheck:
             raise
         hold: Hold = claim
         if purge == "before":
-            hold = hand_over(claim, sealed.type, kept, lease, what=what)
+            hold = hand_over(claim, sealed.type, kept, what=what)
         return Opened(text, "stored", size=ticket.size, claim_id=ticket.id, hold=hold)

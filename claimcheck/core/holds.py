@@ -7,8 +7,9 @@ HandedOverHold  the same, but the contents are here only (`purge="before"`)
 
 from __future__ import annotations
 
+import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from claimcheck.core.ticket import StoredTicket
@@ -35,7 +36,15 @@ again; but a message may spend 14 days on its queue and 14 more on the dead-lett
 a failure that moves it there."""
 
 STORE_PAUSES_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
-"""How long to wait before a store that refused is asked again, where contents are only here."""
+"""The shortest pauses before a store that refused is asked again, where only this delivery can: it
+has contents that are nowhere else, or knows that the work is done."""
+
+RECEIPT_SECONDS = 15.0
+"""How long after the first try for a receipt the last one begins: a thread waits for it, and the
+message is not acknowledged before."""
+
+LAST_TRY_SECONDS = 2.0
+"""How long before the lease ends the last of these tries begins."""
 
 WRITE_AGAIN_SECONDS = 60
 """How long a claim is held while its contents are written back."""
@@ -50,12 +59,17 @@ class Hold:
     Attributes:
         store: Where it is.
         key: The record.
-        lease_id: What it is held with.
+        lease: What it is held with.
+        lease_ends: When the lease ends (on the monotonic clock).
     """
 
     store: ClaimStore
     key: str
-    lease_id: str
+    lease: Lease
+    lease_ends: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.lease_ends = time.monotonic() + self.lease.seconds
 
     def extend(self, seconds: float) -> bool:
         """Have the lease end this many seconds from now.
@@ -63,7 +77,11 @@ class Hold:
         Raises:
             ClaimStoreError: The store refused, or did not answer.
         """
-        return self.store.extend(self.key, Lease(self.lease_id, seconds))
+        ends = time.monotonic() + seconds
+        ours = self.store.extend(self.key, Lease(self.lease.id, seconds))
+        if ours:
+            self.lease_ends = ends
+        return ours
 
     def complete(self) -> bool:
         """The work is done: leave the receipt.
@@ -71,7 +89,7 @@ class Hold:
         Raises:
             ClaimStoreError: The store refused, or did not answer.
         """
-        return self.store.complete(self.key, self.lease_id)
+        return self.store.complete(self.key, self.lease.id)
 
     def release(self) -> bool:
         """The work failed: the next delivery may acquire the record.
@@ -79,16 +97,17 @@ class Hold:
         Raises:
             ClaimStoreError: The store refused, or did not answer.
         """
-        return self.store.release(self.key, self.lease_id)
+        return self.store.release(self.key, self.lease.id)
 
     def settle(self, *, succeeded: bool) -> None:
         """End the hold, come what may.
 
-        A refusal of the store is logged, not raised: the work itself is done or has failed already.
-        The record then changes when its lease ends.
+        A receipt is tried for again while the lease lasts: without it a duplicate runs the handler
+        once more. In the end a refusal of the store is logged, not raised: the work itself is done
+        or has failed already. The record then changes when its lease ends.
         """
         try:
-            still_ours = self.complete() if succeeded else self.release()
+            still_ours = self._complete_patiently() if succeeded else self.release()
         except (ClaimStoreError, ClaimCorrupted) as error:
             logger.warning(
                 "record %s could not be %s: %s %s",
@@ -105,6 +124,15 @@ class Hold:
                 "record %s: its lease ran out and another delivery has it; nothing was changed",
                 self.key,
             )
+
+    def _complete_patiently(self) -> bool:
+        latest = time.monotonic() + RECEIPT_SECONDS
+
+        def is_worth_it(error: ClaimStoreError, at: float) -> bool:
+            # The heartbeat may extend the lease meanwhile.
+            return error.retryable and at < min(latest, self.lease_ends - LAST_TRY_SECONDS)
+
+        return _patiently(self.complete, is_worth_it)
 
 
 @dataclass(slots=True)
@@ -124,6 +152,7 @@ class ClaimHold(Hold):
     expires_at: int | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
+        Hold.__post_init__(self)
         self.kept_in = self.store
 
     def read(self, *, consistent: bool = False) -> Reading:
@@ -186,28 +215,47 @@ class HandedOverHold(Hold):
         like work that was not begun, and the handler runs again. Only a transaction over contents
         and record would exclude this, at twice the price of every write.
         """
-        return self._write_again() and Hold.release(self)
+        try:
+            ours = _patiently(self._write_again, lambda *_: True)
+        except ClaimStoreError:
+            logger.error(  # noqa: TRY400  the caller logs the error itself
+                "claim %s was removed before its handler (purge='before') and could not be written "
+                "back: its payload is lost. Enqueue the work again.",
+                self.key,
+            )
+            raise
+        return ours and Hold.release(self)
 
     def _write_again(self) -> bool:
-        pauses = iter(STORE_PAUSES_SECONDS)
-        while True:
-            try:
-                # If another delivery has the record, a third would find the contents and run.
-                ours = self.extend(WRITE_AGAIN_SECONDS) or self.store.look_up(self.key) is None
-                if ours:
-                    self.kept_in.write(self.facts, self.parts)
-            except ClaimStoreError:
-                pause = next(pauses, None)
-                if pause is None:
-                    logger.error(  # noqa: TRY400  the caller logs the error itself
-                        "claim %s was removed before its handler (purge='before') and could not be "
-                        "written back: its payload is lost. Enqueue the work again.",
-                        self.key,
-                    )
-                    raise
-                time.sleep(pause)
-            else:
-                return ours
+        # If another delivery has the record, a third would find the contents and run.
+        ours = self.extend(WRITE_AGAIN_SECONDS) or self.store.look_up(self.key) is None
+        if ours:
+            self.kept_in.write(self.facts, self.parts)
+        return ours
+
+
+def _patiently(
+    ask: Callable[[], bool], is_worth_it: Callable[[ClaimStoreError, float], bool]
+) -> bool:
+    """Ask a store, and ask it again a few times where it refuses.
+
+    Args:
+        ask: Asks it.
+        is_worth_it: Whether to ask again after this error, at that moment (on the monotonic clock).
+
+    Raises:
+        ClaimStoreError: It refused the last time too.
+    """
+    for shortest in STORE_PAUSES_SECONDS:
+        # At random: a store that is busy has refused others at the same moment.
+        pause = shortest * random.uniform(1, 1.5)
+        try:
+            return ask()
+        except ClaimStoreError as error:
+            if not is_worth_it(error, time.monotonic() + pause):
+                raise
+        time.sleep(pause)
+    return ask()
 
 
 def expiry_from(now: float) -> int:

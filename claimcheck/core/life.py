@@ -93,7 +93,7 @@ def acquire_record(store: ClaimStore, key: str, lease: Lease, *, what: str) -> H
         blocking = store.acquire(key, lease)
     if blocking:
         raise _why_not(blocking, what)
-    return Hold(store, key, lease.id)
+    return Hold(store, key, lease)
 
 
 def acquire_claim(
@@ -116,7 +116,7 @@ def acquire_claim(
         ClaimStoreError: The store refused, or did not answer.
     """
     store = stores.with_label(ticket.store)
-    hold = ClaimHold(store, record_key(ticket.id), lease.id, ticket, keep=purge == "never")
+    hold = ClaimHold(store, record_key(ticket.id), lease, ticket, keep=purge == "never")
     reading = hold.read()
     try:
         with _damage_named(what):
@@ -183,7 +183,6 @@ def hand_over(
     hold: ClaimHold,
     message_type: str | None,
     parts: Sequence[bytes | memoryview],
-    lease: Lease,
     *,
     what: str,
 ) -> HandedOverHold:
@@ -193,7 +192,6 @@ def hand_over(
         hold: The hold on the claim; it is over now.
         message_type: The message's type.
         parts: The contents.
-        lease: What the claim is held with.
         what: The message and its claim, for errors.
 
     Raises:
@@ -211,15 +209,15 @@ def hand_over(
         created_at=ticket.expires - CONTENTS_SECONDS,
         expires_at=max(hold.expires_at or 0, expiry_from(store.now())),
     )
-    after = HandedOverHold(store, hold.key, hold.lease_id, hold.kept_in, facts, parts)
+    after = HandedOverHold(store, hold.key, hold.lease, hold.kept_in, facts, parts)
     undo: Hold = hold
     try:
-        ours = store.hand_over(hold.key, hold.lease_id)
+        ours = store.hand_over(hold.key, hold.lease.id)
         if ours:
             undo = after
             hold.kept_in.remove(ticket.id, ticket.parts)
             # If our lease ran out meanwhile, another delivery may have read the contents first.
-            ours = after.extend(lease.seconds)
+            ours = after.extend(hold.lease.seconds)
     except BaseException:
         undo.settle(succeeded=False)
         raise

@@ -209,13 +209,14 @@ class TestEnding:
         clock: Clock,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        watched.fail(step)
+        watched.fail(step, times=ALWAYS)
 
         with caplog.at_level(logging.WARNING):
             if step == "complete":
                 assert handle(check, sealed) == BODY
             else:
                 fail(check, sealed)
+        watched.recover()
 
         claim_id = ticket_in(sealed)["id"]
         assert f"record {claim_id}@ could not be {step}d: the test says so" in caplog.text
