@@ -5,12 +5,13 @@ into the main store.
 
 A reader finds it again by the label in its ticket, which picks among the stores that the reader was
 given. It is never an address: where none of them has that label, the claim is looked for in the
-main store, and is missing.
+main store, and is missing. Wherever contents are found, the records of their claim are there too: a
+store finds no contents of another store whose records it does not have.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TypeAlias
@@ -103,7 +104,11 @@ class Stores:
         )
 
     def with_label(self, label: str) -> ClaimStore:
-        """The store in which to look for a claim that a ticket says is in this one."""
+        """The store in which to look for a claim that a ticket says is in this one.
+
+        Raises:
+            SettingsInvalid: Two stores have one label, and different records.
+        """
         if len(self.all) == 1:
             return self.main  # which has no need to know its own label
         return self._by_label.get(label, self.main)
@@ -127,10 +132,7 @@ class Stores:
         found: dict[str, list[ClaimStore]] = {}
         for store in self.all:
             found.setdefault(store.label, []).append(store)
-        return {
-            label: stores[0] if len(stores) == 1 else SameRecords(stores)
-            for label, stores in found.items()
-        }
+        return {label: _joined(label, stores) for label, stores in found.items()}
 
     def _open(self, store: ClaimStore | str) -> ClaimStore:
         if isinstance(store, str):
@@ -138,6 +140,24 @@ class Stores:
                 self._opened[store] = open_store(store)
             return self._opened[store]
         return check_store(store)
+
+
+def _joined(label: str, stores: Sequence[ClaimStore]) -> ClaimStore:
+    """One store for all of a label.
+
+    Raises:
+        SettingsInvalid: Their records differ. A claim would be looked for in records that know
+            nothing of it, and could be handled twice.
+    """
+    first, *others = stores
+    if any(other.records_at != first.records_at for other in others):
+        raise SettingsInvalid(
+            f"{len(stores)} stores of this claim check have one name, {url_of_label(label)}, and "
+            "different records: a ticket cannot tell them apart. Give those that are the same "
+            "table, bucket or file the same boto3 session and endpoint_url. Give others, as in two "
+            "accounts, different names, or a claim check each."
+        )
+    return SameRecords(stores) if others else first
 
 
 def _listed(stores: Iterable[ClaimStore | str]) -> Iterable[ClaimStore | str]:

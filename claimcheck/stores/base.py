@@ -21,6 +21,7 @@ What a store has was written by somebody, and may be damaged. So a store makes `
 
 from __future__ import annotations
 
+import hashlib
 import os
 import string
 from collections.abc import Callable, Sequence
@@ -41,6 +42,8 @@ SQS keeps a message 14 days at most, and 14 more on its dead-letter queue:
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html"""
 
 MAX_LABEL_CHARACTERS = 200
+_CUT_OFF = "..."
+_HASH_CHARACTERS = 16
 _KEPT_IN_LABELS = string.punctuation + " "
 _LATEST = 2**53
 """Seconds since 1970, after any time that means something; more than these are not exact."""
@@ -289,6 +292,15 @@ class ClaimStore(ContentsStore, RecordStore, Protocol):
         ...
 
     @property
+    def records_at(self) -> object:
+        """What equals that of another store with this label only if both have the same records.
+
+        A label leaves out what no message should tell: the account, the server. So two stores may
+        have one label and different records; a claim check refuses to be given both.
+        """
+        ...
+
+    @property
     def missing_advice(self) -> str:
         """What to check where neither contents nor a receipt of a claim are here, for errors."""
         ...
@@ -336,14 +348,16 @@ def store_label(kind: str, name: str) -> str:
 
     Args:
         kind: What kind of place it is.
-        name: Which place; the left of a long one is left out.
+        name: Which place. The left of a long one is left out, and a hash of it stands there.
     """
     # As bytes: a path need not be Unicode.
-    label = f"{kind}:{quote(os.fsencode(name), safe=_KEPT_IN_LABELS)}"
-    too_long = len(label) - MAX_LABEL_CHARACTERS
-    if too_long <= 0:
-        return label
-    return f"{kind}:...{label[len(kind) + 4 + too_long :]}"
+    place = quote(os.fsencode(name), safe=_KEPT_IN_LABELS)
+    room = MAX_LABEL_CHARACTERS - len(f"{kind}:")
+    if len(place) <= room:
+        return f"{kind}:{place}"
+    hashed = hashlib.sha256(place.encode()).hexdigest()[:_HASH_CHARACTERS]
+    start = f"{_CUT_OFF}{hashed}{_CUT_OFF}"
+    return f"{kind}:{start}{place[len(start) - room :]}"
 
 
 def url_of_label(label: str) -> str:
@@ -354,7 +368,7 @@ def url_of_label(label: str) -> str:
     kind, _, name = label.partition(":")
     region, _, table = name.partition(":")
     letsgo = f"{Deployment.from_environment().vendor_prefix}-"
-    if name.startswith("..."):  # cut off
+    if name.startswith(_CUT_OFF):
         return label
     if kind == "memory":
         return f"memory://{name}"

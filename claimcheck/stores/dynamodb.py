@@ -154,6 +154,11 @@ class DynamoDBClaimStore:
         return store_label(f"dynamodb:{self.resolved_region}", self.table)
 
     @property
+    def records_at(self) -> object:
+        """See `ClaimStore`: sessions may be of different accounts."""
+        return self.layout, self.table, self.endpoint_url, self.session
+
+    @property
     def missing_advice(self) -> str:
         """See `ClaimStore`."""
         return (

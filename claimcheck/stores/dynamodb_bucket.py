@@ -82,6 +82,11 @@ class DynamoDBBucketClaimStore(ForwardedRecords):
         return store_label(f"dynamodb:{self.contents.resolved_region}", self.table.table)
 
     @property
+    def records_at(self) -> object:
+        """See `ClaimStore`."""
+        return self.table.records_at
+
+    @property
     def missing_advice(self) -> str:
         """See `ClaimStore`."""
         return (

@@ -6,6 +6,7 @@ changes.
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -22,7 +23,6 @@ class MemoryClaimStore(SwappingRecords):
     """A claim store in the memory of one process; one that is forked goes on with a copy."""
 
     url = "memory://"
-    label = "memory:"
     part_bytes = PART_BYTES
     missing_advice = (
         "A store in memory belongs to one process, and ends with it. Where another process sends, "
@@ -35,6 +35,7 @@ class MemoryClaimStore(SwappingRecords):
         Args:
             clock: Seconds since 1970, instead of a clock that nobody sets.
         """
+        self.label = f"memory:{secrets.token_hex(4)}"
         self._clock = clock or _steady_clock()
         self._lock = Lock()
         self._contents: dict[str, Contents] = {}

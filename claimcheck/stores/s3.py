@@ -76,6 +76,11 @@ class S3ClaimStore(SwappingRecords):
         return store_label(f"s3:{self.contents.resolved_region}", self._place)
 
     @property
+    def records_at(self) -> object:
+        """See `ClaimStore`: sessions may be of different accounts."""
+        return self._place, self.contents.endpoint_url, self.contents.session
+
+    @property
     def missing_advice(self) -> str:
         """See `ClaimStore`."""
         return (

@@ -17,7 +17,7 @@ class SameRecords(ForwardedRecords):
     """A claim store made of several: records in the first, contents in each."""
 
     def __init__(self, stores: Sequence[ClaimStore]) -> None:
-        """Take stores of the same label."""
+        """Take stores of one label and one `records_at`."""
         super().__init__(stores[0])
         self._stores = stores
         self._first = stores[0]
@@ -31,6 +31,11 @@ class SameRecords(ForwardedRecords):
     def label(self) -> str:
         """What all have in common."""
         return self._first.label
+
+    @property
+    def records_at(self) -> object:
+        """What all have in common, too."""
+        return self._first.records_at
 
     @property
     def missing_advice(self) -> str:

@@ -82,6 +82,11 @@ class SqliteClaimStore:
         return store_label("sqlite", str(self._file.path))
 
     @property
+    def records_at(self) -> object:
+        """See `ClaimStore`."""
+        return self._file.path
+
+    @property
     def missing_advice(self) -> str:
         """See `ClaimStore`."""
         return (

@@ -47,6 +47,11 @@ class SwappingRecords(ABC):
 
     url: str
 
+    @property
+    def records_at(self) -> object:
+        """See `ClaimStore.records_at`: no other store is known to have the same records."""
+        return self
+
     @abstractmethod
     def now(self) -> float:
         """See `RecordStore.now`."""

@@ -67,7 +67,6 @@ class MemoryPlace:
     def __init__(self, clock: Clock) -> None:
         self.store = MemoryClaimStore(clock=clock)
         self.elsewhere = MemoryClaimStore(clock=clock)
-        self.elsewhere.label = "memory:elsewhere"
 
     def close(self) -> None:
         """Nothing to release."""

@@ -17,7 +17,6 @@ from claimcheck import (
     ClaimInProgress,
     ClaimMissing,
     ClaimStore,
-    ClaimStoreUnavailable,
     MessageToStore,
     Purge,
     SettingsInvalid,
@@ -25,8 +24,7 @@ from claimcheck import (
 )
 from claimcheck.cli.show import report_on
 from claimcheck.settings import ClaimCheckSettings, claim_check_for
-from claimcheck.stores.base import PART_BYTES, LateReading, Record
-from claimcheck.stores.dynamodb_table import ClaimTable
+from claimcheck.stores.base import PART_BYTES, Record
 from claimcheck.stores.memory import MemoryClaimStore
 from claimcheck.testing import Clock
 from tests.claimcheck.core.lives import ANY_PURGE, BODY, TWO_PARTS, fail, handle
@@ -39,7 +37,6 @@ from tests.claimcheck.support import (
     small_claim_check,
     ticket_in,
 )
-from tests.support.servers import AwsServer
 
 VIDEO = noisy_body(6_000, "video:new")
 
@@ -147,18 +144,11 @@ class TestReading:
 
     def test_a_store_alone_needs_no_label(self, clock: Clock) -> None:
         """To know its region, DynamoDB's would load boto3."""
-
-        class Nameless(MemoryClaimStore):
-            @property
-            def label(self) -> str:  # type: ignore[override]  # as a store may have it
-                raise AssertionError("it was asked")
-
         store = MemoryClaimStore(clock=clock)
         sealed = small_claim_check(store).seal(BODY).body.decode()
-        nameless = Nameless(clock=clock)
-        nameless._contents = store._contents
+        del store.label  # who asks for it fails
 
-        assert handle(small_claim_check(nameless), sealed) == BODY
+        assert handle(small_claim_check(store), sealed) == BODY
 
     def test_records_of_once_are_in_the_main_store(
         self, main: MemoryClaimStore, other: MemoryClaimStore
@@ -264,7 +254,6 @@ class TestSending:
         self, main: MemoryClaimStore, clock: Clock, cut: int | None, parts: int
     ) -> None:
         class Other(MemoryClaimStore):
-            label = "memory:other"
             part_bytes = cut  # type: ignore[assignment]  # a store says what it likes
 
         other = Other(clock=clock)
@@ -375,76 +364,3 @@ class TestSettings:
         )
 
         assert settings.stores == {"video:*": "dynamodb://t?bucket=b&prefix=p", "*": "s3://c"}
-
-
-class TestOfOneLabel:
-    """A table alone, and the same table with a bucket: records are in the table for both."""
-
-    @pytest.fixture
-    def stores(self, ministack: AwsServer) -> Iterator[tuple[ClaimStore, ClaimStore]]:
-        table, bucket = ministack.make_table_name(), ministack.make_bucket()
-        ClaimTable(table, region=ministack.region).create()
-        alone = open_store(f"dynamodb://{table}")
-        with_bucket = open_store(f"dynamodb://{table}?bucket={bucket}")
-        assert alone.label == with_bucket.label
-        yield alone, with_bucket
-        alone.close()
-        with_bucket.close()
-
-    @ANY_PURGE
-    def test_contents_are_found_in_each(
-        self, stores: tuple[ClaimStore, ClaimStore], purge: Purge
-    ) -> None:
-        alone, with_bucket = stores
-        checks = [
-            small_claim_check(alone, read_stores=[with_bucket], purge=purge),
-            small_claim_check(with_bucket, read_stores=[alone], purge=purge),
-        ]
-        for sender in checks:
-            for reader, body in ((checks[0], BODY), (checks[1], TWO_PARTS)):
-                sealed = sender.seal(body)
-                text = sealed.body.decode()
-                fail(reader, text)
-                with reader.open(text) as opened:
-                    assert opened.body == body
-                    with pytest.raises(ClaimInProgress):
-                        checks[0].open(text)
-                for each in checks:
-                    with pytest.raises(ClaimAlreadyProcessed):
-                        each.open(text)
-                assert sealed.store is not None
-                sealed.store.close()  # which waits for removals
-                assert parts_left(sealed.store, text) == (sealed.parts if purge == "never" else 0)
-
-    def test_what_is_in_none_is_missing(self, stores: tuple[ClaimStore, ClaimStore]) -> None:
-        alone, with_bucket = stores
-        sealed = small_claim_check(alone).seal(BODY)
-        small_claim_check(alone).discard(sealed)
-
-        with pytest.raises(ClaimMissing, match="have one name"):
-            small_claim_check(alone, read_stores=[with_bucket]).open(sealed.body.decode())
-
-    def test_while_one_does_not_answer_nothing_is_missing(
-        self, main: MemoryClaimStore, clock: Clock
-    ) -> None:
-        class Silent(MemoryClaimStore):
-            label = main.label
-
-            def read(self, *_: Any, **__: Any) -> LateReading:
-                return LateReading(self._refuse)
-
-            def _refuse(self) -> None:
-                raise ClaimStoreUnavailable("no answer.")
-
-        silent = Silent(clock=clock)
-        there = small_claim_check(main).seal(BODY).body.decode()
-        gone = forge(there, id="x" * 24)
-        for check in (
-            small_claim_check(main, read_stores=[silent]),
-            small_claim_check(silent, read_stores=[main]),
-        ):
-            with pytest.raises(ClaimStoreUnavailable):
-                check.open(gone)
-            opened = check.open(there)
-            assert opened.body == BODY
-            assert opened.release()

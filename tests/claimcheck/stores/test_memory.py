@@ -12,14 +12,12 @@ from claimcheck.testing.claims import MINE, OTHERS, read, write
 from tests.claimcheck.support import DAY
 
 
-def test_is_named(memory_store: MemoryClaimStore) -> None:
-    assert (memory_store.url, memory_store.label) == ("memory://", "memory:")
-
-
 def test_two_stores_have_nothing_in_common(memory_store: MemoryClaimStore) -> None:
-    claim = write(memory_store)
+    claim, other = write(memory_store), MemoryClaimStore()
 
-    assert read(MemoryClaimStore(), claim) is None
+    assert read(other, claim) is None
+    assert other.url == memory_store.url == "memory://"
+    assert other.label != memory_store.label
 
 
 def test_writing_removes_contents_that_have_expired(

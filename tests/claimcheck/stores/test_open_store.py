@@ -175,7 +175,6 @@ def test_dynamodb_is_loaded_when_it_is_used() -> None:
         ("letsgo://staging?region=eu-west-1", "letsgo://staging?region=eu-west-1"),
         ("sqlite:////var/lib/shop/claims.db", "sqlite:////var/lib/shop/claims.db"),
         ("sqlite:////tmp/a%3Fb#c.db", "sqlite:////tmp/a%3Fb#c.db"),
-        ("memory://", "memory://"),
     ],
 )
 def test_the_name_of_a_store_in_errors_can_be_pasted_into_the_setting(url: str, named: str) -> None:
