@@ -273,3 +273,20 @@ class _ClaimLease:
             settled, self._settled = self._settled, True
         if not settled:
             self._opened.settle(succeeded=succeeded or (message.received.is_tick and has_run))
+
+    def give_back(self) -> None:
+        """Release the claim, unless its contents are here only and its handler has them.
+
+        That handler would run a second time. It settles the claim when it ends. If the process ends
+        first, the lease runs out, and the next delivery raises `ClaimLost`.
+        """
+        if not (self._opened.is_handed_over and self._message.handler_started):
+            self.settle(succeeded=False)
+        elif not self._settled:
+            logger.warning(
+                "claim %s was removed before its handler (purge='before'), which still runs, and "
+                "so it is not released. If this process ends before the handler, the next delivery "
+                "of message %s raises ClaimLost.",
+                self._opened.claim_id,
+                self._message.message_id,
+            )

@@ -8,7 +8,7 @@ from typing import Literal, Self, TypeAlias
 
 from claimcheck.core.compression import Parts, decode
 from claimcheck.core.encryption import Decrypt
-from claimcheck.core.holds import Hold
+from claimcheck.core.holds import HandedOverHold, Hold
 from claimcheck.core.life import sha256_of
 from claimcheck.core.ticket import CarriedTicket, SealedMessage
 from claimcheck.errors import ClaimCorrupted, TicketInvalid
@@ -52,6 +52,11 @@ class Opened:
             return self._size
         # What came inline need not be Unicode; what was sealed is.
         return len(self.body if self.body.isascii() else self.body.encode(errors="replace"))
+
+    @property
+    def is_handed_over(self) -> bool:
+        """Whether the contents are here only (`purge="before"`): no other handler may run."""
+        return isinstance(self._hold, HandedOverHold)
 
     def extend(self, seconds: float) -> bool:
         """Hold the claim for this many seconds from now; False if another delivery has it.

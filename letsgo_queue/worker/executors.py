@@ -88,11 +88,15 @@ class Executors:
         due_in = [math.inf if seconds is None else seconds for seconds in help_in]
         return min(*due_in, self._time_limits.tend())
 
-    def close(self) -> None:
-        """Begin no more messages, and cancel the async handlers that run."""
+    def close(self, deadline: float) -> None:
+        """Begin no more messages, and cancel the async handlers that run.
+
+        Args:
+            deadline: How long to wait for their end (on the monotonic clock).
+        """
         self._threads.close()
         self._openers.close()
-        self._tasks.close()
+        self._tasks.close(deadline)
 
     def end(self) -> None:
         """End the threads that tasks have beside the event loop."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Collection, Sequence
-from functools import partial
 
 from letsgo_queue.events import MessageGivenBack
 from letsgo_queue.log import get_logger
@@ -101,7 +100,7 @@ class GivingBack:
         calls = Calls("release", RELEASE_THREADS, self._parts)
         for message in messages:
             if message.leases:
-                calls.add(partial(message.settle_leases, succeeded=False))
+                calls.add(message.give_back_leases)
         calls.wait(time.monotonic() + RELEASE_SECONDS)
         calls.close()
 

@@ -55,6 +55,14 @@ class Lease(Protocol):
         """
         ...
 
+    def give_back(self) -> object:
+        """The worker ends and gives the message back: end it, as for one that was not handled.
+
+        A handler that has started may run on, and settles it then. So leave it alone where no
+        other handler may run beside that one.
+        """
+        ...
+
 
 class Facts(TypedDict):
     """What every event of a delivery says."""
@@ -330,10 +338,30 @@ class IncomingMessage:
             return True
         return self.longest_extension == 0
 
+    def check_in_hand(self) -> None:
+        """Go no further with a message that the worker has given back.
+
+        Raises:
+            QueueUnavailable: It was given back meanwhile.
+        """
+        if self.is_over:
+            raise QueueUnavailable(f"message {self.message_id} was given back meanwhile.")
+
     def start_handler(self) -> None:
-        """Its handler is about to be called."""
+        """Its handler is about to be called.
+
+        Raises:
+            QueueUnavailable: It was given back meanwhile.
+        """
         self._age = self.age
+        # First this, then the look. Who gives it back does both the other way round: so either the
+        # handler does not start, or it is known to have started.
         self.handler_began = time.monotonic()
+        try:
+            self.check_in_hand()
+        except QueueUnavailable:
+            self.handler_began = None
+            raise
         if self._listeners:
             body = self.body
             size = len(body) if body.isascii() else len(body.encode(errors="replace"))
@@ -371,6 +399,11 @@ class IncomingMessage:
         """End what middleware has leased, the innermost first."""
         for lease in reversed(self.leases):
             lease.settle(succeeded=succeeded)
+
+    def give_back_leases(self) -> None:
+        """End what middleware has leased, as the worker ends."""
+        for lease in reversed(self.leases):
+            lease.give_back()
 
     def extended(self, until: float) -> None:
         """Note that it is invisible until then (on the monotonic clock)."""

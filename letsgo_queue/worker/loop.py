@@ -73,6 +73,9 @@ BROKEN_SECONDS = 3.0
 ENDING_SECONDS = 4.0
 """How long a loop that stops waits for claims and acknowledgements in the end."""
 
+CANCELLING_SECONDS = 1.0
+"""How long it waits, before that, for the async handlers that it cancels."""
+
 STUCK_SECONDS = 1.0
 """How long a message may take to be opened, or settled, before others are received in its place."""
 
@@ -529,7 +532,7 @@ class WorkLoop:
             message.end(wait=0)
         running = {message for message in left if message.begun is not None}
         self._giving_back.tell(running)  # before handlers are cancelled: they run still
-        self._executors.close()
+        self._executors.close(now + CANCELLING_SECONDS)
         self._giving_back.release_claims(running)
         if left:
             self._aside.append((now, sorted(left, key=lambda message: message.arrived)))

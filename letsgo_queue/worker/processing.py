@@ -17,7 +17,7 @@ from typing import Any, TypeAlias, cast
 
 from letsgo_queue.attributes import DUE_AT
 from letsgo_queue.delays import seconds_left, sent_on
-from letsgo_queue.errors import LetsGoError, QueueUnavailable, Reject, Retry
+from letsgo_queue.errors import LetsGoError, Reject, Retry
 from letsgo_queue.events import (
     Listeners,
     MessageDelayed,
@@ -194,7 +194,7 @@ class Processor:
             BaseException: Why the message failed on the way.
         """
         message.begun = time.monotonic()
-        _check_in_hand(message)
+        message.check_in_hand()
         if message.refusal is not None:
             raise message.refusal
         if DUE_AT in message.received.attributes and (
@@ -428,14 +428,8 @@ class Processor:
 
 
 def _start(message: IncomingMessage, handler: Handler, arguments: Sequence[object]) -> object:
-    _check_in_hand(message)
     message.start_handler()
     return handler.function(*arguments)
-
-
-def _check_in_hand(message: IncomingMessage) -> None:
-    if message.is_over:
-        raise QueueUnavailable(f"message {message.message_id} was given back meanwhile.")
 
 
 def _level_of_hold(error: LetsGoError, seconds: float) -> int:

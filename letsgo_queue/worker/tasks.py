@@ -10,6 +10,8 @@ no slot before it is open, so that a store that does not answer keeps no other f
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -67,6 +69,7 @@ class HandlerTasks:
         self._tasks: set[asyncio.Task[BaseException | None]] = set()
         self._running = 0
         self._closed = False
+        self._cancelled = threading.Event()
 
     def add(self, messages: Sequence[IncomingMessage]) -> None:
         """Have messages handled after those that wait already."""
@@ -77,12 +80,18 @@ class HandlerTasks:
             passage = self._processor.passage(message)
             self._openings.add(partial(self._enter, message, passage, has_slot=False))
 
-    def close(self) -> None:
-        """Begin no more messages, and cancel the handlers that run."""
+    def close(self, deadline: float) -> None:
+        """Begin no more messages, and cancel the handlers that run.
+
+        Args:
+            deadline: How long to wait until their claims are back (on the monotonic clock).
+        """
         self._closed = True
         self._leave_opened()
         if self._tasks:
             self._event_loop.call(lambda: [task.cancel() for task in self._tasks])
+            self._cancelled.wait(max(deadline - time.monotonic(), 0))
+            self._openings.wait(deadline)
 
     def end(self) -> None:
         """End the threads."""
@@ -161,6 +170,8 @@ class HandlerTasks:
         error = asyncio.CancelledError() if task.cancelled() else task.result()
         self._left(message, passage, error)
         self._free_slot()
+        if self._closed and not self._tasks:
+            self._cancelled.set()
 
     def _free_slot(self) -> None:
         self._running -= 1

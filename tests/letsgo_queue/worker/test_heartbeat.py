@@ -241,6 +241,8 @@ class Leased:
 
     def settle(self, *, succeeded: bool) -> None: ...
 
+    def give_back(self) -> None: ...
+
 
 def test_a_store_that_does_not_answer_makes_no_message_visible(
     queue: Extended, heartbeat: Heartbeat, time_passes: PassingTime

@@ -51,6 +51,8 @@ class Leased:
 
     def settle(self, *, succeeded: bool) -> None: ...
 
+    def give_back(self) -> None: ...
+
 
 def leased(message: IncomingMessage, error: LetsGoError | None = None) -> Leased:
     lease = Leased(error)
@@ -254,6 +256,14 @@ class TestNextTry:
         message.start_handler()
 
         assert message.next_try(Busy()) is None
+
+    def test_one_that_was_given_back_does_not_begin(self, message: IncomingMessage) -> None:
+        message.end()
+
+        with pytest.raises(QueueUnavailable, match="given back"):
+            message.start_handler()
+
+        assert not message.handler_started
 
     def test_begins_again_with_what_travelled(self, message: IncomingMessage) -> None:
         message.open("{}")

@@ -345,8 +345,11 @@ class Leased:
 
     def settle(self, *, succeeded: bool) -> None:
         if not succeeded:
-            self._release()
-            self.released = True
+            self.give_back()
+
+    def give_back(self) -> None:
+        self._release()
+        self.released = True
 
 
 class Leasing(Middleware):
