@@ -8,6 +8,7 @@ import signal
 from collections.abc import Iterator
 
 import boto3
+import hypothesis
 import pytest
 from botocore.loaders import JSONFileLoader
 
@@ -27,6 +28,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="run the integration tests on AWS too, as the environment says; "
         "what they make there has random names and is removed",
     )
+
+
+# On a busy machine one example may take as long as it likes.
+hypothesis.settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_configure() -> None:
