@@ -70,6 +70,7 @@ class DynamoDBBucketClaimStore(ForwardedRecords):
             bucket,
             prefix=prefix,
             store=self.url,
+            table=table,
             region=region,
             endpoint_url=endpoint_url,
             session=session,

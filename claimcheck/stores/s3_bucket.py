@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     )
 
 _LOOKED_AT = 1_000
-_CLAIM_KEY = re.compile(r"[A-Za-z0-9_-]{22,64}|records/.+")
+_CLAIM_KEY = re.compile(r"(contents|dynamodb\.[^./]+\.[^/]+)/[A-Za-z0-9_-]{22,64}|records/.+")
 
 _FIRST_REGION = "us-east-1"
 """The only region that S3 takes no LocationConstraint for."""

@@ -1,5 +1,11 @@
 """The contents of claims in an S3 bucket: one object for each claim.
 
+    <prefix>contents/<claim id>                      its records are in the bucket, under the prefix
+    <prefix>dynamodb.<region>.<table>/<claim id>     its records are in that table
+
+A bucket may serve several stores. The folder has a store find only the contents whose records it
+has too: with other records it could not tell that a message was handled.
+
 Metadata of the object says what it is, for people who look into the bucket. Nothing of the payload
 is in it. An object is never renewed: the bucket's lifecycle rule removes it 43 days after it was
 written, when no message can name it any more (a delay and a queue of 15 days together, and 14 days
@@ -94,6 +100,7 @@ class S3Contents:
         *,
         prefix: str = "",
         store: str,
+        table: str | None = None,
         region: str | None = None,
         endpoint_url: str | None = None,
         session: boto3.session.Session | None = None,
@@ -105,6 +112,7 @@ class S3Contents:
             bucket: The bucket's name.
             prefix: What the keys of its objects start with, as a folder's name.
             store: Names the store in errors.
+            table: The DynamoDB table that has the records; None where the bucket has them.
             region: Its region; by default that of `session`, `AWS_REGION`, or what AWS's own
                 settings say.
             endpoint_url: Another server than AWS's own.
@@ -120,6 +128,7 @@ class S3Contents:
         self.region = region or own or os.environ.get("AWS_REGION") or None
         self.clock = ServerClock(f"claim store {store}")
         self._store = store
+        self._table = table
         self._parallelism = parallelism
         self._own = PerProcess(self._open)
 
@@ -207,7 +216,10 @@ class S3Contents:
         )
 
     def _key(self, claim_id: str) -> str:
-        return self.prefix + claim_id
+        folder = "contents"
+        if self._table is not None:
+            folder = f"dynamodb.{self.resolved_region}.{quote(self._table, safe='')}"
+        return f"{self.prefix}{folder}/{claim_id}"
 
     def _remove_quietly(self, claim_id: str) -> None:
         try:

@@ -65,6 +65,11 @@ class S3Place:
         """Have an object in the bucket."""
         self._client.put_object(Bucket=self.name, Key=key, Body=kept.data, Metadata=kept.metadata)
 
+    def key_of(self, claim_id: str) -> str:
+        """The key of the contents of a claim, whichever folder they are in."""
+        (key,) = (each for each in self._keys() if each.endswith(f"/{claim_id}"))
+        return key
+
     def close(self) -> None:
         for store in self._stores():
             store.close()
@@ -103,7 +108,7 @@ class BucketPlace:
     def elsewhere(self) -> DynamoDBBucketClaimStore:
         table = self.server.make_table_name()
         ClaimTable(table, region=self.server.region).create()
-        return self._make(table, prefix="elsewhere")
+        return self._make(table)
 
     def begin(self, clock: Clock) -> None:
         """Be empty, and go by the clock of a test."""
@@ -133,11 +138,10 @@ class BucketPlace:
         self.bucket.close()
         self._table.close()
 
-    def _make(self, table: str, prefix: str = "") -> DynamoDBBucketClaimStore:
+    def _make(self, table: str) -> DynamoDBBucketClaimStore:
         return DynamoDBBucketClaimStore(
             table,
             self.bucket.name,
-            prefix=prefix,
             region=self.server.region,
             clock=self._table.store._clock,
         )

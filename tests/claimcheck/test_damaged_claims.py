@@ -105,7 +105,8 @@ def damage(place: Place, claim_id: str, how: str) -> None:
     if isinstance(place, S3Place | BucketPlace):
         bucket = place if isinstance(place, S3Place) else place.bucket
         if how in S3_CONTENTS:
-            bucket.put(claim_id, S3_CONTENTS[how](bucket.read(claim_id)))
+            key = bucket.key_of(claim_id)
+            bucket.put(key, S3_CONTENTS[how](bucket.read(key)))
         else:
             record = quote(f"{claim_id}@", safe="@")
             bucket.put(f"records/{record}", Kept(S3_RECORDS[how], {}))

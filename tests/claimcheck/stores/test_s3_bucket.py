@@ -202,12 +202,15 @@ class TestChanges:
         with pytest.raises(ClaimStoreError, match=r"to block all public access.*: AccessDenied"):
             change.make()
 
-    @pytest.mark.parametrize("key", ["claims/invoice.pdf", f"claims/old/{CLAIM}"])
+    @pytest.mark.parametrize(
+        "key",
+        ["invoice.pdf", CLAIM, f"old/{CLAIM}", f"contents/old/{CLAIM}", f"dynamodb.x/{CLAIM}"],
+    )
     def test_no_rule_is_offered_where_something_else_would_be_removed(
         self, ministack: AwsServer, key: str
     ) -> None:
         bucket = in_bucket(ministack, ministack.make_bucket())
-        ministack.s3().put_object(Bucket=bucket.name, Key=key)
+        ministack.s3().put_object(Bucket=bucket.name, Key=f"claims/{key}")
 
         finding = findings(bucket)["lifecycle"]
 
@@ -221,18 +224,23 @@ class TestChanges:
         assert findings(bucket)["lifecycle"].change is None
 
     def test_a_rule_is_offered_where_claims_are(self, ministack: AwsServer) -> None:
-        """Contents and records of a store, and objects elsewhere in the bucket."""
+        """Contents and records of stores, and objects elsewhere in the bucket."""
         bucket = in_bucket(ministack, ministack.make_bucket())
         ministack.s3().put_object(Bucket=bucket.name, Key="invoice.pdf")
         store = open_store(f"s3://{bucket.name}/claims", region=ministack.region)
+        of_a_table = open_store(
+            f"dynamodb://letsgo.claims?bucket={bucket.name}&prefix=claims", region=ministack.region
+        )
         facts = ClaimFacts(
             id=CLAIM, type=None, parts=1, size=1, stored=1, created_at=1, expires_at=1
         )
         store.write(facts, [b"1"])
+        of_a_table.write(facts, [b"1"])
+        of_a_table.close()
         store.acquire(f"{CLAIM}@", Lease("lease", 30))
         store.acquire("once/queue/m-1@", Lease("lease", 30))
         store.close()
-        assert len(ministack.objects_in(bucket.name)) == 4
+        assert len(ministack.objects_in(bucket.name)) == 5
 
         assert findings(bucket)["lifecycle"].change is not None
 
