@@ -352,7 +352,7 @@ def _whole_parts(store: ClaimStore, ticket: StoredTicket, contents: Contents, wh
         if store.now() >= contents.expires_at:
             raise ClaimExpired(f"{what}: {missing} of {ticket.parts} parts have expired.")
         raise ClaimCorrupted(f"{missing} of {ticket.parts} parts are missing")
-    if sha256_of(parts) != ticket.sha256:
+    if (contents.sha256 or sha256_of(parts)) != ticket.sha256:
         raise ClaimCorrupted(
             "the stored bytes are not those that were sealed (their SHA-256 differs)"
         )

@@ -83,11 +83,14 @@ class Contents:
             `part_bytes` is None gives its one part in pieces.
         expires_at: When they may be removed (seconds since 1970).
         store: Where they are, where the store that was asked keeps contents in several places.
+        sha256: The SHA-256 of all parts, as hex digits, where the store worked it out while it read
+            them.
     """
 
     parts: Sequence[bytes | None] = field(repr=False)
     expires_at: int
     store: ContentsStore | None = field(default=None, repr=False, compare=False)
+    sha256: str | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def read(cls, parts: Sequence[object], *, expires_at: object) -> Self:

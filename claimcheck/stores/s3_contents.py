@@ -20,7 +20,7 @@ import os
 import string
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
@@ -264,10 +264,13 @@ class S3Reading:
             self.cancel()
             raise
         check_part_count(1, named=self._parts)
-        data = [piece.data for piece in pieces if piece is not None]
-        if len(data) < len(pieces):  # somebody removed it meanwhile
-            return None
-        return Contents.read(data, expires_at=_number(first.metadata, "expires-at"))
+        data: list[bytes] = []
+        for piece in pieces:
+            if piece is None:  # somebody removed it meanwhile
+                return None
+            data += piece.pieces
+        contents = Contents.read(data, expires_at=_number(first.metadata, "expires-at"))
+        return contents if self._others else replace(contents, sha256=first.sha256)
 
     def cancel(self) -> None:
         """Read nothing that is not under way yet; see `Reading.cancel`."""
@@ -290,7 +293,7 @@ class S3Reading:
             )
         with self._lock:
             if not self._cancelled:
-                for start in range(len(first.data), stored, PIECE_BYTES):
+                for start in range(sum(map(len, first.pieces)), stored, PIECE_BYTES):
                     span = slice(start, start + PIECE_BYTES)
                     get = partial(self._get, most=stored, span=span, etag=first.etag)
                     self._others.append(self._calls.start(get))

@@ -8,11 +8,13 @@ function a good part of its start.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -38,6 +40,7 @@ from letsgo_queue.aws_client import (
 
 if TYPE_CHECKING:
     from botocore.model import OperationModel
+    from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
@@ -51,6 +54,13 @@ MAX_POOL_CONNECTIONS = 50
 MAX_RETRIES = 4
 CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 15
+
+SENT_AT_ONCE_BYTES = 2 * 1024 * 1024
+"""Below so many bytes a body follows its head at once, as in AWS's clients for Go and JavaScript.
+From there on S3 is asked first whether it wants it."""
+
+_PIECE_BYTES = 128 * 1024
+"""Bytes that are read at once, and hashed while the next are on their way."""
 
 READS = 3
 """How often an object is read whose bytes were cut off or damaged on their way. botocore tries a
@@ -87,16 +97,23 @@ class S3Object:
     """An object, or a piece of it.
 
     Attributes:
-        data: The bytes that were asked for.
+        pieces: The bytes that were asked for.
+        sha256: The SHA-256 of these, as hex digits.
         size: Bytes of the whole object.
         etag: What its bytes are told by.
         metadata: What was written beside them.
     """
 
-    data: bytes = field(repr=False)
+    pieces: Sequence[bytes] = field(repr=False)
+    sha256: str
     size: int
     etag: str
     metadata: Mapping[str, str]
+
+    @property
+    def data(self) -> bytes:
+        """The bytes in one piece."""
+        return b"".join(self.pieces)
 
 
 class S3Objects:
@@ -140,6 +157,7 @@ class S3Objects:
             raise self._error("no client could be made", error) from error
         self.region = self._client.meta.region_name
         self._client.meta.events.register_first("needs-retry.s3", self._stay_in_region)
+        self._client.meta.events.register("before-call.s3.PutObject", _send_at_once)
 
     def put(
         self,
@@ -247,7 +265,7 @@ class S3Objects:
                         raise ClaimCorrupted(
                             f"it has {size:,} bytes in the store, and {most:,} in its ticket"
                         )
-                    data: bytes = body.read()
+                    pieces, sha256 = _read(body)
             except ClientError as error:
                 code = error_code(error)
                 if code in _ABSENT:
@@ -261,7 +279,7 @@ class S3Objects:
                 if not left:
                     raise self._error(failed, error) from error
             else:
-                return S3Object(data, size, answer["ETag"], answer.get("Metadata", {}))
+                return S3Object(pieces, sha256, size, answer["ETag"], answer.get("Metadata", {}))
         raise AssertionError("the last try returns or raises")
 
     def delete(self, key: str, *, etag: str | None = None, failed: str) -> bool:
@@ -382,6 +400,28 @@ def make_s3_client(
     # Another server need not have a host name for every bucket.
     client.close()
     return make(config.merge(Config(s3={"addressing_style": "path"})))
+
+
+def _send_at_once(params: dict[str, Any], **_: object) -> None:
+    """Have a small body follow its head, and leave out the round trip that asks for it.
+
+    botocore asks for each body that is a file, and makes a file of bytes.
+    """
+    body = params["body"]
+    if isinstance(body, BytesIO) and len(data := body.getvalue()) < SENT_AT_ONCE_BYTES:
+        params["body"] = data
+        params["headers"].pop("Expect", None)
+
+
+def _read(body: StreamingBody) -> tuple[list[bytes], str]:
+    """The pieces of a body, and their SHA-256."""
+    pieces: list[bytes] = []
+    digest = hashlib.sha256()
+    # To the empty piece at the end: only then botocore looks whether checksum and length are right.
+    while piece := body.read(_PIECE_BYTES):
+        digest.update(piece)
+        pieces.append(piece)
+    return pieces, digest.hexdigest()
 
 
 def _advice(code: str, said: str, error: ClientError) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import secrets
 from collections.abc import Sequence
@@ -81,6 +82,7 @@ def read(store: ContentsStore, claim: Claim, *, consistent: bool = True) -> Cont
     if found is None or store.part_bytes is not None or None in found.parts:
         return found
     rest = b"".join(part or b"" for part in found.parts)
+    assert found.sha256 in {None, hashlib.sha256(rest).hexdigest()}, "another SHA-256 than theirs"
     pieces = []
     for part in claim.parts[:-1]:
         pieces.append(rest[: len(part)])

@@ -57,6 +57,13 @@ class TestSealed:
         assert is_sealed(encode(body)) is sealed
         assert (sealed_fields(encode(body)) is not None) is sealed
 
+    @pytest.mark.parametrize("letter", sorted({*"claimCheck"}))
+    @pytest.mark.parametrize("escape", [r"\u00{:02x}", r"\u00{:02X}"], ids=["lower", "upper"])
+    def test_may_have_any_letter_of_the_name_escaped(self, letter: str, escape: str) -> None:
+        name = "claimCheck".replace(letter, escape.format(ord(letter)), 1)
+
+        assert is_sealed(f'{{"{name}":{{}}}}')
+
     def test_its_fields_are_as_they_came(self) -> None:
         assert sealed_fields(SEALED) == {"type": "order:new", "claimCheck": TICKET}
         assert sealed_fields('{"claimCheck":"?"}') == {"claimCheck": "?"}

@@ -1,0 +1,74 @@
+"""`S3Objects`: how bytes travel to S3 and back."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import boto3
+import pytest
+
+from claimcheck.stores.base import ClaimFacts
+from claimcheck.stores.s3_contents import LARGEST_PUT, S3Contents
+from claimcheck.stores.s3_objects import SENT_AT_ONCE_BYTES
+from tests.support.servers import AwsServer
+
+CLAIM = "c" * 24
+
+
+@pytest.fixture
+def session(ministack: AwsServer) -> boto3.Session:
+    return boto3.Session("test", "test", region_name=ministack.region)
+
+
+@pytest.fixture
+def contents(ministack: AwsServer, session: boto3.Session) -> Iterator[S3Contents]:
+    made = S3Contents(
+        ministack.make_bucket(),
+        store="s3://claims",
+        endpoint_url=ministack.endpoint_url,
+        session=session,
+    )
+    with closing(made):
+        yield made
+
+
+def write(contents: S3Contents, data: bytes) -> None:
+    facts = ClaimFacts(
+        id=CLAIM, type="a:b", parts=1, size=len(data), stored=len(data), created_at=1, expires_at=5
+    )
+    contents.write(facts, [data])
+
+
+@pytest.mark.parametrize(
+    ("size", "is_asked"), [(SENT_AT_ONCE_BYTES - 1, False), (SENT_AT_ONCE_BYTES, True)]
+)
+def test_s3_is_asked_whether_it_wants_a_body_only_where_that_is_large(
+    contents: S3Contents, session: boto3.Session, size: int, is_asked: bool
+) -> None:
+    asked: list[bool] = []
+
+    def look(request: Any, **_: object) -> None:
+        asked.append("Expect" in request.headers)
+
+    session.events.register("before-send.s3.PutObject", look)
+
+    write(contents, bytes(size))
+
+    assert asked == [is_asked]
+    found = contents.read(CLAIM, 1, stored=size).result()
+    assert found is not None
+    assert b"".join(part or b"" for part in found.parts) == bytes(size)
+
+
+@pytest.mark.parametrize("size", [1, 200_000, LARGEST_PUT])
+def test_contents_in_one_request_come_with_their_sha_256(contents: S3Contents, size: int) -> None:
+    data = bytes(range(256)) * (size // 256 + 1)
+    write(contents, data[:size])
+
+    found = contents.read(CLAIM, 1, stored=size).result()
+
+    assert found is not None
+    assert found.sha256 == hashlib.sha256(data[:size]).hexdigest()
