@@ -16,6 +16,7 @@ from claimcheck.core.sealing import Sealed
 from claimcheck.errors import ClaimStoreError
 from claimcheck.events import DuplicateSuppressed, MessageOpened, MessageSealed
 from claimcheck.opening import OnDuplicate, Opener
+from claimcheck.stores import removals
 from letsgo_queue import events as queue_events
 from letsgo_queue.attributes import attributes_size
 from letsgo_queue.errors import SendUncertain
@@ -111,6 +112,10 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
     def prepare(self, queue: str) -> None:
         """Make the claim check now, so that a wrong setting shows before the first message."""
         self.opener.claim_check_for(queue)
+
+    def finish(self, seconds_left: float | None = None, /) -> None:
+        """Wait for contents that are being removed, for two seconds at most."""
+        removals.finish(seconds_left)
 
     def before_send(self, message: OutgoingMessage, context: SendContext) -> OutgoingMessage:
         """Seal the message, where it is too large for the queue."""

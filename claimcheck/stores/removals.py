@@ -1,39 +1,69 @@
 """Contents that are removed in the background, when their messages have been handled.
 
 Nobody waits for such a removal, and what is not removed expires. So a removal that fails is logged,
-and one that would wait too long is left out: a store that does not answer must not keep a process
-from ending. The end of the process waits for the others, as `close` does.
+and one that would wait too long is left out: a store that is busy, or does not answer, must hold up
+no handler, and no process that ends.
+
+    a worker, or a program, ends   waits for what is under way, for two seconds
+    a Lambda function answers      the same: between two invocations it stands still, with all its
+                                   threads. What is left goes on in the next
 """
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from weakref import WeakSet
 
 from claimcheck.errors import ClaimStoreError
+from letsgo_queue.forking import PerProcess, forks_wait
 from letsgo_queue.log import get_logger
+from letsgo_queue.text import counted
 
 logger = get_logger(__name__)
 
-THREADS = 4
+THREADS = 8
 MOST_WAITING = 1_000
-"""How many removals may wait for a thread. Further ones are made by whoever asks."""
+"""How many removals may wait for a thread. The contents of further ones are left to expire."""
 
 LONGEST_WAIT_SECONDS = 30.0
+"""How long one may wait for a thread, and how long `close` waits for all."""
+
+FINISH_SECONDS = 2.0
+"""How long the end of a worker or a program waits for removals."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Removal:
+    """Contents that are to be removed.
+
+    Attributes:
+        claim_id: Whose they are.
+        remove: Removes them.
+        latest: When to begin at the latest (on the monotonic clock).
+    """
+
+    claim_id: str
+    remove: Callable[[], object]
+    latest: float
 
 
 class Removals:
-    """Threads that remove contents."""
+    """Threads that remove contents. Each ends when nothing is left to do."""
 
     def __init__(self) -> None:
-        """Make the pool; a thread starts when there is work for it."""
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="claimcheck-removals")
-        self._room = threading.Semaphore(MOST_WAITING)
-        # A Lambda function stands still between two invocations, with all its threads.
-        self._now = "AWS_LAMBDA_RUNTIME_API" in os.environ
+        """Start nothing yet."""
+        self._changed = threading.Condition()
+        self._waiting: deque[_Removal] = deque()
+        self._threads = 0
+        self._awaited: set[_Removal] = set()
+        with forks_wait():
+            _of_process.get().add(self)
 
     def add(self, claim_id: str, remove: Callable[[], object]) -> None:
         """Have contents removed soon.
@@ -41,30 +71,102 @@ class Removals:
         Args:
             claim_id: Whose they are.
             remove: Removes them.
-
-        Raises:
-            ClaimStoreError: There was no room to wait, and the store refused.
         """
-        if self._now or not self._room.acquire(blocking=False):
-            remove()
+        with self._changed:
+            if len(self._waiting) >= MOST_WAITING:
+                _leave(claim_id, "too many wait")
+                return
+            removal = _Removal(claim_id, remove, time.monotonic() + LONGEST_WAIT_SECONDS)
+            self._waiting.append(removal)
+            self._awaited.add(removal)
+            starts = self._threads < THREADS
+            self._threads += starts
+        if not starts:
             return
-        latest = time.monotonic() + LONGEST_WAIT_SECONDS
+        # A daemon: the end of the program does not wait for it, but for `finish`.
+        thread = threading.Thread(target=self._run, name="claimcheck-removals", daemon=True)
         try:
-            self._pool.submit(self._remove, claim_id, remove, latest)
-        except RuntimeError:  # the program is ending, or the machine has no more threads
-            self._room.release()
-            remove()
+            thread.start()
+        except (RuntimeError, MemoryError):  # the program is ending, or no more threads fit
+            self._run()
+
+    def wait(self, seconds: float) -> int:
+        """Wait for all removals, for so long at most; how many are left.
+
+        Nobody waits for those again: the next call waits for later ones.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: not self._awaited, seconds)
+            left = len(self._awaited)
+            self._awaited.clear()
+            return left
 
     def close(self) -> None:
-        """Wait for all removals, and end the threads."""
-        self._pool.shutdown()
+        """Wait for all removals, and begin no more of those that took too long."""
+        self.wait(LONGEST_WAIT_SECONDS)
+        with self._changed:
+            left = [*self._waiting]
+            self._waiting.clear()
+        for removal in left:
+            _leave(removal.claim_id, "the store was closed")
 
-    def _remove(self, claim_id: str, remove: Callable[[], object], latest: float) -> None:
-        self._room.release()
-        if time.monotonic() > latest:
-            logger.warning("claim %s: its contents are left to expire: too many wait", claim_id)
-            return
-        try:
-            remove()
-        except ClaimStoreError as error:
-            logger.warning("claim %s: its contents are left to expire: %s", claim_id, error)
+    def _run(self) -> None:
+        while removal := self._next():
+            try:
+                if time.monotonic() > removal.latest:
+                    _leave(removal.claim_id, "too many wait")
+                else:
+                    removal.remove()
+            except ClaimStoreError as error:
+                _leave(removal.claim_id, error)
+            except Exception:  # a defect; the others are removed all the same
+                logger.exception("claim %s: its contents are left to expire", removal.claim_id)
+            with self._changed:
+                self._awaited.discard(removal)
+                self._changed.notify_all()
+
+    def _next(self) -> _Removal | None:
+        with self._changed:
+            if self._waiting:
+                return self._waiting.popleft()
+            self._threads -= 1
+            return None
+
+
+_of_process: PerProcess[WeakSet[Removals]] = PerProcess(WeakSet)
+"""All that this process has made. A child removes nothing for its parent."""
+
+
+def finish(seconds_left: float | None = None) -> None:
+    """Wait for all that is being removed in this process, and say what may be left to expire.
+
+    Args:
+        seconds_left: How long the caller may take; None if that is unknown.
+    """
+    with forks_wait():
+        made = list(_of_process.get())
+    most = FINISH_SECONDS if seconds_left is None else min(seconds_left / 2, FINISH_SECONDS)
+    until = time.monotonic() + most
+    left = sum(each.wait(max(until - time.monotonic(), 0)) for each in made)
+    if left:
+        logger.warning(
+            "the contents of %s are not removed yet. If this process ends now, they expire.",
+            counted(left, "claim"),
+        )
+
+
+def finish_in_lambda(seconds_left: float | None) -> None:
+    """Do the same where a Lambda function is about to answer; elsewhere nothing.
+
+    Args:
+        seconds_left: How long the invocation may still take; None if that is unknown.
+    """
+    if "AWS_LAMBDA_RUNTIME_API" in os.environ:
+        finish(seconds_left)
+
+
+def _leave(claim_id: str, why: object) -> None:
+    logger.warning("claim %s: its contents are left to expire: %s", claim_id, why)
+
+
+atexit.register(finish)

@@ -11,7 +11,7 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
@@ -440,6 +440,7 @@ class Worker:
         finally:
             server.close()
             self._event_loop.stop()
+            self._finish()
             self._stopping.clear()
         logger.info("worker stopped")
 
@@ -460,6 +461,7 @@ class Worker:
         return LambdaEvents(
             self._processor(),
             prepare=functools.cache(self._prepare),
+            finish=self._finish,
             open_queue=client.transport,
             concurrency=self._options.concurrency,
         )
@@ -521,18 +523,30 @@ class Worker:
                 loop.run()
         finally:
             self._event_loop.stop()
+            self._finish()
             self._stopping.clear()
         logger.info("worker stopped")
 
     def _prepare(self, queue: str) -> None:
         """Have what is wrong with handlers and settings show before the first message."""
         self._registry.prepare()
-        around = self._middleware_around_all()
-        groups = [around, *(merge(around, own) for own in self._registry.middleware())]
-        # Each once: a handler's stand inside those around all.
-        for middleware in {id(each): each for group in groups for each in group}.values():
+        for middleware in self._all_middleware():
             check_handle(middleware)
             middleware.prepare(queue)
+
+    def _finish(self, seconds_left: float | None = None) -> None:
+        """Have middleware finish what goes on in the background."""
+        for middleware in self._all_middleware():
+            try:
+                middleware.finish(seconds_left)
+            except Exception:  # a defect of a middleware; the worker ends all the same
+                logger.exception("%s did not finish", type(middleware).__qualname__)
+
+    def _all_middleware(self) -> Iterable[Middleware]:
+        """Each middleware once: a handler's stand inside those around all."""
+        around = self._middleware_around_all()
+        groups = [around, *(merge(around, own) for own in self._registry.middleware())]
+        return {id(each): each for group in groups for each in group}.values()
 
     def _processor(
         self, ticks: Registry | None = None, *, handled_level: int = logging.DEBUG

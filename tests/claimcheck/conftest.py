@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from claimcheck.stores import removals
 from claimcheck.stores.memory import MemoryClaimStore
+from claimcheck.stores.removals import Removals
 from claimcheck.stores.sqlite import SqliteClaimStore
 from claimcheck.testing import Clock
 from letsgo_queue import set_default_client
@@ -77,7 +77,7 @@ def place(
 @pytest.fixture
 def removals_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """No removal waits for a thread: what is left is left when the test looks."""
-    monkeypatch.setattr(removals, "MOST_WAITING", 0)
+    monkeypatch.setattr(Removals, "add", lambda _, claim_id, remove: remove())
 
 
 @pytest.fixture

@@ -1,0 +1,213 @@
+"""Removals in the background: none holds up who asks for it, and none a process that ends."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from claimcheck.errors import ClaimStoreUnavailable
+from claimcheck.stores import removals as module
+from claimcheck.stores.removals import Removals, finish, finish_in_lambda
+from tests.claimcheck.support import wait_for
+from tests.support.forks import fork, threads_are_there
+
+ENOUGH_SECONDS = 30.0
+
+
+class Contents:
+    """What is removed; a removal may have to wait for `go_on`."""
+
+    def __init__(self, removals: Removals) -> None:
+        self.removals = removals
+        self.removed: list[str] = []
+        self.begun = threading.Semaphore(0)
+        self.go_on = threading.Event()
+
+    def remove(self, claim_id: str) -> None:
+        self.removals.add(claim_id, lambda: self.removed.append(claim_id))
+
+    def hang(self, claim_id: str) -> None:
+        """Have a removal wait, and one of the threads with it."""
+
+        def remove() -> None:
+            self.begun.release()
+            self.go_on.wait()
+            self.removed.append(claim_id)
+
+        self.removals.add(claim_id, remove)
+        assert self.begun.acquire(timeout=ENOUGH_SECONDS)
+
+    def fail(self, claim_id: str, error: Exception) -> None:
+        def remove() -> None:
+            raise error
+
+        self.removals.add(claim_id, remove)
+
+
+@pytest.fixture
+def contents() -> Iterator[Contents]:
+    contents = Contents(Removals())
+    yield contents
+    contents.go_on.set()
+    contents.removals.close()
+    wait_for(lambda: not threads(), "the threads to end")
+
+
+@pytest.fixture
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "THREADS", 1)
+
+
+def threads() -> list[threading.Thread]:
+    return [each for each in threading.enumerate() if each.name == "claimcheck-removals"]
+
+
+def test_they_are_made_and_the_threads_end(contents: Contents) -> None:
+    for number in range(100):
+        contents.remove(str(number))
+
+    assert contents.removals.wait(ENOUGH_SECONDS) == 0
+    assert sorted(map(int, contents.removed)) == [*range(100)]
+    wait_for(lambda: not threads(), "the threads to end")
+
+
+@pytest.mark.usefixtures("one_thread")
+class TestABusyStore:
+    def test_what_does_not_fit_is_left_to_expire(
+        self, contents: Contents, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr(module, "MOST_WAITING", 2)
+        contents.hang("first")
+
+        for name in ("second", "third", "fourth"):  # nobody waits for one here
+            contents.remove(name)
+
+        assert "claim fourth: its contents are left to expire: too many wait" in caplog.text
+        contents.go_on.set()
+        assert contents.removals.wait(ENOUGH_SECONDS) == 0
+        assert contents.removed == ["first", "second", "third"]
+
+    def test_what_waited_too_long_is_left_to_expire(
+        self, contents: Contents, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        contents.hang("first")
+        monkeypatch.setattr(module, "LONGEST_WAIT_SECONDS", -1)
+        contents.remove("second")
+        monkeypatch.undo()
+        contents.go_on.set()
+
+        assert contents.removals.wait(ENOUGH_SECONDS) == 0
+        assert contents.removed == ["first"]
+        assert "claim second: its contents are left to expire: too many wait" in caplog.text
+
+    def test_what_fails_keeps_no_other(
+        self, contents: Contents, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        contents.hang("first")
+        contents.fail("second", ClaimStoreUnavailable("slow down"))
+        contents.fail("third", ZeroDivisionError())
+        contents.remove("fourth")
+        contents.go_on.set()
+
+        assert contents.removals.wait(ENOUGH_SECONDS) == 0
+        assert contents.removed == ["first", "fourth"]
+        assert "claim second: its contents are left to expire: slow down" in caplog.text
+        assert "claim third: its contents are left to expire" in caplog.text
+
+    def test_closing_leaves_what_would_take_too_long(
+        self, contents: Contents, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        contents.hang("first")
+        contents.remove("second")
+        monkeypatch.setattr(module, "LONGEST_WAIT_SECONDS", 0.01)
+
+        contents.removals.close()
+
+        assert "claim second: its contents are left to expire: the store was closed" in caplog.text
+        contents.go_on.set()
+        wait_for(lambda: not threads(), "the thread to end")
+        assert contents.removed == ["first"]
+
+
+def test_a_machine_without_threads_removes_at_once_and_once(
+    contents: Contents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    for number in range(20):
+        contents.remove(str(number))
+
+    assert contents.removed == [str(number) for number in range(20)]
+    assert contents.removals.wait(0) == 0
+
+
+class TestFinishing:
+    def test_waits_for_all(self, contents: Contents) -> None:
+        contents.hang("first")
+        other = Contents(Removals())
+        other.hang("second")
+        threading.Timer(0.05, other.go_on.set).start()
+        threading.Timer(0.1, contents.go_on.set).start()
+
+        finish()
+
+        assert (contents.removed, other.removed) == (["first"], ["second"])
+
+    def test_is_bounded_and_says_what_is_left(
+        self, contents: Contents, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr(module, "FINISH_SECONDS", 0.01)
+        contents.hang("first")
+        contents.hang("second")
+
+        with caplog.at_level(logging.WARNING):
+            finish()
+            monkeypatch.setattr(module, "FINISH_SECONDS", 10 * ENOUGH_SECONDS)
+            finish()  # a worker has waited for them: the end of its program does not once more
+
+        (record,) = caplog.records
+        assert "the contents of 2 claims are not removed yet" in record.getMessage()
+
+    def test_takes_no_more_than_half_of_what_a_lambda_function_has_left(
+        self, contents: Contents, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr(module, "FINISH_SECONDS", ENOUGH_SECONDS)
+        monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001")
+        began = time.monotonic()
+
+        for seconds_left in (0.1, 0.0, -1.0):
+            contents.hang(str(seconds_left))
+            finish_in_lambda(seconds_left)
+
+        assert time.monotonic() - began < ENOUGH_SECONDS
+        assert caplog.text.count("1 claim") == 3
+
+    def test_is_for_lambda_where_it_says_so(
+        self, contents: Contents, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.delenv("AWS_LAMBDA_RUNTIME_API", raising=False)
+        contents.hang("first")
+
+        finish_in_lambda(None)
+
+        assert caplog.text == ""
+
+    @threads_are_there
+    def test_a_child_waits_for_none_of_its_parent(self, contents: Contents) -> None:
+        contents.hang("first")
+
+        def work(_: int) -> list[str]:
+            own = Contents(Removals())
+            own.remove("the child's")
+            module.FINISH_SECONDS = 10 * ENOUGH_SECONDS  # longer than a child may take
+            finish()
+            return own.removed
+
+        (child,) = fork(work)
+        assert child.result() == ["the child's"]
