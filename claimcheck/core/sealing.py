@@ -215,6 +215,7 @@ class Sealer:
     def _store(self, encoded: _Encoded, delay_seconds: float) -> Sealed:
         """A body whose ticket has the key of the encoded bytes, which are stored."""
         store = self._stores.for_message(encoded.to_store)
+        label = store.label
         parts = recut(encoded.parts, store.part_bytes, was=encoded.part_bytes)
         facts = ClaimFacts(
             id=secrets.token_urlsafe(ID_BYTES),
@@ -225,7 +226,9 @@ class Sealer:
             created_at=int(store.now()),
             expires_at=expiry_from(store.now() + delay_seconds),
         )
-        bound = Bound("stored", facts.id, encoded.encoding, encoded.size, encoded.type)
+        bound = Bound(
+            "stored", facts.id, encoded.encoding, encoded.size, encoded.type, store=label
+        )
         encrypted = self._trust.encrypt(parts, bound)
         ticket = StoredTicket(
             v=tickets.VERSION,
@@ -237,7 +240,7 @@ class Sealer:
             parts=facts.parts,
             stored=encoded.stored,
             expires=facts.expires_at,
-            store=store.label,
+            store=label,
         )
         store.write(facts, parts)
         return Sealed(

@@ -129,6 +129,8 @@ class Bound:
         encoding: How they are encoded.
         size: Bytes of the body.
         type: The message's type; None if it has none.
+        store: The label of a stored claim; None for bytes that a ticket carries. With another label
+            the receipt would be looked for in another store.
     """
 
     place: Literal["carried", "stored"]
@@ -136,6 +138,7 @@ class Bound:
     encoding: Encoding
     size: int
     type: str | None
+    store: str | None = None
 
     @classmethod
     def of(cls, sealed: SealedMessage) -> Bound:
@@ -144,13 +147,15 @@ class Bound:
         if isinstance(ticket, CarriedTicket):
             nonce = ticket.nonce or ""
             return cls("carried", nonce, ticket.encoding, ticket.size, sealed.type)
-        return cls("stored", ticket.id, ticket.encoding, ticket.size, sealed.type)
+        return cls(
+            "stored", ticket.id, ticket.encoding, ticket.size, sealed.type, store=ticket.store
+        )
 
     @property
     def additional_data(self) -> bytes:
         """These, a line each. The type comes last, as it may have line breaks itself."""
-        lines = [self.place, self.id, self.encoding, str(self.size)]
-        return "\n".join(lines if self.type is None else [*lines, self.type]).encode()
+        lines = [self.place, self.id, self.encoding, str(self.size), self.store, self.type]
+        return "\n".join(line for line in lines if line is not None).encode()
 
 
 def write(message_type: str | None, ticket: Ticket) -> bytes:

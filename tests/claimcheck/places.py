@@ -200,9 +200,15 @@ def make_letsgo_store(aws: AwsServer, clock: Callable[[], float] | None) -> Lets
     """A store in the table of a LetsGo deployment, made as LetsGo makes it."""
     prefix, _, name = aws.make_table_name().partition("-")
     store = LetsGoClaimStore(Deployment(name, prefix), region=aws.region, clock=clock)
+    make_letsgo_table(aws, store.table)
+    return store
+
+
+def make_letsgo_table(aws: AwsServer, table: str) -> None:
+    """A table as LetsGo makes it."""
     client = aws.dynamodb()
     client.create_table(
-        TableName=store.table,
+        TableName=table,
         KeySchema=[
             {"AttributeName": "category", "KeyType": "HASH"},
             {"AttributeName": "key", "KeyType": "RANGE"},
@@ -213,10 +219,9 @@ def make_letsgo_store(aws: AwsServer, clock: Callable[[], float] | None) -> Lets
         ],
         BillingMode="PAY_PER_REQUEST",
     )
-    client.get_waiter("table_exists").wait(TableName=store.table)
+    client.get_waiter("table_exists").wait(TableName=table)
     client.update_time_to_live(
-        TableName=store.table,
+        TableName=table,
         TimeToLiveSpecification={"Enabled": True, "AttributeName": "ttl"},
     )
     client.close()
-    return store

@@ -105,8 +105,8 @@ def damage(place: Place, claim_id: str, how: str) -> None:
     if isinstance(place, S3Place | BucketPlace):
         bucket = place if isinstance(place, S3Place) else place.bucket
         if how in S3_CONTENTS:
-            key = bucket.key_of(claim_id)
-            bucket.put(key, S3_CONTENTS[how](bucket.read(key)))
+            contents = bucket.key_of(claim_id)
+            bucket.put(contents, S3_CONTENTS[how](bucket.read(contents)))
         else:
             record = quote(f"{claim_id}@", safe="@")
             bucket.put(f"records/{record}", Kept(S3_RECORDS[how], {}))

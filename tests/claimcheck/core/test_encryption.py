@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 import json
 from base64 import b64decode, b64encode
 from itertools import pairwise
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from claimcheck import (
     ClaimCheckMiddleware,
@@ -23,7 +21,6 @@ from claimcheck import (
     TicketUnsupported,
 )
 from claimcheck.core import aes_gcm
-from claimcheck.core.compression import decode
 from claimcheck.stores.base import PART_BYTES
 from claimcheck.stores.memory import MemoryClaimStore
 from letsgo_queue import Message, Worker
@@ -39,9 +36,11 @@ from tests.claimcheck.core.encrypting import (
     SMALL,
     STORED,
     STRANGE_KEY,
+    as_another_would,
     claim_check,
     seal,
 )
+from tests.claimcheck.core.lives import handle
 from tests.claimcheck.support import (
     SECRET,
     body_of,
@@ -53,25 +52,6 @@ from tests.claimcheck.support import (
     rewrite_parts,
     ticket_in,
 )
-
-
-def as_another_would(sealed: str, stored: bytes | None, key: str = KEY) -> str:
-    """Open a message by its documentation, with other tools than the library does."""
-    message = json.loads(sealed)
-    ticket = message["claimCheck"]
-    carried = "data" in ticket
-    data = b64decode(ticket["data"]) if stored is None else stored
-    assert hashlib.sha256(data).hexdigest() == ticket["sha256"]
-    id = ticket["nonce"] if carried else ticket["id"]
-    # HKDF-SHA-256 (RFC 5869), which takes one block for 32 bytes.
-    extracted = hmac.digest(id.encode(), b64decode(key), "sha256")
-    message_key = hmac.digest(extracted, b"letsgo-claimcheck/1 AES-256-GCM\x01", "sha256")
-    lines = ["carried" if carried else "stored", id, ticket["encoding"], str(ticket["size"])]
-    if "type" in message:
-        lines.append(message["type"])
-    tag = bytes.fromhex(ticket["encryption"]["tag"])
-    encoded = AESGCM(message_key).decrypt(bytes(12), data + tag, "\n".join(lines).encode())
-    return decode(ticket["encoding"], [encoded], ticket["size"])
 
 
 @BODIES
@@ -260,6 +240,20 @@ class TestBound:
         assert parts_left(store, second) == 1
         record = claim_record(store, second)
         assert record is None, "and the claim is released"
+
+    def test_to_its_store(self, store: MemoryClaimStore) -> None:
+        """A copy with the label of another store of the reader has no receipt there.
+
+        That store has the bytes too: whoever can write to it put them there.
+        """
+        other = MemoryClaimStore(clock=store.now)
+        sealed = seal(store, STORED)
+        other._contents.update(store._contents)
+        check = claim_check(store, read_stores=[other])
+
+        assert handle(check, sealed) == STORED
+        with pytest.raises(ClaimCorrupted, match="does not decrypt"):
+            check.open(forge(sealed, store=other.label))
 
     def test_to_its_place(self, store: MemoryClaimStore) -> None:
         """Carried by a ticket it would have no receipt, and each copy would be handled."""
