@@ -113,9 +113,9 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
         """Make the claim check now, so that a wrong setting shows before the first message."""
         self.opener.claim_check_for(queue)
 
-    def finish(self, seconds_left: float | None = None, /) -> None:
+    def finish(self) -> None:
         """Wait for contents that are being removed, for two seconds at most."""
-        removals.finish(seconds_left)
+        removals.finish()
 
     def before_send(self, message: OutgoingMessage, context: SendContext) -> OutgoingMessage:
         """Seal the message, where it is too large for the queue."""

@@ -24,7 +24,6 @@ from claimcheck.core.opened import Opened
 from claimcheck.errors import ClaimInProgress, RecordUnsupported
 from claimcheck.events import DuplicateSuppressed
 from claimcheck.opening import Opener
-from claimcheck.stores.removals import finish_in_lambda
 from letsgo_queue.envelope import holds_sealed, type_in
 from letsgo_queue.errors import LetsGoError
 from letsgo_queue.events import Listeners
@@ -83,12 +82,10 @@ class OpenedRecord:
     Attributes:
         argument: The record with its original body.
         opened: The hold on its claim; None for a duplicate, which is acknowledged.
-        invocation: How much time there is for it.
     """
 
     argument: object = field(repr=False)
     opened: Opened | None
-    invocation: Invocation
 
     @property
     def nothing_left(self) -> bool:
@@ -97,16 +94,14 @@ class OpenedRecord:
 
     def succeeded(self, answer: object) -> object:
         """Complete the claim."""
-        self.settle(succeeded=True)
-        finish_in_lambda(self.invocation.seconds_left)
+        self._settle(succeeded=True)
         return answer
 
     def failed(self) -> None:
         """Release the claim."""
-        self.settle(succeeded=False)
+        self._settle(succeeded=False)
 
-    def settle(self, *, succeeded: bool) -> None:
-        """End the claim."""
+    def _settle(self, *, succeeded: bool) -> None:
         if self.opened is not None:
             self.opened.settle(succeeded=succeeded)
 
@@ -180,11 +175,11 @@ def open_record(opener: Opener, record: SqsRecord, invocation: Invocation) -> Op
                 receive_count=received.receive_count,
             )
         )
-        return OpenedRecord(None, None, invocation)
+        return OpenedRecord(None, None)
     if opened.route == "inline":
-        return OpenedRecord(record.original, opened, invocation)
+        return OpenedRecord(record.original, opened)
     try:
-        return OpenedRecord(record.with_body(opened.body), opened, invocation)
+        return OpenedRecord(record.with_body(opened.body), opened)
     except TypeError as error:
         opened.settle(succeeded=False)
         raise RecordUnsupported(
@@ -206,14 +201,12 @@ class OpenedBatch:
         nothing_left: Whether no record is left for it.
         opened: What it works on.
         batch: All records, and which could not be opened.
-        invocation: How much time there is for them.
     """
 
     argument: object = field(repr=False)
     nothing_left: bool
     opened: Sequence[tuple[SqsRecord, OpenedRecord]]
     batch: Batch
-    invocation: Invocation
 
     @property
     def left_out(self) -> int:
@@ -233,9 +226,11 @@ class OpenedBatch:
             self.failed()
             return answer
         _on_threads(
-            lambda each: each[1].settle(succeeded=each[0].message_id not in reported), self.opened
+            lambda each: (
+                each[1].failed() if each[0].message_id in reported else each[1].succeeded(None)
+            ),
+            self.opened,
         )
-        finish_in_lambda(self.invocation.seconds_left)
         failed = self.batch.response()["batchItemFailures"]
         ours = [item for item in failed if item["itemIdentifier"] not in reported]
         if not ours and not self.nothing_left:
@@ -270,7 +265,7 @@ def open_batch(
     if all(outcome is None for outcome in outcomes):
         return None
     try:
-        return _sort_out(event, batch, outcomes, invocation)
+        return _sort_out(event, batch, outcomes)
     except BaseException:
         _release(outcomes)
         raise
@@ -304,9 +299,7 @@ def _open_all(opener: Opener, batch: Batch, invocation: Invocation) -> Sequence[
     return outcomes
 
 
-def _sort_out(
-    event: object, batch: Batch, outcomes: Sequence[_Outcome], invocation: Invocation
-) -> OpenedBatch:
+def _sort_out(event: object, batch: Batch, outcomes: Sequence[_Outcome]) -> OpenedBatch:
     from letsgo_queue.aws_lambda.records import with_records
 
     left: list[object] = []
@@ -329,11 +322,7 @@ def _sort_out(
             opened.append((record, outcome))
     _release(left_out)
     return OpenedBatch(
-        argument=with_records(event, left),
-        nothing_left=not left,
-        opened=opened,
-        batch=batch,
-        invocation=invocation,
+        argument=with_records(event, left), nothing_left=not left, opened=opened, batch=batch
     )
 
 

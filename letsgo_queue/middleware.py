@@ -72,17 +72,8 @@ class Middleware(Generic[ResultT_co]):
     def prepare(self, queue: str, /) -> None:
         """Called when a worker starts on the queue of that URL. What it raises stops the worker."""
 
-    def finish(self, seconds_left: float | None = None, /) -> None:
-        """Called when a worker ends, and before a Lambda function answers.
-
-        Finish what goes on in the background, within seconds: the process may end after it, or
-        stand still.
-
-        Args:
-            seconds_left: How long the Lambda invocation may still take; None elsewhere, or if that
-                is unknown.
-        """
-        del seconds_left
+    def finish(self) -> None:
+        """Called when a worker ends: finish what goes on in the background, within seconds."""
 
     def inside(self, outer: Middleware, /) -> Middleware:
         """The middleware that runs in place of this one, inside `outer` of the same `kind`.

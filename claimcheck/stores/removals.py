@@ -4,9 +4,10 @@ Nobody waits for such a removal, and what is not removed expires. So a removal t
 and one that would wait too long is left out: a store that is busy, or does not answer, must hold up
 no handler, and no process that ends.
 
-    a worker, or a program, ends   waits for what is under way, for two seconds
-    a Lambda function answers      the same: between two invocations it stands still, with all its
-                                   threads. What is left goes on in the next
+    a worker, or a program, ends   it waits for what is under way, for two seconds
+    in Lambda                      who asks for a removal waits so long, as the function may answer
+                                   next: between two invocations it stands still, with all its
+                                   threads. A store that does not answer is waited for once
 """
 
 from __future__ import annotations
@@ -62,6 +63,8 @@ class Removals:
         self._waiting: deque[_Removal] = deque()
         self._threads = 0
         self._awaited: set[_Removal] = set()
+        self._stands_still = "AWS_LAMBDA_RUNTIME_API" in os.environ
+        self._answers_from = 0.0
         with forks_wait():
             _of_process.get().add(self)
 
@@ -81,22 +84,19 @@ class Removals:
             self._awaited.add(removal)
             starts = self._threads < THREADS
             self._threads += starts
-        if not starts:
-            return
-        # A daemon: the end of the program does not wait for it, but for `finish`.
-        thread = threading.Thread(target=self._run, name="claimcheck-removals", daemon=True)
-        try:
-            thread.start()
-        except (RuntimeError, MemoryError):  # the program is ending, or no more threads fit
-            self._run()
+        if starts:
+            self._start()
+        if self._stands_still and time.monotonic() >= self._answers_from and self.wait():
+            self._answers_from = time.monotonic() + LONGEST_WAIT_SECONDS
 
-    def wait(self, seconds: float) -> int:
+    def wait(self, seconds: float | None = None) -> int:
         """Wait for all removals, for so long at most; how many are left.
 
         Nobody waits for those again: the next call waits for later ones.
         """
         with self._changed:
-            self._changed.wait_for(lambda: not self._awaited, seconds)
+            most = FINISH_SECONDS if seconds is None else seconds
+            self._changed.wait_for(lambda: not self._awaited, most)
             left = len(self._awaited)
             self._awaited.clear()
             return left
@@ -109,6 +109,14 @@ class Removals:
             self._waiting.clear()
         for removal in left:
             _leave(removal.claim_id, "the store was closed")
+
+    def _start(self) -> None:
+        # A daemon: the end of the program does not wait for it, but for `finish`.
+        thread = threading.Thread(target=self._run, name="claimcheck-removals", daemon=True)
+        try:
+            thread.start()
+        except (RuntimeError, MemoryError):  # the program is ending, or no more threads fit
+            self._run()
 
     def _run(self) -> None:
         while removal := self._next():
@@ -137,32 +145,17 @@ _of_process: PerProcess[WeakSet[Removals]] = PerProcess(WeakSet)
 """All that this process has made. A child removes nothing for its parent."""
 
 
-def finish(seconds_left: float | None = None) -> None:
-    """Wait for all that is being removed in this process, and say what may be left to expire.
-
-    Args:
-        seconds_left: How long the caller may take; None if that is unknown.
-    """
+def finish() -> None:
+    """Wait for all that is being removed in this process, and say what may be left to expire."""
     with forks_wait():
         made = list(_of_process.get())
-    most = FINISH_SECONDS if seconds_left is None else min(seconds_left / 2, FINISH_SECONDS)
-    until = time.monotonic() + most
+    until = time.monotonic() + FINISH_SECONDS
     left = sum(each.wait(max(until - time.monotonic(), 0)) for each in made)
     if left:
         logger.warning(
             "the contents of %s are not removed yet. If this process ends now, they expire.",
             counted(left, "claim"),
         )
-
-
-def finish_in_lambda(seconds_left: float | None) -> None:
-    """Do the same where a Lambda function is about to answer; elsewhere nothing.
-
-    Args:
-        seconds_left: How long the invocation may still take; None if that is unknown.
-    """
-    if "AWS_LAMBDA_RUNTIME_API" in os.environ:
-        finish(seconds_left)
 
 
 def _leave(claim_id: str, why: object) -> None:

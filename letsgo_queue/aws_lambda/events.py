@@ -117,7 +117,6 @@ class LambdaEvents:
         processor: Processor,
         *,
         prepare: Callable[[str], None],
-        finish: Callable[[float | None], None],
         open_queue: Callable[[str], Transport],
         concurrency: int,
     ) -> None:
@@ -126,14 +125,11 @@ class LambdaEvents:
         Args:
             processor: Handles the messages, and scheduled events.
             prepare: Called with the URL of a queue before its first message is handled.
-            finish: Called before an answer, with the seconds that are left for it, if that is
-                known.
             open_queue: Opens a queue by its URL.
             concurrency: Records handled at once.
         """
         self._processor = processor
         self._prepare = prepare
-        self._finish = finish
         self._open_queue = open_queue
         self._concurrency = concurrency
 
@@ -170,7 +166,6 @@ class LambdaEvents:
         with ThreadPoolExecutor(min(self._concurrency, len(lines)), "letsgo-lambda") as pool:
             for done in pool.map(run, lines):
                 del done  # raises what a thread raised
-        self._finish(invocation.seconds_left)
         return batch.response()
 
     def _run(

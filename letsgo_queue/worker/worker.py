@@ -461,7 +461,6 @@ class Worker:
         return LambdaEvents(
             self._processor(),
             prepare=functools.cache(self._prepare),
-            finish=self._finish,
             open_queue=client.transport,
             concurrency=self._options.concurrency,
         )
@@ -534,11 +533,11 @@ class Worker:
             check_handle(middleware)
             middleware.prepare(queue)
 
-    def _finish(self, seconds_left: float | None = None) -> None:
+    def _finish(self) -> None:
         """Have middleware finish what goes on in the background."""
         for middleware in self._all_middleware():
             try:
-                middleware.finish(seconds_left)
+                middleware.finish()
             except Exception:  # a defect of a middleware; the worker ends all the same
                 logger.exception("%s did not finish", type(middleware).__qualname__)
 

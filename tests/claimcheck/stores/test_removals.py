@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
 
 from claimcheck.errors import ClaimStoreUnavailable
 from claimcheck.stores import removals as module
-from claimcheck.stores.removals import Removals, finish, finish_in_lambda
+from claimcheck.stores.removals import Removals, finish
 from tests.claimcheck.support import wait_for
 from tests.support.forks import fork, threads_are_there
 
@@ -46,6 +45,12 @@ class Contents:
             raise error
 
         self.removals.add(claim_id, remove)
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine that is busy two seconds are soon over."""
+    monkeypatch.setattr(module, "FINISH_SECONDS", ENOUGH_SECONDS)
 
 
 @pytest.fixture
@@ -174,30 +179,6 @@ class TestFinishing:
         (record,) = caplog.records
         assert "the contents of 2 claims are not removed yet" in record.getMessage()
 
-    def test_takes_no_more_than_half_of_what_a_lambda_function_has_left(
-        self, contents: Contents, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        monkeypatch.setattr(module, "FINISH_SECONDS", ENOUGH_SECONDS)
-        monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001")
-        began = time.monotonic()
-
-        for seconds_left in (0.1, 0.0, -1.0):
-            contents.hang(str(seconds_left))
-            finish_in_lambda(seconds_left)
-
-        assert time.monotonic() - began < ENOUGH_SECONDS
-        assert caplog.text.count("1 claim") == 3
-
-    def test_is_for_lambda_where_it_says_so(
-        self, contents: Contents, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        monkeypatch.delenv("AWS_LAMBDA_RUNTIME_API", raising=False)
-        contents.hang("first")
-
-        finish_in_lambda(None)
-
-        assert caplog.text == ""
-
     @threads_are_there
     def test_a_child_waits_for_none_of_its_parent(self, contents: Contents) -> None:
         contents.hang("first")
@@ -211,3 +192,35 @@ class TestFinishing:
 
         (child,) = fork(work)
         assert child.result() == ["the child's"]
+
+
+class TestInLambda:
+    """The function may answer next, and stands still then."""
+
+    @pytest.fixture(autouse=True)
+    def in_lambda(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001")
+
+    def test_who_asks_waits(self) -> None:
+        contents = Contents(Removals())
+        threading.Timer(0.1, contents.go_on.set).start()
+
+        contents.hang("first")
+
+        assert contents.removed == ["first"]
+
+    def test_a_store_that_does_not_answer_is_waited_for_once(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        contents = Contents(Removals())
+        monkeypatch.setattr(module, "FINISH_SECONDS", 0.01)
+        contents.hang("first")
+        monkeypatch.setattr(module, "FINISH_SECONDS", 10 * ENOUGH_SECONDS)
+
+        contents.hang("second")  # does not wait
+
+        assert contents.removed == []
+        contents.go_on.set()
+        monkeypatch.setattr(module, "LONGEST_WAIT_SECONDS", 0)
+        wait_for(lambda: not threads(), "the threads to end")
+        assert sorted(contents.removed) == ["first", "second"]
