@@ -14,7 +14,7 @@ from tests.benchmarks.peers.base import WAIT_SECONDS, Message, Peer, Place
 class _ExtendedClient:
     def __init__(self, place: Place) -> None:
         self._url = place.queue_url
-        self._sqs: Any = SQSExtendedClientSession().client("sqs")
+        self._sqs = _client()
         self._sqs.large_payload_support = place.bucket
         # As claimcheck does. Otherwise payloads stay until a lifecycle rule removes them.
         self._sqs.delete_payload_from_s3 = True
@@ -34,6 +34,11 @@ class _ExtendedClient:
 
     def close(self) -> None:
         self._sqs.close()
+
+
+def _client() -> Any:
+    # It adds methods and attributes to boto3's client, of which no type knows.
+    return SQSExtendedClientSession().client("sqs")
 
 
 def _after_the_marker(handle: str) -> str:

@@ -36,7 +36,7 @@ def work(task: dict[str, Any], done: Callable[[], None]) -> None:
     def handle(message: dict[str, Any]) -> None:
         done()
 
-    dramatiq.actor(handle, broker=broker, queue_name=name, actor_name=_ACTOR)
+    dramatiq.actor(broker=broker, queue_name=name, actor_name=_ACTOR)(handle)
     over = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: over.set())
     worker = dramatiq.Worker(broker, worker_threads=task["concurrency"])
