@@ -19,14 +19,15 @@ from typing import Literal, TypeAlias
 
 from claimcheck.core import ticket as tickets
 from claimcheck.core.compression import Encoding
-from claimcheck.core.encryption import Decrypt, Encryption
+from claimcheck.core.encryption import Decrypt
 from claimcheck.core.life import find_claim, record_key
 from claimcheck.core.opened import Route, unpack, unpack_carried
-from claimcheck.core.signing import Signer
 from claimcheck.core.store_choice import Stores
 from claimcheck.core.ticket import CarriedTicket, SealedMessage, StoredTicket
+from claimcheck.core.trust import Trust
 from claimcheck.errors import (
     ClaimAlreadyProcessed,
+    ClaimCheckError,
     ClaimCorrupted,
     ClaimExpired,
     ClaimInProgress,
@@ -55,8 +56,6 @@ _FOUND: Mapping[type[Exception], ClaimState] = {
 }
 
 _WHAT = "the message"
-_UNSIGNED = "it is not signed, and only signed messages are opened here."
-_UNENCRYPTED = "it is not encrypted, and only encrypted messages are opened here."
 _LATEST = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 
 
@@ -145,41 +144,38 @@ def report_on(body: str, queue: str | None) -> BodyReport:
         body,
         stores=lambda: claim_check_for(url, settings).stores,
         max_size=settings.max_size,
-        signer=None if settings.signing_keys is None else Signer(settings.signing_keys),
-        sealed_only=settings.sign_every_message,
-        encryption=encryption_for(url, settings),
+        trust=Trust(
+            signing_key=settings.signing_keys,
+            sign_every_message=settings.sign_every_message,
+            encryption=encryption_for(url, settings),
+        ),
     )
 
 
-def explain(
-    body: str,
-    *,
-    stores: Callable[[], Stores],
-    max_size: int,
-    signer: Signer | None,
-    sealed_only: bool = False,
-    encryption: Encryption | None = None,
-) -> BodyReport:
+def explain(body: str, *, stores: Callable[[], Stores], max_size: int, trust: Trust) -> BodyReport:
     """Explain a body.
 
     Args:
         body: The body, sealed or not.
         stores: Opens the stores; called only if the body has a claim in it.
         max_size: Bytes that a ticket may claim.
-        signer: Accepts signatures; None if tickets need none.
-        sealed_only: Whether a worker refuses a message that is not signed.
-        encryption: Decrypts what is encrypted, and has a worker refuse what is not.
+        trust: What a worker refuses to open.
     """
     sent_size = len(body.encode())
     try:
         sealed = tickets.read(body, max_size=max_size)
     except TicketInvalid as error:
         return BodyReport(sealed=True, sent_size=sent_size, problem=f"{error}.")
+    refusal = trust.refusal(sealed, _WHAT)
     if sealed is None:
-        refused = _UNSIGNED if sealed_only else _problem_of_plain(encryption)
-        return _explain_inline(body, sent_size, refused)
+        return _explain_inline(body, sent_size, refusal)
     ticket = sealed.ticket
-    decrypt, problem = _key_of(sealed, encryption)
+    decrypt = None
+    if refusal is None:
+        try:
+            decrypt = trust.decryption(_WHAT, sealed)
+        except EncryptionError as error:
+            refusal = error
     if isinstance(ticket, StoredTicket):
         claim = _look_up(sealed, ticket, stores(), decrypt)
         stored_size, parts, encoded_size = ticket.stored, ticket.parts, ticket.stored
@@ -198,12 +194,12 @@ def explain(
         ratio=ticket.size / max(encoded_size, 1),
         signed=ticket.sig is not None,
         encrypted=ticket.encryption is not None,
-        problem=problem or _problem_of(sealed, signer, decrypt),
+        problem=_damage_of(sealed, decrypt) if refusal is None else str(refusal),
         claim=claim,
     )
 
 
-def _explain_inline(body: str, sent_size: int, refused: str | None) -> BodyReport:
+def _explain_inline(body: str, sent_size: int, refusal: ClaimCheckError | None) -> BodyReport:
     try:
         message_type = type_of(body, whole=True)
     except MessageInvalid as error:
@@ -217,34 +213,12 @@ def _explain_inline(body: str, sent_size: int, refused: str | None) -> BodyRepor
         route="inline",
         size=sent_size,
         sent_size=sent_size,
-        problem=refused,
+        problem=None if refusal is None else str(refusal),
     )
 
 
-def _problem_of_plain(encryption: Encryption | None) -> str | None:
-    return None if encryption is None or encryption.accepts_plain else _UNENCRYPTED
-
-
-def _key_of(
-    sealed: SealedMessage, encryption: Encryption | None
-) -> tuple[Decrypt | None, str | None]:
-    """What decrypts a message; None where nothing has to, or where there is a problem."""
-    encrypted = sealed.ticket.encryption
-    if encrypted is None:
-        return None, _problem_of_plain(encryption)
-    if encryption is None:
-        return None, "it is encrypted, and no key is set here (CLAIMCHECK_ENCRYPTION)."
-    try:
-        return encryption.decryption(sealed, encrypted, what=_WHAT), None
-    except EncryptionError as error:
-        return None, str(error)
-
-
-def _problem_of(
-    sealed: SealedMessage, signer: Signer | None, decrypt: Decrypt | None
-) -> str | None:
-    if signer is not None and not signer.accepts(sealed.type, sealed.ticket):
-        return "its ticket is not signed with a key that is known here."
+def _damage_of(sealed: SealedMessage, decrypt: Decrypt | None) -> str | None:
+    """What is wrong with a body that its ticket carries; None where nothing is."""
     if isinstance(sealed.ticket, CarriedTicket):
         try:
             unpack_carried(_WHAT, sealed, sealed.ticket, decrypt)

@@ -14,6 +14,7 @@ from claimcheck.core.encryption import Decrypt, Encryption, open_encryption
 from claimcheck.core.signing import Signer
 from claimcheck.core.ticket import Bound, CarriedTicket, Encrypted, SealedMessage, Ticket
 from claimcheck.errors import (
+    ClaimCheckError,
     EncryptionKeyMissing,
     EncryptionMissing,
     SettingsInvalid,
@@ -33,9 +34,9 @@ class Trust:
     def __init__(
         self,
         *,
-        signing_key: str | Sequence[str] | None,
-        sign_every_message: bool,
-        encryption: Encryption | str | Sequence[str] | None,
+        signing_key: str | Sequence[str] | None = None,
+        sign_every_message: bool = False,
+        encryption: Encryption | str | Sequence[str] | None = None,
     ) -> None:
         """Take the keys; the arguments are those of `ClaimCheck`.
 
@@ -115,30 +116,41 @@ class Trust:
             sealed = tickets.read(body, max_size=max_size)
         except TicketInvalid as error:
             raise type(error)(f"{what}: {error}.") from None
+        if refusal := self.refusal(sealed, what):
+            raise refusal
+        return sealed
+
+    def refusal(self, sealed: SealedMessage | None, what: str) -> ClaimCheckError | None:
+        """Why a message is not opened; None where it may be.
+
+        Args:
+            sealed: The message; None where it is not sealed.
+            what: The message, for the error.
+        """
         if sealed is None and self._signs_every_message:
-            raise TicketForged(
+            return TicketForged(
                 f"{what}: it is not sealed, and so not signed. Every message must be here "
                 "(sign_every_message). Where the sender is one of yours, set it there too."
             )
         signer = self._signer
         if sealed and signer and not signer.accepts(sealed.type, sealed.ticket):
-            raise TicketForged(
+            return TicketForged(
                 f"{what} of type {sealed.type!r}: its ticket is not signed with a key that this "
                 "worker has. Where the sender is one of yours, give both the same signing_key."
             )
         encrypted = None if sealed is None else sealed.ticket.encryption
         if self._refuses_plain and encrypted is None:
-            raise EncryptionMissing(
+            return EncryptionMissing(
                 f"{what}: it is not encrypted, and every message must be here "
                 "(CLAIMCHECK_ENCRYPTION). Where the sender is one of yours, set it there too, and "
                 "enqueue the work again."
             )
         if self._encryption is None and encrypted is not None:
-            raise EncryptionKeyMissing(
+            return EncryptionKeyMissing(
                 f"{what}: it is encrypted, and this reader has no key. Give it the sender's "
                 "CLAIMCHECK_ENCRYPTION, then redrive the message."
             )
-        return sealed
+        return None
 
     def decryption(self, what: str, sealed: SealedMessage) -> Decrypt | None:
         """What decrypts a message; None for one that is not encrypted. It may ask KMS for the key.

@@ -12,6 +12,7 @@ import pytest
 from claimcheck import ClaimCorrupted
 from claimcheck.cli.show import explain
 from claimcheck.core.store_choice import Stores
+from claimcheck.core.trust import Trust
 from claimcheck.stores.base import Lease
 from tests.claimcheck.lambda_claims import Claims, Function, event_of, failed, record_of
 from tests.claimcheck.places import DynamoDBPlace, Place, SqlitePlace
@@ -165,7 +166,7 @@ def test_showing_says_that_a_claim_is_damaged(place: Place) -> None:
         body = claims.sealed(seed)
         damage(place, ticket_in(body)["id"], how)
 
-        report = explain(body, stores=lambda: Stores(place.store), max_size=10_000, signer=None)
+        report = explain(body, stores=lambda: Stores(place.store), max_size=10_000, trust=Trust())
 
         assert report.claim is not None
         assert report.claim.state == "damaged", how

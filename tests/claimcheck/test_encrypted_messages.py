@@ -269,12 +269,12 @@ class TestShow:
         none = report_on(sealed, "memory://")
 
         assert "which is not among those" in (other.problem or "")
-        assert "no key is set here" in (none.problem or "")
+        assert "this reader has no key" in (none.problem or "")
         assert not other.fine
         assert not none.fine
 
     def test_what_is_not_encrypted_is_a_problem(self, sealed: str) -> None:
-        assert "only encrypted messages" in (report_on(SMALL, "memory://").problem or "")
+        assert "it is not encrypted" in (report_on(SMALL, "memory://").problem or "")
 
     def test_the_command_shows_no_key(self, sealed: str, tmp_path: Path) -> None:
         for body in (sealed, SMALL):

@@ -14,8 +14,8 @@ import pytest
 
 from claimcheck import ClaimCheck, ClaimCheckMiddleware, ClaimStore, open_store
 from claimcheck.cli.show import BodyReport, ClaimReport, explain, report_on
-from claimcheck.core.signing import Signer
 from claimcheck.core.store_choice import Stores
+from claimcheck.core.trust import Trust
 from claimcheck.testing import Clock
 from letsgo_queue import Client
 from tests.claimcheck.places import Place
@@ -47,8 +47,7 @@ def look(
         assert store is not None, "a store was asked for"
         return Stores(store)
 
-    signer = Signer([key]) if key else None
-    return explain(body, stores=the_stores, max_size=max_size, signer=signer)
+    return explain(body, stores=the_stores, max_size=max_size, trust=Trust(signing_key=key))
 
 
 def look_at_claim(body: str, store: ClaimStore) -> tuple[ClaimReport, bool]:
