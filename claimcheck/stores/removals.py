@@ -90,9 +90,12 @@ class Removals:
             self._answers_from = time.monotonic() + LONGEST_WAIT_SECONDS
 
     def wait(self, seconds: float | None = None) -> int:
-        """Wait for all removals, for so long at most; how many are left.
+        """Wait for all removals; how many are left.
 
         Nobody waits for those again: the next call waits for later ones.
+
+        Args:
+            seconds: How long, at most; by default `FINISH_SECONDS`.
         """
         with self._changed:
             most = FINISH_SECONDS if seconds is None else seconds

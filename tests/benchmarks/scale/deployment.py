@@ -21,6 +21,7 @@ from claimcheck.core.cost import (
     Place,
     part_items,
 )
+from claimcheck.core.holds import RECEIPT_SECONDS, STORE_PAUSES_SECONDS
 from claimcheck.errors import ClaimStoreUnavailable
 from claimcheck.stores import dynamodb, s3_objects
 from letsgo_queue.worker.incoming import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS
@@ -172,7 +173,7 @@ class Deployment:
         self.seen.handled += 1
         self.seen.seconds.append(self._loop.now - begun)
         self.seen.last_handled = self._loop.now
-        if (yield from self._write_record(client, number)):
+        if (yield from self._complete(client, number)):
             # Off the critical path in S3; before the acknowledgement in DynamoDB.
             removed = yield from self._remove_contents(client, number)
             self.seen.left += not removed
@@ -187,6 +188,18 @@ class Deployment:
         """Acquire the record, while the contents are read beside it."""
         record = self._put_record(client, number)
         return (yield from self._loop.together([record, self._read_contents(client, number)]))
+
+    def _complete(self, client: Client, number: int) -> Process:
+        """Write the receipt, and try again as a hold on a claim does. The heartbeat goes on."""
+        latest = self._loop.now + RECEIPT_SECONDS
+        for shortest in STORE_PAUSES_SECONDS:
+            if (yield from self._write_record(client, number)):
+                return True
+            pause = shortest * self._random.uniform(1, 1.5)
+            if self._loop.now + pause >= latest:
+                return False
+            yield pause
+        return (yield from self._write_record(client, number))
 
     # The store
 
