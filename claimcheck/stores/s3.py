@@ -140,7 +140,7 @@ class S3ClaimStore(SwappingRecords):
         """Write its object on a condition; see `SwappingRecords.put_record`."""
         return self.contents.objects.put(
             self._key(key),
-            data,
+            [data],
             absent=found is None,
             etag=str(found.version) if found else None,
             failed=failed,

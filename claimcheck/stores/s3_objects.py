@@ -29,6 +29,7 @@ from claimcheck.errors import (
     ClaimStoreError,
     ClaimStoreUnavailable,
 )
+from claimcheck.stores.pieces_file import PiecesFile
 from letsgo_queue.aws_client import (
     error_code,
     explain,
@@ -162,7 +163,7 @@ class S3Objects:
     def put(
         self,
         key: str,
-        data: bytes | memoryview,
+        pieces: Sequence[bytes | memoryview],
         *,
         metadata: Mapping[str, str] | None = None,
         absent: bool = False,
@@ -173,7 +174,7 @@ class S3Objects:
 
         Args:
             key: Its key.
-            data: Its bytes.
+            pieces: Its bytes.
             metadata: What to write beside them: ASCII, 2 KB at most.
             absent: Whether to write only if there is no object.
             etag: Write only if the object has this ETag.
@@ -183,17 +184,13 @@ class S3Objects:
             Whether it was written: False where the condition does not hold.
         """
         condition = {"IfNoneMatch": "*"} if absent else {"IfMatch": etag} if etag else {}
-        body = data if isinstance(data, bytes) else bytes(data)  # botocore takes no memoryview
-        return self._write(
-            self._client.put_object,
-            {"Key": key, "Body": body, "Metadata": dict(metadata or {}), **condition},
-            failed,
-        )
+        request = {"Key": key, "Body": _body(pieces), "Metadata": dict(metadata or {})}
+        return self._write(self._client.put_object, {**request, **condition}, failed)
 
     def upload(
         self,
         key: str,
-        parts: Sequence[Callable[[], bytes]],
+        parts: Sequence[Sequence[bytes | memoryview]],
         *,
         metadata: Mapping[str, str],
         make_all: Callable[[Sequence[Callable[[], object]]], None],
@@ -203,7 +200,7 @@ class S3Objects:
 
         Args:
             key: Its key.
-            parts: What gives the bytes of each part: 5 MiB or more, but for the last.
+            parts: The pieces of each part, which has 5 MiB or more, but for the last.
             metadata: What to write beside them.
             make_all: Makes calls side by side.
             failed: What an error prevents.
@@ -213,15 +210,15 @@ class S3Objects:
         upload = {"Key": key, "UploadId": begun["UploadId"]}
         sent: dict[int, CompletedPartTypeDef] = {}
 
-        def send(number: int, data: Callable[[], bytes]) -> None:
-            request = {**upload, "PartNumber": number, "Body": data()}
+        def send(number: int, pieces: Sequence[bytes | memoryview]) -> None:
+            request = {**upload, "PartNumber": number, "Body": _body(pieces)}
             answer = self._refused(self._client.upload_part, request, failed)
             sent[number] = {"PartNumber": number, "ETag": answer["ETag"]}
             if checksum := answer.get("ChecksumCRC32"):
                 sent[number]["ChecksumCRC32"] = checksum
 
         try:
-            make_all([partial(send, number, data) for number, data in enumerate(parts, 1)])
+            make_all([partial(send, number, pieces) for number, pieces in enumerate(parts, 1)])
             whole = {**upload, "MultipartUpload": {"Parts": [sent[each] for each in sorted(sent)]}}
             self._refused(self._client.complete_multipart_upload, whole, failed)
         except BaseException:
@@ -402,14 +399,21 @@ def make_s3_client(
     return make(config.merge(Config(s3={"addressing_style": "path"})))
 
 
-def _send_at_once(params: dict[str, Any], **_: object) -> None:
-    """Have a small body follow its head, and leave out the round trip that asks for it.
+def _body(pieces: Sequence[bytes | memoryview]) -> bytes | PiecesFile:
+    """What botocore sends: bytes at once, a file when S3 has said that it wants it."""
+    if sum(map(len, pieces)) < SENT_AT_ONCE_BYTES:
+        return b"".join(pieces)
+    return PiecesFile(pieces)
 
-    botocore asks for each body that is a file, and makes a file of bytes.
+
+def _send_at_once(params: dict[str, Any], **_: object) -> None:
+    """Have bytes follow their head, and leave out the round trip that asks for them.
+
+    botocore makes a file of bytes, and asks for each body that is a file.
     """
     body = params["body"]
-    if isinstance(body, BytesIO) and len(data := body.getvalue()) < SENT_AT_ONCE_BYTES:
-        params["body"] = data
+    if isinstance(body, BytesIO):
+        params["body"] = body.getvalue()
         params["headers"].pop("Expect", None)
 
 

@@ -220,7 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for is_new in (True, False)
             if is_new or (each.partitions, each.prefixes) != (NEW_TABLE_PARTITIONS, 1)
             if each.place == "dynamodb"
-            or each.size == SIZES[0]  # an object is one request, up to 16 MiB
+            or each.size == SIZES[0]  # an object is one request, up to 32 MiB
         )
     )
 
