@@ -134,6 +134,7 @@ class Sealer:
         attributes_size: int,
         queue_limit: AskQueue | None,
         delay_seconds: float,
+        shared: bool = False,
     ) -> Sealed:
         """Make a body small enough for the queue; see `ClaimCheck.seal`."""
         data = _to_bytes(body)
@@ -174,10 +175,10 @@ class Sealer:
             if may_be_inline and not self._is_better_carried(encoded, attributes_size):
                 return inline
             if _base64_size(encoded.stored) <= limit:
-                carried = self._carry(encoded)
+                carried = self._carry(encoded, shared=shared)
                 if len(carried) <= limit:
                     return Sealed(body=carried, route="compressed", size=size)
-        return self._store(encoded, delay_seconds)
+        return self._store(encoded, delay_seconds, shared=shared)
 
     def _encode(self, data: bytes, message_type: str | None, limit: int) -> _Encoded:
         part_bytes = self._stores.main.part_bytes
@@ -195,24 +196,32 @@ class Sealer:
             stored=size_of(parts),
         )
 
-    def _carry(self, encoded: _Encoded) -> bytes:
+    def _carry(self, encoded: _Encoded, *, shared: bool) -> bytes:
         """A body whose ticket carries the encoded bytes."""
         nonce = secrets.token_urlsafe(ID_BYTES) if self._trust.makes_nonces else None
         sent = [*encoded.parts]  # what turns out too large is stored instead
-        bound = Bound("carried", nonce or "", encoded.encoding, encoded.size, encoded.type)
+        bound = Bound(
+            "carried",
+            nonce or "",
+            encoded.encoding,
+            encoded.size,
+            encoded.type,
+            shared=shared,
+        )
         encrypted = self._trust.encrypt(sent, bound)
         ticket = CarriedTicket(
             v=tickets.VERSION,
             encoding=encoded.encoding,
             size=encoded.size,
             sha256=sha256_of(sent),
+            shared=shared or None,
             encryption=encrypted,
             nonce=nonce,
             data=b64encode(b"".join(sent)).decode(),
         )
         return self._trust.write(encoded.type, ticket)
 
-    def _store(self, encoded: _Encoded, delay_seconds: float) -> Sealed:
+    def _store(self, encoded: _Encoded, delay_seconds: float, *, shared: bool) -> Sealed:
         """A body whose ticket has the key of the encoded bytes, which are stored."""
         store = self._stores.for_message(encoded.to_store)
         label = store.label
@@ -227,7 +236,13 @@ class Sealer:
             expires_at=expiry_from(store.now() + delay_seconds),
         )
         bound = Bound(
-            "stored", facts.id, encoded.encoding, encoded.size, encoded.type, store=label
+            "stored",
+            facts.id,
+            encoded.encoding,
+            encoded.size,
+            encoded.type,
+            store=label,
+            shared=shared,
         )
         encrypted = self._trust.encrypt(parts, bound)
         ticket = StoredTicket(
@@ -235,6 +250,7 @@ class Sealer:
             encoding=encoded.encoding,
             size=encoded.size,
             sha256=sha256_of(parts),
+            shared=shared or None,
             encryption=encrypted,
             id=facts.id,
             parts=facts.parts,
