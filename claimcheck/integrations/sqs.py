@@ -1,0 +1,68 @@
+"""What SQS says to a queue client, and what follows for a claim."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+
+from letsgo_queue.errors import LetsGoError
+from letsgo_queue.limits import DEFAULT_VISIBILITY_TIMEOUT, MAX_VISIBILITY_SECONDS
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs.literals import QueueAttributeNameType
+
+QUEUE_FACTS: Sequence[QueueAttributeNameType] = ("MaximumMessageSize", "VisibilityTimeout")
+"""The attributes of a queue that decide how its messages are sealed and held."""
+
+_SERVER_ERROR = 500
+
+_MOST_EARLIER_SECONDS = 5.0
+"""A lease ends before the message is visible again, or its next delivery would find it held."""
+
+_MOST_HIDDEN = MAX_VISIBILITY_SECONDS - 3600
+"""SQS counts its 12 hours from the receive, and the opening took some time."""
+
+_FIRST_PAUSE_SECONDS = 30
+_LONGEST_PAUSE_SECONDS = 900
+_MOST_DOUBLED = 5
+
+
+def max_message_bytes(facts: Mapping[str, str]) -> int | None:
+    """Bytes that a queue accepts; None if it does not say."""
+    limit = facts.get("MaximumMessageSize")
+    return None if limit is None else int(limit)
+
+
+def visibility_timeout(facts: Mapping[str, str]) -> float:
+    """Seconds for which a queue hides a message, where the receive does not say otherwise."""
+    return float(facts.get("VisibilityTimeout", DEFAULT_VISIBILITY_TIMEOUT))
+
+
+def lease_seconds(hidden: float, *, waited: float = 0) -> float:
+    """Seconds for which a claim is held.
+
+    Args:
+        hidden: For how many seconds the message was hidden.
+        waited: How many of them have passed.
+    """
+    return hidden - min(hidden / 10, _MOST_EARLIER_SECONDS) - waited
+
+
+def pause_after(error: LetsGoError | None, receive_count: int) -> int:
+    """Seconds until a message that could not be opened should be tried again."""
+    if error is not None and error.retry_after is not None:
+        return min(math.ceil(error.retry_after) + 1, _MOST_HIDDEN)
+    doubled = min(max(receive_count - 1, 0), _MOST_DOUBLED)
+    return min(_FIRST_PAUSE_SECONDS * 2**doubled, _LONGEST_PAUSE_SECONDS)
+
+
+def was_certainly_not_sent(error: BotoCoreError | ClientError) -> bool:
+    """Whether SQS refused a message the first time it was sent, or botocore did not send it."""
+    if isinstance(error, ClientError):
+        answer = error.response.get("ResponseMetadata", {})
+        refused = answer.get("HTTPStatusCode", _SERVER_ERROR) < _SERVER_ERROR
+        return refused and not answer.get("RetryAttempts", 1)
+    return isinstance(error, ParamValidationError)
