@@ -1,0 +1,96 @@
+"""The claim check for Celery on SQS: tasks of any size, with the code of the tasks unchanged.
+
+    app = install(Celery("shop", broker="sqs://"))
+
+It works in kombu's transport, on both sides: see `claimcheck.integrations.kombu`. A task's claim is
+settled when Celery acknowledges its message: with `acks_late` that is after the task, and without
+it before the task begins. Result backends are left alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TypeVar
+
+from claimcheck.core.claim_check import ClaimCheck
+from claimcheck.core.life import Purge
+from claimcheck.errors import SettingsInvalid
+from claimcheck.integrations.base import Carrier
+from claimcheck.integrations.kombu import carried_by, refuse_other_broker
+
+try:
+    import celery
+    from kombu.connection import Connection
+except ImportError as missing:
+    raise SettingsInvalid(
+        "the claim check for Celery needs celery: pip install 'letsgo-claimcheck[celery]'"
+    ) from missing
+
+OLDEST_CELERY = (5, 4)
+
+AppT = TypeVar("AppT", bound="celery.Celery")
+
+
+def install(
+    app: AppT,
+    claim_check: ClaimCheck | None = None,
+    *,
+    purge: Purge | None = None,
+    once: bool | None = None,
+) -> AppT:
+    """Give an app of Celery the claim check, where it sends and where its workers receive.
+
+    Call it in the module that makes the app, before anything is sent. Safe to repeat: the last one
+    counts.
+
+    Args:
+        app: The app. Its broker may be set later.
+        claim_check: By default made from the environment, on first use.
+        purge: When contents are removed, in place of the claim check's own setting.
+        once: Whether every message gets a record, also a small one: a task that was acknowledged
+            does not run again for another delivery of its message.
+
+    Returns:
+        The same app.
+
+    Raises:
+        SettingsInvalid: The app is none, or its broker is not SQS; Celery or kombu is too old, or
+            too new; or an option is not known. A broker that is set later is refused by the first
+            connection.
+    """
+    if not isinstance(app, celery.Celery):
+        raise SettingsInvalid(f"install takes an app of Celery, and got {type(app).__name__}.")
+    if celery.VERSION[:2] < OLDEST_CELERY:
+        oldest = ".".join(map(str, OLDEST_CELERY))
+        raise SettingsInvalid(
+            f"celery {celery.__version__} is too old for the claim check: it needs {oldest} or "
+            "newer."
+        )
+    for broker in _known_brokers(app):
+        refuse_other_broker(broker.partition("://")[0])
+    connect = app.amqp.Connection
+    if isinstance(connect, _Connect):
+        connect = connect.without
+    app.amqp.Connection = _Connect(connect, Carrier(claim_check, purge=purge, once=once))
+    return app
+
+
+class _Connect:
+    """Makes an app's connections, with the claim check."""
+
+    def __init__(self, without: Callable[..., Connection], carrier: Carrier) -> None:
+        self.without = without
+        self._carrier = carrier
+
+    def __call__(self, *args: object, **kwargs: object) -> Connection:
+        return carried_by(self._carrier, self.without(*args, **kwargs))
+
+
+def _known_brokers(app: celery.Celery) -> set[str]:
+    """URLs that are certain already. To ask further would have the app read its configuration."""
+    if "CELERY_BROKER_URL" in os.environ:
+        return {os.environ["CELERY_BROKER_URL"]}
+    settings = app.conf if app.configured else app.__reduce_keys__()["changes"]
+    names = ("broker_url", "broker_read_url", "broker_write_url")
+    return {settings[name] for name in names if isinstance(settings.get(name), str)}

@@ -1,0 +1,599 @@
+"""The claim check for kombu's SQS transport, on which Celery stands.
+
+    connection = with_claim_check(Connection("sqs://"))
+
+It works where kombu calls SQS:
+
+    SendMessage              the body is sealed
+    ReceiveMessage           the claim is acquired, and kombu gets the body that was sealed
+    DeleteMessage            the message is acknowledged: the claim is completed before
+    ChangeMessageVisibility  the message is requeued: the claim is released before
+
+A message that is rejected, and left for the dead-letter queue, is released too. A message that
+cannot be opened is not handed to kombu: it stays on the queue until its visibility timeout ends.
+A worker's event loop opens messages on threads, so that a store that does not answer holds only
+the messages that need it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import socket
+import threading
+import time
+from base64 import b64decode
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from queue import Empty
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, TypeVar, cast
+
+from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+
+from claimcheck.core.claim_check import ClaimCheck
+from claimcheck.core.life import Purge
+from claimcheck.core.opened import Opened
+from claimcheck.errors import ClaimInProgress, SettingsInvalid
+from claimcheck.integrations.base import Carrier
+from letsgo_queue.envelope import mentions_claim_check
+from letsgo_queue.errors import LetsGoError
+from letsgo_queue.limits import ANY_QUEUE_BYTES, MAX_VISIBILITY_SECONDS, SQS_UNIT_BYTES
+from letsgo_queue.log import get_logger
+
+try:
+    import kombu
+    from kombu.connection import Connection
+    from kombu.transport import SQS, TRANSPORT_ALIASES, get_transport_cls
+    from kombu.utils.json import dumps
+except ImportError as missing:
+    raise SettingsInvalid(
+        f"the claim check for Celery and kombu needs {missing.name or 'kombu'} with SQS: "
+        "pip install 'letsgo-claimcheck[celery]'"
+    ) from missing
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.type_defs import MessageTypeDef
+
+logger = get_logger(__name__)
+
+OLDEST_KOMBU = (5, 4)
+
+_HOOKS = (
+    "_messages_to_python",
+    "_on_messages_ready",
+    "_put",
+    "basic_reject",
+    "canonical_queue_name",
+    "sqs",
+)
+"""What is overridden here, or called, of kombu's channel."""
+
+_THREADS = 8
+"""Messages that a worker opens at once."""
+
+_TEXT_FROM_BYTES = SQS_UNIT_BYTES
+"""From here on a body is sealed as text. Those up to it are hardly ever sealed."""
+
+_MOST_EARLIER_SECONDS = 5.0
+"""A lease ends before the message is visible again, or its next delivery would find it held."""
+
+_MOST_HIDDEN = MAX_VISIBILITY_SECONDS - 3600
+"""SQS counts its 12 hours from the receive, and the opening took some time."""
+
+_SERVER_ERROR = 500
+
+_Outcome: TypeAlias = Literal["waiting", "opened", "over", "left"]
+"""Of opening a message: kombu may have it; it was a duplicate; it stays on the queue."""
+
+_OTHER_BROKER = (
+    "the broker is {}, and the claim check works with SQS only: give a broker with sqs://, or do "
+    "not install it here."
+)
+
+_names: dict[tuple[type[Any], Carrier], str] = {}
+"""What kombu knows transports by that have the claim check."""
+
+_numbers = itertools.count(1)
+
+ConnectionT = TypeVar("ConnectionT", bound=Connection)
+
+
+def with_claim_check(
+    connection: ConnectionT,
+    claim_check: ClaimCheck | None = None,
+    *,
+    purge: Purge | None = None,
+    once: bool | None = None,
+) -> ConnectionT:
+    """A copy of a connection of kombu to SQS that has the claim check.
+
+    Args:
+        connection: The connection. It is not changed, and need not be open.
+        claim_check: By default made from the environment, on first use.
+        purge: When contents are removed, in place of the claim check's own setting.
+        once: Whether every message gets a record, also a small one: one that was acknowledged is
+            not delivered again.
+
+    Raises:
+        SettingsInvalid: The connection is none, or is not to SQS; kombu is too old, or too new; or
+            an option is not known.
+    """
+    if not isinstance(connection, Connection):
+        raise SettingsInvalid(
+            f"the claim check is for a connection of kombu, and got {type(connection).__name__}."
+        )
+    _check_kombu()
+    return carried_by(Carrier(claim_check, purge=purge, once=once), connection)
+
+
+def carried_by(carrier: Carrier, connection: ConnectionT) -> ConnectionT:
+    """A copy of a connection whose messages are sealed and opened.
+
+    Its transport is known to kombu by a name of its own. So what kombu makes of the connection has
+    it too: pools, copies, and the next broker of a list.
+
+    Args:
+        carrier: Seals and opens.
+        connection: The connection.
+
+    Raises:
+        SettingsInvalid: It is not to SQS.
+    """
+    others = []
+    for url in connection.alt:
+        scheme, _, place = url.partition("://")
+        others.append(f"{_transport_name(scheme, carrier)}://{place}")
+    name = _transport_name(connection.transport_cls, carrier)
+    return cast("ConnectionT", connection.clone(transport=name, alternates=others))
+
+
+def refuse_other_broker(transport: str | type[Any]) -> None:
+    """Refuse a transport of kombu's that is not SQS, without loading what it needs.
+
+    Raises:
+        SettingsInvalid: It is another.
+    """
+    known = TRANSPORT_ALIASES.get(transport) if isinstance(transport, str) else None
+    if isinstance(known, str) and known.startswith("kombu.") and known != TRANSPORT_ALIASES["sqs"]:
+        raise SettingsInvalid(_OTHER_BROKER.format(transport))
+
+
+def _check_kombu() -> None:
+    if kombu.VERSION[:2] < OLDEST_KOMBU:
+        oldest = ".".join(map(str, OLDEST_KOMBU))
+        raise SettingsInvalid(
+            f"kombu {kombu.__version__} is too old for the claim check: it needs {oldest} or newer."
+        )
+    if lacking := [name for name in _HOOKS if not hasattr(SQS.Channel, name)]:
+        raise SettingsInvalid(
+            f"the SQS transport of kombu {kombu.__version__} has no {', '.join(lacking)}. Upgrade "
+            "letsgo-claimcheck, or use an older kombu."
+        )
+
+
+def _transport_name(transport: str | type[Any], carrier: Carrier) -> str:
+    """What kombu knows a transport by that has the claim check."""
+    refuse_other_broker(transport)
+    base: type[Any] = get_transport_cls(transport)  # type: ignore[assignment, arg-type]  # it takes classes
+    if issubclass(base, _Transport):
+        base = base.without
+    if not issubclass(base, SQS.Transport):
+        raise SettingsInvalid(_OTHER_BROKER.format(base.driver_type))
+    if (base, carrier) not in _names:
+        name = f"{base.driver_type}-claimcheck-{next(_numbers)}"
+        made = _transport(base, carrier)
+        TRANSPORT_ALIASES[name] = lambda: made  # type: ignore[assignment]  # it calls what it can
+        _names[base, carrier] = name
+    return _names[base, carrier]
+
+
+def _transport(base: type[Any], carrier: Carrier) -> type[Any]:
+    """The class of a transport to SQS that has the claim check. It keeps both."""
+    qos = type("QoS", (_QoS, base.Channel.QoS), {})
+    channel = type("Channel", (_Channel, base.Channel), {"QoS": qos})
+    fields = {"Channel": channel, "carrier": carrier, "without": base}
+    return type("Transport", (_Transport, base), fields)
+
+
+class _Claims:
+    """The claims of a connection's messages, and what its queues say of themselves."""
+
+    def __init__(self, carrier: Carrier) -> None:
+        self._carrier = carrier
+        self._held: dict[str, Opened] = {}
+        self._queues: dict[str, Mapping[str, str]] = {}
+
+    def send(
+        self, client: SQSClient, request: dict[str, Any], message: Mapping[str, Any]
+    ) -> object:
+        """SendMessage, with a body that the queue accepts.
+
+        Args:
+            client: Makes the call.
+            request: What kombu asks for.
+            message: What kombu made the body of.
+        """
+        url, body = request["QueueUrl"], request["MessageBody"]
+        others = _attributes_size(request.get("MessageAttributes", {}))
+        to_seal = body if len(body) <= _TEXT_FROM_BYTES else dumps(_as_text(message))
+        sealed = self._carrier.seal(
+            to_seal,
+            queue=url,
+            name=_task_in(message),
+            attributes_size=others,
+            queue_limit=partial(self._limit, client, url),
+            delay_seconds=request.get("DelaySeconds", 0),
+        )
+        fits = len(body) + others <= (self._limit(client, url) or ANY_QUEUE_BYTES)
+        if sealed.route != "inline" or not fits:
+            request = {**request, "MessageBody": sealed.body.decode()}
+        try:
+            return client.send_message(**request)
+        except (BotoCoreError, ClientError) as error:
+            if _was_certainly_not_sent(error):
+                self._carrier.discard(sealed, queue=url)
+            raise
+
+    def asks_store(self, message: MessageTypeDef) -> bool:
+        """Whether opening a message takes a call to the store."""
+        return self._carrier.opener.once or mentions_claim_check(_text(message))
+
+    def open(
+        self,
+        message: MessageTypeDef,
+        *,
+        client: SQSClient,
+        queue: str,
+        arrived: float,
+    ) -> _Outcome:
+        """Put the body that was sealed in a message's place, and acquire its claim.
+
+        Args:
+            message: What SQS delivered.
+            client: Deletes a duplicate, and hides a message that another delivery has.
+            queue: The queue's URL.
+            arrived: When it was received (monotonic seconds).
+        """
+        handle = message["ReceiptHandle"]
+        try:
+            opened = self._carrier.open(
+                _text(message),
+                queue=queue,
+                name=None,
+                message_id=message["MessageId"],
+                receive_count=int(message.get("Attributes", {}).get("ApproximateReceiveCount", 1)),
+                lease_seconds=self._lease_seconds(client, queue, arrived),
+            )
+            if opened is None:
+                client.delete_message(QueueUrl=queue, ReceiptHandle=handle)
+                return "over"
+        except ClaimInProgress as error:
+            logger.info("%s", error)
+            _hide(client, queue, handle, min(math.ceil(error.retry_after or 0) + 1, _MOST_HIDDEN))
+            return "left"
+        except (LetsGoError, BotoCoreError, ClientError) as error:
+            logger.error(  # noqa: TRY400  what it says is enough
+                "%s It stays on queue %s until its visibility timeout ends.", error, queue
+            )
+            return "left"
+        except Exception:  # a fault of ours must not end the consumer
+            logger.exception("a message could not be opened, and stays on queue %s", queue)
+            return "left"
+        message["Body"] = opened.body
+        opened.body = ""  # it may be large, and kombu has it
+        self._held[handle] = opened
+        return "opened"
+
+    def settle(self, receipt_handle: str, *, succeeded: bool) -> None:
+        """Complete the claim of a delivery, or release it, unless that was done."""
+        if opened := self._held.pop(receipt_handle, None):
+            opened.settle(succeeded=succeeded)
+
+    def _limit(self, client: SQSClient, queue: str) -> int | None:
+        limit = self._ask(client, queue).get("MaximumMessageSize")
+        return None if limit is None else int(limit)
+
+    def _lease_seconds(self, client: SQSClient, queue: str, arrived: float) -> float | None:
+        """Seconds until a message that was received is visible again; None if nobody says."""
+        timeout = float(self._ask(client, queue).get("VisibilityTimeout", 0))
+        if not timeout:
+            return None
+        earlier = min(timeout / 10, _MOST_EARLIER_SECONDS)
+        return timeout - earlier - (time.monotonic() - arrived)
+
+    def _ask(self, client: SQSClient, queue: str) -> Mapping[str, str]:
+        """What a queue says of itself, asked once; nothing where that is not permitted."""
+        if queue not in self._queues:
+            try:
+                answer = client.get_queue_attributes(
+                    QueueUrl=queue, AttributeNames=["MaximumMessageSize", "VisibilityTimeout"]
+                )
+                self._queues[queue] = cast("Mapping[str, str]", answer.get("Attributes", {}))
+            except ClientError:
+                self._queues[queue] = {}
+            except BotoCoreError:
+                return {}  # SQS does not answer; it may the next time
+        return self._queues[queue]
+
+
+class _Client:
+    """kombu's client for SQS: what it sends is sealed, and what it deletes was handled."""
+
+    def __init__(self, client: SQSClient, channel: _Channel) -> None:
+        self._client = client
+        self._channel = channel
+        self._claims = channel.claims
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def send_message(self, **request: Any) -> object:
+        return self._claims.send(self._client, request, self._channel.sending)
+
+    def delete_message(self, **request: Any) -> object:
+        self._claims.settle(request["ReceiptHandle"], succeeded=True)
+        return self._client.delete_message(**request)
+
+    def change_message_visibility(self, **request: Any) -> object:
+        self._claims.settle(request["ReceiptHandle"], succeeded=False)
+        return self._client.change_message_visibility(**request)
+
+
+class _QoS(SQS.QoS):
+    """Counts messages that are being opened among those that kombu has."""
+
+    def can_consume_max_estimate(self) -> int | None:
+        most: int | None = super().can_consume_max_estimate()
+        return None if most is None else max(most - self.channel.opening, 0)
+
+    def can_consume(self) -> bool:
+        return super().can_consume() and self.can_consume_max_estimate() != 0
+
+
+class _Channel(SQS.Channel):
+    """kombu's channel to SQS, with the claim check.
+
+    Attributes:
+        claims: Those of the connection.
+        sending: The message that kombu is about to send.
+        opening: How many messages are being opened on threads.
+    """
+
+    def __init__(self, connection: _Transport, **options: Any) -> None:
+        self.claims = connection.claims
+        self.sending: Mapping[str, Any] = {}
+        self.opening = 0
+        super().__init__(connection, **options)
+
+    def sqs(self, queue: str | None = None) -> _Client:
+        return _Client(super().sqs(queue=queue), self)
+
+    def basic_reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        try:
+            super().basic_reject(delivery_tag, requeue=requeue)
+        finally:
+            self.claims.settle(delivery_tag, succeeded=False)
+
+    def has_consumer(self, queue: str) -> bool:
+        """Whether somebody still takes the messages of a queue."""
+        return not self.closed and queue in self.connection._callbacks
+
+    def hand_over(self, message: MessageTypeDef, url: str, queue: str) -> None:
+        """Have kombu deliver a message that was opened."""
+        self._settle_without_ack(message, queue)
+        super()._on_messages_ready(url, queue, {"Messages": [message]})
+
+    def _put(self, queue: str, message: Mapping[str, Any], **options: Any) -> None:
+        self.sending = message
+        super()._put(queue, message, **options)
+
+    def _messages_to_python(self, messages: Sequence[MessageTypeDef], queue: str) -> list[Any]:
+        received = [_Received(self, each, self._new_queue(queue), queue) for each in messages]
+        opened = [each.message for each in _opened_in_order(received)]
+        if not opened:
+            raise Empty
+        for message in opened:
+            self._settle_without_ack(message, queue)
+        return cast("list[Any]", super()._messages_to_python(opened, queue))
+
+    def _on_messages_ready(self, queue: str, qname: str, messages: dict[str, Any]) -> int:
+        if not self.has_consumer(qname):
+            return int(super()._on_messages_ready(queue, qname, messages) or 0)
+        received = [_Received(self, each, queue, qname) for each in messages.get("Messages") or []]
+        threads: _Threads | None = self.connection.threads
+        here = received
+        if threads is not None and not queue.endswith(".fifo"):
+            here = [each for each in received if not self.claims.asks_store(each.message)]
+            for each in received:
+                if self.claims.asks_store(each.message):
+                    threads.open(each)
+        for each in _opened_in_order(here):
+            self.hand_over(each.message, queue, qname)
+        return len(received)
+
+    def _settle_without_ack(self, message: MessageTypeDef, queue: str) -> None:
+        if queue in self._noack_queues:  # kombu deletes it before its consumer has it
+            self.claims.settle(message["ReceiptHandle"], succeeded=True)
+
+
+class _Received:
+    """A message on its way from SQS to kombu."""
+
+    def __init__(self, channel: _Channel, message: MessageTypeDef, url: str, queue: str) -> None:
+        self.message = message
+        self.is_fifo = url.endswith(".fifo")
+        self.channel = channel
+        self._client = cast("SQSClient", channel.sqs(queue=channel.canonical_queue_name(queue)))
+        self._url = url
+        self._queue = queue
+        self._arrived = time.monotonic()
+        self._outcome: _Outcome = "waiting"
+
+    def open(self) -> _Outcome:
+        """Open it."""
+        self._outcome = self.channel.claims.open(
+            self.message, client=self._client, queue=self._url, arrived=self._arrived
+        )
+        return self._outcome
+
+    def deliver(self) -> None:
+        """Hand it to kombu, if it was opened and there is a consumer."""
+        if not self.channel.has_consumer(self._queue):
+            self.give_back()
+        elif self._outcome == "opened":
+            self.channel.hand_over(self.message, self._url, self._queue)
+
+    def give_back(self) -> None:
+        """Leave it to another consumer."""
+        if self._outcome in {"waiting", "opened"}:
+            _hide(self._client, self._url, self.message["ReceiptHandle"], 0)
+
+
+def _opened_in_order(received: Sequence[_Received]) -> Iterator[_Received]:
+    """Open messages here and now; those that kombu may have."""
+    waiting = deque(received)
+    while waiting:
+        message = waiting.popleft()
+        outcome = message.open()
+        if outcome == "opened":
+            yield message
+        elif outcome == "left" and message.is_fifo:
+            for behind in waiting:  # in its group none may overtake it
+                behind.give_back()
+            return
+
+
+class _Threads:
+    """Opens messages beside the event loop of kombu, which delivers them."""
+
+    def __init__(self, loop: Any) -> None:
+        self._loop = loop
+        self._pool = ThreadPoolExecutor(_THREADS, "claimcheck-kombu")
+        self._opened: deque[_Received] = deque()
+        self._lock = threading.Lock()
+        self._closed = False
+        self._bell, self._button = socket.socketpair()
+        self._bell.setblocking(False)
+        self._button.setblocking(False)
+        loop.add_reader(self._bell.fileno(), self._deliver)
+
+    def open(self, message: _Received) -> None:
+        """Have a message opened, and delivered then."""
+        message.channel.opening += 1
+        self._pool.submit(self._open, message)
+
+    def close(self) -> None:
+        """Give back what was not delivered."""
+        with self._lock:
+            self._closed = True
+        self._pool.shutdown(wait=False)
+        self._loop.remove_reader(self._bell.fileno())
+        self._bell.close()
+        self._button.close()
+        for message in self._opened:
+            message.give_back()
+
+    def _open(self, message: _Received) -> None:
+        if not self._closed:
+            message.open()
+        with self._lock:
+            if not self._closed:
+                self._opened.append(message)
+                with suppress(BlockingIOError):  # it rings already
+                    self._button.send(b"\0")
+                return
+        message.give_back()
+
+    def _deliver(self) -> None:
+        with suppress(BlockingIOError):
+            while self._bell.recv(4096):
+                pass
+        while self._opened:
+            message = self._opened.popleft()
+            message.channel.opening -= 1
+            message.deliver()
+
+
+class _Transport(SQS.Transport):
+    """kombu's transport to SQS, with the claim check. `_transport` derives it.
+
+    Attributes:
+        carrier: Seals and opens.
+        without: The transport that it was derived of.
+        claims: Those of its messages.
+        threads: Where messages are opened; None without an event loop.
+    """
+
+    carrier: ClassVar[Carrier]
+    without: ClassVar[type[Any]]
+
+    def __init__(self, client: Connection, **options: Any) -> None:
+        self.claims = _Claims(self.carrier)
+        self.threads: _Threads | None = None
+        super().__init__(client, **options)
+
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
+        super().register_with_event_loop(connection, loop)
+        if self.threads is None:
+            self.threads = _Threads(loop)
+
+    def close_connection(self, connection: Any) -> None:
+        super().close_connection(connection)
+        threads, self.threads = self.threads, None
+        if threads is not None:
+            threads.close()
+
+
+def _hide(client: SQSClient, queue: str, receipt_handle: str, seconds: int) -> None:
+    """Have a message visible again after so many seconds; without an answer, when SQS says."""
+    try:
+        client.change_message_visibility(
+            QueueUrl=queue, ReceiptHandle=receipt_handle, VisibilityTimeout=seconds
+        )
+    except (BotoCoreError, ClientError) as error:
+        logger.info("a message of queue %s keeps its visibility timeout: %s", queue, error)
+
+
+def _text(message: MessageTypeDef) -> str:
+    body: str | bytes = message["Body"]
+    return body if isinstance(body, str) else body.decode()
+
+
+def _as_text(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A message of kombu whose body is text: in base64 a compressor finds little to save."""
+    properties = message.get("properties", {})
+    if properties.get("body_encoding") != "base64":
+        return message
+    try:
+        text = b64decode(message["body"]).decode()
+    except UnicodeDecodeError:  # pickled, or compressed
+        return message
+    return {**message, "body": text, "properties": {**properties, "body_encoding": "utf-8"}}
+
+
+def _task_in(message: Mapping[str, Any]) -> str | None:
+    """The name of Celery's task, in its protocol 2."""
+    name = (message.get("headers") or {}).get("task")
+    return name if isinstance(name, str) else None
+
+
+def _attributes_size(attributes: Mapping[str, Mapping[str, Any]]) -> int:
+    """Bytes that SQS counts for attributes: of each its name, its type and its value."""
+    size = 0
+    for name, each in attributes.items():
+        for part in (name, each["DataType"], each.get("StringValue") or each["BinaryValue"]):
+            size += len(part.encode() if isinstance(part, str) else part)
+    return size
+
+
+def _was_certainly_not_sent(error: BotoCoreError | ClientError) -> bool:
+    """Whether SQS refused a message the first time it was sent, or botocore did not send it."""
+    if isinstance(error, ClientError):
+        answer = error.response.get("ResponseMetadata", {})
+        refused = answer.get("HTTPStatusCode", _SERVER_ERROR) < _SERVER_ERROR
+        return refused and not answer.get("RetryAttempts", 1)
+    return isinstance(error, ParamValidationError)
