@@ -17,7 +17,7 @@ import functools
 import inspect
 from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping
 from contextlib import suppress
-from typing import Literal, TypeAlias, TypedDict, TypeVar, Unpack, cast, overload
+from typing import Literal, TypeAlias, TypedDict, Unpack, cast, overload
 
 from claimcheck.core.claim_check import ClaimCheck
 from claimcheck.core.life import Purge
@@ -25,6 +25,7 @@ from claimcheck.errors import RecordUnsupported, SettingsInvalid
 from claimcheck.middleware import ClaimCheckMiddleware
 from claimcheck.opening import OnDuplicate, Opener
 from claimcheck.records import OpenedBatch, Work, must_open, open_batch, open_record
+from letsgo_queue.async_threads import AsyncThreads
 from letsgo_queue.aws_lambda.batches import Batch, Invocation
 from letsgo_queue.aws_lambda.records import (
     SqsRecord,
@@ -35,7 +36,6 @@ from letsgo_queue.aws_lambda.records import (
 )
 from letsgo_queue.envelope import holds_sealed
 from letsgo_queue.middleware import FunctionT, middleware_of, use_middleware
-from letsgo_queue.sending.threads import SendingThreads
 
 _Form: TypeAlias = Literal["by type", "event", "record"]
 
@@ -44,8 +44,6 @@ _DECORATORS: Mapping[_Form, str] = {
     "event": "@unwrap_event",
     "record": "@unwrap_record",
 }
-
-_ResultT = TypeVar("_ResultT")
 
 
 class UnwrapOptions(TypedDict, total=False):
@@ -401,10 +399,10 @@ async def _open_on_thread(call: _Call, opener: Opener) -> Work | None:
 
     opened: list[Work | None] = []
     try:
-        await _on_thread(lambda: opened.append(call.open(opener)))
+        await _threads.run_to_end(lambda: opened.append(call.open(opener)))
     except asyncio.CancelledError:
         if opened and opened[0] is not None:
-            await _on_thread(opened[0].failed)
+            await _threads.run_to_end(opened[0].failed)
         raise
     return opened[0]
 
@@ -413,35 +411,13 @@ async def _settle_later(work: Work, start: Callable[[], Awaitable[object]]) -> o
     try:
         answer = await start()
     except BaseException:
-        await _on_thread(work.failed)
+        await _threads.run_to_end(work.failed)
         raise
-    return await _on_thread(lambda: work.succeeded(answer))
+    return await _threads.run_to_end(lambda: work.succeeded(answer))
 
 
-_threads = SendingThreads("claimcheck-unwrap")
+_threads = AsyncThreads("claimcheck-unwrap")
 """For async functions. A store that does not answer must not take the threads of the event loop."""
-
-
-async def _on_thread(function: Callable[[], _ResultT]) -> _ResultT:
-    """Run a function on a thread, to its end.
-
-    A thread cannot be cancelled, and its claims must not stay acquired: so a task that is
-    cancelled, however often, waits for the thread and ends then.
-    """
-    import asyncio
-
-    # A future and not a task, as `asyncio.run` cancels every task in the end.
-    running = _threads.start(function)
-    cancelled: asyncio.CancelledError | None = None
-    while not running.done():
-        try:
-            await asyncio.wait([running])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        running.exception()  # else asyncio warns that nobody asked for it
-        raise cancelled
-    return running.result()
 
 
 def _is_async(function: Callable[..., object]) -> bool:

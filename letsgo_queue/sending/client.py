@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Generic, TypedDict, Unpack, cast, overload
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
+from letsgo_queue.async_threads import AsyncThreads
 from letsgo_queue.attributes import AttributeValue
 from letsgo_queue.durations import Duration
 from letsgo_queue.errors import MessageInvalid, SettingsInvalid
@@ -21,7 +22,6 @@ from letsgo_queue.middleware import Middleware, ResultT_co, check_middleware, me
 from letsgo_queue.sending.many import Progress, send_many
 from letsgo_queue.sending.one import Sending
 from letsgo_queue.sending.options import Options, check_delay, check_group
-from letsgo_queue.sending.threads import SendingThreads
 from letsgo_queue.settings import QueueSettings, url_in_environment
 from letsgo_queue.transports import open_transport
 from letsgo_queue.transports.base import Transport, check_queue
@@ -117,7 +117,7 @@ class Client(Generic[ResultT_co]):
         self._middleware = merge(check_middleware(middleware))
         self._listeners = Listeners()
         self._transports: dict[str | None, Transport] = {}
-        self._threads = SendingThreads()
+        self._threads = AsyncThreads("letsgo-aenqueue")
         self._lock = Lock()
 
     @property

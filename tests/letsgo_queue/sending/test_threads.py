@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from letsgo_queue import Client, Event, Middleware, SendContext, SendFailed, SendUncertain
-from letsgo_queue.sending.threads import MAX_THREADS
+from letsgo_queue.async_threads import MAX_THREADS
 from letsgo_queue.transports.base import OutgoingMessage
 from letsgo_queue.transports.memory import MemoryTransport
 from tests.letsgo_queue.support import bodies, order

@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     import asyncio
 
 MAX_THREADS = 50
-"""Sends at once: as many as the SQS client keeps connections."""
+"""Calls at once: as many as the SQS client keeps connections."""
 
 ResultT = TypeVar("ResultT")
 
 
-class SendingThreads:
+class AsyncThreads:
     """Threads of their owner: the event loop's are the application's, and must stay free for it.
 
     A thread starts when a call needs one. A forked process gets threads of its own.
     """
 
-    def __init__(self, name: str = "letsgo-aenqueue") -> None:
+    def __init__(self, name: str) -> None:
         """Make no thread yet.
 
         Args:
@@ -50,6 +50,27 @@ class SendingThreads:
     async def run(self, function: Callable[[], ResultT]) -> ResultT:
         """Wait for what `start` starts."""
         return await self.start(function)
+
+    async def run_to_end(self, function: Callable[[], ResultT]) -> ResultT:
+        """Wait for what `start` starts, to its end.
+
+        A thread cannot be cancelled, and a claim must not stay acquired: so a task that is
+        cancelled, however often, waits for the thread and ends then.
+        """
+        import asyncio
+
+        # A future and not a task, as `asyncio.run` cancels every task in the end.
+        running = self.start(function)
+        cancelled: asyncio.CancelledError | None = None
+        while not running.done():
+            try:
+                await asyncio.wait([running])
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            running.exception()  # else asyncio warns that nobody asked for it
+            raise cancelled
+        return running.result()
 
     def close(self) -> None:
         """End the threads, each after the call that it is at."""
