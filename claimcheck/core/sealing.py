@@ -73,6 +73,11 @@ class Sealed:
     stored: int = 0
     store: ClaimStore | None = field(default=None, repr=False, compare=False)
 
+    @property
+    def text(self) -> str:
+        """`body` as a client takes it that sends text: boto3, say."""
+        return self.body.decode()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Encoded:
