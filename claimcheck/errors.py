@@ -14,6 +14,7 @@ error says what was wrong, with which message, and what to do. Payload content n
     ├── ClaimMissing                 the store has nothing of the claim
     │   └── ClaimExpired             and its time has passed
     ├── ClaimLost                    handed over before the handler, which did not finish
+    ├── ConsumerUnknown              several queues have the message, and the reader names none
     ├── ClaimCorrupted               a part is missing, or the content is not what was sealed
     ├── EncryptionError
     │   ├── EncryptionMissing        not encrypted, and every message must be here
@@ -49,6 +50,7 @@ __all__ = [
     "ClaimStoreError",
     "ClaimStoreUnavailable",
     "ClaimTableMissing",
+    "ConsumerUnknown",
     "EncryptionError",
     "EncryptionKeyMissing",
     "EncryptionKeyRefused",
@@ -132,6 +134,13 @@ class ClaimExpired(ClaimMissing):
 
 class ClaimLost(ClaimCheckError):
     """The contents were removed before the handler, and the handler did not finish."""
+
+
+class ConsumerUnknown(ClaimCheckError):
+    """Several queues have the message, and nothing says which of them this delivery is from.
+
+    Each has a record of its own. With that of another, one of them would miss the message.
+    """
 
 
 class ClaimCorrupted(ClaimCheckError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias, get_args
 from urllib.parse import urlsplit
@@ -13,9 +14,9 @@ from claimcheck.errors import (
     ClaimAlreadyProcessed,
     SettingsInvalid,
 )
-from claimcheck.settings import claim_check_for
+from claimcheck.settings import claim_check_for, region_for
 from letsgo_queue.log import get_logger
-from letsgo_queue.settings import url_in_environment
+from letsgo_queue.settings import is_sqs, split_url, url_in_environment
 
 logger = get_logger(__name__)
 
@@ -135,6 +136,7 @@ class Opener:
                 lease_seconds=lease_seconds,
                 purge=self._purge,
                 once=_once_key(queue, message_id) if has_record and message_id else None,
+                consumer=consumer_of(queue),
                 fields=fields,
                 made_here=is_tick,
             )
@@ -145,6 +147,25 @@ class Opener:
                 raise
             logger.warning("%s %s", error, settled_by)
             return None
+
+
+@functools.lru_cache(maxsize=1_000)
+def consumer_of(queue: str | None) -> str | None:
+    """Names a queue among those that have a message, the same on a worker and in Lambda.
+
+    Queues of one name may be in several regions and accounts, so it is the end of the queue's ARN:
+    `REGION:ACCOUNT:NAME`. Of a queue that is not SQS's it is the URL.
+
+    Args:
+        queue: Its URL; None, or empty, where a message does not say.
+    """
+    if not queue:
+        return None
+    if not is_sqs(queue):
+        return queue.partition("?")[0]
+    url = split_url(queue)
+    account, name = url.path.strip("/").split("/")[-2:]
+    return f"{region_for(queue) or url.hostname}:{account}:{name}"
 
 
 def _once_key(queue: str | None, message_id: str) -> str:

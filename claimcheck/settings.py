@@ -176,7 +176,7 @@ def claim_check_for(queue_url: str, settings: ClaimCheckSettings | None = None) 
         SettingsInvalid: A setting cannot be used.
     """
     settings = settings or ClaimCheckSettings.from_environment()
-    region = _region_for(queue_url)
+    region = region_for(queue_url)
     if settings.store is None and is_local_http(queue_url):
         _make_local_folder()
     return ClaimCheck(
@@ -202,14 +202,15 @@ def encryption_for(queue_url: str, settings: ClaimCheckSettings) -> Encryption |
     if settings.encryption is None:
         return None
     with _opening:
-        return _encryption(settings.encryption, _region_for(queue_url))
+        return _encryption(settings.encryption, region_for(queue_url))
 
 
 def _entries(value: str) -> list[str]:
     return [entry.strip() for entry in value.split(",") if entry.strip()]
 
 
-def _region_for(queue_url: str) -> str | None:
+def region_for(queue_url: str) -> str | None:
+    """The region of a queue: that in its URL, or of the settings; None if neither says."""
     return region_in(queue_url) or QueueSettings.from_environment().region
 
 

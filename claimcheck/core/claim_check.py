@@ -16,8 +16,12 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from typing import Any, Literal, Unpack
 
+from claimcheck.core import asynchronous
+from claimcheck.core.asynchronous import OpenOptions, SealOptions
 from claimcheck.core.encryption import Decrypt, Encryption
 from claimcheck.core.holds import Hold
 from claimcheck.core.life import (
@@ -26,7 +30,7 @@ from claimcheck.core.life import (
     acquire_record,
     check_purge,
     hand_over,
-    record_key,
+    record_of,
 )
 from claimcheck.core.opened import Opened, unpack, unpack_carried
 from claimcheck.core.sealing import ID_BYTES, AskQueue, Sealed, Sealer
@@ -138,6 +142,7 @@ class ClaimCheck:
         attributes_size: int = 0,
         queue_limit: AskQueue | None = None,
         delay_seconds: float = 0,
+        shared: bool = False,
     ) -> Sealed:
         """Make a body small enough for the queue.
 
@@ -149,6 +154,8 @@ class ClaimCheck:
                 only where that decides.
             delay_seconds: Seconds until the message can be received; its claim lives longer by so
                 much.
+            shared: Whether several queues get the message, each of which is to handle it: through a
+                topic of SNS, or rules of EventBridge. Nobody removes the contents, which expire.
 
         Raises:
             BodyInvalid: Empty, not text, or of another type than given.
@@ -163,6 +170,7 @@ class ClaimCheck:
             attributes_size=attributes_size,
             queue_limit=queue_limit,
             delay_seconds=delay_seconds,
+            shared=shared,
         )
 
     def discard(self, sealed: Sealed) -> None:
@@ -187,10 +195,17 @@ class ClaimCheck:
         lease_seconds: float | None = None,
         purge: Purge | None = None,
         once: str | None = None,
+        consumer: str | None = None,
         fields: Mapping[str, Any] | None = None,
         made_here: bool = False,
     ) -> Opened:
         """Give back the body that was sealed, and acquire its claim.
+
+            with claim_check.open(body, message_id=message_id) as opened:
+                handle(opened.body)
+
+        The claim is completed when the block ends, and released when it raises. See `Opened`, which
+        also does without a block.
 
         Args:
             body: What came from the queue, sealed or not.
@@ -199,12 +214,15 @@ class ClaimCheck:
                 delivery; by default a new one. At least 128 random bits.
             lease_seconds: How long the message stays invisible, and so how long its claim is held.
                 By default, or where that has passed, the claim check's own.
-            purge: In place of the claim check's own.
+            purge: In place of the claim check's own. Contents that several queues need are not
+                removed.
             once: A key for this message, the same for each of its deliveries: a message without a
                 claim then gets a record under it, so that its handler does not run again after it
                 succeeded. A message with a claim has a record anyway. A message that carries
                 its contents, and is signed or encrypted, has it under its nonce, so that a copy is
                 a duplicate too.
+            consumer: Names the queue, the same for each delivery from it. A message that was sealed
+                with `shared` is handled once for each name.
             fields: What `letsgo_queue.envelope.sealed_fields` found in the body, where the caller
                 has asked already: a long ticket is then parsed once.
             made_here: Whether this process made the message, as a tick of a schedule. It is taken
@@ -216,6 +234,7 @@ class ClaimCheck:
             ClaimAlreadyProcessed: The message was handled; this is a duplicate.
             ClaimMissing: The store has nothing of the claim.
             ClaimLost: The contents were removed before a handler that did not finish.
+            ConsumerUnknown: The message is shared, and there is no `consumer`.
             ClaimCorrupted: The bytes are not those that were sealed; the claim is released.
             ClaimStoreError: The store refused, or did not answer.
             EncryptionError: It should be encrypted and is not, or its key is not here; nothing was
@@ -241,11 +260,12 @@ class ClaimCheck:
                     sealed.ticket,
                     lease=lease,
                     purge=purge or self._purge,
+                    consumer=consumer,
                     decrypt=decrypt,
                 )
         hold = None
         if once is not None:
-            key = self._once_key(sealed) or once
+            key = self._once_key(sealed, consumer, what) or once
             hold = acquire_record(self.store, key, lease, what=what)
         if sealed is None or not isinstance(sealed.ticket, CarriedTicket):
             return Opened(body, "inline", hold=hold)
@@ -256,6 +276,30 @@ class ClaimCheck:
                 hold.settle(succeeded=False)
             raise
         return Opened(text, "compressed", size=sealed.ticket.size, hold=hold)
+
+    async def aseal(self, body: str | bytes, **options: Unpack[SealOptions]) -> Sealed:
+        """`seal` for asyncio, on a thread of the library's own.
+
+        A task that is cancelled waits until it is sealed, and removes what was stored.
+        """
+        return await asynchronous.seal(partial(self.seal, body, **options), self.discard)
+
+    async def adiscard(self, sealed: Sealed) -> None:
+        """`discard` for asyncio, on a thread of the library's own."""
+        await asynchronous.discard(partial(self.discard, sealed))
+
+    def aopen(
+        self, body: str, **options: Unpack[OpenOptions]
+    ) -> AbstractAsyncContextManager[Opened]:
+        """`open` for asyncio, as an async context manager, on threads of the library's own.
+
+            async with claim_check.aopen(body, message_id=message_id) as opened:
+                await handle(opened.body)
+
+        It completes the claim when the block ends, and releases it when the block raises or its
+        task is cancelled.
+        """
+        return asynchronous.opened(partial(self.open, body, **options))
 
     def opened_size(self, body: str | Mapping[str, Any]) -> int:
         """Bytes of what `open` would give back, as the ticket says; 0 where it opens nothing.
@@ -273,12 +317,16 @@ class ClaimCheck:
     def _read(self, body: str | Mapping[str, Any], message_id: str | None) -> SealedMessage | None:
         return self._trust.read(body, max_size=self._max_size, message_id=message_id)
 
-    def _once_key(self, sealed: SealedMessage | None) -> str | None:
+    def _once_key(
+        self, sealed: SealedMessage | None, consumer: str | None, what: str
+    ) -> str | None:
         """The key of a record for a carried ticket, after its nonce."""
         ticket = None if sealed is None else sealed.ticket
         if not isinstance(ticket, CarriedTicket) or not self._trust.has_own_nonce(ticket):
             return None
-        return None if ticket.nonce is None else record_key(f"once/{ticket.nonce}")
+        if ticket.nonce is None:
+            return None
+        return record_of(f"once/{ticket.nonce}", ticket, consumer, what=what)
 
     def _open_stored(
         self,
@@ -288,10 +336,15 @@ class ClaimCheck:
         *,
         lease: Lease,
         purge: Purge,
+        consumer: str | None,
         decrypt: Decrypt | None,
     ) -> Opened:
         what = f"{what} (claim {ticket.id})"
-        claim, parts = acquire_claim(self.stores, ticket, lease, what=what, purge=purge)
+        if ticket.shared and purge == "before":
+            purge = "never"  # another queue may need the contents
+        claim, parts = acquire_claim(
+            self.stores, ticket, lease, what=what, purge=purge, consumer=consumer
+        )
         # Each part may be freed once it is read, unless it may have to be written again.
         kept = [*parts] if purge == "before" else []
         try:

@@ -16,6 +16,9 @@ What a delivery finds, and does:
     any                          damaged       damaged           ClaimCorrupted, and releases
 
 Nothing counts as handled because it was not found: only a receipt says so.
+
+A shared claim is in a message that several queues have. Each queue has a record of its own, and
+none removes the contents, which another may still need: they expire. So there is no `handed over`.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ from claimcheck.core.holds import (
     expiry_from,
 )
 from claimcheck.core.store_choice import Stores
-from claimcheck.core.ticket import StoredTicket
+from claimcheck.core.ticket import StoredTicket, Ticket
 from claimcheck.errors import (
     ClaimAlreadyProcessed,
     ClaimCheckError,
@@ -45,6 +48,7 @@ from claimcheck.errors import (
     ClaimLost,
     ClaimMissing,
     ClaimStoreError,
+    ConsumerUnknown,
     SettingsInvalid,
 )
 from claimcheck.stores.base import (
@@ -97,7 +101,13 @@ def acquire_record(store: ClaimStore, key: str, lease: Lease, *, what: str) -> H
 
 
 def acquire_claim(
-    stores: Stores, ticket: StoredTicket, lease: Lease, *, what: str, purge: Purge
+    stores: Stores,
+    ticket: StoredTicket,
+    lease: Lease,
+    *,
+    what: str,
+    purge: Purge,
+    consumer: str | None = None,
 ) -> tuple[ClaimHold, Parts]:
     """Acquire a claim: its record, and its contents, checked against the ticket.
 
@@ -107,16 +117,20 @@ def acquire_claim(
         lease: What to hold it with.
         what: The message and its claim, for errors.
         purge: When its contents are removed.
+        consumer: Whose record it is, where the claim is shared.
 
     Returns:
         The hold, and the parts of the contents.
 
     Raises:
         ClaimCheckError: As in the table above; no record is held then.
+        ConsumerUnknown: The claim is shared, and there is no `consumer`.
         ClaimStoreError: The store refused, or did not answer.
     """
     store = stores.with_label(ticket.store)
-    hold = ClaimHold(store, record_key(ticket.id), lease, ticket, keep=purge == "never")
+    key = record_of(ticket.id, ticket, consumer, what=what)
+    keep = purge == "never" or bool(ticket.shared)
+    hold = ClaimHold(store, key, lease, ticket, keep=keep)
     reading = hold.read()
     try:
         with _damage_named(what):
@@ -226,9 +240,32 @@ def hand_over(
     return after
 
 
-def record_key(claim_id: str) -> str:
-    """The key of the record that a claim's only consumer has."""
-    return f"{claim_id}@"
+def record_key(claim_id: str, consumer: str = "") -> str:
+    """The key of the record that a consumer of a claim has; its only one has no name."""
+    return f"{claim_id}@{consumer}"
+
+
+def record_of(name: str, ticket: Ticket, consumer: str | None, *, what: str) -> str:
+    """The key of the record that a delivery of a sealed message acquires.
+
+    Args:
+        name: The claim id; or what a ticket without a claim has in its place.
+        ticket: The message's.
+        consumer: Which of the queues that have the message, if that is known.
+        what: The message, for errors.
+
+    Raises:
+        ConsumerUnknown: The ticket is shared, and there is no `consumer`.
+    """
+    if not ticket.shared:
+        return record_key(name)
+    if not consumer:
+        raise ConsumerUnknown(
+            f"{what} went to several queues, and nothing says which of them it came from. Each "
+            "has a record of its own. Tell which queue it is: the record's eventSourceARN, the "
+            "worker's queue, or ClaimCheck.open(consumer=...)."
+        )
+    return record_key(name, consumer)
 
 
 def sha256_of(parts: Sequence[bytes | memoryview]) -> str:

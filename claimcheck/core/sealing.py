@@ -38,7 +38,7 @@ AskQueue: TypeAlias = Callable[[], int | None]
 ID_BYTES = 18  # 144 bits, 24 characters
 
 _CHECKED_AT_ONCE = 65_536
-_PIECE_BYTES = 8 * 1024 * 1024
+_PIECE_BYTES = 1024 * 1024
 """Bytes of a piece, for a store that keeps contents as one part."""
 
 _MOST_AROUND_DATA = 400

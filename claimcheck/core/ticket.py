@@ -7,7 +7,8 @@
                                          "stored": 286003, "expires": 1796745600,
                                          "store": "dynamodb:eu-west-1:letsgo-claims"}}
 
-With `"encryption"` in it the encoded bytes are encrypted; see `encryption`.
+With `"encryption"` in it the encoded bytes are encrypted; see `encryption`. With `"shared": true`
+several queues get copies of the message, and each handles it once: see `life`.
 
 `type` stays outside so that a message can be routed without being opened. Anybody who writes to the
 queue can write a ticket, so every field is checked and bounded before anything is done with it. A
@@ -67,6 +68,7 @@ class _Ticket(_Fields):
     encoding: Encoding
     size: int = Field(ge=1)
     sha256: str = Field(pattern=_SHA256)
+    shared: bool | None = None
     encryption: Encrypted | None = None
     sig: str | None = Field(default=None, pattern=_SHA256)
 
@@ -131,6 +133,8 @@ class Bound:
         type: The message's type; None if it has none.
         store: The label of a stored claim; None for bytes that a ticket carries. With another label
             the receipt would be looked for in another store.
+        shared: Whether each of several queues has a receipt of its own. If it could be changed, a
+            copy would have another receipt.
     """
 
     place: Literal["carried", "stored"]
@@ -139,22 +143,31 @@ class Bound:
     size: int
     type: str | None
     store: str | None = None
+    shared: bool = False
 
     @classmethod
     def of(cls, sealed: SealedMessage) -> Bound:
         """What the bytes of a message must have been encrypted for."""
         ticket = sealed.ticket
+        shared = bool(ticket.shared)
         if isinstance(ticket, CarriedTicket):
             nonce = ticket.nonce or ""
-            return cls("carried", nonce, ticket.encoding, ticket.size, sealed.type)
+            return cls("carried", nonce, ticket.encoding, ticket.size, sealed.type, shared=shared)
         return cls(
-            "stored", ticket.id, ticket.encoding, ticket.size, sealed.type, store=ticket.store
+            "stored",
+            ticket.id,
+            ticket.encoding,
+            ticket.size,
+            sealed.type,
+            store=ticket.store,
+            shared=shared,
         )
 
     @property
     def additional_data(self) -> bytes:
         """These, a line each. The type comes last, as it may have line breaks itself."""
-        lines = [self.place, self.id, self.encoding, str(self.size), self.store, self.type]
+        place = f"{self.place} shared" if self.shared else self.place
+        lines = [place, self.id, self.encoding, str(self.size), self.store, self.type]
         return "\n".join(line for line in lines if line is not None).encode()
 
 

@@ -36,6 +36,7 @@ def key_and_additional_data(sealed: str, data_key: str) -> tuple[bytes, str]:
         id, lines = ticket["nonce"], ["carried", ticket["nonce"]]
     else:
         id, lines = ticket["id"], ["stored", ticket["id"]]
+    lines[0] += " shared" if ticket.get("shared") else ""
     lines += [ticket["encoding"], str(ticket["size"])]
     lines += [ticket["store"]] if "store" in ticket else []
     lines += [message["type"]] if "type" in message else []

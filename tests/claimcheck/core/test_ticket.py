@@ -58,6 +58,8 @@ BAD_FIELDS: list[tuple[str, object]] = [
     ("sha256", SHA256[:-1] + "g"),
     ("sha256", SHA256 + "\n"),
     ("sha256", 1),
+    ("shared", 1),
+    ("shared", "true"),
     (SECRET, 1),
     ("payload", {"lines": []}),
 ]
