@@ -30,6 +30,7 @@ class SealOptions(TypedDict, total=False):
     attributes_size: int
     queue_limit: AskQueue | None
     delay_seconds: float
+    shared: bool
 
 
 class OpenOptions(TypedDict, total=False):
@@ -40,6 +41,7 @@ class OpenOptions(TypedDict, total=False):
     lease_seconds: float | None
     purge: Purge | None
     once: str | None
+    consumer: str | None
 
 
 async def seal(seal_now: Callable[[], Sealed], discard_now: Callable[[Sealed], None]) -> Sealed:
