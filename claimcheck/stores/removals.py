@@ -29,6 +29,7 @@ from letsgo_queue.text import counted
 logger = get_logger(__name__)
 
 THREADS = 8
+THREAD_NAME = "claimcheck-removals"
 MOST_WAITING = 1_000
 """How many removals may wait for a thread. The contents of further ones are left to expire."""
 
@@ -115,7 +116,7 @@ class Removals:
 
     def _start(self) -> None:
         # A daemon: the end of the program does not wait for it, but for `finish`.
-        thread = threading.Thread(target=self._run, name="claimcheck-removals", daemon=True)
+        thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
         try:
             thread.start()
         except (RuntimeError, MemoryError):  # the program is ending, or no more threads fit

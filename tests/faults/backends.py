@@ -1,80 +1,51 @@
-"""The queues and stores that messages are lost on, if they are: SQLite, and SQS with DynamoDB."""
+"""The queues and stores that messages are lost on, if they are: SQLite, and those of AWS."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args
+from typing import Any, Literal, Protocol, TypeAlias, get_args
 from urllib.parse import urlsplit
 
+import boto3.session
 import pytest
 from botocore.exceptions import ClientError
 
 from claimcheck import ClaimCheck, ClaimStore
-from claimcheck.stores.dynamodb import DynamoDBClaimStore
-from claimcheck.stores.dynamodb_table import ClaimTable
 from claimcheck.stores.sqlite import SqliteClaimStore
 from letsgo_queue import QueueSettings
 from letsgo_queue.transports import open_transport
 from letsgo_queue.transports.base import Transport
 from tests.conftest import hide, read_aws_models_once, use_emulator
+from tests.faults.stores import Clock, Place, Rows, make_store, open_place, rows_in
 from tests.support.servers import AwsServer, run_ministack, run_moto
 
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
-
-BackendName: TypeAlias = Literal["sqlite", "ministack", "moto"]
+BackendName: TypeAlias = Literal["sqlite", "ministack", "moto", "bucket", "s3"]
 BACKENDS: tuple[BackendName, ...] = get_args(BackendName)
-ATOMIC: tuple[BackendName, ...] = ("sqlite", "ministack")
+ATOMIC: tuple[BackendName, ...] = ("sqlite", "ministack", "bucket", "s3")
 """Without moto, which answers two conditional writes at one moment with success."""
 
 NAMES: Mapping[BackendName, str] = {
     "sqlite": "SQLite",
-    "ministack": "MiniStack",
-    "moto": "moto",
+    "ministack": "DynamoDB",
+    "moto": "DynamoDB (moto)",
+    "bucket": "DynamoDB and S3",
+    "s3": "S3",
 }
 
-Clock: TypeAlias = Callable[[], float]
+ServerName: TypeAlias = Literal["ministack", "moto"]
+
+IN_S3: tuple[BackendName, ...] = ("bucket", "s3")
+"""Those that have contents in a bucket."""
+
+_PLACES: Mapping[BackendName, Place] = {"bucket": "table and bucket", "s3": "bucket"}
 
 MOST_RECEIVES = 100
-DAY = 24 * 3600
-LATEST_EXPIRY = 31 * DAY
-"""Records are kept 30 days, contents 15."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """The rows in a store, by kind.
-
-    Attributes:
-        parts: Parts of contents.
-        receipts: Records of messages that were handled.
-        records: Records of messages that were not.
-        for_good: How many of these would never expire, or too late.
-    """
-
-    parts: int = 0
-    receipts: int = 0
-    records: int = 0
-    for_good: int = 0
-
-    @classmethod
-    def count(cls, rows: Iterable[tuple[str | None, float | None]]) -> Rows:
-        """Count rows, each given by the state of a record (None for a part) and its expiry."""
-        found = list(rows)
-        states = [state for state, _ in found]
-        latest = time.time() + LATEST_EXPIRY
-        return cls(
-            parts=states.count(None),
-            receipts=states.count("done"),
-            records=len(states) - states.count(None) - states.count("done"),
-            for_good=sum(expires is None or expires > latest for _, expires in found),
-        )
 
 
 class Backend(Protocol):
@@ -158,27 +129,27 @@ class SqliteBackend:
 
 
 class AwsBackend:
-    """A queue and a table on a server that speaks AWS, with the region that the test set."""
+    """A queue and a store on a server that speaks AWS, with the region that the test set."""
 
     def __init__(
         self,
         server: AwsServer,
+        name: BackendName = "ministack",
         *,
         largest_message: int = 1_048_576,
         visibility_timeout: int = 600,
         most_receives: int = MOST_RECEIVES,
     ) -> None:
-        self.name: BackendName = "moto" if server.name == "moto" else "ministack"
-        self._sqs, self._dynamodb = server.sqs(), server.dynamodb()
+        self.name = name
+        self._server, self._sqs = server, server.sqs()
         self._dead_letters = server.make_queue(name="dead-letters")
         self.queue_url = server.make_queue(
             MaximumMessageSize=str(largest_message),
             VisibilityTimeout=str(visibility_timeout),
             RedrivePolicy=self._redrive_policy(most_receives),
         )
-        self._table = server.make_table_name()
-        self.store_url = f"dynamodb://{self._table}"
-        ClaimTable(self._table, region=server.region).create()
+        place = _PLACES.get(name, "table")
+        self.store_url = make_store(server, place, boto3.session.Session())
 
     def depth(self) -> int:
         return self._depth(self.queue_url)
@@ -187,7 +158,7 @@ class AwsBackend:
         return self._depth(self._dead_letters)
 
     def rows(self) -> Rows:
-        return rows_in(self._dynamodb, self._table)
+        return rows_in(self._server, self.store_url)
 
     def make_visible(self, receipts: Sequence[str]) -> None:
         for receipt in receipts:
@@ -215,22 +186,9 @@ class AwsBackend:
         return sum(map(int, attributes.values()))
 
 
-def rows_in(dynamodb: DynamoDBClient, table: str) -> Rows:
-    """The rows of a table."""
-    pages = dynamodb.get_paginator("scan").paginate(
-        TableName=table,
-        ConsistentRead=True,
-        ProjectionExpression="#state, expires_at",
-        ExpressionAttributeNames={"#state": "state"},
-    )
-    return Rows.count(
-        (
-            item["state"]["S"] if "state" in item else None,
-            float(item["expires_at"]["N"]) if "expires_at" in item else None,
-        )
-        for page in pages
-        for item in page["Items"]
-    )
+def server_of(name: BackendName) -> ServerName:
+    """Which server a backend is on."""
+    return "moto" if name == "moto" else "ministack"
 
 
 def environment_of(backend: Backend) -> Mapping[str, str]:
@@ -248,7 +206,7 @@ def store_of(backend: Backend, *, clock: Clock | None = None) -> ClaimStore:
     if parts.scheme == "sqlite":
         return SqliteClaimStore(parts.path.removeprefix("/"), clock=clock or time.time)
     region = QueueSettings.from_environment().region
-    return DynamoDBClaimStore(parts.netloc, region=region, clock=clock)
+    return open_place(backend.store_url, region=region, clock=clock)
 
 
 def claim_check_of(backend: Backend, *, clock: Clock | None = None) -> ClaimCheck:
@@ -263,10 +221,10 @@ class Servers:
         urls: Where each is.
     """
 
-    urls: Mapping[BackendName, str]
+    urls: Mapping[ServerName, str]
 
     @contextmanager
-    def use(self, name: BackendName) -> Iterator[AwsServer]:
+    def use(self, name: ServerName) -> Iterator[AwsServer]:
         """Have the environment name a server; what is made there is removed in the end."""
         with pytest.MonkeyPatch.context() as patch:
             hide(patch, "AWS_", "CLAIMCHECK_", "LETSGO_")
@@ -280,8 +238,8 @@ class Servers:
         if name == "sqlite":
             yield SqliteBackend(folder, **options)
         else:
-            with self.use(name) as server:
-                yield AwsBackend(server, **options)
+            with self.use(server_of(name)) as server:
+                yield AwsBackend(server, name, **options)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -10,14 +11,13 @@ import pytest
 
 from tests.conftest import use_emulator
 from tests.faults.backends import (
-    ATOMIC,
-    BACKENDS,
     AwsBackend,
     Backend,
     BackendName,
     SqliteBackend,
+    server_of,
 )
-from tests.faults.rig import Rig, impatient
+from tests.faults.rig import ATTEMPTS, Rig, impatient
 from tests.support.faulty_server import FaultyServer
 from tests.support.servers import AwsServer
 
@@ -28,12 +28,13 @@ MakeRig: TypeAlias = Callable[..., Rig]
 def make_rig(ministack: AwsServer, faulty_server: FaultyServer) -> Iterator[MakeRig]:
     """Makes rigs whose clients give up soon."""
     rigs: list[Rig] = []
+    with ExitStack() as stack:
 
-    def make(**options: Any) -> Rig:
-        rigs.append(Rig(ministack, faulty_server, **options))
-        return rigs[-1]
+        def make(*, store_retries: int = ATTEMPTS - 1, **options: Any) -> Rig:
+            stack.enter_context(impatient(store_retries))
+            rigs.append(Rig(ministack, faulty_server, **options))
+            return rigs[-1]
 
-    with impatient():
         yield make
     for rig in rigs:
         rig.close()
@@ -47,29 +48,16 @@ def faulty_server(ministack: AwsServer) -> Iterator[FaultyServer]:
         yield server
 
 
-@pytest.fixture(params=ATOMIC)
+@pytest.fixture(params=("sqlite", "ministack", "s3"))
 def backend(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Backend]:
-    """A queue and a store that work, on SQLite and MiniStack."""
-    yield from make_backend(request, tmp_path, monkeypatch)
-
-
-@pytest.fixture(params=BACKENDS)
-def any_backend(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Backend]:
-    """The same on moto too, for tests that ask it for one thing at a time."""
-    yield from make_backend(request, tmp_path, monkeypatch)
-
-
-def make_backend(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Backend]:
+    """A queue and a store that work: records of each kind."""
     name: BackendName = request.param
     if name == "sqlite":
         yield SqliteBackend(tmp_path)
         return
-    server = use_emulator(monkeypatch, name, request.getfixturevalue(f"{name}_url"))
-    yield AwsBackend(server)
+    on = server_of(name)
+    server = use_emulator(monkeypatch, on, request.getfixturevalue(f"{on}_url"))
+    yield AwsBackend(server, name)
     server.remove_all()

@@ -36,6 +36,7 @@ _forks.set_forkserver_preload(
         _ACTORS,
         "letsgo_queue.transports.sqs",
         "claimcheck.stores.dynamodb",
+        "claimcheck.stores.s3_objects",
         "claimcheck.stores.sqlite",
     ]
 )

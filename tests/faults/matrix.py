@@ -17,12 +17,12 @@ from tempfile import TemporaryDirectory
 from typing import Literal, TypeAlias
 
 from tests.faults.backends import BACKENDS, NAMES, Servers, servers
-from tests.faults.network import FAILURES, HOW_OFTEN, LIVES, Ending, Life, live
+from tests.faults.network import FAILURES, HOW_OFTEN, Case, Ending, Life, live, lives_in
 from tests.faults.rig import impatient
 from tests.faults.steps import STEPS, Observation, observe
+from tests.faults.stores import PLACES, Place
 from tests.support.calls import Call
 from tests.support.faulty_server import Failure
-from tests.support.servers import AwsServer
 
 Matrix: TypeAlias = Literal["kills", "network"]
 
@@ -52,7 +52,7 @@ def print_kills(running: Servers, parent: Path) -> bool:
     _print_head(*KILL_COLUMNS)
     for number, step in enumerate(STEPS):
         rows: dict[tuple[str, ...], list[str]] = {}
-        for name in BACKENDS:
+        for name in filter(step.is_on, BACKENDS):
             folder = parent / f"{number}-{name}"
             folder.mkdir()
             with running.backend(name, folder) as backend:
@@ -67,14 +67,27 @@ def print_kills(running: Servers, parent: Path) -> bool:
 
 
 def print_network(running: Servers, parent: Path) -> bool:
-    """Have one call after another fail; whether every promise held."""
+    """Have one call after another fail, with claims in every place; whether every promise held."""
     del parent
+    held = [_print_network_of(place, running) for place in PLACES]
+    return all(held)
+
+
+def _print_network_of(place: Place, running: Servers) -> bool:
     all_held = True
+    print(f"\nClaims in a {place}:", flush=True)
     _print_head(*NETWORK_COLUMNS)
     with impatient(), running.use("ministack") as server, ThreadPoolExecutor(AT_ONCE) as pool:
+
+        def submit(life: Life, call: Call, failure: Failure) -> list[Future[Ending]]:
+            return [
+                pool.submit(live, Case(place, life, call, failure, how_often), server)
+                for how_often in HOW_OFTEN
+            ]
+
         endings = [
-            (life, call, [_endings(pool.submit, life, call, each, server) for each in FAILURES])
-            for life in LIVES
+            (life, call, [submit(life, call, failure) for failure in FAILURES])
+            for life in lives_in(place)
             for call in life.calls
         ]
         for life, call, each in endings:
@@ -94,16 +107,6 @@ PRINT: Mapping[Matrix, Callable[[Servers, Path], bool]] = {
     "kills": print_kills,
     "network": print_network,
 }
-
-
-def _endings(
-    submit: Callable[..., Future[Ending]],
-    life: Life,
-    call: Call,
-    failure: Failure,
-    server: AwsServer,
-) -> list[Future[Ending]]:
-    return [submit(live, life, call, failure, how_often, server) for how_often in HOW_OFTEN]
 
 
 def _cells(observation: Observation, problems: list[str]) -> tuple[str, ...]:

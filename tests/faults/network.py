@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
 
 from claimcheck.core.life import Purge
 from letsgo_queue import Delivery, SendUncertain
 from letsgo_queue.errors import LetsGoError
-from tests.faults.backends import Rows
-from tests.faults.rig import ATTEMPTS, TWO_PARTS, Rig
+from tests.faults.rig import ATTEMPTS, ONE_PART, TWO_PARTS, Rig
+from tests.faults.stores import Place, Rows
 from tests.support.calls import Call, is_first_part
-from tests.support.faulty_server import Failure, FaultyServer
+from tests.support.faulty_server import Failure, Fault, FaultyServer
 from tests.support.servers import AwsServer
 
 SMALL = 100
@@ -48,7 +48,8 @@ class Life:
         size: Characters of its payload.
         purge: When its contents are removed.
         once: Whether it has a record without having contents.
-        fails: Whether its handler fails the first time.
+        fails: Whether its handler fails the first time; the calls fail from then on.
+        late: Whether the calls fail from the handler on.
     """
 
     name: str
@@ -57,9 +58,10 @@ class Life:
     purge: Purge = "after"
     once: bool = False
     fails: bool = False
+    late: bool = False
 
 
-LIVES = (
+_LIVES = (
     Life(
         "stored",
         (
@@ -97,6 +99,44 @@ LIVES = (
     ),
     Life("small, once=True, fails once", (Call.RELEASE,), size=SMALL, once=True, fails=True),
 )
+
+_IN_PIECES = Life(
+    "stored in pieces",
+    (Call.BEGIN_UPLOAD, Call.WRITE_PART, Call.END_UPLOAD, Call.READ_PART, Call.REMOVE_PART),
+)
+
+# A record in S3 is read before it is changed.
+_READ_BEFORE = (
+    Life("stored, at its end", (Call.LOOK_UP,), size=ONE_PART, late=True),
+    Life("stored, fails once", (Call.LOOK_UP,), size=ONE_PART, fails=True),
+)
+
+
+def lives_in(place: Place) -> tuple[Life, ...]:
+    """The lives of a message whose claim is kept there."""
+    if place == "table":
+        return _LIVES
+    in_one_piece = [replace(life, size=min(life.size, ONE_PART)) for life in _LIVES]
+    return (*in_one_piece, _IN_PIECES, *(_READ_BEFORE if place == "bucket" else ()))
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What happens to a message.
+
+    Attributes:
+        place: Where its claim is kept.
+        life: Its life.
+        call: The call that fails.
+        failure: How that fails.
+        how_often: How often.
+    """
+
+    place: Place
+    life: Life
+    call: Call
+    failure: Failure
+    how_often: HowOften
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,25 +193,22 @@ class Ending:
         return ", ".join(said)
 
 
-def live(
-    life: Life, call: Call, failure: Failure, how_often: HowOften, server: AwsServer
-) -> Ending:
+def live(case: Case, server: AwsServer) -> Ending:
     """Have a message live its life, with one call failing.
 
     Another one where that call was not made: a store that learns the time from the answer to a read
     beside looks no record up.
     """
-    ending = _live(life, call, failure, how_often, server)
-    return ending if ending.happened else _live(life, call, failure, how_often, server)
+    ending = _live(case, server)
+    return ending if ending.happened else _live(case, server)
 
 
-def _live(
-    life: Life, call: Call, failure: Failure, how_often: HowOften, server: AwsServer
-) -> Ending:
+def _live(case: Case, server: AwsServer) -> Ending:
     assert server.endpoint_url is not None
-    times = HOW_OFTEN[how_often]
+    life, call, failure = case.life, case.call, case.failure
+    times = HOW_OFTEN[case.how_often]
     with FaultyServer(server.endpoint_url) as proxy:
-        rig = Rig(server, proxy, concurrency=1, purge=life.purge, once=life.once)
+        rig = Rig(server, proxy, place=case.place, concurrency=1, purge=life.purge, once=life.once)
 
         def inject() -> None:
             faults.append(proxy.inject(failure, on=call, matches=is_first_part, times=times))
@@ -180,13 +217,14 @@ def _live(
             if call in {Call.EXTEND, Call.CHANGE_VISIBILITY} and not life.fails:
                 with suppress(LetsGoError):  # visibility timeout and lease go on as they were
                     delivery.extend(EXTENDED_SECONDS)
+            if begins_late and len(rig.runs) == 1:
+                inject()
             if life.fails and len(rig.runs) == 1:
-                if not faults:
-                    inject()
                 raise RuntimeError("the test says so")
 
-        faults: list[Any] = []
-        if not life.fails:
+        faults: list[Fault] = []
+        begins_late = life.fails or life.late
+        if not begins_late:
             inject()
         rig.handle = handle
         sent = rig.enqueue(1, size=life.size)

@@ -1,4 +1,4 @@
-"""A queue, a table and both ends of the queue, all reached through a proxy that fails.
+"""A queue, a store and both ends of the queue, all reached through a proxy that fails.
 
 Time passes when a test says so. A worker runs until the queue has nothing visible; then `later`
 makes every message visible that a worker still had in hand, and moves the server's clock on, past
@@ -21,17 +21,16 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from claimcheck import ClaimCheck, ClaimCheckMiddleware
+from claimcheck import ClaimCheck, ClaimCheckMiddleware, ClaimStore
 from claimcheck.core.life import Purge
 from claimcheck.middleware import EnqueueResult
-from claimcheck.stores import dynamodb_items
+from claimcheck.stores import dynamodb_items, s3_contents, s3_objects
 from claimcheck.stores.dynamodb import DynamoDBClaimStore
-from claimcheck.stores.dynamodb_table import ClaimTable
 from letsgo_queue import Client, Delivery, Message, RetryPolicy, Worker
 from letsgo_queue.errors import LetsGoError, LetsGoQueueError
 from letsgo_queue.transports.sqs import SqsTransport
 from letsgo_queue.worker import incoming, loop
-from tests.faults.backends import Rows, rows_in
+from tests.faults.stores import Place, Rows, make_store, open_place, rows_in
 from tests.support.faulty_server import FaultyServer
 from tests.support.servers import AwsServer
 
@@ -41,12 +40,15 @@ if TYPE_CHECKING:
 TYPE = "work"
 THREADS = 8
 ATTEMPTS = 2
-"""Attempts of one call to SQS or DynamoDB, botocore's retry included."""
+"""Attempts of one call to SQS, DynamoDB or S3, botocore's retry included."""
 
 READ_TIMEOUT_SECONDS = 3
 PART_BYTES = 70_000
 TWO_PARTS = 200_000
-"""Characters of a payload whose claim has two parts here."""
+"""Characters of a payload whose claim has two parts here. In S3 it travels in two pieces."""
+
+ONE_PART = 100_000
+"""Characters of a payload whose claim has one part."""
 
 VISIBILITY_SECONDS = 600
 RETRY_SECONDS = 900
@@ -76,23 +78,26 @@ class Sent:
 
 
 @contextmanager
-def impatient() -> Iterator[None]:
+def impatient(store_retries: int = ATTEMPTS - 1) -> Iterator[None]:
     """Have clients give up soon, and workers try again soon.
 
     So faults reach our code and not only botocore's. Nothing but the number of tries depends on it.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dynamodb_items, "CONNECT_TIMEOUT_SECONDS", READ_TIMEOUT_SECONDS)
-        patch.setattr(dynamodb_items, "READ_TIMEOUT_SECONDS", READ_TIMEOUT_SECONDS)
-        patch.setattr(dynamodb_items, "MAX_RETRIES", ATTEMPTS - 1)
+        for module in (dynamodb_items, s3_objects):
+            patch.setattr(module, "CONNECT_TIMEOUT_SECONDS", READ_TIMEOUT_SECONDS)
+            patch.setattr(module, "READ_TIMEOUT_SECONDS", READ_TIMEOUT_SECONDS)
+            patch.setattr(module, "MAX_RETRIES", store_retries)
         patch.setattr(DynamoDBClaimStore, "part_bytes", PART_BYTES)
+        patch.setattr(s3_contents, "LARGEST_PUT", PART_BYTES)
+        patch.setattr(s3_contents, "PIECE_BYTES", PART_BYTES)
         patch.setattr(incoming, "LONGEST_PAUSE_SECONDS", 1.0)
         patch.setattr(loop, "MAX_PAUSE_SECONDS", 1.0)
         yield
 
 
 class Rig:
-    """A queue and a table on a server, and both ends of the queue behind the proxy.
+    """A queue and a store on a server, and both ends of the queue behind the proxy.
 
     Attributes:
         runs: Every run of the handler.
@@ -105,15 +110,17 @@ class Rig:
         server: AwsServer,
         proxy: FaultyServer,
         *,
+        place: Place = "table",
         concurrency: int = THREADS,
         purge: Purge = "after",
         once: bool = False,
     ) -> None:
-        """Make queue and table.
+        """Make queue and store.
 
         Args:
             server: Where they are made.
             proxy: What stands before it.
+            place: Where the store keeps claims.
             concurrency: Messages that a worker handles at once.
             purge: When contents are removed.
             once: Whether messages without a claim get a record too.
@@ -121,13 +128,13 @@ class Rig:
         self.proxy = proxy
         # One for all that is made here: a new one reads the models of all services again.
         self._session = boto3.session.Session(region_name=server.region)
-        self.table = server.make_table_name()
-        ClaimTable(self.table, endpoint_url=server.endpoint_url, session=self._session).create()
+        self._server = server
+        self.store_url = make_store(server, place, self._session)
         self.queue = server.make_queue(VisibilityTimeout=str(VISIBILITY_SECONDS))
         self.runs: list[Run] = []
         self.succeeded: Counter[str] = Counter()
         self.handle: Callable[[str, Delivery], None] = lambda _payload, _delivery: None
-        self._sqs, self._dynamodb = server.sqs(), server.dynamodb()
+        self._sqs = server.sqs()
         self._concurrency = concurrency
         self._options: Mapping[str, Any] = {"purge": purge, "once": once}
         self._transport = SqsTransport(
@@ -231,11 +238,16 @@ class Rig:
         return sum(map(int, answer["Attributes"].values()))
 
     def rows(self) -> Rows:
-        """The rows of the table."""
-        return rows_in(self._dynamodb, self.table)
+        """What is in the store."""
+        return rows_in(self._server, self.store_url)
 
-    def _open_store(self) -> DynamoDBClaimStore:
-        return DynamoDBClaimStore(self.table, endpoint_url=self.proxy.url, session=self._session)
+    def _open_store(self) -> ClaimStore:
+        return open_place(
+            self.store_url,
+            region=self._server.region,
+            endpoint_url=self.proxy.url,
+            session=self._session,
+        )
 
 
 def make_payload(size: int, seed: int) -> str:
@@ -247,7 +259,7 @@ def digest_of(payload: str) -> str:
     return hashlib.sha256(payload.encode()).hexdigest()
 
 
-def _claim_check(store: DynamoDBClaimStore) -> ClaimCheck:
+def _claim_check(store: ClaimStore) -> ClaimCheck:
     return ClaimCheck(store, threshold=1000, inline_limit=2000)
 
 

@@ -25,9 +25,10 @@ from tempfile import TemporaryDirectory
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from tests.faults.actors import Produce, Work
-from tests.faults.backends import ATOMIC, NAMES, Backend, Rows, servers
+from tests.faults.backends import ATOMIC, NAMES, Backend, servers
 from tests.faults.crew import Crew, Running
 from tests.faults.journal import POLL_SECONDS, Journal
+from tests.faults.stores import Rows
 
 SIZES = (1_000, 5_000_000)
 WORKERS = 4

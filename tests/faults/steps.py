@@ -16,7 +16,7 @@ from typing import Literal, TypeAlias
 from claimcheck.core.life import Purge
 from tests.faults import actors
 from tests.faults.actors import SMALL, THREE_PARTS, Produce, Work
-from tests.faults.backends import Backend, BackendName, claim_check_of, transport_of
+from tests.faults.backends import IN_S3, Backend, BackendName, claim_check_of, transport_of
 from tests.faults.crew import Crew
 from tests.faults.wire import Kill
 from tests.support.calls import Call
@@ -48,6 +48,9 @@ class Seen:
 
 UNSENT = Seen(0)
 HANDLED = Seen(1, receipts=1)
+LEFT = Seen(1, parts=1, receipts=1)
+"""The contents are left to expire."""
+
 TWICE = Seen(2, receipts=1)
 """The handler was cut short and ran again."""
 
@@ -74,6 +77,8 @@ class Step:
         seen: What is seen on SQS and DynamoDB.
         on_sqlite: What is seen on SQLite, where one transaction writes or removes all contents; as
             on DynamoDB by default.
+        in_s3: What is seen with contents in S3, where they are one object, which is removed after
+            the acknowledgement; as on DynamoDB by default.
         fails: Whether the handler fails.
         purge: When contents are removed.
         once: Whether it is a small message that is handled once.
@@ -83,6 +88,7 @@ class Step:
     kill: Kill
     seen: Seen
     on_sqlite: Seen | None = None
+    in_s3: Seen | None = field(default=None, kw_only=True)
     fails: bool = field(default=False, kw_only=True)
     purge: Purge = field(default="after", kw_only=True)
     once: bool = field(default=False, kw_only=True)
@@ -105,7 +111,13 @@ class Step:
         )
         return "producer" if sending else "worker"
 
+    def is_on(self, backend: BackendName) -> bool:
+        """Whether there is such a moment: with contents in S3 there is no second part."""
+        return backend not in IN_S3 or self.kill.nth == 1
+
     def expected(self, backend: BackendName) -> Seen:
+        if backend in IN_S3:
+            return self.in_s3 or self.seen
         return self.on_sqlite or self.seen if backend == "sqlite" else self.seen
 
 
@@ -125,7 +137,8 @@ STEPS = (
     #     when                                   kill                          seen
     Step("before the parts are written",        _before(Call.WRITE_PART),     UNSENT),
     Step("between two parts",                   _before(Call.WRITE_PART, 2),  orphaned(1), UNSENT),
-    Step("before the message is sent",          _before(Call.SEND),           orphaned(3)),
+    Step("before the message is sent",          _before(Call.SEND),           orphaned(3),
+                                                                              in_s3=orphaned(1)),
     Step("after it, before enqueue returns",    _after(Call.SEND),            HANDLED),
     Step("before the record is acquired",       _before(Call.ACQUIRE),        HANDLED),
     Step("between acquiring and reading",       _before(Call.READ_PART),      HANDLED),
@@ -134,9 +147,12 @@ STEPS = (
     Step("it failed, after the release",        _after(Call.RELEASE),         TWICE, fails=True),
     Step("it returned, before the receipt",     _before(Call.COMPLETE),       TWICE),
     Step("after the receipt, contents there",   _after(Call.COMPLETE),        HANDLED),
+    Step("before the contents are removed",     _before(Call.REMOVE_PART),    HANDLED,
+                                                                              in_s3=LEFT),
     Step("between two removals",                _before(Call.REMOVE_PART, 2), HANDLED),
     Step("before the acknowledgement",          _before(Call.ACKNOWLEDGE),    HANDLED),
-    Step("after the acknowledgement",           _after(Call.ACKNOWLEDGE),     HANDLED),
+    Step("after the acknowledgement",           _after(Call.ACKNOWLEDGE),     HANDLED,
+                                                                              in_s3=LEFT),
 
     _early("before it is handed over",          _before(Call.HAND_OVER),      HANDLED),
     _early("after it, contents there",          _after(Call.HAND_OVER),       HANDLED),

@@ -19,9 +19,10 @@ from letsgo_queue import Client, SendUncertain
 from letsgo_queue.message import encode
 from letsgo_queue.transports.base import OutgoingMessage
 from tests.faults.actors import JobMessage, Work, job, sha256_of
-from tests.faults.backends import AwsBackend, Backend, Rows, claim_check_of, transport_of
+from tests.faults.backends import AwsBackend, Backend, claim_check_of, transport_of
 from tests.faults.crew import Crew
 from tests.faults.journal import wait_until
+from tests.faults.stores import Rows
 from tests.support.servers import AwsServer
 
 ROUNDS = 5

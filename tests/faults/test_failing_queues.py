@@ -7,13 +7,13 @@ from collections import Counter
 
 import pytest
 
-from claimcheck.stores import dynamodb_items
+from claimcheck.core import holds
 from letsgo_queue import Delivery, SendFailed, SendUncertain
 from letsgo_queue.errors import EnqueueManyError, LetsGoError, QueueUnavailable
-from tests.faults.backends import Rows
 from tests.faults.conftest import MakeRig
 from tests.faults.journal import wait_until
 from tests.faults.rig import TYPE, digest_of, make_payload
+from tests.faults.stores import Rows
 from tests.support.calls import Call
 from tests.support.faulty_server import PASSING, PASSING_ON_SQS, REFUSALS, Failure
 
@@ -210,12 +210,13 @@ def test_an_answer_that_was_cut_off_is_not_what_a_queue_says_of_itself(make_rig:
 
 
 def test_a_failed_receipt_and_a_lost_acknowledgement_run_it_again(
-    make_rig: MakeRig, caplog: pytest.LogCaptureFixture
+    make_rig: MakeRig, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The one case in which a handler that returned runs again: nothing says that it did."""
+    monkeypatch.setattr(holds, "STORE_PAUSES_SECONDS", (0,))  # the worker gives it up soon
     rig = make_rig()
     sent = rig.enqueue(1)
-    rig.proxy.inject(Failure.SERVER_ERROR, on=Call.COMPLETE, times=2)
+    rig.proxy.inject(Failure.SERVER_ERROR, on=Call.COMPLETE)
     rig.proxy.inject(Failure.REQUEST_LOST, on=Call.ACKNOWLEDGE)
 
     with rig.working():
@@ -227,12 +228,9 @@ def test_a_failed_receipt_and_a_lost_acknowledgement_run_it_again(
     assert rig.rows() == Rows(receipts=1)
 
 
-def test_a_queue_that_was_never_reached_has_no_claim(
-    make_rig: MakeRig, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_queue_that_was_never_reached_has_no_claim(make_rig: MakeRig) -> None:
     """Where the store is down too, the error is the store's, and nothing was sent."""
-    monkeypatch.setattr(dynamodb_items, "MAX_RETRIES", 0)
-    rig = make_rig()
+    rig = make_rig(store_retries=0)
 
     with rig.proxy.outage("sqs", "dynamodb"):
         sent = rig.enqueue(2)

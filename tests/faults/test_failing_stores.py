@@ -7,11 +7,10 @@ import threading
 import pytest
 
 from claimcheck.errors import ClaimStoreError, ClaimStoreUnavailable, ClaimTableMissing
-from claimcheck.stores import dynamodb_items
-from tests.faults.backends import Rows
 from tests.faults.conftest import MakeRig
 from tests.faults.journal import wait_until
 from tests.faults.rig import TWO_PARTS, TYPE, digest_of, make_payload
+from tests.faults.stores import Rows
 from tests.support.calls import is_first_part
 from tests.support.faulty_server import PASSING, REFUSALS, Failure
 
@@ -50,11 +49,8 @@ def test_every_acknowledged_message_is_handled_at_any_rate_of_faults(
     assert rig.rows().for_good == 0
 
 
-def test_botocores_own_retries_hide_passing_faults(
-    make_rig: MakeRig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(dynamodb_items, "MAX_RETRIES", 6)
-    rig = make_rig()
+def test_botocores_own_retries_hide_passing_faults(make_rig: MakeRig) -> None:
+    rig = make_rig(store_retries=6)
     rig.proxy.inject(*PASSING, on="dynamodb", rate=0.1)
 
     sent = rig.enqueue(MESSAGES // 2)

@@ -38,6 +38,7 @@ from tests.claimcheck.support import (
 )
 from tests.faults.conftest import MakeRig
 from tests.faults.rig import TYPE, digest_of, make_payload
+from tests.faults.stores import names_in
 from tests.letsgo_queue.support import outcomes, outgoing
 
 MEGABYTE = 1024 * 1024
@@ -131,7 +132,8 @@ def test_no_ticket_makes_the_worker_touch_another_table_or_queue(make_rig: MakeR
     payload = make_payload(5000, seed=1)
     check = rig.claim_check()
     sealed = check.seal(message_body(TYPE, payload)).body.decode()
-    others = rig.table + "-of-others"
+    table, _ = names_in(rig.store_url)
+    others = f"{table}-of-others"
     for forged in (
         forge(sealed, table=others),
         forge(sealed, id=f"../{others}/aaaaaaaaaaaaaaaa"),
@@ -148,7 +150,7 @@ def test_no_ticket_makes_the_worker_touch_another_table_or_queue(make_rig: MakeR
     rig.work()
 
     assert rig.succeeded == {digest_of(payload): 1}
-    assert rig.proxy.touched == {rig.table, rig.transport.url}
+    assert rig.proxy.touched == {table, rig.transport.url}
 
 
 BOMBS = """

@@ -1,29 +1,53 @@
 """One call after another fails on its way: nothing is lost, nothing is wrong, nothing runs twice.
 
 `make faults` has each of them fail in every way, once and with its retry. Here is what reaches our
-code of each kind: an answer that never comes, one that comes too late, and two refusals.
+code of each kind: an answer that never comes, one that comes too late, and two refusals. Of claims
+in a bucket here are the calls to S3 that take effect and are not answered.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.faults.network import LIVES, Ending, HowOften, Life, live
+from tests.faults.network import Case, HowOften, Life, live, lives_in
 from tests.faults.rig import impatient
+from tests.faults.stores import PLACES, Place
 from tests.support.calls import Call
 from tests.support.faulty_server import Failure
 from tests.support.servers import AwsServer
 
-CASES: tuple[tuple[Failure, HowOften], ...] = (
+CASES: Sequence[tuple[Failure, HowOften]] = (
     (Failure.ANSWER_LOST, "one request"),
     (Failure.ANSWER_LOST, "the whole call"),
     (Failure.REQUEST_LATE, "one request"),
     (Failure.THROTTLED, "the whole call"),
     (Failure.DENIED, "one request"),
 )
+CASES_IN_S3 = CASES[:2]
+
+OF_CONTENTS = {
+    Call.BEGIN_UPLOAD,
+    Call.WRITE_PART,
+    Call.END_UPLOAD,
+    Call.READ_PART,
+    Call.REMOVE_PART,
+}
+OF_RECORDS = {
+    Call.LOOK_UP,
+    Call.ACQUIRE,
+    Call.EXTEND,
+    Call.HAND_OVER,
+    Call.COMPLETE,
+    Call.RELEASE,
+}
+CALLS: Mapping[Place, set[Call]] = {
+    "table": set(Call),
+    "table and bucket": OF_CONTENTS,
+    "bucket": OF_RECORDS,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -33,21 +57,26 @@ def clients_give_up_soon() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    ("life", "call"),
-    [(life, call) for life in LIVES for call in life.calls],
-    ids=[f"{life.name}: {call}" for life in LIVES for call in life.calls],
+    ("place", "life", "call"),
+    [
+        pytest.param(place, life, call, id=f"{place}: {life.name}: {call}")
+        for place in PLACES
+        for life in lives_in(place)
+        for call in life.calls
+        if call in CALLS[place] and (place == "table" or not life.once)
+    ],
 )
-def test_a_call_fails(life: Life, call: Call, ministack: AwsServer) -> None:
-    def end(case: tuple[Failure, HowOften]) -> Ending:
-        failure, how_often = case
-        return live(life, call, failure, how_often, ministack)
-
-    with ThreadPoolExecutor(len(CASES)) as pool:
-        endings = list(pool.map(end, CASES))
+def test_a_call_fails(place: Place, life: Life, call: Call, ministack: AwsServer) -> None:
+    cases = [
+        Case(place, life, call, failure, how_often)
+        for failure, how_often in (CASES if place == "table" else CASES_IN_S3)
+    ]
+    with ThreadPoolExecutor(len(cases)) as pool:
+        endings = list(pool.map(lambda case: live(case, ministack), cases))
 
     problems = {
-        case: found
-        for case, ending in zip(CASES, endings, strict=True)
+        (case.failure, case.how_often): found
+        for case, ending in zip(cases, endings, strict=True)
         if (found := ending.problems(life))
     }
     assert problems == {}

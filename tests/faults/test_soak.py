@@ -16,7 +16,7 @@ def test_on_sqlite(tmp_path: Path) -> None:
 
 
 def test_on_sqs_and_dynamodb(ministack: AwsServer, tmp_path: Path) -> None:
-    check(AwsBackend(ministack, **OPTIONS), tmp_path)
+    check(AwsBackend(ministack, "ministack", **OPTIONS), tmp_path)
 
 
 def check(backend: Backend, folder: Path) -> None:

@@ -12,9 +12,10 @@ import signal
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from http import HTTPStatus
 from typing import Any, Literal, cast
 from unittest.mock import patch
 
@@ -22,7 +23,8 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.httpsession import URLLib3Session
 from pydantic import BaseModel
 
-from tests.support.calls import Call, call_in_request, call_in_statement
+from claimcheck.stores import removals
+from tests.support.calls import Call, Calls, Request, call_in_statement
 
 
 class Kill(BaseModel, frozen=True):
@@ -36,9 +38,9 @@ class Kill(BaseModel, frozen=True):
 class Wire:
     """Sees every call of this process, and kills it at one of them.
 
-    What the product says to DynamoDB all at once is let through one by one, an acquire before the
-    reads beside it, so that "between two parts" is a moment. What it says one by one is let through
-    in its own order.
+    What the product says to a store all at once is let through one by one, an acquire before the
+    reads beside it, so that "between two parts" is a moment. A removal in the background comes
+    after the acknowledgement. What the product says one by one is let through in its own order.
     """
 
     def __init__(self, kill: Kill, *, received: Callable[[str], None]) -> None:
@@ -49,6 +51,7 @@ class Wire:
             received: Called with the receipt handle of each delivery from SQS.
         """
         self._kill = kill
+        self._calls = Calls()
         self._received = received
         self._armed = False
         self._changed = threading.Condition()
@@ -60,11 +63,14 @@ class Wire:
         send = URLLib3Session.send
 
         def watched_send(session: URLLib3Session, request: AWSPreparedRequest) -> AWSResponse:
-            call = _call_in(request)
+            said = _read(request)
+            call = self._calls.call_in(said)
             if call is None or not self._armed:
                 return send(session, request)
             with self._one_by_one(call):
                 answer = send(session, request)
+            if answer.status_code < HTTPStatus.MULTIPLE_CHOICES:
+                self._calls.note(said)
             if call is Call.RECEIVE:
                 for message in json.loads(answer.content).get("Messages", []):
                     self._received(message["ReceiptHandle"])
@@ -104,6 +110,8 @@ class Wire:
 
     def _is_next(self, call: Call) -> bool:
         if call is Call.READ_PART and not self._done[Call.ACQUIRE]:
+            return False
+        if call is Call.REMOVE_PART and _in_background() and not self._done[Call.ACKNOWLEDGE]:
             return False
         return self._begun[call] == self._done[call]
 
@@ -148,6 +156,15 @@ class _Connection(sqlite3.Connection):
             yield row
 
 
-def _call_in(request: AWSPreparedRequest) -> Call | None:
-    operation = cast("bytes", request.headers["X-Amz-Target"]).rpartition(b".")[2].decode()
-    return call_in_request(operation, json.loads(cast("bytes", request.body)))
+def _in_background() -> bool:
+    return threading.current_thread().name == removals.THREAD_NAME
+
+
+def _read(request: AWSPreparedRequest) -> Request:
+    headers = {
+        name: str(each, "ascii") if isinstance(each, bytes) else each
+        for name, each in cast("Mapping[str, str | bytes]", request.headers).items()
+    }
+    # Contents may be a file here, and nobody asks what they are.
+    body = request.body if isinstance(request.body, bytes) else b""
+    return Request.read(str(request.method), request.url, headers, body)

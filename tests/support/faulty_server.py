@@ -6,9 +6,9 @@
         with server.outage("dynamodb"):
             ...
 
-A fault is for an operation as its `X-Amz-Target` header names it (`PutItem`), for a service
-(`dynamodb`), for a call in a message's life (`Call.ACQUIRE`), or for all. The proxy counts what it
-did, so that a test can say that a fault really happened.
+A fault is for an operation (`PutItem`, `PutObject`), for a service (`dynamodb`), for a call in a
+message's life (`Call.ACQUIRE`), or for all. The proxy counts what it did, so that a test can say
+that a fault really happened.
 """
 
 from __future__ import annotations
@@ -23,26 +23,28 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from email.utils import formatdate, parsedate_to_datetime
 from enum import StrEnum
 from functools import partial
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self, TypeAlias
 from urllib.parse import urlsplit
 
-from tests.support.calls import call_in_request
+from tests.support.calls import Calls, Request
 
 SLOW_SECONDS = 0.2
 LATEST_SECONDS = 60.0
 """How long something late waits at most for the client to give up."""
 
-_SERVICES = {"DynamoDB": "dynamodb", "AmazonSQS": "sqs", "TrentService": "kms"}
-_HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length"}
+_TOUCHED = ("TableName", "QueueUrl", "Bucket")
+_HOP_BY_HOP = {"connection", "expect", "keep-alive", "transfer-encoding", "content-length"}
+_WITHOUT_CONTENT = {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 seconds, so that closing sends RST
 
 Matches: TypeAlias = Callable[[dict[str, Any]], bool]
-"""Whether a fault is meant for a request, by the request's JSON."""
+"""Whether a fault is meant for a request, by its fields."""
 
 
 class Failure(StrEnum):
@@ -90,22 +92,52 @@ PASSING_ON_SQS = tuple(each for each in PASSING if each is not Failure.CAPACITY_
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer of the test's own, for which the server gets no request."""
+    """An answer of the test's own, for which the server gets no request.
+
+    Attributes:
+        status: Its status.
+        kind: The type of its content.
+        content: Its content.
+    """
 
     status: int
-    fields: Mapping[str, Any] = field(default_factory=dict)
-    html: bytes = b""
+    kind: str = "application/x-amz-json-1.0"
+    content: bytes = b"{}"
+
+    @classmethod
+    def success(cls, fields: Mapping[str, Any]) -> Answer:
+        """What SQS, DynamoDB and KMS say."""
+        return cls(200, content=json.dumps(fields).encode())
 
     @classmethod
     def refusal(cls, code: str, status: int = 400) -> Answer:
-        """An error of AWS's."""
-        return cls(status, {"__type": f"com.amazonaws#{code}", "message": "the test says so"})
+        """An error as SQS, DynamoDB and KMS have it."""
+        fields = {"__type": f"com.amazonaws#{code}", "message": "the test says so"}
+        return cls(status, content=json.dumps(fields).encode())
 
+    @classmethod
+    def refusal_of_s3(cls, code: str, status: int) -> Answer:
+        """An error as S3 has it."""
+        xml = f"<Error><Code>{code}</Code><Message>the test says so</Message></Error>"
+        return cls(status, "application/xml", xml.encode())
+
+
+_BAD_GATEWAY = Answer(502, "text/html", b"<html>Bad Gateway</html>")
 
 _ANSWERS = {
     **{failure: Answer.refusal(failure) for failure in REFUSALS},
     Failure.SERVER_ERROR: Answer.refusal("InternalServerError", 500),
-    Failure.BAD_GATEWAY: Answer(502, html=b"<html>Bad Gateway</html>"),
+    Failure.BAD_GATEWAY: _BAD_GATEWAY,
+}
+
+_ANSWERS_OF_S3 = {
+    Failure.THROTTLED: Answer.refusal_of_s3("SlowDown", 503),
+    Failure.CAPACITY_EXCEEDED: Answer.refusal_of_s3("ServiceUnavailable", 503),
+    Failure.DENIED: Answer.refusal_of_s3("AccessDenied", 403),
+    Failure.TOKEN_EXPIRED: Answer.refusal_of_s3("ExpiredToken", 400),
+    Failure.TABLE_MISSING: Answer.refusal_of_s3("NoSuchBucket", 404),
+    Failure.SERVER_ERROR: Answer.refusal_of_s3("InternalError", 500),
+    Failure.BAD_GATEWAY: _BAD_GATEWAY,
 }
 
 
@@ -116,7 +148,7 @@ class Fault:
     Attributes:
         on: Operations, services and calls that it is for; none means all.
         outcomes: What may happen to a request, chosen by chance.
-        matches: Which of them, by their JSON.
+        matches: Which of them, by their fields.
         rate: How likely, 0 to 1, for each request.
         times: How often at most; None for always.
         happened: How often it has happened.
@@ -129,11 +161,11 @@ class Fault:
     times: int | None = None
     happened: int = 0
 
-    def is_for(self, names: frozenset[str], request: dict[str, Any]) -> bool:
+    def is_for(self, names: frozenset[str], request: Request) -> bool:
         """Whether it may happen to a request once more."""
         may_happen = self.times is None or self.happened < self.times
         meant = not self.on or not self.on.isdisjoint(names)
-        return may_happen and meant and self.matches(request)
+        return may_happen and meant and self.matches(request.fields)
 
 
 class FaultyServer:
@@ -145,7 +177,7 @@ class FaultyServer:
         failed: How often each failure happened, by operation.
         user_agents: What each request said of who sent it.
         operations: What each request asked for.
-        touched: The tables and queues that requests were forwarded for.
+        touched: The tables, queues and buckets that requests were forwarded for.
         receipts: The receipt handles of all deliveries.
         faults: What was injected.
         connections: How many connections clients have made.
@@ -161,6 +193,7 @@ class FaultyServer:
         self.faults: list[Fault] = []
         self._down: frozenset[str] = frozenset()
         self._lock = threading.Lock()
+        self._calls = Calls()
         self.ahead = 0.0
         self.failed: Counter[tuple[str, Failure]] = Counter()
         self.user_agents: list[str] = []
@@ -216,7 +249,7 @@ class FaultyServer:
         times: int | None = None,
     ) -> Fault:
         """Answer in the server's place, with success."""
-        answer = Answer(200, fields)
+        answer = Answer.success(fields)
         return self._add(Fault(frozenset({operation}), (answer,), matches, times=times))
 
     def hold(
@@ -247,23 +280,26 @@ class FaultyServer:
             with self._lock:
                 self._down = frozenset()
 
-    def decide(
-        self, service: str, operation: str, request: dict[str, Any]
-    ) -> Failure | Answer | threading.Event | None:
+    def decide(self, request: Request) -> Failure | Answer | threading.Event | None:
         """What becomes of a request; None where it works."""
-        names = frozenset(filter(None, (service, operation, call_in_request(operation, request))))
         with self._lock:
-            self.operations.append(operation)
-            outcome = Failure.REQUEST_LOST if service in self._down else self._draw(names, request)
+            call = self._calls.call_in(request)
+            names = frozenset(filter(None, (request.service, request.operation, call)))
+            self.operations.append(request.operation)
+            is_down = request.service in self._down
+            outcome = Failure.REQUEST_LOST if is_down else self._draw(names, request)
             if isinstance(outcome, Failure):
-                self.failed[operation, outcome] += 1
+                self.failed[request.operation, outcome] += 1
             return outcome
 
-    def note(self, request: dict[str, Any], answer: bytes) -> None:
+    def note(self, request: Request, status: int, answer: bytes) -> None:
         """Note what a request was forwarded for, and what the server gave out."""
+        fields = request.fields
         with self._lock:
-            self.touched |= {request[name] for name in ("TableName", "QueueUrl") if name in request}
-            if b"ReceiptHandle" in answer:
+            if status < HTTPStatus.MULTIPLE_CHOICES:
+                self._calls.note(request)
+            self.touched |= {fields[name] for name in _TOUCHED if name in fields}
+            if request.operation == "ReceiveMessage":
                 messages = json.loads(answer).get("Messages", [])
                 self.receipts += [message["ReceiptHandle"] for message in messages]
 
@@ -289,7 +325,7 @@ class FaultyServer:
         return fault
 
     def _draw(
-        self, names: frozenset[str], request: dict[str, Any]
+        self, names: frozenset[str], request: Request
     ) -> Failure | Answer | threading.Event | None:
         for fault in self.faults:
             if fault.is_for(names, request) and self._random.random() < fault.rate:
@@ -317,18 +353,17 @@ class _Handler(BaseHTTPRequestHandler):
             super().__init__(*args)  # type: ignore[arg-type]  # what the HTTP server passes
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        request = json.loads(body)
-        prefix, _, operation = self.headers.get("X-Amz-Target", "").rpartition(".")
-        service = _SERVICES.get(prefix.partition("_")[0], prefix)
+        body = self._read_body()
+        request = Request.read(self.command, self.path, dict(self.headers.items()), body)
         self._server.user_agents.append(self.headers.get("User-Agent", ""))
-        outcome = self._server.decide(service, operation, request)
-        outcome = _ANSWERS.get(outcome, outcome) if isinstance(outcome, Failure) else outcome
+        outcome = self._server.decide(request)
+        if isinstance(outcome, Failure):
+            answers = _ANSWERS_OF_S3 if request.service == "s3" else _ANSWERS
+            outcome = answers.get(outcome, outcome)
         match outcome:
             case Answer():
-                kind = "text/html" if outcome.html else "application/x-amz-json-1.0"
-                content = outcome.html or json.dumps(outcome.fields).encode()
-                self._answer(outcome.status, {"Content-Type": kind}, content)
+                headers = {"Content-Type": outcome.kind}
+                self._answer(outcome.status, headers, outcome.content)
             case Failure.REQUEST_LOST:
                 self._hang_up()
             case Failure.REQUEST_LATE:
@@ -349,16 +384,42 @@ class _Handler(BaseHTTPRequestHandler):
                     time.sleep(SLOW_SECONDS)
                 self._answer(*self._forward(request, body))
 
+    def do_GET(self) -> None:
+        self.do_POST()
+
+    def do_HEAD(self) -> None:
+        self.do_POST()
+
+    def do_PUT(self) -> None:
+        self.do_POST()
+
+    def do_DELETE(self) -> None:
+        self.do_POST()
+
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the server's own name
         """Tests say what happened themselves."""
 
-    def _forward(self, request: dict[str, Any], body: bytes) -> tuple[int, dict[str, str], bytes]:
+    def _read_body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        chunks = []
+        while size := int(self.rfile.readline().partition(b";")[0], 16):
+            chunks.append(self.rfile.read(size))
+            self.rfile.readline()
+        while self.rfile.readline().strip():
+            """The trailers of HTTP: none of AWS's clients sends one."""
+        return b"".join(chunks)
+
+    def _forward(self, request: Request, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        headers = {k: v for k, v in self.headers.items() if k.lower() not in _HOP_BY_HOP}
         with closing(self._server.connect()) as onward:
-            onward.request("POST", self.path, body, dict(self.headers.items()))
+            onward.request(self.command, self.path, body or None, headers)
             answer = onward.getresponse()
             content = answer.read()
-        self._server.note(request, content)
+        self._server.note(request, answer.status, content)
         kept = {k: v for k, v in answer.getheaders() if k.lower() not in _HOP_BY_HOP}
+        if self.command == "HEAD":
+            kept["Content-Length"] = answer.headers["Content-Length"]
         if self._server.ahead:
             kept = {k: v for k, v in kept.items() if k.lower() != "date"}
             server_time = parsedate_to_datetime(answer.headers["Date"]).timestamp()
@@ -373,9 +434,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_response_only(status)  # its Date is the server's own
             for name, value in headers.items():
                 self.send_header(name, value)
-            self.send_header("Content-Length", str(len(content) + cut))  # an empty one is cut too
+            if self.command != "HEAD" and status not in _WITHOUT_CONTENT:
+                # An empty one is cut too.
+                self.send_header("Content-Length", str(len(content) + cut))
             self.end_headers()
-            self.wfile.write(half)
+            if self.command != "HEAD":
+                self.wfile.write(half)
         self.close_connection |= cut
 
     def _wait_for_client_to_give_up(self) -> None:
