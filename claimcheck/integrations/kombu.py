@@ -18,7 +18,6 @@ the messages that need it.
 from __future__ import annotations
 
 import itertools
-import math
 import socket
 import threading
 import time
@@ -31,16 +30,17 @@ from functools import partial
 from queue import Empty
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, TypeVar, cast
 
-from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from claimcheck.core.claim_check import ClaimCheck
 from claimcheck.core.life import Purge
 from claimcheck.core.opened import Opened
 from claimcheck.errors import ClaimInProgress, SettingsInvalid
+from claimcheck.integrations import sqs
 from claimcheck.integrations.base import Carrier
 from letsgo_queue.envelope import mentions_claim_check
 from letsgo_queue.errors import LetsGoError
-from letsgo_queue.limits import ANY_QUEUE_BYTES, MAX_VISIBILITY_SECONDS, SQS_UNIT_BYTES
+from letsgo_queue.limits import ANY_QUEUE_BYTES, SQS_UNIT_BYTES
 from letsgo_queue.log import get_logger
 
 try:
@@ -77,14 +77,6 @@ _THREADS = 8
 
 _TEXT_FROM_BYTES = SQS_UNIT_BYTES
 """From here on a body is sealed as text. Those up to it are hardly ever sealed."""
-
-_MOST_EARLIER_SECONDS = 5.0
-"""A lease ends before the message is visible again, or its next delivery would find it held."""
-
-_MOST_HIDDEN = MAX_VISIBILITY_SECONDS - 3600
-"""SQS counts its 12 hours from the receive, and the opening took some time."""
-
-_SERVER_ERROR = 500
 
 _Outcome: TypeAlias = Literal["waiting", "opened", "over", "left"]
 """Of opening a message: kombu may have it; it was a duplicate; it stays on the queue."""
@@ -234,7 +226,7 @@ class _Claims:
         try:
             return client.send_message(**request)
         except (BotoCoreError, ClientError) as error:
-            if _was_certainly_not_sent(error):
+            if sqs.was_certainly_not_sent(error):
                 self._carrier.discard(sealed, queue=url)
             raise
 
@@ -259,21 +251,23 @@ class _Claims:
             arrived: When it was received (monotonic seconds).
         """
         handle = message["ReceiptHandle"]
+        count = int(message.get("Attributes", {}).get("ApproximateReceiveCount", 1))
         try:
+            hidden = sqs.visibility_timeout(self._ask(client, queue))
             opened = self._carrier.open(
                 _text(message),
                 queue=queue,
                 name=None,
                 message_id=message["MessageId"],
-                receive_count=int(message.get("Attributes", {}).get("ApproximateReceiveCount", 1)),
-                lease_seconds=self._lease_seconds(client, queue, arrived),
+                receive_count=count,
+                lease_seconds=sqs.lease_seconds(hidden, waited=time.monotonic() - arrived),
             )
             if opened is None:
                 client.delete_message(QueueUrl=queue, ReceiptHandle=handle)
                 return "over"
         except ClaimInProgress as error:
             logger.info("%s", error)
-            _hide(client, queue, handle, min(math.ceil(error.retry_after or 0) + 1, _MOST_HIDDEN))
+            _hide(client, queue, handle, sqs.pause_after(error, count))
             return "left"
         except (LetsGoError, BotoCoreError, ClientError) as error:
             logger.error(  # noqa: TRY400  what it says is enough
@@ -294,23 +288,14 @@ class _Claims:
             opened.settle(succeeded=succeeded)
 
     def _limit(self, client: SQSClient, queue: str) -> int | None:
-        limit = self._ask(client, queue).get("MaximumMessageSize")
-        return None if limit is None else int(limit)
-
-    def _lease_seconds(self, client: SQSClient, queue: str, arrived: float) -> float | None:
-        """Seconds until a message that was received is visible again; None if nobody says."""
-        timeout = float(self._ask(client, queue).get("VisibilityTimeout", 0))
-        if not timeout:
-            return None
-        earlier = min(timeout / 10, _MOST_EARLIER_SECONDS)
-        return timeout - earlier - (time.monotonic() - arrived)
+        return sqs.max_message_bytes(self._ask(client, queue))
 
     def _ask(self, client: SQSClient, queue: str) -> Mapping[str, str]:
         """What a queue says of itself, asked once; nothing where that is not permitted."""
         if queue not in self._queues:
             try:
                 answer = client.get_queue_attributes(
-                    QueueUrl=queue, AttributeNames=["MaximumMessageSize", "VisibilityTimeout"]
+                    QueueUrl=queue, AttributeNames=[*sqs.QUEUE_FACTS]
                 )
                 self._queues[queue] = cast("Mapping[str, str]", answer.get("Attributes", {}))
             except ClientError:
@@ -588,12 +573,3 @@ def _attributes_size(attributes: Mapping[str, Mapping[str, Any]]) -> int:
         for part in (name, each["DataType"], each.get("StringValue") or each["BinaryValue"]):
             size += len(part.encode() if isinstance(part, str) else part)
     return size
-
-
-def _was_certainly_not_sent(error: BotoCoreError | ClientError) -> bool:
-    """Whether SQS refused a message the first time it was sent, or botocore did not send it."""
-    if isinstance(error, ClientError):
-        answer = error.response.get("ResponseMetadata", {})
-        refused = answer.get("HTTPStatusCode", _SERVER_ERROR) < _SERVER_ERROR
-        return refused and not answer.get("RetryAttempts", 1)
-    return isinstance(error, ParamValidationError)
