@@ -11,6 +11,7 @@ BENCH_TASKIQ := .venv-bench-taskiq
 BENCH_FANFERRO := .venv-bench-fanferro
 PEERS := tests/benchmarks/peers
 BENCH_STAMPS := $(BENCH)/.peers $(BENCH_TASKIQ)/.peers $(BENCH_FANFERRO)/.peers $(MINISTACK)/.installed-$(MINISTACK_VERSION)
+TYPESCRIPT := docs/examples/typescript_worker
 ARGS ?=
 
 # A shell's own settings must not leak into these environments.
@@ -18,7 +19,7 @@ unexport PYTHONHOME PYTHONPATH PIP_USER
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types imports pytest coverage faults fuzz soak bench bench-quick scale format clean
+.PHONY: help demo test lint types imports typescript pytest coverage faults fuzz soak bench bench-quick scale format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,11 +40,13 @@ types: $(VENV)/.dev ## mypy, strict
 imports: $(VENV)/.dev ## import-linter: who may import whom
 	$(BIN)/lint-imports
 
+typescript: $(TYPESCRIPT)/dist/.built ## the example in TypeScript, which the tests run if there is Node 20
+
 # Three times as many at a time as CI has cores, since many tests wait for a server or a process.
-pytest: $(VENV)/.dev $(MINISTACK)/.installed-$(MINISTACK_VERSION) ## the tests, with the size audit
+pytest: $(VENV)/.dev $(MINISTACK)/.installed-$(MINISTACK_VERSION) typescript ## the tests, with the size audit
 	$(BIN)/pytest -n 6 --dist worksteal --claimcheck-audit $(ARGS)
 
-coverage: $(VENV)/.dev $(MINISTACK)/.installed-$(MINISTACK_VERSION) ## the tests, half as quick, with branch coverage
+coverage: $(VENV)/.dev $(MINISTACK)/.installed-$(MINISTACK_VERSION) typescript ## the tests, half as quick, with branch coverage
 	$(BIN)/pytest -n 6 --dist worksteal --cov $(ARGS)
 
 faults: $(VENV)/.dev $(MINISTACK)/.installed-$(MINISTACK_VERSION) ## kill a process, or fail a call, at each step of a message's life, and print tables
@@ -72,6 +75,7 @@ format: $(VENV)/.dev ## let ruff fix and format
 
 clean: ## remove the environments and all that was made
 	rm -rf $(VENV) $(MINISTACK) $(BENCH) $(BENCH_TASKIQ) $(BENCH_FANFERRO) build dist htmlcov .coverage .coverage.*
+	rm -rf $(TYPESCRIPT)/node_modules $(TYPESCRIPT)/dist
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -113,6 +117,17 @@ $(BENCH_FANFERRO)/.peers: $(PEERS)/requirements-fanferro.txt
 			--requirement $(PEERS)/requirements-fanferro.txt; \
 	else \
 		echo "fanferro is left out: it needs Python 3.12 or newer, and none was found"; \
+	fi
+	@touch $@
+
+# Without Node 20 and npm nothing is made, and the tests of the example are skipped.
+$(TYPESCRIPT)/dist/.built: $(wildcard $(TYPESCRIPT)/src/*.ts $(TYPESCRIPT)/*.json)
+	@rm -rf $(TYPESCRIPT)/dist && mkdir $(TYPESCRIPT)/dist
+	@if node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null && npm --version >/dev/null 2>&1; then \
+		echo "Building the TypeScript example"; \
+		cd $(TYPESCRIPT) && npm ci --silent --no-audit --no-fund && npm run --silent build; \
+	else \
+		echo "The TypeScript example is left out: it needs Node 20 or newer, with npm"; \
 	fi
 	@touch $@
 

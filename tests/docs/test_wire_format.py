@@ -194,7 +194,9 @@ class TestStores:
                 store.write(facts, [b"x"] * parts)
                 assert self.remove_what_is_there(named) == in_order(vector["contents"])
                 store.acquire(f"{vector['id']}@", Lease("lease", 30))
-                assert self.remove_what_is_there(named) == in_order([vector["record"]])
+                store.acquire(f"{vector['id']}@{vector['consumer']}", Lease("lease", 30))
+                records = in_order([vector["record"], vector["sharedRecord"]])
+                assert self.remove_what_is_there(named) == records
 
     def remove_what_is_there(self, aws: AwsServer) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
