@@ -15,14 +15,11 @@ from dramatiq_sqs import SQSBroker
 from claimcheck.integrations.dramatiq import install
 from tests.claimcheck.integrations.steps import note
 
-VISIBILITY_TIMEOUT = 20
-"""Seconds. A worker that is killed gives its message back after them."""
-
 broker = install(
     SQSBroker(
         namespace=os.environ["TEST_NAMESPACE"],
         dead_letter=True,
-        visibility_timeout=VISIBILITY_TIMEOUT,
+        visibility_timeout=int(os.environ["TEST_VISIBILITY_TIMEOUT"]),
         region_name=os.environ["AWS_REGION"],
     )
 )
@@ -34,7 +31,7 @@ def take(payload: str) -> None:
     note("took", payload)
 
 
-@dramatiq.actor(queue_name="tasks", min_backoff=1, max_backoff=1, max_retries=3)
+@dramatiq.actor(queue_name="tasks", min_backoff=1_000, max_backoff=1_000, max_retries=3)
 def flaky(payload: str, marker: str) -> None:
     """Fail twice."""
     note("tries", payload)
@@ -55,14 +52,16 @@ def refuse(payload: str, unless: str) -> None:
 
 
 @dramatiq.actor(queue_name="tasks", max_retries=0, time_limit=200)
-def never_end(payload: str) -> None:
+def outlast(payload: str, unless: str) -> None:
+    """Run for longer than it may, until there is a file."""
     note("begins", payload)
-    while True:
+    while not Path(unless).exists():
         time.sleep(0.01)
+    note("relents", payload)
 
 
 @dramatiq.actor(queue_name="tasks")
-def grow(payload: str, by: str) -> str:
+def grow(by: str, payload: str) -> str:
     note("grows", payload)
     return payload + by
 

@@ -14,6 +14,7 @@ from dramatiq_sqs import SQSBroker
 
 from claimcheck import ClaimCheck
 from claimcheck.integrations.dramatiq import install
+from letsgo_queue.envelope import is_sealed
 from tests.claimcheck.integrations import steps, workers
 from tests.claimcheck.places import DynamoDBPlace, Left
 from tests.claimcheck.support import noise, wait_for
@@ -22,6 +23,9 @@ from tests.support.servers import AwsServer
 
 APP = "tests.claimcheck.integrations.dramatiq_app"
 NAMESPACE = "shop"
+
+LARGE = 2_000_000
+"""Bytes of text that no queue takes, not even compressed."""
 
 
 @dataclass
@@ -41,12 +45,21 @@ class Shop:
     def log(self) -> Path:
         return self.folder / "log"
 
-    def send(self, actor: str, *args: str, queue: str = "tasks", **options: Any) -> None:
-        self.broker.enqueue(
-            dramatiq.Message(
-                queue_name=queue, actor_name=actor, args=args, kwargs={}, options=options
-            )
+    def message(self, actor: str, *args: str, queue: str = "tasks") -> dramatiq.Message[Any]:
+        return dramatiq.Message(
+            queue_name=queue, actor_name=actor, args=args, kwargs={}, options={}
         )
+
+    def send(self, actor: str, *args: str, queue: str = "tasks") -> None:
+        self.broker.enqueue(self.message(actor, *args, queue=queue))
+
+    def take_dead_letter(self) -> str:
+        """Remove the only dead letter, and return its body."""
+        dead = self.broker.dead_letter_queues["tasks"]
+        [letter] = wait_for(lambda: dead.receive_messages(WaitTimeSeconds=1), "a dead letter", 60)
+        letter.delete()
+        body: str = letter.body
+        return body
 
     def steps(self, payload: object) -> list[str]:
         return [step.name for step in steps.steps_in(self.journal, payload)]
@@ -55,12 +68,13 @@ class Shop:
         wait_for(lambda: self.steps(payload) == [*names], f"{names}", seconds=60)
 
     @contextmanager
-    def worker(self, queue: str) -> Iterator[Any]:
+    def worker(self, queue: str, *, visibility_timeout: int = 300) -> Iterator[Any]:
         environment = workers.environment_on(
             self.server,
             CLAIMCHECK_STORE=f"dynamodb://{self.place.store.table}",
             TEST_NAMESPACE=NAMESPACE,
             TEST_STEPS=str(self.journal),
+            TEST_VISIBILITY_TIMEOUT=str(visibility_timeout),
         )
         command = ["dramatiq", f"{APP}:broker", "-p", "1", "-t", "2", "-Q", queue]
         with workers.run_worker(*command, environment=environment, log=self.log) as process:
@@ -83,8 +97,11 @@ def shop(ministack_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @pytest.fixture(autouse=True)
-def on_ministack(ministack: AwsServer) -> None:
-    """The environment of each test is clean."""
+def nothing_is_left(shop: Shop, ministack: AwsServer) -> Iterator[None]:
+    """Nothing but receipts, after each test."""
+    yield
+    wait_for(lambda: shop.place.left().parts == 0, "contents that are removed")
+    shop.place.restore([])
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +112,61 @@ def worker(shop: Shop) -> Iterator[None]:
 
 @pytest.mark.usefixtures("worker")
 def test_two_megabytes_arrive_equal_and_leave_a_receipt(shop: Shop) -> None:
-    payload = noise(2_000_000)
+    payload = noise(LARGE)
     shop.send("take", payload)
     shop.wait_for(payload, "took")
     wait_for(lambda: shop.place.left() == Left(0, 1), "nothing left but the receipt")
+
+
+@pytest.mark.usefixtures("worker")
+def test_each_retry_is_a_message_of_its_own(shop: Shop, tmp_path: Path) -> None:
+    payload = noise(LARGE, seed=2)
+    shop.send("flaky", payload, str(tmp_path / "marker"))
+    shop.wait_for(payload, "tries", "tries", "tries", "succeeds")
+    wait_for(lambda: shop.place.left() == Left(0, 3), "three receipts")
+
+
+@pytest.mark.usefixtures("worker")
+@pytest.mark.parametrize(
+    ("actor", "fails"),
+    [("refuse", "refuses"), pytest.param("outlast", "begins", id="over its time limit")],
+)
+def test_a_dead_letter_keeps_its_claim_and_can_be_sent_again(
+    shop: Shop, ministack: AwsServer, tmp_path: Path, actor: str, fails: str
+) -> None:
+    payload = noise(LARGE, seed=len(actor))
+    unless = tmp_path / "unless"
+    shop.send(actor, payload, str(unless))
+    shop.wait_for(payload, fails)
+    body = shop.take_dead_letter()
+    assert is_sealed(body)
+    unless.touch()
+    ministack.sqs().send_message(QueueUrl=shop.broker.queues["tasks"].url, MessageBody=body)
+    shop.wait_for(payload, fails, fails, "relents")
+
+
+@pytest.mark.usefixtures("worker")
+def test_groups_and_pipelines_carry_large_messages_and_results(shop: Shop) -> None:
+    first, second = (noise(LARGE, seed=seed) for seed in (4, 5))
+    pipe = [shop.message("grow", "a", first), shop.message("grow", "b"), shop.message("take")]
+    dramatiq.pipeline(pipe, broker=shop.broker).run()
+    dramatiq.group(
+        [shop.message("take", each) for each in (first, second)], broker=shop.broker
+    ).run()
+    shop.wait_for(second, "took")
+    wait_for(lambda: {*shop.steps(first)} == {"grows", "took"}, "both uses of the first", 60)
+    shop.wait_for(first + "a", "grows")
+    shop.wait_for(first + "ab", "took")
+
+
+def test_a_worker_that_is_killed_gives_its_message_back(shop: Shop, tmp_path: Path) -> None:
+    payload = noise(LARGE, seed=16)
+    until = tmp_path / "until"
+    shop.send("hang", payload, str(until), queue="killed")
+    with shop.worker("killed", visibility_timeout=12) as process:
+        shop.wait_for(payload, "hangs")
+        workers.kill(process)
+    until.touch()
+    with shop.worker("killed"):
+        shop.wait_for(payload, "hangs", "hangs", "ends")
+        wait_for(lambda: shop.place.left() == Left(0, 1), "nothing left but the receipt")
