@@ -111,6 +111,7 @@ class ClaimInProgress(ClaimCheckError):
 
     retryable = True
     patience = float(MAX_VISIBILITY_SECONDS)
+    retry_after: float
 
     def __init__(self, text: str, *, retry_after: float) -> None:
         super().__init__(text)
