@@ -7,7 +7,8 @@ DynamoDB  a write unit for each KB of the item, before or after the write, and t
           https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html
           A conditional write that is refused is billed too:
           https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/WorkingWithItems.html
-S3        each request but DELETE:
+S3        each request but those that delete; each part of an upload, its begin and its end; one
+          whose condition does not hold:
           https://aws.amazon.com/s3/pricing/
 
 The price of a delete depends on the item, so a meter must see the write of the item first. It
@@ -27,7 +28,15 @@ from tests.benchmarks.prices import READ_UNIT_BYTES, SQS_UNIT_BYTES, WRITE_UNIT_
 Item: TypeAlias = Mapping[str, Mapping[str, Any]]
 
 _FREE = Units()
-_S3_WRITES = {"PUT", "POST"}
+_S3_WRITES = {
+    "PutObject",
+    "CreateMultipartUpload",
+    "UploadPart",
+    "CompleteMultipartUpload",
+    "ListObjectsV2",
+}
+_S3_READS = {"GetObject", "HeadObject"}
+_S3_FREE = {"DeleteObject", "AbortMultipartUpload"}
 
 
 class Meter:
@@ -42,7 +51,7 @@ class Meter:
 
         Args:
             service: "sqs", "dynamodb" or "s3".
-            operation: The name that SQS or DynamoDB has for it; the HTTP method for S3.
+            operation: The name that the service has for it.
             request: The request's body.
             answer: The answer's body.
         """
@@ -149,10 +158,10 @@ def message_size(message: Mapping[str, Any]) -> int:
     )
 
 
-def _s3(method: str) -> Units:
-    if method == "DELETE":
-        return _FREE
-    return Units(s3_writes=1) if method in _S3_WRITES else Units(s3_reads=1)
+def _s3(operation: str) -> Units:
+    if operation not in _S3_WRITES | _S3_READS | _S3_FREE:
+        raise ValueError(f"the price of {operation} in S3 is not known")
+    return Units(s3_writes=int(operation in _S3_WRITES), s3_reads=int(operation in _S3_READS))
 
 
 def _key(item: Item) -> str:

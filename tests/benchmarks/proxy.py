@@ -26,6 +26,7 @@ from tests.benchmarks.billing import Meter
 from tests.benchmarks.framing import Head, read_body, read_head
 from tests.benchmarks.networks import SERVICES, SHAPES, Link, ServiceName, Shape
 from tests.benchmarks.traffic import Traffic
+from tests.support.calls import operation_in
 
 CHUNK_BYTES = 128_000
 """A connection sends so many, then the next has its turn: 2 ms at 70 MB/s."""
@@ -61,8 +62,8 @@ class _Request:
 
     @property
     def operation(self) -> str:
-        """The name that SQS or DynamoDB has for it; the HTTP method for S3."""
-        return self.head.get("x-amz-target").rpartition(".")[2] or self.method
+        """The name that its service has for it."""
+        return operation_in(self.method, self.head.first_line[1], self.head.get("x-amz-target"))
 
     @property
     def size(self) -> int:

@@ -86,14 +86,23 @@ def test_a_batch_of_dynamodb_costs_as_much_as_its_entries_alone() -> None:
 
 
 def test_deleting_an_object_is_free() -> None:
-    calls: list[Call] = [("s3", method, {}, {}) for method in ("PUT", "GET", "DELETE")]
+    calls: list[Call] = [("s3", f"{what}Object", {}, {}) for what in ("Put", "Get", "Delete")]
 
     assert metered(*calls) == Units(s3_writes=1, s3_reads=1)
 
 
-def test_an_unknown_operation_is_refused() -> None:
-    with pytest.raises(ValueError, match="TransactWriteItems"):
-        metered(("dynamodb", "TransactWriteItems", {"TableName": "t"}, {}))
+def test_an_upload_in_parts_is_billed_for_each_and_for_its_begin_and_end() -> None:
+    operations = ["CreateMultipartUpload", *["UploadPart"] * 3, "CompleteMultipartUpload"]
+
+    assert metered(*[("s3", each, {}, {}) for each in operations]) == Units(s3_writes=5)
+
+
+@pytest.mark.parametrize(
+    ("service", "operation"), [("dynamodb", "TransactWriteItems"), ("s3", "CopyObject")]
+)
+def test_an_unknown_operation_is_refused(service: str, operation: str) -> None:
+    with pytest.raises(ValueError, match=operation):
+        metered((service, operation, {"TableName": "t"}, {}))
 
 
 def test_the_size_of_an_item_is_that_of_its_names_and_values() -> None:

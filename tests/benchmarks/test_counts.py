@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -19,115 +18,40 @@ from claimcheck import (
     ClaimInProgress,
     ClaimMissing,
     EnqueueResult,
-    Purge,
     Sealed,
     open_store,
-    unwrap_record,
 )
 from claimcheck.stores.base import PART_BYTES, Lease
-from claimcheck.stores.dynamodb import DynamoDBClaimStore
 from letsgo_queue import Client, Worker, envelope, whole
 from letsgo_queue.transports.memory import MemoryTransport
-from letsgo_queue.transports.sqs import SqsTransport
 from tests.benchmarks.billing import message_size
-from tests.benchmarks.emulator import Emulator, Proxy, make_emulator
-from tests.benchmarks.payloads import PAYLOADS, PayloadFile, PayloadName, encode, write_payload
+from tests.benchmarks.counting import ONE_MESSAGE, Ends
+from tests.benchmarks.emulator import Emulator
+from tests.benchmarks.payloads import PayloadFile, PayloadName, encode
 from tests.benchmarks.peers.base import Message
 from tests.benchmarks.plan import NEW_QUEUE, OLD_QUEUE
 from tests.benchmarks.prices import WRITE_UNIT_BYTES, Units, dollars_per_million, estimated
-from tests.benchmarks.traffic import Traffic
-from tests.support.servers import AwsServer
-
-ONE_MESSAGE = {"sqs SendMessage": 1, "sqs ReceiveMessage": 1, "sqs DeleteMessage": 1}
 
 OVERHEAD = 1_500
 """The most bytes of heads, names and keys in a call."""
 
-RETURNED = "the handler got the message that was sent"
-
-
-@pytest.fixture(scope="module")
-def payloads(tmp_path_factory: pytest.TempPathFactory) -> Mapping[PayloadName, PayloadFile]:
-    folder = tmp_path_factory.mktemp("payloads")
-    return {name: write_payload(name, folder) for name in PAYLOADS if name != "20 MB"}
-
-
-@pytest.fixture(scope="module")
-def proxy(ministack_url: str) -> Iterator[Proxy]:
-    with Proxy(ministack_url, "unshaped") as proxy:
-        yield proxy
-
 
 @pytest.fixture
-def emulator(ministack: AwsServer, proxy: Proxy) -> Emulator:
-    return make_emulator(ministack, proxy)
-
-
-@dataclass(slots=True)
-class _Ends:
-    """Both ends of a queue behind the proxy."""
-
-    emulator: Emulator
-    queue_limit: int
-    transport: SqsTransport = field(init=False)
-    client: Client[EnqueueResult] = field(init=False)
-    claim_check: ClaimCheck = field(init=False)
-
-    def __post_init__(self) -> None:
-        place = self.emulator.place(self.emulator.make_queue(self.queue_limit), "AWS-like")
-        self.transport = SqsTransport(place.queue_url)
-        self.claim_check = ClaimCheck(self.open_store())
-        self.client = Client(self.transport, middleware=[ClaimCheckMiddleware(self.claim_check)])
-        # Asked once for each queue, not for each message.
-        self.transport.max_message_bytes()
-
-    def open_store(self) -> DynamoDBClaimStore:
-        """A store that has not heard from its table."""
-        return DynamoDBClaimStore(
-            self.emulator.table,
-            region=self.emulator.server.region,
-            endpoint_url=self.emulator.proxy.urls["dynamodb"],
-        )
-
-    def round(
-        self, payload: PayloadFile, *, purge: Purge = "after", once: bool = False
-    ) -> tuple[EnqueueResult, str, Traffic]:
-        """Send, receive and delete a message; the result, the body on the queue, the traffic."""
-        message: Message = json.loads(payload.path.read_text())
-
-        @unwrap_record(claim_check=self.claim_check, purge=purge, once=once)
-        def on_record(record: Mapping[str, Any]) -> str:
-            assert json.loads(record["body"]) == message, RETURNED
-            return RETURNED
-
-        self.emulator.proxy.start(metered=True)
-        result = self.client.enqueue(message)
-        [received] = self.transport.receive(max_messages=10, wait_seconds=1, visibility_timeout=30)
-        assert on_record({"messageId": received.message_id, "body": received.body}) == RETURNED
-        self.transport.delete(received)
-        return result, received.body, self.emulator.proxy.stop()
-
-    def close(self) -> None:
-        self.claim_check.store.close()
-        self.transport.close()
-
-
-@pytest.fixture
-def new_queue(emulator: Emulator) -> Iterator[_Ends]:
-    ends = _Ends(emulator, NEW_QUEUE)
+def new_queue(emulator: Emulator) -> Iterator[Ends]:
+    ends = Ends(emulator, NEW_QUEUE)
     yield ends
     ends.close()
 
 
 @pytest.fixture
-def old_queue(emulator: Emulator) -> Iterator[_Ends]:
-    ends = _Ends(emulator, OLD_QUEUE)
+def old_queue(emulator: Emulator) -> Iterator[Ends]:
+    ends = Ends(emulator, OLD_QUEUE)
     yield ends
     ends.close()
 
 
 def test_a_small_message_costs_nothing_more(
-    new_queue: _Ends, payloads: Mapping[PayloadName, PayloadFile]
+    new_queue: Ends, payloads: Mapping[PayloadName, PayloadFile]
 ) -> None:
     _, on_queue, traffic = new_queue.round(payloads["2 KB"])
 
@@ -138,7 +62,7 @@ def test_a_small_message_costs_nothing_more(
 
 @pytest.mark.parametrize(("name", "sqs_requests"), [("300 KB", 3), ("1 MB", 7)])
 def test_a_compressed_message_needs_no_more_calls_and_is_billed_by_its_smaller_size(
-    old_queue: _Ends,
+    old_queue: Ends,
     payloads: Mapping[PayloadName, PayloadFile],
     name: PayloadName,
     sqs_requests: int,
@@ -153,7 +77,7 @@ def test_a_compressed_message_needs_no_more_calls_and_is_billed_by_its_smaller_s
 
 
 def test_300_kb_cost_a_fifth_of_what_the_extended_client_is_billed(
-    new_queue: _Ends, payloads: Mapping[PayloadName, PayloadFile]
+    new_queue: Ends, payloads: Mapping[PayloadName, PayloadFile]
 ) -> None:
     _, _, traffic = new_queue.round(payloads["300 KB"])
 
@@ -164,7 +88,7 @@ def test_300_kb_cost_a_fifth_of_what_the_extended_client_is_billed(
 
 @pytest.mark.parametrize("name", ["5 MB", "1.5 MB noise"])
 def test_a_stored_message_is_written_read_and_removed_once_and_its_record_written_twice(
-    old_queue: _Ends, payloads: Mapping[PayloadName, PayloadFile], name: PayloadName
+    old_queue: Ends, payloads: Mapping[PayloadName, PayloadFile], name: PayloadName
 ) -> None:
     result, _, traffic = old_queue.round(payloads[name])
 
@@ -184,7 +108,7 @@ def test_a_stored_message_is_written_read_and_removed_once_and_its_record_writte
 
 
 def test_contents_that_are_left_to_expire_are_billed_half(
-    old_queue: _Ends, payloads: Mapping[PayloadName, PayloadFile]
+    old_queue: Ends, payloads: Mapping[PayloadName, PayloadFile]
 ) -> None:
     result, _, traffic = old_queue.round(payloads["5 MB"], purge="never")
     _, _, removed = old_queue.round(payloads["5 MB"])
@@ -201,7 +125,7 @@ def test_contents_that_are_left_to_expire_are_billed_half(
 
 
 def test_contents_that_are_removed_before_the_handler_cost_two_more_writes_of_the_record(
-    old_queue: _Ends, payloads: Mapping[PayloadName, PayloadFile]
+    old_queue: Ends, payloads: Mapping[PayloadName, PayloadFile]
 ) -> None:
     result, _, traffic = old_queue.round(payloads["5 MB"], purge="before")
 
@@ -210,7 +134,7 @@ def test_contents_that_are_removed_before_the_handler_cost_two_more_writes_of_th
 
 
 def test_a_small_message_that_is_handled_once_costs_two_writes_of_its_record(
-    new_queue: _Ends, payloads: Mapping[PayloadName, PayloadFile]
+    new_queue: Ends, payloads: Mapping[PayloadName, PayloadFile]
 ) -> None:
     new_queue.claim_check.store.acquire("another", Lease("x", 1))  # which learns DynamoDB's time
     _, _, traffic = new_queue.round(payloads["2 KB"], once=True)
@@ -220,7 +144,7 @@ def test_a_small_message_that_is_handled_once_costs_two_writes_of_its_record(
 
 
 def test_a_reader_asks_once_for_the_time_of_dynamodb(
-    old_queue: _Ends, payloads: Mapping[PayloadName, PayloadFile]
+    old_queue: Ends, payloads: Mapping[PayloadName, PayloadFile]
 ) -> None:
     reader = ClaimCheck(old_queue.open_store())
     messages = [_seal(old_queue, payloads["5 MB"]) for _ in range(2)]
@@ -236,7 +160,7 @@ def test_a_reader_asks_once_for_the_time_of_dynamodb(
 
 
 def test_a_claim_that_is_held_costs_whoever_is_refused_one_write_and_no_read_of_the_record(
-    old_queue: _Ends, payloads: Mapping[PayloadName, PayloadFile]
+    old_queue: Ends, payloads: Mapping[PayloadName, PayloadFile]
 ) -> None:
     body = _seal(old_queue, payloads["5 MB"]).body.decode()
     with old_queue.claim_check.open(body):
@@ -255,7 +179,7 @@ def test_a_claim_that_is_held_costs_whoever_is_refused_one_write_and_no_read_of_
 
 
 def test_a_duplicate_costs_one_write(
-    old_queue: _Ends, payloads: Mapping[PayloadName, PayloadFile]
+    old_queue: Ends, payloads: Mapping[PayloadName, PayloadFile]
 ) -> None:
     body = _seal(old_queue, payloads["5 MB"]).body.decode()
     old_queue.claim_check.open(body).complete()
@@ -278,7 +202,7 @@ FORGED_BYTES = FORGED_PARTS * 65_536
 
 @pytest.mark.parametrize(("name", "reads"), [("5 MB", 1), ("1.5 MB noise", 2), (None, 6)])
 def test_a_forged_number_of_parts_costs_no_more_calls(
-    old_queue: _Ends,
+    old_queue: Ends,
     payloads: Mapping[PayloadName, PayloadFile],
     name: PayloadName | None,
     reads: int,
@@ -310,7 +234,7 @@ def test_a_forged_number_of_parts_costs_no_more_calls(
 
 @pytest.mark.parametrize("name", ["5 MB", "1.5 MB noise"])
 def test_stored_contents_travel_once_each_way_and_not_through_the_queue(
-    old_queue: _Ends, payloads: Mapping[PayloadName, PayloadFile], name: PayloadName
+    old_queue: Ends, payloads: Mapping[PayloadName, PayloadFile], name: PayloadName
 ) -> None:
     result, on_queue, traffic = old_queue.round(payloads[name])
 
@@ -323,7 +247,7 @@ def test_stored_contents_travel_once_each_way_and_not_through_the_queue(
 
 
 def test_only_the_receipt_is_left_in_the_table(
-    old_queue: _Ends, payloads: Mapping[PayloadName, PayloadFile]
+    old_queue: Ends, payloads: Mapping[PayloadName, PayloadFile]
 ) -> None:
     result, _, _ = old_queue.round(payloads["5 MB"])
 
@@ -334,7 +258,7 @@ def test_only_the_receipt_is_left_in_the_table(
 
 
 def test_ten_messages_are_sent_in_one_call(
-    new_queue: _Ends, payloads: Mapping[PayloadName, PayloadFile]
+    new_queue: Ends, payloads: Mapping[PayloadName, PayloadFile]
 ) -> None:
     message: Message = json.loads(payloads["2 KB"].path.read_text())
     new_queue.emulator.proxy.start(metered=True)
@@ -396,7 +320,7 @@ def _part_count(result: EnqueueResult) -> int:
     return math.ceil(result.stored_size / PART_BYTES)
 
 
-def _seal(ends: _Ends, payload: PayloadFile) -> Sealed:
+def _seal(ends: Ends, payload: PayloadFile) -> Sealed:
     sealed = ends.claim_check.seal(payload.path.read_bytes())
     assert sealed.route == "stored"
     return sealed

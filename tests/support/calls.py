@@ -45,7 +45,7 @@ class Request:
 
     Attributes:
         service: `sqs`, `dynamodb`, `kms` or `s3`.
-        operation: Its name there. An operation of S3 that is for no object is called by its method.
+        operation: Its name there.
         fields: What it says, by AWS's names: all of a request in JSON. Of one to S3 the key, the
             conditions, the piece that it is for, and the `Record` that it writes.
     """
@@ -61,8 +61,9 @@ class Request:
         target = given.get("x-amz-target")
         if target is None:
             return cls("s3", *_read_s3(method, url, given, body))
-        prefix, _, operation = target.rpartition(".")
-        return cls(_SERVICES.get(prefix.partition("_")[0], prefix), operation, json.loads(body))
+        prefix = target.rpartition(".")[0]
+        service = _SERVICES.get(prefix.partition("_")[0], prefix)
+        return cls(service, operation_in(method, url, target), json.loads(body))
 
 
 class Calls:
@@ -115,6 +116,25 @@ def is_first_part(fields: dict[str, Any]) -> bool:
     return in_upload and in_object and ("/" not in key or key.endswith(("/0", "@")))
 
 
+def operation_in(method: str, url: str, target: str = "") -> str:
+    """What a request asks for.
+
+    Args:
+        method: Its method.
+        url: Its URL, or what is behind the host.
+        target: Its `X-Amz-Target`, which S3 does without. There an operation is told by the rest;
+            one on a bucket has no name here, but for the list of its objects.
+    """
+    if target:
+        return target.rpartition(".")[2]
+    _, key, query = _where(url)
+    if not key:
+        return "ListObjectsV2" if "list-type" in query else " ".join([method, *query][:2])
+    if "uploads" in query:
+        return "CreateMultipartUpload"
+    return (_OF_UPLOADS if "uploadId" in query else _OF_METHODS).get(method, method)
+
+
 def call_in_statement(sql: str) -> Call | None:
     """What a statement to SQLite does; None for one that is no step."""
     return next((call for pattern, call in _STATEMENTS if pattern.match(sql)), None)
@@ -129,12 +149,8 @@ def _item(fields: dict[str, Any]) -> str:
 def _read_s3(
     method: str, url: str, headers: Mapping[str, str], body: bytes
 ) -> tuple[str, dict[str, Any]]:
-    """The operation of a request to S3, and its fields. Buckets are in the path here."""
-    parts = urlsplit(url)
-    bucket, _, key = unquote(parts.path).removeprefix("/").partition("/")
-    query = dict(parse_qsl(parts.query, keep_blank_values=True))
-    if not key:
-        return f"{method} {parts.query}".rstrip(), {"Bucket": bucket}
+    """The operation of a request to S3, and its fields."""
+    bucket, key, query = _where(url)
     said = {
         "Bucket": bucket,
         "Key": key,
@@ -146,9 +162,14 @@ def _read_s3(
     fields: dict[str, Any] = {name: each for name, each in said.items() if each is not None}
     if method == "PUT" and _RECORDS in key:
         fields["Record"] = json.loads(body)
-    if "uploads" in query:
-        return "CreateMultipartUpload", fields
-    return (_OF_UPLOADS if "uploadId" in query else _OF_METHODS).get(method, method), fields
+    return operation_in(method, url), fields
+
+
+def _where(url: str) -> tuple[str, str, Mapping[str, str]]:
+    """Bucket, key and query of a URL of S3; buckets are in the path here."""
+    parts = urlsplit(url)
+    bucket, _, key = unquote(parts.path).removeprefix("/").partition("/")
+    return bucket, key, dict(parse_qsl(parts.query, keep_blank_values=True))
 
 
 _SERVICES = {"DynamoDB": "dynamodb", "AmazonSQS": "sqs", "TrentService": "kms"}
