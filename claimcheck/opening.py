@@ -15,6 +15,7 @@ from claimcheck.errors import (
     SettingsInvalid,
 )
 from claimcheck.settings import claim_check_for, region_for
+from letsgo_queue.envelope import unwrap_sealed
 from letsgo_queue.log import get_logger
 from letsgo_queue.settings import is_sqs, split_url, url_in_environment
 
@@ -111,6 +112,9 @@ class Opener:
     ) -> Opened | None:
         """Open a message; the arguments are those of `ClaimCheck.open`, which says what it raises.
 
+        A sealed message in an envelope of SNS, EventBridge or a pipe is opened in it: the envelope
+        stays around the message.
+
         A tick of a schedule gets a record always, since every worker of a fleet has it, and all but
         one of them find it handled.
 
@@ -128,9 +132,10 @@ class Opener:
             The message; None if it is a duplicate, to acknowledge.
         """
         has_record = self.once or is_tick
+        wrapped = None if is_tick or fields is not None else unwrap_sealed(body)
         try:
-            return self.claim_check_for(queue).open(
-                body,
+            opened = self.claim_check_for(queue).open(
+                body if wrapped is None else wrapped.body,
                 message_id=message_id,
                 lease_id=lease_id,
                 lease_seconds=lease_seconds,
@@ -147,6 +152,9 @@ class Opener:
                 raise
             logger.warning("%s %s", error, settled_by)
             return None
+        if wrapped is not None:
+            opened.body = wrapped.around(opened.body)
+        return opened
 
 
 @functools.lru_cache(maxsize=1_000)

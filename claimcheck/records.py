@@ -110,8 +110,8 @@ def must_open(opener: Opener, record: SqsRecord) -> bool:
     """Whether a record has to be opened.
 
     Raises:
-        RecordUnsupported: It was parsed before it could be opened, is in the envelope of another
-            service, or has no id where `once` needs it.
+        RecordUnsupported: It was parsed before it could be opened, is in an envelope that is not
+            known, or has no id where `once` needs it.
     """
     if opener.once and record.message_id is None:
         raise RecordUnsupported(
@@ -127,9 +127,10 @@ def must_open(opener: Opener, record: SqsRecord) -> bool:
         )
     if not record.is_sealed and holds_sealed(record.body):
         raise RecordUnsupported(
-            f"message {record.name}: its body wraps a claim check in an envelope of another "
-            "service (SNS or EventBridge), which is not opened. For SNS, turn raw message delivery "
-            "on for the subscription."
+            f"message {record.name}: its body has a claim check in an envelope that is not known, "
+            "or was parsed before it could be opened. The envelopes of SNS, EventBridge and pipes "
+            "are opened where the body is text. Have an input transformer pass on the message "
+            "alone."
         )
     return must
 

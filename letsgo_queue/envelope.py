@@ -3,6 +3,16 @@
 This is the one place that reads a body as JSON and looks into it. A message is
 `{"type": ..., "payload": ...}`; a sealed one has `claimCheck` in place of the payload, and nothing
 else beside `type`. Nobody but the claim check can use a sealed one.
+
+Other services put an envelope around a message that they bring to a queue:
+
+    SNS           {"Type": "Notification", "TopicArn": ..., "Message": "<the message>", ...}
+    EventBridge   {"detail-type": ..., "source": ..., "detail": {<the message>}, ...}
+    Pipes         {"messageId": ..., "eventSource": "aws:sqs", "body": "<the message>", ...}
+
+https://docs.aws.amazon.com/sns/latest/dg/sns-message-and-json-formats.html
+https://docs.aws.amazon.com/eventbridge/latest/ref/overiew-event-structure.html
+https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-sqs.html
 """
 
 from __future__ import annotations
@@ -10,7 +20,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, NoReturn, TypeAlias, TypeGuard, TypeVar
 
 from pydantic_core import from_json
@@ -27,7 +37,13 @@ Body: TypeAlias = str | bytes
 DEEPEST_ENVELOPE = 5
 """How deep an envelope may have a message: an event of SNS has it in Records, 0, Sns, Message."""
 
+MOST_ENVELOPES = 3
+"""Envelopes around each other that are opened: of a pipe from a queue, SNS, and EventBridge."""
+
 _BodyT = TypeVar("_BodyT", str, bytes)
+
+_OF_EVENTBRIDGE = {"detail-type", "source", "detail"}
+_SIGNS_OF_ENVELOPES = ('"TopicArn"', '"detail-type"', '"eventSource"')
 
 
 def _name(name: str) -> str:
@@ -189,6 +205,104 @@ def holds_sealed(value: object, *, depth: int = DEEPEST_ENVELOPE) -> bool:
     if not isinstance(value, list | tuple):
         return False
     return depth > 0 and any(holds_sealed(each, depth=depth - 1) for each in value)
+
+
+@dataclass(frozen=True, slots=True)
+class Wrapped:
+    """A message in the envelope of another service, or in several.
+
+    Attributes:
+        body: The message.
+        envelopes: The fields of each envelope, the outermost first.
+    """
+
+    body: str = field(repr=False)
+    envelopes: tuple[Mapping[str, Any], ...] = field(repr=False)
+
+    def around(self, body: str) -> str:
+        """The envelopes with another message in them."""
+        for envelope in reversed(self.envelopes):
+            body = _with_message(envelope, body)
+        return body
+
+
+def may_be_wrapped(body: str) -> bool:
+    """Whether a body may be an envelope; most are not, and this costs next to nothing."""
+    if _IN_TEXT.leading_type.match(body):
+        return False
+    return any(sign in body for sign in _SIGNS_OF_ENVELOPES)
+
+
+def unwrap(body: str, *, most: int = MOST_ENVELOPES) -> Wrapped | None:
+    """The message that SNS, EventBridge or a pipe has put an envelope around.
+
+    Args:
+        body: A body.
+        most: Envelopes to open.
+
+    Returns:
+        The message; None where there is no envelope, or no message in it. A body that has a `type`
+        is a message itself, whatever it looks like.
+    """
+    fields = _fields(body) if most and may_be_wrapped(body) else None
+    if not isinstance(fields, dict) or "type" in fields:
+        return None
+    inside = _inside(fields)
+    if inside is None:
+        return None
+    if (wrapped := unwrap(inside, most=most - 1)) is not None:
+        return Wrapped(wrapped.body, (fields, *wrapped.envelopes))
+    if type_in(inside) is None and not is_sealed(inside):
+        return None
+    return Wrapped(inside, (fields,))
+
+
+def unwrap_sealed(body: str) -> Wrapped | None:
+    """The sealed message in an envelope, as `unwrap`; None for any other."""
+    if not may_be_wrapped(body) or not _quotes_claim_check(body):
+        return None
+    wrapped = unwrap(body)
+    return wrapped if wrapped is not None and is_sealed(wrapped.body) else None
+
+
+def is_event(fields: Mapping[str, Any]) -> bool:
+    """Whether fields are those of an event of EventBridge."""
+    return fields.keys() >= _OF_EVENTBRIDGE and is_text(fields["detail-type"])
+
+
+def _inside(fields: Mapping[str, Any]) -> str | None:
+    """What an envelope has in it; None where it is none."""
+    found = None
+    if fields.get("Type") == "Notification" and "TopicArn" in fields:
+        found = fields.get("Message")
+    elif fields.get("eventSource") == "aws:sqs" and "messageId" in fields:
+        found = fields.get("body")
+    elif is_event(fields) and _is_detail_a_message(fields["detail"]):
+        return _written(fields["detail"])
+    return found if is_text(found) else None
+
+
+def _is_detail_a_message(detail: object) -> bool:
+    """Whether it is, and no event of another kind: many have a `type` of their own."""
+    if not isinstance(detail, dict):
+        return False
+    return has_sealed_shape(detail) or (is_text(detail.get("type")) and "payload" in detail)
+
+
+def _with_message(envelope: Mapping[str, Any], body: str) -> str:
+    if not is_event(envelope):
+        return _written({**envelope, "Message" if "Message" in envelope else "body": body})
+    try:
+        read_json(body)
+    except MessageInvalid:
+        body = _written(body)
+    around = _written({name: value for name, value in envelope.items() if name != "detail"})
+    # As it is, byte for byte: numbers that were read and written might have changed.
+    return f'{around[:-1]},"detail":{body}}}'
+
+
+def _written(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def has_sealed_shape(fields: Mapping[Any, object]) -> bool:

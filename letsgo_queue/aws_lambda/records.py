@@ -22,7 +22,7 @@ from pydantic import BaseModel
 
 from letsgo_queue.attributes import MessageAttribute, received_attribute, spell_out
 from letsgo_queue.aws_hosts import queue_url_of_arn
-from letsgo_queue.envelope import has_sealed_shape, sealed_fields
+from letsgo_queue.envelope import has_sealed_shape, sealed_fields, unwrap_sealed
 from letsgo_queue.errors import NO_ID, MessageInvalid
 from letsgo_queue.forking import cached_property
 from letsgo_queue.transports.base import OutgoingMessage, ReceivedMessage
@@ -70,10 +70,12 @@ class SqsRecord:
         sealed = isinstance(self.body, Mapping) and has_sealed_shape(self.body)
         return cast("Mapping[str, Any]", self.body) if sealed else None
 
-    @property
+    @cached_property
     def is_sealed(self) -> bool:
-        """Whether its body is a claim check."""
-        return self.sealed_fields is not None
+        """Whether its body is a claim check, or an envelope of another service around one."""
+        if self.sealed_fields is not None:
+            return True
+        return isinstance(self.body, str) and unwrap_sealed(self.body) is not None
 
     @cached_property
     def message_id(self) -> str | None:

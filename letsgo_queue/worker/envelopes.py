@@ -1,114 +1,77 @@
-"""Envelopes that other services put around a message on its way to the queue.
+"""Messages in an envelope of SNS, EventBridge or a pipe, which `letsgo_queue.envelope` tells of.
 
-    sns           {"Type": "Notification", "TopicArn": ..., "Message": "<the message>", ...}
-    eventbridge   {"detail-type": ..., "source": ..., "detail": {<the message>}, ...}
-
-SNS has one unless raw message delivery is on for the subscription; EventBridge always has one. A
-worker opens only those that it was told of: another sender may use these names for a message of its
-own.
-
-https://docs.aws.amazon.com/sns/latest/dg/sns-message-and-json-formats.html
-https://docs.aws.amazon.com/eventbridge/latest/ref/overiew-event-structure.html
+A worker handles the message in it, which gets the attributes of the envelope. An event of
+EventBridge that is no message is made one: its type is the `detail-type`, its payload the `detail`.
+A body with a `type` is a message itself, and stays as it is.
 """
 
 from __future__ import annotations
 
 import json
 from base64 import b64decode
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any
 
 from letsgo_queue.attributes import MessageAttribute
-from letsgo_queue.envelope import CLAIM_CHECK, read_json
-from letsgo_queue.errors import MessageInvalid, SettingsInvalid
+from letsgo_queue.envelope import is_event, may_be_wrapped, read_json, unwrap
+from letsgo_queue.errors import MessageInvalid
 from letsgo_queue.transports.base import ReceivedMessage
 
-Envelope: TypeAlias = Literal["sns", "eventbridge"]
-"""A service that puts one around messages."""
 
-_OF_EVENTBRIDGE = {"detail-type", "source", "detail"}
-
-
-def check_envelopes(envelopes: object) -> frozenset[Envelope]:
-    """Refuse what is no `Envelope`.
-
-    Raises:
-        SettingsInvalid: One is not known.
-    """
-    known: tuple[Envelope, ...] = get_args(Envelope)
-    is_text = isinstance(envelopes, str)
-    if isinstance(envelopes, Collection) and not is_text and all(x in known for x in envelopes):
-        return frozenset(each for each in known if each in envelopes)
-    raise SettingsInvalid(f"envelopes={envelopes!r}: give a list of {' and '.join(known)}.")
-
-
-def open_envelope(received: ReceivedMessage, envelopes: Collection[Envelope]) -> ReceivedMessage:
-    """The message in its envelope; one that has none of these is as it was."""
-    if not envelopes:
+def open_envelope(received: ReceivedMessage) -> ReceivedMessage:
+    """The message in its envelope; one that is in none is as it was."""
+    if not may_be_wrapped(received.body):
         return received
+    if (wrapped := unwrap(received.body)) is None:
+        return _event_as_message(received)
+    attributes = dict(received.attributes)
+    for envelope in wrapped.envelopes:
+        attributes.update(_attributes(envelope.get("MessageAttributes"), "Type", "Value"))
+        attributes.update(
+            _attributes(envelope.get("messageAttributes"), "dataType", "stringValue", "binaryValue")
+        )
+    return replace(received, body=wrapped.body, attributes=attributes)
+
+
+def _event_as_message(received: ReceivedMessage) -> ReceivedMessage:
     try:
-        fields = read_json(received.body)
+        event = read_json(received.body)
     except MessageInvalid:  # the reader of the message says so
         return received
-    if isinstance(fields, dict):
-        for envelope in envelopes:
-            if (opened := _OPENERS[envelope](received, fields)) is not None:
-                return opened
-    return received
+    if not isinstance(event, dict) or not is_event(event) or "type" in event:
+        return received
+    message = {"type": event["detail-type"], "payload": event["detail"]}
+    return replace(received, body=json.dumps(message, separators=(",", ":")))
 
 
-def _from_sns(received: ReceivedMessage, fields: Mapping[str, Any]) -> ReceivedMessage | None:
-    body = fields.get("Message")
-    if fields.get("Type") != "Notification" or "TopicArn" not in fields or type(body) is not str:
+def _attributes(
+    fields: object, type_name: str, *value_names: str
+) -> Iterator[tuple[str, MessageAttribute]]:
+    """Attributes as a service writes them; one that it would not write is left out.
+
+    Args:
+        fields: The attributes, by their names.
+        type_name: What has the data type of one.
+        value_names: What has its value.
+    """
+    for name, each in fields.items() if isinstance(fields, Mapping) else ():
+        if isinstance(each, Mapping) and (found := _attribute(each, type_name, value_names)):
+            yield name, found
+
+
+def _attribute(
+    fields: Mapping[str, Any], type_name: str, value_names: tuple[str, ...]
+) -> MessageAttribute | None:
+    data_type = fields.get(type_name)
+    value = next((fields[each] for each in value_names if fields.get(each) is not None), None)
+    if not isinstance(data_type, str) or not isinstance(value, str):
         return None
-    attributes = fields.get("MessageAttributes")
-    return replace(
-        received,
-        body=body,
-        attributes={
-            **received.attributes,
-            **(_attributes(attributes) if isinstance(attributes, dict) else {}),
-        },
-    )
-
-
-def _attributes(fields: Mapping[str, Any]) -> dict[str, MessageAttribute]:
-    """Attributes as SNS writes them; one that is not as SNS writes it is left out."""
-    found = {}
-    for name, each in fields.items():
-        kind, value = (each.get("Type"), each.get("Value")) if isinstance(each, dict) else (0, 0)
-        if kind == "Binary" and isinstance(value, str):
-            try:
-                found[name] = MessageAttribute("Binary", b64decode(value, validate=True))
-            except ValueError:
-                continue
-        elif isinstance(kind, str) and isinstance(value, str):
-            # SNS has lists too, as text: SQS has no type for them.
-            found[name] = MessageAttribute("Number" if kind == "Number" else "String", value)
-    return found
-
-
-def _from_eventbridge(
-    received: ReceivedMessage, fields: Mapping[str, Any]
-) -> ReceivedMessage | None:
-    kind = fields.get("detail-type")
-    if not fields.keys() >= _OF_EVENTBRIDGE or not isinstance(kind, str):
-        return None
-    detail = fields["detail"]
-    if not _is_message(detail):
-        detail = {"type": kind, "payload": detail}
-    return replace(received, body=json.dumps(detail, separators=(",", ":")))
-
-
-def _is_message(detail: object) -> bool:
-    return (
-        isinstance(detail, dict)
-        and isinstance(detail.get("type"), str)
-        and ("payload" in detail or CLAIM_CHECK in detail)
-    )
-
-
-_OPENERS: Mapping[
-    Envelope, Callable[[ReceivedMessage, Mapping[str, Any]], ReceivedMessage | None]
-] = {"sns": _from_sns, "eventbridge": _from_eventbridge}
+    kind = data_type.partition(".")[0]
+    if kind == "Binary":
+        try:
+            return MessageAttribute(data_type, b64decode(value, validate=True))
+        except ValueError:
+            return None
+    # SNS has lists too (`String.Array`), as text: for SQS they are String with a label.
+    return MessageAttribute(data_type if kind in {"String", "Number"} else "String", value)

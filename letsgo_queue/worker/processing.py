@@ -9,7 +9,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -32,7 +32,7 @@ from letsgo_queue.log import get_logger
 from letsgo_queue.middleware import Middleware, merge
 from letsgo_queue.tracebacks import without_input
 from letsgo_queue.transports.base import ReceivedMessage, Transport
-from letsgo_queue.worker.envelopes import Envelope, open_envelope
+from letsgo_queue.worker.envelopes import open_envelope
 from letsgo_queue.worker.event_loop import EventLoopThread
 from letsgo_queue.worker.handler import Handler
 from letsgo_queue.worker.incoming import (
@@ -89,7 +89,6 @@ class Processor:
         event_loop: EventLoopThread,
         listeners: Listeners | None = None,
         retry_policy: RetryPolicy | None = None,
-        envelopes: Collection[Envelope] = (),
         handled_level: int = logging.DEBUG,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -101,7 +100,6 @@ class Processor:
             event_loop: Runs async handlers.
             listeners: Hear the events.
             retry_policy: For handlers that have none of their own.
-            envelopes: Services whose envelopes are opened.
             handled_level: The level at which a message that was handled is logged.
             clock: Seconds since 1970.
         """
@@ -110,7 +108,6 @@ class Processor:
         self.listeners = Listeners() if listeners is None else listeners
         self._event_loop = event_loop
         self._retry_policy = retry_policy
-        self._envelopes = envelopes
         self._handled_level = handled_level
         self._clock = clock
         self._pid = os.getpid()
@@ -132,7 +129,7 @@ class Processor:
             received: The message.
             lambda_context: AWS Lambda's context.
         """
-        received = open_envelope(received, self._envelopes)
+        received = open_envelope(received)
         message = IncomingMessage(
             received,
             transport,

@@ -32,7 +32,6 @@ from letsgo_queue.settings import local_port
 from letsgo_queue.transports import preload
 from letsgo_queue.transports.base import Transport, check_queue
 from letsgo_queue.validation import check_text
-from letsgo_queue.worker.envelopes import Envelope, check_envelopes
 from letsgo_queue.worker.event_loop import EventLoopThread
 from letsgo_queue.worker.gates import DEFAULT_MAX_OPENED_BYTES, HandlerLimits, Rate
 from letsgo_queue.worker.handler import HandlerFunction
@@ -90,7 +89,6 @@ class Worker:
         max_opened_bytes: int = DEFAULT_MAX_OPENED_BYTES,
         weight: int = 1,
         retry_policy: RetryPolicy | None = None,
-        envelopes: Collection[Envelope] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Make a worker; the queue is opened when it runs.
@@ -119,15 +117,11 @@ class Worker:
             weight: Its share of the slots where several workers share them; see `run_workers`.
             retry_policy: When a message that failed is delivered again, and how often; by default
                 as the queue has it.
-            envelopes: Services whose envelopes around messages are opened: `sns` (unless raw
-                message delivery is on for the subscription) and `eventbridge`. An event of
-                EventBridge whose detail is no message is one of the type `detail-type`, with the
-                detail as its payload.
             clock: Seconds since 1970.
 
         Raises:
-            SettingsInvalid: A number is out of range, an envelope is not known, or what is given as
-                a queue, or as middleware, is none.
+            SettingsInvalid: A number is out of range, or what is given as a queue, or as
+                middleware, is none.
         """
         own: RunOptions = {
             "prefetch": prefetch,
@@ -148,7 +142,6 @@ class Worker:
         self._middleware = check_middleware(middleware)
         self._weight = weight
         self._retry_policy = retry_policy
-        self._envelopes = check_envelopes(envelopes)
         self._clock = clock
         self._event_loop = EventLoopThread()
         self._registry = Registry()
@@ -557,7 +550,6 @@ class Worker:
             listeners=self._listeners,
             event_loop=self._event_loop,
             retry_policy=None if ticks else self._retry_policy,
-            envelopes=self._envelopes,
             handled_level=handled_level,
             clock=self._clock,
         )

@@ -5,7 +5,6 @@ A function never gets a claim check. One that is there and cannot be opened is a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +15,6 @@ from pydantic_core import from_json
 from claimcheck import RecordUnsupported, unwrap_claim_check, unwrap_event, unwrap_record
 from tests.claimcheck.lambda_claims import (
     Claims,
-    Function,
     event_of,
     failed,
     ids_in,
@@ -262,80 +260,3 @@ class TestExplicitForms:
 
         with pytest.raises(RecordUnsupported, match=rf"function is decorated .* {said}"):
             function(*arguments)
-
-
-def sns(body: str) -> dict[str, Any]:
-    """What SNS puts around a message, without raw message delivery."""
-    return {"Type": "Notification", "MessageId": "n-1", "Message": body}
-
-
-def event_bridge(body: str) -> dict[str, Any]:
-    return {"version": "0", "detail-type": "Order", "detail": json.loads(body)}
-
-
-class TestEnvelopes:
-    """A claim check inside what another service puts around it."""
-
-    @pytest.mark.parametrize("envelope", [sns, event_bridge])
-    def test_in_the_body_of_a_record_it_is_reported(
-        self,
-        claims: Claims,
-        body: str,
-        envelope: Callable[[str], object],
-        caplog: pytest.LogCaptureFixture,
-    ) -> None:
-        function = Function(claims)
-        wrapped = json.dumps(envelope(body))
-
-        event = event_of(record_of(wrapped, "wrapped"), record_of(SMALL, "small"))
-        answer = function.decorated()(event, Context())
-
-        assert answer == failed("wrapped")
-        assert ids_in(function.seen[0]) == ["small"]
-        assert "turn raw message delivery on" in caplog.text
-        assert claims.state(body) == "there"
-
-    @pytest.mark.parametrize("envelope", [sns, event_bridge])
-    def test_in_one_record_it_raises(
-        self, claims: Claims, body: str, envelope: Callable[[str], object]
-    ) -> None:
-        @unwrap_claim_check(claim_check=claims.check)
-        def on_record(record: dict[str, Any]) -> None:
-            raise AssertionError
-
-        with pytest.raises(RecordUnsupported, match="message a: its body wraps a claim check"):
-            on_record(record_of(json.dumps(envelope(body)), "a"))
-
-    @pytest.mark.parametrize(
-        "event",
-        [
-            pytest.param(event_bridge, id="an event of EventBridge"),
-            pytest.param(lambda body: {"Records": [{"Sns": sns(body)}]}, id="an event of SNS"),
-            pytest.param(sns, id="a notification"),
-            pytest.param(lambda body: {"Messages": [{"Body": body}]}, id="an answer of boto3"),
-            pytest.param(json.loads, id="a message that is parsed"),
-            pytest.param(str, id="a body"),
-            pytest.param(str.encode, id="a body in bytes"),
-        ],
-    )
-    def test_where_no_record_is_it_raises(
-        self, claims: Claims, body: str, event: Callable[[str], object]
-    ) -> None:
-        @unwrap_claim_check(claim_check=claims.check)
-        def handler(event: object, context: object) -> None:
-            raise AssertionError
-
-        with pytest.raises(RecordUnsupported, match="is no SQS event and no record of one"):
-            handler(event(body), Context())
-        assert claims.state(body) == "there"
-
-    def test_what_a_payload_quotes_is_its_own(self, claims: Claims, body: str) -> None:
-        """A message about another one, as who looks into dead letters may send it."""
-        quoting = message_body("mail:new", {"about": body})
-        function = Function(claims)
-
-        event = event_of(record_of(quoting, "a"))
-        assert function.decorated()(event, Context()) is None
-
-        assert function.seen == [event]
-        assert claims.state(body) == "there"
