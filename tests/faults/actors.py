@@ -56,8 +56,6 @@ SMALL = 200
 """Bytes of a message that has no claim."""
 
 MAX_SIZE = 64 * 1024 * 1024
-MOST_UNHANDLED = 100
-"""Messages that a producer has on the queue at once."""
 
 
 class Job(BaseModel):
@@ -80,6 +78,7 @@ class Produce(BaseModel, frozen=True):
         sizes: The smallest and the largest (bytes); sizes between them are drawn by number.
         twice: The share of stored messages that are sent twice.
         once: The share of all messages that are handled once.
+        most_unhandled: How many it has on the queue at once.
         kill: When to die, while the last one is enqueued.
     """
 
@@ -90,6 +89,7 @@ class Produce(BaseModel, frozen=True):
     sizes: tuple[int, int] = (THREE_PARTS, THREE_PARTS)
     twice: float = 0
     once: float = 0
+    most_unhandled: int = 100
     kill: Kill | None = None
 
 
@@ -148,7 +148,7 @@ def produce(
     for number in range(orders.first, last + 1):
         message = job(number, _size(number, *orders.sizes), once=orders.once)
         sha256 = sha256_of(encode(message)[1])
-        wait_until(lambda: _unhandled(journal) < MOST_UNHANDLED, "the workers to keep up")
+        wait_until(lambda: _unhandled(journal) < orders.most_unhandled, "the workers to keep up")
         journal.write(Entry(what="sending", number=number, sha256=sha256))
         if number == last and wire is not None:
             wire.arm()
