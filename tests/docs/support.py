@@ -15,6 +15,10 @@ from pathlib import Path
 from tests.letsgo_queue.support import wait_for
 
 ROOT = Path(__file__).parents[2]
+PAGES = [
+    *ROOT.glob("*.md"),
+    *(page for page in ROOT.glob("docs/**/*.md") if "node_modules" not in page.parts),
+]
 _CONSOLE = re.compile(r"```console\n(.*?)```", re.DOTALL)
 _BLOCK = re.compile(r"```python\n# ([\w/]+\.py)\n(.*?)```", re.DOTALL)
 _SECONDS = 60

@@ -9,7 +9,7 @@ import pytest
 
 from letsgo_queue import QueueSettings
 from letsgo_queue.admin import open_admin
-from tests.docs.support import ROOT, Reader, write_blocks
+from tests.docs.support import PAGES, ROOT, Reader, write_blocks
 
 
 @pytest.fixture
@@ -87,9 +87,6 @@ def test_errors(reader: Reader) -> None:
     assert reader.type("python careful.py").startswith(
         "give up: LETSGO_QUEUE_URL: queue 'postgres://localhost'"
     )
-
-
-PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.support import ROOT, write_blocks
+from tests.docs.support import PAGES, ROOT, write_blocks
 
 TYPED = Path(__file__).parent / "typed"
 EXAMPLES = ROOT / "docs" / "examples"
@@ -24,7 +24,7 @@ Line = tuple[str, str, int]
 @pytest.fixture
 def pages(tmp_path: Path) -> Path:
     """A folder for each page and example that has Python, with its files."""
-    for page in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]:
+    for page in PAGES:
         write_blocks(str(page.relative_to(ROOT)), tmp_path / "-".join(page.relative_to(ROOT).parts))
     for folder in [TYPED, *EXAMPLES.iterdir()]:
         (tmp_path / folder.name).mkdir()
