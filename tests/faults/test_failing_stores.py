@@ -1,4 +1,4 @@
-"""A DynamoDB that throttles, fails, hangs up or is gone: nothing is lost, nothing is doubled."""
+"""A store that throttles, fails, hangs up or is gone: nothing is lost, nothing is doubled."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ import threading
 
 import pytest
 
-from claimcheck.errors import ClaimStoreError, ClaimStoreUnavailable, ClaimTableMissing
+from claimcheck.errors import (
+    ClaimBucketMissing,
+    ClaimStoreError,
+    ClaimStoreUnavailable,
+    ClaimTableMissing,
+)
 from tests.faults.conftest import MakeRig
 from tests.faults.journal import wait_until
 from tests.faults.rig import TWO_PARTS, TYPE, digest_of, make_payload
-from tests.faults.stores import Rows
-from tests.support.calls import is_first_part
+from tests.faults.stores import Place, Rows
+from tests.support.calls import Call, is_first_part
 from tests.support.faulty_server import PASSING, REFUSALS, Failure
 
 MESSAGES = 40
@@ -26,16 +31,22 @@ OUTAGES = (
 )
 """Ways to be down, of one kind each: busy, gone, shut, forbidden, deaf, and garbled."""
 
+OUTAGES_OF_S3 = (Failure.THROTTLED, Failure.TABLE_MISSING, Failure.DENIED, Failure.ANSWER_CUT)
+"""The same of S3: it is busy in its own words, and tells apart less."""
+
 UNWRITTEN = (*REFUSALS, Failure.REQUEST_LOST, Failure.ANSWER_LOST, Failure.SERVER_ERROR)
 """Failures of which a sender knows nothing better than that its claim is not there."""
 
 
-@pytest.mark.parametrize("rate", [0.01, 0.1, 0.5])
+@pytest.mark.parametrize(
+    ("place", "rate"),
+    [("table", 0.01), ("table", 0.1), ("table", 0.5), ("table and bucket", 0.1), ("bucket", 0.1)],
+)
 def test_every_acknowledged_message_is_handled_at_any_rate_of_faults(
-    make_rig: MakeRig, rate: float
+    make_rig: MakeRig, place: Place, rate: float
 ) -> None:
-    rig = make_rig()
-    rig.proxy.inject(*PASSING, on="dynamodb", rate=rate)
+    rig = make_rig(place=place)
+    rig.proxy.inject(*PASSING, on=("dynamodb", "s3"), rate=rate)
 
     sent = rig.enqueue(MESSAGES)
     rig.work()
@@ -62,19 +73,21 @@ def test_botocores_own_retries_hide_passing_faults(make_rig: MakeRig) -> None:
     assert rig.rows() == Rows(receipts=MESSAGES // 2)
 
 
+@pytest.mark.parametrize("place", ["table", "bucket"])
 @pytest.mark.parametrize("failure", UNWRITTEN)
 def test_a_claim_that_cannot_be_written_is_an_error_and_nothing_is_left(
-    make_rig: MakeRig, failure: Failure
+    make_rig: MakeRig, failure: Failure, place: Place
 ) -> None:
-    rig = make_rig()
+    rig = make_rig(place=place)
     missing = failure is Failure.TABLE_MISSING
-    rig.proxy.inject(failure, on="PutItem", matches=is_first_part)
-    rig.proxy.inject(failure, on="PutItem", rate=1.0 if missing else 0.5)
+    rig.proxy.inject(failure, on=Call.WRITE_PART, matches=is_first_part)
+    rig.proxy.inject(failure, on=Call.WRITE_PART, rate=1.0 if missing else 0.5)
 
     sent = rig.enqueue(1, size=TWO_PARTS)
 
     (error,) = sent.refused.values()
-    assert isinstance(error, ClaimTableMissing if missing else ClaimStoreError)
+    kind = ClaimTableMissing if place == "table" else ClaimBucketMissing
+    assert isinstance(error, kind if missing else ClaimStoreError)
     assert error.retryable == (failure is not Failure.DENIED)
     assert rig.on_queue() == 0
     assert rig.rows() == Rows()
@@ -92,14 +105,19 @@ def test_what_cannot_be_removed_either_expires(make_rig: MakeRig) -> None:
     assert rig.rows() == Rows(parts=2)
 
 
-@pytest.mark.parametrize("failure", OUTAGES)
-def test_an_outage_of_the_store_costs_no_receives(make_rig: MakeRig, failure: Failure) -> None:
+@pytest.mark.parametrize(
+    ("place", "failure"),
+    [*(("table", each) for each in OUTAGES), *(("bucket", each) for each in OUTAGES_OF_S3)],
+)
+def test_an_outage_of_the_store_costs_no_receives(
+    make_rig: MakeRig, place: Place, failure: Failure
+) -> None:
     """The worker holds what needs the store, and goes on with what does not."""
-    rig = make_rig()
+    rig = make_rig(place=place)
     sent = rig.enqueue(3, size=TWO_PARTS)
     inline = make_payload(100, seed=99)
     rig.client.enqueue({"type": TYPE, "payload": inline})
-    down = rig.proxy.inject(failure, on="dynamodb")
+    down = rig.proxy.inject(failure, on=("dynamodb", "s3"))
 
     with rig.working():
         wait_until(lambda: digest_of(inline) in rig.succeeded, "the one without a claim")

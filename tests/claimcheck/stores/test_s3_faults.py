@@ -125,6 +125,10 @@ def read(contents: S3Contents) -> bytes | None:
     return None if found is None else found.parts[0]
 
 
+BEGUN = Answer(
+    200, b"<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>"
+)
+
 OPERATIONS: Mapping[str, Callable[[S3Contents], object]] = {"PUT": write, "GET": read}
 
 
@@ -143,11 +147,36 @@ def test_what_passes_is_tried_again_and_then_unavailable(
 ) -> None:
     s3.answers[method] = [answer]
 
-    with pytest.raises(ClaimStoreUnavailable, match=f"s3://claims: claim {CLAIM} was not"):
+    with pytest.raises(
+        ClaimStoreUnavailable, match=f"s3://claims: claim {CLAIM} was not"
+    ) as refused:
         OPERATIONS[method](contents)
 
+    assert refused.value.retryable
     assert s3.asked.count(method) == 5
     assert s3.asked.count("DELETE") == (method == "PUT")  # a lost answer may hide a write
+
+
+@pytest.mark.parametrize("method", OPERATIONS)
+@pytest.mark.parametrize(
+    "answer",
+    [
+        error(400, "ExpiredToken"),
+        error(400, "RequestTimeout"),
+        error(400, "BadDigest"),
+        error(409, "OperationAborted"),
+    ],
+    ids=["ExpiredToken", "RequestTimeout", "BadDigest", "OperationAborted"],
+)
+def test_a_refusal_that_passes_may_be_tried_again(
+    s3: S3, contents: S3Contents, method: str, answer: Answer
+) -> None:
+    s3.answers[method] = [answer]
+
+    with pytest.raises(ClaimStoreUnavailable) as refused:
+        OPERATIONS[method](contents)
+
+    assert refused.value.retryable
 
 
 @pytest.mark.parametrize(
@@ -162,23 +191,29 @@ def test_what_was_damaged_on_its_way_is_read_again(
     assert read(contents) == DATA
 
     s3.answers["GET"] = [damaged]
-    with pytest.raises(ClaimStoreUnavailable, match="was not read"):
+    with pytest.raises(ClaimStoreUnavailable, match="was not read") as refused:
         read(contents)
+    assert refused.value.retryable
 
 
 def test_a_replaced_object_is_corrupted(s3: S3, contents: S3Contents) -> None:
     s3.answers["GET"] = [Answer(200, bytes(999), METADATA)]
 
-    with pytest.raises(ClaimCorrupted, match="999 bytes in the store, and 10 in its ticket"):
+    with pytest.raises(
+        ClaimCorrupted, match="999 bytes in the store, and 10 in its ticket"
+    ) as refused:
         read(contents)
+
+    assert not refused.value.retryable
 
 
 def test_a_missing_bucket_is_an_error_of_its_own(s3: S3, contents: S3Contents) -> None:
     s3.answers["PUT"] = [error(404, "NoSuchBucket")]
 
-    with pytest.raises(ClaimBucketMissing, match="bucket claims does not exist"):
+    with pytest.raises(ClaimBucketMissing, match="bucket claims does not exist") as refused:
         write(contents)
 
+    assert refused.value.retryable
     assert s3.asked == ["PUT"]
 
 
@@ -187,9 +222,12 @@ def test_the_bucket_of_another_region_is_named_and_not_followed(
 ) -> None:
     s3.answers["GET"] = [error(301, "PermanentRedirect", x_amz_bucket_region="us-east-2")]
 
-    with pytest.raises(ClaimStoreError, match=r"is in region us-east-2, .* to region eu-west-1"):
+    with pytest.raises(
+        ClaimStoreError, match=r"is in region us-east-2, .* to region eu-west-1"
+    ) as refused:
         read(contents)
 
+    assert not refused.value.retryable
     assert s3.asked == ["GET"]
 
 
@@ -218,11 +256,24 @@ def test_what_is_refused_says_what_to_allow(
 
 
 def test_a_broken_upload_of_parts_is_aborted(s3: S3, contents: S3Contents) -> None:
-    begun = b"<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>"
-    s3.answers = {"POST": [Answer(200, begun)], "PUT": [error(503, "SlowDown")]}
+    s3.answers = {"POST": [BEGUN], "PUT": [error(503, "SlowDown")]}
 
-    with pytest.raises(ClaimStoreUnavailable, match="SlowDown"):
+    with pytest.raises(ClaimStoreUnavailable, match="SlowDown") as refused:
         write(contents, LARGEST_PUT + 1)
 
+    assert refused.value.retryable
     assert s3.asked[0] == "POST"
     assert s3.asked[-2:] == ["DELETE", "DELETE"]  # the upload, and an object if one was made
+
+
+def test_an_upload_that_fails_behind_a_good_status_is_aborted(s3: S3, contents: S3Contents) -> None:
+    """S3 says 200 before it has put the parts together, and how that went in what follows."""
+    failed = error(200, "InternalError")
+    part = Answer(200, headers={"ETag": '"part"'})
+    s3.answers = {"POST": [BEGUN, failed], "PUT": [part]}
+
+    with pytest.raises(ClaimStoreUnavailable, match="InternalError") as refused:
+        write(contents, LARGEST_PUT + 1)
+
+    assert refused.value.retryable
+    assert s3.asked[-2:] == ["DELETE", "DELETE"]
