@@ -28,6 +28,11 @@ class LifeContract(StoreTests):
         assert store.url
         assert store.missing_advice
 
+    def test_it_has_the_records_that_it_has(self, store: ClaimStore) -> None:
+        """It may be given to a claim check twice, and is the same."""
+        assert store.records_at is not None
+        assert store.records_at == store.records_at  # made anew each time
+
     def test_a_ticket_can_name_its_parts(self, store: ClaimStore) -> None:
         """Readers refuse a ticket that names more parts than that."""
         assert store.part_bytes is None or store.part_bytes >= MIN_PART_BYTES

