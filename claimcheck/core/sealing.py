@@ -140,6 +140,7 @@ class Sealer:
         queue_limit: AskQueue | None,
         delay_seconds: float,
         shared: bool = False,
+        room: int | None = None,
     ) -> Sealed:
         """Make a body small enough for the queue; see `ClaimCheck.seal`."""
         data = _to_bytes(body)
@@ -154,7 +155,8 @@ class Sealer:
         inline = Sealed(body=data, route="inline", size=size)
         # What already looks sealed is sealed again: opening gives back exactly what was given.
         must_seal = self._trust.seals_every_message or is_sealed(data)
-        if not must_seal and self._is_small(size + attributes_size, queue_limit):
+        fits = room is None or size + attributes_size <= room
+        if not must_seal and fits and self._is_small(size + attributes_size, queue_limit):
             return inline
         inside = type_in(data)
         if type not in {None, inside}:
@@ -162,7 +164,8 @@ class Sealer:
                 f"the body is to be sealed as a message of type {type!r} but says {inside!r}: "
                 "the reader would refuse it. Leave the type out."
             )
-        limit = self._limit(queue_limit) - attributes_size
+        limit = self._limit(queue_limit)
+        limit = (limit if room is None else min(limit, room)) - attributes_size
         if not must_seal and size <= min(limit, _MOST_AROUND_DATA):
             return inline
         if attributes_size and limit < self._most_around_data:
@@ -191,6 +194,7 @@ class Sealer:
             data,
             part_bytes=part_bytes or _PIECE_BYTES,
             aim=(limit - self._most_around_data) // 4 * 3,  # what a ticket carries, with some room
+            each_byte_counts=part_bytes is not None,
         )
         return _Encoded(
             type=message_type,

@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 from claimcheck import ClaimCorrupted
 from claimcheck.core import compression
 from claimcheck.core.claim_check import DEFAULT_MAX_SIZE
-from claimcheck.core.compression import Encoding, Parts, decode, encode, size_of
+from claimcheck.core.compression import (
+    HARD_LEVEL,
+    LEVEL,
+    Encoding,
+    Parts,
+    decode,
+    encode,
+    size_of,
+)
 from claimcheck.stores.base import PART_BYTES
 from tests.claimcheck.support import noise
 
@@ -34,8 +42,11 @@ def way(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
-def frame(data: bytes, *, write_content_size: bool = True) -> bytes:
-    return zstandard.ZstdCompressor(write_content_size=write_content_size).compress(data)
+def frame(data: bytes, *, level: int = LEVEL, write_content_size: bool = True) -> bytes:
+    compressor = zstandard.ZstdCompressor(
+        level=level, write_content_size=write_content_size, write_checksum=True
+    )
+    return compressor.compress(data)
 
 
 def claiming(size: int) -> bytes:
@@ -87,6 +98,18 @@ def test_compresses_harder_where_little_is_missing(reach: float, *, harder: bool
     _, parts = encode(RECORDS, part_bytes=PART_BYTES, aim=int(usual * reach))
 
     assert (size_of(parts) < usual) is harder
+    assert decode("zstd", [*map(bytes, parts)], len(RECORDS)).encode() == RECORDS
+
+
+def test_compresses_harder_where_each_byte_counts_if_that_gains_much() -> None:
+    hard = frame(RECORDS, level=HARD_LEVEL)
+    random_text = noise(50_000).encode()
+
+    _, parts = encode(RECORDS, part_bytes=PART_BYTES, each_byte_counts=True)
+    _, noisy = encode(random_text, part_bytes=PART_BYTES, each_byte_counts=True)
+
+    assert size_of(parts) == len(hard) < 0.95 * size_of(encode(RECORDS, part_bytes=PART_BYTES)[1])
+    assert noisy == encode(random_text, part_bytes=PART_BYTES)[1]
     assert decode("zstd", [*map(bytes, parts)], len(RECORDS)).encode() == RECORDS
 
 
