@@ -6,13 +6,14 @@ It works where kombu calls SQS:
 
     SendMessage              the body is sealed
     ReceiveMessage           the claim is acquired, and kombu gets the body that was sealed
-    DeleteMessage            the message is acknowledged: the claim is completed before
-    ChangeMessageVisibility  the message is requeued: the claim is released before
+    DeleteMessage            the claim is completed before: the message was acknowledged, or it was
+                             rejected and nothing keeps it
+    ChangeMessageVisibility  the lease ends when the message is visible
 
-A message that is rejected, and left for the dead-letter queue, is released too. A message that
-cannot be opened is not handed to kombu: it stays on the queue until its visibility timeout ends.
-A worker's event loop opens messages on threads, so that a store that does not answer holds only
-the messages that need it.
+A message that is requeued, or rejected and left to the dead-letter queue, has its claim released. A
+message that cannot be opened does not reach kombu: it stays on the queue until its visibility
+timeout ends. Where kombu has an event loop, as in Celery's worker, messages are opened on threads,
+so that a store that does not answer holds only the messages that need it.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from claimcheck.core.claim_check import ClaimCheck
 from claimcheck.core.life import Purge
 from claimcheck.core.opened import Opened
-from claimcheck.errors import ClaimInProgress, SettingsInvalid
+from claimcheck.errors import ClaimInProgress, ClaimStoreError, SettingsInvalid
 from claimcheck.integrations import sqs
 from claimcheck.integrations.base import Carrier
 from letsgo_queue.envelope import mentions_claim_check
@@ -46,6 +47,7 @@ from letsgo_queue.log import get_logger
 try:
     import kombu
     from kombu.connection import Connection
+    from kombu.message import Message
     from kombu.transport import SQS, TRANSPORT_ALIASES, get_transport_cls
     from kombu.utils.json import dumps
 except ImportError as missing:
@@ -66,6 +68,8 @@ _HOOKS = (
     "_messages_to_python",
     "_on_messages_ready",
     "_put",
+    "_restore",
+    "basic_consume",
     "basic_reject",
     "canonical_queue_name",
     "sqs",
@@ -220,8 +224,7 @@ class _Claims:
             queue_limit=partial(self._limit, client, url),
             delay_seconds=request.get("DelaySeconds", 0),
         )
-        fits = len(body) + others <= (self._limit(client, url) or ANY_QUEUE_BYTES)
-        if sealed.route != "inline" or not fits:
+        if sealed.route != "inline" or not self._fits(len(body) + others, client, url):
             request = {**request, "MessageBody": sealed.body.decode()}
         try:
             return client.send_message(**request)
@@ -253,14 +256,17 @@ class _Claims:
         handle = message["ReceiptHandle"]
         count = int(message.get("Attributes", {}).get("ApproximateReceiveCount", 1))
         try:
-            hidden = sqs.visibility_timeout(self._ask(client, queue))
+            lease = None
+            if self.asks_store(message):
+                hidden = sqs.visibility_timeout(self._ask(client, queue))
+                lease = sqs.lease_seconds(hidden, waited=time.monotonic() - arrived)
             opened = self._carrier.open(
                 _text(message),
                 queue=queue,
                 name=None,
                 message_id=message["MessageId"],
                 receive_count=count,
-                lease_seconds=sqs.lease_seconds(hidden, waited=time.monotonic() - arrived),
+                lease_seconds=lease,
             )
             if opened is None:
                 client.delete_message(QueueUrl=queue, ReceiptHandle=handle)
@@ -286,6 +292,25 @@ class _Claims:
         """Complete the claim of a delivery, or release it, unless that was done."""
         if opened := self._held.pop(receipt_handle, None):
             opened.settle(succeeded=succeeded)
+
+    def extend(self, receipt_handle: str, seconds: float) -> None:
+        """Hold the claim of a delivery for as long as its message is hidden from now."""
+        if opened := self._held.get(receipt_handle):
+            try:
+                opened.extend(sqs.lease_seconds(seconds))
+            except ClaimStoreError as error:
+                logger.warning("the lease on claim %s is as it was: %s", opened.claim_id, error)
+
+    def prepare(self, queue: str) -> None:
+        """Make the claim check now, so that a wrong setting shows before the first message.
+
+        Raises:
+            SettingsInvalid: A setting cannot be used.
+        """
+        self._carrier.opener.claim_check_for(queue)
+
+    def _fits(self, size: int, client: SQSClient, queue: str) -> bool:
+        return size <= ANY_QUEUE_BYTES or size <= (self._limit(client, queue) or 0)
 
     def _limit(self, client: SQSClient, queue: str) -> int | None:
         return sqs.max_message_bytes(self._ask(client, queue))
@@ -324,8 +349,9 @@ class _Client:
         return self._client.delete_message(**request)
 
     def change_message_visibility(self, **request: Any) -> object:
-        self._claims.settle(request["ReceiptHandle"], succeeded=False)
-        return self._client.change_message_visibility(**request)
+        answer = self._client.change_message_visibility(**request)
+        self._claims.extend(request["ReceiptHandle"], request["VisibilityTimeout"])
+        return answer
 
 
 class _QoS(SQS.QoS):
@@ -357,6 +383,10 @@ class _Channel(SQS.Channel):
     def sqs(self, queue: str | None = None) -> _Client:
         return _Client(super().sqs(queue=queue), self)
 
+    def basic_consume(self, queue: str, *args: Any, **options: Any) -> Any:
+        self.claims.prepare(self._new_queue(queue))
+        return super().basic_consume(queue, *args, **options)
+
     def basic_reject(self, delivery_tag: str, requeue: bool = False) -> None:
         try:
             super().basic_reject(delivery_tag, requeue=requeue)
@@ -371,6 +401,10 @@ class _Channel(SQS.Channel):
         """Have kombu deliver a message that was opened."""
         self._settle_without_ack(message, queue)
         super()._on_messages_ready(url, queue, {"Messages": [message]})
+
+    def _restore(self, message: Message, *args: Any) -> None:
+        self.claims.settle(message.delivery_tag, succeeded=False)
+        super()._restore(message, *args)
 
     def _put(self, queue: str, message: Mapping[str, Any], **options: Any) -> None:
         self.sending = message
@@ -435,7 +469,9 @@ class _Received:
     def give_back(self) -> None:
         """Leave it to another consumer."""
         if self._outcome in {"waiting", "opened"}:
-            _hide(self._client, self._url, self.message["ReceiptHandle"], 0)
+            handle = self.message["ReceiptHandle"]
+            self.channel.claims.settle(handle, succeeded=False)
+            _hide(self._client, self._url, handle, 0)
 
 
 def _opened_in_order(received: Sequence[_Received]) -> Iterator[_Received]:
@@ -488,19 +524,26 @@ class _Threads:
         with self._lock:
             if not self._closed:
                 self._opened.append(message)
-                with suppress(BlockingIOError):  # it rings already
-                    self._button.send(b"\0")
+                self._ring()
                 return
         message.give_back()
+
+    def _ring(self) -> None:
+        with suppress(BlockingIOError):  # it rings already
+            self._button.send(b"\0")
 
     def _deliver(self) -> None:
         with suppress(BlockingIOError):
             while self._bell.recv(4096):
                 pass
-        while self._opened:
-            message = self._opened.popleft()
-            message.channel.opening -= 1
-            message.deliver()
+        try:
+            while self._opened:
+                message = self._opened.popleft()
+                message.channel.opening -= 1
+                message.deliver()
+        finally:
+            if self._opened:  # what a consumer raised is no matter of the others
+                self._ring()
 
 
 class _Transport(SQS.Transport):

@@ -18,8 +18,9 @@ from celery import Celery, chain, group
 from claimcheck import ClaimCheck
 from claimcheck.integrations.celery import install
 from letsgo_queue.envelope import is_sealed
-from tests.claimcheck.integrations import steps, workers
+from tests.claimcheck.integrations import workers
 from tests.claimcheck.integrations.celery_broker import QUEUES, WITHOUT_CLAIM_CHECK, make_app
+from tests.claimcheck.integrations.steps import Step, steps_in
 from tests.claimcheck.places import DynamoDBPlace, Left
 from tests.claimcheck.support import noise, wait_for
 from tests.conftest import use_emulator
@@ -55,8 +56,8 @@ class Shop:
     def steps(self, payload: object) -> list[str]:
         return [step.name for step in self.all_steps(payload)]
 
-    def all_steps(self, payload: object) -> list[steps.Step]:
-        return steps.steps_in(self.folder / "steps", payload)
+    def all_steps(self, payload: object) -> list[Step]:
+        return steps_in(self.folder / "steps", payload)
 
     def wait_for(self, payload: object, *names: str) -> None:
         wait_for(lambda: self.steps(payload) == [*names], f"{names}", seconds=60)

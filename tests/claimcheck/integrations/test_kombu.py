@@ -1,0 +1,263 @@
+"""kombu alone with the claim check: what is sent, and what becomes of each claim."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from kombu import Connection
+from kombu.transport import SQS
+from kombu.transport.virtual import base as virtual
+
+from claimcheck import ClaimCheck, ClaimStoreUnavailable, SettingsInvalid
+from claimcheck.events import MessageOpened, MessageSealed
+from claimcheck.integrations.kombu import with_claim_check
+from letsgo_queue.envelope import is_sealed
+from letsgo_queue.events import listen_to_all
+from tests.claimcheck.integrations.kombu_desk import Desk
+from tests.claimcheck.places import Left
+from tests.claimcheck.support import noise
+from tests.claimcheck.watched import ALWAYS
+from tests.support.servers import AwsServer
+
+LARGE = noise(20_000)
+"""Text that the claim check of these tests stores."""
+
+
+@pytest.fixture
+def desk(ministack: AwsServer) -> Iterator[Desk]:
+    with closing(Desk(ministack, VisibilityTimeout="60")) as desk:
+        yield desk
+
+
+class TestSending:
+    def test_a_small_message_travels_byte_for_byte(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(virtual, "uuid", lambda: "the same")
+        desk.send({"small": "é"}, desk.plain())
+        desk.send({"small": "é"})
+        first, second = desk.bodies()
+        assert first == second
+
+    def test_a_large_message_is_sealed_as_text_and_so_compresses(self, desk: Desk) -> None:
+        """kombu has base64 in base64, in which nothing repeats."""
+        numbers = list(range(5_000))
+        connection = with_claim_check(desk.plain(), ClaimCheck(desk.store.store, threshold=10_000))
+        with closing(connection):
+            desk.send(numbers, connection)
+        [body] = desk.bodies()
+        assert is_sealed(body)
+        assert len(body) < len(json.dumps(numbers)) * 0.75
+        assert desk.take(1) == [numbers]
+
+    def test_what_the_queue_takes_as_text_only_is_sent_as_text_that_every_worker_reads(
+        self, ministack: AwsServer
+    ) -> None:
+        with closing(Desk(ministack, MaximumMessageSize="262144")) as desk:
+            payload = noise(200_000)
+            connection = with_claim_check(desk.plain(), ClaimCheck(desk.store.store))
+            with closing(connection):
+                desk.send(payload, connection)
+            assert desk.take(1, desk.plain()) == [payload]
+            assert desk.left() == Left(0, 0)
+
+    def test_a_queue_that_does_not_exist_leaves_no_claim(self, desk: Desk) -> None:
+        connection = desk.connect()
+        desk.send("small", connection)  # kombu finds the queue
+        desk.sqs.delete_queue(QueueUrl=desk.url)
+        with pytest.raises(ClientError):
+            desk.send(LARGE, connection)
+        assert desk.left() == Left(0, 0)
+        assert desk.store.calls["write"] == 1
+
+    def test_a_store_that_refuses_is_an_error_for_the_sender(self, desk: Desk) -> None:
+        desk.store.fail("write")
+        with pytest.raises(ClaimStoreUnavailable):
+            desk.send(LARGE)
+        assert desk.counts() == (0, 0)
+
+    def test_attributes_count_and_travel_beside_the_claim(self, desk: Desk) -> None:
+        value = "x" * 400
+        attribute = {"note": {"DataType": "String", "StringValue": value}}
+        desk.send("y" * 200, message_attributes=attribute)
+        answer = desk.sqs.receive_message(QueueUrl=desk.url, MessageAttributeNames=["All"])
+        [message] = answer["Messages"]
+        assert is_sealed(message["Body"])
+        assert message["MessageAttributes"]["note"]["StringValue"] == value
+
+    def test_listeners_hear_of_it_with_the_name_of_the_task(self, desk: Desk) -> None:
+        heard: list[Any] = []
+        stop = listen_to_all(heard.append)
+        desk.send(LARGE, headers={"task": "resize"})
+        desk.take(1)
+        stop()
+        sealed, opened = heard
+        assert isinstance(sealed, MessageSealed)
+        assert (sealed.type, sealed.route, sealed.queue) == ("resize", "stored", desk.url)
+        assert isinstance(opened, MessageOpened)
+        assert (opened.claim_id, opened.size) == (sealed.claim_id, sealed.size)
+
+
+class TestReceiving:
+    @pytest.mark.parametrize("serializer", ["json", "pickle"])
+    def test_a_large_message_arrives_equal_and_leaves_a_receipt(
+        self, desk: Desk, serializer: str
+    ) -> None:
+        payload = {"text": LARGE, "more": [1, None, "é"]}
+        desk.send(payload, serializer=serializer)
+        assert is_sealed(desk.bodies()[0])
+        assert desk.take(1) == [payload]
+        assert desk.left() == Left(0, 1)
+        assert desk.counts() == (0, 0)
+
+    def test_kombus_simple_queue_works_too(self, desk: Desk) -> None:
+        with closing(desk.connect().SimpleQueue(desk.name)) as queue:
+            queue.put(LARGE)
+            message = queue.get(timeout=20)
+            assert message.payload == LARGE
+            assert desk.left() == Left(1, 1)
+            message.ack()
+        assert desk.left() == Left(0, 1)
+
+    def test_a_message_that_is_requeued_comes_again(self, desk: Desk) -> None:
+        desk.send(LARGE)
+        assert desk.take(1, then="requeue") == [LARGE]
+        assert desk.left() == Left(1, 0)
+        assert desk.take(1) == [LARGE]
+
+    def test_a_message_that_is_rejected_is_gone_with_its_claim(self, desk: Desk) -> None:
+        """kombu deletes it, where no dead-letter queue would take it."""
+        desk.send(LARGE)
+        assert desk.take(1, then="reject") == [LARGE]
+        assert desk.left() == Left(0, 1)
+        assert desk.counts() == (0, 0)
+
+    def test_a_connection_that_closes_gives_back_what_it_has(self, desk: Desk) -> None:
+        desk.send(LARGE)
+        connection = desk.connect()
+        desk.take(1, connection, then="wait")
+        assert desk.left() == Left(1, 1)
+        connection.release()
+        assert desk.left() == Left(1, 0)
+        assert desk.take(1) == [LARGE]
+
+    def test_a_duplicate_is_deleted_and_not_delivered(self, desk: Desk) -> None:
+        desk.send(LARGE)
+        [body] = desk.bodies()
+        desk.take(1)
+        desk.sqs.send_message(QueueUrl=desk.url, MessageBody=body)
+        desk.send("next")
+        assert desk.take(1) == ["next"]
+        assert desk.counts() == (0, 0)
+
+    def test_a_copy_waits_while_another_delivery_has_the_claim(self, desk: Desk) -> None:
+        desk.send(LARGE)
+        [body] = desk.bodies()
+        desk.take(1, then="wait")
+        desk.sqs.send_message(QueueUrl=desk.url, MessageBody=body)
+        desk.send("next")
+        assert desk.take(1) == ["next"]
+        assert desk.counts() == (0, 2)
+        assert desk.left() == Left(1, 1)
+
+    def test_the_lease_lasts_as_long_as_the_message_is_hidden(self, desk: Desk) -> None:
+        desk.send(LARGE)
+        connection = desk.connect()
+        desk.take(1, connection, then="wait")
+        assert 50 < desk.seconds_leased() < 60
+        channel: Any = connection.default_channel
+        [handle] = channel.qos._delivered
+        channel.sqs(desk.name).change_message_visibility(
+            QueueUrl=desk.url, ReceiptHandle=handle, VisibilityTimeout=600
+        )
+        assert 590 < desk.seconds_leased() < 600
+
+    def test_what_cannot_be_opened_stays_on_the_queue_and_holds_nobody_up(self, desk: Desk) -> None:
+        desk.store.fail("acquire")
+        for payload in (LARGE, "first", LARGE + "other", "second"):
+            desk.send(payload)
+        assert len(desk.take(3)) == 3
+        assert desk.counts() == (0, 1)
+        assert desk.left() == Left(1, 1)
+
+    def test_in_a_fifo_queue_nothing_overtakes_what_cannot_be_opened(
+        self, ministack: AwsServer
+    ) -> None:
+        with closing(Desk(ministack, FifoQueue="true", VisibilityTimeout="5")) as desk:
+            desk.store.fail("acquire")
+            payloads = [LARGE, "small", LARGE + "other"]
+            for payload in payloads:
+                desk.send(payload)
+            assert desk.take(3) == payloads
+
+    def test_a_handled_message_is_acknowledged_even_when_the_store_is_gone(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("claimcheck.core.holds.STORE_PAUSES_SECONDS", (0, 0))
+        desk.send(LARGE)
+        desk.store.fail("complete", times=ALWAYS)
+        assert desk.take(1) == [LARGE]
+        assert desk.counts() == (0, 0)
+
+    def test_once_remembers_small_messages_too(self, desk: Desk) -> None:
+        connection = with_claim_check(desk.plain(), desk.check, once=True)
+        desk.send("small", connection)
+        with closing(connection):
+            assert desk.take(1, connection) == ["small"]
+        assert desk.left() == Left(0, 1)
+
+
+class TestConnections:
+    def test_pools_and_other_brokers_of_a_list_have_it(self, desk: Desk) -> None:
+        plain = desk.plain()
+        url = plain.as_uri(include_password=True)
+        both = Connection(f"{url};{url}", transport_options=plain.transport_options)
+        connection = with_claim_check(both, desk.check)
+        connection.maybe_switch_next()
+        with closing(connection):
+            desk.send(LARGE, connection)
+        with connection.Pool(1).acquire() as pooled:
+            desk.send(LARGE, pooled)
+            pooled.release()
+        assert [is_sealed(body) for body in desk.bodies()] == [True, True]
+
+    def test_the_last_of_two_counts_and_seals_once(self, desk: Desk) -> None:
+        other = ClaimCheck(desk.place.elsewhere, threshold=500)
+        connection = with_claim_check(with_claim_check(desk.plain(), other), desk.check)
+        with closing(connection):
+            desk.send(LARGE, connection)
+        assert desk.left() == Left(1, 0)
+        assert desk.take(1) == [LARGE]
+
+    def test_the_connection_that_was_given_is_left_as_it_is(self, desk: Desk) -> None:
+        plain = desk.plain()
+        with_claim_check(plain, desk.check)
+        desk.send(LARGE, plain)
+        [body] = desk.bodies()
+        assert json.loads(b64decode(body))["body"]
+
+    def test_another_broker_is_refused(self) -> None:
+        with pytest.raises(SettingsInvalid, match=r"the broker is memory, and .* SQS only"):
+            with_claim_check(Connection("memory://"))
+
+    def test_what_is_no_connection_is_refused(self) -> None:
+        with pytest.raises(SettingsInvalid, match="got str"):
+            with_claim_check("sqs://")  # type: ignore[type-var]
+
+    def test_an_old_kombu_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("kombu.VERSION", (5, 2, 4))
+        with pytest.raises(SettingsInvalid, match=r"too old .* 5\.4 or newer"):
+            with_claim_check(Connection("sqs://"))
+
+    def test_a_kombu_that_has_changed_too_much_is_refused(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delattr(SQS.Channel, "_on_messages_ready")
+        with pytest.raises(SettingsInvalid, match="has no _on_messages_ready"):
+            with_claim_check(Connection("sqs://"))
