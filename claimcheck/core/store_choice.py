@@ -88,7 +88,10 @@ class Stores:
 
         Raises:
             SettingsInvalid: The function chose a store that was not given: no reader would find it.
+                Or two stores have one label, and different records: no reader would open it.
         """
+        if len(self.all) > 1:
+            self._refuse_namesakes()
         chosen = None if self._choose is None else self._choose(message)
         if chosen is None:
             return self.main
@@ -133,6 +136,10 @@ class Stores:
         for store in self.all:
             found.setdefault(store.label, []).append(store)
         return {label: _joined(label, stores) for label, stores in found.items()}
+
+    def _refuse_namesakes(self) -> None:
+        """Ask all for their labels, as a reader does."""
+        _ = self._by_label
 
     def _open(self, store: ClaimStore | str) -> ClaimStore:
         if isinstance(store, str):

@@ -91,8 +91,9 @@ class DynamoDBBucketClaimStore(ForwardedRecords):
     def missing_advice(self) -> str:
         """See `ClaimStore`."""
         return (
-            f"{self.table.missing_advice} Check that bucket and prefix are the sender's too, and "
-            "that no lifecycle rule removes objects sooner than `claimcheck store create` has it."
+            f"{self.table.missing_advice} Check that the sender's bucket is {self.contents.bucket} "
+            f"too, with the prefix {self.contents.prefix!r}, and that no lifecycle rule removes objects "
+            "sooner than `claimcheck store create` has it."
         )
 
     def close(self) -> None:

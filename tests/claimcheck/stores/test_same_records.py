@@ -138,6 +138,8 @@ class TestDifferentRecords:
             "Give those that are the same .* the same boto3 session and endpoint_url",
         ):
             ClaimCheck(main, read_stores=[other]).open(sealed)
+        with pytest.raises(SettingsInvalid, match="different records"):
+            small_claim_check(main, read_stores=[other]).seal(BODY)  # nobody would open it
 
     @pytest.mark.parametrize("other", ["dynamodb://claims", "dynamodb://claims?bucket=other"])
     def test_those_of_one_session_are_one(self, other: str) -> None:
