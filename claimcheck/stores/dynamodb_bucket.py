@@ -92,8 +92,8 @@ class DynamoDBBucketClaimStore(ForwardedRecords):
         """See `ClaimStore`."""
         return (
             f"{self.table.missing_advice} Check that the sender's bucket is {self.contents.bucket} "
-            f"too, with the prefix {self.contents.prefix!r}, and that no lifecycle rule removes objects "
-            "sooner than `claimcheck store create` has it."
+            f"too, with the prefix {self.contents.prefix!r}, and that no lifecycle rule removes "
+            "objects sooner than `claimcheck store create` has it."
         )
 
     def close(self) -> None:

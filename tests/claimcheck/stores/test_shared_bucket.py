@@ -93,7 +93,7 @@ def test_prefixes_of_one_table_share_its_records(stores: Stores) -> None:
     theirs, ours = stores["table"], stores["folder of a table"]
     sealed = small_claim_check(theirs).seal(BODY).body.decode()
 
-    with pytest.raises(ClaimMissing, match="sender's bucket is .* too, with the prefix 'orders/'"):
+    with pytest.raises(ClaimMissing, match=r"sender's bucket is .* too, with the prefix 'orders/'"):
         ClaimCheck(ours).open(sealed)
     assert handle(ClaimCheck(ours, read_stores=[theirs], purge="never"), sealed) == BODY
     for check in (ClaimCheck(ours), ClaimCheck(theirs)):
