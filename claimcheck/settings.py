@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -39,6 +40,8 @@ _SECRETS = {
     "encryption": "nothing would be encrypted",
 }
 """Settings with keys in them, and what becomes of messages where one is empty."""
+
+_TOPIC = re.compile(r"arn:[^:]+:sns:([^:]+):")
 
 _LOCAL_APPLICATION = "letsgo-claimcheck"
 _LOCAL_FILE = "claims.db"
@@ -210,7 +213,13 @@ def _entries(value: str) -> list[str]:
 
 
 def region_for(queue_url: str) -> str | None:
-    """The region of a queue: that in its URL, or of the settings; None if neither says."""
+    """The region of a queue, or of a topic that has an ARN in place of a URL.
+
+    It is that in the URL, or of the settings; None if neither says.
+    """
+    named = _TOPIC.match(queue_url)
+    if named is not None:
+        return named[1]
     return region_in(queue_url) or QueueSettings.from_environment().region
 
 

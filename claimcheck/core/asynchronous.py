@@ -31,6 +31,7 @@ class SealOptions(TypedDict, total=False):
     queue_limit: AskQueue | None
     delay_seconds: float
     shared: bool
+    room: int | None
 
 
 class OpenOptions(TypedDict, total=False):

@@ -143,6 +143,7 @@ class ClaimCheck:
         queue_limit: AskQueue | None = None,
         delay_seconds: float = 0,
         shared: bool = False,
+        room: int | None = None,
     ) -> Sealed:
         """Make a body small enough for the queue.
 
@@ -156,6 +157,8 @@ class ClaimCheck:
                 much.
             shared: Whether several queues get the message, each of which is to handle it: through a
                 topic of SNS, or rules of EventBridge. Nobody removes the contents, which expire.
+            room: Bytes that are left for it, attributes included, in a batch of messages that fit
+                the queue one by one but not together.
 
         Raises:
             BodyInvalid: Empty, not text, or of another type than given.
@@ -171,6 +174,7 @@ class ClaimCheck:
             queue_limit=queue_limit,
             delay_seconds=delay_seconds,
             shared=shared,
+            room=room,
         )
 
     def discard(self, sealed: Sealed) -> None:

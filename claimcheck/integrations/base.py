@@ -57,6 +57,8 @@ class Carrier:
         attributes_size: int = 0,
         queue_limit: AskQueue | None = None,
         delay_seconds: float = 0,
+        shared: bool = False,
+        room: int | None = None,
     ) -> Sealed:
         """Make a body small enough for its queue.
 
@@ -67,6 +69,8 @@ class Carrier:
             attributes_size: Bytes of the message attributes.
             queue_limit: Asks the queue how many bytes it accepts (None: it will not say).
             delay_seconds: Seconds until the message can be received.
+            shared: Whether several queues get the message.
+            room: Bytes that are left for it in a batch.
 
         Raises:
             ClaimCheckError: See `ClaimCheck.seal`.
@@ -78,6 +82,8 @@ class Carrier:
             attributes_size=attributes_size,
             queue_limit=queue_limit,
             delay_seconds=delay_seconds,
+            shared=shared,
+            room=room,
         )
         if _process:
             _process.emit(

@@ -6,6 +6,7 @@ AWS itself where the tests are asked to use it, does not rest on one emulator's 
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from mypy_boto3_kms import KMSClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.literals import BucketLocationConstraintType
+    from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.literals import QueueAttributeNameType
 
@@ -69,6 +71,7 @@ class AwsServer:
     _tables: list[str] = field(default_factory=list, repr=False)
     _buckets: list[str] = field(default_factory=list, repr=False)
     _kms_keys: list[str] = field(default_factory=list, repr=False)
+    _topics: list[str] = field(default_factory=list, repr=False)
 
     def sqs(self) -> SQSClient:
         return self._session.client("sqs", self.region, endpoint_url=self.endpoint_url)
@@ -89,6 +92,43 @@ class AwsServer:
 
     def s3(self) -> S3Client:
         return self._session.client("s3", self.region, endpoint_url=self.endpoint_url)
+
+    def sns(self) -> SNSClient:
+        return self._session.client("sns", self.region, endpoint_url=self.endpoint_url)
+
+    def make_topic(self, **attributes: str) -> str:
+        """Make a topic, which is removed after the test, and return its ARN."""
+        client = self.sns()
+        suffix = ".fifo" if attributes.get("FifoTopic") == "true" else ""
+        name = _unique("claimcheck-test") + suffix
+        arn = client.create_topic(Name=name, Attributes=attributes)["TopicArn"]
+        client.close()
+        self._topics.append(arn)
+        return arn
+
+    def subscribe(self, topic: str, queue: str, **attributes: str) -> None:
+        """Have a queue get what is published to a topic.
+
+        Args:
+            topic: The topic's ARN.
+            queue: The queue's URL.
+            attributes: Those of the subscription: `RawMessageDelivery="true"`.
+        """
+        sqs, sns = self.sqs(), self.sns()
+        found = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
+        arn = found["Attributes"]["QueueArn"]
+        allow = {
+            "Effect": "Allow",
+            "Principal": {"Service": "sns.amazonaws.com"},
+            "Action": "sqs:SendMessage",
+            "Resource": arn,
+            "Condition": {"ArnEquals": {"aws:SourceArn": topic}},
+        }
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
+        sqs.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": policy})
+        sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, Attributes=attributes)
+        sqs.close()
+        sns.close()
 
     def make_bucket_name(self) -> str:
         """Return a name that no bucket has; a bucket so named is removed after the test."""
@@ -137,6 +177,11 @@ class AwsServer:
     def remove_all(self) -> None:
         """Remove the queues and tables that are still there."""
         sqs, dynamodb = self.sqs(), self.dynamodb()
+        if self._topics:
+            sns = self.sns()
+            for topic in self._topics:
+                sns.delete_topic(TopicArn=topic)
+            sns.close()
         for url in self._queues:
             with suppress(sqs.exceptions.QueueDoesNotExist):
                 sqs.delete_queue(QueueUrl=url)
