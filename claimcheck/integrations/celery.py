@@ -17,7 +17,7 @@ from claimcheck.core.claim_check import ClaimCheck
 from claimcheck.core.life import Purge
 from claimcheck.errors import SettingsInvalid
 from claimcheck.integrations.base import Carrier
-from claimcheck.integrations.kombu import carried_by, refuse_other_broker
+from claimcheck.integrations.kombu import carried_by, check_kombu, refuse_other_broker
 
 try:
     import celery
@@ -41,8 +41,7 @@ def install(
 ) -> AppT:
     """Give an app of Celery the claim check, where it sends and where its workers receive.
 
-    Call it in the module that makes the app, before anything is sent. Safe to repeat: the last one
-    counts.
+    Call it in the module that makes the app. Safe to repeat: the last one counts.
 
     Args:
         app: The app. Its broker may be set later.
@@ -67,12 +66,14 @@ def install(
             f"celery {celery.__version__} is too old for the claim check: it needs {oldest} or "
             "newer."
         )
+    check_kombu()
     for broker in _known_brokers(app):
         refuse_other_broker(broker.partition("://")[0])
     connect = app.amqp.Connection
     if isinstance(connect, _Connect):
         connect = connect.without
     app.amqp.Connection = _Connect(connect, Carrier(claim_check, purge=purge, once=once))
+    app.amqp._producer_pool = None  # those that it had have no claim check
     return app
 
 

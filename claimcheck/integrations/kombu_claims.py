@@ -1,0 +1,196 @@
+"""The claims of the messages that kombu sends to SQS and receives from it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from claimcheck.core.opened import Opened
+from claimcheck.errors import ClaimInProgress, ClaimStoreError
+from claimcheck.integrations import sqs
+from claimcheck.integrations.base import Carrier
+from letsgo_queue.envelope import mentions_claim_check
+from letsgo_queue.errors import LetsGoError
+from letsgo_queue.limits import ANY_QUEUE_BYTES, SQS_UNIT_BYTES
+from letsgo_queue.log import get_logger
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.type_defs import MessageTypeDef
+
+logger = get_logger(__name__)
+
+_TEXT_FROM_BYTES = SQS_UNIT_BYTES
+"""From here on a body is sealed as text. Those up to it are hardly ever sealed."""
+
+Outcome: TypeAlias = Literal["waiting", "opened", "over", "left"]
+"""Of opening a message: kombu may have it; it was a duplicate; it stays on the queue."""
+
+
+class Claims:
+    """The claims of a connection's messages, and what its queues say of themselves."""
+
+    def __init__(self, carrier: Carrier) -> None:
+        self._carrier = carrier
+        self._held: dict[str, Opened] = {}
+        self._queues: dict[str, Mapping[str, str]] = {}
+
+    def send(
+        self,
+        client: SQSClient,
+        request: dict[str, Any],
+        *,
+        name: str | None,
+        as_text: Callable[[], str],
+    ) -> object:
+        """SendMessage, with a body that the queue accepts.
+
+        Args:
+            client: Makes the call.
+            request: What kombu asks for.
+            name: The name of the task, for events.
+            as_text: Makes a body of the same message that compresses better.
+        """
+        url, body = request["QueueUrl"], request["MessageBody"]
+        others = _attributes_size(request.get("MessageAttributes", {}))
+        to_seal = body if len(body) <= _TEXT_FROM_BYTES else as_text()
+        sealed = self._carrier.seal(
+            to_seal,
+            queue=url,
+            name=name,
+            attributes_size=others,
+            queue_limit=partial(self._limit, client, url),
+            delay_seconds=request.get("DelaySeconds", 0),
+        )
+        if sealed.route != "inline" or not self._fits(len(body) + others, client, url):
+            request = {**request, "MessageBody": sealed.body.decode()}
+        try:
+            return client.send_message(**request)
+        except (BotoCoreError, ClientError) as error:
+            if sqs.was_certainly_not_sent(error):
+                self._carrier.discard(sealed, queue=url)
+            raise
+
+    def asks_store(self, message: MessageTypeDef) -> bool:
+        """Whether opening a message takes a call to the store."""
+        return self._carrier.opener.once or mentions_claim_check(_text_of(message))
+
+    def open(
+        self,
+        message: MessageTypeDef,
+        *,
+        client: SQSClient,
+        queue: str,
+        arrived: float,
+    ) -> Outcome:
+        """Put the body that was sealed in a message's place, and acquire its claim.
+
+        Args:
+            message: What SQS delivered.
+            client: Deletes a duplicate, and hides a message that another delivery has.
+            queue: The queue's URL.
+            arrived: When it was received (monotonic seconds).
+        """
+        handle = message["ReceiptHandle"]
+        count = int(message.get("Attributes", {}).get("ApproximateReceiveCount", 1))
+        try:
+            lease = None
+            if self.asks_store(message):
+                hidden = sqs.visibility_timeout(self._ask(client, queue))
+                lease = sqs.lease_seconds(hidden, waited=time.monotonic() - arrived)
+            opened = self._carrier.open(
+                _text_of(message),
+                queue=queue,
+                name=None,
+                message_id=message["MessageId"],
+                receive_count=count,
+                lease_seconds=lease,
+            )
+            if opened is None:
+                client.delete_message(QueueUrl=queue, ReceiptHandle=handle)
+                return "over"
+        except ClaimInProgress as error:
+            logger.info("%s", error)
+            hide(client, queue, handle, sqs.pause_after(error, count))
+            return "left"
+        except (LetsGoError, BotoCoreError, ClientError) as error:
+            logger.error(  # noqa: TRY400  what it says is enough
+                "%s It stays on queue %s until its visibility timeout ends.", error, queue
+            )
+            return "left"
+        except Exception:  # a fault of ours must not end the consumer
+            logger.exception("a message could not be opened, and stays on queue %s", queue)
+            return "left"
+        message["Body"] = opened.body
+        opened.body = ""  # it may be large, and kombu has it
+        self._held[handle] = opened
+        return "opened"
+
+    def settle(self, receipt_handle: str, *, succeeded: bool) -> None:
+        """Complete the claim of a delivery, or release it, unless that was done."""
+        if opened := self._held.pop(receipt_handle, None):
+            opened.settle(succeeded=succeeded)
+
+    def extend(self, receipt_handle: str, seconds: float) -> None:
+        """Hold the claim of a delivery for as long as its message is hidden from now."""
+        if opened := self._held.get(receipt_handle):
+            try:
+                opened.extend(sqs.lease_seconds(seconds))
+            except ClaimStoreError as error:
+                logger.warning("the lease on claim %s is as it was: %s", opened.claim_id, error)
+
+    def prepare(self, queue: str) -> None:
+        """Make the claim check now, so that a wrong setting shows before the first message.
+
+        Raises:
+            SettingsInvalid: A setting cannot be used.
+        """
+        self._carrier.opener.claim_check_for(queue)
+
+    def _fits(self, size: int, client: SQSClient, queue: str) -> bool:
+        return size <= ANY_QUEUE_BYTES or size <= (self._limit(client, queue) or 0)
+
+    def _limit(self, client: SQSClient, queue: str) -> int | None:
+        return sqs.max_message_bytes(self._ask(client, queue))
+
+    def _ask(self, client: SQSClient, queue: str) -> Mapping[str, str]:
+        """What a queue says of itself, asked once; nothing where that is not permitted."""
+        if queue not in self._queues:
+            try:
+                answer = client.get_queue_attributes(
+                    QueueUrl=queue, AttributeNames=[*sqs.QUEUE_FACTS]
+                )
+                self._queues[queue] = cast("Mapping[str, str]", answer.get("Attributes", {}))
+            except ClientError:
+                self._queues[queue] = {}
+            except BotoCoreError:
+                return {}  # SQS does not answer; it may the next time
+        return self._queues[queue]
+
+
+def hide(client: SQSClient, queue: str, receipt_handle: str, seconds: int) -> None:
+    """Have a message visible again after so many seconds; without an answer, when SQS says."""
+    try:
+        client.change_message_visibility(
+            QueueUrl=queue, ReceiptHandle=receipt_handle, VisibilityTimeout=seconds
+        )
+    except (BotoCoreError, ClientError) as error:
+        logger.info("a message of queue %s keeps its visibility timeout: %s", queue, error)
+
+
+def _text_of(message: MessageTypeDef) -> str:
+    body: str | bytes = message["Body"]
+    return body if isinstance(body, str) else body.decode()
+
+
+def _attributes_size(attributes: Mapping[str, Mapping[str, Any]]) -> int:
+    """Bytes that SQS counts for attributes: of each its name, its type and its value."""
+    size = 0
+    for name, each in attributes.items():
+        for part in (name, each["DataType"], each.get("StringValue") or each["BinaryValue"]):
+            size += len(part.encode() if isinstance(part, str) else part)
+    return size
