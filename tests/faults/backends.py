@@ -17,12 +17,13 @@ import pytest
 from botocore.exceptions import ClientError
 
 from claimcheck import ClaimCheck, ClaimStore
+from claimcheck.core.cost import Place
 from claimcheck.stores.sqlite import SqliteClaimStore
 from letsgo_queue import QueueSettings
 from letsgo_queue.transports import open_transport
 from letsgo_queue.transports.base import Transport
 from tests.conftest import hide, read_aws_models_once, use_emulator
-from tests.faults.stores import Clock, Place, Rows, make_store, open_place, rows_in
+from tests.faults.stores import PLACE_NAMES, Clock, Rows, make_store, open_place, rows_in
 from tests.support.servers import AwsServer, run_ministack, run_moto
 
 BackendName: TypeAlias = Literal["sqlite", "ministack", "moto", "bucket", "s3"]
@@ -32,10 +33,10 @@ ATOMIC: tuple[BackendName, ...] = ("sqlite", "ministack", "bucket", "s3")
 
 NAMES: Mapping[BackendName, str] = {
     "sqlite": "SQLite",
-    "ministack": "DynamoDB",
+    "ministack": PLACE_NAMES["dynamodb"],
     "moto": "DynamoDB (moto)",
-    "bucket": "DynamoDB and S3",
-    "s3": "S3",
+    "bucket": PLACE_NAMES["bucket"],
+    "s3": PLACE_NAMES["s3"],
 }
 
 ServerName: TypeAlias = Literal["ministack", "moto"]
@@ -43,7 +44,12 @@ ServerName: TypeAlias = Literal["ministack", "moto"]
 IN_S3: tuple[BackendName, ...] = ("bucket", "s3")
 """Those that have contents in a bucket."""
 
-_PLACES: Mapping[BackendName, Place] = {"bucket": "table and bucket", "s3": "bucket"}
+_PLACES: Mapping[BackendName, Place] = {
+    "ministack": "dynamodb",
+    "moto": "dynamodb",
+    "bucket": "bucket",
+    "s3": "s3",
+}
 
 MOST_RECEIVES = 100
 
@@ -148,8 +154,7 @@ class AwsBackend:
             VisibilityTimeout=str(visibility_timeout),
             RedrivePolicy=self._redrive_policy(most_receives),
         )
-        place = _PLACES.get(name, "table")
-        self.store_url = make_store(server, place, boto3.session.Session())
+        self.store_url = make_store(server, _PLACES[name], boto3.session.Session())
 
     def depth(self) -> int:
         return self._depth(self.queue_url)

@@ -12,25 +12,28 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal, TypeAlias
 
+from claimcheck.core.cost import Place
 from tests.faults.backends import BACKENDS, NAMES, Servers, servers
 from tests.faults.network import FAILURES, HOW_OFTEN, Case, Ending, Life, live, lives_in
 from tests.faults.rig import impatient
 from tests.faults.steps import STEPS, Observation, observe
-from tests.faults.stores import PLACES, Place
+from tests.faults.stores import PLACE_NAMES, PLACES
 from tests.support.calls import Call
-from tests.support.faulty_server import Failure
 
+Rows: TypeAlias = tuple[tuple[str, ...], ...]
 Matrix: TypeAlias = Literal["kills", "network"]
 
 KILL_COLUMNS = (
     *("message", "killed", "when", "backend", "handler runs", "ends as", "left in the store"),
     *("lost, wrong", "verdict"),
 )
-NETWORK_COLUMNS = ("message", "call", "what happens to it", *HOW_OFTEN, "verdict")
+NETWORK_COLUMNS = ("message", "call", "claims in", "what happens to it", *HOW_OFTEN, "verdict")
+HOLDS = "holds"
 AT_ONCE = 8
 
 
@@ -69,38 +72,45 @@ def print_kills(running: Servers, parent: Path) -> bool:
 def print_network(running: Servers, parent: Path) -> bool:
     """Have one call after another fail, with claims in every place; whether every promise held."""
     del parent
-    held = [_print_network_of(place, running) for place in PLACES]
-    return all(held)
-
-
-def _print_network_of(place: Place, running: Servers) -> bool:
     all_held = True
-    print(f"\nClaims in a {place}:", flush=True)
     _print_head(*NETWORK_COLUMNS)
     with impatient(), running.use("ministack") as server, ThreadPoolExecutor(AT_ONCE) as pool:
 
-        def submit(life: Life, call: Call, failure: Failure) -> list[Future[Ending]]:
-            return [
-                pool.submit(live, Case(place, life, call, failure, how_often), server)
-                for how_often in HOW_OFTEN
-            ]
+        def submit(case: Case) -> Future[Ending]:
+            return pool.submit(live, case, server)
 
-        endings = [
-            (life, call, [submit(life, call, failure) for failure in FAILURES])
-            for life in lives_in(place)
-            for call in life.calls
-        ]
-        for life, call, each in endings:
-            rows: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
-            for failure, futures in zip(FAILURES.values(), each, strict=True):
-                ends = [future.result() for future in futures]
-                problems = [problem for end in ends for problem in end.problems(life)]
-                all_held = all_held and not problems
-                rows[*map(str, ends), "; ".join(problems) or "holds"].append(failure)
-            for cells, failures in rows.items():
-                what = "any" if len(rows) == 1 else ", ".join(failures)
-                _print_row(life.name, call, what, *cells)
+        endings: defaultdict[tuple[str, Call], dict[Place, Callable[[], Rows]]] = defaultdict(dict)
+        for place in PLACES:
+            for life in lives_in(place):
+                for call in life.calls:
+                    futures = [
+                        [submit(Case(place, life, call, each, often)) for often in HOW_OFTEN]
+                        for each in FAILURES
+                    ]
+                    endings[life.name, call][place] = partial(_rows, life, futures)
+        for (name, call), by_place in endings.items():
+            seen: defaultdict[Rows, list[str]] = defaultdict(list)
+            for place, rows in by_place.items():
+                seen[rows()].append(PLACE_NAMES[place])
+            for each, places in seen.items():
+                where = "all" if len(seen) == 1 else ", ".join(places)
+                for row in each:
+                    _print_row(name, call, where, *row)
+                    all_held = all_held and row[-1] == HOLDS
     return all_held
+
+
+def _rows(life: Life, endings: list[list[Future[Ending]]]) -> Rows:
+    """What was seen of each failure of a call; failures that ended alike are in one row."""
+    rows: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
+    for failure, futures in zip(FAILURES.values(), endings, strict=True):
+        ends = [future.result() for future in futures]
+        problems = [problem for end in ends for problem in end.problems(life)]
+        rows[*map(str, ends), "; ".join(problems) or HOLDS].append(failure)
+    return tuple(
+        ("any" if len(rows) == 1 else ", ".join(failures), *cells)
+        for cells, failures in rows.items()
+    )
 
 
 PRINT: Mapping[Matrix, Callable[[Servers, Path], bool]] = {
@@ -119,7 +129,7 @@ def _cells(observation: Observation, problems: list[str]) -> tuple[str, ...]:
         ends,
         ", ".join(counted) or "nothing",
         f"{observation.lost}, {observation.wrong}",
-        "; ".join(problems) or "holds",
+        "; ".join(problems) or HOLDS,
     )
 
 

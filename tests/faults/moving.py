@@ -85,7 +85,7 @@ def move(move: Move, messages: int, server: AwsServer, folder: Path) -> Moved:
     """Move there and back with so many messages in flight."""
     backend = AwsBackend(server, "ministack", largest_message=QUEUE_BYTES)
     table = backend.store_url
-    bucket = make_store(server, "bucket", boto3.session.Session())
+    bucket = make_store(server, "s3", boto3.session.Session())
     other = bucket if move == "to S3 and back" else f"{table}?bucket={bucket[len('s3://') :]}"
     low = {"CLAIMCHECK_THRESHOLD": str(QUEUE_BYTES)}
     before = {"CLAIMCHECK_STORE": table, "CLAIMCHECK_READ_STORES": other, **low}

@@ -11,11 +11,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
+from claimcheck.core.cost import Place
 from claimcheck.core.life import Purge
 from letsgo_queue import Delivery, SendUncertain
 from letsgo_queue.errors import LetsGoError
 from tests.faults.rig import ATTEMPTS, ONE_PART, TWO_PARTS, Rig
-from tests.faults.stores import Place, Rows
+from tests.faults.stores import Rows
 from tests.support.calls import Call, is_first_part
 from tests.support.faulty_server import Failure, Fault, FaultyServer
 from tests.support.servers import AwsServer
@@ -114,10 +115,10 @@ _READ_BEFORE = (
 
 def lives_in(place: Place) -> tuple[Life, ...]:
     """The lives of a message whose claim is kept there."""
-    if place == "table":
+    if place == "dynamodb":
         return _LIVES
     in_one_piece = [replace(life, size=min(life.size, ONE_PART)) for life in _LIVES]
-    return (*in_one_piece, _IN_PIECES, *(_READ_BEFORE if place == "bucket" else ()))
+    return (*in_one_piece, _IN_PIECES, *(_READ_BEFORE if place == "s3" else ()))
 
 
 @dataclass(frozen=True, slots=True)

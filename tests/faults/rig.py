@@ -22,6 +22,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from claimcheck import ClaimCheck, ClaimCheckMiddleware, ClaimStore
+from claimcheck.core.cost import Place
 from claimcheck.core.life import Purge
 from claimcheck.middleware import EnqueueResult
 from claimcheck.stores import dynamodb_items, s3_contents, s3_objects
@@ -30,7 +31,7 @@ from letsgo_queue import Client, Delivery, Message, RetryPolicy, Worker
 from letsgo_queue.errors import LetsGoError, LetsGoQueueError
 from letsgo_queue.transports.sqs import SqsTransport
 from letsgo_queue.worker import incoming, loop
-from tests.faults.stores import Place, Rows, make_store, open_place, rows_in
+from tests.faults.stores import Rows, make_store, open_place, rows_in
 from tests.support.faulty_server import FaultyServer
 from tests.support.servers import AwsServer
 
@@ -110,7 +111,7 @@ class Rig:
         server: AwsServer,
         proxy: FaultyServer,
         *,
-        place: Place = "table",
+        place: Place = "dynamodb",
         concurrency: int = THREADS,
         purge: Purge = "after",
         once: bool = False,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, TypeAlias, get_args
 from urllib.parse import parse_qs, urlsplit
 
 from claimcheck import ClaimStore
+from claimcheck.core.cost import Place
 from claimcheck.stores.dynamodb import DynamoDBClaimStore
 from claimcheck.stores.dynamodb_bucket import DynamoDBBucketClaimStore
 from claimcheck.stores.dynamodb_table import ClaimTable
@@ -24,10 +25,13 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import LifecycleRuleOutputTypeDef
 
-Place: TypeAlias = Literal["table", "table and bucket", "bucket"]
-"""Where a store keeps claims."""
-
 PLACES: tuple[Place, ...] = get_args(Place)
+
+PLACE_NAMES: Mapping[Place, str] = {
+    "dynamodb": "DynamoDB",
+    "bucket": "DynamoDB and S3",
+    "s3": "S3",
+}
 
 Clock: TypeAlias = Callable[[], float]
 
@@ -83,10 +87,10 @@ class Rows:
 def make_store(server: AwsServer, place: Place, session: boto3.session.Session) -> str:
     """Make what a store needs, as `claimcheck store create` does, and return the store's URL."""
     region, endpoint_url = server.region, server.endpoint_url
-    bucket = "" if place == "table" else server.make_bucket_name()
+    bucket = "" if place == "dynamodb" else server.make_bucket_name()
     if bucket:
         ClaimBucket(bucket, region=region, endpoint_url=endpoint_url, session=session).create()
-    if place == "bucket":
+    if place == "s3":
         return f"s3://{bucket}"
     table = server.make_table_name()
     ClaimTable(table, region=region, endpoint_url=endpoint_url, session=session).create()

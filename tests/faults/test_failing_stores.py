@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from claimcheck.core.cost import Place
 from claimcheck.errors import (
     ClaimBucketMissing,
     ClaimStoreError,
@@ -15,7 +16,7 @@ from claimcheck.errors import (
 from tests.faults.conftest import MakeRig
 from tests.faults.journal import wait_until
 from tests.faults.rig import TWO_PARTS, TYPE, digest_of, make_payload
-from tests.faults.stores import Place, Rows
+from tests.faults.stores import Rows
 from tests.support.calls import Call, is_first_part
 from tests.support.faulty_server import PASSING, REFUSALS, Failure
 
@@ -40,7 +41,7 @@ UNWRITTEN = (*REFUSALS, Failure.REQUEST_LOST, Failure.ANSWER_LOST, Failure.SERVE
 
 @pytest.mark.parametrize(
     ("place", "rate"),
-    [("table", 0.01), ("table", 0.1), ("table", 0.5), ("table and bucket", 0.1), ("bucket", 0.1)],
+    [("dynamodb", 0.01), ("dynamodb", 0.1), ("dynamodb", 0.5), ("bucket", 0.1), ("s3", 0.1)],
 )
 def test_every_acknowledged_message_is_handled_at_any_rate_of_faults(
     make_rig: MakeRig, place: Place, rate: float
@@ -73,7 +74,7 @@ def test_botocores_own_retries_hide_passing_faults(make_rig: MakeRig) -> None:
     assert rig.rows() == Rows(receipts=MESSAGES // 2)
 
 
-@pytest.mark.parametrize("place", ["table", "bucket"])
+@pytest.mark.parametrize("place", ["dynamodb", "s3"])
 @pytest.mark.parametrize("failure", UNWRITTEN)
 def test_a_claim_that_cannot_be_written_is_an_error_and_nothing_is_left(
     make_rig: MakeRig, failure: Failure, place: Place
@@ -86,7 +87,7 @@ def test_a_claim_that_cannot_be_written_is_an_error_and_nothing_is_left(
     sent = rig.enqueue(1, size=TWO_PARTS)
 
     (error,) = sent.refused.values()
-    kind = ClaimTableMissing if place == "table" else ClaimBucketMissing
+    kind = ClaimTableMissing if place == "dynamodb" else ClaimBucketMissing
     assert isinstance(error, kind if missing else ClaimStoreError)
     assert error.retryable == (failure is not Failure.DENIED)
     assert rig.on_queue() == 0
@@ -107,7 +108,7 @@ def test_what_cannot_be_removed_either_expires(make_rig: MakeRig) -> None:
 
 @pytest.mark.parametrize(
     ("place", "failure"),
-    [*(("table", each) for each in OUTAGES), *(("bucket", each) for each in OUTAGES_OF_S3)],
+    [*(("dynamodb", each) for each in OUTAGES), *(("s3", each) for each in OUTAGES_OF_S3)],
 )
 def test_an_outage_of_the_store_costs_no_receives(
     make_rig: MakeRig, place: Place, failure: Failure

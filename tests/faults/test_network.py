@@ -12,9 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from claimcheck.core.cost import Place
 from tests.faults.network import Case, HowOften, Life, live, lives_in
 from tests.faults.rig import impatient
-from tests.faults.stores import PLACES, Place
+from tests.faults.stores import PLACES
 from tests.support.calls import Call
 from tests.support.faulty_server import Failure
 from tests.support.servers import AwsServer
@@ -44,9 +45,9 @@ OF_RECORDS = {
     Call.RELEASE,
 }
 CALLS: Mapping[Place, set[Call]] = {
-    "table": set(Call),
-    "table and bucket": OF_CONTENTS,
-    "bucket": OF_RECORDS,
+    "dynamodb": set(Call),
+    "bucket": OF_CONTENTS,
+    "s3": OF_RECORDS,
 }
 
 
@@ -63,13 +64,13 @@ def clients_give_up_soon() -> Iterator[None]:
         for place in PLACES
         for life in lives_in(place)
         for call in life.calls
-        if call in CALLS[place] and (place == "table" or not life.once)
+        if call in CALLS[place] and (place == "dynamodb" or not life.once)
     ],
 )
 def test_a_call_fails(place: Place, life: Life, call: Call, ministack: AwsServer) -> None:
     cases = [
         Case(place, life, call, failure, how_often)
-        for failure, how_often in (CASES if place == "table" else CASES_IN_S3)
+        for failure, how_often in (CASES if place == "dynamodb" else CASES_IN_S3)
     ]
     with ThreadPoolExecutor(len(cases)) as pool:
         endings = list(pool.map(lambda case: live(case, ministack), cases))
