@@ -6,8 +6,12 @@ import pytest
 
 from claimcheck import ClaimAlreadyProcessed, ClaimCheck, ClaimInProgress, ConsumerUnknown
 from claimcheck.stores.memory import MemoryClaimStore
+from claimcheck.testing import Clock
 from tests.claimcheck.core.encrypting import AES
+from tests.claimcheck.places import Left, Place
 from tests.claimcheck.support import (
+    DAY,
+    contents_of,
     message_body,
     noise,
     noisy_body,
@@ -17,6 +21,7 @@ from tests.claimcheck.support import (
 )
 
 LARGE = noisy_body(3_000)
+QUEUES = ("eu-west-1:123456789012:orders.fifo", "us-east-1:123456789012:orders.fifo")
 CARRIED = message_body("order:new", noise(200))
 
 
@@ -42,6 +47,38 @@ def test_each_queue_handles_it_once(check: ClaimCheck, sealed: str) -> None:
     for queue in ("billing", "shipping"):
         with pytest.raises(ClaimAlreadyProcessed):
             check.open(sealed, consumer=queue)
+
+
+def test_on_every_store(place: Place) -> None:
+    check = small_claim_check(place.store)
+    sealed = check.seal(LARGE, shared=True).body.decode()
+
+    check.open(sealed, consumer=QUEUES[0]).settle(succeeded=False)
+    for queue in QUEUES:
+        with check.open(sealed, consumer=queue) as opened:
+            assert opened.body == LARGE
+    for queue in QUEUES:
+        with pytest.raises(ClaimAlreadyProcessed):
+            check.open(sealed, consumer=queue)
+
+    assert place.left() == Left(parts=1, records=2)
+    contents = contents_of(place.store, sealed)
+    assert contents is not None
+    assert contents.expires_at == pytest.approx(place.store.now() + 15 * DAY, abs=60)
+
+
+def test_a_failure_renews_contents_that_another_queue_has_done_with(
+    store: MemoryClaimStore, clock: Clock, check: ClaimCheck, sealed: str
+) -> None:
+    """It may spend 14 days on its queue, and 14 more on the dead-letter queue."""
+    check.open(sealed, consumer="billing").settle(succeeded=True)
+    clock.advance(14 * DAY)
+    check.open(sealed, consumer="shipping").settle(succeeded=False)
+    clock.advance(14 * DAY)
+
+    assert check.open(sealed, consumer="shipping").body == LARGE
+    with pytest.raises(ClaimAlreadyProcessed):
+        check.open(sealed, consumer="billing")
 
 
 def test_deliveries_of_two_queues_are_handled_at_once(check: ClaimCheck, sealed: str) -> None:
