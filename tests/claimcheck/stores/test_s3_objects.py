@@ -15,6 +15,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ConnectionClosedError
 
 from claimcheck.stores.base import ClaimFacts
 from claimcheck.stores.pieces_file import PiecesFile
@@ -115,3 +116,24 @@ def test_pieces_are_read_as_the_file_that_they_are_together() -> None:
     assert file.seek(0, os.SEEK_END) == 10
     assert file.seek(-3, os.SEEK_CUR) == 7
     assert file.read(None) == b"789"
+
+
+def test_what_broke_off_on_its_way_is_sent_again_from_its_beginning(
+    contents: S3Contents, session: boto3.Session
+) -> None:
+    data = random.Random(7).randbytes(SENT_AT_ONCE_BYTES)
+    broke_off: list[bytes] = []
+
+    def break_off(request: Any, **_: object) -> None:
+        if not broke_off:
+            broke_off.append(request.body.read(1_000))
+            raise ConnectionClosedError(endpoint_url=request.url)
+
+    session.events.register("before-send.s3.PutObject", break_off)
+
+    write(contents, data)
+
+    found = contents.read(CLAIM, 1, stored=len(data)).result()
+    assert found is not None
+    assert b"".join(part or b"" for part in found.parts) == data
+    assert broke_off == [data[:1_000]]
