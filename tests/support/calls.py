@@ -83,7 +83,7 @@ class Calls:
             of_contents, of_records = _OF_OBJECTS.get(operation, (None, None))
             if _RECORDS not in fields.get("Key", ""):
                 return of_contents
-            return self._change(fields["Record"]) if operation == "PutObject" else of_records
+            return self._change(fields) if operation == "PutObject" else of_records
         if operation == "UpdateItem":
             change: str = fields["UpdateExpression"]
             return next(
@@ -99,11 +99,12 @@ class Calls:
         if record := request.fields.get("Record"):
             self._states[record["lease_id"]] = record["state"]
 
-    def _change(self, record: Mapping[str, Any]) -> Call:
+    def _change(self, fields: Mapping[str, Any]) -> Call:
+        record = fields["Record"]
         before, now = self._states.get(record["lease_id"]), record["state"]
         if now == "done":
             return Call.COMPLETE
-        if before is None:
+        if before is None or "IfNoneMatch" in fields:
             return Call.ACQUIRE
         return Call.EXTEND if before == now else Call.HAND_OVER
 

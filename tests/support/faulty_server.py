@@ -32,7 +32,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self, TypeAlias
 from urllib.parse import urlsplit
 
-from tests.support.calls import Calls, Request
+from tests.support.calls import Call, Calls, Request
 
 SLOW_SECONDS = 0.2
 LATEST_SECONDS = 60.0
@@ -177,6 +177,7 @@ class FaultyServer:
         failed: How often each failure happened, by operation.
         user_agents: What each request said of who sent it.
         operations: What each request asked for.
+        calls: The calls in a message's life that requests were.
         touched: The tables, queues and buckets that requests were forwarded for.
         receipts: The receipt handles of all deliveries.
         faults: What was injected.
@@ -198,6 +199,7 @@ class FaultyServer:
         self.failed: Counter[tuple[str, Failure]] = Counter()
         self.user_agents: list[str] = []
         self.operations: list[str] = []
+        self.calls: list[Call] = []
         self.touched: set[str] = set()
         self.receipts: list[str] = []
         self.connections = 0
@@ -286,6 +288,8 @@ class FaultyServer:
             call = self._calls.call_in(request)
             names = frozenset(filter(None, (request.service, request.operation, call)))
             self.operations.append(request.operation)
+            if call is not None:
+                self.calls.append(call)
             is_down = request.service in self._down
             outcome = Failure.REQUEST_LOST if is_down else self._draw(names, request)
             if isinstance(outcome, Failure):
