@@ -9,6 +9,7 @@ from io import BytesIO
 
 import boto3
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from claimcheck import open_store
@@ -88,8 +89,9 @@ def test_s3_refuses_in_its_own_words(
     proxy: FaultyServer, ministack: AwsServer, failure: Failure, code: str
 ) -> None:
     proxy.inject(failure, on="s3")
+    once = Config(retries={"total_max_attempts": 1})
     with (
-        closing(boto3.client("s3", endpoint_url=proxy.url)) as s3,
+        closing(boto3.client("s3", endpoint_url=proxy.url, config=once)) as s3,
         pytest.raises(ClientError, match=code),
     ):
         s3.get_object(Bucket="claims", Key="1")
