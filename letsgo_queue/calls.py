@@ -7,11 +7,23 @@ machine may have no more threads, and a program that is ending starts none (`ate
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 _T = TypeVar("_T")
+
+
+class Pool(Protocol):
+    """Threads that make calls: a `ThreadPoolExecutor`, or `DaemonThreads`."""
+
+    def submit(self, call: Callable[[], object], /) -> object:
+        """Have a thread make a call.
+
+        Raises:
+            RuntimeError: There can be no thread.
+        """
+        ...
 
 
 class Call(Generic[_T]):
@@ -22,7 +34,7 @@ class Call(Generic[_T]):
         has_thread: Whether a thread will make it.
     """
 
-    def __init__(self, function: Callable[[], _T], pool: ThreadPoolExecutor) -> None:
+    def __init__(self, function: Callable[[], _T], pool: Pool) -> None:
         """Have a thread of `pool` call `function`, if there can be one."""
         # Emptied when the call is begun or cancelled, by one of all that try. The pool keeps a call
         # until a thread has time for it, and must not keep what the function has in hand.

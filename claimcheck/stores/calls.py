@@ -8,11 +8,11 @@ work goes on when the pool or the program ends.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from claimcheck.errors import ClaimStoreError
 from letsgo_queue.calls import Call
+from letsgo_queue.daemon_threads import DaemonThreads
 
 _T = TypeVar("_T")
 
@@ -25,9 +25,9 @@ class Calls:
 
         Args:
             threads: How many there may be.
-            name: What the threads' names start with.
+            name: The name of the threads.
         """
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._pool = DaemonThreads(threads, name)
 
     def start(self, function: Callable[[], _T]) -> Call[_T]:
         """Have a thread make a call."""
@@ -56,4 +56,4 @@ class Calls:
 
     def close(self) -> None:
         """Wait for calls that were begun or wait for a thread, and end the threads."""
-        self._pool.shutdown()
+        self._pool.close()

@@ -16,12 +16,13 @@ import atexit
 import os
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from weakref import WeakSet
 
 from claimcheck.errors import ClaimStoreError
+from letsgo_queue.daemon_threads import DaemonThreads
 from letsgo_queue.forking import PerProcess, forks_wait
 from letsgo_queue.log import get_logger
 from letsgo_queue.text import counted
@@ -34,7 +35,7 @@ MOST_WAITING = 1_000
 """How many removals may wait for a thread. The contents of further ones are left to expire."""
 
 LONGEST_WAIT_SECONDS = 30.0
-"""How long one may wait for a thread, and how long `close` waits for all."""
+"""How long a removal may wait for a thread, and how long `close` waits for all."""
 
 FINISH_SECONDS = 2.0
 """How long the end of a worker or a program waits for removals."""
@@ -56,13 +57,13 @@ class _Removal:
 
 
 class Removals:
-    """Threads that remove contents. Each ends when nothing is left to do."""
+    """Threads that remove contents."""
 
     def __init__(self) -> None:
         """Start nothing yet."""
+        self._threads = DaemonThreads(THREADS, THREAD_NAME)
         self._changed = threading.Condition()
-        self._waiting: deque[_Removal] = deque()
-        self._threads = 0
+        self._waiting = 0
         self._awaited: set[_Removal] = set()
         self._stands_still = "AWS_LAMBDA_RUNTIME_API" in os.environ
         self._answers_from = 0.0
@@ -76,17 +77,17 @@ class Removals:
             claim_id: Whose they are.
             remove: Removes them.
         """
+        removal = _Removal(claim_id, remove, time.monotonic() + LONGEST_WAIT_SECONDS)
         with self._changed:
-            if len(self._waiting) >= MOST_WAITING:
+            if self._waiting >= MOST_WAITING:
                 _leave(claim_id, "too many wait")
                 return
-            removal = _Removal(claim_id, remove, time.monotonic() + LONGEST_WAIT_SECONDS)
-            self._waiting.append(removal)
+            self._waiting += 1
             self._awaited.add(removal)
-            starts = self._threads < THREADS
-            self._threads += starts
-        if starts:
-            self._start()
+        try:
+            self._threads.submit(partial(self._make, removal))
+        except RuntimeError:  # the program is ending, or the machine has no more threads
+            self._make(removal)
         if self._stands_still and time.monotonic() >= self._answers_from and self.wait():
             self._answers_from = time.monotonic() + LONGEST_WAIT_SECONDS
 
@@ -106,43 +107,25 @@ class Removals:
             return left
 
     def close(self) -> None:
-        """Wait for all removals, and begin no more of those that took too long."""
-        self.wait(LONGEST_WAIT_SECONDS)
-        with self._changed:
-            left = [*self._waiting]
-            self._waiting.clear()
-        for removal in left:
-            _leave(removal.claim_id, "the store was closed")
+        """Wait for all removals, for 30 seconds at most, and end the threads."""
+        left = self.wait(LONGEST_WAIT_SECONDS)
+        self._threads.close(wait=not left)
 
-    def _start(self) -> None:
-        # A daemon: the end of the program does not wait for it, but for `finish`.
-        thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
+    def _make(self, removal: _Removal) -> None:
+        with self._changed:
+            self._waiting -= 1
         try:
-            thread.start()
-        except (RuntimeError, MemoryError):  # the program is ending, or no more threads fit
-            self._run()
-
-    def _run(self) -> None:
-        while removal := self._next():
-            try:
-                if time.monotonic() > removal.latest:
-                    _leave(removal.claim_id, "too many wait")
-                else:
-                    removal.remove()
-            except ClaimStoreError as error:
-                _leave(removal.claim_id, error)
-            except Exception:  # a defect; the others are removed all the same
-                logger.exception("claim %s: its contents are left to expire", removal.claim_id)
-            with self._changed:
-                self._awaited.discard(removal)
-                self._changed.notify_all()
-
-    def _next(self) -> _Removal | None:
+            if time.monotonic() > removal.latest:
+                _leave(removal.claim_id, "too many wait")
+            else:
+                removal.remove()
+        except ClaimStoreError as error:
+            _leave(removal.claim_id, error)
+        except Exception:  # a defect; the others are removed all the same
+            logger.exception("claim %s: its contents are left to expire", removal.claim_id)
         with self._changed:
-            if self._waiting:
-                return self._waiting.popleft()
-            self._threads -= 1
-            return None
+            self._awaited.discard(removal)
+            self._changed.notify_all()
 
 
 _of_process: PerProcess[WeakSet[Removals]] = PerProcess(WeakSet)

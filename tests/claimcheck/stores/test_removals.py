@@ -59,7 +59,7 @@ def contents() -> Iterator[Contents]:
     yield contents
     contents.go_on.set()
     contents.removals.close()
-    wait_for(lambda: not threads(), "the threads to end")
+    assert not threads()
 
 
 @pytest.fixture
@@ -68,16 +68,15 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def threads() -> list[threading.Thread]:
-    return [each for each in threading.enumerate() if each.name == "claimcheck-removals"]
+    return [each for each in threading.enumerate() if each.name == module.THREAD_NAME]
 
 
-def test_they_are_made_and_the_threads_end(contents: Contents) -> None:
+def test_they_are_made(contents: Contents) -> None:
     for number in range(100):
         contents.remove(str(number))
 
     assert contents.removals.wait(ENOUGH_SECONDS) == 0
     assert sorted(map(int, contents.removed)) == [*range(100)]
-    wait_for(lambda: not threads(), "the threads to end")
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -127,15 +126,15 @@ class TestABusyStore:
         self, contents: Contents, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         contents.hang("first")
-        contents.remove("second")
         monkeypatch.setattr(module, "LONGEST_WAIT_SECONDS", 0.01)
+        contents.remove("second")
 
         contents.removals.close()
 
-        assert "claim second: its contents are left to expire: the store was closed" in caplog.text
         contents.go_on.set()
         wait_for(lambda: not threads(), "the thread to end")
         assert contents.removed == ["first"]
+        assert "claim second: its contents are left to expire: too many wait" in caplog.text
 
 
 def test_a_machine_without_threads_removes_at_once_and_once(
@@ -163,6 +162,7 @@ class TestFinishing:
         finish()
 
         assert (contents.removed, other.removed) == (["first"], ["second"])
+        other.removals.close()
 
     def test_is_bounded_and_says_what_is_left(
         self, contents: Contents, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -208,6 +208,7 @@ class TestInLambda:
         contents.hang("first")
 
         assert contents.removed == ["first"]
+        contents.removals.close()
 
     def test_a_store_that_does_not_answer_is_waited_for_once(
         self, monkeypatch: pytest.MonkeyPatch
@@ -221,6 +222,5 @@ class TestInLambda:
 
         assert contents.removed == []
         contents.go_on.set()
-        monkeypatch.setattr(module, "LONGEST_WAIT_SECONDS", 0)
-        wait_for(lambda: not threads(), "the threads to end")
+        contents.removals.close()
         assert sorted(contents.removed) == ["first", "second"]
