@@ -25,8 +25,8 @@ import time
 from base64 import b64decode
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from queue import Empty
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
@@ -35,7 +35,7 @@ from claimcheck.core.life import Purge
 from claimcheck.errors import SettingsInvalid
 from claimcheck.integrations.base import Carrier
 from claimcheck.integrations.kombu_claims import Claims, Outcome, hide
-from letsgo_queue.log import get_logger
+from letsgo_queue.daemon_threads import DaemonThreads
 
 try:
     import kombu
@@ -52,8 +52,6 @@ except ImportError as missing:
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.type_defs import MessageTypeDef
-
-logger = get_logger(__name__)
 
 OLDEST_KOMBU = (5, 4)
 
@@ -356,7 +354,7 @@ class _Threads:
 
     def __init__(self, loop: Any) -> None:
         self._loop = loop
-        self._pool = ThreadPoolExecutor(_THREADS, "claimcheck-kombu")
+        self._pool = DaemonThreads(_THREADS, "claimcheck-kombu")
         self._opened: deque[_Received] = deque()
         self._lock = threading.Lock()
         self._closed = False
@@ -368,13 +366,13 @@ class _Threads:
     def open(self, message: _Received) -> None:
         """Have a message opened, and delivered then."""
         message.channel.opening += 1
-        self._pool.submit(self._open, message)
+        self._pool.submit(partial(self._open, message))
 
     def close(self) -> None:
         """Give back what was not delivered."""
         with self._lock:
             self._closed = True
-        self._pool.shutdown(wait=False)
+        self._pool.close(wait=False)
         self._loop.remove_reader(self._bell.fileno())
         self._bell.close()
         self._button.close()
