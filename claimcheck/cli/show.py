@@ -20,7 +20,7 @@ from typing import Literal, TypeAlias
 from claimcheck.core import ticket as tickets
 from claimcheck.core.compression import Encoding
 from claimcheck.core.encryption import Decrypt
-from claimcheck.core.life import find_claim, record_key
+from claimcheck.core.life import find_claim, record_of
 from claimcheck.core.opened import Route, unpack, unpack_carried
 from claimcheck.core.store_choice import Stores
 from claimcheck.core.ticket import CarriedTicket, SealedMessage, StoredTicket
@@ -34,13 +34,15 @@ from claimcheck.errors import (
     ClaimLost,
     ClaimMissing,
     ClaimStoreError,
+    ConsumerUnknown,
     EncryptionError,
     TicketInvalid,
 )
+from claimcheck.opening import consumer_of
 from claimcheck.settings import ClaimCheckSettings, claim_check_for, encryption_for
 from claimcheck.stores.base import Contents, Record, url_of_label
 from letsgo_queue.cli.terminal import print_json, print_line
-from letsgo_queue.envelope import type_of
+from letsgo_queue.envelope import type_of, unwrap
 from letsgo_queue.errors import MessageInvalid
 from letsgo_queue.settings import QueueSettings
 from letsgo_queue.text import counted, shown
@@ -67,6 +69,7 @@ class ClaimReport:
         id: The claim id.
         store: Label of the store that was asked.
         sender_store: Label of the store that the sender wrote to.
+        consumer: The queue whose record was looked up, where several have one; else None.
         state: What was found.
         detail: Why it is in that state; None if there is nothing to say.
         lease_until: When the lease of the delivery that has it ends, in UTC; None if none has it.
@@ -77,6 +80,7 @@ class ClaimReport:
     id: str
     store: str
     sender_store: str
+    consumer: str | None = None
     state: ClaimState
     detail: str | None = None
     lease_until: datetime | None = None
@@ -149,19 +153,30 @@ def report_on(body: str, queue: str | None) -> BodyReport:
             sign_every_message=settings.sign_every_message,
             encryption=encryption_for(url, settings),
         ),
+        consumer=consumer_of(url),
     )
 
 
-def explain(body: str, *, stores: Callable[[], Stores], max_size: int, trust: Trust) -> BodyReport:
+def explain(
+    body: str,
+    *,
+    stores: Callable[[], Stores],
+    max_size: int,
+    trust: Trust,
+    consumer: str | None = None,
+) -> BodyReport:
     """Explain a body.
 
     Args:
-        body: The body, sealed or not.
+        body: The body, sealed or not, also in an envelope of another service.
         stores: Opens the stores; called only if the body has a claim in it.
         max_size: Bytes that a ticket may claim.
         trust: What a worker refuses to open.
+        consumer: Which queue it is from, where several have the message.
     """
     sent_size = len(body.encode())
+    if (wrapped := unwrap(body)) is not None:
+        body = wrapped.body
     try:
         sealed = tickets.read(body, max_size=max_size)
     except TicketInvalid as error:
@@ -177,7 +192,7 @@ def explain(body: str, *, stores: Callable[[], Stores], max_size: int, trust: Tr
         except EncryptionError as error:
             refusal = error
     if isinstance(ticket, StoredTicket):
-        claim = _look_up(sealed, ticket, stores(), decrypt)
+        claim = _look_up(sealed, ticket, stores(), decrypt, consumer)
         stored_size, parts, encoded_size = ticket.stored, ticket.parts, ticket.stored
     else:
         claim = None
@@ -211,7 +226,7 @@ def _explain_inline(body: str, sent_size: int, refusal: ClaimCheckError | None) 
         sealed=False,
         type=message_type,
         route="inline",
-        size=sent_size,
+        size=len(body.encode()),
         sent_size=sent_size,
         problem=None if refusal is None else str(refusal),
     )
@@ -228,7 +243,11 @@ def _damage_of(sealed: SealedMessage, decrypt: Decrypt | None) -> str | None:
 
 
 def _look_up(
-    sealed: SealedMessage, ticket: StoredTicket, stores: Stores, decrypt: Decrypt | None
+    sealed: SealedMessage,
+    ticket: StoredTicket,
+    stores: Stores,
+    decrypt: Decrypt | None,
+    consumer: str | None,
 ) -> ClaimReport:
     store = stores.with_label(ticket.store)
     lease_until = None
@@ -236,7 +255,7 @@ def _look_up(
     try:
         # Contents first: a delivery that ends meanwhile removes them, and leaves a receipt.
         contents = store.read(ticket.id, ticket.parts, stored=ticket.stored).result()
-        record = store.look_up(record_key(ticket.id))
+        record = store.look_up(record_of(ticket.id, ticket, consumer, what=_WHAT))
         state, detail = _judge(contents, record, sealed, ticket, stores=stores, decrypt=decrypt)
         if contents is not None:
             expires_at = contents.expires_at
@@ -244,12 +263,15 @@ def _look_up(
             lease_until = _moment(store.now() + record.seconds_left)
     except ClaimStoreError as error:
         state, detail = "unreadable", str(error)
+    except ConsumerUnknown:
+        state, detail = "unreadable", "several queues have it. Say which one with --queue."
     except ClaimCorrupted as error:
         state, detail = "damaged", f"{_WHAT}: {error}."
     return ClaimReport(
         id=ticket.id,
         store=store.label,
         sender_store=ticket.store,
+        consumer=consumer if ticket.shared else None,
         state=state,
         detail=detail,
         lease_until=lease_until,
@@ -317,6 +339,8 @@ def _claim_lines(claim: ClaimReport) -> Iterator[tuple[str, str]]:
     yield "store", url_of_label(claim.store)
     if claim.sender_store != claim.store:
         yield "sender's store", url_of_label(claim.sender_store)
+    if claim.consumer is not None:
+        yield "queue", claim.consumer
     until = "" if claim.lease_until is None else f", lease until {_utc(claim.lease_until)}"
     detail = "" if claim.detail is None else f": {claim.detail}"
     yield "state", f"{claim.state.replace('_', ' ')}{until}{detail}"

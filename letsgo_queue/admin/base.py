@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from letsgo_queue.attributes import DEAD_LETTER_REASON, MessageAttribute, attributes_size
-from letsgo_queue.envelope import type_in
+from letsgo_queue.envelope import type_in, unwrap
 from letsgo_queue.errors import SettingsInvalid
 from letsgo_queue.transports.base import MAX_VISIBILITY_SECONDS, ReceivedMessage
 
@@ -174,9 +174,10 @@ def dead_letter(message: ReceivedMessage) -> DeadLetter:
     """Describe a message of the dead-letter queue."""
     attributes = without_reason(message.attributes)
     reason = message.attributes.get(DEAD_LETTER_REASON)
+    wrapped = unwrap(message.body)
     return DeadLetter(
         message_id=message.message_id,
-        type=type_in(message.body),
+        type=type_in(message.body if wrapped is None else wrapped.body),
         body=message.body,
         attributes=attributes,
         size=len(message.body.encode(errors="replace")) + attributes_size(attributes),
