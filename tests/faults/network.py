@@ -31,6 +31,7 @@ FAILURES: Mapping[Failure, str] = {
     Failure.ANSWER_CUT: "answer halved",
     Failure.ANSWER_LATE: "answer late",
     Failure.THROTTLED: "throttled",
+    Failure.SERVER_ERROR: "server error",
     Failure.DENIED: "denied",
 }
 """What may happen, by its short name. What is late comes after the read timeout."""
