@@ -23,7 +23,9 @@ export class Claim {
     const state = await this.change(
       "SET #state = if_not_exists(#state, :leased), lease_id = :lease_id, " +
         "lease_until = :until, expires_at = :expires_at",
-      "attribute_not_exists(id) OR (#state = :leased AND lease_until <= :now)",
+      // Ours: the SDK writes again where an answer was lost.
+      "attribute_not_exists(id) OR " +
+        "(#state = :leased AND (lease_until <= :now OR lease_id = :lease_id))",
       { ":leased": "leased", ":now": now, ":until": now + seconds },
     );
     if (state && state !== "done") throw new Error(`${this} is ${state}, by another delivery`);

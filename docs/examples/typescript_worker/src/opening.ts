@@ -62,7 +62,10 @@ export function unseal(sealed: Sealed, bytes: Uint8Array, keys: Keys): string {
   }
   if (bytes.length !== size) throw new Error("it has another size than its ticket says");
   const body = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
-  if (parse(body)["type"] !== sealed.type) throw new Error("it has another type inside");
+  const { type } = parse(body);
+  if ((typeof type === "string" ? type : undefined) !== sealed.type) {
+    throw new Error("it has another type inside");
+  }
   return body;
 }
 
