@@ -32,13 +32,14 @@ from claimcheck.core.life import (
     hand_over,
     record_of,
 )
+from claimcheck.core.notes import HoldNote
 from claimcheck.core.opened import Opened, unpack, unpack_carried
 from claimcheck.core.sealing import ID_BYTES, AskQueue, Sealed, Sealer
 from claimcheck.core.store_choice import ChooseStore, Stores
 from claimcheck.core.ticket import CarriedTicket, SealedMessage, StoredTicket
 from claimcheck.core.trust import Trust, named
 from claimcheck.errors import EncryptionError, SettingsInvalid, TicketInvalid
-from claimcheck.stores.base import ClaimStore, Lease
+from claimcheck.stores.base import ClaimStore, Lease, url_of_label
 from letsgo_queue.durations import Duration, seconds_in
 from letsgo_queue.validation import check_number
 
@@ -281,6 +282,21 @@ class ClaimCheck:
             raise
         return Opened(text, "compressed", size=sealed.ticket.size, hold=hold)
 
+    def take_up(self, note: HoldNote) -> Hold:
+        """The hold that a process wrote down (`Opened.note`), for this one to settle.
+
+        Raises:
+            SettingsInvalid: This claim check has no store of that name.
+            ClaimStoreError: A store that moved was asked, and refused or did not answer.
+        """
+        if not self.stores.has(note.store):
+            raise SettingsInvalid(
+                f"the claim of this message is in {url_of_label(note.store)}, and this process has "
+                f"{' and '.join(self.stores.names)}. Give it the CLAIMCHECK_STORE of the process "
+                "that received the message."
+            )
+        return note.hold_in(self.stores.with_label(note.store))
+
     async def aseal(self, body: str | bytes, **options: Unpack[SealOptions]) -> Sealed:
         """`seal` for asyncio, on a thread of the library's own.
 
@@ -358,5 +374,5 @@ class ClaimCheck:
             raise
         hold: Hold = claim
         if purge == "before":
-            hold = hand_over(claim, sealed.type, kept, what=what)
+            hold = hand_over(claim, sealed.type, ticket, kept, what=what)
         return Opened(text, "stored", size=ticket.size, claim_id=ticket.id, hold=hold)

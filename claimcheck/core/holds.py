@@ -11,8 +11,8 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from claimcheck.core.ticket import StoredTicket
 from claimcheck.errors import ClaimCorrupted, ClaimStoreError
 from claimcheck.stores.base import (
     ClaimFacts,
@@ -135,18 +135,37 @@ class Hold:
         return _patiently(self.complete, is_worth_it)
 
 
+class Named(Protocol):
+    """What names the contents of a claim: a ticket, say."""
+
+    @property
+    def id(self) -> str:
+        """The claim id."""
+        ...
+
+    @property
+    def parts(self) -> int:
+        """How many parts there are."""
+        ...
+
+    @property
+    def stored(self) -> int:
+        """Bytes of all parts."""
+        ...
+
+
 @dataclass(slots=True)
 class ClaimHold(Hold):
     """The hold on a claim whose contents are in the store.
 
     Attributes:
-        ticket: What the message says of it.
+        named: What names them.
         keep: Whether the contents stay until they expire.
         kept_in: Where the contents are, once they were found.
         expires_at: When they expire (seconds since 1970); None until they were found whole.
     """
 
-    ticket: StoredTicket
+    named: Named
     keep: bool = False
     kept_in: ContentsStore = field(init=False)
     expires_at: int | None = field(init=False, default=None)
@@ -157,8 +176,8 @@ class ClaimHold(Hold):
 
     def read(self, *, consistent: bool = False) -> Reading:
         """Begin to read the contents; see `ContentsStore.read`."""
-        ticket = self.ticket
-        return self.store.read(ticket.id, ticket.parts, stored=ticket.stored, consistent=consistent)
+        named = self.named
+        return self.store.read(named.id, named.parts, stored=named.stored, consistent=consistent)
 
     def note(self, contents: Contents) -> None:
         """Note where the contents were found, and when they expire."""
@@ -177,7 +196,7 @@ class ClaimHold(Hold):
         if self.keep:
             return
         try:
-            self.kept_in.remove(self.ticket.id, self.ticket.parts, later=True)
+            self.kept_in.remove(self.named.id, self.named.parts, later=True)
         except ClaimStoreError as error:
             logger.warning("claim %s: its contents are left to expire: %s", self.key, error)
 
@@ -187,7 +206,7 @@ class ClaimHold(Hold):
         # Only contents that were found: a ticket may name a thousand parts that are not there.
         if self.expires_at is not None and expires_at - self.expires_at >= RENEW_AFTER_SECONDS:
             try:
-                self.kept_in.renew(self.ticket.id, self.ticket.parts, expires_at=expires_at)
+                self.kept_in.renew(self.named.id, self.named.parts, expires_at=expires_at)
             except ClaimStoreError as error:
                 logger.warning("claim %s expires when it did before: %s", self.key, error)
         return Hold.release(self)

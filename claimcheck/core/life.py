@@ -134,28 +134,28 @@ def acquire_claim(
     reading = hold.read()
     try:
         with _damage_named(what):
-            return hold, _acquire_and_read(stores, hold, lease, reading, what)
+            return hold, _acquire_and_read(stores, hold, ticket, reading, what)
     finally:
         reading.cancel()
 
 
 def _acquire_and_read(
-    stores: Stores, hold: ClaimHold, lease: Lease, reading: Reading, what: str
+    stores: Stores, hold: ClaimHold, ticket: StoredTicket, reading: Reading, what: str
 ) -> Parts:
     """Acquire a claim whose contents are being read; its parts."""
     contents = None
-    if blocking := hold.store.acquire(hold.key, lease):
+    if blocking := hold.store.acquire(hold.key, hold.lease):
         if blocking.state == "done":
             _remove_what_is_left(hold, reading)
         if blocking.state != "handed_over" or blocking.is_held:
             raise _why_not(blocking, what)
-        contents = _take_over(hold, lease, reading, what)
+        contents = _take_over(hold, reading, what)
     try:
         if contents is None:
             contents = _read(hold, reading)
         if contents is None:
-            raise _missing(stores, hold.ticket, what)
-        parts = _whole_parts(hold.store, hold.ticket, contents, what)
+            raise _missing(stores, ticket, what)
+        parts = _whole_parts(hold.store, ticket, contents, what)
     except BaseException:
         hold.settle(succeeded=False)
         raise
@@ -196,6 +196,7 @@ def find_claim(
 def hand_over(
     hold: ClaimHold,
     message_type: str | None,
+    ticket: StoredTicket,
     parts: Sequence[bytes | memoryview],
     *,
     what: str,
@@ -205,6 +206,7 @@ def hand_over(
     Args:
         hold: The hold on the claim; it is over now.
         message_type: The message's type.
+        ticket: What the message says of the claim.
         parts: The contents.
         what: The message and its claim, for errors.
 
@@ -213,7 +215,7 @@ def hand_over(
         ClaimStoreError: The store did not confirm it. The handler must not run: the claim is back,
             or its lease brings it back.
     """
-    store, ticket = hold.store, hold.ticket
+    store = hold.store
     facts = ClaimFacts(
         id=ticket.id,
         type=message_type,
@@ -304,7 +306,7 @@ def _remove_what_is_left(hold: ClaimHold, reading: Reading) -> None:
         logger.info("claim %s: what may be left of it expires: %s", hold.key, error)
 
 
-def _take_over(hold: ClaimHold, lease: Lease, reading: Reading, what: str) -> Contents:
+def _take_over(hold: ClaimHold, reading: Reading, what: str) -> Contents:
     """Acquire a claim that a delivery handed over, and whose lease has run out.
 
     If the contents are whole, that delivery ended before it removed them, or wrote them back, or it
@@ -319,7 +321,7 @@ def _take_over(hold: ClaimHold, lease: Lease, reading: Reading, what: str) -> Co
     """
     if not _is_whole(reading.result()):
         raise _lost(what)
-    if blocking := hold.store.acquire(hold.key, lease, take_over=True):
+    if blocking := hold.store.acquire(hold.key, hold.lease, take_over=True):
         raise _why_not(blocking, what)
     # Consistent: contents that are already gone must not be read from an old copy.
     contents = hold.read(consistent=True).result()

@@ -10,6 +10,7 @@ from claimcheck.core.compression import Parts, decode
 from claimcheck.core.encryption import Decrypt
 from claimcheck.core.holds import HandedOverHold, Hold
 from claimcheck.core.life import sha256_of
+from claimcheck.core.notes import HoldNote
 from claimcheck.core.ticket import CarriedTicket, SealedMessage
 from claimcheck.errors import ClaimCorrupted, TicketInvalid
 from letsgo_queue.envelope import type_in
@@ -57,6 +58,14 @@ class Opened:
     def is_handed_over(self) -> bool:
         """Whether the contents are here only (`purge="before"`): no other handler may run."""
         return isinstance(self._hold, HandedOverHold)
+
+    def note(self) -> HoldNote | None:
+        """What another process needs to settle the claim; None where there is nothing to settle.
+
+        Raises:
+            SettingsInvalid: No other process can (`purge="before"`).
+        """
+        return None if self._hold is None else HoldNote.of(self._hold)
 
     def extend(self, seconds: float) -> bool:
         """Hold the claim for this many seconds from now; False if another delivery has it.

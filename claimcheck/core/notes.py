@@ -1,0 +1,94 @@
+"""A hold that is written down, so that another process can settle it.
+
+A client of SQS hands out receipt handles. Whoever has one may delete its message, and so must be
+able to complete its claim. A note opens nothing: it names a store by its label, and a record
+changes only with the lease that it is held with.
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from claimcheck.core.holds import ClaimHold, HandedOverHold, Hold
+from claimcheck.errors import SettingsInvalid
+from claimcheck.stores.base import ClaimStore, Lease
+
+_LEASE_SECONDS = 30.0
+"""How long the lease lasts, as far as this process knows: so long a receipt is tried for."""
+
+
+class HoldNote(BaseModel):
+    """What another process needs to settle a claim.
+
+    Attributes:
+        store: The label of the store that has the record.
+        key: The record.
+        lease: The id that it is held with.
+        parts: How many parts the contents have; 0 where there are none.
+        stored: Bytes of all parts.
+        keep: Whether the contents stay until they expire.
+        moved: Whether they are elsewhere than where the store writes contents now.
+        expires: When they expire (seconds since 1970).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    store: str = Field(pattern=r"^[\x20-\x7e]{1,200}$")
+    key: str = Field(min_length=1, max_length=2_000)
+    lease: str = Field(pattern=r"^[\x21-\x7e]{16,200}$")
+    parts: int = Field(default=0, ge=0, le=100_000)
+    stored: int = Field(default=0, ge=0)
+    keep: bool = False
+    moved: bool = False
+    expires: int | None = None
+
+    @classmethod
+    def of(cls, hold: Hold) -> Self:
+        """Write a hold down.
+
+        Raises:
+            SettingsInvalid: The contents are in this process only (`purge="before"`), and no other
+                can bring them back.
+        """
+        if isinstance(hold, HandedOverHold):
+            raise SettingsInvalid(
+                "purge='before' keeps the contents in the process that received the message, and "
+                "another may have to bring them back. Use purge='after' or 'never' here."
+            )
+        record = cls(store=hold.store.label, key=hold.key, lease=hold.lease.id)
+        if not isinstance(hold, ClaimHold):
+            return record
+        return record.model_copy(
+            update={
+                "parts": hold.named.parts,
+                "stored": hold.named.stored,
+                "keep": hold.keep,
+                "moved": hold.kept_in is not hold.store,
+                "expires": hold.expires_at,
+            }
+        )
+
+    @property
+    def id(self) -> str:
+        """The claim, whose contents nobody can name with the lease of another."""
+        return self.key.partition("@")[0]
+
+    def hold_in(self, store: ClaimStore) -> Hold:
+        """The hold that was written down.
+
+        Args:
+            store: The one that `store` names.
+
+        Raises:
+            ClaimStoreError: The contents were moved, and the store refused, or did not answer.
+        """
+        lease = Lease(self.lease, _LEASE_SECONDS)
+        if not self.parts:
+            return Hold(store, self.key, lease)
+        hold = ClaimHold(store, self.key, lease, self, keep=self.keep)
+        hold.expires_at = self.expires
+        if self.moved and (contents := hold.read().result()) is not None:
+            hold.note(contents)
+        return hold
