@@ -51,6 +51,10 @@ _BAD_REQUEST = 400
 _TOPIC = re.compile(r"arn:[^:]+:sns:[^:]*:[^:]*:[^:/]+")
 """The endpoint of a device has slashes in it. SNS says what else is wrong with an ARN."""
 
+_ENVELOPE_BYTES = 1_000
+"""Left for SNS's envelope, which the queue that gets it may count: around what is sealed it has no
+more, but for attributes."""
+
 _ENTRIES = "PublishBatchRequestEntries"
 _FOR_QUEUES = "sqs"
 
@@ -256,7 +260,7 @@ class _Topics:
             queue=text.topic,
             name=type_in(text.body),
             attributes_size=text.others,
-            queue_limit=lambda: self._limit(text.topic),
+            queue_limit=lambda: self._limit(text.topic) - _ENVELOPE_BYTES,
             shared=True,
             room=room,
         )
