@@ -156,7 +156,7 @@ class ClaimTable:
             return False
         if _PART_KEY.fullmatch(key):
             return "B" in item.get("data", {})
-        return key.endswith("@") and item.get("state", {}).get("S") in get_args(State)
+        return "@" in key and item.get("state", {}).get("S") in get_args(State)
 
     def _switch_ttl_on(self) -> None:
         with self._errors("could not get its TTL"):

@@ -189,6 +189,8 @@ class TestCheck:
         checks.seal(noisy_body(3_000, seed=1))
         checks.open(checks.seal(noisy_body(3_000, seed=2)).body.decode()).complete()
         checks.open("small", once="once/queue/m-1@")
+        shared = checks.seal(noisy_body(3_000, seed=3), shared=True)
+        checks.open(shared.text, consumer="us-west-2:000000000000:orders")
         store.close()
 
         assert check(aws, name)["TTL"].change is not None
