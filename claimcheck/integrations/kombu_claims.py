@@ -99,7 +99,7 @@ class Claims:
         count = int(message.get("Attributes", {}).get("ApproximateReceiveCount", 1))
         try:
             lease = None
-            if self.asks_store(message):
+            if has_record := self.asks_store(message):
                 hidden = sqs.visibility_timeout(self._ask(client, queue))
                 lease = sqs.lease_seconds(hidden, waited=time.monotonic() - arrived)
             opened = self._carrier.open(
@@ -127,7 +127,8 @@ class Claims:
             return "left"
         message["Body"] = opened.body
         opened.body = ""  # it may be large, and kombu has it
-        self._held[handle] = opened
+        if has_record:
+            self._held[handle] = opened
         return "opened"
 
     def settle(self, receipt_handle: str, *, succeeded: bool) -> None:

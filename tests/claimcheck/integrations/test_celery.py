@@ -75,15 +75,16 @@ def test_an_app_that_has_sent_before_has_it_from_then_on(app: Celery, desk: Desk
     assert desk.left() == Left(1, 0)
 
 
+@pytest.mark.parametrize("size", [10, 100_000])
 def test_a_small_task_travels_as_celery_sends_it(
-    app: Celery, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    app: Celery, desk: Desk, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     monkeypatch.setattr("kombu.transport.virtual.base.uuid", lambda: "the same")
     configure(app, desk)
     with app.connection_for_write() as plain:
-        app.send_task("resize", ["small"], task_id="one", connection=plain)
+        app.send_task("resize", ["x" * size], task_id="one", connection=plain)
     install(app, ClaimCheck(desk.place.store))
-    app.send_task("resize", ["small"], task_id="one")
+    app.send_task("resize", ["x" * size], task_id="one")
     first, second = desk.bodies()
     assert first == second
 

@@ -21,7 +21,7 @@ from letsgo_queue.envelope import is_sealed
 from letsgo_queue.events import listen_to_all
 from tests.claimcheck.integrations.kombu_desk import Desk
 from tests.claimcheck.places import Left
-from tests.claimcheck.support import noise
+from tests.claimcheck.support import noise, wait_for
 from tests.claimcheck.watched import ALWAYS
 from tests.support.servers import AwsServer
 
@@ -165,6 +165,19 @@ class TestReceiving:
         assert desk.take(1) == ["next"]
         assert desk.counts() == (0, 2)
         assert desk.left() == Left(1, 1)
+
+    def test_a_copy_comes_back_when_the_lease_of_the_other_delivery_ends(self, desk: Desk) -> None:
+        desk.send(LARGE)
+        [body] = desk.bodies()
+        other = desk.check.open(body, lease_seconds=1)
+        desk.send("next")
+        assert desk.take(1) == ["next"]
+        assert desk.counts() == (0, 1)
+        other.complete()
+        wait_for(lambda: desk.counts() == (1, 0), "a message that is visible")  # not for 60 s
+        desk.send("last")
+        assert desk.take(1) == ["last"]
+        assert desk.counts() == (0, 0)
 
     def test_the_lease_lasts_as_long_as_the_message_is_hidden(self, desk: Desk) -> None:
         desk.send(LARGE)
