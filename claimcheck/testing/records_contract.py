@@ -47,8 +47,9 @@ class RecordsContract(StoreTests):
     def test_each_key_has_a_record_of_its_own(self, store: ClaimStore) -> None:
         store.acquire(_KEY, MINE)
 
-        assert store.acquire(f"{_KEY}queue", OTHERS) is None
-        assert store.release(f"{_KEY}queue", OTHERS.id)
+        of_a_queue = f"{_KEY}eu-west-1:123456789012:orders.fifo"
+        assert store.acquire(of_a_queue, OTHERS) is None
+        assert store.release(of_a_queue, OTHERS.id)
         assert store.look_up(_KEY) == self.held(60)
 
     def test_acquires_again_with_the_same_lease(self, store: ClaimStore) -> None:

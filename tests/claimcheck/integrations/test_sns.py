@@ -19,11 +19,13 @@ from claimcheck import (
     ClaimCheckMiddleware,
     ClaimStoreUnavailable,
     SettingsInvalid,
+    unwrap_claim_check,
 )
 from claimcheck.integrations.sns import attach
 from claimcheck.stores.memory import MemoryClaimStore
 from letsgo_queue import Delivery, Message, Worker
 from letsgo_queue.envelope import is_sealed, unwrap
+from tests.claimcheck.lambda_claims import event_of, record_of
 from tests.claimcheck.support import message_body, noise, ticket_in
 from tests.support.servers import AwsServer
 
@@ -140,6 +142,36 @@ class TestPublish:
             ministack.sqs().send_message(QueueUrl=first, MessageBody=body)
             assert len(handled(first, check)) == expected
         assert len(handled(second, check)) == 1
+
+    @pytest.mark.parametrize("raw", ["true", "false"])
+    def test_worker_and_lambda_have_one_record_of_a_queue(
+        self, ministack: AwsServer, sns: SNSClient, topic: str, check: ClaimCheck, raw: str
+    ) -> None:
+        queue, other = (subscribed(ministack, topic, RawMessageDelivery=raw) for _ in range(2))
+        sns.publish(TopicArn=topic, Message=LARGE)
+        client = ministack.sqs()
+        (received,) = client.receive_message(QueueUrl=queue)["Messages"]
+        seen: list[str] = []
+
+        @unwrap_claim_check(claim_check=check)
+        def on_event(event: dict[str, Any], context: object) -> None:
+            seen.extend(record["eventSourceARN"] for record in event["Records"])
+
+        client.change_message_visibility(
+            QueueUrl=queue, ReceiptHandle=received["ReceiptHandle"], VisibilityTimeout=0
+        )
+        assert len(handled(queue, check)) == 1
+        arns = {
+            url: f"{topic.rpartition(':')[0]}:{url.rpartition('/')[2]}" for url in (queue, other)
+        }
+        for arn in arns.values():
+            name = arn.replace(":sns:", ":sqs:")
+            record = {**record_of(received["Body"], "a"), "eventSourceARN": name}
+            on_event(event_of(record), None)
+
+        assert seen == [arns[other].replace(":sns:", ":sqs:")]
+        assert len(handled(other, check)) == 0
+        client.close()
 
     def test_contents_expire(
         self, ministack: AwsServer, sns: SNSClient, topic: str, store: MemoryClaimStore
