@@ -45,7 +45,12 @@ if TYPE_CHECKING:
         TicketInvalid,
         TicketUnsupported,
     )
-    from claimcheck.events import DuplicateSuppressed, MessageOpened, MessageSealed
+    from claimcheck.events import (
+        DuplicateSuppressed,
+        MessageNotOpened,
+        MessageOpened,
+        MessageSealed,
+    )
     from claimcheck.middleware import ClaimCheckMiddleware, EnqueueResult
     from claimcheck.settings import ClaimCheckSettings
     from claimcheck.stores import open_store
@@ -92,7 +97,12 @@ else:
                 "TicketInvalid",
                 "TicketUnsupported",
             ),
-            "claimcheck.events": ("DuplicateSuppressed", "MessageOpened", "MessageSealed"),
+            "claimcheck.events": (
+                "DuplicateSuppressed",
+                "MessageNotOpened",
+                "MessageOpened",
+                "MessageSealed",
+            ),
             "claimcheck.core.life": ("Purge",),
             "claimcheck.middleware": ("ClaimCheckMiddleware", "EnqueueResult"),
             "claimcheck.settings": ("ClaimCheckSettings",),
@@ -135,6 +145,7 @@ __all__ = [
     "EncryptionKeyUnknown",
     "EncryptionMissing",
     "EnqueueResult",
+    "MessageNotOpened",
     "MessageOpened",
     "MessageSealed",
     "MessageToStore",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from claimcheck.core.opened import Route
+from letsgo_queue.errors import LetsGoError
 from letsgo_queue.events import Event
 
 
@@ -62,3 +63,20 @@ class DuplicateSuppressed(Event):
 
     message_id: str
     receive_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageNotOpened(Event):
+    """A client that has the claim check could not open a message: it stays on the queue.
+
+    A worker of `letsgo_queue` tells it with its own events: `MessageFailed`, `MessageHeld`.
+
+    Attributes:
+        message_id: The message's id.
+        receive_count: How often it has been received.
+        error: Why.
+    """
+
+    message_id: str
+    receive_count: int
+    error: LetsGoError

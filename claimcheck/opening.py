@@ -75,6 +75,11 @@ class Opener:
         return opener
 
     @property
+    def purge(self) -> Purge | None:
+        """When contents are removed; None: as the claim check has it."""
+        return self._purge
+
+    @property
     def once(self) -> bool:
         """Whether every message gets a record."""
         return bool(self._once)

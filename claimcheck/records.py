@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from claimcheck.at_once import at_once
 from claimcheck.core.opened import Opened
 from claimcheck.errors import ClaimInProgress, RecordUnsupported
 from claimcheck.events import DuplicateSuppressed
@@ -36,18 +36,12 @@ if TYPE_CHECKING:  # a program that only sends does not load these
 
 logger = get_logger(__name__)
 
-MAX_THREADS = 8
-"""How many records are opened, or settled, at a time."""
-
 SOONEST_RETURN_SECONDS = 5
 """A message that is handled elsewhere stays away at least so long, also when the lease there is
 about to end: each look costs a receive."""
 
 FAILURES = "batchItemFailures"
 IDENTIFIER = "itemIdentifier"
-
-_ItemT = TypeVar("_ItemT")
-_ResultT = TypeVar("_ResultT")
 
 _process = Listeners()
 """Without listeners of its own: only `listen_to_all` hears it."""
@@ -226,7 +220,7 @@ class OpenedBatch:
             )
             self.failed()
             return answer
-        _on_threads(
+        at_once(
             lambda each: (
                 each[1].failed() if each[0].message_id in reported else each[1].succeeded(None)
             ),
@@ -241,7 +235,7 @@ class OpenedBatch:
 
     def failed(self) -> None:
         """Release every claim."""
-        _on_threads(lambda each: each[1].failed(), self.opened)
+        at_once(lambda each: each[1].failed(), self.opened)
 
 
 def open_batch(
@@ -295,7 +289,7 @@ def _open_all(opener: Opener, batch: Batch, invocation: Invocation) -> Sequence[
             # `_report` raises it, once the other threads have ended.
             return error
 
-    for position, outcome in zip(to_open, _on_threads(open_one, to_open), strict=True):
+    for position, outcome in zip(to_open, at_once(open_one, to_open), strict=True):
         outcomes[position] = outcome
     return outcomes
 
@@ -363,15 +357,7 @@ def _reported(answer: object, known: Collection[str | None]) -> Collection[str] 
 
 
 def _release(outcomes: Sequence[_Outcome]) -> None:
-    _on_threads(OpenedRecord.failed, [o for o in outcomes if isinstance(o, OpenedRecord)])
-
-
-def _on_threads(work: Callable[[_ItemT], _ResultT], items: Sequence[_ItemT]) -> list[_ResultT]:
-    """Do the same for each item, several at a time."""
-    if len(items) < 2:  # noqa: PLR2004  one needs no thread
-        return [work(item) for item in items]
-    with ThreadPoolExecutor(min(len(items), MAX_THREADS)) as pool:
-        return list(pool.map(work, items))
+    at_once(OpenedRecord.failed, [o for o in outcomes if isinstance(o, OpenedRecord)])
 
 
 def _come_back(received: ReceivedMessage, queue: str | None, seconds: float) -> None:

@@ -118,7 +118,7 @@ class ClaimCheck:
         check_purge(purge)
         self.store = store
         self._max_size = max_size
-        self._purge = purge
+        self.purge = purge
         self._trust = Trust(
             signing_key=signing_key, sign_every_message=sign_every_message, encryption=encryption
         )
@@ -264,7 +264,7 @@ class ClaimCheck:
                     sealed,
                     sealed.ticket,
                     lease=lease,
-                    purge=purge or self._purge,
+                    purge=purge or self.purge,
                     consumer=consumer,
                     decrypt=decrypt,
                 )

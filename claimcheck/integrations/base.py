@@ -15,12 +15,20 @@ from __future__ import annotations
 import time
 
 from claimcheck.core.claim_check import ClaimCheck
+from claimcheck.core.holds import Hold
 from claimcheck.core.life import Purge
+from claimcheck.core.notes import HoldNote
 from claimcheck.core.opened import Opened
 from claimcheck.core.sealing import AskQueue, Sealed
-from claimcheck.errors import ClaimStoreError
-from claimcheck.events import DuplicateSuppressed, MessageOpened, MessageSealed
+from claimcheck.errors import ClaimStoreError, SettingsInvalid
+from claimcheck.events import (
+    DuplicateSuppressed,
+    MessageNotOpened,
+    MessageOpened,
+    MessageSealed,
+)
 from claimcheck.opening import OnDuplicate, Opener
+from letsgo_queue.errors import LetsGoError
 from letsgo_queue.events import Listeners
 from letsgo_queue.log import get_logger
 
@@ -142,13 +150,25 @@ class Carrier:
             SettingsInvalid: The claim check cannot be made from the environment.
         """
         started = time.perf_counter()
-        opened = self.opener.open(
-            body,
-            queue=queue,
-            message_id=message_id,
-            lease_seconds=lease_seconds,
-            lease_id=lease_id,
-        )
+        try:
+            opened = self.opener.open(
+                body,
+                queue=queue,
+                message_id=message_id,
+                lease_seconds=lease_seconds,
+                lease_id=lease_id,
+            )
+        except LetsGoError as error:
+            _process.emit(
+                MessageNotOpened(
+                    type=name,
+                    queue=queue,
+                    message_id=message_id,
+                    receive_count=receive_count,
+                    error=error,
+                )
+            )
+            raise
         if not _process:
             return opened
         if opened is None:
@@ -170,3 +190,20 @@ class Carrier:
                 )
             )
         return opened
+
+    def check_elsewhere(self, queue: str) -> None:
+        """Make the claim check now, for messages that another process may settle.
+
+        Raises:
+            SettingsInvalid: The claim check cannot be made from the environment, or contents would
+                be in this process only.
+        """
+        if (self.opener.purge or self.opener.claim_check_for(queue).purge) == "before":
+            raise SettingsInvalid(
+                "purge='before' keeps the contents in the process that received a message, and "
+                "another may settle it. Use purge='after' or 'never' with this client."
+            )
+
+    def take_up(self, note: HoldNote, *, queue: str) -> Hold:
+        """The hold that this process, or another, has written down; see `ClaimCheck.take_up`."""
+        return self.opener.claim_check_for(queue).take_up(note)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 QUEUE_FACTS: Sequence[QueueAttributeNameType] = ("MaximumMessageSize", "VisibilityTimeout")
 """The attributes of a queue that decide how its messages are sealed and held."""
 
+
 _SERVER_ERROR = 500
 
 _MOST_EARLIER_SECONDS = 5.0
@@ -28,6 +29,11 @@ _MOST_HIDDEN = MAX_VISIBILITY_SECONDS - 3600
 _FIRST_PAUSE_SECONDS = 30
 _LONGEST_PAUSE_SECONDS = 900
 _MOST_DOUBLED = 5
+
+
+def facts_of(queue: str) -> Sequence[QueueAttributeNameType]:
+    """The attributes to ask a queue for; a standard queue refuses those of FIFO queues."""
+    return (*QUEUE_FACTS, "ContentBasedDeduplication") if queue.endswith(".fifo") else QUEUE_FACTS
 
 
 def max_message_bytes(facts: Mapping[str, str]) -> int | None:

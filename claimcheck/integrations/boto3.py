@@ -1,0 +1,237 @@
+"""The claim check for a boto3 client of SQS.
+
+    sqs = attach(boto3.client("sqs"))
+
+It works where botocore calls SQS, by botocore's own events:
+
+    SendMessage, SendMessageBatch   a message that is too large is sealed
+    ReceiveMessage                  a sealed message is opened: its claim is acquired
+    DeleteMessage(Batch)            the claim is completed, then the message is deleted
+    ChangeMessageVisibility(Batch)  the lease is extended; with 0 seconds the claim is released
+
+The receipt handle of an opened message carries what settles its claim, so that any process may
+delete it that has the same store. See `receipt_handles`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+from botocore.client import BaseClient
+from botocore.exceptions import ClientError
+
+from claimcheck.core.claim_check import ClaimCheck
+from claimcheck.core.life import Purge
+from claimcheck.errors import SettingsInvalid
+from claimcheck.integrations.base import Carrier
+from claimcheck.integrations.incoming import Incoming, OnError, SqsCall, md5_of
+from claimcheck.integrations.outgoing import Outgoing, SealedCall, Text, attributes_size
+from claimcheck.integrations.sqs import facts_of
+from claimcheck.opening import OnDuplicate
+from letsgo_queue.aws_client import AwsError
+from letsgo_queue.log import get_logger
+
+if TYPE_CHECKING:
+    from botocore.awsrequest import AWSResponse
+
+logger = get_logger(__name__)
+
+ClientT = TypeVar("ClientT", bound=BaseClient)
+
+Handler: TypeAlias = Callable[..., Any]
+
+_MD5 = "MD5OfMessageBody"
+
+
+def attach(
+    client: ClientT,
+    claim_check: ClaimCheck | None = None,
+    *,
+    on_error: OnError = "leave",
+    purge: Purge | None = None,
+    on_duplicate: OnDuplicate | None = None,
+    once: bool | None = None,
+) -> ClientT:
+    """Give a boto3 client of SQS the claim check. Safe to repeat: the last one counts.
+
+    Args:
+        client: `boto3.client("sqs")`; of a resource, its `meta.client`.
+        claim_check: By default made from the environment, on first use.
+        on_error: What `receive_message` does with a message that cannot be opened: `leave` it on
+            the queue and out of the answer, with a line in the log and a `MessageNotOpened`; or
+            `pass` it on as it is, sealed.
+        purge: When contents are removed, `after` the work or `never`, in place of the claim check's
+            own setting. `before` is refused: another process may settle the message.
+        on_duplicate: `acknowledge` a message that was handled before: it is deleted and left out of
+            the answer (the default). Or `raise`: it is one that cannot be opened.
+        once: Whether every message gets a record, also one without a claim; by default not.
+
+    Returns:
+        The same client.
+
+    Raises:
+        SettingsInvalid: It is no client of SQS, or one for asyncio; or an option is not known.
+    """
+    check_client(client, asynchronous=False)
+    queues = _Queues(client)
+    outgoing, incoming = make_parts(
+        queues.facts,
+        claim_check,
+        on_error=on_error,
+        purge=purge,
+        on_duplicate=on_duplicate,
+        once=once,
+    )
+
+    def open_answer(
+        http_response: AWSResponse, parsed: dict[str, Any], context: dict[str, Any], **_: object
+    ) -> None:
+        for call in incoming.open_answer(http_response, parsed, context):
+            queues.make(call)
+
+    register(client, outgoing, incoming, {"after-call.sqs.ReceiveMessage": open_answer})
+    return client
+
+
+class SqsOutgoing(Outgoing):
+    """What goes to queues."""
+
+    entries = "Entries"
+    body = "MessageBody"
+    shared = False
+
+    def __init__(self, carrier: Carrier, facts: Callable[[str], Mapping[str, str]]) -> None:
+        """Seal with the claim check of a carrier, for queues that say `facts` of themselves."""
+        super().__init__(carrier)
+        self._facts = facts
+
+    def target_in(self, params: Mapping[str, Any]) -> str | None:
+        """The queue's URL."""
+        queue = params.get("QueueUrl")
+        return queue if isinstance(queue, str) and queue else None
+
+    def text_in(self, target: str, params: Mapping[str, Any]) -> Text | None:
+        """The message's body; botocore, or SQS, refuses what is none."""
+        body, delay = params.get("MessageBody"), params.get("DelaySeconds", 0)
+        if not isinstance(body, str) or not body or not isinstance(delay, int):
+            return None
+        others = attributes_size(params.get("MessageAttributes"))
+        return Text(target, body, others, delay_seconds=max(delay, 0))
+
+    def facts(self, target: str) -> Mapping[str, str]:
+        """The attributes of a queue."""
+        return self._facts(target)
+
+    def look_at_answer(
+        self,
+        http_response: AWSResponse,
+        parsed: dict[str, Any],
+        context: Mapping[str, Any],
+        **others: object,
+    ) -> SealedCall | None:
+        """Remove claims of refused messages; give the checksums of the others as they were sent."""
+        call = super().look_at_answer(http_response, parsed, context, **others)
+        if call is not None:
+            answers = {each.get("Id"): each for each in parsed.get("Successful", ())}
+            for each in call.messages:
+                answer = parsed if each.id is None else answers.get(each.id, {})
+                if _MD5 in answer:
+                    answer[_MD5] = md5_of(each.body)
+        return call
+
+
+def make_parts(
+    facts: Callable[[str], Mapping[str, str]],
+    claim_check: ClaimCheck | None,
+    *,
+    on_error: OnError,
+    purge: Purge | None,
+    on_duplicate: OnDuplicate | None,
+    once: bool | None,
+) -> tuple[SqsOutgoing, Incoming]:
+    """What seals the messages of a client, and what opens them; see `attach`."""
+    carrier = Carrier(claim_check, purge=purge, on_duplicate=on_duplicate, once=once)
+    return SqsOutgoing(carrier, facts), Incoming(carrier, facts, on_error=on_error)
+
+
+def register(
+    client: BaseClient,
+    outgoing: SqsOutgoing,
+    incoming: Incoming,
+    others: Mapping[str, Handler],
+) -> None:
+    """Have botocore call these handlers, in place of those of an earlier `attach`.
+
+    Args:
+        client: Whose calls they are for.
+        outgoing: Seals.
+        incoming: Opens and settles.
+        others: More handlers, or others for the same events.
+    """
+    handlers: Mapping[str, Handler] = {
+        "provide-client-params.sqs.SendMessage": outgoing.seal_one,
+        "provide-client-params.sqs.SendMessageBatch": outgoing.seal_many,
+        "after-call.sqs.SendMessage": outgoing.look_at_answer,
+        "after-call.sqs.SendMessageBatch": outgoing.look_at_answer,
+        "provide-client-params.sqs.ReceiveMessage": incoming.ask,
+        "provide-client-params.sqs.DeleteMessage": incoming.complete_one,
+        "provide-client-params.sqs.DeleteMessageBatch": incoming.complete_many,
+        "provide-client-params.sqs.ChangeMessageVisibility": incoming.extend_one,
+        "provide-client-params.sqs.ChangeMessageVisibilityBatch": incoming.extend_many,
+        **others,
+    }
+    for event, handle in handlers.items():
+        client.meta.events.unregister(event, unique_id=f"claimcheck-{event}")
+        client.meta.events.register(event, handle, unique_id=f"claimcheck-{event}")
+
+
+def check_client(client: object, *, asynchronous: bool) -> None:
+    """Refuse what is no client of SQS, or one of the other kind.
+
+    Raises:
+        SettingsInvalid: It is not what `attach` takes.
+    """
+    service = client.meta.service_model.service_name if isinstance(client, BaseClient) else None
+    if service != "sqs":
+        what = type(client).__name__ if service is None else f"a client of {service}"
+        raise SettingsInvalid(
+            f"attach takes a client of SQS, and got {what}. Give boto3.client('sqs'); of a "
+            "resource, its meta.client."
+        )
+    is_async = any(each.__module__.startswith("aiobotocore") for each in type(client).__mro__)
+    if is_async != asynchronous:
+        of, other = ("aiobotocore", "boto3") if asynchronous else ("boto3", "aiobotocore")
+        raise SettingsInvalid(
+            f"attach takes a client of {of}, and got one of {other}. Import attach from "
+            f"claimcheck.integrations.{other}."
+        )
+
+
+class _Queues:
+    """The queues of a client. Safe to share between threads."""
+
+    def __init__(self, client: BaseClient) -> None:
+        self._client: Any = client  # its type is that of no service
+        self._facts: dict[str, Mapping[str, str]] = {}
+
+    def facts(self, queue: str) -> Mapping[str, str]:
+        """What a queue says of itself, asked once; nothing where that is not permitted."""
+        if queue not in self._facts:
+            try:
+                answer = self._client.get_queue_attributes(
+                    QueueUrl=queue, AttributeNames=[*facts_of(queue)]
+                )
+                self._facts[queue] = answer.get("Attributes", {})
+            except ClientError:
+                self._facts[queue] = {}
+            except AwsError:
+                return {}  # SQS does not answer; it may the next time
+        return self._facts[queue]
+
+    def make(self, call: SqsCall) -> None:
+        """Make a call that nobody waits for: the queue does as much by itself, later."""
+        try:
+            getattr(self._client, call.method)(**call.params)
+        except AwsError as error:
+            logger.info("%s: %s", call.why, error)

@@ -1,0 +1,328 @@
+"""What botocore has received from SQS, opened; and settled where the user settles it.
+
+    provide-client-params   of a receive: asks for the attributes that opening needs
+                            of a delete: the claim is completed first
+                            of a change of visibility: the lease goes with it
+    after-call              of a receive: each message is opened, and none can fail another
+
+A message that is left out of an answer stays on its queue. On a FIFO queue those behind it in its
+group are left out too, so that they keep their order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+
+from claimcheck.at_once import at_once
+from claimcheck.core.holds import Hold
+from claimcheck.core.opened import Opened
+from claimcheck.errors import ClaimCorrupted, ClaimInProgress, ClaimStoreError, SettingsInvalid
+from claimcheck.integrations import sqs
+from claimcheck.integrations.base import Carrier
+from claimcheck.integrations.receipt_handles import ClaimHandle, read_handle
+from letsgo_queue.envelope import mentions_claim_check, type_in
+from letsgo_queue.errors import LetsGoError
+from letsgo_queue.log import get_logger
+
+if TYPE_CHECKING:
+    from botocore.awsrequest import AWSResponse
+
+logger = get_logger(__name__)
+
+OnError: TypeAlias = Literal["leave", "pass"]
+"""What becomes of a message that cannot be opened."""
+
+_COUNT = "ApproximateReceiveCount"
+_GROUP = "MessageGroupId"
+
+_REQUEST = "claimcheck-receive"
+"""Where botocore's context of a call has what was asked."""
+
+_OK = 300
+
+
+@dataclass(frozen=True, slots=True)
+class SqsCall:
+    """A call to SQS that follows from an answer.
+
+    Attributes:
+        method: The client's method.
+        params: Its arguments.
+        why: What it is for, where it fails.
+    """
+
+    method: str
+    params: Mapping[str, object]
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What was asked of SQS.
+
+    Attributes:
+        queue: The queue's URL.
+        hidden: For how many seconds messages are hidden; None: the queue's own timeout.
+        added: The attributes that the user has not asked for.
+    """
+
+    queue: str
+    hidden: float | None
+    added: Collection[str]
+
+
+@dataclass(slots=True)
+class _Arrived:
+    """A message of an answer.
+
+    Attributes:
+        message: As botocore has read it.
+        opened: Its body and its hold; None for a duplicate.
+        error: Why it was not opened.
+    """
+
+    message: dict[str, Any] = field(repr=False)
+    opened: Opened | None = None
+    error: LetsGoError | None = None
+
+
+class Incoming:
+    """Opens what a client receives, and settles it. Safe to share between threads."""
+
+    def __init__(
+        self, carrier: Carrier, facts: Callable[[str], Mapping[str, str]], *, on_error: OnError
+    ) -> None:
+        """Open with the claim check of a carrier, from queues that say `facts` of themselves.
+
+        Raises:
+            SettingsInvalid: `on_error` is not known, or contents are to be removed before the work.
+        """
+        if on_error not in get_args(OnError):
+            raise SettingsInvalid(f"on_error={on_error!r}: give 'leave' or 'pass'.")
+        self._carrier = carrier
+        self._facts = facts
+        self._on_error = on_error
+
+    def ask(
+        self, params: Mapping[str, Any], context: dict[str, Any], **_: object
+    ) -> Mapping[str, Any] | None:
+        """Ask for what opening needs as well; a wrong setting shows before anything is received."""
+        queue = params.get("QueueUrl")
+        if not isinstance(queue, str) or not queue:
+            return None  # botocore says so
+        self._carrier.check_elsewhere(queue)
+        wanted = [_COUNT, _GROUP] if queue.endswith(".fifo") else [_COUNT]
+        given = [
+            *(params.get("AttributeNames") or ()),
+            *(params.get("MessageSystemAttributeNames") or ()),
+        ]
+        added = [] if "All" in given else [name for name in wanted if name not in given]
+        context[_REQUEST] = _Request(queue, params.get("VisibilityTimeout"), added)
+        if not added:
+            return None
+        # SQS takes the older parameter where both are given, or does not say which.
+        name = "AttributeNames" if params.get("AttributeNames") else "MessageSystemAttributeNames"
+        return {**params, name: [*(params.get(name) or ()), *added]}
+
+    def open_answer(
+        self,
+        http_response: AWSResponse,
+        parsed: dict[str, Any],
+        context: Mapping[str, Any],
+    ) -> Sequence[SqsCall]:
+        """Open the messages of an answer, in place.
+
+        Returns:
+            What to tell SQS of those that were left out.
+        """
+        request: _Request | None = context.get(_REQUEST)
+        if request is None or http_response.status_code >= _OK or not parsed.get("Messages"):
+            return ()
+        arrived = [_Arrived(message) for message in parsed["Messages"]]
+        since = time.monotonic()
+        to_open = [each for each in arrived if self._must_open(each, request)]
+        if to_open:
+            lease = sqs.lease_seconds(self._hidden(request))
+            at_once(lambda each: self._open(each, request, lease, since), to_open)
+            parsed["Messages"] = self._left(arrived, request)
+        for each in arrived:
+            _take_out(each.message, request.added)
+        return [call for each in to_open if (call := self._after(each, request)) is not None]
+
+    def complete_one(self, params: Mapping[str, Any], **_: object) -> Mapping[str, Any] | None:
+        """Complete the claim of a message that is about to be deleted."""
+        return self._with_own_handle(params, params.get("QueueUrl"), self._complete)
+
+    def complete_many(self, params: Mapping[str, Any], **_: object) -> Mapping[str, Any] | None:
+        """Complete the claims of messages that are about to be deleted."""
+        return self._with_own_handles(params, self._complete)
+
+    def extend_one(self, params: Mapping[str, Any], **_: object) -> Mapping[str, Any] | None:
+        """Extend the lease of a message that is about to be hidden for longer, or release it."""
+        return self._with_own_handle(params, params.get("QueueUrl"), self._extend)
+
+    def extend_many(self, params: Mapping[str, Any], **_: object) -> Mapping[str, Any] | None:
+        """Extend the leases of messages that are about to be hidden for longer, or release them."""
+        return self._with_own_handles(params, self._extend)
+
+    def _must_open(self, arrived: _Arrived, request: _Request) -> bool:
+        """Whether opening a message may change it, or ask a store."""
+        opener = self._carrier.opener
+        body = arrived.message.get("Body")
+        return isinstance(body, str) and (
+            opener.once or mentions_claim_check(body) or opener.refuses_unsealed(request.queue)
+        )
+
+    def _hidden(self, request: _Request) -> float:
+        if request.hidden is not None:
+            return request.hidden
+        return sqs.visibility_timeout(self._facts(request.queue))
+
+    def _open(self, arrived: _Arrived, request: _Request, lease: float, since: float) -> None:
+        """Open a message, and put its body in place; or keep why that cannot be."""
+        message = arrived.message
+        try:
+            arrived.opened = opened = self._carrier.open(
+                message["Body"],
+                queue=request.queue,
+                name=type_in(message["Body"]),
+                message_id=message.get("MessageId", ""),
+                receive_count=_count(message),
+                lease_seconds=lease - (time.monotonic() - since),
+            )
+            if opened is None:
+                return
+            note = opened.note()
+        except LetsGoError as error:
+            arrived.error = error
+            return
+        message["Body"] = opened.body
+        if "MD5OfBody" in message:
+            message["MD5OfBody"] = md5_of(opened.body)
+        if note is not None:
+            message["ReceiptHandle"] = str(ClaimHandle(handle=message["ReceiptHandle"], hold=note))
+
+    def _left(self, arrived: Sequence[_Arrived], request: _Request) -> list[dict[str, Any]]:
+        """The messages that the user gets."""
+        left: list[dict[str, Any]] = []
+        stopped: set[str] = set()  # groups of a FIFO queue
+        for each in arrived:
+            group = each.message.get("Attributes", {}).get(_GROUP)
+            if group in stopped:
+                logger.warning(
+                    "message %s waits for an earlier one of its FIFO group",
+                    each.message.get("MessageId"),
+                )
+                if each.opened is not None:
+                    each.opened.settle(succeeded=False)
+            elif each.error is None:
+                if each.opened is not None or not self._must_open(each, request):
+                    left.append(each.message)
+            elif self._on_error == "pass":
+                left.append(each.message)
+            else:
+                self._log(each.error, request)
+                if group is not None and request.queue.endswith(".fifo"):
+                    stopped.add(group)
+        return left
+
+    def _log(self, error: LetsGoError, request: _Request) -> None:
+        if isinstance(error, ClaimInProgress):
+            logger.info("%s", error)
+            return
+        logger.error(
+            "%s It is left out of the answer, and stays on %s until its visibility timeout ends.",
+            error,
+            request.queue,
+        )
+
+    def _after(self, arrived: _Arrived, request: _Request) -> SqsCall | None:
+        """What to tell SQS of a message."""
+        message, error = arrived.message, arrived.error
+        where = {"QueueUrl": request.queue, "ReceiptHandle": message.get("ReceiptHandle")}
+        id = message.get("MessageId")
+        if isinstance(error, ClaimInProgress) and self._on_error == "leave":
+            seconds = sqs.pause_after(error, _count(message))
+            return SqsCall(
+                "change_message_visibility",
+                {**where, "VisibilityTimeout": seconds},
+                f"message {id} keeps its visibility timeout",
+            )
+        if error is None and arrived.opened is None:
+            return SqsCall("delete_message", where, f"message {id}, a duplicate, comes again")
+        return None
+
+    def _with_own_handle(
+        self,
+        params: Mapping[str, Any],
+        queue: object,
+        settle: Callable[[Hold, Mapping[str, Any]], None],
+    ) -> Mapping[str, Any] | None:
+        """The parameters with the handle of SQS, once the claim is settled; None: as they are."""
+        handle = read_handle(params.get("ReceiptHandle"))
+        if handle is None or not isinstance(queue, str):
+            return None
+        settle(self._carrier.take_up(handle.hold, queue=queue), params)
+        return {**params, "ReceiptHandle": handle.handle}
+
+    def _with_own_handles(
+        self, params: Mapping[str, Any], settle: Callable[[Hold, Mapping[str, Any]], None]
+    ) -> Mapping[str, Any] | None:
+        entries, queue = params.get("Entries"), params.get("QueueUrl")
+        if not isinstance(entries, list | tuple):
+            return None
+        changed = at_once(
+            lambda entry: (
+                self._with_own_handle(entry, queue, settle) if isinstance(entry, Mapping) else None
+            ),
+            entries,
+        )
+        if all(each is None for each in changed):
+            return None
+        return {
+            **params,
+            "Entries": [
+                was if now is None else now for was, now in zip(entries, changed, strict=True)
+            ],
+        }
+
+    def _complete(self, hold: Hold, params: Mapping[str, Any]) -> None:
+        hold.settle(succeeded=True)
+
+    def _extend(self, hold: Hold, params: Mapping[str, Any]) -> None:
+        seconds = params.get("VisibilityTimeout")
+        if not isinstance(seconds, int):
+            return  # botocore says so
+        if seconds <= 0:
+            hold.settle(succeeded=False)
+            return
+        try:
+            if not hold.extend(sqs.lease_seconds(seconds)):
+                logger.warning("record %s: another delivery has it", hold.key)
+        except (ClaimStoreError, ClaimCorrupted) as error:
+            logger.warning("the lease on %s is as it was: %s", hold.key, error)
+
+
+def md5_of(text: str) -> str:
+    """What SQS says of a body, for its receiver to check; it is no protection."""
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def _count(message: Mapping[str, Any]) -> int:
+    """How often a message was received."""
+    return int(message.get("Attributes", {}).get(_COUNT, 1))
+
+
+def _take_out(message: dict[str, Any], names: Collection[str]) -> None:
+    """Take attributes out of a message that the user has not asked for."""
+    attributes = message.get("Attributes")
+    if not names or attributes is None:
+        return
+    for name in names:
+        attributes.pop(name, None)
+    if not attributes:
+        del message["Attributes"]

@@ -1,0 +1,261 @@
+"""What botocore is about to send, sealed: one message of a call, or those of a batch.
+
+provide-client-params   a message that is too large is sealed in place; in a batch also those
+                        that are too large together, the largest first
+after-call              a message that AWS has refused has its claim removed
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from botocore.validate import ParamValidator
+
+from claimcheck.core.sealing import Sealed
+from claimcheck.integrations.base import Carrier
+from letsgo_queue.aws_client import SERVER_ERROR
+from letsgo_queue.envelope import type_in
+from letsgo_queue.limits import ANY_QUEUE_BYTES, SQS_UNIT_BYTES
+
+if TYPE_CHECKING:
+    from botocore.awsrequest import AWSResponse
+    from botocore.model import OperationModel
+
+_BAD_REQUEST = 400
+
+_CALL = "claimcheck-sealed"
+"""Where botocore's context of a call has what was sealed for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """What of a message is sealed.
+
+    Attributes:
+        target: URL of its queue, or ARN of its topic.
+        body: The text.
+        others: Bytes beside it that count: attributes, and texts for others than queues.
+        texts: The texts for all protocols of a topic, by their names; None where there is one.
+        delay_seconds: Seconds until the message can be received.
+    """
+
+    target: str
+    body: str = field(repr=False)
+    others: int
+    texts: Mapping[str, object] | None = field(default=None, repr=False)
+    delay_seconds: float = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SealedOne:
+    """A message that was sealed for a call.
+
+    Attributes:
+        id: The id of its entry in a batch.
+        body: As it was given.
+        sealed: As it is sent.
+    """
+
+    id: str | None
+    body: str = field(repr=False)
+    sealed: Sealed
+
+
+@dataclass(frozen=True, slots=True)
+class SealedCall:
+    """What was sealed for a call.
+
+    Attributes:
+        target: URL of its queue, or ARN of its topic.
+        messages: The messages.
+    """
+
+    target: str
+    messages: list[SealedOne]
+
+
+class Outgoing(ABC):
+    """Seals what a client of one service sends. Safe to share between threads."""
+
+    entries: str
+    """The parameter that has the entries of a batch."""
+
+    body: str
+    """The parameter of a message that has its text."""
+
+    shared: bool
+    """Whether several queues get each message."""
+
+    def __init__(self, carrier: Carrier) -> None:
+        """Seal with the claim check of a carrier."""
+        self._carrier = carrier
+
+    @abstractmethod
+    def target_in(self, params: Mapping[str, Any]) -> str | None:
+        """Where a call sends to; None where nothing is sealed for that."""
+
+    @abstractmethod
+    def text_in(self, target: str, params: Mapping[str, Any]) -> Text | None:
+        """What of a message is sealed; None where nothing can be."""
+
+    @abstractmethod
+    def facts(self, target: str) -> Mapping[str, str]:
+        """What a queue or a topic says of itself; nothing where that is not permitted."""
+
+    def new_body(self, text: Text, body: str) -> str:
+        """A message's text with another body."""
+        return body
+
+    def seal_one(
+        self, params: Mapping[str, Any], model: OperationModel, context: dict[str, Any], **_: object
+    ) -> Mapping[str, Any] | None:
+        """Put a sealed message in place of one that is too large."""
+        target = self.target_in(params)
+        if target is None or (text := self.text_in(target, params)) is None:
+            return None
+        sealed = self._seal(text)
+        if sealed.route == "inline":
+            return None
+        call = SealedCall(target, [SealedOne(None, text.body, sealed)])
+        return self._checked(
+            {**params, **self._changes(text, sealed, params)}, model, context, call
+        )
+
+    def seal_many(
+        self, params: Mapping[str, Any], model: OperationModel, context: dict[str, Any], **_: object
+    ) -> Mapping[str, Any] | None:
+        """Put sealed messages in place of those that are too large, one by one or together."""
+        target, entries = self.target_in(params), params.get(self.entries)
+        if target is None or not isinstance(entries, list | tuple):
+            return None
+        call = SealedCall(target, [])
+        try:
+            changed = self._seal_entries(call, entries)
+        except BaseException:
+            self._discard(call)
+            raise
+        if all(each.sealed.route == "inline" for each in call.messages):
+            return None
+        return self._checked({**params, self.entries: changed}, model, context, call)
+
+    def look_at_answer(
+        self,
+        http_response: AWSResponse,
+        parsed: dict[str, Any],
+        context: Mapping[str, Any],
+        **_: object,
+    ) -> SealedCall | None:
+        """Remove the claims of messages that AWS has refused; what was sealed for the call."""
+        call: SealedCall | None = context.get(_CALL)
+        if call is None:
+            return None
+        # A message that was tried before may be on its way.
+        if not parsed.get("ResponseMetadata", {}).get("RetryAttempts", 1):
+            if _BAD_REQUEST <= http_response.status_code < SERVER_ERROR:
+                self._discard(call)
+            for entry in parsed.get("Failed", ()):
+                self._discard(call, only=entry.get("Id"))
+        return call
+
+    def _seal_entries(self, call: SealedCall, entries: Sequence[Any]) -> list[Any]:
+        """The entries of a batch, sealed where they are too large."""
+        texts = dict[int, Text]()
+        for at, entry in enumerate(entries):
+            text = self.text_in(call.target, entry) if isinstance(entry, Mapping) else None
+            if text is not None:
+                texts[at] = text
+                call.messages.append(SealedOne(entry.get("Id"), text.body, self._seal(text)))
+        sizes = [
+            len(each.sealed.body) + text.others
+            for text, each in zip(texts.values(), call.messages, strict=True)
+        ]
+        room = self._room_for_each(call.target, sizes)
+        changed = list(entries)
+        for n, (at, text) in enumerate(texts.items()):
+            each = call.messages[n]
+            if sizes[n] > room:
+                self._carrier.discard(each.sealed, queue=call.target)
+                each = SealedOne(each.id, each.body, self._seal(text, room))
+                call.messages[n] = each
+            changed[at] = {**entries[at], **self._changes(text, each.sealed, entries[at])}
+        return changed
+
+    def _room_for_each(self, target: str, sizes: Sequence[int]) -> int:
+        """The most bytes that one message of a batch may have, so that all of them fit."""
+        together = sum(sizes)
+        if together <= SQS_UNIT_BYTES or together <= (limit := self._limit(target)):
+            return together
+        left = limit
+        for position, size in enumerate(sorted(sizes)):
+            if size * (len(sizes) - position) > left:
+                return left // (len(sizes) - position)
+            left -= size
+        return left
+
+    def _limit(self, target: str) -> int:
+        """Bytes that a queue or a topic accepts, of one message and of a batch."""
+        return int(self.facts(target).get("MaximumMessageSize", ANY_QUEUE_BYTES))
+
+    def _seal(self, text: Text, room: int | None = None) -> Sealed:
+        return self._carrier.seal(
+            text.body,
+            queue=text.target,
+            name=type_in(text.body),
+            attributes_size=text.others,
+            queue_limit=lambda: self._limit(text.target),
+            delay_seconds=text.delay_seconds,
+            shared=self.shared,
+            room=room,
+        )
+
+    def _changes(self, text: Text, sealed: Sealed, params: Mapping[str, Any]) -> Mapping[str, str]:
+        """What of a message becomes different, now that it is sealed."""
+        if sealed.route == "inline":
+            return {}
+        changes = {self.body: self.new_body(text, sealed.text)}
+        if text.target.endswith(".fifo") and "MessageDeduplicationId" not in params:
+            # AWS would take that of the sealed body, which is another each time.
+            by_content = self.facts(text.target).get("ContentBasedDeduplication", "true")
+            if by_content == "true":
+                digest = hashlib.sha256(params[self.body].encode()).hexdigest()
+                changes["MessageDeduplicationId"] = digest
+        return changes
+
+    def _checked(
+        self,
+        params: Mapping[str, Any],
+        model: OperationModel,
+        context: dict[str, Any],
+        call: SealedCall,
+    ) -> Mapping[str, Any] | None:
+        """The parameters; None where botocore will not send them, and says why."""
+        shape = model.input_shape
+        if shape is not None and ParamValidator().validate(params, shape).has_errors():
+            self._discard(call)
+            return None
+        context[_CALL] = call
+        return params
+
+    def _discard(self, call: SealedCall, *, only: str | None = None) -> None:
+        for each in call.messages:
+            if only is None or each.id == only:
+                self._carrier.discard(each.sealed, queue=call.target)
+
+
+def attributes_size(attributes: object) -> int:
+    """Bytes of message attributes; those that botocore refuses have none."""
+    if not isinstance(attributes, Mapping):
+        return 0
+    size = 0
+    for name, attribute in attributes.items():
+        values = [name, *(attribute.values() if isinstance(attribute, Mapping) else ())]
+        for value in values:
+            if isinstance(value, str):
+                size += len(value.encode())
+            elif isinstance(value, bytes | bytearray):
+                size += len(value)
+    return size
