@@ -178,6 +178,10 @@ class ClaimCheck:
             room=room,
         )
 
+    def asks_nobody(self, size: int) -> bool:
+        """Whether sealing a message of so many bytes waits for no store, no queue and no KMS."""
+        return self._sealer.asks_nobody(size)
+
     def discard(self, sealed: Sealed) -> None:
         """Remove what sealing stored, for a body that was not sent.
 

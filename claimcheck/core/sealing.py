@@ -131,6 +131,10 @@ class Sealer:
         self._max_size = max_size
         self._most_around_data = _MOST_AROUND_ENCRYPTED if trust.encrypts else _MOST_AROUND_DATA
 
+    def asks_nobody(self, size: int) -> bool:
+        """Whether a message of so many bytes is sealed without a store, a queue or KMS."""
+        return size <= self._threshold and not self._trust.seals_every_message
+
     def seal(
         self,
         body: str | bytes,

@@ -108,6 +108,10 @@ class Carrier:
             )
         return sealed
 
+    def asks_nobody(self, size: int, *, queue: str) -> bool:
+        """Whether `seal` waits for nobody with a message of so many bytes."""
+        return self.opener.claim_check_for(queue).asks_nobody(size)
+
     def discard(self, sealed: Sealed, *, queue: str) -> None:
         """Remove the claim of a message that is certainly not on the queue; a refusal is logged."""
         try:

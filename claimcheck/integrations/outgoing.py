@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 _BAD_REQUEST = 400
 
+_MOST_BYTES = 4
+"""Bytes of a character in UTF-8, at most."""
+
 _CALL = "claimcheck-sealed"
 """Where botocore's context of a call has what was sealed for it."""
 
@@ -109,6 +112,22 @@ class Outgoing(ABC):
     def new_body(self, text: Text, body: str) -> str:
         """A message's text with another body."""
         return body
+
+    def waits(self, params: Mapping[str, Any]) -> bool:
+        """Whether sealing the message of a call, or those of its batch, may ask somebody."""
+        target = self.target_in(params)
+        if target is None:
+            return False
+        messages = params.get(self.entries) or [params]
+        texts = [each.get(self.body) for each in messages if isinstance(each, Mapping)]
+        most = sum(_MOST_BYTES * len(text) for text in texts if isinstance(text, str))
+        of_attributes = sum(
+            attributes_size(each.get("MessageAttributes"))
+            for each in messages
+            if isinstance(each, Mapping)
+        )
+        size = most + of_attributes
+        return size > SQS_UNIT_BYTES or not self._carrier.asks_nobody(size, queue=target)
 
     def seal_one(
         self, params: Mapping[str, Any], model: OperationModel, context: dict[str, Any], **_: object
@@ -244,6 +263,11 @@ class Outgoing(ABC):
         for each in call.messages:
             if only is None or each.id == only:
                 self._carrier.discard(each.sealed, queue=call.target)
+
+
+def has_sealed(context: Mapping[str, Any]) -> bool:
+    """Whether something was sealed for a call."""
+    return _CALL in context
 
 
 def attributes_size(attributes: object) -> int:

@@ -38,13 +38,18 @@ class ClaimHandle(BaseModel):
         return _PREFIX + urlsafe_b64encode(text.encode()).decode()
 
 
+def has_claim(handle: object) -> bool:
+    """Whether a receipt handle was made here."""
+    return isinstance(handle, str) and handle.startswith(_PREFIX)
+
+
 def read_handle(handle: object) -> ClaimHandle | None:
     """The handle of SQS, and the hold; None for one that was not made here.
 
     Raises:
         TicketInvalid: It looks as if it was made here, and cannot be read.
     """
-    if not isinstance(handle, str) or not handle.startswith(_PREFIX):
+    if not isinstance(handle, str) or not has_claim(handle):
         return None
     try:
         if len(handle) > _MOST_CHARACTERS:

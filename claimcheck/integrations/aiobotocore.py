@@ -1,0 +1,165 @@
+"""The claim check for a client of SQS that aiobotocore or aioboto3 has made.
+
+    async with session.client("sqs") as sqs:
+        attach(sqs)
+
+It does what `claimcheck.integrations.boto3` does, by the same events. The event loop stays free:
+stores are asked on threads of the library's own, and a task that is cancelled waits for the call
+that it is at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from botocore.client import BaseClient
+from botocore.exceptions import ClientError
+
+from claimcheck.core.claim_check import ClaimCheck
+from claimcheck.core.life import Purge
+from claimcheck.integrations.boto3 import Handler, check_client, make_parts, register
+from claimcheck.integrations.incoming import OnError, SqsCall
+from claimcheck.integrations.outgoing import has_sealed
+from claimcheck.integrations.receipt_handles import has_claim
+from claimcheck.integrations.sqs import facts_of
+from claimcheck.opening import OnDuplicate
+from letsgo_queue.async_threads import AsyncThreads
+from letsgo_queue.aws_client import AwsError
+from letsgo_queue.log import get_logger
+
+if TYPE_CHECKING:
+    from botocore.awsrequest import AWSResponse
+
+logger = get_logger(__name__)
+
+ClientT = TypeVar("ClientT", bound=BaseClient)
+
+_threads = AsyncThreads("claimcheck-aiobotocore")
+
+
+def attach(
+    client: ClientT,
+    claim_check: ClaimCheck | None = None,
+    *,
+    on_error: OnError = "leave",
+    purge: Purge | None = None,
+    on_duplicate: OnDuplicate | None = None,
+    once: bool | None = None,
+) -> ClientT:
+    """Give a client of SQS the claim check; see `claimcheck.integrations.boto3.attach`.
+
+    Args:
+        client: What `session.client("sqs")` gives, entered.
+        claim_check: By default made from the environment, on first use.
+        on_error: What `receive_message` does with a message that cannot be opened.
+        purge: When contents are removed.
+        on_duplicate: What becomes of a message that was handled before.
+        once: Whether every message gets a record.
+
+    Returns:
+        The same client.
+
+    Raises:
+        SettingsInvalid: It is no client of SQS, or one of boto3; or an option is not known.
+    """
+    check_client(client, asynchronous=True)
+    queues = _Queues(client)
+    outgoing, incoming = make_parts(
+        queues.known,
+        claim_check,
+        on_error=on_error,
+        purge=purge,
+        on_duplicate=on_duplicate,
+        once=once,
+    )
+
+    def sealing(handle: Handler) -> Handler:
+        async def seal(params: Mapping[str, Any], **event: Any) -> object:
+            if not outgoing.waits(params):
+                return handle(params=params, **event)
+            await queues.learn(params.get("QueueUrl"))
+            return await _threads.run_to_end(partial(handle, params=params, **event))
+
+        return seal
+
+    def settling(handle: Handler) -> Handler:
+        async def settle(params: Mapping[str, Any], **event: Any) -> object:
+            entries = params.get("Entries") or [params]
+            if any(has_claim(each.get("ReceiptHandle")) for each in entries):
+                return await _threads.run_to_end(partial(handle, params=params, **event))
+            return None
+
+        return settle
+
+    async def look_at_answer(context: dict[str, Any], **event: Any) -> None:
+        if has_sealed(context):
+            await _threads.run_to_end(partial(outgoing.look_at_answer, context=context, **event))
+
+    async def ask(params: Mapping[str, Any], **event: Any) -> object:
+        await queues.learn(params.get("QueueUrl"))
+        return incoming.ask(params=params, **event)
+
+    async def open_answer(
+        http_response: AWSResponse, parsed: dict[str, Any], context: dict[str, Any], **_: object
+    ) -> None:
+        calls = await _threads.run_to_end(
+            partial(incoming.open_answer, http_response, parsed, context)
+        )
+        for call in calls:
+            await queues.make(call)
+
+    register(
+        client,
+        outgoing,
+        incoming,
+        {
+            "provide-client-params.sqs.SendMessage": sealing(outgoing.seal_one),
+            "provide-client-params.sqs.SendMessageBatch": sealing(outgoing.seal_many),
+            "after-call.sqs.SendMessage": look_at_answer,
+            "after-call.sqs.SendMessageBatch": look_at_answer,
+            "provide-client-params.sqs.ReceiveMessage": ask,
+            "after-call.sqs.ReceiveMessage": open_answer,
+            "provide-client-params.sqs.DeleteMessage": settling(incoming.complete_one),
+            "provide-client-params.sqs.DeleteMessageBatch": settling(incoming.complete_many),
+            "provide-client-params.sqs.ChangeMessageVisibility": settling(incoming.extend_one),
+            "provide-client-params.sqs.ChangeMessageVisibilityBatch": settling(
+                incoming.extend_many
+            ),
+        },
+    )
+    return client
+
+
+class _Queues:
+    """The queues of a client."""
+
+    def __init__(self, client: BaseClient) -> None:
+        self._client: Any = client  # its type is that of no service
+        self._facts: dict[str, Mapping[str, str]] = {}
+
+    def known(self, queue: str) -> Mapping[str, str]:
+        """What a queue has said of itself."""
+        return self._facts.get(queue, {})
+
+    async def learn(self, queue: object) -> None:
+        """Ask a queue what it says of itself, once; nothing where that is not permitted."""
+        if not isinstance(queue, str) or queue in self._facts:
+            return
+        try:
+            answer = await self._client.get_queue_attributes(
+                QueueUrl=queue, AttributeNames=[*facts_of(queue)]
+            )
+            self._facts[queue] = answer.get("Attributes", {})
+        except ClientError:
+            self._facts[queue] = {}
+        except AwsError as error:  # it may answer the next time
+            logger.info("queue %s does not say what it accepts: %s", queue, error)
+
+    async def make(self, call: SqsCall) -> None:
+        """Make a call that nobody waits for: the queue does as much by itself, later."""
+        try:
+            await getattr(self._client, call.method)(**call.params)
+        except AwsError as error:
+            logger.info("%s: %s", call.why, error)
