@@ -104,7 +104,7 @@ def _bars(library: Library, of_payload: dict[str, RoundTrips], top: int) -> Iter
         left = LABELS + at * PANEL
         largest = max(map(panel.value, of_payload.values()))
         length = max(1.0, panel.value(trips) / largest * (PANEL - VALUE_ROOM))
-        kind = "ours" if library.name == "claimcheck" else "theirs"
+        kind = "ours" if library.distribution == "letsgo-claimcheck" else "theirs"
         yield (
             f'<rect class="{kind}" x="{left}" y="{top}" width="{length:.1f}" height="{BAR}" '
             'rx="2"/>'

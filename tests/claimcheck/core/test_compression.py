@@ -15,7 +15,7 @@ from claimcheck import ClaimCorrupted
 from claimcheck.core import compression
 from claimcheck.core.claim_check import DEFAULT_MAX_SIZE
 from claimcheck.core.compression import (
-    HARD_LEVEL,
+    BILLED_LEVEL,
     LEVEL,
     Encoding,
     Parts,
@@ -102,13 +102,13 @@ def test_compresses_harder_where_little_is_missing(reach: float, *, harder: bool
 
 
 def test_compresses_harder_where_each_byte_counts_if_that_gains_much() -> None:
-    hard = frame(RECORDS, level=HARD_LEVEL)
+    harder = frame(RECORDS, level=BILLED_LEVEL)
     random_text = noise(50_000).encode()
 
     _, parts = encode(RECORDS, part_bytes=PART_BYTES, each_byte_counts=True)
     _, noisy = encode(random_text, part_bytes=PART_BYTES, each_byte_counts=True)
 
-    assert size_of(parts) == len(hard) < 0.95 * size_of(encode(RECORDS, part_bytes=PART_BYTES)[1])
+    assert size_of(parts) == len(harder) < 0.95 * size_of(encode(RECORDS, part_bytes=PART_BYTES)[1])
     assert noisy == encode(random_text, part_bytes=PART_BYTES)[1]
     assert decode("zstd", [*map(bytes, parts)], len(RECORDS)).encode() == RECORDS
 
