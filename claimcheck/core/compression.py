@@ -70,8 +70,8 @@ def encode(
         body: What to compress.
         part_bytes: Bytes of each part but the last.
         aim: Bytes that it should not exceed. A result that is a little over is compressed harder.
-        each_byte_counts: Whether any that is over is, where that gains much. DynamoDB bills each KB,
-            at hundreds of times what the CPU time costs.
+        each_byte_counts: Whether any that is over is, where that gains much. DynamoDB bills each
+            KB, at hundreds of times what the CPU time costs.
 
     Returns:
         How it is encoded, and the encoded bytes in parts.
