@@ -23,7 +23,7 @@ from tests.support.servers import AwsServer
 if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
 
-COMMAND = ["letsgo_queue.cli.app", "worker", "tests.claimcheck.integrations.sns_app:worker"]
+COMMAND = ["letsgo_queue.cli.app", "worker", "tests.claimcheck.integrations.sns.app:worker"]
 
 LARGE = 2_000_000
 """Bytes of text that no topic takes, not even compressed."""

@@ -1,0 +1,249 @@
+"""A boto3 client of SNS with the claim check: what it publishes, one message at a time."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
+
+from claimcheck import (
+    BodyInvalid,
+    ClaimCheck,
+    unwrap_claim_check,
+)
+from claimcheck.integrations.sns import attach
+from claimcheck.stores.memory import MemoryClaimStore
+from letsgo_queue.envelope import is_sealed
+from tests.claimcheck.lambda_claims import event_of, record_of
+from tests.claimcheck.support import message_body, noise
+from tests.support.servers import AwsServer
+
+if TYPE_CHECKING:
+    from mypy_boto3_sns import SNSClient
+
+
+from tests.claimcheck.integrations.sns.topics import (
+    ATTRIBUTES,
+    LARGE,
+    SMALL,
+    bodies_on,
+    handled,
+    requests_of,
+    subscribed,
+)
+
+
+class TestPublish:
+    def test_a_small_message_is_as_it_was(
+        self, ministack: AwsServer, sns: SNSClient, topic: str, store: MemoryClaimStore
+    ) -> None:
+        queue = subscribed(ministack, topic, RawMessageDelivery="true")
+
+        sns.publish(TopicArn=topic, Message=SMALL)
+
+        assert bodies_on(ministack, queue) == [SMALL]
+        assert not store._contents
+
+    def test_each_queue_handles_a_large_one_once(
+        self, ministack: AwsServer, sns: SNSClient, topic: str, check: ClaimCheck
+    ) -> None:
+        queues = [subscribed(ministack, topic, RawMessageDelivery=raw) for raw in ("true", "false")]
+
+        sns.publish(TopicArn=topic, Message=LARGE, MessageAttributes=ATTRIBUTES)
+
+        for queue in queues:
+            ((message, delivery),) = handled(queue, check)
+            assert message.model_dump() == json.loads(LARGE)
+            assert {name: each.value for name, each in delivery.attributes.items()} == {
+                "kind": "rush",
+                "weight": "7",
+            }
+
+    def test_a_copy_of_it_is_a_duplicate_of_its_queue_only(
+        self, ministack: AwsServer, sns: SNSClient, topic: str, check: ClaimCheck
+    ) -> None:
+        first, second = (subscribed(ministack, topic, RawMessageDelivery="true") for _ in range(2))
+        sns.publish(TopicArn=topic, Message=LARGE)
+        (body,) = bodies_on(ministack, first)
+
+        for expected in (1, 0):
+            ministack.sqs().send_message(QueueUrl=first, MessageBody=body)
+            assert len(handled(first, check)) == expected
+        assert len(handled(second, check)) == 1
+
+    @pytest.mark.parametrize("raw", ["true", "false"])
+    def test_worker_and_lambda_have_one_record_of_a_queue(
+        self, ministack: AwsServer, sns: SNSClient, topic: str, check: ClaimCheck, raw: str
+    ) -> None:
+        queue, other = (subscribed(ministack, topic, RawMessageDelivery=raw) for _ in range(2))
+        sns.publish(TopicArn=topic, Message=LARGE)
+        client = ministack.sqs()
+        (received,) = client.receive_message(QueueUrl=queue)["Messages"]
+        seen: list[str] = []
+
+        @unwrap_claim_check(claim_check=check)
+        def on_event(event: dict[str, Any], context: object) -> None:
+            seen.extend(record["eventSourceARN"] for record in event["Records"])
+
+        client.change_message_visibility(
+            QueueUrl=queue, ReceiptHandle=received["ReceiptHandle"], VisibilityTimeout=0
+        )
+        assert len(handled(queue, check)) == 1
+        start = topic.replace(":sns:", ":sqs:").rpartition(":")[0]
+        arns = [f"{start}:{url.rpartition('/')[2]}" for url in (queue, other)]
+        for arn in arns:
+            record = {**record_of(received["Body"], "a"), "eventSourceARN": arn}
+            on_event(event_of(record), None)
+
+        assert seen == [arns[1]]
+        assert len(handled(other, check)) == 0
+        client.close()
+
+    def test_contents_expire(
+        self, ministack: AwsServer, sns: SNSClient, topic: str, store: MemoryClaimStore
+    ) -> None:
+        queue = subscribed(ministack, topic, RawMessageDelivery="true")
+        sns.publish(TopicArn=topic, Message=LARGE)
+        assert len(handled(queue, ClaimCheck(store, purge="before"))) == 1
+
+        ((claim_id, kept),) = store._contents.items()
+        assert kept.expires_at - store.now() == pytest.approx(15 * 24 * 3600, abs=60)
+        assert claim_id
+
+    def test_filter_policies_of_attributes_and_of_the_type_still_work(
+        self, ministack: AwsServer, sns: SNSClient, topic: str
+    ) -> None:
+        rush, slow = (
+            subscribed(ministack, topic, FilterPolicy=json.dumps({"kind": [kind]}))
+            for kind in ("rush", "slow")
+        )
+        of_type = subscribed(
+            ministack,
+            topic,
+            FilterPolicy=json.dumps({"type": ["order:new"]}),
+            FilterPolicyScope="MessageBody",
+        )
+
+        sns.publish(TopicArn=topic, Message=LARGE, MessageAttributes=ATTRIBUTES)
+
+        counts = [len(bodies_on(ministack, queue)) for queue in (rush, slow, of_type)]
+        assert counts == [1, 0, 1]
+
+    def test_a_topic_may_be_the_target(
+        self, ministack: AwsServer, sns: SNSClient, topic: str
+    ) -> None:
+        queue = subscribed(ministack, topic)
+
+        sns.publish(TargetArn=topic, Message=LARGE)
+
+        assert [*map(is_sealed, bodies_on(ministack, queue))] == [True]
+
+    @pytest.mark.parametrize(
+        "to",
+        [
+            {"PhoneNumber": "+491700000000"},
+            {"TargetArn": "arn:aws:sns:us-west-2:000000000000:endpoint/GCM/app/5e3e9847"},
+        ],
+    )
+    def test_what_goes_to_a_phone_or_a_device_is_as_it_was(
+        self, sns: SNSClient, store: MemoryClaimStore, to: Any
+    ) -> None:
+        requests = requests_of(sns, "Publish")
+
+        with suppress(sns.exceptions.NotFoundException):  # there is no such device
+            sns.publish(Message=LARGE, **to)
+
+        assert [each["Message"] for each in requests] == [LARGE]
+        assert not store._contents
+
+
+class TestLimits:
+    MIDDLING = message_body("order:new", noise(150_000))
+
+    def test_the_topics_own_counts_and_is_asked_once(
+        self, ministack: AwsServer, sns: SNSClient
+    ) -> None:
+        topic = ministack.make_topic(MaximumMessageSize="100000")
+        queue = subscribed(ministack, topic)
+        asked = requests_of(sns, "GetTopicAttributes")
+
+        for _ in range(2):
+            sns.publish(TopicArn=topic, Message=self.MIDDLING)
+
+        assert [*map(is_sealed, bodies_on(ministack, queue))] == [True, True]
+        assert len(asked) == 1
+
+    @pytest.mark.parametrize("code", ["AuthorizationError", "InternalError"])
+    def test_without_an_answer_it_is_256_kib(
+        self, sns: SNSClient, ministack: AwsServer, topic: str, code: str
+    ) -> None:
+        queue = subscribed(ministack, topic)
+        asked: list[object] = []
+
+        def refuse(params: object, **_: object) -> Any:
+            asked.append(params)
+            answer = {"Error": {"Code": code, "Message": "no"}, "ResponseMetadata": {}}
+            return AWSResponse("", 403, HTTPHeaders(), None), answer
+
+        sns.meta.events.register("before-call.sns.GetTopicAttributes", refuse)
+        for _ in range(2):
+            sns.publish(TopicArn=topic, Message=self.MIDDLING)
+            sns.publish(TopicArn=topic, Message=LARGE)
+
+        sealed = [is_sealed(body) for body in bodies_on(ministack, queue)]
+        assert sorted(sealed) == [False, False, True, True]
+        assert len(asked) == (1 if code == "AuthorizationError" else 4)
+
+    def test_attributes_count(self, ministack: AwsServer, sns: SNSClient, topic: str) -> None:
+        queue = subscribed(ministack, topic)
+        large: Any = {"text": {"DataType": "String", "StringValue": "x" * 120_000}}
+
+        sns.publish(TopicArn=topic, Message=self.MIDDLING, MessageAttributes=large)
+
+        assert [*map(is_sealed, bodies_on(ministack, queue))] == [True]
+
+
+class TestMessageStructure:
+    def test_the_text_for_queues_is_sealed(
+        self, ministack: AwsServer, sns: SNSClient, topic: str, check: ClaimCheck
+    ) -> None:
+        queue = subscribed(ministack, topic)
+        requests = requests_of(sns, "Publish")
+        texts = {"default": "An order.", "email": "größe €", "sqs": LARGE}
+
+        sns.publish(TopicArn=topic, Message=json.dumps(texts), MessageStructure="json")
+
+        sent = json.loads(requests[0]["Message"])
+        assert {**sent, "sqs": LARGE} == texts
+        ((message, _),) = handled(queue, check)
+        assert message.model_dump() == json.loads(LARGE)
+
+    @pytest.mark.parametrize("message", [json.dumps({"default": LARGE}), "no JSON" + LARGE, "[]"])
+    def test_without_one_the_message_is_as_it_was(
+        self, sns: SNSClient, topic: str, store: MemoryClaimStore, message: str
+    ) -> None:
+        requests = requests_of(sns, "Publish")
+
+        with suppress(sns.exceptions.InvalidParameterException):  # it says so
+            sns.publish(TopicArn=topic, Message=message, MessageStructure="json")
+
+        assert [each["Message"] for each in requests] == [message]
+        assert not store._contents
+
+    def test_without_one_it_is_refused_where_every_message_is_sealed(
+        self, ministack: AwsServer, topic: str, store: MemoryClaimStore
+    ) -> None:
+        check = ClaimCheck(store, signing_key="k" * 16, sign_every_message=True)
+        sns = attach(ministack.sns(), check)
+        requests = requests_of(sns, "Publish")
+
+        with pytest.raises(BodyInvalid, match="no text for 'sqs'"):
+            sns.publish(TopicArn=topic, Message='{"default": "x"}', MessageStructure="json")
+        sns.publish(TopicArn=topic, Message='{"default": "x", "sqs": "y"}', MessageStructure="json")
+
+        assert [is_sealed(json.loads(each["Message"])["sqs"]) for each in requests] == [True]
+        sns.close()
