@@ -98,7 +98,8 @@ def _groups(
 def _bars(library: Library, of_payload: dict[str, RoundTrips], top: int) -> Iterator[str]:
     trips = of_payload.get(library.name)
     if trips is None:
-        yield _text(LABELS, top + BAR - 2, "does not fit the queue", "faint")
+        why = "does not fit the queue" if library.up_to is None else "not measured"
+        yield _text(LABELS, top + BAR - 2, why, "faint")
         return
     for at, panel in enumerate(_PANELS):
         left = LABELS + at * PANEL

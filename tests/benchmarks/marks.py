@@ -58,6 +58,9 @@ _IN_A_BUCKET: tuple[tuple[PayloadName, int, NetworkName, Cost, float], ...] = (
 _MOST_DOLLARS = 8.0
 """For a million messages with contents in S3, of any size: SQS 1.20, S3 5.40, records 1.25."""
 
+_ATTACHED: tuple[tuple[PayloadName, float], ...] = (("2 KB", 1.02), ("300 KB", 0.5), ("1 MB", 0.5))
+"""With the claim check attached to a boto3 client: payload, and the most of the extended client."""
+
 _FORMER_WRITES = 1_198
 """Write units of 5 MB of JSON in DynamoDB before it was compressed harder for that."""
 
@@ -93,6 +96,7 @@ def measure_marks(
     marks.append(_layer(small, plan.layer_sends))
     marks += _against_extended_client(round_trips)
     marks += _with_a_bucket(round_trips)
+    marks += _attached(round_trips)
     marks += _in_dynamodb(round_trips, payloads["1.5 MB noise"])
     say("encryption")
     marks.append(_encryption(payloads["1 MB"], plan.layer_sends))
@@ -219,6 +223,19 @@ def _with_a_bucket(round_trips: Sequence[RoundTrips]) -> Iterator[Mark]:
                 ours.wall,
                 theirs.wall,
             )
+
+
+def _attached(round_trips: Sequence[RoundTrips]) -> Iterator[Mark]:
+    found = _by_group(round_trips)
+    for payload, limit in _ATTACHED:
+        ours = found["claimcheck-attached", payload, NEW_QUEUE, "AWS-like"]
+        theirs = found["extended-client", payload, NEW_QUEUE, "AWS-like"]
+        yield _ratio_mark(
+            f"{payload} with an attached boto3 client, against AWS's extended client",
+            limit,
+            ours.wall,
+            theirs.wall,
+        )
 
 
 def _in_dynamodb(round_trips: Sequence[RoundTrips], noise: PayloadFile) -> Iterator[Mark]:

@@ -85,7 +85,13 @@ FULL = Plan(
 )
 
 QUICK = Plan(
-    libraries=("claimcheck", "claimcheck-bucket", "boto3", "extended-client"),
+    libraries=(
+        "claimcheck",
+        "claimcheck-bucket",
+        "claimcheck-attached",
+        "boto3",
+        "extended-client",
+    ),
     rounds={"2 KB": 5, "300 KB": 7, "1 MB": 5, "5 MB": 5, "20 MB": 3, "1.5 MB noise": 5},
     groups={
         "2 KB": ((NEW_QUEUE, "AWS-like"),),

@@ -10,7 +10,13 @@ from typing import Literal, TypeAlias, cast
 from tests.benchmarks.peers.base import Peer, Place
 
 PeerName: TypeAlias = Literal[
-    "claimcheck", "claimcheck-bucket", "boto3", "extended-client", "taskiq", "fanferro"
+    "claimcheck",
+    "claimcheck-bucket",
+    "claimcheck-attached",
+    "boto3",
+    "extended-client",
+    "taskiq",
+    "fanferro",
 ]
 
 _ROOT = Path(__file__).parents[3]
@@ -28,6 +34,7 @@ class Library:
         environment: The virtual environment that has it.
         needs: Why that environment may be missing.
         elsewhere_from: From so many bytes on it stores a message elsewhere; None if it never does.
+        up_to: It is measured with messages of so many bytes at most; None for all.
     """
 
     name: PeerName
@@ -35,6 +42,7 @@ class Library:
     distribution: str
     module: str
     elsewhere_from: int | None
+    up_to: int | None = None
     environment: str = ".venv-bench"
     needs: str = "it is not installed"
 
@@ -44,7 +52,9 @@ class Library:
         return _ROOT / self.environment / "bin" / "python"
 
     def takes(self, size: int, queue_limit: int) -> bool:
-        """Whether it can send a message of `size` bytes to a queue that accepts `queue_limit`."""
+        """Whether it sends a message of `size` bytes to a queue that accepts `queue_limit`."""
+        if self.up_to is not None and size > self.up_to:
+            return False
         keeps_it = self.elsewhere_from is not None and size >= self.elsewhere_from
         return keeps_it or size <= queue_limit
 
@@ -63,6 +73,14 @@ LIBRARIES = (
         distribution="letsgo-claimcheck",
         module="claimcheck_bucket_peer",
         elsewhere_from=250_001,
+    ),
+    Library(
+        name="claimcheck-attached",
+        title="claimcheck, attached to boto3",
+        distribution="letsgo-claimcheck",
+        module="claimcheck_attached_peer",
+        elsewhere_from=250_001,
+        up_to=1_000_000,  # larger ones take the same way as with `enqueue`
     ),
     Library(
         name="boto3",
