@@ -15,7 +15,7 @@ from tests.faults.backends import Backend, BackendName
 from tests.faults.steps import STEPS, Step, observe
 from tests.support.calls import Call
 
-OF_CONTENTS = {Call.WRITE_PART, Call.SEND, Call.READ_PART, Call.REMOVE_PART, Call.ACKNOWLEDGE}
+OF_CONTENTS = {Call.WRITE_PART, Call.REMOVE_PART}
 OF_RECORDS = {Call.ACQUIRE, Call.HAND_OVER, Call.EXTEND, Call.COMPLETE, Call.RELEASE}
 
 
@@ -25,7 +25,7 @@ def cells() -> Iterator[tuple[BackendName, Step]]:
         yield "ministack", step
         if step.once or not step.is_on("s3"):
             continue
-        if step.kill.call in OF_CONTENTS:
+        if step.in_s3 or step.kill.call in OF_CONTENTS:
             yield "bucket", step
         if step.kill.call in OF_RECORDS:
             yield "s3", step
