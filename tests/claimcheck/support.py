@@ -117,8 +117,8 @@ def rewrite_parts(
     )
     parts = [part or b"" for part in contents.parts]
     if store.part_bytes is None:
-        half = len(parts[0]) // 2
-        parts = [parts[0][:half], parts[0][half:]]
+        whole = b"".join(parts)
+        parts = [whole[: len(whole) // 2], whole[len(whole) // 2 :]]
     store.remove(facts.id, facts.parts)
     store.write(facts, change(parts))
 
