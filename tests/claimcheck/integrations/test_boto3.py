@@ -1,0 +1,410 @@
+"""A boto3 client of SQS with the claim check."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError, ParamValidationError
+
+from claimcheck import (
+    ClaimCheck,
+    ClaimMissing,
+    MessageNotOpened,
+    SettingsInvalid,
+    TicketInvalid,
+    open_store,
+)
+from claimcheck.integrations.boto3 import attach
+from claimcheck.integrations.receipt_handles import read_handle
+from claimcheck.stores.dynamodb_table import ClaimTable
+from claimcheck.stores.memory import MemoryClaimStore
+from letsgo_queue import Event, MessageTooLarge, listen_to_all
+from letsgo_queue.envelope import is_sealed
+from tests.claimcheck.integrations.workers import environment_on, kill, run_worker, wait_for_line
+from tests.claimcheck.support import message_body, noise
+from tests.support.servers import AwsServer
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+SMALL = message_body("order:new", "größe €")
+LARGE = message_body("order:new", noise(2_000_000))
+MIDDLE = noise(300_000)
+
+
+@pytest.fixture
+def store() -> MemoryClaimStore:
+    return MemoryClaimStore()
+
+
+@pytest.fixture
+def check(store: MemoryClaimStore) -> ClaimCheck:
+    return ClaimCheck(store)
+
+
+@pytest.fixture
+def plain(ministack: AwsServer) -> Iterator[SQSClient]:
+    """A client without the claim check."""
+    client = ministack.sqs()
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def sqs(ministack: AwsServer, check: ClaimCheck) -> Iterator[SQSClient]:
+    client = attach(ministack.sqs(), check)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def other(ministack: AwsServer, check: ClaimCheck) -> Iterator[SQSClient]:
+    """That of another process, with the same store."""
+    client = attach(ministack.sqs(), check)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def queue(ministack: AwsServer) -> str:
+    return ministack.make_queue(VisibilityTimeout="600")
+
+
+@pytest.fixture
+def events() -> Iterator[list[Event]]:
+    heard: list[Event] = []
+    stop = listen_to_all(heard.append)
+    yield heard
+    stop()
+
+
+def receive(client: SQSClient, queue: str, **options: Any) -> list[Any]:
+    answer = client.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, **options)
+    return list(answer.get("Messages", []))
+
+
+def records(store: MemoryClaimStore) -> list[str]:
+    """The states of a store's records."""
+    found = [store.look_up(key) for key in store._records]
+    return [record.state for record in found if record is not None]
+
+
+def waiting(client: SQSClient, queue: str) -> tuple[int, int]:
+    """How many messages are visible, and how many are not."""
+    names: Any = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    found = client.get_queue_attributes(QueueUrl=queue, AttributeNames=names)["Attributes"]
+    return int(found[names[0]]), int(found[names[1]])
+
+
+class TestAMessage:
+    def test_of_2_mb_comes_as_it_was_sent_and_leaves_a_receipt(
+        self, sqs: SQSClient, queue: str, store: MemoryClaimStore
+    ) -> None:
+        sent = sqs.send_message(
+            QueueUrl=queue,
+            MessageBody=LARGE,
+            MessageAttributes={"kind": {"DataType": "String", "StringValue": "rush"}},
+        )
+        [message] = receive(sqs, queue, MessageAttributeNames=["All"])
+        checksum = hashlib.md5(LARGE.encode(), usedforsecurity=False).hexdigest()
+        assert message["Body"] == LARGE
+        assert sent["MD5OfMessageBody"] == message["MD5OfBody"] == checksum
+        assert message["MessageId"] == sent["MessageId"]
+        assert message["MessageAttributes"]["kind"]["StringValue"] == "rush"
+        assert "Attributes" not in message  # nobody has asked for them
+        sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+        assert (records(store), store._contents) == (["done"], {})
+        assert waiting(sqs, queue) == (0, 0)
+
+    def test_that_is_small_travels_untouched(
+        self, sqs: SQSClient, plain: SQSClient, queue: str, store: MemoryClaimStore
+    ) -> None:
+        sqs.send_message(QueueUrl=queue, MessageBody=SMALL)
+        [message] = receive(plain, queue, VisibilityTimeout=0)
+        assert message["Body"] == SMALL
+        [message] = receive(sqs, queue, AttributeNames=["SentTimestamp"])
+        assert (message["Body"], list(message["Attributes"])) == (SMALL, ["SentTimestamp"])
+        assert read_handle(message["ReceiptHandle"]) is None
+        sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+        assert (records(store), waiting(sqs, queue)) == ([], (0, 0))
+
+    def test_is_settled_by_any_process_with_the_same_store(
+        self, sqs: SQSClient, other: SQSClient, queue: str, store: MemoryClaimStore
+    ) -> None:
+        sqs.send_message(QueueUrl=queue, MessageBody=LARGE)
+        [message] = receive(sqs, queue)
+        handle = message["ReceiptHandle"]
+        other.change_message_visibility(
+            QueueUrl=queue, ReceiptHandle=handle, VisibilityTimeout=1200
+        )
+        record = store.look_up(*store._records)
+        assert record is not None
+        assert record.seconds_left > 1000
+        other.change_message_visibility(QueueUrl=queue, ReceiptHandle=handle, VisibilityTimeout=0)
+        assert records(store) == []
+        [again] = receive(other, queue)
+        assert again["Body"] == LARGE
+        sqs.delete_message_batch(
+            QueueUrl=queue, Entries=[{"Id": "a", "ReceiptHandle": again["ReceiptHandle"]}]
+        )
+        assert (records(store), store._contents) == (["done"], {})
+
+    def test_that_was_handled_is_deleted_and_left_out(
+        self, sqs: SQSClient, plain: SQSClient, queue: str
+    ) -> None:
+        sqs.send_message(QueueUrl=queue, MessageBody=LARGE)
+        [sealed] = receive(plain, queue, VisibilityTimeout=0)
+        [message] = receive(sqs, queue)
+        sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+        plain.send_message(QueueUrl=queue, MessageBody=sealed["Body"])
+        sqs.send_message(QueueUrl=queue, MessageBody=SMALL)
+        assert [each["Body"] for each in receive(sqs, queue)] == [SMALL]
+        assert waiting(plain, queue) == (0, 1)
+
+    def test_works_with_resources(
+        self, ministack: AwsServer, check: ClaimCheck, queue: str, store: MemoryClaimStore
+    ) -> None:
+        resource = boto3.resource("sqs")
+        attach(resource.meta.client, check)
+        there = resource.Queue(queue)
+        there.send_message(MessageBody=LARGE)
+        [message] = there.receive_messages()
+        assert message.body == LARGE
+        message.delete()
+        assert records(store) == ["done"]
+        resource.meta.client.close()
+
+    def test_once_keeps_a_record_of_each(
+        self, ministack: AwsServer, check: ClaimCheck, queue: str, store: MemoryClaimStore
+    ) -> None:
+        client = attach(ministack.sqs(), check, once=True)
+        client.send_message(QueueUrl=queue, MessageBody=SMALL)
+        [message] = receive(client, queue)
+        client.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+        assert records(store) == ["done"]
+        client.close()
+
+
+class TestABatch:
+    def test_is_made_to_fit_and_comes_as_it_was_sent(
+        self, sqs: SQSClient, queue: str, store: MemoryClaimStore
+    ) -> None:
+        bodies = {"small": SMALL} | {str(n): noise(200_000, seed=n) for n in range(9)}
+        answer = sqs.send_message_batch(
+            QueueUrl=queue,
+            Entries=[{"Id": id, "MessageBody": body} for id, body in bodies.items()],
+        )
+        assert {each["Id"]: each["MD5OfMessageBody"] for each in answer["Successful"]} == {
+            id: hashlib.md5(body.encode(), usedforsecurity=False).hexdigest()
+            for id, body in bodies.items()
+        }
+        got = receive(sqs, queue)
+        assert sorted(each["Body"] for each in got) == sorted(bodies.values())
+        entries: Any = [
+            {"Id": str(n), "ReceiptHandle": each["ReceiptHandle"]} for n, each in enumerate(got)
+        ]
+        assert not sqs.delete_message_batch(QueueUrl=queue, Entries=entries).get("Failed")
+        assert (set(records(store)), store._contents) == ({"done"}, {})
+
+    def test_with_attributes_that_leave_no_room_is_refused_before_anything_is_sent(
+        self, sqs: SQSClient, queue: str, store: MemoryClaimStore
+    ) -> None:
+        attributes: Any = {"big": {"DataType": "String", "StringValue": "x" * 600_000}}
+        with pytest.raises(MessageTooLarge):
+            sqs.send_message_batch(
+                QueueUrl=queue,
+                Entries=[
+                    {"Id": str(n), "MessageBody": MIDDLE, "MessageAttributes": attributes}
+                    for n in range(2)
+                ],
+            )
+        assert (waiting(sqs, queue), store._contents) == ((0, 0), {})
+
+
+class TestFifo:
+    @pytest.fixture
+    def queue(self, ministack: AwsServer) -> str:
+        return ministack.make_queue(FifoQueue="true", ContentBasedDeduplication="true")
+
+    def test_deduplicates_by_the_original(self, sqs: SQSClient, queue: str) -> None:
+        for _ in range(2):
+            sqs.send_message(QueueUrl=queue, MessageBody=LARGE, MessageGroupId="a")
+        assert len(receive(sqs, queue)) == 1
+
+    def test_keeps_the_order_behind_a_message_that_cannot_be_opened(
+        self, sqs: SQSClient, queue: str, store: MemoryClaimStore
+    ) -> None:
+        for group, body in (("a", LARGE), ("a", SMALL), ("b", "other")):
+            sqs.send_message(QueueUrl=queue, MessageBody=body, MessageGroupId=group)
+        contents, store._contents = store._contents, {}
+        assert [each["Body"] for each in receive(sqs, queue, VisibilityTimeout=0)] == ["other"]
+        store._contents = contents
+        assert receive(sqs, queue)[0]["Body"] == LARGE
+
+
+class TestWhatCannotBeOpened:
+    @pytest.fixture(autouse=True)
+    def lost(self, sqs: SQSClient, queue: str, store: MemoryClaimStore) -> None:
+        sqs.send_message(QueueUrl=queue, MessageBody=LARGE)
+        sqs.send_message(QueueUrl=queue, MessageBody=SMALL)
+        store._contents.clear()
+
+    def test_is_left_out_and_fails_no_other(
+        self,
+        sqs: SQSClient,
+        queue: str,
+        events: list[Event],
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        assert [each["Body"] for each in receive(sqs, queue)] == [SMALL]
+        assert waiting(sqs, queue) == (0, 2)
+        [event] = [each for each in events if isinstance(each, MessageNotOpened)]
+        assert (event.type, event.queue, event.receive_count) == ("order:new", queue, 1)
+        assert isinstance(event.error, ClaimMissing)
+        assert event.message_id in caplog.text
+        assert "stays on" in caplog.text
+
+    def test_is_passed_on_as_it_is_where_that_is_asked_for(
+        self, ministack: AwsServer, check: ClaimCheck, queue: str
+    ) -> None:
+        client = attach(ministack.sqs(), check, on_error="pass")
+        bodies = [each["Body"] for each in receive(client, queue)]
+        assert (len(bodies), sum(map(is_sealed, bodies))) == (2, 1)
+        client.close()
+
+
+class TestWhatIsNotSent:
+    def test_leaves_nothing_in_the_store(
+        self, sqs: SQSClient, queue: str, store: MemoryClaimStore
+    ) -> None:
+        with pytest.raises(ClientError):
+            sqs.send_message(QueueUrl=queue + "-gone", MessageBody=LARGE)
+        with pytest.raises(ParamValidationError):
+            sqs.send_message(QueueUrl=queue, MessageBody=LARGE, Odd=1)  # type: ignore[call-arg]  # on purpose
+        assert store._contents == {}
+
+    @pytest.mark.parametrize("wrong", [{"MessageBody": 5}, {"MessageBody": ""}, {"QueueUrl": 5}])
+    def test_is_left_to_botocore_and_sqs(
+        self, sqs: SQSClient, queue: str, store: MemoryClaimStore, wrong: dict[str, Any]
+    ) -> None:
+        with pytest.raises((ParamValidationError, ClientError)):
+            sqs.send_message(**{"QueueUrl": queue, "MessageBody": LARGE, **wrong})
+        assert store._contents == {}
+
+
+class TestAHandle:
+    def test_that_was_cut_is_refused_and_nothing_is_deleted(
+        self, sqs: SQSClient, queue: str
+    ) -> None:
+        sqs.send_message(QueueUrl=queue, MessageBody=LARGE)
+        [message] = receive(sqs, queue)
+        for cut in (message["ReceiptHandle"][:-9], "claimcheck-1-", "claimcheck-1-" + "e" * 99_999):
+            with pytest.raises(TicketInvalid, match="cut or changed"):
+                sqs.delete_message(QueueUrl=queue, ReceiptHandle=cut)
+        assert waiting(sqs, queue) == (0, 1)
+
+    def test_of_another_store_is_refused_with_both_names(
+        self, sqs: SQSClient, ministack: AwsServer, queue: str
+    ) -> None:
+        sqs.send_message(QueueUrl=queue, MessageBody=LARGE)
+        [message] = receive(sqs, queue)
+        stranger = attach(ministack.sqs(), ClaimCheck(open_store("dynamodb://elsewhere")))
+        with pytest.raises(SettingsInvalid, match=r"memory://.*dynamodb://elsewhere"):
+            stranger.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+        assert waiting(sqs, queue) == (0, 1)
+        stranger.close()
+
+    def test_whose_lease_has_gone_to_another_completes_nothing(
+        self, sqs: SQSClient, queue: str, store: MemoryClaimStore
+    ) -> None:
+        sqs.send_message(QueueUrl=queue, MessageBody=LARGE)
+        [first] = receive(sqs, queue)
+        sqs.change_message_visibility(
+            QueueUrl=queue, ReceiptHandle=first["ReceiptHandle"], VisibilityTimeout=0
+        )
+        [second] = receive(sqs, queue)
+        with suppress(ClientError):  # MiniStack knows only the last handle of a message
+            sqs.delete_message(QueueUrl=queue, ReceiptHandle=first["ReceiptHandle"])
+        assert records(store) == ["leased"]
+        assert second["Body"] == LARGE
+        assert len(store._contents) > 0
+
+
+class TestAttach:
+    def test_gives_back_the_client_and_counts_once(
+        self, ministack: AwsServer, check: ClaimCheck, queue: str, store: MemoryClaimStore
+    ) -> None:
+        client = ministack.sqs()
+        assert attach(attach(client, ClaimCheck(MemoryClaimStore())), check) is client
+        client.send_message(QueueUrl=queue, MessageBody=LARGE)
+        assert len(store._records) == 0
+        assert len(store._contents) > 0
+        client.close()
+
+    @pytest.mark.parametrize(("client", "named"), [("sns", "a client of sns"), (None, "NoneType")])
+    def test_refuses_what_is_no_client_of_sqs(
+        self, ministack: AwsServer, client: Any, named: str
+    ) -> None:
+        given = ministack.sns() if client == "sns" else None
+        with pytest.raises(SettingsInvalid, match=named):
+            attach(given)  # type: ignore[type-var]  # on purpose
+        if given is not None:
+            given.close()
+
+    def test_refuses_options_that_it_does_not_know(self, plain: SQSClient) -> None:
+        with pytest.raises(SettingsInvalid, match="on_error"):
+            attach(plain, on_error="drop")  # type: ignore[arg-type]  # on purpose
+
+    def test_refuses_to_keep_contents_in_one_process(
+        self, ministack: AwsServer, queue: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for client in (
+            attach(ministack.sqs(), ClaimCheck(MemoryClaimStore(), purge="before")),
+            attach(ministack.sqs(), ClaimCheck(MemoryClaimStore()), purge="before"),
+        ):
+            with pytest.raises(SettingsInvalid, match="another may settle it"):
+                client.receive_message(QueueUrl=queue)
+            client.close()
+
+    def test_a_wrong_setting_shows_before_anything_is_received(
+        self, sqs: SQSClient, ministack: AwsServer, queue: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sqs.send_message(QueueUrl=queue, MessageBody=LARGE)
+        monkeypatch.setenv("CLAIMCHECK_STORE", "nonsense")
+        client = attach(ministack.sqs())
+        with pytest.raises(SettingsInvalid, match="CLAIMCHECK_STORE"):
+            client.receive_message(QueueUrl=queue)
+        assert waiting(sqs, queue) == (1, 0)
+        client.close()
+
+
+def test_a_message_of_a_process_that_is_killed_comes_again(
+    ministack: AwsServer, tmp_path: Path
+) -> None:
+    table = ministack.make_table_name()
+    ClaimTable(table, region=ministack.region).create()
+    queue = ministack.make_queue(VisibilityTimeout="15")
+    client = attach(ministack.sqs(), ClaimCheck(store := open_store(f"dynamodb://{table}")))
+    client.send_message(QueueUrl=queue, MessageBody=LARGE)
+    environment = environment_on(ministack, CLAIMCHECK_STORE=f"dynamodb://{table}")
+    log = tmp_path / "log"
+    with run_worker(
+        "tests.claimcheck.integrations.boto3_consumer", queue, environment=environment, log=log
+    ) as process:
+        wait_for_line(log, f"received {len(LARGE)}")
+        kill(process)
+    got: list[Any] = []
+    while not got:
+        got = receive(client, queue, WaitTimeSeconds=5)
+    assert got[0]["Body"] == LARGE
+    client.delete_message(QueueUrl=queue, ReceiptHandle=got[0]["ReceiptHandle"])
+    store.close()
+    items = ministack.dynamodb().scan(TableName=table)["Items"]
+    assert [item["state"] for item in items] == [{"S": "done"}]
+    client.close()
