@@ -19,6 +19,7 @@ import pytest
 import zstandard
 
 from claimcheck import ClaimCheck, ClaimCheckError, ClaimCheckMiddleware, TicketInvalid
+from claimcheck.core.cost import Place
 from claimcheck.stores.memory import MemoryClaimStore
 from letsgo_queue import Client, Message, Worker
 from letsgo_queue.events import Event, MessageFailed, MessageHandled
@@ -38,7 +39,7 @@ from tests.claimcheck.support import (
 )
 from tests.faults.conftest import MakeRig
 from tests.faults.rig import TYPE, digest_of, make_payload
-from tests.faults.stores import names_in
+from tests.faults.stores import PLACES, names_in
 from tests.letsgo_queue.support import outcomes, outgoing
 
 MEGABYTE = 1024 * 1024
@@ -127,18 +128,22 @@ def test_a_field_that_says_where_to_look_is_refused(
     assert check.open(sealed).body == body
 
 
-def test_no_ticket_makes_the_worker_touch_another_table_or_queue(make_rig: MakeRig) -> None:
-    rig = make_rig(concurrency=1)
+@pytest.mark.parametrize("place", PLACES)
+def test_no_ticket_makes_the_worker_touch_another_table_bucket_or_queue(
+    make_rig: MakeRig, place: Place
+) -> None:
+    rig = make_rig(place=place, concurrency=1)
     payload = make_payload(5000, seed=1)
     check = rig.claim_check()
     sealed = check.seal(message_body(TYPE, payload)).body.decode()
-    table, _ = names_in(rig.store_url)
-    others = f"{table}-of-others"
+    own = [name for name in names_in(rig.store_url) if name]
+    others = f"{own[-1]}-of-others"
     for forged in (
         forge(sealed, table=others),
         forge(sealed, id=f"../{others}/aaaaaaaaaaaaaaaa"),
         forge(sealed, id="A" * 24),
         forge(sealed, id="B" * 24, store=f"dynamodb:us-west-2:{others}"),
+        forge(sealed, id="B" * 24, store=f"s3:us-west-2:{others}"),
         forge(sealed, id="C" * 24, store="http://169.254.169.254/"),
         forge(sealed, sha256="0" * 64),
     ):
@@ -150,7 +155,7 @@ def test_no_ticket_makes_the_worker_touch_another_table_or_queue(make_rig: MakeR
     rig.work()
 
     assert rig.succeeded == {digest_of(payload): 1}
-    assert rig.proxy.touched == {table, rig.transport.url}
+    assert rig.proxy.touched == {*own, rig.transport.url}
 
 
 BOMBS = """
