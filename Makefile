@@ -128,7 +128,7 @@ $(TYPESCRIPT)/dist/.built: $(wildcard $(TYPESCRIPT)/src/*.ts $(TYPESCRIPT)/*.jso
 	@rm -rf $(TYPESCRIPT)/dist && mkdir $(TYPESCRIPT)/dist
 	@if node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null && npm --version >/dev/null 2>&1; then \
 		echo "Building the TypeScript example"; \
-		cd $(TYPESCRIPT) && npm ci --silent --no-audit --no-fund && npm run --silent build; \
+		cd $(TYPESCRIPT) && npm ci --loglevel=error --no-audit --no-fund >/dev/null && npm run --silent build; \
 	else \
 		echo "The TypeScript example is left out: it needs Node 20 or newer, with npm"; \
 	fi
