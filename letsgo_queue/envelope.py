@@ -161,9 +161,13 @@ def type_in(body: Body) -> str | None:
 
 
 def mentions_claim_check(body: Body) -> bool:
-    """Whether a body may be sealed; most are not, and this costs next to nothing."""
+    """Whether a body may be sealed, or an envelope of another service around what is.
+
+    Most are not, and this costs next to nothing.
+    """
     if isinstance(body, str):
-        return _mentions_claim_check(body, _IN_TEXT)
+        wrapped = CLAIM_CHECK in body and may_be_wrapped(body)
+        return wrapped or _mentions_claim_check(body, _IN_TEXT)
     return _mentions_claim_check(body, _IN_BYTES)
 
 

@@ -93,6 +93,9 @@ class Outgoing(ABC):
     shared: bool
     """Whether several queues get each message."""
 
+    around = 0
+    """Bytes that are left for what is put around a message on its way."""
+
     def __init__(self, carrier: Carrier) -> None:
         """Seal with the claim check of a carrier."""
         self._carrier = carrier
@@ -225,7 +228,7 @@ class Outgoing(ABC):
             queue=text.target,
             name=type_in(text.body),
             attributes_size=text.others,
-            queue_limit=lambda: self._limit(text.target),
+            queue_limit=lambda: self._limit(text.target) - self.around,
             delay_seconds=text.delay_seconds,
             shared=self.shared,
             room=room,

@@ -19,14 +19,12 @@ from claimcheck import (
 from claimcheck.integrations.sns import attach
 from claimcheck.stores.memory import MemoryClaimStore
 from letsgo_queue.envelope import is_sealed
+from tests.claimcheck.integrations.sns.topics import LARGE, bodies_on, requests_of, subscribed
 from tests.claimcheck.support import ticket_in
 from tests.support.servers import AwsServer
 
 if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
-
-
-from tests.claimcheck.integrations.sns.topics import LARGE, bodies_on, requests_of, subscribed
 
 
 class _Raw:

@@ -14,14 +14,12 @@ from claimcheck import (
 )
 from claimcheck.integrations.sns import attach
 from claimcheck.stores.memory import MemoryClaimStore
+from tests.claimcheck.integrations.sns.topics import LARGE, SMALL, handled, requests_of, subscribed
 from tests.claimcheck.support import message_body, noise
 from tests.support.servers import AwsServer
 
 if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
-
-
-from tests.claimcheck.integrations.sns.topics import LARGE, SMALL, handled, requests_of, subscribed
 
 
 class TestPublishBatch:

@@ -18,14 +18,6 @@ from claimcheck import (
 from claimcheck.integrations.sns import attach
 from claimcheck.stores.memory import MemoryClaimStore
 from letsgo_queue.envelope import is_sealed
-from tests.claimcheck.lambda_claims import event_of, record_of
-from tests.claimcheck.support import message_body, noise
-from tests.support.servers import AwsServer
-
-if TYPE_CHECKING:
-    from mypy_boto3_sns import SNSClient
-
-
 from tests.claimcheck.integrations.sns.topics import (
     ATTRIBUTES,
     LARGE,
@@ -35,6 +27,12 @@ from tests.claimcheck.integrations.sns.topics import (
     requests_of,
     subscribed,
 )
+from tests.claimcheck.lambda_claims import event_of, record_of
+from tests.claimcheck.support import message_body, noise
+from tests.support.servers import AwsServer
+
+if TYPE_CHECKING:
+    from mypy_boto3_sns import SNSClient
 
 
 class TestPublish:
