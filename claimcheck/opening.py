@@ -12,6 +12,7 @@ from claimcheck.core.life import Purge, check_purge
 from claimcheck.core.opened import Opened
 from claimcheck.errors import (
     ClaimAlreadyProcessed,
+    RecordUnsupported,
     SettingsInvalid,
 )
 from claimcheck.settings import claim_check_for, region_for
@@ -160,6 +161,19 @@ class Opener:
         if wrapped is not None:
             opened.body = wrapped.around(opened.body)
         return opened
+
+
+def in_unknown_envelope(message: str) -> RecordUnsupported:
+    """Says that a message has a claim check inside, and nobody can tell what is around it.
+
+    Args:
+        message: Its id, for people.
+    """
+    return RecordUnsupported(
+        f"message {message}: its body has a claim check in an envelope that is not known, or was "
+        "parsed before it could be opened. The envelopes of SNS, EventBridge and pipes are opened "
+        "where the body is text. Have an input transformer pass on the message alone."
+    )
 
 
 @functools.lru_cache(maxsize=1_000)

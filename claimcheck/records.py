@@ -23,7 +23,7 @@ from claimcheck.at_once import at_once
 from claimcheck.core.opened import Opened
 from claimcheck.errors import ClaimInProgress, RecordUnsupported
 from claimcheck.events import DuplicateSuppressed
-from claimcheck.opening import Opener
+from claimcheck.opening import Opener, in_unknown_envelope
 from letsgo_queue.envelope import holds_sealed, type_in
 from letsgo_queue.errors import LetsGoError
 from letsgo_queue.events import Listeners
@@ -120,12 +120,7 @@ def must_open(opener: Opener, record: SqsRecord) -> bool:
             "@unwrap_claim_check, which comes before the parsing."
         )
     if not record.is_sealed and holds_sealed(record.body):
-        raise RecordUnsupported(
-            f"message {record.name}: its body has a claim check in an envelope that is not known, "
-            "or was parsed before it could be opened. The envelopes of SNS, EventBridge and pipes "
-            "are opened where the body is text. Have an input transformer pass on the message "
-            "alone."
-        )
+        raise in_unknown_envelope(record.name)
     return must
 
 

@@ -24,7 +24,8 @@ from claimcheck.errors import ClaimCorrupted, ClaimInProgress, ClaimStoreError, 
 from claimcheck.integrations import sqs
 from claimcheck.integrations.base import Carrier
 from claimcheck.integrations.receipt_handles import ClaimHandle, read_handle
-from letsgo_queue.envelope import mentions_claim_check, type_in
+from claimcheck.opening import in_unknown_envelope
+from letsgo_queue.envelope import holds_sealed, mentions_claim_check, type_in
 from letsgo_queue.errors import LetsGoError
 from letsgo_queue.log import get_logger
 
@@ -196,6 +197,9 @@ class Incoming:
             )
             if opened is None:
                 return
+            if opened.route == "inline" and holds_sealed(opened.body):
+                opened.settle(succeeded=False)
+                raise in_unknown_envelope(message.get("MessageId", ""))
             note = opened.note()
         except LetsGoError as error:
             arrived.error = error
