@@ -45,6 +45,7 @@ from letsgo_queue.transports.base import OutgoingMessage, Transport
 from letsgo_queue.worker import processes
 from letsgo_queue.worker.incoming import IncomingMessage
 from letsgo_queue.worker.processes import ChildProcess
+from letsgo_queue.worker.signals import stop_on_signals
 from tests.faults.journal import Entry, Journal, wait_until
 from tests.faults.wire import Kill, Wire
 from tests.support.calls import Call
@@ -214,8 +215,9 @@ def work(
         wire.arm()
     if child is not None:
         child.when_told_to_stop(worker.stop)
-    journal.write(Entry(what="ready", process=os.getpid()))
-    worker.run(burst=burst)
+    with stop_on_signals(worker.stop):  # from the moment on at which it says that it is ready
+        journal.write(Entry(what="ready", process=os.getpid()))
+        worker.run(burst=burst)
     journal.close()
 
 

@@ -86,10 +86,14 @@ def move(move: Move, messages: int, server: AwsServer, folder: Path) -> Moved:
     backend = AwsBackend(server, "ministack", largest_message=QUEUE_BYTES)
     table = backend.store_url
     bucket = make_store(server, "s3", boto3.session.Session())
-    other = bucket if move == "to S3 and back" else f"{table}?bucket={bucket[len('s3://') :]}"
     low = {"CLAIMCHECK_THRESHOLD": str(QUEUE_BYTES)}
+    if move == "to S3 and back":
+        other = bucket
+        after = {"CLAIMCHECK_STORE": other, "CLAIMCHECK_READ_STORES": table, **low}
+    else:
+        other = f"{table}?bucket={bucket.removeprefix('s3://')}"
+        after = {"CLAIMCHECK_STORE": other, **low}  # which reads the table too
     before = {"CLAIMCHECK_STORE": table, "CLAIMCHECK_READ_STORES": other, **low}
-    after = {"CLAIMCHECK_STORE": other, "CLAIMCHECK_READ_STORES": table, **low}
     with Crew(backend, folder) as crew:
         _send(crew, before, 1, messages // 2)
         _send(crew, after, 1 + messages // 2, messages - messages // 2)

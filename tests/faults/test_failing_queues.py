@@ -7,9 +7,9 @@ from collections import Counter
 
 import pytest
 
-from claimcheck.core import holds
 from letsgo_queue import Delivery, SendFailed, SendUncertain
 from letsgo_queue.errors import EnqueueManyError, LetsGoError, QueueUnavailable
+from letsgo_queue.worker import receipts
 from tests.faults.conftest import MakeRig
 from tests.faults.journal import wait_until
 from tests.faults.rig import TYPE, digest_of, make_payload
@@ -213,7 +213,7 @@ def test_a_failed_receipt_and_a_lost_acknowledgement_run_it_again(
     make_rig: MakeRig, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The one case in which a handler that returned runs again: nothing says that it did."""
-    monkeypatch.setattr(holds, "STORE_PAUSES_SECONDS", (0,))  # the worker gives it up soon
+    monkeypatch.setattr(receipts, "PATIENCE_SECONDS", 0)
     rig = make_rig()
     sent = rig.enqueue(1)
     rig.proxy.inject(Failure.SERVER_ERROR, on=Call.COMPLETE)
