@@ -165,10 +165,13 @@ def mentions_claim_check(body: Body) -> bool:
 
     Most are not, and this costs next to nothing.
     """
-    if isinstance(body, str):
-        wrapped = CLAIM_CHECK in body and may_be_wrapped(body)
-        return wrapped or _mentions_claim_check(body, _IN_TEXT)
-    return _mentions_claim_check(body, _IN_BYTES)
+    if isinstance(body, bytes):
+        return _IN_BYTES.claim_check in body or _escapes_claim_check(body, _IN_BYTES)
+    if CLAIM_CHECK not in body:  # a long body is looked through once
+        return _escapes_claim_check(body, _IN_TEXT)
+    return (
+        _IN_TEXT.claim_check in body or _escapes_claim_check(body, _IN_TEXT) or may_be_wrapped(body)
+    )
 
 
 def sealed_fields(body: Body) -> Mapping[str, Any] | None:
@@ -263,10 +266,12 @@ def unwrap(body: str, *, most: int = MOST_ENVELOPES) -> Wrapped | None:
 
 def unwrap_sealed(body: str) -> Wrapped | None:
     """The sealed message in an envelope, as `unwrap`; None for any other."""
-    if not may_be_wrapped(body) or not _quotes_claim_check(body):
-        return None
-    wrapped = unwrap(body)
+    wrapped = unwrap(body) if _may_wrap_claim_check(body) else None
     return wrapped if wrapped is not None and is_sealed(wrapped.body) else None
+
+
+def _may_wrap_claim_check(body: str) -> bool:
+    return not _IN_TEXT.leading_type.match(body) and CLAIM_CHECK in body and may_be_wrapped(body)
 
 
 def is_event(fields: Mapping[str, Any]) -> bool:
@@ -325,9 +330,7 @@ def is_text(value: object) -> TypeGuard[str]:
     return True
 
 
-def _mentions_claim_check(body: _BodyT, signs: _Signs[_BodyT]) -> bool:
-    if signs.claim_check in body:
-        return True
+def _escapes_claim_check(body: _BodyT, signs: _Signs[_BodyT]) -> bool:
     return _escapes_letters(body, signs) and signs.any_claim_check.search(body) is not None
 
 

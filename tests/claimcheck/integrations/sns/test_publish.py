@@ -18,6 +18,7 @@ from claimcheck import (
 from claimcheck.integrations.sns import attach
 from claimcheck.stores.memory import MemoryClaimStore
 from letsgo_queue.envelope import is_sealed
+from tests.claimcheck.core.encrypting import AES
 from tests.claimcheck.integrations.sns.topics import (
     ATTRIBUTES,
     LARGE,
@@ -100,6 +101,24 @@ class TestPublish:
         assert seen == [arns[1]]
         assert len(handled(other, check)) == 0
         client.close()
+
+    def test_an_encrypted_one_is_handled_once_by_each_queue(
+        self, ministack: AwsServer, topic: str, store: MemoryClaimStore
+    ) -> None:
+        """Its ticket carries it, and the copies of all queues have one nonce."""
+        check = ClaimCheck(store, encryption=AES)
+        queues = [subscribed(ministack, topic, RawMessageDelivery=raw) for raw in ("true", "false")]
+        sns, plain = attach(ministack.sns(), check), ministack.sqs()
+        sent = requests_of(sns, "Publish")
+
+        sns.publish(TopicArn=topic, Message=SMALL)
+
+        for queue in queues:
+            for expected in (1, 0):
+                assert len(handled(queue, check, once=True)) == expected
+                plain.send_message(QueueUrl=queue, MessageBody=sent[0]["Message"])  # a copy
+        sns.close()
+        plain.close()
 
     def test_contents_expire(
         self, ministack: AwsServer, sns: SNSClient, topic: str, store: MemoryClaimStore

@@ -40,9 +40,11 @@ def bodies_on(aws: AwsServer, queue: str) -> list[str]:
     return bodies
 
 
-def handled(queue: str, check: ClaimCheck) -> list[tuple[Message[Any], Delivery]]:
+def handled(
+    queue: str, check: ClaimCheck, *, once: bool = False
+) -> list[tuple[Message[Any], Delivery]]:
     """What a worker's handler gets from a queue."""
-    worker = Worker(queue, middleware=[ClaimCheckMiddleware(check)])
+    worker = Worker(queue, middleware=[ClaimCheckMiddleware(check, once=once)])
     seen: list[tuple[Message[Any], Delivery]] = []
 
     @worker.default
