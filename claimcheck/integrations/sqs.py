@@ -61,8 +61,8 @@ def pause_after(error: LetsGoError | None, receive_count: int) -> int:
     """Seconds until a message that could not be opened should be tried again."""
     if error is not None and error.retry_after is not None:
         return min(math.ceil(error.retry_after) + 1, _MOST_HIDDEN)
-    doubled = min(max(receive_count - 1, 0), _MOST_DOUBLED)
-    return min(_FIRST_PAUSE_SECONDS * 2**doubled, _LONGEST_PAUSE_SECONDS)
+    times: int = 2 ** min(max(receive_count - 1, 0), _MOST_DOUBLED)
+    return min(_FIRST_PAUSE_SECONDS * times, _LONGEST_PAUSE_SECONDS)
 
 
 def was_certainly_not_sent(error: BotoCoreError | ClientError) -> bool:

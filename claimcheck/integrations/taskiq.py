@@ -212,7 +212,7 @@ class _Broker(SQSBroker):
     ) -> Any:
         request = await super().build_kick_kwargs(message, queue=queue, queue_url=queue_url)
         if is_sealed(request["MessageBody"]):
-            attributes = request.get("MessageAttributes", {})
+            attributes: Any = request.get("MessageAttributes", {})
             request["MessageAttributes"] = {**attributes, _MARK: _MARKED}
         return request
 
@@ -364,7 +364,7 @@ class _Broker(SQSBroker):
             except BotoCoreError:
                 return {}  # SQS does not answer; it may the next time
             else:
-                self.claims.facts[url] = answer.get("Attributes", {})
+                self.claims.facts[url] = cast("Mapping[str, str]", answer.get("Attributes", {}))
         return self.claims.facts[url]
 
 
