@@ -212,8 +212,8 @@ class _Broker(SQSBroker):
     ) -> Any:
         request = await super().build_kick_kwargs(message, queue=queue, queue_url=queue_url)
         if is_sealed(request["MessageBody"]):
-            attributes: Any = request.get("MessageAttributes", {})
-            request["MessageAttributes"] = {**attributes, _MARK: _MARKED}
+            marked: Any = {**request.get("MessageAttributes", {}), _MARK: _MARKED}
+            request["MessageAttributes"] = marked
         return request
 
     async def listen(self) -> AsyncGenerator[AckableMessage, None]:
