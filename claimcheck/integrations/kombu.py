@@ -10,8 +10,10 @@ It works where kombu calls SQS:
                              rejected and nothing keeps it
     ChangeMessageVisibility  the lease ends when the message is visible
 
-A message that is requeued, or rejected and left to the dead-letter queue, has its claim released. A
-message that cannot be opened does not reach kombu: it stays on the queue until its visibility
+A message that is requeued, or rejected and left to the dead-letter queue, has its claim released.
+Until then it stays hidden and its claim held, however long kombu has it.
+
+A message that cannot be opened does not reach kombu: it stays on the queue until its visibility
 timeout ends. Where kombu has an event loop, as in Celery's worker, messages are opened on threads,
 so that a store that does not answer holds only the messages that need it.
 """
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
 OLDEST_KOMBU = (5, 4)
 
 _HOOKS = (
+    "_message_to_python",
     "_messages_to_python",
     "_on_messages_ready",
     "_put",
@@ -126,8 +129,8 @@ def carried_by(carrier: Carrier, connection: ConnectionT) -> ConnectionT:
     """
     others = []
     for url in connection.alt:
-        scheme, _, place = url.partition("://")
-        others.append(f"{_transport_name(scheme, carrier)}://{place}")
+        scheme, mark, place = url.partition("://")
+        others.append(_transport_name(scheme, carrier) + mark + place if mark else url)
     name = _transport_name(connection.transport_cls, carrier)
     return cast("ConnectionT", connection.clone(transport=name, alternates=others))
 
@@ -271,6 +274,14 @@ class _Channel(SQS.Channel):
         self.sending = message
         super()._put(queue, message, **options)
 
+    def _message_to_python(
+        self, message: MessageTypeDef, queue_name: str, q_url: str
+    ) -> dict[str, Any]:
+        made: dict[str, Any] = super()._message_to_python(message, queue_name, q_url)
+        # kombu keeps it, and Celery gives it to the process of a pool: not what was sealed as well.
+        message["Body"] = self.claims.body_of(message)
+        return made
+
     def _messages_to_python(self, messages: Sequence[MessageTypeDef], queue: str) -> list[Any]:
         received = [_Received(self, each, self._new_queue(queue), queue) for each in messages]
         opened = [each.message for each in _opened_in_order(received)]
@@ -287,9 +298,9 @@ class _Channel(SQS.Channel):
         threads: _Threads | None = self.connection.threads
         here = received
         if threads is not None and not queue.endswith(".fifo"):
-            here = [each for each in received if not self.claims.asks_store(each.message)]
+            here = [each for each in received if not each.asks_store]
             for each in received:
-                if self.claims.asks_store(each.message):
+                if each.asks_store:
                     threads.open(each)
         for each in _opened_in_order(here):
             self.hand_over(each.message, queue, qname)
@@ -304,9 +315,10 @@ class _Received:
     """A message on its way from SQS to kombu."""
 
     def __init__(self, channel: _Channel, message: MessageTypeDef, url: str, queue: str) -> None:
-        self.message = message
-        self.is_fifo = url.endswith(".fifo")
         self.channel = channel
+        self.message = message
+        self.asks_store = channel.claims.asks_store(message)
+        self.is_fifo = url.endswith(".fifo")
         self._client = cast("SQSClient", channel.sqs(queue=channel.canonical_queue_name(queue)))
         self._url = url
         self._queue = queue
@@ -316,7 +328,11 @@ class _Received:
     def open(self) -> Outcome:
         """Open it."""
         self._outcome = self.channel.claims.open(
-            self.message, client=self._client, queue=self._url, arrived=self._arrived
+            self.message,
+            client=self._client,
+            queue=self._url,
+            arrived=self._arrived,
+            has_record=self.asks_store,
         )
         return self._outcome
 
@@ -366,7 +382,10 @@ class _Threads:
     def open(self, message: _Received) -> None:
         """Have a message opened, and delivered then."""
         message.channel.opening += 1
-        self._pool.submit(partial(self._open, message))
+        try:
+            self._pool.submit(partial(self._open, message))
+        except RuntimeError:  # the machine has no more threads
+            self._open(message)
 
     def close(self) -> None:
         """Give back what was not delivered."""

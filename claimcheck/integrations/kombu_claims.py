@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import math
+import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from claimcheck.core.opened import Opened
-from claimcheck.errors import ClaimInProgress, ClaimStoreError
+from claimcheck.errors import ClaimCheckError, ClaimInProgress
 from claimcheck.integrations import sqs
 from claimcheck.integrations.base import Carrier
 from letsgo_queue.envelope import mentions_claim_check
 from letsgo_queue.errors import LetsGoError
-from letsgo_queue.limits import ANY_QUEUE_BYTES, SQS_UNIT_BYTES
+from letsgo_queue.limits import ANY_QUEUE_BYTES, MAX_VISIBILITY_SECONDS, SQS_UNIT_BYTES
 from letsgo_queue.log import get_logger
 
 if TYPE_CHECKING:
@@ -24,6 +27,15 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
+_BEATS = 2
+"""How often a message is hidden anew while the queue hides it once."""
+
+_MARGIN_SECONDS = 60
+"""SQS counts the 12 hours by its own clock."""
+
+HOLDING = "claimcheck-kombu-holding"
+"""The name of threads that keep messages hidden."""
+
 _TEXT_FROM_BYTES = SQS_UNIT_BYTES
 """From here on a body is sealed as text. Those up to it are hardly ever sealed."""
 
@@ -31,12 +43,45 @@ Outcome: TypeAlias = Literal["waiting", "opened", "over", "left"]
 """Of opening a message: kombu may have it; it was a duplicate; it stays on the queue."""
 
 
+@dataclass(slots=True)
+class _Held:
+    """A delivery whose claim is not settled yet. Its times are monotonic seconds.
+
+    Attributes:
+        opened: Settles the claim.
+        body: The body as it travelled.
+        client: Makes the calls.
+        queue: The queue's URL.
+        hidden: For how many seconds the queue hides a message.
+        ends: When the message is visible again.
+        latest: Until when SQS lets it be hidden.
+        due: When it is hidden for longer.
+        calling: Held while it is, so that what settles the claim comes after.
+    """
+
+    opened: Opened
+    body: str = field(repr=False)
+    client: SQSClient
+    queue: str
+    hidden: float
+    ends: float
+    latest: float
+    due: float
+    calling: threading.Lock = field(default_factory=threading.Lock)
+
+
 class Claims:
-    """The claims of a connection's messages, and what its queues say of themselves."""
+    """The claims of a connection's messages, and what its queues say of themselves.
+
+    A message that has a claim stays hidden, and its claim held, until it is settled: a thread sees
+    to that while there is one.
+    """
 
     def __init__(self, carrier: Carrier) -> None:
         self._carrier = carrier
-        self._held: dict[str, Opened] = {}
+        self._held: dict[str, _Held] = {}
+        self._changed = threading.Condition()
+        self._beats = False
         self._queues: dict[str, Mapping[str, str]] = {}
 
     def send(
@@ -86,6 +131,7 @@ class Claims:
         client: SQSClient,
         queue: str,
         arrived: float,
+        has_record: bool,
     ) -> Outcome:
         """Put the body that was sealed in a message's place, and acquire its claim.
 
@@ -94,16 +140,17 @@ class Claims:
             client: Deletes a duplicate, and hides a message that another delivery has.
             queue: The queue's URL.
             arrived: When it was received (monotonic seconds).
+            has_record: Whether it asks the store.
         """
-        handle = message["ReceiptHandle"]
+        handle, body = message["ReceiptHandle"], _text_of(message)
         count = int(message.get("Attributes", {}).get("ApproximateReceiveCount", 1))
         try:
-            lease = None
-            if has_record := self.asks_store(message):
+            hidden, lease = 0.0, None
+            if has_record:
                 hidden = sqs.visibility_timeout(self._ask(client, queue))
                 lease = sqs.lease_seconds(hidden, waited=time.monotonic() - arrived)
             opened = self._carrier.open(
-                _text_of(message),
+                body,
                 queue=queue,
                 name=None,
                 message_id=message["MessageId"],
@@ -126,23 +173,81 @@ class Claims:
             logger.exception("a message could not be opened, and stays on queue %s", queue)
             return "left"
         message["Body"] = opened.body
-        opened.body = ""  # it may be large, and kombu has it
         if has_record:
-            self._held[handle] = opened
+            opened.body = ""  # it may be large, and kombu has it
+            self._hold(
+                handle,
+                _Held(
+                    opened,
+                    body,
+                    client,
+                    queue,
+                    hidden,
+                    ends=arrived + hidden,
+                    latest=arrived + MAX_VISIBILITY_SECONDS,
+                    due=arrived + hidden / _BEATS,
+                ),
+            )
         return "opened"
+
+    def body_of(self, message: MessageTypeDef) -> str:
+        """The body of a message as it travelled."""
+        held = self._held.get(message["ReceiptHandle"])
+        return _text_of(message) if held is None else held.body
 
     def settle(self, receipt_handle: str, *, succeeded: bool) -> None:
         """Complete the claim of a delivery, or release it, unless that was done."""
-        if opened := self._held.pop(receipt_handle, None):
-            opened.settle(succeeded=succeeded)
+        with self._changed:
+            held = self._held.pop(receipt_handle, None)
+            if not self._held:
+                self._changed.notify()
+        if held is not None:
+            with held.calling:
+                held.opened.settle(succeeded=succeeded)
 
     def extend(self, receipt_handle: str, seconds: float) -> None:
         """Hold the claim of a delivery for as long as its message is hidden from now."""
-        if opened := self._held.get(receipt_handle):
-            try:
-                opened.extend(sqs.lease_seconds(seconds))
-            except ClaimStoreError as error:
-                logger.warning("the lease on claim %s is as it was: %s", opened.claim_id, error)
+        held = self._held.get(receipt_handle)
+        if held is None:
+            return
+        now = time.monotonic()
+        held.ends, held.due = now + seconds, now + seconds / _BEATS
+        try:
+            held.opened.extend(sqs.lease_seconds(seconds))
+        except ClaimCheckError as error:
+            claim_id = held.opened.claim_id
+            logger.warning("the lease on claim %s is as it was: %s", claim_id, error)
+
+    def _hold(self, receipt_handle: str, held: _Held) -> None:
+        with self._changed:
+            self._held[receipt_handle] = held
+            self._changed.notify()
+            starts, self._beats = not self._beats, True
+        if starts:
+            threading.Thread(target=self._beat, name=HOLDING, daemon=True).start()
+
+    def _beat(self) -> None:
+        """Hide messages for longer when it is time, until none is left."""
+        while True:
+            with self._changed:
+                if not self._held:
+                    self._beats = False
+                    return
+                handle, held = min(self._held.items(), key=lambda each: each[1].due)
+                if (pause := held.due - time.monotonic()) > 0:
+                    self._changed.wait(min(pause, threading.TIMEOUT_MAX))
+                    continue
+            self._hide_longer(handle, held)
+
+    def _hide_longer(self, handle: str, held: _Held) -> None:
+        with held.calling:
+            now = time.monotonic()
+            seconds = min(held.hidden, held.latest - _MARGIN_SECONDS - now)
+            if handle not in self._held or now >= held.ends or seconds < 1:
+                held.due = math.inf  # it is settled, or SQS will not hide it
+                return
+            held.due = now + held.hidden / _BEATS / _BEATS  # unless the call does better
+            hide(held.client, held.queue, handle, int(seconds))
 
     def prepare(self, queue: str) -> None:
         """Make the claim check now, so that a wrong setting shows before the first message.

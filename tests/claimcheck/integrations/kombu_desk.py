@@ -27,13 +27,15 @@ class Desk:
         url: The queue's.
         name: What kombu calls it.
         store: Where claims are, over 1,000 bytes.
+        clock: The clock of the store.
         check: The claim check of all connections.
     """
 
     def __init__(self, server: AwsServer, **attributes: str) -> None:
         self.url = server.make_queue(**attributes)
         self.name = "work.fifo" if self.url.endswith(".fifo") else "work"
-        self.place = MemoryPlace(Clock())
+        self.clock = Clock()
+        self.place = MemoryPlace(self.clock)
         self.store = Watched(self.place.store)
         self.check = small_claim_check(self.store.store)
         self.sqs = server.sqs()

@@ -28,10 +28,17 @@ from tests.support.servers import AwsServer
 
 APP = "tests.claimcheck.integrations.celery_app"
 
-LARGE = 2_000_000
-"""Bytes of text that no queue takes, not even compressed."""
+LARGE = 600_000
+"""Bytes of text that the queues of these tests do not take, not even compressed."""
 
-VISIBILITY_TIMEOUTS = {"tasks": 60, "forked": 60, "killed": 10, "rejects": 10, "plain": 10}
+VISIBILITY_TIMEOUTS = {
+    "tasks": 60,
+    "later": 20,
+    "forked": 60,
+    "killed": 15,
+    "rejects": 10,
+    "plain": 10,
+}
 """Seconds, by queue."""
 
 
@@ -45,13 +52,14 @@ class Shop:
     environment: dict[str, str]
     app: Celery
     folder: Path
+    last_id: str = ""
 
     @property
     def log(self) -> Path:
         return self.folder / "log"
 
     def send(self, task: str, *args: object, queue: str = "tasks", **options: Any) -> None:
-        self.app.send_task(task, args, queue=queue, **options)
+        self.last_id = self.app.send_task(task, args, queue=queue, **options).id
 
     def steps(self, payload: object) -> list[str]:
         return [step.name for step in self.all_steps(payload)]
@@ -116,8 +124,10 @@ def make_queues(server: AwsServer) -> dict[str, str]:
     policy = {"deadLetterTargetArn": answer["Attributes"]["QueueArn"], "maxReceiveCount": 1}
     queues = {"dead": dead}
     for name, seconds in VISIBILITY_TIMEOUTS.items():
-        attributes = {"RedrivePolicy": json.dumps(policy)} if name in {"rejects", "plain"} else {}
-        queues[name] = server.make_queue(VisibilityTimeout=str(seconds), **attributes)
+        attributes = {"VisibilityTimeout": str(seconds), "MaximumMessageSize": "262144"}
+        if name in {"rejects", "plain"}:
+            attributes["RedrivePolicy"] = json.dumps(policy)
+        queues[name] = server.make_queue(**attributes)
     return queues
 
 
@@ -128,7 +138,7 @@ def nothing_is_left(shop: Shop, ministack: AwsServer) -> None:
 
 @pytest.fixture(scope="module")
 def worker(shop: Shop) -> Iterator[None]:
-    with shop.worker("tasks,rejects"):
+    with shop.worker("tasks,later,rejects"):
         yield
 
 
@@ -141,7 +151,7 @@ def forking_worker(shop: Shop) -> Iterator[None]:
 @pytest.mark.usefixtures("worker")
 @pytest.mark.parametrize("serializer", ["json", "pickle", "msgpack"])
 def test_two_megabytes_arrive_equal_and_leave_a_receipt(shop: Shop, serializer: str) -> None:
-    payload = [noise(LARGE), serializer]
+    payload = [noise(2_000_000), serializer]
     shop.send("take", payload, serializer=serializer)
     shop.wait_for(payload, "took")
     shop.wait_for_receipts(1)
@@ -238,6 +248,16 @@ def test_a_worker_that_is_killed_leaves_its_message_to_another(shop: Shop, tmp_p
     with shop.worker("killed"):
         shop.wait_for(payload, "hangs", "hangs", "ends")
         shop.wait_for_receipts(1)
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_task_for_later_than_the_visibility_timeout_runs_once(shop: Shop) -> None:
+    """Celery alone has it twice: SQS delivers the message again after 20 s."""
+    payload = noise(LARGE, seed=16)
+    shop.send("grow", payload, "x", queue="later", countdown=25)
+    shop.wait_for(payload, "grows")
+    shop.wait_for_receipts(1)
+    assert shop.log.read_text().count(f"{shop.last_id}] received") == 1
 
 
 @pytest.mark.usefixtures("worker")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import closing
@@ -16,6 +17,7 @@ from kombu.transport.virtual import base as virtual
 
 from claimcheck import ClaimCheck, ClaimStoreUnavailable, SettingsInvalid
 from claimcheck.events import MessageOpened, MessageSealed
+from claimcheck.integrations import kombu_claims
 from claimcheck.integrations.kombu import with_claim_check
 from letsgo_queue.envelope import is_sealed
 from letsgo_queue.events import listen_to_all
@@ -33,6 +35,11 @@ LARGE = noise(20_000)
 def desk(ministack: AwsServer) -> Iterator[Desk]:
     with closing(Desk(ministack, VisibilityTimeout="60")) as desk:
         yield desk
+
+
+def beating() -> bool:
+    """Whether a thread holds claims."""
+    return any(each.name == kombu_claims.HOLDING for each in threading.enumerate())
 
 
 class TestSending:
@@ -121,6 +128,7 @@ class TestReceiving:
             queue.put(LARGE)
             message = queue.get(timeout=20)
             assert message.payload == LARGE
+            assert is_sealed(message.delivery_info["sqs_message"]["Body"])
             assert desk.left() == Left(1, 1)
             message.ack()
         assert desk.left() == Left(0, 1)
@@ -190,6 +198,18 @@ class TestReceiving:
             QueueUrl=desk.url, ReceiptHandle=handle, VisibilityTimeout=600
         )
         assert 590 < desk.seconds_leased() < 600
+
+    def test_a_claim_is_held_for_as_long_as_a_consumer_has_its_message(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(kombu_claims, "_BEATS", 100)
+        desk.send(LARGE)
+        connection = desk.connect()
+        desk.take(1, connection, then="wait")
+        desk.clock.advance(50)
+        wait_for(lambda: desk.seconds_leased() > 50, "a lease that was extended")
+        connection.release()
+        wait_for(lambda: not beating(), "a thread that ends")
 
     def test_what_cannot_be_opened_stays_on_the_queue_and_holds_nobody_up(self, desk: Desk) -> None:
         desk.store.fail("acquire")
