@@ -42,7 +42,8 @@ MOST_ENVELOPES = 3
 
 _BodyT = TypeVar("_BodyT", str, bytes)
 
-_OF_EVENTBRIDGE = {"detail-type", "source", "detail"}
+_DETAIL = "detail"
+_OF_EVENTBRIDGE = {"detail-type", "source", _DETAIL}
 _SIGNS_OF_ENVELOPES = ('"TopicArn"', '"detail-type"', '"eventSource"')
 
 
@@ -279,15 +280,21 @@ def is_event(fields: Mapping[str, Any]) -> bool:
     return fields.keys() >= _OF_EVENTBRIDGE and is_text(fields["detail-type"])
 
 
+def _slot(fields: Mapping[str, Any]) -> str | None:
+    """The field of an envelope that has the message; None where it is no envelope."""
+    if fields.get("Type") == "Notification" and "TopicArn" in fields:
+        return "Message"
+    if fields.get("eventSource") == "aws:sqs" and "messageId" in fields:
+        return "body"
+    return _DETAIL if is_event(fields) else None
+
+
 def _inside(fields: Mapping[str, Any]) -> str | None:
     """What an envelope has in it; None where it is none."""
-    found = None
-    if fields.get("Type") == "Notification" and "TopicArn" in fields:
-        found = fields.get("Message")
-    elif fields.get("eventSource") == "aws:sqs" and "messageId" in fields:
-        found = fields.get("body")
-    elif is_event(fields) and _is_detail_a_message(fields["detail"]):
-        return _written(fields["detail"])
+    slot = _slot(fields)
+    found = None if slot is None else fields.get(slot)
+    if slot == _DETAIL:
+        return _written(found) if _is_detail_a_message(found) else None
     return found if is_text(found) else None
 
 
@@ -299,15 +306,18 @@ def _is_detail_a_message(detail: object) -> bool:
 
 
 def _with_message(envelope: Mapping[str, Any], body: str) -> str:
-    if not is_event(envelope):
-        return _written({**envelope, "Message" if "Message" in envelope else "body": body})
+    """An envelope with another message in it."""
+    slot = _slot(envelope)
+    assert slot is not None
+    if slot != _DETAIL:
+        return _written({**envelope, slot: body})
     try:
         read_json(body)
     except MessageInvalid:
         body = _written(body)
-    around = _written({name: value for name, value in envelope.items() if name != "detail"})
+    around = _written({name: value for name, value in envelope.items() if name != slot})
     # As it is, byte for byte: numbers that were read and written might have changed.
-    return f'{around[:-1]},"detail":{body}}}'
+    return f'{around[:-1]},"{slot}":{body}}}'
 
 
 def _written(value: object) -> str:

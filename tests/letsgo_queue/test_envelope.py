@@ -16,9 +16,13 @@ from letsgo_queue.envelope import (
     sealed_fields,
     type_in,
     type_of,
+    unwrap,
+    unwrap_sealed,
 )
 from letsgo_queue.errors import MessageInvalid
+from tests.claimcheck.support import any_json
 from tests.letsgo_queue.support import SECRET, printed
+from tests.support.envelopes import ENVELOPES, Envelope, from_eventbridge, from_pipe, from_sns
 
 TICKET = {"v": 1, "encoding": "zstd", "data": "KLUv/Q=="}
 SEALED = json.dumps({"type": "order:new", "claimCheck": TICKET})
@@ -201,3 +205,55 @@ class TestTypeOf:
             type_of(body)
         assert '{"type": ..., "payload": ...}' in str(refused.value)
         assert SECRET not in printed(refused.value)
+
+
+EACH_ENVELOPE = pytest.mark.parametrize("envelope", ENVELOPES.values(), ids=[*ENVELOPES])
+SMALL = '{"type":"order:new","payload":{"lines":[1]}}'
+
+
+class TestUnwrap:
+    @EACH_ENVELOPE
+    @pytest.mark.parametrize("body", [SMALL, SEALED, '{"claimCheck":{}}'])
+    def test_finds_the_message_in_an_envelope(self, envelope: Envelope, body: str) -> None:
+        wrap, take_out = envelope
+
+        wrapped = unwrap(wrap(body))
+
+        assert wrapped is not None
+        assert json.loads(wrapped.body) == json.loads(body)
+        assert take_out(wrapped.around(SMALL)) == SMALL
+        assert mentions_claim_check(wrap(body)) == ("claimCheck" in body)
+        assert (unwrap_sealed(wrap(body)) is None) == (body == SMALL)
+
+    def test_the_message_is_put_where_it_was(self) -> None:
+        """An envelope may have the fields of another."""
+        for body in (
+            from_sns(SEALED, body="x", **{"detail-type": "x", "source": "x", "detail": 1}),
+            from_pipe(SEALED, Message="x", **{"detail-type": "x", "source": "x", "detail": 1}),
+            from_eventbridge(SEALED, Message="x", body="x"),
+        ):
+            wrapped = unwrap(body)
+            assert wrapped is not None
+            again = unwrap(wrapped.around(SMALL))
+            assert again is not None
+            assert again.body == SMALL
+
+    @pytest.mark.parametrize("body", ["", SMALL, SEALED, "[]", '"Message"', from_sns("no message")])
+    def test_of_anything_else_there_is_none(self, body: str) -> None:
+        assert unwrap(body) is None
+
+    @given(any_json(), st.sampled_from(["sns", "eventbridge", "pipe"]))
+    def test_takes_whatever_is_inside(self, inside: object, name: str) -> None:
+        body = ENVELOPES[name][0](json.dumps(inside))
+        wrapped = unwrap(body)
+        if wrapped is not None:
+            assert unwrap(wrapped.around(SMALL)) is not None
+
+    @given(any_json())
+    def test_takes_whatever_is_in_the_fields(self, value: object) -> None:
+        for wrap in (from_sns, from_eventbridge, from_pipe):
+            fields = json.loads(wrap(SMALL))
+            for name in fields:
+                body = json.dumps({**fields, name: value})
+                if (wrapped := unwrap(body)) is not None:
+                    wrapped.around(SMALL)
