@@ -72,6 +72,7 @@ def test_a_message_that_looks_like_an_envelope_is_not_opened(envelope: Envelope)
         "[]",
         "7",
         '"text"',
+        '{"detail-type"',
         from_sns("not JSON"),
         from_sns(7),
         from_sns({"id": 7}),

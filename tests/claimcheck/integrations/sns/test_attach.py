@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
+from aiobotocore.session import get_session
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 from botocore.exceptions import ClientError, ParamValidationError
@@ -134,3 +136,11 @@ class TestAttach:
     ) -> None:
         with pytest.raises(SettingsInvalid, match=said):
             attach(client(ministack))
+
+    def test_a_client_for_asyncio_is_refused(self, ministack: AwsServer) -> None:
+        async def attach_one() -> None:
+            async with get_session().create_client("sns", region_name=ministack.region) as client:
+                attach(client)
+
+        with pytest.raises(SettingsInvalid, match="got one of aiobotocore"):
+            asyncio.run(attach_one())
