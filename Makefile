@@ -63,7 +63,7 @@ fuzz: $(VENV)/.dev ## feed 100,000 messages, most of them broken, to all that re
 bench: $(BENCH_STAMPS) ## measure against other libraries, and write docs/performance.md; see ARGS=--help
 	$(BENCH)/bin/python -m tests.benchmarks $(ARGS)
 
-bench-quick: $(BENCH_STAMPS) ## the same in under two minutes: fewer payloads and runs, nothing in docs/
+bench-quick: $(BENCH_STAMPS) ## the same in a few minutes: fewer payloads and runs, nothing in docs/
 	$(BENCH)/bin/python -m tests.benchmarks --quick $(ARGS)
 
 scale: $(VENV)/.dev ## simulate deployments under AWS's limits, for docs/scale.md, and the library under them for longer

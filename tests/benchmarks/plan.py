@@ -59,6 +59,11 @@ _EVERYWHERE: tuple[tuple[int, NetworkName], ...] = tuple(
     (queue, network) for queue in QUEUES for network in NETWORKS
 )
 
+_FOR_NO_QUEUE: tuple[PayloadName, ...] = ("20 MB", "1.5 MB noise")
+"""Payloads that no queue accepts: they take the same way on each."""
+
+_ON_NEW_QUEUES = tuple((NEW_QUEUE, network) for network in NETWORKS)
+
 FULL = Plan(
     libraries=tuple(library.name for library in LIBRARIES),
     rounds={
@@ -70,7 +75,7 @@ FULL = Plan(
         "20 MB": 7,
         "1.5 MB noise": 15,
     },
-    groups=dict.fromkeys(PAYLOADS, _EVERYWHERE),
+    groups=dict.fromkeys(PAYLOADS, _EVERYWHERE) | dict.fromkeys(_FOR_NO_QUEUE, _ON_NEW_QUEUES),
     small_sends={"loopback": 2_000, "AWS-like": 400},
     layer_sends=10_000,
     imports=20,
