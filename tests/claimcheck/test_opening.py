@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from claimcheck.opening import consumer_of
+from claimcheck.settings import region_for
 from letsgo_queue.aws_hosts import queue_url_of_arn
 
 ORDERS = "eu-west-1:123456789012:orders"
@@ -47,6 +48,13 @@ def test_no_two_queues_have_one_name(other: str) -> None:
     consumer_of.cache_clear()
 
     assert consumer_of(other) not in {ORDERS, None, ""}
+
+
+def test_claims_of_a_topic_are_in_its_region(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "us-west-2")
+
+    assert region_for("arn:aws:sns:eu-west-1:123456789012:orders") == "eu-west-1"
+    assert region_for("memory://") == "us-west-2"
 
 
 def test_a_queue_that_nobody_names_has_none() -> None:
