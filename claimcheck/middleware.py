@@ -226,7 +226,7 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
             )
         message.open(opened.body, route=opened.route)
         if message.lease_id is not None:
-            message.attach(_ClaimLease(opened, message), ends=ends)
+            message.attach(_ClaimLease(opened.without_body(), message), ends=ends)
         token = _handling.set((*_handling.get(), self._token))
         try:
             yield
@@ -267,7 +267,7 @@ class _ClaimLease:
             logger.warning("claim %s: another delivery has it", self._opened.claim_id)
 
     def settle(self, *, succeeded: bool) -> None:
-        """Complete the claim, or release it, if nobody did.
+        """Complete the claim, or release it, if nobody did. The worker tries again.
 
         A tick whose handler failed is completed too: else each worker would run it, and fail in
         turn. One that was given back is released, so that another worker runs it.
@@ -276,8 +276,14 @@ class _ClaimLease:
         has_run = message.handler_started and not message.handler_runs and not message.is_over
         with self._lock:
             settled, self._settled = self._settled, True
-        if not settled:
-            self._opened.settle(succeeded=succeeded or (message.received.is_tick and has_run))
+        if settled:
+            return
+        done = succeeded or (message.received.is_tick and has_run)
+        try:
+            self._opened.settle(succeeded=done, patiently=not succeeded)
+        except ClaimStoreError:
+            self._settled = False
+            raise
 
     def give_back(self) -> None:
         """Release the claim, unless its contents are here only and its handler has them.

@@ -99,16 +99,26 @@ class Hold:
         """
         return self.store.release(self.key, self.lease.id)
 
-    def settle(self, *, succeeded: bool) -> None:
+    def settle(self, *, succeeded: bool, patiently: bool = True) -> None:
         """End the hold, come what may.
 
         A receipt is tried for again while the lease lasts: without it a duplicate runs the handler
         once more. In the end a refusal of the store is logged, not raised: the work itself is done
         or has failed already. The record then changes when its lease ends.
+
+        Args:
+            succeeded: Whether the work is done.
+            patiently: Whether to try again here. A caller that can do so later gets the error.
+
+        Raises:
+            ClaimStoreError: A receipt was refused that may be written later, and not `patiently`.
         """
+        complete = self._complete_patiently if patiently else self.complete
         try:
-            still_ours = self._complete_patiently() if succeeded else self.release()
+            still_ours = complete() if succeeded else self.release()
         except (ClaimStoreError, ClaimCorrupted) as error:
+            if succeeded and not patiently and error.retryable:
+                raise
             logger.warning(
                 "record %s could not be %s: %s %s",
                 self.key,

@@ -67,6 +67,10 @@ class Opened:
         """
         return None if self._hold is None else HoldNote.of(self._hold)
 
+    def without_body(self) -> Opened:
+        """The hold alone, for whoever settles it: the body may be large."""
+        return Opened("", self.route, size=self._size, claim_id=self.claim_id, hold=self._hold)
+
     def extend(self, seconds: float) -> bool:
         """Hold the claim for this many seconds from now; False if another delivery has it.
 
@@ -91,10 +95,19 @@ class Opened:
         """
         return self._hold is None or self._hold.release()
 
-    def settle(self, *, succeeded: bool) -> None:
-        """The work is over: complete the claim or release it; a refusal of the store is logged."""
+    def settle(self, *, succeeded: bool, patiently: bool = True) -> None:
+        """The work is over: complete the claim or release it; a refusal of the store is logged.
+
+        Args:
+            succeeded: Whether the work is done.
+            patiently: Whether to try for a receipt again here, for 15 seconds. A caller that can do
+                so later gets the error.
+
+        Raises:
+            ClaimStoreError: A receipt was refused that may be written later, and not `patiently`.
+        """
         if self._hold is not None:
-            self._hold.settle(succeeded=succeeded)
+            self._hold.settle(succeeded=succeeded, patiently=patiently)
 
     def __enter__(self) -> Self:
         """The claim is held already."""

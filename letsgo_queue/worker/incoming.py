@@ -52,6 +52,10 @@ class Lease(Protocol):
         """End it, for good where the message was handled. Only the first call counts.
 
         The message is handled once the handler and all middleware around it have succeeded.
+
+        Raises:
+            LetsGoError: The message was handled, and this may succeed later: the worker tries
+                again, before it acknowledges the message.
         """
         ...
 
@@ -110,6 +114,7 @@ class IncomingMessage:
         visibility_timeout: Seconds that the heartbeat extends it by; 0 if unknown.
         extension_due: When the heartbeat extends it next (on the monotonic clock).
         leases_due: When the heartbeat extends its leases next.
+        unsettled: Why what was leased is not ended though it was handled; None where it is.
         is_over: Whether it is settled, so that nobody extends it any more.
         lock: Held while its visibility changes.
     """
@@ -145,6 +150,7 @@ class IncomingMessage:
         "skip_reason",
         "transport",
         "type",
+        "unsettled",
         "visibility_timeout",
         "waits_since",
     )
@@ -187,6 +193,7 @@ class IncomingMessage:
         self.lambda_context = lambda_context
         self.leases: tuple[Lease, ...] = ()
         self.leases_due = math.inf
+        self.unsettled: LetsGoError | None = None
         self.invisible_until = until = received.invisible_until
         self.visibility_timeout = 0.0 if until is None else max(until - received.received_at, 0.0)
         self.extension_due = math.inf if until is None else until - self.visibility_timeout / 2
@@ -399,6 +406,15 @@ class IncomingMessage:
         """End what middleware has leased, the innermost first."""
         for lease in reversed(self.leases):
             lease.settle(succeeded=succeeded)
+
+    def settle_handled(self) -> None:
+        """End what middleware has leased for a message that was handled; see `unsettled`."""
+        try:
+            self.settle_leases(succeeded=True)
+        except LetsGoError as error:
+            self.unsettled = error
+        else:
+            self.unsettled = None
 
     def give_back_leases(self) -> None:
         """End what middleware has leased, as the worker ends."""

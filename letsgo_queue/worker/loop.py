@@ -38,6 +38,7 @@ from letsgo_queue.worker.options import LoopOptions
 from letsgo_queue.worker.pace import Pace
 from letsgo_queue.worker.parts import Parts
 from letsgo_queue.worker.processing import Hold, Outcome, Processor
+from letsgo_queue.worker.receipts import Receipts
 from letsgo_queue.worker.retries import doubled
 
 if TYPE_CHECKING:  # a worker that is not asked for its health does not load what answers
@@ -136,6 +137,7 @@ class WorkLoop:
         self._parts = parts = Parts(self._wake)
         self._heartbeat = Heartbeat(transport, parts)
         self._acknowledger = Acknowledger(transport, self._acknowledged, parts)
+        self._receipts = Receipts(self._acknowledger.add, parts)
         self._giving_back = GivingBack(transport, self._heartbeat, parts)
         self._executors = Executors(options.concurrency, processor, event_loop, self._finish, parts)
         self._lanes = Lanes(fifo=transport.fifo)
@@ -224,7 +226,7 @@ class WorkLoop:
             stuck_since = now - STUCK_SECONDS
             self._stuck = sum(each.waits_since < stuck_since for each in self._in_hand)
         self._begin(ready)
-        return min(*due_in, self._executors.tend())
+        return min(*due_in, self._executors.tend(), self._receipts.tend())
 
     # Receiving
 
@@ -401,7 +403,7 @@ class WorkLoop:
             self._pace.note(time.monotonic() - (message.begun or message.arrived))
             self._tell()
         if outcome and not message.is_gone:
-            self._acknowledger.add(message)
+            (self._receipts if message.unsettled else self._acknowledger).add(message)
         else:
             self._heartbeat.release(message)
         self._giving_back.give_back(unrun)
@@ -539,6 +541,7 @@ class WorkLoop:
         if self._aside:
             self._wait_for_polls()
         self._give_back_aside()
+        self._receipts.close()
         self._acknowledger.close(deadline)
         self._heartbeat.close()
         self._executors.end()

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from typing import Any, TypeAlias, cast
 
 from letsgo_queue.attributes import DUE_AT
@@ -41,6 +42,7 @@ from letsgo_queue.worker.incoming import (
     IncomingMessage,
 )
 from letsgo_queue.worker.passage import Passage, surrounding
+from letsgo_queue.worker.receipts import PATIENCE_SECONDS, give_up, pause_before
 from letsgo_queue.worker.registry import Registry
 from letsgo_queue.worker.retries import RetryPolicy, settle_failure
 from letsgo_queue.worker.time_limits import await_within_limit
@@ -274,6 +276,7 @@ class Processor:
                 outcome = self.fail(message, outcome.error)
                 break
         if outcome and not message.is_gone:
+            _settle_again(message, wait)
             try:
                 message.transport.delete(message.received)
             except LetsGoError as error:
@@ -320,7 +323,7 @@ class Processor:
                         message.emit(MessageHeld(**message.facts(), error=raised, seconds=seconds))
                     return Hold(seconds, raised)
             return self.fail(message, raised)
-        message.settle_leases(succeeded=True)
+        message.settle_handled()
         if message.delay_left and self.listeners:
             message.emit(MessageDelayed(**message.facts(), seconds_left=message.delay_left))
         return True
@@ -422,6 +425,19 @@ class Processor:
         message.is_gone = isinstance(outcome, MessageRejected)
         message.emit(outcome)
         return message.is_gone
+
+
+def _settle_again(message: IncomingMessage, wait: Callable[[Hold], bool]) -> None:
+    """Try again to end what a handled message leases, while there is time."""
+    latest = time.monotonic() + PATIENCE_SECONDS
+    for tries in count():
+        if (error := message.unsettled) is None:
+            return
+        pause = pause_before(tries)
+        if time.monotonic() + pause > latest or not wait(Hold(pause, error)):
+            give_up(message, error)
+            return
+        message.settle_handled()
 
 
 def _start(message: IncomingMessage, handler: Handler, arguments: Sequence[object]) -> object:

@@ -40,6 +40,7 @@ class Shop:
 
     def __init__(self, store: MemoryClaimStore, *, is_async: bool) -> None:
         self.is_async = is_async
+        self.threads = {*threading.enumerate()}
         self.claims = Claims(store)
         self.watched = Watched(store)
         self.queue = MemoryTransport()
@@ -100,14 +101,15 @@ def shop(request: pytest.FixtureRequest, store: MemoryClaimStore) -> Iterator[Sh
     shop.go_on.set()
 
 
-def threads_of_worker() -> list[str]:
-    return [each.name for each in threading.enumerate() if each.name.startswith("letsgo-worker")]
+def threads_of_worker(shop: Shop) -> list[str]:
+    new = {*threading.enumerate()} - shop.threads  # an open poll of another test may still wait
+    return [each.name for each in new if each.name.startswith("letsgo-worker")]
 
 
 def check_that_it_comes_again(shop: Shop, payload: str, *, once: bool = False) -> None:
     """The worker has ended, and what it waited for comes to its end."""
     shop.go_on.set()
-    wait_for(lambda: not threads_of_worker(), "its last threads to end")
+    wait_for(lambda: not threads_of_worker(shop), "its last threads to end")
     assert shop.handled == []
 
     shop.worker(once=once).run(burst=True)

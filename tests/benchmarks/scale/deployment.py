@@ -21,10 +21,11 @@ from claimcheck.core.cost import (
     Place,
     part_items,
 )
-from claimcheck.core.holds import RECEIPT_SECONDS, STORE_PAUSES_SECONDS
 from claimcheck.errors import ClaimStoreUnavailable
 from claimcheck.stores import dynamodb, s3_objects
+from letsgo_queue.worker import receipts
 from letsgo_queue.worker.incoming import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS
+from letsgo_queue.worker.retries import doubled
 from tests.benchmarks.scale.limits import IN_FLIGHT, Limits
 from tests.benchmarks.scale.loop import Loop, Process
 
@@ -190,16 +191,16 @@ class Deployment:
         return (yield from self._loop.together([record, self._read_contents(client, number)]))
 
     def _complete(self, client: Client, number: int) -> Process:
-        """Write the receipt, and try again as a hold on a claim does. The heartbeat goes on."""
-        latest = self._loop.now + RECEIPT_SECONDS
-        for shortest in STORE_PAUSES_SECONDS:
-            if (yield from self._write_record(client, number)):
-                return True
-            pause = shortest * self._random.uniform(1, 1.5)
-            if self._loop.now + pause >= latest:
+        """Write the receipt, and try again as a worker does. The heartbeat goes on."""
+        latest, tries = self._loop.now + receipts.PATIENCE_SECONDS, 0
+        while not (yield from self._write_record(client, number)):
+            pause = doubled(receipts.FIRST_PAUSE_SECONDS, tries, receipts.LONGEST_PAUSE_SECONDS)
+            pause *= self._random.uniform(1, 1.5)
+            tries += 1
+            if self._loop.now + pause > latest:
                 return False
             yield pause
-        return (yield from self._write_record(client, number))
+        return True
 
     # The store
 
