@@ -64,6 +64,7 @@ _HOOKS = (
     "_put",
     "_restore",
     "basic_consume",
+    "basic_get",
     "basic_reject",
     "canonical_queue_name",
     "sqs",
@@ -250,6 +251,12 @@ class _Channel(SQS.Channel):
     def basic_consume(self, queue: str, *args: Any, **options: Any) -> Any:
         self.claims.prepare(self._new_queue(queue))
         return super().basic_consume(queue, *args, **options)
+
+    def basic_get(self, queue: str, no_ack: bool = False, **options: Any) -> Message | None:
+        message: Message | None = super().basic_get(queue, no_ack=no_ack, **options)
+        if message is not None and no_ack:
+            self.claims.settle(message.delivery_tag, succeeded=True)
+        return message
 
     def basic_reject(self, delivery_tag: str, requeue: bool = False) -> None:
         try:
@@ -451,6 +458,7 @@ class _Transport(SQS.Transport):
 
     def close_connection(self, connection: Any) -> None:
         super().close_connection(connection)
+        self.claims.close()
         threads, self.threads = self.threads, None
         if threads is not None:
             threads.close()

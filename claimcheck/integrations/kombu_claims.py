@@ -205,6 +205,11 @@ class Claims:
             with held.calling:
                 held.opened.settle(succeeded=succeeded)
 
+    def close(self) -> None:
+        """Release what is left: nobody can acknowledge it any more."""
+        for receipt_handle in [*self._held]:
+            self.settle(receipt_handle, succeeded=False)
+
     def extend(self, receipt_handle: str, seconds: float) -> None:
         """Hold the claim of a delivery for as long as its message is hidden from now."""
         held = self._held.get(receipt_handle)

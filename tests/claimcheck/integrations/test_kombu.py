@@ -133,6 +133,14 @@ class TestReceiving:
             message.ack()
         assert desk.left() == Left(0, 1)
 
+    def test_a_message_that_is_got_without_acknowledgement_is_done(self, desk: Desk) -> None:
+        """kombu leaves it on the queue; what comes again is a duplicate."""
+        desk.send(LARGE)
+        channel = desk.connect().default_channel
+        message = wait_for(lambda: channel.basic_get(desk.name, no_ack=True), "the message")
+        assert message.payload == LARGE
+        assert desk.left() == Left(0, 1)
+
     def test_a_message_that_is_requeued_comes_again(self, desk: Desk) -> None:
         desk.send(LARGE)
         assert desk.take(1, then="requeue") == [LARGE]
