@@ -7,13 +7,13 @@ import time
 from pathlib import Path
 
 from claimcheck import unwrap_claim_check
-from letsgo_queue import Message, Worker
+from letsgo_queue import Message, RetryPolicy, Worker
 from tests.claimcheck.integrations.steps import note
 
 NAME = os.environ["TEST_NAME"]
 FOLDER = Path(os.environ["TEST_FOLDER"])
 
-worker = Worker()
+worker = Worker(retry_policy=RetryPolicy(base=1))
 
 
 @worker.handler("order:new")

@@ -80,12 +80,19 @@ def shop(ministack: AwsServer, tmp_path: Path) -> Iterator[Shop]:
     place = DynamoDBPlace(ministack)
     sns = attach(ministack.sns(), ClaimCheck(place.store))
     topic = ministack.make_topic()
-    queues = {name: ministack.make_queue(VisibilityTimeout="12") for name in ("raw", "wrapped")}
+    queues = {name: ministack.make_queue(VisibilityTimeout="300") for name in ("raw", "wrapped")}
     ministack.subscribe(topic, queues["raw"], RawMessageDelivery="true")
     ministack.subscribe(topic, queues["wrapped"])
     yield Shop(ministack, place, sns, topic, queues, tmp_path)
     sns.close()
     place.close()
+
+
+def hide_for(shop: Shop, name: str, seconds: str) -> None:
+    """Have a queue hide what is received from it for so long."""
+    sqs = shop.server.sqs()
+    sqs.set_queue_attributes(QueueUrl=shop.queues[name], Attributes={"VisibilityTimeout": seconds})
+    sqs.close()
 
 
 def test_each_queue_handles_a_message_once_whatever_the_other_does(
@@ -115,6 +122,7 @@ def test_each_queue_handles_a_message_once_whatever_the_other_does(
 
 def test_a_worker_that_is_killed_gives_its_queues_message_back(shop: Shop) -> None:
     payload = noise(LARGE)
+    hide_for(shop, "raw", "12")  # as its worker will be killed
     with ExitStack() as stack:
         raw = stack.enter_context(shop.worker("raw"))
         stack.enter_context(shop.worker("wrapped"))
@@ -125,6 +133,7 @@ def test_a_worker_that_is_killed_gives_its_queues_message_back(shop: Shop) -> No
             seconds=60,
         )
         workers.kill(raw)
+        hide_for(shop, "raw", "300")
         (shop.folder / "go on").touch()
         stack.enter_context(shop.worker("raw"))
         shop.wait_for(payload)
