@@ -440,7 +440,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.send_header(name, value)
             if self.command != "HEAD" and status not in _WITHOUT_CONTENT:
                 # An empty one is cut too.
-                self.send_header("Content-Length", str(len(content) + cut))
+                self.send_header("Content-Length", str(max(len(content), int(cut))))
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(half)

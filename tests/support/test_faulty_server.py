@@ -10,7 +10,7 @@ from io import BytesIO
 import boto3
 import pytest
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ResponseStreamingError
 
 from claimcheck import open_store
 from claimcheck.testing.claims import MINE, OTHERS, make_claim
@@ -74,6 +74,20 @@ def test_a_body_in_chunks_arrives_whole(ministack: AwsServer, proxy: FaultyServe
         assert connection.getresponse().read() == b""
 
     assert ministack.objects_in(name) == {"1": len(DATA) + 3}
+
+
+def test_half_an_answer_says_how_long_it_is_and_breaks_off(
+    ministack: AwsServer, proxy: FaultyServer
+) -> None:
+    name = ministack.make_bucket()
+    with closing(boto3.client("s3", endpoint_url=proxy.url)) as s3:
+        s3.put_object(Bucket=name, Key="1", Body=DATA)
+        proxy.inject(Failure.ANSWER_CUT, on="GetObject")
+        answer = s3.get_object(Bucket=name, Key="1")
+
+        assert answer["ContentLength"] == len(DATA)
+        with pytest.raises(ResponseStreamingError):
+            answer["Body"].read()
 
 
 @pytest.mark.parametrize(
