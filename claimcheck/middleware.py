@@ -18,7 +18,7 @@ from claimcheck.events import DuplicateSuppressed, MessageOpened, MessageSealed
 from claimcheck.opening import OnDuplicate, Opener
 from claimcheck.stores import removals
 from letsgo_queue import events as queue_events
-from letsgo_queue.attributes import attributes_size
+from letsgo_queue.attributes import attributes_size, with_numbers
 from letsgo_queue.errors import SendUncertain
 from letsgo_queue.log import get_logger
 from letsgo_queue.middleware import Middleware, SendContext, Steps
@@ -132,7 +132,7 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
         outgoing = _SealedMessage(
             type=message.type,
             body=sealed.body,
-            attributes=message.attributes,
+            attributes=with_numbers(message.attributes, sealed.attributes),
             delay_seconds=message.delay_seconds,
             group_id=message.group_id,
             deduplication_id=message.deduplication_id,
@@ -187,7 +187,11 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
 
     def blocks(self, message: IncomingMessage, /) -> bool:
         """Whether opening this message asks a store."""
-        return message.sealed or self._is_once(message)
+        return self._has_record(message)
+
+    def gives_type(self, message: IncomingMessage, /) -> bool:
+        """Whether it is a pointer of AWS's clients that is opened."""
+        return self.opener.opens_pointer(message.body, message.queue)
 
     def opened_bytes(self, message: IncomingMessage, /) -> int:
         """What the ticket says."""
@@ -234,7 +238,7 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
             _handling.reset(token)
 
     def _open(self, message: IncomingMessage) -> Opened | None:
-        if message.lease_id is None and (message.sealed or self._is_once(message)):
+        if message.lease_id is None and self._has_record(message):
             # One for all tries: a write whose answer was lost has acquired the claim for this
             # delivery. Most messages need none, and random bytes cost a switch of threads.
             message.lease_id = new_lease_id()
@@ -247,6 +251,9 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
             fields=message.sealed_fields,
             is_tick=message.received.is_tick,
         )
+
+    def _has_record(self, message: IncomingMessage) -> bool:
+        return message.sealed or bool(message.unread) or self._is_once(message)
 
     def _is_once(self, message: IncomingMessage) -> bool:
         return self.opener.once or message.received.is_tick

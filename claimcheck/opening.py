@@ -16,7 +16,8 @@ from claimcheck.errors import (
     SettingsInvalid,
 )
 from claimcheck.settings import claim_check_for, region_for
-from letsgo_queue.envelope import unwrap_sealed
+from letsgo_queue.aws_pointers import IN_EVERY_POINTER
+from letsgo_queue.envelope import is_sealed, unwrap_sealed
 from letsgo_queue.log import get_logger
 from letsgo_queue.settings import is_sqs, split_url, url_in_environment
 
@@ -89,6 +90,14 @@ class Opener:
         """Whether a message of a queue that is not sealed must be refused; see `ClaimCheck`."""
         return self.claim_check_for(queue).refuses_unsealed
 
+    def opens_pointer(self, body: object, queue: str | None) -> bool:
+        """Whether a body is a pointer of AWS's clients, or wraps one, and such are opened."""
+        if not isinstance(body, str) or IN_EVERY_POINTER not in body:
+            return False
+        wrapped = unwrap_sealed(body)
+        inside = body if wrapped is None else wrapped.body
+        return self.claim_check_for(queue).opens_pointer(inside)
+
     def claim_check_for(self, queue: str | None) -> ClaimCheck:
         """The claim check for the messages of a queue.
 
@@ -138,9 +147,13 @@ class Opener:
             The message; None if it is a duplicate, to acknowledge.
         """
         has_record = self.once or is_tick
+        claim_check = self.claim_check_for(queue)
         wrapped = None if is_tick or fields is not None else unwrap_sealed(body)
+        if wrapped is not None and not is_sealed(wrapped.body):
+            # A pointer of AWS's clients, which somebody else may open.
+            wrapped = wrapped if claim_check.opens_pointer(wrapped.body) else None
         try:
-            opened = self.claim_check_for(queue).open(
+            opened = claim_check.open(
                 body if wrapped is None else wrapped.body,
                 message_id=message_id,
                 lease_id=lease_id,

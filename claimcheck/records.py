@@ -112,7 +112,12 @@ def must_open(opener: Opener, record: SqsRecord) -> bool:
             f"message {record.name}: its record has no message id, which tells its deliveries from "
             "those of others. Give the record its messageId, or leave `once` out."
         )
-    must = opener.once or record.is_sealed or opener.refuses_unsealed(record.queue_url)
+    must = (
+        opener.once
+        or record.is_sealed
+        or opener.refuses_unsealed(record.queue_url)
+        or opener.opens_pointer(record.body, record.queue_url)
+    )
     if must and not isinstance(record.body, str | None):
         raise RecordUnsupported(
             f"message {record.name}: the body of its record ({type(record.original).__name__}) was "

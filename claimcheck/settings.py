@@ -17,11 +17,13 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
 
+from claimcheck.core.aws_pointers import AwsPointers
 from claimcheck.core.claim_check import (
     DEFAULT_LEASE_SECONDS,
     DEFAULT_MAX_SIZE,
     DEFAULT_THRESHOLD,
     ClaimCheck,
+    Write,
 )
 from claimcheck.core.encryption import Encryption, open_encryption
 from claimcheck.core.life import Purge
@@ -35,6 +37,7 @@ from letsgo_queue.settings import QueueSettings, is_local_http, region_in, split
 
 DEFAULT_STORE = "dynamodb://letsgo-claims"
 _PREFIX = "CLAIMCHECK_"
+_POINTERS = {"aws_pointers", "aws_pointers_remove"}
 _SECRETS = {
     "signing_key": "nothing would be signed, and every ticket accepted",
     "encryption": "nothing would be encrypted",
@@ -73,6 +76,12 @@ class ClaimCheckSettings(BaseModel, frozen=True, extra="forbid"):
         encryption: `CLAIMCHECK_ENCRYPTION`: encrypts messages of every size, and refuses those that
             are not encrypted: `kms://KEY` or `aes256:BASE64`; several, separated by commas, for
             rotation: the first encrypts, all decrypt.
+        aws_pointers: `CLAIMCHECK_AWS_POINTERS`: buckets, separated by commas: the pointers of AWS's
+            extended clients to these are opened too.
+        aws_pointers_remove: `CLAIMCHECK_AWS_POINTERS_REMOVE`: whether such an object is removed
+            when its message was handled.
+        write: `CLAIMCHECK_WRITE`: what is sent for a large message: `ticket`, or `aws-pointer` to
+            the first of these buckets.
         lease_seconds: `CLAIMCHECK_LEASE_SECONDS`: how long a claim is held where the delivery does
             not say.
     """
@@ -88,6 +97,9 @@ class ClaimCheckSettings(BaseModel, frozen=True, extra="forbid"):
     signing_key: tuple[SecretStr, ...] | None = None
     sign_every_message: bool = False
     encryption: SecretStr | None = None
+    aws_pointers: tuple[str, ...] = ()
+    aws_pointers_remove: bool = False
+    write: Write = "ticket"
 
     @field_validator("signing_key", mode="before")
     @classmethod
@@ -96,7 +108,7 @@ class ClaimCheckSettings(BaseModel, frozen=True, extra="forbid"):
             return tuple(key.strip() for key in value.split(","))
         return value
 
-    @field_validator("read_stores", mode="before")
+    @field_validator("read_stores", "aws_pointers", mode="before")
     @classmethod
     def _split_stores(cls, value: object) -> object:
         return tuple(_entries(value)) if isinstance(value, str) else value
@@ -188,7 +200,12 @@ def claim_check_for(queue_url: str, settings: ClaimCheckSettings | None = None) 
         read_stores=[_shared_store(url, region) for url in settings.read_stores],
         signing_key=settings.signing_keys,
         encryption=encryption_for(queue_url, settings),
-        **settings.model_dump(exclude={"store", "stores", "read_stores", *_SECRETS}),
+        aws_pointers=(
+            AwsPointers(settings.aws_pointers, remove=settings.aws_pointers_remove, region=region)
+            if settings.aws_pointers
+            else None
+        ),
+        **settings.model_dump(exclude={"store", "stores", "read_stores", *_POINTERS, *_SECRETS}),
     )
 
 

@@ -93,6 +93,25 @@ def attributes_size(attributes: Mapping[str, AttributeValue]) -> int:
     return sum(attribute.size(name) for name, attribute in spell_out(attributes).items())
 
 
+def with_numbers(
+    attributes: Mapping[str, AttributeValue], numbers: Mapping[str, int]
+) -> Mapping[str, AttributeValue]:
+    """Attributes with more of them, which have to travel too.
+
+    Raises:
+        MessageInvalid: There is no room for them.
+    """
+    if not numbers:
+        return attributes
+    together = {**attributes, **numbers}
+    if len(together) > MAX_ATTRIBUTES:
+        raise MessageInvalid(
+            f"{len(attributes)} attributes: SQS takes at most {MAX_ATTRIBUTES} with a message, and "
+            f"{', '.join(numbers)} has to go with it. Move some into the payload."
+        )
+    return together
+
+
 def spell_out(attributes: Mapping[str, AttributeValue]) -> dict[str, MessageAttribute]:
     """Give each plain value its data type.
 

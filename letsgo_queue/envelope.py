@@ -25,6 +25,7 @@ from typing import Any, Generic, NoReturn, TypeAlias, TypeGuard, TypeVar
 
 from pydantic_core import from_json
 
+from letsgo_queue.aws_pointers import IN_EVERY_POINTER, is_aws_pointer
 from letsgo_queue.errors import MessageInvalid
 
 CLAIM_CHECK = "claimCheck"
@@ -260,19 +261,23 @@ def unwrap(body: str, *, most: int = MOST_ENVELOPES) -> Wrapped | None:
         return None
     if (wrapped := unwrap(inside, most=most - 1)) is not None:
         return Wrapped(wrapped.body, (fields, *wrapped.envelopes))
-    if type_in(inside) is None and not is_sealed(inside):
+    if type_in(inside) is None and not is_sealed(inside) and not is_aws_pointer(inside):
         return None
     return Wrapped(inside, (fields,))
 
 
 def unwrap_sealed(body: str) -> Wrapped | None:
-    """The sealed message in an envelope, as `unwrap`; None for any other."""
-    wrapped = unwrap(body) if _may_wrap_claim_check(body) else None
-    return wrapped if wrapped is not None and is_sealed(wrapped.body) else None
+    """The sealed message, or pointer of AWS, in an envelope, as `unwrap`; None for any other."""
+    wrapped = unwrap(body) if _may_wrap_sealed(body) else None
+    if wrapped is None or not (is_sealed(wrapped.body) or is_aws_pointer(wrapped.body)):
+        return None
+    return wrapped
 
 
-def _may_wrap_claim_check(body: str) -> bool:
-    return not _IN_TEXT.leading_type.match(body) and CLAIM_CHECK in body and may_be_wrapped(body)
+def _may_wrap_sealed(body: str) -> bool:
+    if _IN_TEXT.leading_type.match(body):
+        return False
+    return (CLAIM_CHECK in body or IN_EVERY_POINTER in body) and may_be_wrapped(body)
 
 
 def is_event(fields: Mapping[str, Any]) -> bool:

@@ -123,6 +123,14 @@ class Middleware(Generic[ResultT_co]):
         del message
         return True
 
+    def gives_type(self, message: IncomingMessage, /) -> bool:
+        """Whether a message without a type has one once `handle` has opened it.
+
+        Its handler is then looked for inside of this middleware. By default it is refused.
+        """
+        del message
+        return False
+
     def opened_bytes(self, message: IncomingMessage, /) -> int:
         """Bytes that the body of a sealed message will have once `handle` has opened it.
 

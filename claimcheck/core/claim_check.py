@@ -18,10 +18,11 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import Any, Literal, Unpack
+from typing import Any, Literal, TypeAlias, Unpack, get_args
 
 from claimcheck.core import asynchronous
 from claimcheck.core.asynchronous import OpenOptions, SealOptions
+from claimcheck.core.aws_pointers import AwsPointers, pointer_name
 from claimcheck.core.encryption import Decrypt, Encryption
 from claimcheck.core.holds import Hold
 from claimcheck.core.life import (
@@ -30,6 +31,7 @@ from claimcheck.core.life import (
     acquire_record,
     check_purge,
     hand_over,
+    record_key,
     record_of,
 )
 from claimcheck.core.notes import HoldNote
@@ -40,6 +42,7 @@ from claimcheck.core.ticket import CarriedTicket, SealedMessage, StoredTicket
 from claimcheck.core.trust import Trust, named
 from claimcheck.errors import EncryptionError, SettingsInvalid, TicketInvalid
 from claimcheck.stores.base import ClaimStore, Lease, url_of_label
+from letsgo_queue.aws_pointers import is_aws_pointer
 from letsgo_queue.durations import Duration, seconds_in
 from letsgo_queue.validation import check_number
 
@@ -48,6 +51,10 @@ DEFAULT_THRESHOLD = 250_000
 
 DEFAULT_MAX_SIZE = 64 * 1024 * 1024
 DEFAULT_LEASE_SECONDS = 120
+
+
+Write: TypeAlias = Literal["ticket", "aws-pointer"]
+"""What is sent for a message that is stored."""
 
 
 def new_lease_id() -> str:
@@ -72,6 +79,8 @@ class ClaimCheck:
         signing_key: str | Sequence[str] | None = None,
         sign_every_message: bool = False,
         encryption: Encryption | str | Sequence[str] | None = None,
+        aws_pointers: AwsPointers | Iterable[str] | None = None,
+        write: Write = "ticket",
     ) -> None:
         """Make a claim check.
 
@@ -98,6 +107,9 @@ class ClaimCheck:
             encryption: Seals messages of every size and encrypts them, and refuses those that are
                 not encrypted: `kms://KEY` or `aes256:BASE64`, several of which the first encrypts
                 and all decrypt, or what `open_encryption` makes.
+            aws_pointers: Buckets: the pointers of AWS's extended clients to these are opened too.
+            write: What is sent for a large message: a `ticket`, or an `aws-pointer` to the first of
+                these buckets, for readers that have AWS's client.
 
         Raises:
             SettingsInvalid: A number is not positive, `purge` is not known, a store or its
@@ -122,13 +134,32 @@ class ClaimCheck:
         self._trust = Trust(
             signing_key=signing_key, sign_every_message=sign_every_message, encryption=encryption
         )
+        if not isinstance(aws_pointers, AwsPointers | None):
+            aws_pointers = AwsPointers(aws_pointers)
+        self._aws_pointers = aws_pointers
+        if write not in get_args(Write):
+            raise SettingsInvalid(f"write={write!r}: give 'ticket' or 'aws-pointer'.")
+        if write == "aws-pointer" and (aws_pointers is None or self._trust.makes_nonces):
+            raise SettingsInvalid(
+                "write='aws-pointer' (CLAIMCHECK_WRITE): name a bucket in aws_pointers "
+                "(CLAIMCHECK_AWS_POINTERS), and leave encryption and signing out, which pointers "
+                "do not have."
+            )
+        self.write = write
         self._sealer = Sealer(
             self.stores,
             self._trust,
             threshold=threshold,
             inline_limit=inline_limit,
             max_size=max_size,
+            write_pointer=(
+                aws_pointers.write if aws_pointers is not None and write == "aws-pointer" else None
+            ),
         )
+
+    def opens_pointer(self, body: str) -> bool:
+        """Whether a body is a pointer of AWS's clients, and such are opened."""
+        return self._aws_pointers is not None and is_aws_pointer(body)
 
     @property
     def refuses_unsealed(self) -> bool:
@@ -188,12 +219,16 @@ class ClaimCheck:
         Raises:
             ClaimStoreError: It could not be removed; it expires.
         """
+        if sealed.pointer is not None and self._aws_pointers is not None:
+            self._aws_pointers.discard(sealed.pointer)
         if sealed.store is not None and sealed.claim_id is not None:
             sealed.store.remove(sealed.claim_id, sealed.parts)
 
     def close(self) -> None:
         """Close its stores, also those that it was given; see `ClaimStore.close`."""
         self.stores.close()
+        if self._aws_pointers is not None:
+            self._aws_pointers.close()
 
     def open(
         self,
@@ -250,7 +285,8 @@ class ClaimCheck:
                 acquired.
         """
         sealed = None if made_here else self._read(body if fields is None else fields, message_id)
-        if sealed is None and once is None:
+        pointed = sealed is None and not made_here and self.opens_pointer(body)
+        if sealed is None and once is None and not pointed:
             return Opened(body, "inline")  # most messages: random bytes for a lease would cost more
         lease = Lease(
             lease_id or new_lease_id(),
@@ -258,6 +294,8 @@ class ClaimCheck:
             lease_seconds if lease_seconds and lease_seconds > 0 else self._lease_seconds,
         )
         what = named(message_id)
+        if pointed:
+            return self._open_pointer(what, body, lease=lease, consumer=consumer)
         decrypt = None
         if sealed is not None:
             what += f" of type {sealed.type!r}"
@@ -299,7 +337,10 @@ class ClaimCheck:
                 f"{' and '.join(self.stores.names)}. Give it the CLAIMCHECK_STORE of the process "
                 "that received the message."
             )
-        return note.hold_in(self.stores.with_label(note.store))
+        store = self.stores.with_label(note.store)
+        if note.bucket is None or self._aws_pointers is None:
+            return note.hold_in(store)
+        return self._aws_pointers.hold(store, note.key, note.taken_up, note.pointer)
 
     async def aseal(self, body: str | bytes, **options: Unpack[SealOptions]) -> Sealed:
         """`seal` for asyncio, on a thread of the library's own.
@@ -351,6 +392,21 @@ class ClaimCheck:
         if ticket.nonce is None:
             return None
         return record_of(f"once/{ticket.nonce}", ticket, consumer, what=what)
+
+    def _open_pointer(self, what: str, body: str, *, lease: Lease, consumer: str | None) -> Opened:
+        pointers = self._aws_pointers
+        pointer = None if pointers is None else pointers.read(body, what=what)
+        assert pointers is not None
+        assert pointer is not None
+        key = record_key(pointer_name(pointer), consumer or "")
+        acquire_record(self.store, key, lease, what=what)
+        hold = pointers.hold(self.store, key, lease, pointer)
+        try:
+            text = pointers.text_of(pointer, most=self._max_size, what=what)
+        except BaseException:
+            hold.settle(succeeded=False)
+            raise
+        return Opened(text, "stored", hold=hold)
 
     def _open_stored(
         self,

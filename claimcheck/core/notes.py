@@ -11,9 +11,11 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from claimcheck.core.aws_pointers import PointerHold
 from claimcheck.core.holds import ClaimHold, HandedOverHold, Hold
 from claimcheck.errors import SettingsInvalid
 from claimcheck.stores.base import ClaimStore, Lease
+from letsgo_queue.aws_pointers import AwsPointer
 
 _LEASE_SECONDS = 30.0
 """How long the lease lasts, as far as this process knows: so long a receipt is tried for."""
@@ -31,6 +33,8 @@ class HoldNote(BaseModel):
         keep: Whether the contents stay until they expire.
         moved: Whether they are elsewhere than where the store writes contents now.
         expires: When they expire (seconds since 1970).
+        bucket: The bucket that a pointer of AWS's clients names.
+        object: The key that it names.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -43,6 +47,8 @@ class HoldNote(BaseModel):
     keep: bool = False
     moved: bool = False
     expires: int | None = None
+    bucket: str | None = None
+    object: str = ""
 
     @classmethod
     def of(cls, hold: Hold) -> Self:
@@ -58,6 +64,9 @@ class HoldNote(BaseModel):
                 "another may have to bring them back. Use purge='after' or 'never' here."
             )
         record = cls(store=hold.store.label, key=hold.key, lease=hold.lease.id)
+        if isinstance(hold, PointerHold):
+            place = {"bucket": hold.pointer.bucket, "object": hold.pointer.key}
+            return record.model_copy(update=place)
         if not isinstance(hold, ClaimHold):
             return record
         return record.model_copy(
@@ -75,6 +84,16 @@ class HoldNote(BaseModel):
         """The claim, whose contents nobody can name with the lease of another."""
         return self.key.partition("@")[0]
 
+    @property
+    def pointer(self) -> AwsPointer:
+        """The pointer of AWS's clients."""
+        return AwsPointer(self.bucket or "", self.object)
+
+    @property
+    def taken_up(self) -> Lease:
+        """The lease, for the process that takes it up."""
+        return Lease(self.lease, _LEASE_SECONDS)
+
     def hold_in(self, store: ClaimStore) -> Hold:
         """The hold that was written down.
 
@@ -84,10 +103,9 @@ class HoldNote(BaseModel):
         Raises:
             ClaimStoreError: The contents were moved, and the store refused, or did not answer.
         """
-        lease = Lease(self.lease, _LEASE_SECONDS)
         if not self.parts:
-            return Hold(store, self.key, lease)
-        hold = ClaimHold(store, self.key, lease, self, keep=self.keep)
+            return Hold(store, self.key, self.taken_up)
+        hold = ClaimHold(store, self.key, self.taken_up, self, keep=self.keep)
         hold.expires_at = self.expires
         if self.moved and (contents := hold.read().result()) is not None:
             hold.note(contents)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import codecs
 import secrets
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -28,6 +28,7 @@ from claimcheck.core.ticket import Bound, CarriedTicket, StoredTicket
 from claimcheck.core.trust import Trust
 from claimcheck.errors import BodyInvalid, BodyTooLarge
 from claimcheck.stores.base import ClaimFacts, ClaimStore
+from letsgo_queue.aws_pointers import SIZE_ATTRIBUTE, AwsPointer
 from letsgo_queue.envelope import is_sealed, type_in
 from letsgo_queue.errors import MessageTooLarge
 from letsgo_queue.limits import ANY_QUEUE_BYTES, SQS_UNIT_BYTES
@@ -63,6 +64,7 @@ class Sealed:
         parts: Parts in the store.
         stored: Bytes in the store.
         store: Where its claim is; None unless stored.
+        pointer: Where its body is, if it goes as a pointer of AWS's clients.
     """
 
     body: bytes = field(repr=False)
@@ -72,11 +74,17 @@ class Sealed:
     parts: int = 0
     stored: int = 0
     store: ClaimStore | None = field(default=None, repr=False, compare=False)
+    pointer: AwsPointer | None = None
 
     @property
     def text(self) -> str:
         """`body` as a client takes it that sends text: boto3, say."""
         return self.body.decode()
+
+    @property
+    def attributes(self) -> Mapping[str, int]:
+        """The numbers that have to travel as message attributes: by these, AWS knows a pointer."""
+        return {} if self.pointer is None else {SIZE_ATTRIBUTE: self.size}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +129,7 @@ class Sealer:
         threshold: int | Literal["auto"],
         inline_limit: int | None,
         max_size: int,
+        write_pointer: Callable[[bytes], AwsPointer] | None = None,
     ) -> None:
         """Take the options, which are those of `ClaimCheck`, as they were checked there."""
         self._stores = stores
@@ -129,6 +138,7 @@ class Sealer:
         self._threshold = SQS_UNIT_BYTES if threshold == "auto" else threshold
         self._inline_limit = inline_limit
         self._max_size = max_size
+        self._write_pointer = write_pointer
         self._most_around_data = _MOST_AROUND_ENCRYPTED if trust.encrypts else _MOST_AROUND_DATA
 
     def asks_nobody(self, size: int) -> bool:
@@ -179,6 +189,15 @@ class Sealer:
                 "stored: move what is in the attributes into the payload.",
                 size=size + attributes_size,
                 limit=limit + attributes_size,
+            )
+        if self._write_pointer is not None:
+            pointer = self._write_pointer(data)
+            return Sealed(
+                body=str(pointer).encode(),
+                route="stored",
+                size=size,
+                stored=size,
+                pointer=pointer,
             )
         encoded = self._encode(data, inside, limit)
         may_be_inline = size <= limit and not must_seal

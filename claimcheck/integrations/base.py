@@ -67,6 +67,7 @@ class Carrier:
         delay_seconds: float = 0,
         shared: bool = False,
         room: int | None = None,
+        adds_attributes: bool = False,
     ) -> Sealed:
         """Make a body small enough for its queue.
 
@@ -79,13 +80,21 @@ class Carrier:
             delay_seconds: Seconds until the message can be received.
             shared: Whether several queues get the message.
             room: Bytes that are left for it in a batch.
+            adds_attributes: Whether the client sends `Sealed.attributes`.
 
         Raises:
             ClaimCheckError: See `ClaimCheck.seal`.
-            SettingsInvalid: The claim check cannot be made from the environment.
+            SettingsInvalid: The claim check cannot be made from the environment, or sends pointers
+                of AWS's clients, which this client cannot.
         """
         started = time.perf_counter()
-        sealed = self.opener.claim_check_for(queue).seal(
+        claim_check = self.opener.claim_check_for(queue)
+        if claim_check.write == "aws-pointer" and not adds_attributes:
+            raise SettingsInvalid(
+                "write='aws-pointer' (CLAIMCHECK_WRITE): a pointer needs a message attribute, and "
+                "this client sends none. boto3's clients and claimcheck.enqueue do."
+            )
+        sealed = claim_check.seal(
             body,
             attributes_size=attributes_size,
             queue_limit=queue_limit,

@@ -25,6 +25,7 @@ from claimcheck.integrations import sqs
 from claimcheck.integrations.base import Carrier
 from claimcheck.integrations.receipt_handles import ClaimHandle, read_handle
 from claimcheck.opening import in_unknown_envelope
+from letsgo_queue.aws_pointers import POINTER_ATTRIBUTES, is_aws_pointer
 from letsgo_queue.envelope import holds_sealed, mentions_claim_check, type_in
 from letsgo_queue.errors import LetsGoError
 from letsgo_queue.log import get_logger
@@ -175,7 +176,10 @@ class Incoming:
         opener = self._carrier.opener
         body = arrived.message.get("Body")
         return isinstance(body, str) and (
-            opener.once or mentions_claim_check(body) or opener.refuses_unsealed(request.queue)
+            opener.once
+            or mentions_claim_check(body)
+            or opener.refuses_unsealed(request.queue)
+            or opener.opens_pointer(body, request.queue)
         )
 
     def _hidden(self, request: _Request) -> float:
@@ -204,6 +208,8 @@ class Incoming:
         except LetsGoError as error:
             arrived.error = error
             return
+        if is_aws_pointer(message["Body"]):  # as AWS's own client does
+            _take_out(message, POINTER_ATTRIBUTES, field="MessageAttributes")
         message["Body"] = opened.body
         if "MD5OfBody" in message:
             message["MD5OfBody"] = md5_of(opened.body)
@@ -321,12 +327,14 @@ def _count(message: Mapping[str, Any]) -> int:
     return int(message.get("Attributes", {}).get(_COUNT, 1))
 
 
-def _take_out(message: dict[str, Any], names: Collection[str]) -> None:
+def _take_out(
+    message: dict[str, Any], names: Collection[str], *, field: str = "Attributes"
+) -> None:
     """Take attributes out of a message that the user has not asked for."""
-    attributes = message.get("Attributes")
+    attributes = message.get(field)
     if not names or attributes is None:
         return
     for name in names:
         attributes.pop(name, None)
     if not attributes:
-        del message["Attributes"]
+        del message[field]

@@ -232,13 +232,22 @@ class Outgoing(ABC):
             delay_seconds=text.delay_seconds,
             shared=self.shared,
             room=room,
+            adds_attributes=True,
         )
 
-    def _changes(self, text: Text, sealed: Sealed, params: Mapping[str, Any]) -> Mapping[str, str]:
+    def _changes(self, text: Text, sealed: Sealed, params: Mapping[str, Any]) -> Mapping[str, Any]:
         """What of a message becomes different, now that it is sealed."""
         if sealed.route == "inline":
             return {}
-        changes = {self.body: self.new_body(text, sealed.text)}
+        changes: dict[str, Any] = {self.body: self.new_body(text, sealed.text)}
+        if sealed.attributes:
+            changes["MessageAttributes"] = {
+                **(params.get("MessageAttributes") or {}),
+                **{
+                    name: {"DataType": "Number", "StringValue": str(number)}
+                    for name, number in sealed.attributes.items()
+                },
+            }
         if text.target.endswith(".fifo") and "MessageDeduplicationId" not in params:
             # AWS would take that of the sealed body, which is another each time.
             by_content = self.facts(text.target).get("ContentBasedDeduplication", "true")

@@ -18,6 +18,7 @@ from letsgo_queue.worker.delivery import Delivery
 from letsgo_queue.worker.retries import RetryPolicy, doubled
 
 if TYPE_CHECKING:
+    from letsgo_queue.middleware import Middleware
     from letsgo_queue.worker.handler import Handler
 
 logger = get_logger(__name__)
@@ -92,6 +93,7 @@ class IncomingMessage:
         transport: The queue.
         type: Its type; None until it is known.
         body: The message as JSON text, opened by the middleware that ran so far.
+        unread: The middleware that reads it first, where its type is not known before.
         sealed_fields: The fields of `body` while that is a claim check; None once it is opened. A
             long ticket is parsed once.
         policy: The retry policy that applies to it.
@@ -150,6 +152,7 @@ class IncomingMessage:
         "skip_reason",
         "transport",
         "type",
+        "unread",
         "unsettled",
         "visibility_timeout",
         "waits_since",
@@ -178,6 +181,7 @@ class IncomingMessage:
         self.received = received
         self.transport = transport
         self.type: str | None = None
+        self.unread: tuple[Middleware, ...] = ()
         self.body = received.body
         self.sealed_fields: Mapping[str, Any] | None = None
         self.policy = policy

@@ -48,6 +48,11 @@ class Passage:
             self._entered.append(steps)
         return True
 
+    def go_on(self, middleware: Sequence[Middleware]) -> bool:
+        """Go in further, through more middleware; as `enter`."""
+        self._middleware = middleware
+        return self.enter()
+
     def leave(self, error: BaseException | None = None) -> None:
         """Go out again.
 

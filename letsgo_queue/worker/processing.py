@@ -18,7 +18,7 @@ from typing import Any, TypeAlias, cast
 
 from letsgo_queue.attributes import DUE_AT
 from letsgo_queue.delays import seconds_left, sent_on
-from letsgo_queue.errors import LetsGoError, Reject, Retry
+from letsgo_queue.errors import LetsGoError, MessageInvalid, Reject, Retry
 from letsgo_queue.events import (
     Listeners,
     MessageDelayed,
@@ -70,6 +70,13 @@ it."""
 
 CallHandler: TypeAlias = Callable[[IncomingMessage, Callable[[], object]], object]
 """Calls the handler of a message."""
+
+
+def _read_first(message: object) -> None:
+    """Is never called: once its message is read, another handler takes its place."""
+
+
+_UNREAD = Handler(_read_first)
 
 
 def _call(_message: IncomingMessage, handler: Callable[[], object]) -> object:
@@ -143,7 +150,8 @@ class Processor:
         try:
             message.handler = self._registry.find(message.message_id, message.read_type())
         except LetsGoError as error:
-            message.refusal = error
+            if not self._leave_unread(message, error):
+                message.refusal = error
         else:
             message.policy = message.handler.retry_policy or self._retry_policy
         return message
@@ -161,10 +169,43 @@ class Processor:
         """The way of a message through the middleware around its handler."""
         return Passage(self._surrounding(message), message)
 
+    def _leave_unread(self, message: IncomingMessage, error: LetsGoError) -> bool:
+        """Leave a message without a type to middleware that will read it; False if none does."""
+        if not isinstance(error, MessageInvalid):
+            return False
+        for middleware in (self._middleware, *self._registry.middleware()):
+            if any(each.gives_type(message) for each in middleware):
+                message.unread = surrounding(merge(self._middleware, middleware))
+                message.handler = _UNREAD
+                return True
+        return False
+
+    def _find_handler(self, message: IncomingMessage, passage: Passage) -> bool:
+        """Find the handler of a message that was just read, and go in to it.
+
+        Raises:
+            LetsGoError: It has no type, or there is no handler for it.
+        """
+        if message.handler is not _UNREAD:
+            return True
+        handler = self._registry.find(message.message_id, message.read_type())
+        message.handler = handler
+        message.policy = handler.retry_policy or self._retry_policy
+        kinds = {each.kind for each in message.unread if each.kind is not None}
+        return passage.go_on(
+            [
+                each
+                for each in self._surrounding(message)
+                if each not in message.unread and each.kind not in kinds
+            ]
+        )
+
     def _surrounding(self, message: IncomingMessage) -> tuple[Middleware, ...]:
         handler = message.handler
         if handler is None or message.refusal is not None:
             return ()
+        if handler is _UNREAD:
+            return message.unread
         around = self._around.get(handler)
         if around is None:
             around = surrounding(merge(self._middleware, handler.middleware))
@@ -205,7 +246,7 @@ class Processor:
             message.delay_left = left
             message.is_gone = True
             return None
-        if not passage.enter():
+        if not passage.enter() or not self._find_handler(message, passage):
             return None
         handler = message.handler
         assert handler is not None, "a message without a handler is refused"

@@ -1,0 +1,74 @@
+"""Pointers of AWS's extended clients: what travels in place of a body that they put into S3.
+
+    ["software.amazon.payloadoffloading.PayloadS3Pointer",{"s3BucketName":"B","s3Key":"K"}]
+
+Their older versions name another class. A message attribute has the size of the body, by which
+those clients know a pointer:
+https://github.com/awslabs/amazon-sqs-java-extended-client-lib
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Final
+
+from letsgo_queue.errors import MessageInvalid
+
+CLASS: Final = "software.amazon.payloadoffloading.PayloadS3Pointer"
+OLD_CLASS: Final = "com.amazon.sqs.javamessaging.MessageS3Pointer"
+
+SIZE_ATTRIBUTE: Final = "ExtendedPayloadSize"
+POINTER_ATTRIBUTES: Final = (SIZE_ATTRIBUTE, "SQSLargePayloadSize")
+"""Of the current clients, and of the older ones."""
+
+IN_EVERY_POINTER: Final = "S3Pointer"
+
+_BUCKET = "s3BucketName"
+_KEY = "s3Key"
+_STARTS = tuple(f'[{space}"{name}"' for name in (CLASS, OLD_CLASS) for space in ("", " "))
+_MOST_CHARACTERS = 10_000
+"""A key of S3 has 1,024 bytes at most, which JSON may write with six characters each."""
+
+
+@dataclass(frozen=True, slots=True)
+class AwsPointer:
+    """Where a body is.
+
+    Attributes:
+        bucket: The bucket.
+        key: The object's key.
+    """
+
+    bucket: str
+    key: str
+
+    def __str__(self) -> str:
+        """The body that travels."""
+        place = {_BUCKET: self.bucket, _KEY: self.key}
+        return json.dumps([CLASS, place], separators=(",", ":"))
+
+
+def is_aws_pointer(body: str) -> bool:
+    """Whether a body is a pointer, well-formed or not; it costs next to nothing."""
+    return body.startswith(_STARTS)
+
+
+def read_aws_pointer(body: str) -> AwsPointer | None:
+    """The pointer that a body is; None if it is none.
+
+    Raises:
+        MessageInvalid: It is malformed.
+    """
+    if not is_aws_pointer(body):
+        return None
+    try:
+        if len(body) > _MOST_CHARACTERS:
+            raise ValueError
+        _, place = json.loads(body)
+        bucket, key = place[_BUCKET], place[_KEY]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise MessageInvalid("its pointer to S3 is malformed") from None
+    if not (isinstance(bucket, str) and bucket and isinstance(key, str) and key):
+        raise MessageInvalid("its pointer to S3 names no bucket or no key")
+    return AwsPointer(bucket, key)
