@@ -12,6 +12,7 @@ from claimcheck.enqueue import aenqueue, aenqueue_many, enqueue, enqueue_many, i
 from letsgo_queue.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from claimcheck.core.aws_pointers import AwsPointers
     from claimcheck.core.claim_check import ClaimCheck
     from claimcheck.core.encryption import Encryption, open_encryption
     from claimcheck.core.life import Purge
@@ -65,6 +66,7 @@ else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
+            "claimcheck.core.aws_pointers": ("AwsPointers",),
             "claimcheck.core.claim_check": ("ClaimCheck",),
             "claimcheck.core.encryption": ("Encryption", "open_encryption"),
             "claimcheck.core.opened": ("Opened", "Route"),
@@ -118,6 +120,7 @@ else:
     )
 
 __all__ = [
+    "AwsPointers",
     "BodyInvalid",
     "BodyTooLarge",
     "ClaimAlreadyProcessed",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from claimcheck import (
+    AwsPointers,
     ClaimCheck,
     ClaimCheckMiddleware,
     ClaimCheckSettings,
@@ -18,7 +19,6 @@ from claimcheck import (
     TicketInvalid,
     unwrap_claim_check,
 )
-from claimcheck.core.aws_pointers import AwsPointers
 from claimcheck.integrations.boto3 import attach
 from claimcheck.stores.memory import MemoryClaimStore
 from letsgo_queue import Client, Message, Worker
