@@ -87,7 +87,7 @@ class Contents:
             them.
     """
 
-    parts: Sequence[bytes | None] = field(repr=False)
+    parts: Sequence[bytes | memoryview | None] = field(repr=False)
     expires_at: int
     store: ContentsStore | None = field(default=None, repr=False, compare=False)
     sha256: str | None = field(default=None, repr=False, compare=False)
@@ -100,10 +100,10 @@ class Contents:
             ClaimCorrupted: A part is not bytes, or the time is no time.
         """
         for number, part in enumerate(parts):
-            if not isinstance(part, bytes | None):
+            if not isinstance(part, bytes | memoryview | None):
                 raise ClaimCorrupted(f"part {number} of its contents is not bytes")
         moment = _moment(expires_at, "the expiry of its contents")
-        return cls(cast("Sequence[bytes | None]", parts), int(moment))
+        return cls(cast("Sequence[bytes | memoryview | None]", parts), int(moment))
 
 
 class Reading(Protocol):

@@ -264,7 +264,7 @@ class S3Reading:
             self.cancel()
             raise
         check_part_count(1, named=self._parts)
-        data: list[bytes] = []
+        data: list[memoryview] = []
         for piece in pieces:
             if piece is None:  # somebody removed it meanwhile
                 return None

@@ -9,6 +9,7 @@ function a good part of its start.
 from __future__ import annotations
 
 import hashlib
+import mmap
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
@@ -60,8 +61,15 @@ SENT_AT_ONCE_BYTES = 2 * 1024 * 1024
 """Below so many bytes a body follows its head at once, as in AWS's clients for Go and JavaScript.
 From there on S3 is asked first whether it wants it."""
 
-_PIECE_BYTES = 128 * 1024
+_AT_ONCE_BYTES = 128 * 1024
 """Bytes that are read at once, and hashed while the next are on their way."""
+
+_PIECE_BYTES = 4 * 1024 * 1024
+"""Bytes of a piece of what was read; whoever is done with one gives its memory back."""
+
+_MAPPED_FROM_BYTES = 1024 * 1024
+"""From so many on a piece has memory of its own. What a thread frees, malloc keeps for the thread,
+and then large contents would be there twice: as bytes that nobody needs, and as text."""
 
 READS = 3
 """How often an object is read whose bytes were cut off or damaged on their way. botocore tries a
@@ -105,7 +113,7 @@ class S3Object:
         metadata: What was written beside them.
     """
 
-    pieces: Sequence[bytes] = field(repr=False)
+    pieces: Sequence[memoryview] = field(repr=False)
     sha256: str
     size: int
     etag: str
@@ -262,7 +270,7 @@ class S3Objects:
                         raise ClaimCorrupted(
                             f"it has {size:,} bytes in the store, and {most:,} in its ticket"
                         )
-                    pieces, sha256 = _read(body)
+                    pieces, sha256 = _read(body, answer["ContentLength"])
             except ClientError as error:
                 code = error_code(error)
                 if code in _ABSENT:
@@ -417,15 +425,26 @@ def _send_at_once(params: dict[str, Any], **_: object) -> None:
         params["headers"].pop("Expect", None)
 
 
-def _read(body: StreamingBody) -> tuple[list[bytes], str]:
-    """The pieces of a body, and their SHA-256."""
-    pieces: list[bytes] = []
+def _read(body: StreamingBody, size: int) -> tuple[list[memoryview], str]:
+    """The pieces of a body, which has this many bytes, and their SHA-256."""
+    pieces: list[memoryview] = []
     digest = hashlib.sha256()
-    # To the empty piece at the end: only then botocore looks whether checksum and length are right.
-    while piece := body.read(_PIECE_BYTES):
-        digest.update(piece)
+    for start in range(0, size, _PIECE_BYTES):
+        piece = _room_for(min(_PIECE_BYTES, size - start))
+        for at in range(0, len(piece), _AT_ONCE_BYTES):
+            view = piece[at : at + _AT_ONCE_BYTES]
+            while view and (count := body.readinto(view)):  # type: ignore[arg-type]  # wrong stub
+                digest.update(view[:count])
+                view = view[count:]
         pieces.append(piece)
+    body.read(1)  # at the end botocore looks whether checksum and length are right
     return pieces, digest.hexdigest()
+
+
+def _room_for(size: int) -> memoryview:
+    if size < _MAPPED_FROM_BYTES:
+        return memoryview(bytearray(size))
+    return memoryview(mmap.mmap(-1, size, access=mmap.ACCESS_COPY))
 
 
 def _advice(code: str, said: str, error: ClientError) -> str:

@@ -231,7 +231,9 @@ class TestBound:
         first, second = seal(store, STORED), seal(store, STORED)
         bytes_of_first = contents_of(store, first)
         assert bytes_of_first is not None
-        rewrite_parts(store, second, lambda _: [part or b"" for part in bytes_of_first.parts])
+        rewrite_parts(
+            store, second, lambda _: [bytes(part or b"") for part in bytes_of_first.parts]
+        )
         theirs = ticket_in(first)
         moved = {name: theirs[name] for name in ("sha256", "encryption")}
 
@@ -273,7 +275,7 @@ class TestBound:
         if body == STORED:
             contents = contents_of(store, sealed)
             assert contents is not None
-            changed = flipped(contents.parts[0] or b"")
+            changed = flipped(bytes(contents.parts[0] or b""))
             rewrite_parts(store, sealed, lambda _: [changed])
             forged = forge(sealed, sha256=hashlib.sha256(changed).hexdigest())
         else:

@@ -122,7 +122,7 @@ def write(contents: S3Contents, size: int = len(DATA)) -> None:
 
 def read(contents: S3Contents) -> bytes | None:
     found = contents.read(CLAIM, 1, stored=len(DATA)).result()
-    return None if found is None else found.parts[0]
+    return None if found is None else b"".join(part or b"" for part in found.parts)
 
 
 BEGUN = Answer(
