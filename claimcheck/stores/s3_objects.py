@@ -67,9 +67,10 @@ _AT_ONCE_BYTES = 128 * 1024
 _PIECE_BYTES = 4 * 1024 * 1024
 """Bytes of a piece of what was read; whoever is done with one gives its memory back."""
 
-_MAPPED_FROM_BYTES = 1024 * 1024
-"""From so many on a piece has memory of its own. What a thread frees, malloc keeps for the thread,
-and then large contents would be there twice: as bytes that nobody needs, and as text."""
+_MAPPED_FROM_BYTES = 8 * 1024 * 1024
+"""From so many on what is read has memory of its own, at half a millisecond for each MB. What a
+thread frees, malloc keeps for the thread, and then large contents would be there twice: as bytes
+that nobody needs, and as text."""
 
 READS = 3
 """How often an object is read whose bytes were cut off or damaged on their way. botocore tries a
@@ -98,7 +99,7 @@ _TRY_AGAIN = {
     "XAmzContentChecksumMismatch",
 }
 
-_RANGE = re.compile(r"bytes \d+-\d+/(\d+)")
+_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,12 +266,12 @@ class S3Objects:
                 answer = self._call(self._client.get_object, request, failed)
                 # As a context manager it gives the bytes without their checksum.
                 with closing(answer["Body"]) as body:
-                    size = _size_of(answer)
-                    if size > most:
+                    length, size = _sizes_in(answer)
+                    if max(length, size) > most:
                         raise ClaimCorrupted(
                             f"it has {size:,} bytes in the store, and {most:,} in its ticket"
                         )
-                    pieces, sha256 = _read(body, answer["ContentLength"])
+                    pieces, sha256 = _read(body, length)
             except ClientError as error:
                 code = error_code(error)
                 if code in _ABSENT:
@@ -430,7 +431,11 @@ def _read(body: StreamingBody, size: int) -> tuple[list[memoryview], str]:
     pieces: list[memoryview] = []
     digest = hashlib.sha256()
     for start in range(0, size, _PIECE_BYTES):
-        piece = _room_for(min(_PIECE_BYTES, size - start))
+        length = min(_PIECE_BYTES, size - start)
+        mapped = size >= _MAPPED_FROM_BYTES
+        piece = memoryview(
+            mmap.mmap(-1, length, access=mmap.ACCESS_COPY) if mapped else bytearray(length)
+        )
         for at in range(0, len(piece), _AT_ONCE_BYTES):
             view = piece[at : at + _AT_ONCE_BYTES]
             while view and (count := body.readinto(view)):  # type: ignore[arg-type]  # wrong stub
@@ -439,12 +444,6 @@ def _read(body: StreamingBody, size: int) -> tuple[list[memoryview], str]:
         pieces.append(piece)
     body.read(1)  # at the end botocore looks whether checksum and length are right
     return pieces, digest.hexdigest()
-
-
-def _room_for(size: int) -> memoryview:
-    if size < _MAPPED_FROM_BYTES:
-        return memoryview(bytearray(size))
-    return memoryview(mmap.mmap(-1, size, access=mmap.ACCESS_COPY))
 
 
 def _advice(code: str, said: str, error: ClientError) -> str:
@@ -470,7 +469,10 @@ def _region_in(error: ClientError) -> str:
     return f"in region {one_line(region)}" if region else "in another region"
 
 
-def _size_of(answer: Mapping[str, Any]) -> int:
-    """Bytes of the whole object, of which an answer may have a piece."""
+def _sizes_in(answer: Mapping[str, Any]) -> tuple[int, int]:
+    """Bytes of an answer, and of the whole object, of which it may have a piece."""
     piece = _RANGE.fullmatch(answer.get("ContentRange", ""))
-    return int(piece[1]) if piece else answer["ContentLength"]
+    if piece is None:
+        return answer["ContentLength"], answer["ContentLength"]
+    first, last, size = map(int, piece.groups())
+    return last - first + 1, size
