@@ -102,11 +102,11 @@ def test_a_message_that_may_be_there_keeps_its_claim(make_rig: MakeRig, failure:
     (error,) = sent.refused.values()
     assert isinstance(error, SendUncertain)
     assert rig.rows() == Rows(parts=1)
-    # Where no answer comes, botocore tries twice.
-    copies = {Failure.ANSWER_LOST: 2, Failure.ANSWER_CUT: 1}.get(failure, 0)
-    assert rig.on_queue() == copies
+    # Where no answer comes, botocore tries twice; where half of one comes, some versions do.
+    copies = {Failure.ANSWER_LOST: {2}, Failure.ANSWER_CUT: {1, 2}}.get(failure, {0})
+    assert rig.on_queue() in copies
     rig.work_off()
-    took_effect = copies > 0
+    took_effect = 0 not in copies
     assert rig.succeeded == (dict.fromkeys(sent.refused, 1) if took_effect else {})
     assert rig.rows() == (Rows(receipts=1) if took_effect else Rows(parts=1))
 
@@ -201,11 +201,12 @@ def test_a_queue_that_is_gone_for_a_while(make_rig: MakeRig) -> None:
 def test_an_answer_that_was_cut_off_is_not_what_a_queue_says_of_itself(make_rig: MakeRig) -> None:
     """Else a worker would know of no dead-letter queue for as long as it lives."""
     rig = make_rig()
-    rig.proxy.inject(Failure.ANSWER_CUT, on=Call.ASK_QUEUE, times=1)
+    rig.proxy.inject(Failure.ANSWER_CUT, on=Call.ASK_QUEUE)
 
     with pytest.raises(QueueUnavailable, match="attributes could not be read"):
         rig.transport.max_message_bytes()
 
+    rig.proxy.clear()
     assert rig.transport.max_message_bytes() is not None
 
 
