@@ -87,7 +87,10 @@ def attach(
     def settling(handle: Handler) -> Handler:
         async def settle(params: Mapping[str, Any], **event: Any) -> object:
             entries = params.get("Entries") or [params]
-            if any(has_claim(each.get("ReceiptHandle")) for each in entries):
+            if isinstance(entries, list | tuple) and any(
+                isinstance(each, Mapping) and has_claim(each.get("ReceiptHandle"))
+                for each in entries
+            ):
                 return await _threads.run_to_end(partial(handle, params=params, **event))
             return None
 

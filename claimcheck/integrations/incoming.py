@@ -118,10 +118,12 @@ class Incoming:
             return None  # botocore says so
         self._carrier.check_elsewhere(queue)
         wanted = [_COUNT, _GROUP] if queue.endswith(".fifo") else [_COUNT]
-        given = [
-            *(params.get("AttributeNames") or ()),
-            *(params.get("MessageSystemAttributeNames") or ()),
+        lists = [
+            params.get(each) or () for each in ("AttributeNames", "MessageSystemAttributeNames")
         ]
+        if not all(isinstance(each, list | tuple) for each in lists):
+            return None  # botocore says so
+        given = [name for each in lists for name in each]
         added = [] if "All" in given else [name for name in wanted if name not in given]
         context[_REQUEST] = _Request(queue, params.get("VisibilityTimeout"), added)
         if not added:

@@ -122,6 +122,8 @@ class Outgoing(ABC):
         if target is None:
             return False
         messages = params.get(self.entries) or [params]
+        if not isinstance(messages, list | tuple):
+            return False  # botocore says so
         texts = [each.get(self.body) for each in messages if isinstance(each, Mapping)]
         most = sum(_MOST_BYTES * len(text) for text in texts if isinstance(text, str))
         of_attributes = sum(
@@ -284,8 +286,8 @@ def has_sealed(context: Mapping[str, Any]) -> bool:
 
 def attributes_size(attributes: object) -> int:
     """Bytes of message attributes; those that botocore refuses have none."""
-    if not isinstance(attributes, Mapping):
-        return 0
+    if attributes is None or not isinstance(attributes, Mapping):
+        return 0  # None at once, as most messages have none, and asking a Mapping takes longer
     size = 0
     for name, attribute in attributes.items():
         values = [name, *(attribute.values() if isinstance(attribute, Mapping) else ())]

@@ -11,12 +11,14 @@ from typing import Any
 import aioboto3
 import pytest
 from aiobotocore.session import get_session
+from botocore.exceptions import ParamValidationError
 
 from claimcheck import ClaimCheck, SettingsInvalid
 from claimcheck.integrations import boto3 as sync
 from claimcheck.integrations.aiobotocore import attach
 from claimcheck.stores.memory import MemoryClaimStore
 from letsgo_queue.envelope import is_sealed
+from tests.claimcheck.integrations.malformed import MALFORMED
 from tests.claimcheck.support import message_body, noise
 from tests.support.servers import AwsServer
 
@@ -116,6 +118,17 @@ def test_what_was_handled_is_deleted_and_what_is_held_elsewhere_stays(
     found = plain.get_queue_attributes(QueueUrl=queue, AttributeNames=names)["Attributes"]
     assert found[names[0]] == "1"  # held until the lease elsewhere ends
     plain.close()
+
+
+def test_malformed_arguments_are_left_to_botocore(ministack: AwsServer) -> None:
+    queue = ministack.make_queue()
+
+    async def work(sqs: Any, _: Any) -> None:
+        for method, wrong in MALFORMED:
+            with pytest.raises(ParamValidationError):
+                await getattr(sqs, method)(QueueUrl=queue, **wrong)
+
+    run(work, made_by("aiobotocore"), ClaimCheck(MemoryClaimStore()))
 
 
 def test_each_attach_refuses_clients_of_the_other_kind(ministack: AwsServer) -> None:

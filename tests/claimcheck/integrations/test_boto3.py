@@ -26,6 +26,7 @@ from claimcheck.stores.dynamodb_table import ClaimTable
 from claimcheck.stores.memory import MemoryClaimStore
 from letsgo_queue import Event, MessageTooLarge, listen_to_all
 from letsgo_queue.envelope import is_sealed
+from tests.claimcheck.integrations.malformed import MALFORMED
 from tests.claimcheck.integrations.workers import environment_on, kill, run_worker, wait_for_line
 from tests.claimcheck.support import message_body, noise
 from tests.support.servers import AwsServer
@@ -296,6 +297,14 @@ class TestWhatIsNotSent:
         with pytest.raises((ParamValidationError, ClientError)):
             sqs.send_message(**{"QueueUrl": queue, "MessageBody": LARGE, **wrong})
         assert store._contents == {}
+
+
+@pytest.mark.parametrize(("method", "wrong"), MALFORMED)
+def test_malformed_arguments_are_left_to_botocore(
+    sqs: SQSClient, queue: str, method: str, wrong: dict[str, Any]
+) -> None:
+    with pytest.raises(ParamValidationError):
+        getattr(sqs, method)(QueueUrl=queue, **wrong)
 
 
 class TestAHandle:
