@@ -324,13 +324,24 @@ class ClaimCheck:
             raise
         return Opened(text, "compressed", size=sealed.ticket.size, hold=hold)
 
-    def take_up(self, note: HoldNote) -> Hold:
-        """The hold that a process wrote down (`Opened.note`), for this one to settle.
+    def write_down(self, opened: Opened) -> HoldNote | None:
+        """What another process needs to settle a message (`take_up`), signed where there is a key.
 
         Raises:
+            SettingsInvalid: No other process can (`purge="before"`).
+        """
+        note = opened.note()
+        return None if note is None else self._trust.write_note(note)
+
+    def take_up(self, note: HoldNote) -> Hold:
+        """The hold that a process wrote down (`write_down`), for this one to settle.
+
+        Raises:
+            TicketForged: This claim check has a signing key, and the note is not signed with it.
             SettingsInvalid: This claim check has no store of that name.
             ClaimStoreError: A store that moved was asked, and refused or did not answer.
         """
+        self._trust.check_note(note)
         if not self.stores.has(note.store):
             raise SettingsInvalid(
                 f"the claim of this message is in {url_of_label(note.store)}, and this process has "

@@ -35,6 +35,7 @@ class HoldNote(BaseModel):
         expires: When they expire (seconds since 1970).
         bucket: The bucket that a pointer of AWS's clients names.
         object: The key that it names.
+        sig: The signature, where the process that wrote it has a signing key.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -49,6 +50,7 @@ class HoldNote(BaseModel):
     expires: int | None = None
     bucket: str | None = None
     object: str = ""
+    sig: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
 
     @classmethod
     def of(cls, hold: Hold) -> Self:

@@ -11,6 +11,7 @@ from typing import Any
 from claimcheck.core import ticket as tickets
 from claimcheck.core.compression import Parts
 from claimcheck.core.encryption import Decrypt, Encryption, open_encryption
+from claimcheck.core.notes import HoldNote
 from claimcheck.core.signing import Signer
 from claimcheck.core.ticket import Bound, CarriedTicket, Encrypted, SealedMessage, Ticket
 from claimcheck.errors import (
@@ -151,6 +152,25 @@ class Trust:
                 "CLAIMCHECK_ENCRYPTION, then redrive the message."
             )
         return None
+
+    def write_note(self, note: HoldNote) -> HoldNote:
+        """A hold that is written down, signed where there is a key."""
+        if self._signer is None:
+            return note
+        return note.model_copy(update={"sig": self._signer.sign_note(note)})
+
+    def check_note(self, note: HoldNote) -> None:
+        """Refuse a hold that nobody with a key here has written down.
+
+        Raises:
+            TicketForged: It is not signed with a key that is known here.
+        """
+        if self._signer is not None and not self._signer.accepts_note(note):
+            raise TicketForged(
+                "a receipt handle is not signed with a key that this process has. Nothing was sent "
+                "to SQS. Give the handle as receive_message returned it, and give both processes "
+                "the same signing_key."
+            )
 
     def decryption(self, what: str, sealed: SealedMessage) -> Decrypt | None:
         """What decrypts a message; None for one that is not encrypted. It may ask KMS for the key.

@@ -217,6 +217,10 @@ class Carrier:
                 "another may settle it. Use purge='after' or 'never' with this client."
             )
 
+    def write_down(self, opened: Opened, *, queue: str) -> HoldNote | None:
+        """The hold, for this process or another to take up; see `ClaimCheck.write_down`."""
+        return self.opener.claim_check_for(queue).write_down(opened)
+
     def take_up(self, note: HoldNote, *, queue: str) -> Hold:
         """The hold that this process, or another, has written down; see `ClaimCheck.take_up`."""
         return self.opener.claim_check_for(queue).take_up(note)

@@ -206,7 +206,7 @@ class Incoming:
             if opened.route == "inline" and holds_sealed(opened.body):
                 opened.settle(succeeded=False)
                 raise in_unknown_envelope(message.get("MessageId", ""))
-            note = opened.note()
+            note = self._carrier.write_down(opened, queue=request.queue)
         except LetsGoError as error:
             arrived.error = error
             return

@@ -17,6 +17,7 @@ from claimcheck import (
     ClaimMissing,
     MessageNotOpened,
     SettingsInvalid,
+    TicketForged,
     TicketInvalid,
     open_store,
 )
@@ -328,6 +329,32 @@ class TestAHandle:
             stranger.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
         assert waiting(sqs, queue) == (0, 1)
         stranger.close()
+
+    def test_is_signed_where_there_is_a_key(
+        self, ministack: AwsServer, queue: str, store: MemoryClaimStore
+    ) -> None:
+        old, new = "k" * 16, "n" * 16
+        signing = attach(ministack.sqs(), ClaimCheck(store, signing_key=old))
+        rotated = attach(ministack.sqs(), ClaimCheck(store, signing_key=[new, old]))
+        stranger = attach(ministack.sqs(), ClaimCheck(store, signing_key=new))
+        signing.send_message(QueueUrl=queue, MessageBody=LARGE)
+        [message] = receive(signing, queue)
+        handle = read_handle(message["ReceiptHandle"])
+        assert handle is not None
+        for client, changes in (
+            (signing, {"keep": True}),
+            (signing, {"sig": None}),
+            (stranger, {}),
+        ):
+            hold = handle.hold.model_copy(update=changes)
+            changed = str(handle.model_copy(update={"hold": hold}))
+            with pytest.raises(TicketForged, match="a receipt handle is not signed"):
+                client.delete_message(QueueUrl=queue, ReceiptHandle=changed)
+        assert (records(store), waiting(signing, queue)) == (["leased"], (0, 1))
+        rotated.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+        assert (records(store), store._contents) == (["done"], {})
+        for client in (signing, rotated, stranger):
+            client.close()
 
     def test_whose_lease_has_gone_to_another_completes_nothing(
         self, sqs: SQSClient, queue: str, store: MemoryClaimStore
