@@ -5,11 +5,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, assert_type
 
 import boto3
+from mypy_boto3_sqs import SQSClient
 from pydantic import BaseModel
 
 import claimcheck
 import letsgo_queue
 from claimcheck import ClaimCheckMiddleware, unwrap_claim_check
+from claimcheck.integrations.boto3 import attach
 from letsgo_queue import (
     Client,
     Delivery,
@@ -148,3 +150,5 @@ class Handlers:
 worker.handler(OrderNew)(Handlers().handle)
 worker.handler(OrderNew)(lambda message: len(message.type))
 assert_type(on_order(message), int)
+assert_type(attach(boto3.client("sqs")), SQSClient)
+attach(boto3.resource("sqs").meta.client)
