@@ -1,8 +1,9 @@
 """Messages of AWS's extended clients, opened with a lease and a receipt as ours are.
 
 What such a client sends is a pointer: anybody who writes to the queue can write one, so only those
-to the buckets that were named are opened. A pointer has no claim id. Its record has the hash of
-bucket and key in its place, and the queue's name, since SNS may bring one pointer to several.
+to the buckets that were named are opened. A pointer has no claim id. Its record has a hash of
+bucket, key and message id in its place, and the queue's name, since SNS may bring one pointer to
+several.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from claimcheck.errors import (
 from claimcheck.stores.base import ClaimStore, Lease
 from letsgo_queue.aws_pointers import AwsPointer, read_aws_pointer
 from letsgo_queue.errors import MessageInvalid
+from letsgo_queue.forking import Lock
 from letsgo_queue.log import get_logger
 
 if TYPE_CHECKING:
@@ -70,6 +72,7 @@ class AwsPointers:
         self._region = region
         self._endpoint_url = endpoint_url
         self._session = session
+        self._making = Lock()
         self._buckets: dict[str, PointedBucket | None] = dict.fromkeys(names)
 
     def read(self, body: str, *, what: str) -> AwsPointer | None:
@@ -124,7 +127,15 @@ class AwsPointers:
         except UnicodeDecodeError:
             raise ClaimCorrupted(f"{what}: what its pointer names is not text.") from None
 
-    def hold(self, store: ClaimStore, key: str, lease: Lease, pointer: AwsPointer) -> PointerHold:
+    def hold(
+        self,
+        store: ClaimStore,
+        key: str,
+        lease: Lease,
+        pointer: AwsPointer,
+        *,
+        message_id: str | None,
+    ) -> PointerHold:
         """The hold on a message, of which a lease has the record.
 
         Raises:
@@ -133,9 +144,10 @@ class AwsPointers:
         """
         what = f"record {key}"
         self.check(pointer, what=what)
-        if key.partition("@")[0] != pointer_name(pointer):
+        if key.partition("@")[0] != pointer_name(pointer, message_id):
             raise TicketInvalid(f"{what} is not that of its pointer.")
-        return PointerHold(store, key, lease, pointer, self.discard if self.remove else None)
+        discard = self.discard if self.remove else None
+        return PointerHold(store, key, lease, pointer, message_id, discard)
 
     def write(self, body: bytes) -> AwsPointer:
         """Write a body, for a pointer that is sent.
@@ -164,14 +176,15 @@ class AwsPointers:
     def _bucket(self, name: str) -> PointedBucket:
         from claimcheck.stores.pointed import PointedBucket
 
-        if (bucket := self._buckets[name]) is None:
-            bucket = self._buckets[name] = PointedBucket(
-                name,
-                region=self._region,
-                endpoint_url=self._endpoint_url,
-                session=self._session,
-            )
-        return bucket
+        with self._making:
+            if (bucket := self._buckets[name]) is None:
+                bucket = self._buckets[name] = PointedBucket(
+                    name,
+                    region=self._region,
+                    endpoint_url=self._endpoint_url,
+                    session=self._session,
+                )
+            return bucket
 
 
 @dataclass(slots=True)
@@ -180,10 +193,12 @@ class PointerHold(Hold):
 
     Attributes:
         pointer: Where that is.
+        message_id: The message's id.
         discard: Removes it; None to leave it.
     """
 
     pointer: AwsPointer
+    message_id: str | None
     discard: Callable[[AwsPointer], None] | None
 
     def complete(self) -> bool:
@@ -198,7 +213,11 @@ class PointerHold(Hold):
         return True
 
 
-def pointer_name(pointer: AwsPointer) -> str:
-    """What the record of a pointer has in place of a claim id."""
-    digest = hashlib.sha256(f"{pointer.bucket}/{pointer.key}".encode()).hexdigest()
-    return f"aws-pointer-{digest}"
+def pointer_name(pointer: AwsPointer, message_id: str | None) -> str:
+    """What the record of a pointer has in place of a claim id.
+
+    The message's id is part of it: AWS's client lets its caller choose the key, so two messages may
+    name one object.
+    """
+    named = f"{pointer.bucket}/{pointer.key}\n{message_id or ''}"
+    return f"aws-pointer-{hashlib.sha256(named.encode()).hexdigest()}"

@@ -40,7 +40,7 @@ from claimcheck.core.sealing import ID_BYTES, AskQueue, Sealed, Sealer
 from claimcheck.core.store_choice import ChooseStore, Stores
 from claimcheck.core.ticket import CarriedTicket, SealedMessage, StoredTicket
 from claimcheck.core.trust import Trust, named
-from claimcheck.errors import EncryptionError, SettingsInvalid, TicketInvalid
+from claimcheck.errors import ConsumerUnknown, EncryptionError, SettingsInvalid, TicketInvalid
 from claimcheck.stores.base import ClaimStore, Lease, url_of_label
 from letsgo_queue.aws_pointers import is_aws_pointer
 from letsgo_queue.durations import Duration, seconds_in
@@ -295,7 +295,9 @@ class ClaimCheck:
         )
         what = named(message_id)
         if pointed:
-            return self._open_pointer(what, body, lease=lease, consumer=consumer)
+            return self._open_pointer(
+                what, body, lease=lease, message_id=message_id, consumer=consumer
+            )
         decrypt = None
         if sealed is not None:
             what += f" of type {sealed.type!r}"
@@ -349,9 +351,16 @@ class ClaimCheck:
                 "that received the message."
             )
         store = self.stores.with_label(note.store)
-        if note.bucket is None or self._aws_pointers is None:
+        if note.pointer is None:
             return note.hold_in(store)
-        return self._aws_pointers.hold(store, note.key, note.taken_up, note.pointer)
+        if self._aws_pointers is None:
+            raise SettingsInvalid(
+                "the message came as a pointer of AWS's client, and this process opens none. Give "
+                "it the CLAIMCHECK_AWS_POINTERS of the process that received the message."
+            )
+        return self._aws_pointers.hold(
+            store, note.key, note.taken_up, note.pointer, message_id=note.message_id
+        )
 
     async def aseal(self, body: str | bytes, **options: Unpack[SealOptions]) -> Sealed:
         """`seal` for asyncio, on a thread of the library's own.
@@ -404,14 +413,28 @@ class ClaimCheck:
             return None
         return record_of(f"once/{ticket.nonce}", ticket, consumer, what=what)
 
-    def _open_pointer(self, what: str, body: str, *, lease: Lease, consumer: str | None) -> Opened:
+    def _open_pointer(
+        self,
+        what: str,
+        body: str,
+        *,
+        lease: Lease,
+        message_id: str | None,
+        consumer: str | None,
+    ) -> Opened:
         pointers = self._aws_pointers
         pointer = None if pointers is None else pointers.read(body, what=what)
         assert pointers is not None
         assert pointer is not None
-        key = record_key(pointer_name(pointer), consumer or "")
+        if not consumer:
+            raise ConsumerUnknown(
+                f"{what} is a pointer of AWS's client, which may have gone to several queues, and "
+                "nothing says which of them it came from. Each has a record of its own. Tell which "
+                "queue it is: the record's eventSourceARN, or ClaimCheck.open(consumer=...)."
+            )
+        key = record_key(pointer_name(pointer, message_id), consumer)
         acquire_record(self.store, key, lease, what=what)
-        hold = pointers.hold(self.store, key, lease, pointer)
+        hold = pointers.hold(self.store, key, lease, pointer, message_id=message_id)
         try:
             text = pointers.text_of(pointer, most=self._max_size, what=what)
         except BaseException:

@@ -35,6 +35,7 @@ class HoldNote(BaseModel):
         expires: When they expire (seconds since 1970).
         bucket: The bucket that a pointer of AWS's clients names.
         object: The key that it names.
+        message_id: The id of the message that was the pointer.
         sig: The signature, where the process that wrote it has a signing key.
     """
 
@@ -50,6 +51,7 @@ class HoldNote(BaseModel):
     expires: int | None = None
     bucket: str | None = None
     object: str = ""
+    message_id: str | None = None
     sig: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
 
     @classmethod
@@ -67,7 +69,11 @@ class HoldNote(BaseModel):
             )
         record = cls(store=hold.store.label, key=hold.key, lease=hold.lease.id)
         if isinstance(hold, PointerHold):
-            place = {"bucket": hold.pointer.bucket, "object": hold.pointer.key}
+            place = {
+                "bucket": hold.pointer.bucket,
+                "object": hold.pointer.key,
+                "message_id": hold.message_id,
+            }
             return record.model_copy(update=place)
         if not isinstance(hold, ClaimHold):
             return record
@@ -87,9 +93,9 @@ class HoldNote(BaseModel):
         return self.key.partition("@")[0]
 
     @property
-    def pointer(self) -> AwsPointer:
-        """The pointer of AWS's clients."""
-        return AwsPointer(self.bucket or "", self.object)
+    def pointer(self) -> AwsPointer | None:
+        """The pointer that a message of AWS's clients was."""
+        return None if self.bucket is None else AwsPointer(self.bucket, self.object)
 
     @property
     def taken_up(self) -> Lease:

@@ -10,6 +10,7 @@ that it is at.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -76,11 +77,16 @@ def attach(
     )
 
     def sealing(handle: Handler) -> Handler:
-        async def seal(params: Mapping[str, Any], **event: Any) -> object:
+        async def seal(params: Mapping[str, Any], context: Any, **event: Any) -> object:
+            seal_now = partial(handle, params=params, context=context, **event)
             if not outgoing.waits(params):
-                return handle(params=params, **event)
+                return seal_now()
             await queues.learn(params.get("QueueUrl"))
-            return await _threads.run_to_end(partial(handle, params=params, **event))
+            try:
+                return await _threads.run_to_end(seal_now)
+            except asyncio.CancelledError:  # it was sealed, and will not be sent
+                await _threads.run_to_end(partial(outgoing.give_up, context))
+                raise
 
         return seal
 
@@ -102,16 +108,23 @@ def attach(
 
     async def ask(params: Mapping[str, Any], **event: Any) -> object:
         await queues.learn(params.get("QueueUrl"))
-        return incoming.ask(params=params, **event)
+        return await _threads.run_to_end(partial(incoming.ask, params=params, **event))
 
     async def open_answer(
         http_response: AWSResponse, parsed: dict[str, Any], context: dict[str, Any], **_: object
     ) -> None:
-        calls = await _threads.run_to_end(
-            partial(incoming.open_answer, http_response, parsed, context)
-        )
-        for call in calls:
-            await queues.make(call)
+        try:
+            calls = await _threads.run_to_end(
+                partial(incoming.open_answer, http_response, parsed, context)
+            )
+            for call in calls:
+                await queues.make(call)
+        except asyncio.CancelledError:  # it was opened, and nobody gets it
+            await _threads.run_to_end(partial(incoming.give_back, parsed, context))
+            raise
+
+    async def extend(context: dict[str, Any], **event: Any) -> None:
+        await _threads.run_to_end(partial(incoming.extend, context=context, **event))
 
     register(
         client,
@@ -126,10 +139,12 @@ def attach(
             "after-call.sqs.ReceiveMessage": open_answer,
             "provide-client-params.sqs.DeleteMessage": settling(incoming.complete_one),
             "provide-client-params.sqs.DeleteMessageBatch": settling(incoming.complete_many),
-            "provide-client-params.sqs.ChangeMessageVisibility": settling(incoming.extend_one),
+            "provide-client-params.sqs.ChangeMessageVisibility": settling(incoming.change_one),
             "provide-client-params.sqs.ChangeMessageVisibilityBatch": settling(
-                incoming.extend_many
+                incoming.change_many
             ),
+            "after-call.sqs.ChangeMessageVisibility": extend,
+            "after-call.sqs.ChangeMessageVisibilityBatch": extend,
         },
     )
     return client

@@ -177,8 +177,10 @@ def register(
         "provide-client-params.sqs.ReceiveMessage": incoming.ask,
         "provide-client-params.sqs.DeleteMessage": incoming.complete_one,
         "provide-client-params.sqs.DeleteMessageBatch": incoming.complete_many,
-        "provide-client-params.sqs.ChangeMessageVisibility": incoming.extend_one,
-        "provide-client-params.sqs.ChangeMessageVisibilityBatch": incoming.extend_many,
+        "provide-client-params.sqs.ChangeMessageVisibility": incoming.change_one,
+        "provide-client-params.sqs.ChangeMessageVisibilityBatch": incoming.change_many,
+        "after-call.sqs.ChangeMessageVisibility": incoming.extend,
+        "after-call.sqs.ChangeMessageVisibilityBatch": incoming.extend,
         **others,
     }
     for event, handle in handlers.items():

@@ -15,6 +15,7 @@ import hashlib
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from claimcheck.at_once import at_once
@@ -44,7 +45,12 @@ _GROUP = "MessageGroupId"
 _REQUEST = "claimcheck-receive"
 """Where botocore's context of a call has what was asked."""
 
+_EXTENSIONS = "claimcheck-extensions"
+"""Where it has the leases to extend once SQS has hidden their messages for longer."""
+
 _OK = 300
+
+_LEAST_LEASE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +96,35 @@ class _Arrived:
     message: dict[str, Any] = field(repr=False)
     opened: Opened | None = None
     error: LetsGoError | None = None
+
+    def give_back(self) -> None:
+        """Release its claim: the user does not get it."""
+        if self.opened is not None:
+            self.opened.settle(succeeded=False)
+            self.opened = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Extension:
+    """A lease to extend.
+
+    Attributes:
+        id: The id of its entry in a batch.
+        hold: What has the lease.
+        seconds: For how long its message is hidden.
+    """
+
+    id: object
+    hold: Hold
+    seconds: int
+
+    def make(self) -> None:
+        """Extend the lease; where that fails, it ends before the message is visible."""
+        try:
+            if not self.hold.extend(sqs.lease_seconds(self.seconds)):
+                logger.warning("record %s: another delivery has it", self.hold.key)
+        except (ClaimStoreError, ClaimCorrupted) as error:
+            logger.warning("the lease on %s is as it was: %s", self.hold.key, error)
 
 
 class Incoming:
@@ -150,9 +185,15 @@ class Incoming:
         since = time.monotonic()
         to_open = [each for each in arrived if self._must_open(each, request)]
         if to_open:
-            lease = sqs.lease_seconds(self._hidden(request))
-            at_once(lambda each: self._open(each, request, lease, since), to_open)
-            parsed["Messages"] = self._left(arrived, request)
+            # A message that stays visible is held for a moment only.
+            lease = max(sqs.lease_seconds(self._hidden(request)), _LEAST_LEASE_SECONDS)
+            try:
+                at_once(lambda each: self._open(each, request, lease, since), to_open)
+                parsed["Messages"] = self._left(arrived, request)
+            except BaseException:  # the user gets none of them
+                for each in to_open:
+                    each.give_back()
+                raise
         for each in arrived:
             _take_out(each.message, request.added)
         return [call for each in to_open if (call := self._after(each, request)) is not None]
@@ -165,13 +206,47 @@ class Incoming:
         """Complete the claims of messages that are about to be deleted."""
         return self._with_own_handles(params, self._complete)
 
-    def extend_one(self, params: Mapping[str, Any], **_: object) -> Mapping[str, Any] | None:
-        """Extend the lease of a message that is about to be hidden for longer, or release it."""
-        return self._with_own_handle(params, params.get("QueueUrl"), self._extend)
+    def change_one(
+        self, params: Mapping[str, Any], context: dict[str, Any], **_: object
+    ) -> Mapping[str, Any] | None:
+        """Release a message that is to be visible at once; note the lease of any other."""
+        context[_EXTENSIONS] = extensions = list[_Extension]()
+        return self._with_own_handle(
+            params, params.get("QueueUrl"), partial(self._release_or_note, extensions)
+        )
 
-    def extend_many(self, params: Mapping[str, Any], **_: object) -> Mapping[str, Any] | None:
-        """Extend the leases of messages that are about to be hidden for longer, or release them."""
-        return self._with_own_handles(params, self._extend)
+    def change_many(
+        self, params: Mapping[str, Any], context: dict[str, Any], **_: object
+    ) -> Mapping[str, Any] | None:
+        """Release messages that are to be visible at once; note the leases of the others."""
+        context[_EXTENSIONS] = extensions = list[_Extension]()
+        return self._with_own_handles(params, partial(self._release_or_note, extensions))
+
+    def extend(
+        self,
+        http_response: AWSResponse,
+        parsed: Mapping[str, Any],
+        context: Mapping[str, Any],
+        **_: object,
+    ) -> None:
+        """Extend the leases of messages that SQS has hidden for longer, and of no others.
+
+        A lease that outlived the visibility would keep the next delivery away after a crash.
+        """
+        if http_response.status_code >= _OK:
+            return
+        failed = {each.get("Id") for each in parsed.get("Failed", ())}
+        at_once(
+            _Extension.make,
+            [each for each in context.get(_EXTENSIONS, ()) if each.id not in failed],
+        )
+
+    def give_back(self, parsed: Mapping[str, Any], context: Mapping[str, Any]) -> None:
+        """Release the claims of an answer that the user does not get."""
+        request: _Request | None = context.get(_REQUEST)
+        for message in parsed.get("Messages", ()) if request is not None else ():
+            if (handle := read_handle(message.get("ReceiptHandle"))) and request is not None:
+                self._carrier.take_up(handle.hold, queue=request.queue).settle(succeeded=False)
 
     def _must_open(self, arrived: _Arrived, request: _Request) -> bool:
         """Whether opening a message may change it, or ask a store."""
@@ -193,7 +268,7 @@ class Incoming:
         """Open a message, and put its body in place; or keep why that cannot be."""
         message = arrived.message
         try:
-            arrived.opened = opened = self._carrier.open(
+            opened = self._carrier.open(
                 message["Body"],
                 queue=request.queue,
                 name=type_in(message["Body"]),
@@ -203,12 +278,13 @@ class Incoming:
             )
             if opened is None:
                 return
+            arrived.opened = opened
             if opened.route == "inline" and holds_sealed(opened.body):
-                opened.settle(succeeded=False)
                 raise in_unknown_envelope(message.get("MessageId", ""))
             note = self._carrier.write_down(opened, queue=request.queue)
         except LetsGoError as error:
             arrived.error = error
+            arrived.give_back()
             return
         if is_aws_pointer(message["Body"]):  # as AWS's own client does
             _take_out(message, POINTER_ATTRIBUTES, field="MessageAttributes")
@@ -229,12 +305,11 @@ class Incoming:
                     "message %s waits for an earlier one of its FIFO group",
                     each.message.get("MessageId"),
                 )
-                if each.opened is not None:
-                    each.opened.settle(succeeded=False)
+                each.give_back()
             elif each.error is None:
                 if each.opened is not None or not self._must_open(each, request):
                     left.append(each.message)
-            elif self._on_error == "pass":
+            elif self._on_error == "pass" and not isinstance(each.error, ClaimInProgress):
                 left.append(each.message)
             else:
                 self._log(each.error, request)
@@ -257,7 +332,7 @@ class Incoming:
         message, error = arrived.message, arrived.error
         where = {"QueueUrl": request.queue, "ReceiptHandle": message.get("ReceiptHandle")}
         id = message.get("MessageId")
-        if isinstance(error, ClaimInProgress) and self._on_error == "leave":
+        if isinstance(error, ClaimInProgress):
             seconds = sqs.pause_after(error, _count(message))
             return SqsCall(
                 "change_message_visibility",
@@ -305,18 +380,16 @@ class Incoming:
     def _complete(self, hold: Hold, params: Mapping[str, Any]) -> None:
         hold.settle(succeeded=True)
 
-    def _extend(self, hold: Hold, params: Mapping[str, Any]) -> None:
+    def _release_or_note(
+        self, extensions: list[_Extension], hold: Hold, params: Mapping[str, Any]
+    ) -> None:
         seconds = params.get("VisibilityTimeout")
         if not isinstance(seconds, int):
             return  # botocore says so
         if seconds <= 0:
             hold.settle(succeeded=False)
-            return
-        try:
-            if not hold.extend(sqs.lease_seconds(seconds)):
-                logger.warning("record %s: another delivery has it", hold.key)
-        except (ClaimStoreError, ClaimCorrupted) as error:
-            logger.warning("the lease on %s is as it was: %s", hold.key, error)
+        else:
+            extensions.append(_Extension(params.get("Id"), hold, seconds))
 
 
 def md5_of(text: str) -> str:

@@ -185,6 +185,11 @@ class Outgoing(ABC):
                 self._discard(call, only=entry.get("Id"))
         return call
 
+    def give_up(self, context: Mapping[str, Any]) -> None:
+        """Remove the claims of a call that will not be made."""
+        if (call := context.get(_CALL)) is not None:
+            self._discard(call)
+
     def _seal_entries(self, call: SealedCall, entries: Sequence[Any]) -> list[Any]:
         """The entries of a batch, sealed where they are too large."""
         texts = dict[int, Text]()

@@ -115,7 +115,7 @@ def rewrite_parts(
         created_at=ticket["expires"] - 15 * DAY,
         expires_at=contents.expires_at,
     )
-    parts = [part or b"" for part in contents.parts]
+    parts = [bytes(part or b"") for part in contents.parts]
     if store.part_bytes is None:
         whole = b"".join(parts)
         parts = [whole[: len(whole) // 2], whole[len(whole) // 2 :]]

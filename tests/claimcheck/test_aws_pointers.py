@@ -15,6 +15,7 @@ from claimcheck import (
     ClaimCheckSettings,
     ClaimInProgress,
     ClaimMissing,
+    ConsumerUnknown,
     SettingsInvalid,
     TicketInvalid,
     unwrap_claim_check,
@@ -93,17 +94,17 @@ class TestOpen:
     ) -> None:
         put(ministack, bucket, "a/b c", LARGE)
         body = pointer(bucket, "a/b c", old=old)
-        with check.open(body) as opened:
+        with check.open(body, consumer="a") as opened:
             assert (opened.body, opened.route) == (LARGE, "stored")
             with pytest.raises(ClaimInProgress):
-                check.open(body)
+                check.open(body, consumer="a")
         assert (states(store), ministack.objects_in(bucket)) == (["done"], {})
 
     def test_work_that_failed_leaves_everything(
         self, ministack: AwsServer, check: ClaimCheck, bucket: str, store: MemoryClaimStore
     ) -> None:
         put(ministack, bucket, "k", LARGE)
-        with pytest.raises(ZeroDivisionError), check.open(pointer(bucket, "k")):
+        with pytest.raises(ZeroDivisionError), check.open(pointer(bucket, "k"), consumer="a"):
             raise ZeroDivisionError
         assert (states(store), len(ministack.objects_in(bucket))) == ([], 1)
 
@@ -128,8 +129,22 @@ class TestOpen:
         self, check: ClaimCheck, bucket: str, store: MemoryClaimStore
     ) -> None:
         with pytest.raises(ClaimMissing, match="not acknowledged"):
-            check.open(pointer(bucket, "k"))
+            check.open(pointer(bucket, "k"), consumer="a")
         assert states(store) == []
+
+    def test_who_does_not_know_its_queue_opens_none(self, check: ClaimCheck, bucket: str) -> None:
+        with pytest.raises(ConsumerUnknown, match="eventSourceARN"):
+            check.open(pointer(bucket, "k"))
+
+    def test_two_messages_may_name_one_object(
+        self, ministack: AwsServer, bucket: str, store: MemoryClaimStore
+    ) -> None:
+        check = ClaimCheck(store, aws_pointers=[bucket])
+        put(ministack, bucket, "k", LARGE)
+        for id in ("one", "two"):
+            with check.open(pointer(bucket, "k"), message_id=id, consumer="a") as opened:
+                assert opened.body == LARGE
+        check.close()
 
     @pytest.mark.parametrize(
         "rest", ["", "]", ",{}]", ",5]", ',{"s3BucketName":5,"s3Key":"k"}]', "," + "[" * 9_000]

@@ -16,6 +16,7 @@ from botocore.exceptions import ParamValidationError
 from claimcheck import ClaimCheck, SettingsInvalid
 from claimcheck.integrations import boto3 as sync
 from claimcheck.integrations.aiobotocore import attach
+from claimcheck.stores.base import Lease, Record
 from claimcheck.stores.memory import MemoryClaimStore
 from letsgo_queue.envelope import is_sealed
 from tests.claimcheck.integrations.malformed import MALFORMED
@@ -129,6 +130,32 @@ def test_malformed_arguments_are_left_to_botocore(ministack: AwsServer) -> None:
                 await getattr(sqs, method)(QueueUrl=queue, **wrong)
 
     run(work, made_by("aiobotocore"), ClaimCheck(MemoryClaimStore()))
+
+
+def test_a_task_that_is_cancelled_leaves_no_claim_behind(ministack: AwsServer) -> None:
+    queue = ministack.make_queue(VisibilityTimeout="600")
+    opening, go_on = threading.Event(), threading.Event()
+
+    class SlowStore(MemoryClaimStore):
+        def acquire(self, key: str, lease: Lease, *, take_over: bool = False) -> Record | None:
+            opening.set()
+            assert go_on.wait(60)
+            return super().acquire(key, lease, take_over=take_over)
+
+    store = SlowStore()
+
+    async def work(sqs: Any, other: Any) -> None:
+        await sqs.send_message(QueueUrl=queue, MessageBody=LARGE)
+        task = asyncio.ensure_future(sqs.receive_message(QueueUrl=queue))
+        await asyncio.to_thread(opening.wait, 60)
+        task.cancel()
+        await asyncio.sleep(0)
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    run(work, made_by("aioboto3"), ClaimCheck(store))
+    assert [store.look_up(key) for key in store._records] == []
 
 
 def test_each_attach_refuses_clients_of_the_other_kind(ministack: AwsServer) -> None:

@@ -22,6 +22,7 @@ from claimcheck import (
     open_store,
 )
 from claimcheck.integrations.boto3 import attach
+from claimcheck.integrations.incoming import Incoming, OnError
 from claimcheck.integrations.receipt_handles import read_handle
 from claimcheck.stores.dynamodb_table import ClaimTable
 from claimcheck.stores.memory import MemoryClaimStore
@@ -279,6 +280,64 @@ class TestWhatCannotBeOpened:
         bodies = [each["Body"] for each in receive(client, queue)]
         assert (len(bodies), sum(map(is_sealed, bodies))) == (2, 1)
         client.close()
+
+
+class TestWhatIsHeld:
+    """A message that another delivery works on."""
+
+    @pytest.fixture
+    def copy(self, sqs: SQSClient, plain: SQSClient, queue: str) -> str:
+        sqs.send_message(QueueUrl=queue, MessageBody=LARGE)
+        [sealed] = receive(plain, queue, VisibilityTimeout=0)
+        return str(sealed["Body"])
+
+    @pytest.mark.parametrize("on_error", ["leave", "pass"])
+    def test_is_left_out_whatever_the_option(
+        self,
+        ministack: AwsServer,
+        check: ClaimCheck,
+        plain: SQSClient,
+        queue: str,
+        copy: str,
+        *,
+        on_error: OnError,
+    ) -> None:
+        client = attach(ministack.sqs(), check, on_error=on_error)
+        assert len(receive(client, queue)) == 1
+        plain.send_message(QueueUrl=queue, MessageBody=copy)
+        assert receive(client, queue) == []
+        assert waiting(plain, queue) == (0, 2)
+        client.close()
+
+    def test_keeps_its_lease_where_sqs_refuses_to_hide_it_for_longer(
+        self, sqs: SQSClient, queue: str, store: MemoryClaimStore, copy: str
+    ) -> None:
+        [message] = receive(sqs, queue)
+        with pytest.raises(ClientError):
+            sqs.change_message_visibility(
+                QueueUrl=queue + "-gone",
+                ReceiptHandle=message["ReceiptHandle"],
+                VisibilityTimeout=40_000,
+            )
+        record = store.look_up(*store._records)
+        assert record is not None
+        assert record.seconds_left < 700
+
+    def test_is_given_back_where_the_user_does_not_get_it(
+        self,
+        sqs: SQSClient,
+        queue: str,
+        store: MemoryClaimStore,
+        copy: str,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        def fail(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(Incoming, "_left", fail)
+        with pytest.raises(KeyboardInterrupt):
+            receive(sqs, queue)
+        assert records(store) == []
 
 
 class TestWhatIsNotSent:
