@@ -24,7 +24,6 @@ import threading
 import time
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from functools import partial
 from importlib.metadata import version
@@ -38,6 +37,7 @@ from claimcheck.core.opened import Opened
 from claimcheck.errors import ClaimInProgress, SettingsInvalid
 from claimcheck.integrations import sqs
 from claimcheck.integrations.base import Carrier
+from letsgo_queue.daemon_threads import DaemonThreads
 from letsgo_queue.envelope import mentions_claim_check
 from letsgo_queue.errors import LetsGoError
 from letsgo_queue.limits import ANY_QUEUE_BYTES, SQS_UNIT_BYTES
@@ -328,7 +328,7 @@ class _Inbox(_Wrapper):
         self._queue = queue
         self._dead_letters = dead_letters
         self._visibility_timeout = visibility_timeout
-        self._pool = ThreadPoolExecutor(_THREADS, "claimcheck-dramatiq")
+        self._pool = DaemonThreads(_THREADS, "claimcheck-dramatiq")
         self._changed = threading.Condition()
         self._opening = 0
         self._opened: list[_Received] = []
@@ -363,7 +363,7 @@ class _Inbox(_Wrapper):
         with self._changed:
             self._is_closed = True
             opened, self._opened = self._opened, []
-        self._pool.shutdown(wait=False)
+        self._pool.close(wait=False)
         for received in opened:
             self._give_back(received)
 
@@ -371,7 +371,7 @@ class _Inbox(_Wrapper):
         with self._changed:
             self._opening += 1
         if self._carrier.opener.once or mentions_claim_check(message.body):
-            self._pool.submit(self._open, message, arrived)
+            self._pool.submit(partial(self._open, message, arrived))
         else:
             self._open(message, arrived)
 

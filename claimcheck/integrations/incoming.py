@@ -39,6 +39,9 @@ logger = get_logger(__name__)
 OnError: TypeAlias = Literal["leave", "pass"]
 """What becomes of a message that cannot be opened."""
 
+Settle: TypeAlias = Callable[[Hold, Mapping[str, Any]], None]
+"""Settles the claim of a message, as the parameters of a call, or of its entry, say."""
+
 _COUNT = "ApproximateReceiveCount"
 _GROUP = "MessageGroupId"
 
@@ -344,38 +347,48 @@ class Incoming:
         return None
 
     def _with_own_handle(
-        self,
-        params: Mapping[str, Any],
-        queue: object,
-        settle: Callable[[Hold, Mapping[str, Any]], None],
+        self, params: Mapping[str, Any], queue: object, settle: Settle
     ) -> Mapping[str, Any] | None:
         """The parameters with the handle of SQS, once the claim is settled; None: as they are."""
-        handle = read_handle(params.get("ReceiptHandle"))
-        if handle is None or not isinstance(queue, str):
-            return None
-        settle(self._carrier.take_up(handle.hold, queue=queue), params)
-        return {**params, "ReceiptHandle": handle.handle}
+        changed = self._settled([params], queue, settle)
+        return None if changed is None else changed[0]
 
     def _with_own_handles(
-        self, params: Mapping[str, Any], settle: Callable[[Hold, Mapping[str, Any]], None]
+        self, params: Mapping[str, Any], settle: Settle
     ) -> Mapping[str, Any] | None:
-        entries, queue = params.get("Entries"), params.get("QueueUrl")
+        """The same for the entries of a batch."""
+        entries = params.get("Entries")
         if not isinstance(entries, list | tuple):
             return None
-        changed = at_once(
-            lambda entry: (
-                self._with_own_handle(entry, queue, settle) if isinstance(entry, Mapping) else None
-            ),
-            entries,
-        )
-        if all(each is None for each in changed):
+        changed = self._settled(entries, params.get("QueueUrl"), settle)
+        return None if changed is None else {**params, "Entries": changed}
+
+    def _settled(
+        self, entries: Sequence[Any], queue: object, settle: Settle
+    ) -> Sequence[Any] | None:
+        """Entries with the handles of SQS, once their claims are settled; None: as they are.
+
+        Raises:
+            LetsGoError: A handle cannot be used here. Nothing was settled.
+        """
+        if not isinstance(queue, str):
             return None
-        return {
-            **params,
-            "Entries": [
-                was if now is None else now for was, now in zip(entries, changed, strict=True)
-            ],
-        }
+        handles = [
+            read_handle(each.get("ReceiptHandle")) if isinstance(each, Mapping) else None
+            for each in entries
+        ]
+        if not any(handles):
+            return None
+        holds = [
+            (self._carrier.take_up(handle.hold, queue=queue), entry)
+            for handle, entry in zip(handles, entries, strict=True)
+            if handle is not None
+        ]
+        at_once(lambda each: settle(*each), holds)
+        return [
+            entry if handle is None else {**entry, "ReceiptHandle": handle.handle}
+            for handle, entry in zip(handles, entries, strict=True)
+        ]
 
     def _complete(self, hold: Hold, params: Mapping[str, Any]) -> None:
         hold.settle(succeeded=True)

@@ -19,7 +19,7 @@ from claimcheck.integrations.aiobotocore import attach
 from claimcheck.stores.base import Lease, Record
 from claimcheck.stores.memory import MemoryClaimStore
 from letsgo_queue.envelope import is_sealed
-from tests.claimcheck.integrations.malformed import MALFORMED
+from tests.claimcheck.integrations.attached.malformed import MALFORMED
 from tests.claimcheck.support import message_body, noise
 from tests.support.servers import AwsServer
 

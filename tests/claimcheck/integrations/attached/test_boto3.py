@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +15,6 @@ from claimcheck import (
     ClaimMissing,
     MessageNotOpened,
     SettingsInvalid,
-    TicketForged,
-    TicketInvalid,
     open_store,
 )
 from claimcheck.integrations.boto3 import attach
@@ -26,83 +22,23 @@ from claimcheck.integrations.incoming import Incoming, OnError
 from claimcheck.integrations.receipt_handles import read_handle
 from claimcheck.stores.dynamodb_table import ClaimTable
 from claimcheck.stores.memory import MemoryClaimStore
-from letsgo_queue import Event, MessageTooLarge, listen_to_all
+from letsgo_queue import Event, MessageTooLarge
 from letsgo_queue.envelope import is_sealed
-from tests.claimcheck.integrations.malformed import MALFORMED
+from tests.claimcheck.integrations.attached.malformed import MALFORMED
+from tests.claimcheck.integrations.attached.messages import (
+    LARGE,
+    MIDDLE,
+    SMALL,
+    receive,
+    records,
+    waiting,
+)
 from tests.claimcheck.integrations.workers import environment_on, kill, run_worker, wait_for_line
-from tests.claimcheck.support import message_body, noise
+from tests.claimcheck.support import noise
 from tests.support.servers import AwsServer
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
-
-SMALL = message_body("order:new", "größe €")
-LARGE = message_body("order:new", noise(2_000_000))
-MIDDLE = noise(300_000)
-
-
-@pytest.fixture
-def store() -> MemoryClaimStore:
-    return MemoryClaimStore()
-
-
-@pytest.fixture
-def check(store: MemoryClaimStore) -> ClaimCheck:
-    return ClaimCheck(store)
-
-
-@pytest.fixture
-def plain(ministack: AwsServer) -> Iterator[SQSClient]:
-    """A client without the claim check."""
-    client = ministack.sqs()
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def sqs(ministack: AwsServer, check: ClaimCheck) -> Iterator[SQSClient]:
-    client = attach(ministack.sqs(), check)
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def other(ministack: AwsServer, check: ClaimCheck) -> Iterator[SQSClient]:
-    """That of another process, with the same store."""
-    client = attach(ministack.sqs(), check)
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def queue(ministack: AwsServer) -> str:
-    return ministack.make_queue(VisibilityTimeout="600")
-
-
-@pytest.fixture
-def events() -> Iterator[list[Event]]:
-    heard: list[Event] = []
-    stop = listen_to_all(heard.append)
-    yield heard
-    stop()
-
-
-def receive(client: SQSClient, queue: str, **options: Any) -> list[Any]:
-    answer = client.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, **options)
-    return list(answer.get("Messages", []))
-
-
-def records(store: MemoryClaimStore) -> list[str]:
-    """The states of a store's records."""
-    found = [store.look_up(key) for key in store._records]
-    return [record.state for record in found if record is not None]
-
-
-def waiting(client: SQSClient, queue: str) -> tuple[int, int]:
-    """How many messages are visible, and how many are not."""
-    names: Any = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-    found = client.get_queue_attributes(QueueUrl=queue, AttributeNames=names)["Attributes"]
-    return int(found[names[0]]), int(found[names[1]])
 
 
 class TestAMessage:
@@ -367,70 +303,6 @@ def test_malformed_arguments_are_left_to_botocore(
         getattr(sqs, method)(QueueUrl=queue, **wrong)
 
 
-class TestAHandle:
-    def test_that_was_cut_is_refused_and_nothing_is_deleted(
-        self, sqs: SQSClient, queue: str
-    ) -> None:
-        sqs.send_message(QueueUrl=queue, MessageBody=LARGE)
-        [message] = receive(sqs, queue)
-        for cut in (message["ReceiptHandle"][:-9], "claimcheck-1-", "claimcheck-1-" + "e" * 99_999):
-            with pytest.raises(TicketInvalid, match="cut or changed"):
-                sqs.delete_message(QueueUrl=queue, ReceiptHandle=cut)
-        assert waiting(sqs, queue) == (0, 1)
-
-    def test_of_another_store_is_refused_with_both_names(
-        self, sqs: SQSClient, ministack: AwsServer, queue: str
-    ) -> None:
-        sqs.send_message(QueueUrl=queue, MessageBody=LARGE)
-        [message] = receive(sqs, queue)
-        stranger = attach(ministack.sqs(), ClaimCheck(open_store("dynamodb://elsewhere")))
-        with pytest.raises(SettingsInvalid, match=r"memory://.*dynamodb://elsewhere"):
-            stranger.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
-        assert waiting(sqs, queue) == (0, 1)
-        stranger.close()
-
-    def test_is_signed_where_there_is_a_key(
-        self, ministack: AwsServer, queue: str, store: MemoryClaimStore
-    ) -> None:
-        old, new = "k" * 16, "n" * 16
-        signing = attach(ministack.sqs(), ClaimCheck(store, signing_key=old))
-        rotated = attach(ministack.sqs(), ClaimCheck(store, signing_key=[new, old]))
-        stranger = attach(ministack.sqs(), ClaimCheck(store, signing_key=new))
-        signing.send_message(QueueUrl=queue, MessageBody=LARGE)
-        [message] = receive(signing, queue)
-        handle = read_handle(message["ReceiptHandle"])
-        assert handle is not None
-        for client, changes in (
-            (signing, {"keep": True}),
-            (signing, {"sig": None}),
-            (stranger, {}),
-        ):
-            hold = handle.hold.model_copy(update=changes)
-            changed = str(handle.model_copy(update={"hold": hold}))
-            with pytest.raises(TicketForged, match="a receipt handle is not signed"):
-                client.delete_message(QueueUrl=queue, ReceiptHandle=changed)
-        assert (records(store), waiting(signing, queue)) == (["leased"], (0, 1))
-        rotated.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
-        assert (records(store), store._contents) == (["done"], {})
-        for client in (signing, rotated, stranger):
-            client.close()
-
-    def test_whose_lease_has_gone_to_another_completes_nothing(
-        self, sqs: SQSClient, queue: str, store: MemoryClaimStore
-    ) -> None:
-        sqs.send_message(QueueUrl=queue, MessageBody=LARGE)
-        [first] = receive(sqs, queue)
-        sqs.change_message_visibility(
-            QueueUrl=queue, ReceiptHandle=first["ReceiptHandle"], VisibilityTimeout=0
-        )
-        [second] = receive(sqs, queue)
-        with suppress(ClientError):  # MiniStack knows only the last handle of a message
-            sqs.delete_message(QueueUrl=queue, ReceiptHandle=first["ReceiptHandle"])
-        assert records(store) == ["leased"]
-        assert second["Body"] == LARGE
-        assert len(store._contents) > 0
-
-
 class TestAttach:
     def test_gives_back_the_client_and_counts_once(
         self, ministack: AwsServer, check: ClaimCheck, queue: str, store: MemoryClaimStore
@@ -490,7 +362,7 @@ def test_a_message_of_a_process_that_is_killed_comes_again(
     environment = environment_on(ministack, CLAIMCHECK_STORE=f"dynamodb://{table}")
     log = tmp_path / "log"
     with run_worker(
-        "tests.claimcheck.integrations.boto3_consumer", queue, environment=environment, log=log
+        "tests.claimcheck.integrations.attached.consumer", queue, environment=environment, log=log
     ) as process:
         wait_for_line(log, f"received {len(LARGE)}")
         kill(process)
