@@ -19,15 +19,14 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from botocore.client import BaseClient
-from botocore.exceptions import ClientError
 
 from claimcheck.core.claim_check import ClaimCheck
 from claimcheck.core.life import Purge
 from claimcheck.errors import SettingsInvalid
+from claimcheck.integrations import sqs
 from claimcheck.integrations.base import Carrier
 from claimcheck.integrations.incoming import Incoming, OnError, SqsCall, md5_of
 from claimcheck.integrations.outgoing import Outgoing, SealedCall, Text, attributes_size
-from claimcheck.integrations.sqs import facts_of
 from claimcheck.opening import OnDuplicate
 from letsgo_queue.aws_client import AwsError
 from letsgo_queue.log import get_logger
@@ -219,17 +218,10 @@ class _Queues:
 
     def facts(self, queue: str) -> Mapping[str, str]:
         """What a queue says of itself, asked once; nothing where that is not permitted."""
-        if queue not in self._facts:
-            try:
-                answer = self._client.get_queue_attributes(
-                    QueueUrl=queue, AttributeNames=[*facts_of(queue)]
-                )
-                self._facts[queue] = answer.get("Attributes", {})
-            except ClientError:
-                self._facts[queue] = {}
-            except AwsError:
-                return {}  # SQS does not answer; it may the next time
-        return self._facts[queue]
+        found = self._facts.get(queue)
+        if found is None and (found := sqs.ask(self._client, queue)) is not None:
+            self._facts[queue] = found
+        return found or {}
 
     def make(self, call: SqsCall) -> None:
         """Make a call that nobody waits for: the queue does as much by itself, later."""

@@ -193,18 +193,8 @@ class _Queue(_Wrapper):
     @property
     def facts(self) -> Mapping[str, str]:
         if self._facts is None:
-            client = self._queue.meta.client
-            try:
-                answer = client.get_queue_attributes(
-                    QueueUrl=self._queue.url, AttributeNames=[*sqs.QUEUE_FACTS]
-                )
-            except ClientError:
-                self._facts = {}
-            except BotoCoreError:
-                return {}  # SQS does not answer; it may the next time
-            else:
-                self._facts = cast("Mapping[str, str]", answer.get("Attributes", {}))
-        return self._facts
+            self._facts = sqs.ask(self._queue.meta.client, self._queue.url)
+        return self._facts or {}
 
     def send_message(self, **request: Any) -> object:
         """Send what dramatiq_sqs made of a message: base64."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -270,17 +270,10 @@ class Claims:
 
     def _ask(self, client: SQSClient, queue: str) -> Mapping[str, str]:
         """What a queue says of itself, asked once; nothing where that is not permitted."""
-        if queue not in self._queues:
-            try:
-                answer = client.get_queue_attributes(
-                    QueueUrl=queue, AttributeNames=[*sqs.QUEUE_FACTS]
-                )
-                self._queues[queue] = cast("Mapping[str, str]", answer.get("Attributes", {}))
-            except ClientError:
-                self._queues[queue] = {}
-            except BotoCoreError:
-                return {}  # SQS does not answer; it may the next time
-        return self._queues[queue]
+        found = self._queues.get(queue)
+        if found is None and (found := sqs.ask(client, queue)) is not None:
+            self._queues[queue] = found
+        return found or {}
 
 
 def hide(client: SQSClient, queue: str, receipt_handle: str, seconds: int) -> None:

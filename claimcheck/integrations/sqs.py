@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
@@ -12,6 +12,7 @@ from letsgo_queue.errors import LetsGoError
 from letsgo_queue.limits import DEFAULT_VISIBILITY_TIMEOUT, MAX_VISIBILITY_SECONDS
 
 if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.literals import QueueAttributeNameType
 
 QUEUE_FACTS: Sequence[QueueAttributeNameType] = ("MaximumMessageSize", "VisibilityTimeout")
@@ -34,6 +35,17 @@ _MOST_DOUBLED = 5
 def facts_of(queue: str) -> Sequence[QueueAttributeNameType]:
     """The attributes to ask a queue for; a standard queue refuses those of FIFO queues."""
     return (*QUEUE_FACTS, "ContentBasedDeduplication") if queue.endswith(".fifo") else QUEUE_FACTS
+
+
+def ask(client: SQSClient, queue: str) -> Mapping[str, str] | None:
+    """What a queue says of itself; nothing where that is not permitted, None without an answer."""
+    try:
+        answer = client.get_queue_attributes(QueueUrl=queue, AttributeNames=[*facts_of(queue)])
+    except ClientError:
+        return {}
+    except BotoCoreError:
+        return None
+    return cast("Mapping[str, str]", answer.get("Attributes", {}))
 
 
 def max_message_bytes(facts: Mapping[str, str]) -> int | None:

@@ -24,16 +24,6 @@ from tests.conftest import REGION
 from tests.support.servers import AwsServer
 
 
-@pytest.fixture
-def store() -> MemoryClaimStore:
-    return MemoryClaimStore()
-
-
-@pytest.fixture
-def check(store: MemoryClaimStore) -> ClaimCheck:
-    return ClaimCheck(store)
-
-
 def bodies(aws: AwsServer, queue: str) -> list[str]:
     client = aws.sqs()
     found = client.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", [])

@@ -9,22 +9,11 @@ import pytest
 
 from claimcheck import ClaimCheck
 from claimcheck.integrations.boto3 import attach
-from claimcheck.stores.memory import MemoryClaimStore
 from letsgo_queue import Event, listen_to_all
 from tests.support.servers import AwsServer
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
-
-
-@pytest.fixture
-def store() -> MemoryClaimStore:
-    return MemoryClaimStore()
-
-
-@pytest.fixture
-def check(store: MemoryClaimStore) -> ClaimCheck:
-    return ClaimCheck(store)
 
 
 @pytest.fixture

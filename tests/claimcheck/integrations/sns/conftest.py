@@ -9,21 +9,10 @@ import pytest
 
 from claimcheck import ClaimCheck
 from claimcheck.integrations.sns import attach
-from claimcheck.stores.memory import MemoryClaimStore
 from tests.support.servers import AwsServer
 
 if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
-
-
-@pytest.fixture
-def store() -> MemoryClaimStore:
-    return MemoryClaimStore()
-
-
-@pytest.fixture
-def check(store: MemoryClaimStore) -> ClaimCheck:
-    return ClaimCheck(store)
 
 
 @pytest.fixture
