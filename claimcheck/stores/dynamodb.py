@@ -161,6 +161,11 @@ class DynamoDBClaimStore:
     @property
     def missing_advice(self) -> str:
         """See `ClaimStore`."""
+        return f"If the sender's store has a bucket (`?bucket=`), give it here too. {self.table_advice}"
+
+    @property
+    def table_advice(self) -> str:
+        """What to check of the table where it has nothing of a claim."""
         return (
             "Check that account and region are the sender's too, that TTL is on "
             f"`{self.layout.expires_at}`, and that nobody removed items or restored the table."

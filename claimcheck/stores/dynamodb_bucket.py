@@ -91,7 +91,7 @@ class DynamoDBBucketClaimStore(ForwardedRecords):
     def missing_advice(self) -> str:
         """See `ClaimStore`."""
         return (
-            f"{self.table.missing_advice} Check that the sender's bucket is {self.contents.bucket} "
+            f"{self.table.table_advice} Check that the sender's bucket is {self.contents.bucket} "
             f"too, with the prefix {self.contents.prefix!r}, and that no lifecycle rule removes "
             "objects sooner than `claimcheck store create` has it."
         )

@@ -70,6 +70,14 @@ class TestATable:
                 sealed.store.close()  # which waits for removals
                 assert (parts_left(sealed.store, text) > 0) == (purge == "never")
 
+    def test_who_lacks_the_bucket_is_told_of_it(
+        self, stores: tuple[ClaimStore, ClaimStore]
+    ) -> None:
+        alone, with_bucket = stores
+        sealed = small_claim_check(with_bucket).seal(BODY)
+        with pytest.raises(ClaimMissing, match=r"has a bucket \(`\?bucket=`\), give it here too"):
+            small_claim_check(alone).open(sealed.text)
+
     def test_what_is_in_none_is_missing(self, stores: tuple[ClaimStore, ClaimStore]) -> None:
         alone, with_bucket = stores
         sealed = small_claim_check(alone).seal(BODY)
