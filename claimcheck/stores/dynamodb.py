@@ -161,7 +161,10 @@ class DynamoDBClaimStore:
     @property
     def missing_advice(self) -> str:
         """See `ClaimStore`."""
-        return f"If the sender's store has a bucket (`?bucket=`), give it here too. {self.table_advice}"
+        return (
+            "If the sender's store has a bucket (`?bucket=`), give it here too. "
+            + self.table_advice
+        )
 
     @property
     def table_advice(self) -> str:
