@@ -50,3 +50,8 @@ class LetsGoClaimStore(DynamoDBClaimStore):
     def label(self) -> str:
         """Names the table as tickets do: `letsgo:eu-west-1:letsgo-main`."""
         return store_label(f"letsgo:{self.resolved_region}", self.table)
+
+    @property
+    def missing_advice(self) -> str:
+        """See `ClaimStore`; LetsGo's table has no bucket beside it."""
+        return self.table_advice
