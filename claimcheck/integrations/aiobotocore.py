@@ -20,7 +20,8 @@ from botocore.exceptions import ClientError
 
 from claimcheck.core.claim_check import ClaimCheck
 from claimcheck.core.life import Purge
-from claimcheck.integrations.boto3 import Handler, check_client, make_parts, register
+from claimcheck.integrations.boto3 import check_client, make_parts, register
+from claimcheck.integrations.botocore_clients import Handler
 from claimcheck.integrations.incoming import OnError, SqsCall
 from claimcheck.integrations.outgoing import has_sealed
 from claimcheck.integrations.receipt_handles import has_claim

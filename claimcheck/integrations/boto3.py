@@ -16,15 +16,16 @@ delete it that has the same store. See `receipt_handles`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.client import BaseClient
 
 from claimcheck.core.claim_check import ClaimCheck
 from claimcheck.core.life import Purge
 from claimcheck.errors import SettingsInvalid
-from claimcheck.integrations import sqs
+from claimcheck.integrations import botocore_clients, sqs
 from claimcheck.integrations.base import Carrier
+from claimcheck.integrations.botocore_clients import Handler
 from claimcheck.integrations.incoming import Incoming, OnError, SqsCall, md5_of
 from claimcheck.integrations.outgoing import Outgoing, SealedCall, Text, attributes_size
 from claimcheck.opening import OnDuplicate
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
 logger = get_logger(__name__)
 
 ClientT = TypeVar("ClientT", bound=BaseClient)
-
-Handler: TypeAlias = Callable[..., Any]
 
 _MD5 = "MD5OfMessageBody"
 
@@ -182,26 +181,17 @@ def register(
         "after-call.sqs.ChangeMessageVisibilityBatch": incoming.extend,
         **others,
     }
-    for event, handle in handlers.items():
-        client.meta.events.unregister(event, unique_id=f"claimcheck-{event}")
-        client.meta.events.register(event, handle, unique_id=f"claimcheck-{event}")
+    botocore_clients.register(client, handlers)
 
 
-def check_client(client: object, *, asynchronous: bool) -> None:
+def check_client(client: BaseClient, *, asynchronous: bool) -> None:
     """Refuse what is no client of SQS, or one of the other kind.
 
     Raises:
         SettingsInvalid: It is not what `attach` takes.
     """
-    service = client.meta.service_model.service_name if isinstance(client, BaseClient) else None
-    if service != "sqs":
-        what = type(client).__name__ if service is None else f"a client of {service}"
-        raise SettingsInvalid(
-            f"attach takes a client of SQS, and got {what}. Give boto3.client('sqs'); of a "
-            "resource, its meta.client."
-        )
-    is_async = any(each.__module__.startswith("aiobotocore") for each in type(client).__mro__)
-    if is_async != asynchronous:
+    botocore_clients.check_service(client, "sqs")
+    if botocore_clients.is_asynchronous(client) != asynchronous:
         of, other = ("aiobotocore", "boto3") if asynchronous else ("boto3", "aiobotocore")
         raise SettingsInvalid(
             f"attach takes a client of {of}, and got one of {other}. Import attach from "

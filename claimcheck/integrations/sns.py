@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from botocore.client import BaseClient
@@ -27,6 +27,7 @@ from botocore.exceptions import ClientError
 from claimcheck.core.claim_check import ClaimCheck
 from claimcheck.errors import BodyInvalid, SettingsInvalid
 from claimcheck.integrations.base import Carrier
+from claimcheck.integrations.botocore_clients import check_service, is_asynchronous, register
 from claimcheck.integrations.outgoing import Outgoing, Text, attributes_size
 from letsgo_queue.aws_client import AwsError, error_code
 from letsgo_queue.envelope import read_json
@@ -59,33 +60,23 @@ def attach(client: ClientT, claim_check: ClaimCheck | None = None) -> ClientT:
     Raises:
         SettingsInvalid: It is no client of SNS, or one for asyncio; or `claim_check` is none.
     """
-    _check(client)
-    outgoing = _Topics(Carrier(claim_check), client)
-    handlers: Mapping[str, Callable[..., Any]] = {
-        "provide-client-params.sns.Publish": outgoing.seal_one,
-        "provide-client-params.sns.PublishBatch": outgoing.seal_many,
-        "after-call.sns.Publish": outgoing.look_at_answer,
-        "after-call.sns.PublishBatch": outgoing.look_at_answer,
-    }
-    for event, handle in handlers.items():
-        client.meta.events.unregister(event, unique_id=f"claimcheck-{event}")
-        client.meta.events.register(event, handle, unique_id=f"claimcheck-{event}")
-    return client
-
-
-def _check(client: object) -> None:
-    service = client.meta.service_model.service_name if isinstance(client, BaseClient) else None
-    if service != "sns":
-        what = type(client).__name__ if service is None else f"a client of {service}"
-        raise SettingsInvalid(
-            f"attach takes a boto3 client of SNS, and got {what}. Give boto3.client('sns'); of a "
-            "resource, its meta.client."
-        )
-    if any(each.__module__.startswith("aiobotocore") for each in type(client).__mro__):
+    check_service(client, "sns")
+    if is_asynchronous(client):
         raise SettingsInvalid(
             "attach takes a boto3 client of SNS, and got one of aiobotocore. Publish with boto3 on "
             "a thread (asyncio.to_thread)."
         )
+    outgoing = _Topics(Carrier(claim_check), client)
+    register(
+        client,
+        {
+            "provide-client-params.sns.Publish": outgoing.seal_one,
+            "provide-client-params.sns.PublishBatch": outgoing.seal_many,
+            "after-call.sns.Publish": outgoing.look_at_answer,
+            "after-call.sns.PublishBatch": outgoing.look_at_answer,
+        },
+    )
+    return client
 
 
 class _Topics(Outgoing):

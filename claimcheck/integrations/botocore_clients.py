@@ -1,0 +1,39 @@
+"""What every `attach` does with a client of botocore: it looks at it, and has it call handlers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from botocore.client import BaseClient
+
+from claimcheck.errors import SettingsInvalid
+
+Handler: TypeAlias = Callable[..., Any]
+
+
+def check_service(client: object, service: str) -> None:
+    """Refuse what is no client of a service.
+
+    Raises:
+        SettingsInvalid: It is something else.
+    """
+    found = client.meta.service_model.service_name if isinstance(client, BaseClient) else None
+    if found != service:
+        what = type(client).__name__ if found is None else f"a client of {found}"
+        raise SettingsInvalid(
+            f"attach takes a client of {service.upper()}, and got {what}. Give "
+            f"boto3.client({service!r}); of a resource, its meta.client."
+        )
+
+
+def is_asynchronous(client: BaseClient) -> bool:
+    """Whether aiobotocore made a client."""
+    return any(each.__module__.startswith("aiobotocore") for each in type(client).__mro__)
+
+
+def register(client: BaseClient, handlers: Mapping[str, Handler]) -> None:
+    """Have botocore call handlers at events, in place of those of an earlier `attach`."""
+    for event, handle in handlers.items():
+        client.meta.events.unregister(event, unique_id=f"claimcheck-{event}")
+        client.meta.events.register(event, handle, unique_id=f"claimcheck-{event}")
