@@ -28,6 +28,7 @@ from claimcheck.events import (
     MessageSealed,
 )
 from claimcheck.opening import OnDuplicate, Opener
+from letsgo_queue.envelope import mentions_claim_check
 from letsgo_queue.errors import LetsGoError
 from letsgo_queue.events import Listeners
 from letsgo_queue.log import get_logger
@@ -120,6 +121,10 @@ class Carrier:
     def asks_nobody(self, size: int, *, queue: str) -> bool:
         """Whether `seal` waits for nobody with a message of so many bytes."""
         return self.opener.claim_check_for(queue).asks_nobody(size)
+
+    def asks_store(self, body: str) -> bool:
+        """Whether opening a message, as it came, may wait for a store."""
+        return self.opener.once or mentions_claim_check(body)
 
     def discard(self, sealed: Sealed, *, queue: str) -> None:
         """Remove the claim of a message that is certainly not on the queue; a refusal is logged."""

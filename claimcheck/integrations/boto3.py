@@ -27,7 +27,7 @@ from claimcheck.integrations import botocore_clients, sqs
 from claimcheck.integrations.base import Carrier
 from claimcheck.integrations.botocore_clients import Handler
 from claimcheck.integrations.incoming import Incoming, OnError, SqsCall, md5_of
-from claimcheck.integrations.outgoing import Outgoing, SealedCall, Text, attributes_size
+from claimcheck.integrations.outgoing import Outgoing, SealedCall, Text
 from claimcheck.opening import OnDuplicate
 from letsgo_queue.aws_client import AwsError
 from letsgo_queue.log import get_logger
@@ -114,7 +114,7 @@ class SqsOutgoing(Outgoing):
         body, delay = params.get("MessageBody"), params.get("DelaySeconds", 0)
         if not isinstance(body, str) or not body or not isinstance(delay, int):
             return None
-        others = attributes_size(params.get("MessageAttributes"))
+        others = sqs.attributes_size(params.get("MessageAttributes"))
         return Text(target, body, others, delay_seconds=max(delay, 0))
 
     def facts(self, target: str) -> Mapping[str, str]:
@@ -204,14 +204,11 @@ class _Queues:
 
     def __init__(self, client: BaseClient) -> None:
         self._client: Any = client  # its type is that of no service
-        self._facts: dict[str, Mapping[str, str]] = {}
+        self._facts = sqs.QueueFacts()
 
     def facts(self, queue: str) -> Mapping[str, str]:
         """What a queue says of itself, asked once; nothing where that is not permitted."""
-        found = self._facts.get(queue)
-        if found is None and (found := sqs.ask(self._client, queue)) is not None:
-            self._facts[queue] = found
-        return found or {}
+        return self._facts.of(self._client, queue)
 
     def make(self, call: SqsCall) -> None:
         """Make a call that nobody waits for: the queue does as much by itself, later."""

@@ -38,7 +38,6 @@ from claimcheck.errors import ClaimInProgress, SettingsInvalid
 from claimcheck.integrations import sqs
 from claimcheck.integrations.base import Carrier
 from letsgo_queue.daemon_threads import DaemonThreads
-from letsgo_queue.envelope import mentions_claim_check
 from letsgo_queue.errors import LetsGoError
 from letsgo_queue.limits import ANY_QUEUE_BYTES, SQS_UNIT_BYTES
 from letsgo_queue.log import get_logger
@@ -188,13 +187,11 @@ class _Queue(_Wrapper):
         super().__init__(queue)
         self._queue = queue
         self._broker = broker
-        self._facts: Mapping[str, str] | None = None
+        self._facts = sqs.QueueFacts()
 
     @property
     def facts(self) -> Mapping[str, str]:
-        if self._facts is None:
-            self._facts = sqs.ask(self._queue.meta.client, self._queue.url)
-        return self._facts or {}
+        return self._facts.of(self._queue.meta.client, self._queue.url)
 
     def send_message(self, **request: Any) -> object:
         """Send what dramatiq_sqs made of a message: base64."""
@@ -360,7 +357,7 @@ class _Inbox(_Wrapper):
     def _take(self, message: Message, arrived: float) -> None:
         with self._changed:
             self._opening += 1
-        if self._carrier.opener.once or mentions_claim_check(message.body):
+        if self._carrier.asks_store(message.body):
             self._pool.submit(partial(self._open, message, arrived))
         else:
             self._open(message, arrived)

@@ -27,7 +27,7 @@ from claimcheck.integrations.base import Carrier
 from claimcheck.integrations.receipt_handles import ClaimHandle, read_handle
 from claimcheck.opening import in_unknown_envelope
 from letsgo_queue.aws_pointers import POINTER_ATTRIBUTES, is_aws_pointer
-from letsgo_queue.envelope import holds_sealed, mentions_claim_check, type_in
+from letsgo_queue.envelope import holds_sealed, type_in
 from letsgo_queue.errors import LetsGoError
 from letsgo_queue.log import get_logger
 
@@ -256,8 +256,7 @@ class Incoming:
         opener = self._carrier.opener
         body = arrived.message.get("Body")
         return isinstance(body, str) and (
-            opener.once
-            or mentions_claim_check(body)
+            self._carrier.asks_store(body)
             or opener.refuses_unsealed(request.queue)
             or opener.opens_pointer(body, request.queue)
         )

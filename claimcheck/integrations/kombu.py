@@ -20,13 +20,14 @@ so that a store that does not answer holds only the messages that need it.
 
 from __future__ import annotations
 
-import itertools
+import functools
+import secrets
 import socket
 import threading
 import time
 from base64 import b64decode
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from queue import Empty
@@ -78,11 +79,6 @@ _OTHER_BROKER = (
     "the broker is {}, and the claim check works with SQS only: give a broker with sqs://, or do "
     "not install it here."
 )
-
-_names: dict[tuple[type[Any], Carrier], str] = {}
-"""What kombu knows transports by that have the claim check."""
-
-_numbers = itertools.count(1)
 
 ConnectionT = TypeVar("ConnectionT", bound=Connection)
 
@@ -173,12 +169,16 @@ def _transport_name(transport: str | type[Any], carrier: Carrier) -> str:
         base = base.without
     if not issubclass(base, SQS.Transport):
         raise SettingsInvalid(_OTHER_BROKER.format(base.driver_type))
-    if (base, carrier) not in _names:
-        name = f"{base.driver_type}-claimcheck-{next(_numbers)}"
-        made = _transport(base, carrier)
-        TRANSPORT_ALIASES[name] = lambda: made  # type: ignore[assignment]  # it calls what it can
-        _names[base, carrier] = name
-    return _names[base, carrier]
+    return _registered(cast("Hashable", base), carrier)  # a class is, which mypy doubts
+
+
+@functools.cache
+def _registered(base: type[Any], carrier: Carrier) -> str:
+    """The name of a transport that has the claim check; kombu knows it from now on."""
+    name = f"{base.driver_type}-claimcheck-{secrets.token_hex(4)}"
+    made = _transport(base, carrier)
+    TRANSPORT_ALIASES[name] = lambda: made  # type: ignore[assignment]  # it calls what it can
+    return name
 
 
 def _transport(base: type[Any], carrier: Carrier) -> type[Any]:

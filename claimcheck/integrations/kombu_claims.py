@@ -16,7 +16,6 @@ from claimcheck.core.opened import Opened
 from claimcheck.errors import ClaimCheckError, ClaimInProgress
 from claimcheck.integrations import sqs
 from claimcheck.integrations.base import Carrier
-from letsgo_queue.envelope import mentions_claim_check
 from letsgo_queue.errors import LetsGoError
 from letsgo_queue.limits import ANY_QUEUE_BYTES, MAX_VISIBILITY_SECONDS, SQS_UNIT_BYTES
 from letsgo_queue.log import get_logger
@@ -82,7 +81,7 @@ class Claims:
         self._held: dict[str, _Held] = {}
         self._changed = threading.Condition()
         self._beats = False
-        self._queues: dict[str, Mapping[str, str]] = {}
+        self._queues = sqs.QueueFacts()
 
     def send(
         self,
@@ -101,7 +100,7 @@ class Claims:
             as_text: Makes a body of the same message that compresses better.
         """
         url, body = request["QueueUrl"], request["MessageBody"]
-        others = _attributes_size(request.get("MessageAttributes", {}))
+        others = sqs.attributes_size(request.get("MessageAttributes"))
         to_seal = body if len(body) <= _TEXT_FROM_BYTES else as_text()
         sealed = self._carrier.seal(
             to_seal,
@@ -122,7 +121,7 @@ class Claims:
 
     def asks_store(self, message: MessageTypeDef) -> bool:
         """Whether opening a message takes a call to the store."""
-        return self._carrier.opener.once or mentions_claim_check(_text_of(message))
+        return self._carrier.asks_store(_text_of(message))
 
     def open(
         self,
@@ -270,10 +269,7 @@ class Claims:
 
     def _ask(self, client: SQSClient, queue: str) -> Mapping[str, str]:
         """What a queue says of itself, asked once; nothing where that is not permitted."""
-        found = self._queues.get(queue)
-        if found is None and (found := sqs.ask(client, queue)) is not None:
-            self._queues[queue] = found
-        return found or {}
+        return self._queues.of(client, queue)
 
 
 def hide(client: SQSClient, queue: str, receipt_handle: str, seconds: int) -> None:
@@ -289,12 +285,3 @@ def hide(client: SQSClient, queue: str, receipt_handle: str, seconds: int) -> No
 def _text_of(message: MessageTypeDef) -> str:
     body: str | bytes = message["Body"]
     return body if isinstance(body, str) else body.decode()
-
-
-def _attributes_size(attributes: Mapping[str, Mapping[str, Any]]) -> int:
-    """Bytes that SQS counts for attributes: of each its name, its type and its value."""
-    size = 0
-    for name, each in attributes.items():
-        for part in (name, each["DataType"], each.get("StringValue") or each["BinaryValue"]):
-            size += len(part.encode() if isinstance(part, str) else part)
-    return size

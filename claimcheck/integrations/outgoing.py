@@ -17,6 +17,7 @@ from botocore.validate import ParamValidator
 
 from claimcheck.core.sealing import Sealed
 from claimcheck.integrations.base import Carrier
+from claimcheck.integrations.sqs import attributes_size
 from letsgo_queue.aws_client import SERVER_ERROR
 from letsgo_queue.envelope import type_in
 from letsgo_queue.limits import ANY_QUEUE_BYTES, SQS_UNIT_BYTES
@@ -287,18 +288,3 @@ class Outgoing(ABC):
 def has_sealed(context: Mapping[str, Any]) -> bool:
     """Whether something was sealed for a call."""
     return _CALL in context
-
-
-def attributes_size(attributes: object) -> int:
-    """Bytes of message attributes; those that botocore refuses have none."""
-    if attributes is None or not isinstance(attributes, Mapping):
-        return 0  # None at once, as most messages have none, and asking a Mapping takes longer
-    size = 0
-    for name, attribute in attributes.items():
-        values = [name, *(attribute.values() if isinstance(attribute, Mapping) else ())]
-        for value in values:
-            if isinstance(value, str):
-                size += len(value.encode())
-            elif isinstance(value, bytes | bytearray):
-                size += len(value)
-    return size

@@ -28,7 +28,8 @@ from claimcheck.core.claim_check import ClaimCheck
 from claimcheck.errors import BodyInvalid, SettingsInvalid
 from claimcheck.integrations.base import Carrier
 from claimcheck.integrations.botocore_clients import check_service, is_asynchronous, register
-from claimcheck.integrations.outgoing import Outgoing, Text, attributes_size
+from claimcheck.integrations.outgoing import Outgoing, Text
+from claimcheck.integrations.sqs import attributes_size
 from letsgo_queue.aws_client import AwsError, error_code
 from letsgo_queue.envelope import read_json
 from letsgo_queue.errors import MessageInvalid

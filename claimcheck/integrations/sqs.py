@@ -37,15 +37,27 @@ def facts_of(queue: str) -> Sequence[QueueAttributeNameType]:
     return (*QUEUE_FACTS, "ContentBasedDeduplication") if queue.endswith(".fifo") else QUEUE_FACTS
 
 
-def ask(client: SQSClient, queue: str) -> Mapping[str, str] | None:
-    """What a queue says of itself; nothing where that is not permitted, None without an answer."""
-    try:
-        answer = client.get_queue_attributes(QueueUrl=queue, AttributeNames=[*facts_of(queue)])
-    except ClientError:
-        return {}
-    except BotoCoreError:
-        return None
-    return cast("Mapping[str, str]", answer.get("Attributes", {}))
+class QueueFacts:
+    """What queues say of themselves, asked once. Safe to share between threads."""
+
+    def __init__(self) -> None:
+        """Ask nothing yet."""
+        self._found: dict[str, Mapping[str, str]] = {}
+
+    def of(self, client: SQSClient, queue: str) -> Mapping[str, str]:
+        """What a queue says; nothing where that is not permitted, or it does not answer yet."""
+        if queue not in self._found:
+            try:
+                answer = client.get_queue_attributes(
+                    QueueUrl=queue, AttributeNames=[*facts_of(queue)]
+                )
+            except ClientError:
+                self._found[queue] = {}
+            except BotoCoreError:
+                return {}  # it may answer the next time
+            else:
+                self._found[queue] = cast("Mapping[str, str]", answer.get("Attributes", {}))
+        return self._found[queue]
 
 
 def max_message_bytes(facts: Mapping[str, str]) -> int | None:
@@ -57,6 +69,21 @@ def max_message_bytes(facts: Mapping[str, str]) -> int | None:
 def visibility_timeout(facts: Mapping[str, str]) -> float:
     """Seconds for which a queue hides a message, where the receive does not say otherwise."""
     return float(facts.get("VisibilityTimeout", DEFAULT_VISIBILITY_TIMEOUT))
+
+
+def attributes_size(attributes: object) -> int:
+    """Bytes of message attributes; those that botocore refuses have none."""
+    if attributes is None or not isinstance(attributes, Mapping):
+        return 0  # None at once, as most messages have none, and asking a Mapping takes longer
+    size = 0
+    for name, attribute in attributes.items():
+        values = [name, *(attribute.values() if isinstance(attribute, Mapping) else ())]
+        for value in values:
+            if isinstance(value, str):
+                size += len(value.encode())
+            elif isinstance(value, bytes | bytearray):
+                size += len(value)
+    return size
 
 
 def lease_seconds(hidden: float, *, waited: float = 0) -> float:

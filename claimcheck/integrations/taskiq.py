@@ -36,7 +36,7 @@ from claimcheck.errors import ClaimInProgress, ClaimStoreError, SettingsInvalid
 from claimcheck.integrations import sqs
 from claimcheck.integrations.base import Carrier
 from letsgo_queue.async_threads import AsyncThreads
-from letsgo_queue.envelope import is_sealed, mentions_claim_check
+from letsgo_queue.envelope import is_sealed
 from letsgo_queue.errors import LetsGoError
 from letsgo_queue.limits import ANY_QUEUE_BYTES, SQS_UNIT_BYTES
 from letsgo_queue.log import get_logger
@@ -345,7 +345,7 @@ class _Broker(SQSBroker):
 
     def _asks_store(self, received: _Received) -> bool:
         """Whether opening a message takes a call to the store."""
-        return self.claims.carrier.opener.once or mentions_claim_check(received.body)
+        return self.claims.carrier.asks_store(received.body)
 
     async def _limit(self, url: str) -> int:
         """Bytes that a sealed message may have."""
