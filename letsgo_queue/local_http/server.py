@@ -35,6 +35,7 @@ from letsgo_queue.log import get_logger
 from letsgo_queue.text import counted
 from letsgo_queue.transports.base import ReceivedMessage
 from letsgo_queue.worker.processing import Processor
+from letsgo_queue.worker.signals import wait_until
 
 logger = get_logger(__name__)
 
@@ -130,9 +131,11 @@ class LocalHttpServer:
         try:
             # A thread of its own: the caller's may have an event loop already.
             with ThreadPoolExecutor(1, "letsgo-worker-http") as thread:
-                thread.submit(self._connections.serve, self._stopping).result()
+                served = thread.submit(self._connections.serve, self._stopping)
+                _wait_for({served})
+                served.result()
             # Not for the threads: an interrupt has Python 3.11 and 3.12 think that one has ended.
-            wait(self._accepted.copy())
+            _wait_for(self._accepted.copy())
         except KeyboardInterrupt:
             self._pool.shutdown(wait=False, cancel_futures=True)
             logger.warning("interrupted again: what was accepted and has not begun is dropped")
@@ -206,6 +209,10 @@ class LocalHttpServer:
             logger.warning("%s", error)
         except Exception:  # the handler's own; there is nobody else to tell
             logger.exception("the handler of scheduled events failed")
+
+
+def _wait_for(futures: Collection[Future[None]]) -> None:
+    wait_until(lambda seconds: not wait(futures, seconds).not_done)
 
 
 def _received(record: object) -> ReceivedMessage:

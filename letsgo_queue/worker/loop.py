@@ -40,6 +40,7 @@ from letsgo_queue.worker.parts import Parts
 from letsgo_queue.worker.processing import Hold, Outcome, Processor
 from letsgo_queue.worker.receipts import Receipts
 from letsgo_queue.worker.retries import doubled
+from letsgo_queue.worker.signals import WATCH_SECONDS
 
 if TYPE_CHECKING:  # a worker that is not asked for its health does not load what answers
     from letsgo_queue.worker.health import LoopState, RunningHandler
@@ -57,9 +58,6 @@ AHEAD_SECONDS = 0.1
 """How soon a message that is received should be begun."""
 
 MAX_RECEIVERS = 5
-
-WATCH_SECONDS = 0.25
-"""How often a loop looks whether it should stop: a signal must not take a lock to wake it."""
 
 TELL_SECONDS = 5.0
 """How often a loop that stops says what it waits for."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from letsgo_queue.errors import SettingsInvalid, WorkerBroken
 from letsgo_queue.worker.options import RunOptions
-from letsgo_queue.worker.signals import stop_on_signals
+from letsgo_queue.worker.signals import join, stop_on_signals
 
 if TYPE_CHECKING:
     from letsgo_queue.worker.health import Health
@@ -159,6 +159,6 @@ def _run_all(runs: Sequence[Callable[[], None]], stop: Callable[[], None]) -> No
         errors.append(WorkerBroken(f"a worker's thread cannot be started: {error}."))
         stop()
     for thread in started:
-        thread.join()
+        join(thread)
     if errors:
         raise errors[0]

@@ -1,4 +1,9 @@
-"""Stops a worker on SIGTERM and SIGINT."""
+"""Stops a worker on SIGTERM and SIGINT.
+
+Python runs a signal's handler on the main thread, between two steps of it. A signal does not wake
+the main thread if it comes just before the thread begins to wait, or if another thread gets it. So
+the main thread of a worker never waits for long.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +16,29 @@ from types import FrameType
 from letsgo_queue.forking import renew_in_children
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+WATCH_SECONDS = 0.25
+"""How long the main thread waits at a time."""
+
+
+def wait_until(is_over: Callable[[float], bool]) -> None:
+    """Wait for something, and miss no signal.
+
+    Args:
+        is_over: Waits so many seconds at most; whether it is over.
+    """
+    while not is_over(WATCH_SECONDS):
+        pass
+
+
+def join(thread: threading.Thread) -> None:
+    """Wait for a thread's end, and miss no signal."""
+
+    def has_ended(seconds: float) -> bool:
+        thread.join(seconds)
+        return not thread.is_alive()
+
+    wait_until(has_ended)
 
 
 @contextmanager

@@ -51,7 +51,7 @@ from tests.claimcheck.support import (
     wait_for,
 )
 from tests.letsgo_queue.aws_lambda.lambda_events import Context
-from tests.letsgo_queue.support import receive_one, running
+from tests.letsgo_queue.support import receive_one, ticking
 from tests.support.command import run
 
 KEY = b64encode(bytes(range(32))).decode()
@@ -234,7 +234,7 @@ def test_a_tick_of_a_schedule_needs_no_seal(
     middleware = ClaimCheckMiddleware(small_claim_check(store, **options))
     worker = Worker(MemoryTransport(), middleware=[middleware], clock=clock)
     worker.scheduled("rate(1 minute)", name="minutely")(ran.append)
-    with running(worker):
+    with ticking(worker):
         clock.advance(61)
         wait_for(lambda: ran, "the tick")
     assert len(ran) == 1

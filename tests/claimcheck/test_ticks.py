@@ -5,8 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.worker import incoming, ticks
 from tests.claimcheck.support import small_claim_check, wait_for
 from tests.claimcheck.watched import Watched
-from tests.letsgo_queue.support import running
+from tests.letsgo_queue.support import ticking
 
 SCRIPT = Path(__file__).with_name("ticking_worker.py")
 ROOT = Path(__file__).parents[2]
@@ -99,19 +99,6 @@ class Fleet:
 @pytest.fixture
 def fleet(store: MemoryClaimStore, clock: Clock) -> Fleet:
     return Fleet(store, clock)
-
-
-@contextmanager
-def ticking(worker: Worker) -> Iterator[None]:
-    """Run a worker, whose schedules begin before the clock goes on."""
-    before = count_ticking()
-    with running(worker):
-        wait_for(lambda: count_ticking() > before, "the schedules")
-        yield
-
-
-def count_ticking() -> int:
-    return sum(each.name == "letsgo-worker-schedules" for each in threading.enumerate())
 
 
 @pytest.mark.parametrize("on_duplicate", ["acknowledge", "raise"])

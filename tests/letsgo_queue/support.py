@@ -199,6 +199,19 @@ def running(worker: Worker, **options: Any) -> Iterator[None]:
         raise error
 
 
+@contextmanager
+def ticking(worker: Worker) -> Iterator[None]:
+    """Run a worker, whose schedules begin before the clock goes on."""
+    before = count_ticking()
+    with running(worker):
+        wait_for(lambda: count_ticking() > before, "the schedules")
+        yield
+
+
+def count_ticking() -> int:
+    return sum(each.name == "letsgo-worker-schedules" for each in threading.enumerate())
+
+
 def order(**payload: object) -> Mapping[str, Any]:
     """A message of the type that most tests use."""
     return {"type": "order:new", "payload": payload}

@@ -115,6 +115,49 @@ def test_stops_while_it_waits_for_messages(url: str, number: signal.Signals) -> 
     assert all_messages(url) == []
 
 
+SIGNALLED_ON_A_THREAD = """
+import signal, sys, threading
+from letsgo_queue import Client, Worker
+from letsgo_queue.transports.memory import MemoryTransport
+from letsgo_queue.worker.several import run_workers
+
+sent = []
+
+def signal_this_thread(message):
+    if not sent:
+        sent.append(signal.SIGTERM)
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+def enqueue(queue):
+    Client(queue).enqueue({"type": "order:new", "payload": {}})
+
+if sys.argv[1] == "serve":
+    worker = Worker("memory://")
+    worker.default(signal_this_thread)
+    worker.serve(port=0, on_ready=lambda url: threading.Thread(target=enqueue, args=[url]).start())
+else:
+    queues = [MemoryTransport() for _ in range(int(sys.argv[1]))]
+    workers = [Worker(queue) for queue in queues]
+    for worker, queue in zip(workers, queues):
+        worker.default(signal_this_thread)
+        enqueue(queue)
+    run_workers(*workers)
+print("stopped by", *sent)
+"""
+
+
+@pytest.mark.parametrize("what", ["1", "2", "serve"])
+def test_a_signal_that_another_thread_gets_stops_workers(what: str) -> None:
+    """It does not wake the main thread, nor does one that comes just before that begins to wait."""
+    command = [sys.executable, "-c", SIGNALLED_ON_A_THREAD, what]
+
+    ended = subprocess.run(
+        command, capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False
+    )
+
+    assert (ended.returncode, ended.stdout) == (0, "stopped by 15\n"), ended.stderr
+
+
 def test_second_signal_ends_it_at_once_and_the_message_comes_again(url: str) -> None:
     sent = Client(url).enqueue(order())
     with worker_process(url) as worker:

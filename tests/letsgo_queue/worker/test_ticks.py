@@ -32,7 +32,16 @@ from letsgo_queue.worker.scale_in import TaskProtection
 from letsgo_queue.worker.schedule import Scheduled, ScheduledHandler
 from letsgo_queue.worker.several import run_workers
 from letsgo_queue.worker.ticks import TickQueue
-from tests.letsgo_queue.support import SECRET, events_of, order, running, serving, wait_for
+from tests.letsgo_queue.support import (
+    SECRET,
+    count_ticking,
+    events_of,
+    order,
+    running,
+    serving,
+    ticking,
+    wait_for,
+)
 
 ScheduledEvent = Mapping[str, Any]
 
@@ -54,18 +63,6 @@ def clock() -> Clock:
 @pytest.fixture
 def worker(queue: MemoryTransport, clock: Clock) -> Worker:
     return Worker(queue, concurrency=4, clock=clock)
-
-
-@contextmanager
-def ticking(worker: Worker) -> Iterator[None]:
-    """Run a worker, whose schedules begin before the clock goes on."""
-    with running(worker):
-        wait_for(is_ticking, "the schedules")
-        yield
-
-
-def is_ticking() -> bool:
-    return any(each.name == "letsgo-worker-schedules" for each in threading.enumerate())
 
 
 class Diary:
@@ -157,7 +154,7 @@ def test_serve_runs_schedules_too(worker: Worker, clock: Clock) -> None:
     worker.scheduled("rate(5 minutes)")(diary.note)
 
     with serving(worker):
-        wait_for(is_ticking, "the schedules")
+        wait_for(count_ticking, "the schedules")
         clock.advance(300)
         diary.wait_for("10:05")
 
@@ -323,7 +320,7 @@ def test_a_scheduled_handler_that_runs_is_protected_and_looked_after(
         )
     )
     thread.start()
-    wait_for(is_ticking, "the schedules")
+    wait_for(count_ticking, "the schedules")
     wait_for(lambda: all(loop.ready for loop in looks[0]()), "both loops")
     assert not protection.has_messages()
     clock.advance(300)
