@@ -121,7 +121,7 @@ worker.run(burst=True)
 def test_python_warns_of_nothing_where_nobody_closed(tmp_path: Path, ministack: AwsServer) -> None:
     for url in (f"sqlite:///{tmp_path}/queue.db", ministack.make_queue()):
         ended = subprocess.run(
-            [sys.executable, "-X", "dev", "-W", "error", "-c", NOT_CLOSED, url],
+            [sys.executable, "-W", "error", "-c", NOT_CLOSED, url],
             check=True,
             capture_output=True,
             text=True,
