@@ -22,10 +22,10 @@ MAX_NAME_LENGTH = 256
 DUE_AT = "LetsGoDueAt"
 """The attribute that says when a message is due (seconds since 1970)."""
 
-DEAD_LETTER_REASON = "LetsGoDeadLetterReason"
-"""The attribute of a dead letter that says why a worker gave it up."""
+FAILURE = "LetsGoFailure"
+"""The attribute of a dead letter that says why it is one; see `letsgo_queue.failure`."""
 
-RESERVED_NAMES = (DUE_AT, DEAD_LETTER_REASON)
+RESERVED_NAMES = (DUE_AT, FAILURE)
 """Names of attributes that the library sets, and reads on arrival. No sender may use them, and no
 handler sees them."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from typing import Literal, TypeAlias, cast, get_args
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BaseModel
@@ -20,6 +21,9 @@ from letsgo_queue.errors import SettingsInvalid
 
 DEFAULT_LOCAL_PORT = 3002
 """Where LetsGo's local worker listens."""
+
+DeadLetterErrors: TypeAlias = Literal["place", "full"]
+"""What a dead letter says of the error: its class and where it was raised, or its text as well."""
 
 _URL_VARIABLES = ("LETSGO_LOCAL_QUEUE_URL", "LETSGO_QUEUE_URL")
 
@@ -146,6 +150,32 @@ def local_port(environ: Mapping[str, str] = os.environ) -> int:
     if not port.isascii() or not port.isdigit():
         raise SettingsInvalid(f"PORT={port!r}: give the number of a port, or leave it out.")
     return int(port)
+
+
+def dead_letter_errors_in(environ: Mapping[str, str] = os.environ) -> DeadLetterErrors:
+    """What dead letters say of errors: `LETSGO_DEAD_LETTER_ERRORS`, else class and place.
+
+    Raises:
+        SettingsInvalid: It is neither `place` nor `full`.
+    """
+    return checked_dead_letter_errors(
+        setting(environ, "LETSGO_DEAD_LETTER_ERRORS") or "place", "LETSGO_DEAD_LETTER_ERRORS"
+    )
+
+
+def checked_dead_letter_errors(value: object, name: str) -> DeadLetterErrors:
+    """What dead letters say of errors, as somebody set it.
+
+    Raises:
+        SettingsInvalid: There is no such value.
+    """
+    for allowed in get_args(DeadLetterErrors):
+        if value == allowed:
+            return cast("DeadLetterErrors", allowed)
+    raise SettingsInvalid(
+        f"{name}={value!r}: give 'place' (the error's class, and where it was raised) or 'full' "
+        "(its text as well, which may quote payloads)."
+    )
 
 
 # pydantic prepares itself when it first reads and writes, under locks of its own: a process that

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
-from letsgo_queue.attributes import DEAD_LETTER_REASON, MessageAttribute, attributes_size
+from letsgo_queue.attributes import FAILURE, MessageAttribute, attributes_size
 from letsgo_queue.envelope import type_in, unwrap
 from letsgo_queue.errors import SettingsInvalid
+from letsgo_queue.failure import Failure
 from letsgo_queue.transports.base import MAX_VISIBILITY_SECONDS, ReceivedMessage
 
 DEFAULT_MAX_RECEIVE_COUNT = 5
@@ -91,7 +92,7 @@ class DeadLetter:
             moved.
         receive_count: How often it has been received. SQS also counts the receives of a
             command that lists dead letters, and begins at 0 when a worker moves a message.
-        reason: Why a worker moved it; None if it was received too often.
+        failure: Why a worker moved it; None if its queue did, after too many receives.
         group_id: Message group, if it has one.
     """
 
@@ -102,8 +103,13 @@ class DeadLetter:
     size: int
     sent_at: datetime
     receive_count: int
-    reason: str | None
+    failure: Failure | None
     group_id: str | None
+
+    @property
+    def reason(self) -> str | None:
+        """Why a worker moved it; None if its queue did."""
+        return None if self.failure is None else self.failure.reason
 
 
 class QueueAdmin(Protocol):
@@ -172,8 +178,7 @@ class QueueAdmin(Protocol):
 
 def dead_letter(message: ReceivedMessage) -> DeadLetter:
     """Describe a message of the dead-letter queue."""
-    attributes = without_reason(message.attributes)
-    reason = message.attributes.get(DEAD_LETTER_REASON)
+    attributes = without_failure(message.attributes)
     wrapped = unwrap(message.body)
     return DeadLetter(
         message_id=message.message_id,
@@ -183,11 +188,19 @@ def dead_letter(message: ReceivedMessage) -> DeadLetter:
         size=len(message.body.encode(errors="replace")) + attributes_size(attributes),
         sent_at=datetime.fromtimestamp(message.sent_at, UTC),
         receive_count=message.receive_count,
-        reason=None if reason is None else str(reason.value),
+        failure=_failure_in(message),
         group_id=message.group_id,
     )
 
 
-def without_reason(attributes: Mapping[str, MessageAttribute]) -> dict[str, MessageAttribute]:
+def _failure_in(message: ReceivedMessage) -> Failure | None:
+    written = message.attributes.get(FAILURE)
+    if written is None:
+        return None
+    value = written.value
+    return Failure.read(value if isinstance(value, str) else value.decode(errors="replace"))
+
+
+def without_failure(attributes: Mapping[str, MessageAttribute]) -> dict[str, MessageAttribute]:
     """The attributes that a message was sent with."""
-    return {name: value for name, value in attributes.items() if name != DEAD_LETTER_REASON}
+    return {name: value for name, value in attributes.items() if name != FAILURE}

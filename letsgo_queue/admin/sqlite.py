@@ -16,7 +16,7 @@ from letsgo_queue.admin.base import (
     QueueOptions,
     QueueStatus,
     dead_letter,
-    without_reason,
+    without_failure,
 )
 from letsgo_queue.errors import (
     LetsGoQueueError,
@@ -142,7 +142,7 @@ class SqliteAdmin:
             connection,
             message_id=letter.message_id,
             body=letter.body,
-            attributes=without_reason(letter.attributes),
+            attributes=without_failure(letter.attributes),
             group_id=letter.group_id,
             trace_header=letter.trace_header,
             sent_at=letter.sent_at,

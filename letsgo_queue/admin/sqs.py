@@ -20,7 +20,7 @@ from letsgo_queue.admin.base import (
     DeadLetter,
     QueueStatus,
     dead_letter,
-    without_reason,
+    without_failure,
 )
 from letsgo_queue.admin.sqs_visit import Visit
 from letsgo_queue.attributes import attributes_size
@@ -227,7 +227,7 @@ class SqsAdmin:
         return OutgoingMessage(
             type=type_in(letter.body) or "",
             body=letter.body.encode(),
-            attributes=without_reason(letter.attributes),
+            attributes=without_failure(letter.attributes),
             group_id=letter.group_id,
             trace_header=letter.trace_header,
             # With its old id SQS would drop it, for five minutes after it was first sent.

@@ -10,6 +10,7 @@ from typing import Any
 from letsgo_queue.aws_lambda.batches import Batch, BatchResponse, Invocation
 from letsgo_queue.aws_lambda.records import SqsRecord, is_scheduled, records_in
 from letsgo_queue.errors import LetsGoQueueError, MessageInvalid, QueueUnavailable
+from letsgo_queue.failure import Failure
 from letsgo_queue.log import get_logger
 from letsgo_queue.transports.base import (
     OutgoingMessage,
@@ -82,9 +83,9 @@ class LambdaQueue:
         """Nothing to do: Lambda deletes the messages that are not reported as failed."""
         return [None] * len(messages)
 
-    def move_to_dead_letters(self, message: ReceivedMessage, reason: str) -> bool:
+    def move_to_dead_letters(self, message: ReceivedMessage, failure: Failure) -> bool:
         """See `Transport`."""
-        return self._open().move_to_dead_letters(message, reason)
+        return self._open().move_to_dead_letters(message, failure)
 
     def change_visibility(self, message: ReceivedMessage, seconds: int) -> None:
         """See `Transport`."""

@@ -37,6 +37,10 @@ _SOURCE_ARN = ("eventSourceARN", "event_source_arn")
 _SYSTEM = ("attributes", "Attributes")
 _RECEIVE_COUNT = ("ApproximateReceiveCount", "approximate_receive_count")
 _SENT = ("SentTimestamp", "sent_timestamp")
+_FIRST_RECEIVED = (
+    "ApproximateFirstReceiveTimestamp",
+    "approximate_first_receive_timestamp",
+)
 _GROUP = ("MessageGroupId", "message_group_id")
 _TRACE = ("AWSTraceHeader", "aws_trace_header")
 _ATTRIBUTES = ("messageAttributes", "MessageAttributes", "message_attributes")
@@ -136,6 +140,7 @@ class SqsRecord:
                 },
                 receive_count=int(_first(self._system, _RECEIVE_COUNT) or 1),
                 sent_at=_seconds(_first(self._system, _SENT)),
+                first_received_at=_seconds(_first(self._system, _FIRST_RECEIVED)) or None,
                 invisible_until=None if seconds_left is None else now + seconds_left,
                 group_id=self.group_id,
                 trace_header=self._trace_header,

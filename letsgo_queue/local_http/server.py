@@ -28,6 +28,7 @@ from letsgo_queue.errors import (
     QueueUnavailable,
     SettingsInvalid,
 )
+from letsgo_queue.failure import Failure
 from letsgo_queue.local_http.callers import Callers
 from letsgo_queue.local_http.connections import Connections, Refusal, Take
 from letsgo_queue.local_http.transport import MAX_POST_BYTES, LocalHttpTransport
@@ -57,7 +58,7 @@ class LocalDeliveries(LocalHttpTransport):
         """Nothing to do: no queue has the messages."""
         return [None] * len(messages)
 
-    def move_to_dead_letters(self, message: ReceivedMessage, reason: str) -> bool:
+    def move_to_dead_letters(self, message: ReceivedMessage, failure: Failure) -> bool:
         """Not possible: local mode has no dead-letter queue.
 
         Raises:

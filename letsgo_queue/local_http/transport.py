@@ -24,6 +24,7 @@ from letsgo_queue.aws_lambda.records import local_record
 from letsgo_queue.delays import without_due_time
 from letsgo_queue.deployment import DEFAULT_REGION
 from letsgo_queue.errors import LetsGoQueueError, SendFailed, SendUncertain, SettingsInvalid
+from letsgo_queue.failure import Failure
 from letsgo_queue.log import get_logger
 from letsgo_queue.settings import named_queue
 from letsgo_queue.transports.base import (
@@ -167,7 +168,7 @@ class LocalHttpTransport:
         """Not possible at this end; see `receive`."""
         self._refuse()
 
-    def move_to_dead_letters(self, message: ReceivedMessage, reason: str) -> bool:
+    def move_to_dead_letters(self, message: ReceivedMessage, failure: Failure) -> bool:
         """Not possible at this end; see `receive`."""
         self._refuse()
 

@@ -9,12 +9,11 @@ from datetime import UTC, datetime
 from typing import Protocol, TypeAlias
 
 from letsgo_queue.attributes import (
-    DEAD_LETTER_REASON,
+    FAILURE,
     MAX_ATTRIBUTES,
     AttributeValue,
     MessageAttribute,
     attributes_size,
-    without_refused_characters,
 )
 from letsgo_queue.envelope import is_sealed
 from letsgo_queue.errors import (
@@ -26,6 +25,7 @@ from letsgo_queue.errors import (
     SendUncertain,
     SettingsInvalid,
 )
+from letsgo_queue.failure import Failure
 from letsgo_queue.limits import (
     ANY_QUEUE_BYTES,
     MAX_BATCH,
@@ -33,13 +33,13 @@ from letsgo_queue.limits import (
     MAX_MESSAGE_BYTES,
     MAX_VISIBILITY_SECONDS,
 )
+from letsgo_queue.log import get_logger
 
 __all__ = [
     "ANY_QUEUE_BYTES",
     "MAX_BATCH",
     "MAX_DELAY_SECONDS",
     "MAX_MESSAGE_BYTES",
-    "MAX_REASON_LENGTH",
     "MAX_VISIBILITY_SECONDS",
     "SEALED_BYTES",
     "DeliveryEnded",
@@ -48,13 +48,13 @@ __all__ = [
     "Sent",
     "Transport",
     "too_large",
-    "with_reason",
+    "with_failure",
 ]
+
+logger = get_logger(__name__)
 
 SEALED_BYTES = 400
 """About what a message takes when its content is elsewhere: less room helps no claim check."""
-
-MAX_REASON_LENGTH = 1000
 
 _MOST_RECEIVES = 2**31
 _LATEST = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
@@ -104,6 +104,7 @@ class ReceivedMessage:
         attributes: Message attributes.
         receive_count: How often it has been received, this time included.
         sent_at: When it was sent (seconds since 1970).
+        first_received_at: When it was received for the first time; None if the queue does not say.
         invisible_until: When it can be received again (on the monotonic clock); None if unknown.
         group_id: Message group, if it has one.
         trace_header: The trace of AWS X-Ray that it belongs to, if it has one.
@@ -117,6 +118,7 @@ class ReceivedMessage:
     attributes: Mapping[str, MessageAttribute] = field(repr=False)
     receive_count: int
     sent_at: float
+    first_received_at: float | None = None
     invisible_until: float | None = None
     group_id: str | None = None
     trace_header: str | None = None
@@ -128,6 +130,9 @@ class ReceivedMessage:
         receives = min(max(self.receive_count, 1), _MOST_RECEIVES)
         object.__setattr__(self, "receive_count", receives)
         object.__setattr__(self, "sent_at", min(max(self.sent_at, 0.0), _LATEST))
+        if self.first_received_at is not None:
+            first = min(max(self.first_received_at, 0.0), _LATEST)
+            object.__setattr__(self, "first_received_at", first)
 
 
 Sent: TypeAlias = (
@@ -243,8 +248,8 @@ class Transport(Protocol):
         """
         ...
 
-    def move_to_dead_letters(self, message: ReceivedMessage, reason: str) -> bool:
-        """Put a delivery on the dead-letter queue, with the reason as an attribute.
+    def move_to_dead_letters(self, message: ReceivedMessage, failure: Failure) -> bool:
+        """Put a delivery on the dead-letter queue, with an attribute that says why.
 
         Returns:
             False, with nothing changed, where the queue has no dead-letter queue.
@@ -330,19 +335,35 @@ def check_queue(queue: object) -> None:
         )
 
 
-def with_reason(
-    message: ReceivedMessage, reason: str, limit: int = ANY_QUEUE_BYTES
+def with_failure(
+    message: ReceivedMessage, failure: Failure, limit: int
 ) -> Mapping[str, MessageAttribute]:
-    """The attributes of a message, with the reason for giving it up if there is room for it.
+    """The attributes of a dead letter: those of the message, and why it is one.
+
+    Where the message leaves no room for that, it is shortened or left out, and the log has it.
 
     Args:
         message: The message.
-        reason: Why; shortened, and without what SQS refuses.
+        failure: Why it is a dead letter.
         limit: Bytes that the dead-letter queue accepts.
     """
-    text = without_refused_characters(reason)[:MAX_REASON_LENGTH] or "no reason given"
-    attributes = {**message.attributes, DEAD_LETTER_REASON: MessageAttribute("String", text)}
-    size = len(message.body.encode(errors="replace")) + attributes_size(attributes)
-    if len(attributes) > MAX_ATTRIBUTES or size > limit:
+    if len(message.attributes.keys() | {FAILURE}) > MAX_ATTRIBUTES:
+        _tell_no_room(message, failure, f"it has {MAX_ATTRIBUTES} attributes already")
         return message.attributes
-    return attributes
+    size = len(message.body.encode(errors="replace"))
+    for written in failure.versions():
+        attributes = {**message.attributes, FAILURE: MessageAttribute("String", written)}
+        if size + attributes_size(attributes) <= limit:
+            return attributes
+    _tell_no_room(message, failure, f"with more, it would exceed {limit:,} bytes")
+    return message.attributes
+
+
+def _tell_no_room(message: ReceivedMessage, failure: Failure, why: str) -> None:
+    logger.warning(
+        "message %s becomes a dead letter that does not say why (%s): %s, at %s",
+        message.message_id,
+        why,
+        failure.reason,
+        failure.place or "no place in your code",
+    )

@@ -19,8 +19,9 @@ from itertools import count
 
 from pydantic import BaseModel, ConfigDict
 
-from letsgo_queue.attributes import spell_out
+from letsgo_queue.attributes import FAILURE, MessageAttribute, spell_out
 from letsgo_queue.errors import LetsGoQueueError, MessageTooLarge, SendFailed
+from letsgo_queue.failure import Failure
 from letsgo_queue.forking import renew_in_children
 from letsgo_queue.limits import DEFAULT_VISIBILITY_TIMEOUT
 from letsgo_queue.transports.base import (
@@ -31,7 +32,6 @@ from letsgo_queue.transports.base import (
     Sent,
     one_by_one,
     too_large,
-    with_reason,
 )
 from letsgo_queue.transports.fifo import DEDUPLICATION_SECONDS, deduplication_id, refusal
 from letsgo_queue.transports.url_options import options_in
@@ -65,6 +65,7 @@ class _Stored:
         sent_at: When it was sent (seconds since 1970).
         visible_at: When it can be received; never while another one of its group is before it.
         receive_count: How often it has been received.
+        first_received_at: When it was received for the first time (seconds since 1970).
         receipt_handle: Of its last delivery.
     """
 
@@ -74,6 +75,7 @@ class _Stored:
     sent_at: float
     visible_at: float = math.inf
     receive_count: int = 0
+    first_received_at: float | None = None
     receipt_handle: str = ""
 
 
@@ -157,7 +159,7 @@ class MemoryTransport:
         with self._changed:
             stored = self._current(delivery)
             stored.message, stored.sent_at = message, self._clock()
-            stored.receive_count, stored.receipt_handle = 0, ""
+            stored.receive_count, stored.first_received_at, stored.receipt_handle = 0, None, ""
             self._show(stored, stored.sent_at + message.delay_seconds)
 
     def receive(
@@ -188,9 +190,10 @@ class MemoryTransport:
             self.delete(message)
         return [None] * len(messages)
 
-    def move_to_dead_letters(self, message: ReceivedMessage, reason: str) -> bool:
+    def move_to_dead_letters(self, message: ReceivedMessage, failure: Failure) -> bool:
         """Keep a delivery in `dead_letters`; see `Transport.move_to_dead_letters`."""
-        dead = replace(message, attributes=with_reason(message, reason, self._max_message_bytes))
+        why = MessageAttribute("String", next(failure.versions()))
+        dead = replace(message, attributes={**message.attributes, FAILURE: why})
         with self._changed:
             if self._remove(message):
                 self.dead_letters.append(dead)
@@ -258,7 +261,10 @@ class MemoryTransport:
     def _give(self, stored: _Stored, visibility_timeout: int) -> ReceivedMessage:
         stored.receive_count += 1
         stored.receipt_handle = uuid.uuid4().hex
-        self._show(stored, self._clock() + visibility_timeout)
+        now = self._clock()
+        if stored.first_received_at is None:
+            stored.first_received_at = now
+        self._show(stored, now + visibility_timeout)
         received_at = time.monotonic()
         return ReceivedMessage(
             message_id=stored.id,
@@ -267,6 +273,7 @@ class MemoryTransport:
             attributes=spell_out(stored.message.attributes),
             receive_count=stored.receive_count,
             sent_at=stored.sent_at,
+            first_received_at=stored.first_received_at,
             invisible_until=received_at + visibility_timeout,
             group_id=stored.message.group_id,
             trace_header=stored.message.trace_header,

@@ -16,8 +16,9 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 
-from letsgo_queue.attributes import spell_out
+from letsgo_queue.attributes import FAILURE, MessageAttribute, spell_out
 from letsgo_queue.errors import LetsGoQueueError, MessageTooLarge, SendFailed
+from letsgo_queue.failure import Failure
 from letsgo_queue.log import get_logger
 from letsgo_queue.sqlite import is_retryable
 from letsgo_queue.transports.base import (
@@ -27,7 +28,6 @@ from letsgo_queue.transports.base import (
     Sent,
     one_by_one,
     too_large,
-    with_reason,
 )
 from letsgo_queue.transports.fifo import deduplication_id, refusal
 from letsgo_queue.transports.sqlite_fifo import first_with
@@ -37,7 +37,6 @@ from letsgo_queue.transports.sqlite_rows import (
     LATEST_DUE,
     QueuedMessage,
     RowDamaged,
-    StoredMessage,
     attributes_to_json,
 )
 
@@ -121,7 +120,7 @@ class SqliteTransport:
             changed = connection.execute(
                 "UPDATE queue_messages SET body = ?, attributes = ?, group_id = ?,"
                 " trace_header = ?, sent_at = ?, visible_at = ?, receive_count = 0,"
-                " receipt_handle = NULL"
+                " first_received_at = NULL, receipt_handle = NULL"
                 " WHERE message_id = ? AND receipt_handle = ?",
                 (
                     message.body.decode(),
@@ -177,9 +176,12 @@ class SqliteTransport:
             ]
         return [None] * len(messages)
 
-    def move_to_dead_letters(self, message: ReceivedMessage, reason: str) -> bool:
+    def move_to_dead_letters(self, message: ReceivedMessage, failure: Failure) -> bool:
         """Move a delivery to the dead-letter table; see `Transport.move_to_dead_letters`."""
-        attributes = with_reason(message, reason, self._file.options.max_message_bytes)
+        attributes = {
+            **message.attributes,
+            FAILURE: MessageAttribute("String", next(failure.versions())),
+        }
         with (
             self._file.available(f"message {message.message_id} was not moved to the dead letters"),
             self._file.transaction() as connection,
@@ -270,7 +272,7 @@ class SqliteTransport:
 
     def _take(
         self, connection: sqlite3.Connection, row: sqlite3.Row, now: float
-    ) -> StoredMessage | None:
+    ) -> QueuedMessage | None:
         """Read a row; None if it moved to the dead letters."""
         try:
             message = QueuedMessage.read(row)
@@ -302,15 +304,16 @@ class SqliteTransport:
         self,
         connection: sqlite3.Connection,
         sequence: int,
-        message: StoredMessage,
+        message: QueuedMessage,
         now: float,
         visibility_timeout: int,
     ) -> ReceivedMessage:
         receipt_handle = uuid.uuid4().hex
         connection.execute(
             "UPDATE queue_messages SET receive_count = receive_count + 1, visible_at = ?,"
-            " receipt_handle = ? WHERE sequence = ?",
-            (now + visibility_timeout, receipt_handle, sequence),
+            " first_received_at = coalesce(first_received_at, ?), receipt_handle = ?"
+            " WHERE sequence = ?",
+            (now + visibility_timeout, now, receipt_handle, sequence),
         )
         received_at = time.monotonic()
         return ReceivedMessage(
@@ -320,6 +323,7 @@ class SqliteTransport:
             attributes=message.attributes,
             receive_count=message.receive_count + 1,
             sent_at=message.sent_at,
+            first_received_at=message.first_received_at or now,
             invisible_until=received_at + visibility_timeout,
             group_id=message.group_id,
             trace_header=message.trace_header,
@@ -338,7 +342,7 @@ def _due(
     now: float,
     limit: int,
     *,
-    columns: str = f"sequence, visible_at, {COLUMNS}",
+    columns: str = f"sequence, visible_at, first_received_at, {COLUMNS}",
 ) -> list[sqlite3.Row]:
     """Rows that are due, and damaged ones that never would be.
 

@@ -24,7 +24,7 @@ from letsgo_queue.transports.sqlite_fifo import FIFO_SCHEMA, VISIBLE_AT, is_fifo
 from letsgo_queue.transports.sqlite_rows import attributes_to_json
 from letsgo_queue.transports.url_options import options_in
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS queue_messages (
@@ -37,6 +37,7 @@ CREATE TABLE IF NOT EXISTS queue_messages (
     sent_at           REAL NOT NULL,
     visible_at        REAL,
     receive_count     INTEGER NOT NULL DEFAULT 0,
+    first_received_at REAL,
     receipt_handle    TEXT
 );
 CREATE INDEX IF NOT EXISTS queue_messages_visible ON queue_messages (visible_at);

@@ -14,8 +14,9 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
-from letsgo_queue.attributes import DEAD_LETTER_REASON, MessageAttribute
+from letsgo_queue.attributes import FAILURE, MessageAttribute
 from letsgo_queue.errors import LetsGoQueueError
+from letsgo_queue.failure import Failure
 
 COLUMNS = "message_id, body, attributes, group_id, trace_header, sent_at, receive_count"
 """The columns of a message that both tables have."""
@@ -112,16 +113,16 @@ class StoredMessage(BaseModel):
             "receive_count": 0,
         }
         read = cls.model_validate(dict(row) | {name: instead[name] for name in damage.columns})
-        reason = MessageAttribute("String", str(damage))
-        return read.model_copy(
-            update={"attributes": {**read.attributes, DEAD_LETTER_REASON: reason}}
-        )
+        (*_, why) = Failure.because(str(damage)).versions()
+        failure = MessageAttribute("String", why)
+        return read.model_copy(update={"attributes": {**read.attributes, FAILURE: failure}})
 
 
 class QueuedMessage(StoredMessage):
     """What a row of `queue_messages` that is due says of its message."""
 
     visible_at: float = Field(le=LATEST_DUE)
+    first_received_at: float | None = Field(ge=0, le=_LATEST)
 
 
 def _legible(value: object) -> str:

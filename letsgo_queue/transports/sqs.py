@@ -30,6 +30,7 @@ from letsgo_queue.errors import (
     SendUncertain,
     SettingsInvalid,
 )
+from letsgo_queue.failure import Failure
 from letsgo_queue.forking import Lock, PerProcess, cached_property
 from letsgo_queue.limits import (
     ANY_QUEUE_BYTES,
@@ -44,7 +45,7 @@ from letsgo_queue.transports.base import (
     ReceivedMessage,
     Sent,
     too_large,
-    with_reason,
+    with_failure,
 )
 from letsgo_queue.transports.sqs_client import (
     DELIVERY_ENDED,
@@ -83,6 +84,7 @@ https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-m
 SYSTEM_ATTRIBUTES: Sequence[MessageSystemAttributeNameType] = (
     "ApproximateReceiveCount",
     "SentTimestamp",
+    "ApproximateFirstReceiveTimestamp",
     "MessageGroupId",
     TRACE_HEADER,
 )
@@ -322,7 +324,7 @@ class SqsTransport:
             for at, message in enumerate(messages)
         ]
 
-    def move_to_dead_letters(self, message: ReceivedMessage, reason: str) -> bool:
+    def move_to_dead_letters(self, message: ReceivedMessage, failure: Failure) -> bool:
         """Send to the queue's dead-letter queue, then delete; see `Transport`.
 
         A dead-letter queue is in the region and the account of its queue, so its URL follows:
@@ -337,7 +339,7 @@ class SqsTransport:
                 OutgoingMessage(
                     type="",
                     body=message.body.encode(),
-                    attributes=with_reason(message, reason, limit),
+                    attributes=with_failure(message, failure, limit),
                     group_id=message.group_id or (message.message_id if self.fifo else None),
                     # Moved a second time, because it could not be deleted, it is still one letter.
                     deduplication_id=message.message_id if self.fifo else None,
@@ -659,11 +661,16 @@ def from_sqs(
         },
         receive_count=int(system.get("ApproximateReceiveCount", "1")),
         sent_at=int(system.get("SentTimestamp", "0")) / 1000,
+        first_received_at=_seconds(system.get("ApproximateFirstReceiveTimestamp")),
         invisible_until=received_at + visibility_timeout,
         group_id=system.get("MessageGroupId"),
         trace_header=system.get(TRACE_HEADER),
         received_at=received_at,
     )
+
+
+def _seconds(milliseconds: str | None) -> float | None:
+    return None if milliseconds is None else int(milliseconds) / 1000
 
 
 def _attribute(value: MessageAttributeValueOutputTypeDef) -> MessageAttribute:

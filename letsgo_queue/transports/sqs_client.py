@@ -100,10 +100,8 @@ def make_client(
         region = session.region_name
     endpoint = None
     if url is not None:
-        parts = split_url(url)
         region = region_in(url) or region
-        if parts.port not in {None, HTTPS_PORT} or not is_sqs_endpoint(parts.hostname or ""):
-            endpoint = f"{parts.scheme}://{parts.netloc}"
+        endpoint = endpoint_in(url)
     key = (os.getpid(), aws_settings(), region, endpoint, quick)
     with _Clients.lock:
         shared = _Clients.of_environment
@@ -113,6 +111,14 @@ def make_client(
         if client is None:
             client = shared[key] = _make_client(session, region, endpoint, quick=quick)
         return client
+
+
+def endpoint_in(url: str) -> str | None:
+    """The server that a queue's URL names; None for AWS's own."""
+    parts = split_url(url)
+    if parts.port in {None, HTTPS_PORT} and is_sqs_endpoint(parts.hostname or ""):
+        return None
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 class _Clients:

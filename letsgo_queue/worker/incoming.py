@@ -119,13 +119,13 @@ class IncomingMessage:
         unsettled: Why what was leased is not ended though it was handled; None where it is.
         is_over: Whether it is settled, so that nobody extends it any more.
         lock: Held while its visibility changes.
+        now: The worker's clock (seconds since 1970).
     """
 
     __slots__ = (
         "_age",
         "_handler_duration",
         "_listeners",
-        "_now",
         "_tries",
         "arrived",
         "begun",
@@ -143,6 +143,7 @@ class IncomingMessage:
         "leases",
         "leases_due",
         "lock",
+        "now",
         "opened_bytes",
         "policy",
         "received",
@@ -208,7 +209,7 @@ class IncomingMessage:
         self.is_over = False
         self.lock = threading.RLock()
         self._listeners = Listeners() if listeners is None else listeners
-        self._now = clock
+        self.now = clock
         self._age: float | None = None
         self._handler_duration: float | None = None
         self._tries = 0
@@ -325,7 +326,7 @@ class IncomingMessage:
         """
         if self._age is not None:
             return self._age
-        return max(self._now() - self.received.sent_at, 0.0)
+        return max(self.now() - self.received.sent_at, 0.0)
 
     @property
     def handler_duration(self) -> float | None:

@@ -31,6 +31,7 @@ from letsgo_queue.events import (
 )
 from letsgo_queue.log import get_logger
 from letsgo_queue.middleware import Middleware, merge
+from letsgo_queue.settings import DeadLetterErrors
 from letsgo_queue.tracebacks import without_input
 from letsgo_queue.transports.base import ReceivedMessage, Transport
 from letsgo_queue.worker.envelopes import open_envelope
@@ -98,6 +99,7 @@ class Processor:
         event_loop: EventLoopThread,
         listeners: Listeners | None = None,
         retry_policy: RetryPolicy | None = None,
+        dead_letter_errors: DeadLetterErrors = "place",
         handled_level: int = logging.DEBUG,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -109,6 +111,7 @@ class Processor:
             event_loop: Runs async handlers.
             listeners: Hear the events.
             retry_policy: For handlers that have none of their own.
+            dead_letter_errors: What dead letters say of errors.
             handled_level: The level at which a message that was handled is logged.
             clock: Seconds since 1970.
         """
@@ -117,6 +120,7 @@ class Processor:
         self.listeners = Listeners() if listeners is None else listeners
         self._event_loop = event_loop
         self._retry_policy = retry_policy
+        self._with_text = dead_letter_errors == "full"
         self._handled_level = handled_level
         self._clock = clock
         self._pid = os.getpid()
@@ -457,7 +461,7 @@ class Processor:
         )
         outcome: MessageRejected | MessageFailed
         try:
-            outcome = settle_failure(message, error)
+            outcome = settle_failure(message, error, with_text=self._with_text)
         except Exception:  # a defect of a retry policy or a transport
             logger.exception(
                 "message %s is left to its queue", message.message_id, extra=message.log_fields

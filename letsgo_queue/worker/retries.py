@@ -1,27 +1,37 @@
 """What becomes of a message that was not handled: when it comes again, how often, or never.
 
-    Reject, or the last attempt of the retry policy   to the dead-letter queue, with the reason
+    Reject, or the last attempt of the retry policy   to the dead-letter queue, and why
+    the last receive that its queue allows            the same: it would go there anyhow
     Retry(delay), or a retry policy                   visible again after that delay
     an error that says when to try again              visible again then
     any other error                                   visible again at the end of its timeout
 
 Without a policy the queue's redrive policy says how often. A message is not at fault if its queue
-or a store kept it from its handler: that never moves it to the dead-letter queue. It counts as an
-attempt all the same: attempts are counted by receives.
+or a store kept it from its handler: no retry policy moves it to the dead-letter queue for that. It
+counts as an attempt all the same: attempts are counted by receives.
+
+A queue's own redrive does not say why. So the worker moves a message in the last receive, if it may
+ask for the redrive policy and send to the dead-letter queue. If it may not, the queue moves it.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import random
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from letsgo_queue.durations import Duration, seconds_in
 from letsgo_queue.errors import LetsGoError, Reject, Retry, SettingsInvalid
 from letsgo_queue.events import MessageFailed, MessageRejected
+from letsgo_queue.failure import Failure, fit
 from letsgo_queue.log import get_logger
+from letsgo_queue.place import place_of
+from letsgo_queue.text import shown, shown_error
 from letsgo_queue.transports.base import MAX_VISIBILITY_SECONDS
 from letsgo_queue.validation import check_number
 
@@ -105,15 +115,20 @@ class RetryPolicy:
 
 
 def settle_failure(
-    message: IncomingMessage, error: BaseException
+    message: IncomingMessage, error: BaseException, *, with_text: bool = False
 ) -> MessageRejected | MessageFailed:
     """Decide what becomes of a message, and tell its queue. A refusal of the queue is logged.
+
+    Args:
+        message: The message.
+        error: Why it was not handled.
+        with_text: Whether a dead letter has the text of the error, which may quote its payload.
 
     Returns:
         What became of it.
     """
     reason = _reason_to_reject(message, error)
-    if reason is not None and _reject(message, reason):
+    if reason is not None and _reject(message, _failure(message, error, reason, with_text)):
         return MessageRejected(**message.facts(), error=error, reason=reason)
     delay = _delay(message, error)
     if delay is not None:
@@ -146,12 +161,56 @@ def _reason_to_reject(message: IncomingMessage, error: BaseException) -> str | N
         # Its name only: the error's own text may quote the payload.
         name = type(error).__name__
         return f"failed in delivery {attempt}, max_attempts={policy.max_attempts}: {name}"
+    most = None if _another_delivery_has_it(message, error) else _max_receives(message)
+    if most is not None and attempt >= most:
+        return f"failed in delivery {attempt}, max_receive_count={most}: {type(error).__name__}"
     return None
 
 
-def _reject(message: IncomingMessage, reason: str) -> bool:
+def _another_delivery_has_it(message: IncomingMessage, error: BaseException) -> bool:
+    """Whether it may be handled yet, though this was its last receive."""
+    if message.handler_started or not isinstance(error, LetsGoError):
+        return False
+    return error.retry_after is not None
+
+
+def _max_receives(message: IncomingMessage) -> int | None:
+    """After how many receives its queue moves it; None for never, or if that cannot be asked."""
     try:
-        moved = message.transport.move_to_dead_letters(message.received, reason)
+        return message.transport.max_receives()
+    except LetsGoError as error:
+        logger.debug("%s", error, extra=message.log_fields)
+        return None
+
+
+def _failure(
+    message: IncomingMessage, error: BaseException, reason: str, with_text: bool
+) -> Failure:
+    """What a dead letter says of why it is one."""
+    kind, received = type(error), message.received
+    module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+    handler = None if message.handler is None else message.handler.function
+    first = received.first_received_at
+    return Failure(
+        reason=fit(reason) or "no reason given",
+        error=shown(f"{module}{kind.__qualname__}"),
+        place=place_of(error, package=getattr(handler, "__module__", None) or ""),
+        attempts=received.receive_count,
+        first_received_at=None if first is None else datetime.fromtimestamp(first, UTC),
+        failed_at=datetime.fromtimestamp(message.now(), UTC),
+        worker=_this_worker(),
+        text=shown_error(error) if with_text else None,
+    )
+
+
+def _this_worker() -> str:
+    function = os.environ.get("AWS_LAMBDA_FUNCTION_NAME")
+    return shown(function or f"{socket.gethostname()}:{os.getpid()}")
+
+
+def _reject(message: IncomingMessage, failure: Failure) -> bool:
+    try:
+        moved = message.transport.move_to_dead_letters(message.received, failure)
     except LetsGoError as error:
         logger.warning("%s", error, extra=message.log_fields)
         return False
@@ -159,7 +218,7 @@ def _reject(message: IncomingMessage, reason: str) -> bool:
         logger.warning(
             "message %s is a dead letter now: %s",
             message.message_id,
-            reason,
+            failure.reason,
             extra=message.log_fields,
         )
     else:

@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 from letsgo_queue.errors import LetsGoQueueError, QueueUnavailable
+from letsgo_queue.failure import Failure
 from letsgo_queue.log import get_logger
 from letsgo_queue.transports.base import OutgoingMessage, ReceivedMessage, Sent
 from letsgo_queue.worker.event_loop import EventLoopThread
@@ -132,7 +133,7 @@ class TickQueue:
         """Nothing to do: only the leases of ticks are extended."""
         return [None] * len(changes)
 
-    def move_to_dead_letters(self, message: ReceivedMessage, reason: str) -> bool:
+    def move_to_dead_letters(self, message: ReceivedMessage, failure: Failure) -> bool:
         """Not possible.
 
         Raises:

@@ -28,7 +28,12 @@ from letsgo_queue.log import get_logger
 from letsgo_queue.middleware import Middleware, check_handle, check_middleware, merge
 from letsgo_queue.sending.client import Client
 from letsgo_queue.sending.default import default_client
-from letsgo_queue.settings import local_port
+from letsgo_queue.settings import (
+    DeadLetterErrors,
+    checked_dead_letter_errors,
+    dead_letter_errors_in,
+    local_port,
+)
 from letsgo_queue.transports import preload
 from letsgo_queue.transports.base import Transport, check_queue
 from letsgo_queue.validation import check_text
@@ -89,6 +94,7 @@ class Worker:
         max_opened_bytes: int = DEFAULT_MAX_OPENED_BYTES,
         weight: int = 1,
         retry_policy: RetryPolicy | None = None,
+        dead_letter_errors: DeadLetterErrors | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Make a worker; the queue is opened when it runs.
@@ -117,6 +123,9 @@ class Worker:
             weight: Its share of the slots where several workers share them; see `run_workers`.
             retry_policy: When a message that failed is delivered again, and how often; by default
                 as the queue has it.
+            dead_letter_errors: What a dead letter says of the error: `"place"` is its class, and
+                the file, line and function that raised it; `"full"` adds its text, which may quote
+                the payload. By default what `LETSGO_DEAD_LETTER_ERRORS` says, else `"place"`.
             clock: Seconds since 1970.
 
         Raises:
@@ -136,12 +145,15 @@ class Worker:
             raise SettingsInvalid(
                 f"retry_policy is {type(retry_policy).__name__}: give a RetryPolicy(...)."
             )
+        if dead_letter_errors is not None:
+            checked_dead_letter_errors(dead_letter_errors, "dead_letter_errors")
         check_queue(queue)
         self._queue = queue
         self._client = client
         self._middleware = check_middleware(middleware)
         self._weight = weight
         self._retry_policy = retry_policy
+        self._dead_letter_errors = dead_letter_errors
         self._clock = clock
         self._event_loop = EventLoopThread()
         self._registry = Registry()
@@ -550,6 +562,7 @@ class Worker:
             listeners=self._listeners,
             event_loop=self._event_loop,
             retry_policy=None if ticks else self._retry_policy,
+            dead_letter_errors=self._dead_letter_errors or dead_letter_errors_in(),
             handled_level=handled_level,
             clock=self._clock,
         )

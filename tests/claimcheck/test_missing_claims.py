@@ -10,7 +10,7 @@ import pytest
 from claimcheck import ClaimCheckMiddleware, ClaimLost, ClaimMissing, ClaimStore
 from claimcheck.stores.base import url_of_label
 from claimcheck.testing import Clock
-from letsgo_queue import Client, Event, Message, MessageFailed, Worker
+from letsgo_queue import Client, Event, Message, MessageFailed, MessageRejected, Worker
 from letsgo_queue.admin.sqlite import SqliteAdmin
 from letsgo_queue.transports.sqlite import SqliteTransport
 from tests.claimcheck.places import Place
@@ -56,7 +56,10 @@ class Shop:
     def redrive(self) -> int:
         admin = SqliteAdmin(self.url, clock=self.clock)
         try:
-            assert admin.status().dead == 1
+            (letter,) = admin.dead_letters()
+            assert letter.failure is not None
+            assert str(letter.failure.error).startswith("claimcheck.errors.Claim")
+            assert letter.failure.attempts == RECEIVES
             return admin.redrive()
         finally:
             admin.close()
@@ -70,8 +73,10 @@ def shop(tmp_path: Path, clock: Clock) -> Iterator[Shop]:
 
 
 def errors_in(heard: list[Event]) -> list[BaseException]:
-    assert all(isinstance(each, MessageFailed) for each in heard)
-    return [each.error for each in heard if isinstance(each, MessageFailed)]
+    *failed, last = heard
+    assert isinstance(last, MessageRejected)
+    assert all(isinstance(each, MessageFailed) for each in failed)
+    return [each.error for each in heard if isinstance(each, MessageFailed | MessageRejected)]
 
 
 def test_in_the_wrong_store_it_reaches_the_dead_letters_and_is_redriven(

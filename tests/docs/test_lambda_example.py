@@ -15,7 +15,7 @@ from cfnlint.decode import decode
 from claimcheck import enqueue
 from claimcheck.stores.dynamodb_table import ClaimTable
 from letsgo_queue import Client, set_default_client
-from letsgo_queue.attributes import DEAD_LETTER_REASON
+from letsgo_queue.admin.base import dead_letter
 from tests.docs.support import ROOT
 from tests.letsgo_queue.aws_lambda.lambda_events import (
     SCHEDULED,
@@ -90,7 +90,7 @@ def test_orders_of_any_size_are_handled(
     said = [record.message for record in caplog.records if record.name == "lambda_sam_app"]
     assert sorted(said[:2]) == ["order 42 has 20000 lines", "order 43 has 1 lines"]
     dead = receive_one(Client(dead_url).transport())
-    assert dead.attributes[DEAD_LETTER_REASON].value == "an order without lines"
+    assert dead_letter(dead).reason == "an order without lines"
     (receipt,) = ministack.dynamodb().scan(TableName=table)["Items"]
     assert receipt["state"] == {"S": "done"}
 

@@ -32,6 +32,7 @@ from letsgo_queue import (
 )
 from letsgo_queue.admin.sqs import SqsAdmin
 from letsgo_queue.aws_client import _making, make_client
+from letsgo_queue.failure import Failure
 from letsgo_queue.sending.default import _Default
 from letsgo_queue.transports.base import MAX_MESSAGE_BYTES, Transport
 from letsgo_queue.transports.memory import MemoryTransport
@@ -277,7 +278,7 @@ class TestASessionAndAClientGivenInCode:
         def reject(_: int) -> int | None:
             transport.send(outgoing(json.dumps(order())))
             (received,) = transport.receive(max_messages=1, wait_seconds=20, visibility_timeout=600)
-            assert transport.move_to_dead_letters(received, "the test says so")
+            assert transport.move_to_dead_letters(received, Failure.because("the test says so"))
             return admin.status().dead
 
         assert reject(0) == 1

@@ -18,6 +18,7 @@ from claimcheck.core.store_choice import Stores
 from claimcheck.core.trust import Trust
 from claimcheck.testing import Clock
 from letsgo_queue import Client
+from letsgo_queue.failure import Failure
 from tests.claimcheck.places import Place
 from tests.claimcheck.support import (
     DAY,
@@ -382,7 +383,7 @@ class TestCommand:
         client = Client(middleware=[ClaimCheckMiddleware(ClaimCheck(store))])
         client.enqueue({"type": "order:new", "payload": noise(3_000_000)})
         message = receive_one(client.transport())
-        client.transport().move_to_dead_letters(message, "no use")
+        client.transport().move_to_dead_letters(message, Failure.because("no use"))
         client.close()
         store.close()
         python = shlex.quote(sys.executable)

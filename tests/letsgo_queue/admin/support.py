@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from letsgo_queue.admin.base import QueueAdmin
 from letsgo_queue.attributes import MessageAttribute
+from letsgo_queue.failure import Failure
 from letsgo_queue.transports.base import ReceivedMessage, Transport
 from tests.letsgo_queue.support import outgoing, receive, wait_for
 from tests.support.servers import AwsServer
@@ -30,7 +31,7 @@ class Queue:
         """Send a message and have a worker give it up."""
         self.transport.send(outgoing(body, attributes=attributes or {}, **options))
         (message,) = wait_for(lambda: receive(self.transport, wait_seconds=1), f"message {body}")
-        assert self.transport.move_to_dead_letters(message, reason)
+        assert self.transport.move_to_dead_letters(message, Failure.because(reason))
 
     def take_all(self, count: int) -> list[ReceivedMessage]:
         """Receive and acknowledge `count` messages."""

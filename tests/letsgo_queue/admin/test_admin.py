@@ -11,6 +11,7 @@ import pytest
 from letsgo_queue import Message, QueueSettings, Reject, Worker
 from letsgo_queue.admin import QueueOptions, QueueStatus, create_queue, open_admin
 from letsgo_queue.admin.sqs_visit import BEGINNING_SECONDS
+from letsgo_queue.failure import Failure
 from letsgo_queue.transports import open_transport
 from tests.letsgo_queue.admin.support import Queue, make_sqs_queue
 from tests.letsgo_queue.support import COMPLETE, TRACE, outgoing, receive, running, wait_for
@@ -134,7 +135,7 @@ class AdminContract(ABC):
         queue.kill("poor thing", "first")
         queue.admin.redrive()
         (message,) = wait_for(lambda: receive(queue.transport, wait_seconds=1), "the message")
-        queue.transport.move_to_dead_letters(message, "second")
+        queue.transport.move_to_dead_letters(message, Failure.because("second"))
 
         (letter,) = queue.admin.dead_letters()
         assert letter.reason == "second"

@@ -13,6 +13,7 @@ from claimcheck.testing import Clock
 from letsgo_queue import QueueNotFound, QueueSettings, QueueUnavailable, SettingsInvalid
 from letsgo_queue.admin import QueueOptions, create_queue, open_admin
 from letsgo_queue.admin.sqlite import SqliteAdmin
+from letsgo_queue.failure import Failure
 from letsgo_queue.transports.sqlite import SqliteTransport
 from tests.letsgo_queue.admin.support import Queue
 from tests.letsgo_queue.support import outgoing, receive, receive_one
@@ -35,7 +36,7 @@ def test_redriven_messages_come_in_the_order_they_were_sent(queue: Queue) -> Non
     for number in range(4):
         queue.transport.send(outgoing(str(number), group_id=f"group {number}"))
     for message in reversed(receive(queue.transport)):
-        queue.transport.move_to_dead_letters(message, "no use")
+        queue.transport.move_to_dead_letters(message, Failure.because("no use"))
 
     assert [letter.body for letter in queue.admin.dead_letters()] == ["0", "1", "2", "3"]
     assert queue.admin.redrive(limit=3) == 3

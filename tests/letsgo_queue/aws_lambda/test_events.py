@@ -32,7 +32,8 @@ from letsgo_queue import (
     Steps,
     Worker,
 )
-from letsgo_queue.attributes import DEAD_LETTER_REASON, DUE_AT
+from letsgo_queue.admin.base import dead_letter
+from letsgo_queue.attributes import DUE_AT
 from letsgo_queue.message import encode
 from letsgo_queue.worker import incoming as deliveries
 from letsgo_queue.worker.incoming import IncomingMessage
@@ -391,7 +392,7 @@ class TestOnSqs:
         assert failed(worker.lambda_handler(event, Context())) == []
         assert [type(event) for event in events] == [MessageRejected]
         dead = receive_one(Client(dead_url).transport())
-        assert dead.attributes[DEAD_LETTER_REASON].value == "no such customer"
+        assert dead_letter(dead).reason == "no such customer"
 
     def test_a_message_that_is_not_due_is_sent_on(self, aws: AwsServer) -> None:
         url = aws.make_queue()

@@ -11,6 +11,7 @@ import pytest
 
 from letsgo_queue import Client
 from letsgo_queue.admin import open_admin
+from letsgo_queue.failure import Failure
 from letsgo_queue.settings import QueueSettings
 from letsgo_queue.transports import open_transport
 from tests.letsgo_queue.admin.support import Queue, make_sqs_queue
@@ -179,7 +180,7 @@ class TestDeadLetters:
         queue = queue_at(url)
         Client(url).enqueue({"type": "order:new", "payload": SECRET}, attributes={"tenant": SECRET})
         message = receive_one(queue.transport)
-        queue.transport.move_to_dead_letters(message, HOSTILE)
+        queue.transport.move_to_dead_letters(message, Failure.because(HOSTILE))
 
         listed = run("letsgo-queue", "dead-letter", "list", cwd=tmp_path)
         (letter,) = read_json("dead-letter", "list", cwd=tmp_path)

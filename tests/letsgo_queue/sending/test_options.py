@@ -50,7 +50,7 @@ from tests.letsgo_queue.support import SECRET, bodies, order, printed
         ({"delay_seconds": None}, "delay_seconds is of type NoneType"),
         ({"delay_seconds": True}, "delay_seconds is of type bool"),
         ({"attributes": {"LetsGoDueAt": "v"}}, "'LetsGoDueAt': the library sets it itself"),
-        ({"attributes": {"LetsGoDeadLetterReason": "v"}}, "'LetsGoDeadLetterReason': the library"),
+        ({"attributes": {"LetsGoFailure": "v"}}, "'LetsGoFailure': the library"),
     ],
 )
 def test_refuses_a_wrong_option(

@@ -15,6 +15,7 @@ from claimcheck.testing import Clock
 from letsgo_queue import QueueSettings, SendFailed, SettingsInvalid
 from letsgo_queue.admin import QueueOptions, QueueStatus, create_queue, open_admin
 from letsgo_queue.admin.sqlite import SqliteAdmin
+from letsgo_queue.failure import Failure
 from letsgo_queue.transports import open_transport
 from letsgo_queue.transports.base import OutgoingMessage, Transport
 from letsgo_queue.transports.memory import MemoryTransport
@@ -73,7 +74,7 @@ class EmbeddedFifoContract(ABC):
     def test_a_dead_letter_lets_its_group_go_on(self, queue: Transport) -> None:
         sent_to(queue, "a1 a2")
 
-        assert queue.move_to_dead_letters(receive_one(queue), "no use")
+        assert queue.move_to_dead_letters(receive_one(queue), Failure.because("no use"))
 
         assert receive_one(queue).body == "a2"
 
@@ -220,7 +221,7 @@ class TestSqlite(EmbeddedFifoContract):
     ) -> None:
         sent_to(queue, "a1 a2 a3")
         for _ in range(2):
-            queue.move_to_dead_letters(receive_one(queue), "no use")
+            queue.move_to_dead_letters(receive_one(queue), Failure.because("no use"))
 
         assert admin.redrive() == 2
 

@@ -13,6 +13,7 @@ from letsgo_queue import Message, QueueSettings, Worker
 from letsgo_queue.admin import open_admin
 from letsgo_queue.admin.base import QueueAdmin
 from letsgo_queue.errors import RedriveIncomplete
+from letsgo_queue.failure import Failure
 from letsgo_queue.transports.sqlite import SqliteTransport
 from tests.letsgo_queue.support import COMPLETE, SECRET, bodies, outgoing
 
@@ -113,7 +114,7 @@ def test_a_damaged_letter_is_listed_and_holds_up_no_other(
     for number in range(GOOD + 1):
         transport.send(outgoing(f'{{"type":"n","payload":{number}}}'))
     for message in transport.receive(max_messages=10, wait_seconds=0, visibility_timeout=600):
-        transport.move_to_dead_letters(message, "no use")
+        transport.move_to_dead_letters(message, Failure.because("no use"))
     damage(url, change, "queue_dead_letters")
 
     letters = admin.dead_letters()

@@ -33,7 +33,6 @@ from letsgo_queue import (
 )
 from letsgo_queue.admin.base import dead_letter
 from letsgo_queue.admin.sqlite import SqliteAdmin
-from letsgo_queue.attributes import DEAD_LETTER_REASON
 from letsgo_queue.middleware import Steps
 from letsgo_queue.transports.base import ReceivedMessage
 from letsgo_queue.transports.memory import MemoryTransport
@@ -331,7 +330,7 @@ class TestOnSqs:
         dead = receive_one(Client(dead_url).transport())
         assert json.loads(dead.body) == order(n="käse")
         assert dead.attributes["who"].value == "me"
-        assert dead.attributes[DEAD_LETTER_REASON].value == "no such customer"
+        assert dead_letter(dead).reason == "no such customer"
         assert dead.group_id == group
         assert bodies(client.transport()) == []
 
@@ -347,10 +346,7 @@ class TestOnSqs:
         )
         assert handled == 2
         dead = receive_one(Client(dead_url).transport())
-        assert (
-            dead.attributes[DEAD_LETTER_REASON].value
-            == "failed in delivery 2, max_attempts=2: ValueError"
-        )
+        assert dead_letter(dead).reason == "failed in delivery 2, max_attempts=2: ValueError"
 
     def test_without_a_dead_letter_queue_it_stays_with_the_queues_retries(
         self, aws: AwsServer, caplog: pytest.LogCaptureFixture

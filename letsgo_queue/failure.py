@@ -1,0 +1,91 @@
+"""Why a message is a dead letter, as the worker knew it that moved it there.
+
+It travels with the letter in one attribute, as JSON:
+
+    {"v":1,"reason":"failed in delivery 5, max_receive_count=5: NoStock","error":"shop.NoStock",
+     "place":{"file":"shop/orders.py","line":12,"function":"on_order"},"attempts":5,
+     "first_received_at":"2026-11-26T22:40:00Z","failed_at":"2026-11-26T22:42:00Z",
+     "worker":"host:4711"}
+
+The text of an error may quote a payload. So it is in there only if the worker is told to
+(`dead_letter_errors="full"`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from letsgo_queue.attributes import without_refused_characters
+from letsgo_queue.place import Place
+
+MAX_REASON_LENGTH = 1_000
+MAX_SHORT_REASON_LENGTH = 100
+"""Characters of the reason where a message leaves little room for it."""
+
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("there is no such time in UTC") from None
+
+
+_Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+
+
+class Failure(BaseModel):
+    """Why a message is a dead letter.
+
+    Attributes:
+        v: The version of this format.
+        reason: Why a worker gave it up: the text of `Reject`, or which attempt was the last.
+        error: The class of the error, with its module: `shop.stock.NoStock`.
+        place: Where in the user's code it was raised; None if no such code was at work.
+        attempts: How often the message was received.
+        first_received_at: When it was received for the first time; None if the queue does not say.
+        failed_at: When it failed for the last time.
+        worker: Which worker moved it: host and process id, or the name of the Lambda function.
+        text: The text of the error, which may quote the payload; only with
+            `dead_letter_errors="full"`.
+    """
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    v: Literal[1] = 1
+    reason: str
+    error: str | None = None
+    place: Place | None = None
+    attempts: int | None = None
+    first_received_at: _Moment | None = None
+    failed_at: _Moment | None = None
+    worker: str | None = None
+    text: str | None = Field(default=None, repr=False)
+
+    @classmethod
+    def because(cls, reason: str) -> Self:
+        """A failure of which nothing but the reason is known."""
+        return cls(reason=fit(reason) or "no reason given")
+
+    @classmethod
+    def read(cls, written: str) -> Self:
+        """Undo `versions`. Anything else, which somebody else wrote, is a reason."""
+        try:
+            return cls.model_validate_json(written)
+        except ValidationError:
+            return cls.because(written)
+
+    def versions(self) -> Iterator[str]:
+        """The failure as it travels, each version shorter than the one before."""
+        short = self.model_copy(update={"text": None})
+        shortest = short.model_copy(update={"reason": self.reason[:MAX_SHORT_REASON_LENGTH]})
+        for each in (self, short, shortest):
+            yield each.model_dump_json(exclude_none=True)
+
+
+def fit(text: str, most: int = MAX_REASON_LENGTH) -> str:
+    """A text as a message attribute can have it."""
+    return without_refused_characters(text)[:most]

@@ -1,0 +1,106 @@
+"""Where in the user's code an error was raised.
+
+A traceback ends where it was raised, which may be deep in a library. People look for the last frame
+that is theirs: not of these packages, of Python's own library, or of an installed package. If the
+handler itself is part of an installed package, then that package is theirs as well.
+"""
+
+from __future__ import annotations
+
+import os
+import sysconfig
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path, PurePath
+from traceback import walk_tb
+from types import FrameType, TracebackType
+
+from pydantic import BaseModel, Field
+
+from letsgo_queue.text import printable, shown
+
+_OURS = {"letsgo_queue", "claimcheck"}
+_INSTALLED = ("site-packages", "dist-packages")
+_OF_PYTHON = sysconfig.get_path("stdlib") + os.sep
+
+_MOST_CHARACTERS = 200
+_MOST_ERRORS = 20
+"""Errors of one chain that are looked at."""
+
+
+class Place(BaseModel, frozen=True):
+    """A line of code.
+
+    Attributes:
+        file: Its file, relative to the working directory if it is in there.
+        line: The number of the line.
+        function: The function or method that it is in.
+    """
+
+    file: str = Field(max_length=_MOST_CHARACTERS)
+    line: int
+    function: str = Field(max_length=_MOST_CHARACTERS)
+
+    def __str__(self) -> str:
+        """As people write it: `shop/orders.py:12 in on_order`."""
+        return f"{self.file}:{self.line} in {self.function}"
+
+
+def place_of(error: BaseException, *, package: str = "") -> Place | None:
+    """The last line of the user's code that an error went through; None if it met none.
+
+    Args:
+        error: The error. Where it went through no such line itself, what it was raised from did.
+        package: The top-level package of the handler, which is the user's even if it is installed.
+    """
+    for count, each in enumerate(_chain(error)):
+        if count == _MOST_ERRORS:
+            return None
+        if (place := _last_of_user(each.__traceback__, package)) is not None:
+            return place
+    return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what it was raised from; the errors of a group say more than the group."""
+    while error is not None:
+        if isinstance(error, BaseExceptionGroup):
+            for each in error.exceptions:
+                yield from _chain(each)
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _last_of_user(traceback: TracebackType | None, package: str) -> Place | None:
+    frames = [each for each in walk_tb(traceback) if _is_users(each[0], package)]
+    if not frames:
+        return None
+    frame, line = frames[-1]
+    function = frame.f_code.co_qualname.replace(".<locals>", "")
+    return Place(
+        file=_shortened(frame.f_code.co_filename),
+        line=line,
+        function=shown(function, _MOST_CHARACTERS),
+    )
+
+
+def _is_users(frame: FrameType, package: str) -> bool:
+    file, owner = frame.f_code.co_filename, _package_of(frame)
+    if owner in _OURS or file.startswith("<"):
+        return False
+    if any(part in _INSTALLED for part in PurePath(file).parts):
+        return owner == package
+    return not file.startswith(_OF_PYTHON)
+
+
+def _package_of(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
+
+
+def _shortened(file: str) -> str:
+    """A path as people know it, from the working directory or the installed packages on."""
+    for folder in _INSTALLED:
+        file = file.rpartition(f"{os.sep}{folder}{os.sep}")[2]
+    with suppress(OSError):  # the working directory was removed
+        file = file.removeprefix(f"{Path.cwd()}{os.sep}")
+    return printable(file)[-_MOST_CHARACTERS:]
