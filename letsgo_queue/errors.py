@@ -14,7 +14,7 @@ of an error is one line of printable characters, of a bounded length.
     │   ├── SendUncertain        no answer came: the message may be on the queue
     │   ├── EnqueueManyError     some of several messages were not sent; it says which
     │   ├── QueueUnavailable     asking the queue, acknowledging or extending failed
-    │   ├── RedriveIncomplete    some of several dead letters were not moved; it says which
+    │   ├── DeadLettersLeft      some dead letters were not redriven or deleted; it says which
     │   ├── WorkerBroken         a part of the worker cannot go on
     │   ├── HandlerMissing       no handler is registered for the message's type
     │   ├── HandlerTimedOut      a handler ran for longer than it may
@@ -158,18 +158,19 @@ class QueueUnavailable(LetsGoQueueError):
         self.retryable = retryable
 
 
-class RedriveIncomplete(LetsGoQueueError):
-    """Of the dead letters to be redriven some were not; they are dead letters still.
+class DeadLettersLeft(LetsGoQueueError):
+    """Of the dead letters to be redriven or deleted some were not; they are dead letters still.
 
     Attributes:
-        moved: How many are back on the queue.
-        errors: Why the others are not, by message id. `SendUncertain`, and `QueueUnavailable` where
-            a letter could not be removed, mean that the message may be on the queue as well.
+        done: How many are back on the queue, or deleted.
+        errors: Why the others are not, by message id. After a redrive `SendUncertain`, and
+            `QueueUnavailable` where a letter could not be removed, mean that the message may be on
+            the queue as well.
     """
 
-    def __init__(self, text: str, *, moved: int, errors: Mapping[str, LetsGoQueueError]) -> None:
+    def __init__(self, text: str, *, done: int, errors: Mapping[str, LetsGoQueueError]) -> None:
         super().__init__(text)
-        self.moved = moved
+        self.done = done
         self.errors = errors
         self.retryable = all(error.retryable for error in errors.values())
 

@@ -1,22 +1,25 @@
-"""Looking after a queue: make it, count its messages, purge it, list and redrive dead letters.
+"""Looking after a queue: make, count and purge it; list, redrive and delete its dead letters.
 
 admin = open_admin("sqlite:///work.db", QueueSettings())
 for letter in admin.dead_letters():
     print(letter.message_id, letter.type, letter.reason)
-admin.redrive()
+admin.redrive(only=DeadLetterFilter(errors=["NoStock"]))
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from letsgo_queue.admin.base import DeadLetter, QueueAdmin, QueueOptions, QueueStatus
+from letsgo_queue.admin.base import QueueAdmin, QueueOptions, QueueStatus
+from letsgo_queue.admin.letters import DeadLetter, DeadLetterFilter, LetterResult
 from letsgo_queue.errors import SettingsInvalid
 from letsgo_queue.settings import QueueSettings, is_sqs, split_url
 from letsgo_queue.transports import open_transport
 
 __all__ = [
     "DeadLetter",
+    "DeadLetterFilter",
+    "LetterResult",
     "QueueAdmin",
     "QueueOptions",
     "QueueStatus",

@@ -1,23 +1,21 @@
 """The contract of looking after a queue, which SQS and SQLite queues keep.
 
-A dead letter is a message that nobody tries again: it was received too often, or a worker moved it
-and left the reason in an attribute. Redriving puts it back on the queue as a new message:
+A dead letter is a message that nobody tries again. A worker moved it and left in an attribute why,
+or its queue moved it, after too many receives. Redriving puts it back as a new message:
 
-    queue ──received too often, or moved──> dead letters ──redrive──> queue
+    queue ──moved──> dead letters ──redrive──> queue
+                                  ──delete───> gone
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from letsgo_queue.attributes import FAILURE, MessageAttribute, attributes_size
-from letsgo_queue.envelope import type_in, unwrap
+from letsgo_queue.admin.letters import EVERY_LETTER, DeadLetter, DeadLetterFilter, Progress
 from letsgo_queue.errors import SettingsInvalid
-from letsgo_queue.failure import Failure
-from letsgo_queue.transports.base import MAX_VISIBILITY_SECONDS, ReceivedMessage
+from letsgo_queue.transports.base import MAX_VISIBILITY_SECONDS
 
 DEFAULT_MAX_RECEIVE_COUNT = 5
 
@@ -78,40 +76,6 @@ class QueueStatus:
     dead: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetter:
-    """A message that nobody tries again, unless it is redriven.
-
-    Attributes:
-        message_id: Its id on the dead-letter queue; redriving takes it.
-        type: The message's type; None if the body is no LetsGo message.
-        body: The body as it travelled.
-        attributes: Message attributes, without the reason.
-        size: Bytes of the body and these attributes.
-        sent_at: When it was sent, in UTC. For a message that a worker moved on SQS: when it was
-            moved.
-        receive_count: How often it has been received. SQS also counts the receives of a
-            command that lists dead letters, and begins at 0 when a worker moves a message.
-        failure: Why a worker moved it; None if its queue did, after too many receives.
-        group_id: Message group, if it has one.
-    """
-
-    message_id: str
-    type: str | None
-    body: str = field(repr=False)
-    attributes: Mapping[str, MessageAttribute] = field(repr=False)
-    size: int
-    sent_at: datetime
-    receive_count: int
-    failure: Failure | None
-    group_id: str | None
-
-    @property
-    def reason(self) -> str | None:
-        """Why a worker moved it; None if its queue did."""
-        return None if self.failure is None else self.failure.reason
-
-
 class QueueAdmin(Protocol):
     """Looks after a queue.
 
@@ -139,10 +103,13 @@ class QueueAdmin(Protocol):
         """
         ...
 
-    def dead_letters(self, *, limit: int | None = None) -> Sequence[DeadLetter]:
+    def dead_letters(
+        self, *, only: DeadLetterFilter = EVERY_LETTER, limit: int | None = None
+    ) -> Sequence[DeadLetter]:
         """The dead letters, oldest first, each once; they stay where they are.
 
         Args:
+            only: Which of them.
             limit: At most this many.
         """
         ...
@@ -150,57 +117,52 @@ class QueueAdmin(Protocol):
     def redrive(
         self,
         *,
-        message_ids: Collection[str] | None = None,
+        only: DeadLetterFilter = EVERY_LETTER,
         limit: int | None = None,
-        progress: Callable[[int], None] | None = None,
+        progress: Progress | None = None,
     ) -> int:
         """Put dead letters back on the queue, oldest first, with a receive count of 0.
 
         Messages that become dead letters again meanwhile are left alone.
 
         Args:
-            message_ids: Only these dead letters.
+            only: Which of them.
             limit: At most this many.
-            progress: Called with the number that has been moved so far.
+            progress: Called with what became of each.
 
         Returns:
             How many were moved.
 
         Raises:
-            RedriveIncomplete: Some could not be moved and are still dead letters.
+            DeadLettersLeft: Some could not be moved and are still dead letters.
+        """
+        ...
+
+    def delete(
+        self,
+        *,
+        only: DeadLetterFilter = EVERY_LETTER,
+        limit: int | None = None,
+        progress: Progress | None = None,
+    ) -> int:
+        """Delete dead letters for good, oldest first.
+
+        Messages that become dead letters meanwhile are left alone. Claims of large messages stay in
+        their store until they expire.
+
+        Args:
+            only: Which of them.
+            limit: At most this many.
+            progress: Called with what became of each.
+
+        Returns:
+            How many were deleted.
+
+        Raises:
+            DeadLettersLeft: Some could not be deleted and are still dead letters.
         """
         ...
 
     def close(self) -> None:
         """Release connections. The object may not be used afterwards."""
         ...
-
-
-def dead_letter(message: ReceivedMessage) -> DeadLetter:
-    """Describe a message of the dead-letter queue."""
-    attributes = without_failure(message.attributes)
-    wrapped = unwrap(message.body)
-    return DeadLetter(
-        message_id=message.message_id,
-        type=type_in(message.body if wrapped is None else wrapped.body),
-        body=message.body,
-        attributes=attributes,
-        size=len(message.body.encode(errors="replace")) + attributes_size(attributes),
-        sent_at=datetime.fromtimestamp(message.sent_at, UTC),
-        receive_count=message.receive_count,
-        failure=_failure_in(message),
-        group_id=message.group_id,
-    )
-
-
-def _failure_in(message: ReceivedMessage) -> Failure | None:
-    written = message.attributes.get(FAILURE)
-    if written is None:
-        return None
-    value = written.value
-    return Failure.read(value if isinstance(value, str) else value.decode(errors="replace"))
-
-
-def without_failure(attributes: Mapping[str, MessageAttribute]) -> dict[str, MessageAttribute]:
-    """The attributes that a message was sent with."""
-    return {name: value for name, value in attributes.items() if name != FAILURE}

@@ -7,23 +7,23 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from itertools import islice
 from urllib.parse import parse_qsl, urlencode
 
-from letsgo_queue.admin.base import (
+from letsgo_queue.admin.base import QueueOptions, QueueStatus
+from letsgo_queue.admin.letters import (
+    EVERY_LETTER,
     DeadLetter,
-    QueueOptions,
-    QueueStatus,
+    DeadLetterFilter,
+    LetterResult,
+    Progress,
     dead_letter,
     without_failure,
 )
-from letsgo_queue.errors import (
-    LetsGoQueueError,
-    QueueNotFound,
-    RedriveIncomplete,
-    SettingsInvalid,
-)
+from letsgo_queue.errors import DeadLettersLeft, QueueNotFound, SettingsInvalid
 from letsgo_queue.files import exists
 from letsgo_queue.transports.base import ReceivedMessage
 from letsgo_queue.transports.sqlite_file import QueueFile
@@ -32,6 +32,7 @@ from letsgo_queue.transports.sqlite_rows import (
     RowDamaged,
     StoredMessage,
     message_id_in,
+    time_in,
 )
 
 
@@ -74,59 +75,97 @@ class SqliteAdmin:
         with self._transaction("it was not purged") as connection:
             return connection.execute("DELETE FROM queue_messages").rowcount
 
-    def dead_letters(self, *, limit: int | None = None) -> Sequence[DeadLetter]:
+    def dead_letters(
+        self, *, only: DeadLetterFilter = EVERY_LETTER, limit: int | None = None
+    ) -> Sequence[DeadLetter]:
         """The dead letters, in the order they were sent; see `QueueAdmin.dead_letters`."""
         with self._reading("its dead letters were not listed") as connection:
-            rows = connection.execute(
-                f"SELECT sequence, {COLUMNS} FROM queue_dead_letters ORDER BY sequence LIMIT ?",
-                (_all_or(limit),),
-            ).fetchall()
-        return [dead_letter(_as_received(row)) for row in rows]
+            chosen = self._chosen(connection, only)
+            return [letter for _, letter in islice(chosen, limit)]
 
     def redrive(
         self,
         *,
-        message_ids: Collection[str] | None = None,
+        only: DeadLetterFilter = EVERY_LETTER,
         limit: int | None = None,
-        progress: Callable[[int], None] | None = None,
+        progress: Progress | None = None,
     ) -> int:
         """Put dead letters back on the queue, in one transaction; see `QueueAdmin.redrive`.
 
         They keep their ids and the times at which they were sent. Damaged rows stay where they are.
         """
-        moved = 0
-        damaged: dict[str, LetsGoQueueError] = {}
-        with self._transaction("its dead letters were not moved") as connection:
-            letters = connection.execute(
-                "SELECT sequence, message_id FROM queue_dead_letters ORDER BY sequence"
-            ).fetchall()
-            for letter in letters:
-                if moved == limit:
-                    break
-                message_id = message_id_in(letter)
-                if message_ids is not None and message_id not in message_ids:
-                    continue
-                try:
-                    self._move(connection, letter["sequence"])
-                except RowDamaged as damage:
-                    damaged[message_id] = damage
-                else:
-                    moved += 1
-        if progress is not None:
-            progress(moved)
-        if damaged:
-            raise RedriveIncomplete(
-                f"{moved} dead letters were moved to {self.url}, {len(damaged)} were not: "
-                f"{next(iter(damaged.values()))} Correct or remove such rows in the table "
-                "queue_dead_letters.",
-                moved=moved,
-                errors=damaged,
-            )
-        return moved
+        return self._treat(self._move, f"moved to {self.url}", only, limit, progress)
+
+    def delete(
+        self,
+        *,
+        only: DeadLetterFilter = EVERY_LETTER,
+        limit: int | None = None,
+        progress: Progress | None = None,
+    ) -> int:
+        """Delete dead letters, in one transaction; see `QueueAdmin.delete`."""
+        return self._treat(_delete, "deleted", only, limit, progress)
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def _treat(
+        self,
+        treat: Callable[[sqlite3.Connection, int], None],
+        how: str,
+        only: DeadLetterFilter,
+        limit: int | None,
+        progress: Progress | None,
+    ) -> int:
+        """Redrive or delete letters; how many."""
+        results: list[LetterResult] = []
+        done = 0
+        with self._transaction(f"its dead letters were not {how.partition(' ')[0]}") as connection:
+            for sequence, letter in self._chosen(connection, only):
+                if done == limit:
+                    break
+                error = None
+                try:
+                    treat(connection, sequence)
+                    done += 1
+                except RowDamaged as damage:
+                    error = damage
+                results.append(
+                    LetterResult(message_id=letter.message_id, type=letter.type, error=error)
+                )
+        if progress is not None:
+            for result in results:
+                progress(result)
+        errors = {each.message_id: each.error for each in results if each.error is not None}
+        if errors:
+            raise DeadLettersLeft(
+                f"{done} dead letters were {how}, {len(errors)} were not: "
+                f"{next(iter(errors.values()))} Correct or delete such rows in the table "
+                "queue_dead_letters.",
+                done=done,
+                errors=errors,
+            )
+        return done
+
+    def _chosen(
+        self, connection: sqlite3.Connection, only: DeadLetterFilter
+    ) -> Iterator[tuple[int, DeadLetter]]:
+        """The letters that are meant, each with the number of its row, one at a time."""
+        now = datetime.fromtimestamp(self._clock(), UTC)
+        rows = connection.execute(
+            "SELECT sequence, message_id FROM queue_dead_letters ORDER BY sequence"
+        ).fetchall()
+        for sequence in [row["sequence"] for row in rows if only.may_name(message_id_in(row))]:
+            row = connection.execute(
+                f"SELECT sequence, dead_at, {COLUMNS} FROM queue_dead_letters WHERE sequence = ?",
+                (sequence,),
+            ).fetchone()
+            if row is None:  # somebody redrove it meanwhile
+                continue
+            letter = _described(row)
+            if only.matches(letter, now):
+                yield sequence, letter
 
     def _move(self, connection: sqlite3.Connection, sequence: int) -> None:
         """Move a dead letter to the queue.
@@ -148,7 +187,7 @@ class SqliteAdmin:
             sent_at=letter.sent_at,
             visible_at=self._clock(),
         )
-        connection.execute("DELETE FROM queue_dead_letters WHERE sequence = ?", (sequence,))
+        _delete(connection, sequence)
 
     @contextmanager
     def _reading(self, consequence: str) -> Iterator[sqlite3.Connection]:
@@ -176,13 +215,17 @@ class SqliteAdmin:
             )
 
 
-def _as_received(row: sqlite3.Row) -> ReceivedMessage:
+def _delete(connection: sqlite3.Connection, sequence: int) -> None:
+    connection.execute("DELETE FROM queue_dead_letters WHERE sequence = ?", (sequence,))
+
+
+def _described(row: sqlite3.Row) -> DeadLetter:
     """A dead letter; of a damaged row what can be read, with the damage as its reason."""
     try:
         message = StoredMessage.read(row)
     except RowDamaged as damage:
         message = StoredMessage.salvage(row, damage)
-    return ReceivedMessage(
+    received = ReceivedMessage(
         message_id=message.message_id,
         receipt_handle="",
         body=message.body,
@@ -191,6 +234,7 @@ def _as_received(row: sqlite3.Row) -> ReceivedMessage:
         sent_at=message.sent_at,
         group_id=message.group_id,
     )
+    return dead_letter(received, since=time_in(row["dead_at"]))
 
 
 def create_sqlite_queue(
@@ -245,7 +289,3 @@ def _with_options(url: str, given: Mapping[str, int | bool]) -> str:
     path, _, query = url.partition("?")
     options = dict(parse_qsl(query)) | {name: str(value).lower() for name, value in given.items()}
     return f"{path}?{urlencode(options)}" if options else path
-
-
-def _all_or(limit: int | None) -> int:
-    return -1 if limit is None else limit

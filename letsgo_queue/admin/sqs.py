@@ -12,13 +12,18 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TypeAlias, cast
 
-from letsgo_queue.admin.base import (
+from letsgo_queue.admin.base import QueueStatus
+from letsgo_queue.admin.letters import (
+    EVERY_LETTER,
     DeadLetter,
-    QueueStatus,
+    DeadLetterFilter,
+    LetterResult,
+    Progress,
     dead_letter,
     without_failure,
 )
@@ -27,10 +32,10 @@ from letsgo_queue.attributes import attributes_size
 from letsgo_queue.aws_client import time_of
 from letsgo_queue.envelope import type_in
 from letsgo_queue.errors import (
+    DeadLettersLeft,
     LetsGoQueueError,
     QueueNotFound,
     QueueUnavailable,
-    RedriveIncomplete,
 )
 from letsgo_queue.transports.base import (
     ANY_QUEUE_BYTES,
@@ -49,8 +54,11 @@ if TYPE_CHECKING:
 LIST_VISIBILITY_SECONDS = 60
 """How long listed dead letters stay invisible if the process is killed meanwhile."""
 
-REDRIVE_VISIBILITY_SECONDS = 120
-"""The same for letters that are redriven: time to send and delete ten, with retries."""
+CHANGE_VISIBILITY_SECONDS = 120
+"""The same for letters that are changed: time to send and delete ten, with retries."""
+
+_Treat: TypeAlias = "Callable[[Sequence[ReceivedMessage], Visit], Mapping[str, LetsGoQueueError]]"
+"""Redrives or deletes letters, and returns what went wrong, by message id."""
 
 _COUNTS: list[QueueAttributeNameType] = [
     "ApproximateNumberOfMessages",
@@ -126,64 +134,96 @@ class SqsAdmin:
                     "until that one is over, and try again if messages are left."
                 ) from error
 
-    def dead_letters(self, *, limit: int | None = None) -> Sequence[DeadLetter]:
+    def dead_letters(
+        self, *, only: DeadLetterFilter = EVERY_LETTER, limit: int | None = None
+    ) -> Sequence[DeadLetter]:
         """The dead letters that SQS hands out now; see `QueueAdmin.dead_letters`.
 
         Of a message group of a FIFO queue SQS hands out the first ten at most. Letters that
         somebody else lists or redrives at the same time are missing from the list.
         """
-        letters: list[ReceivedMessage] = []
+        letters: list[DeadLetter] = []
         with self._visit(LIST_VISIBILITY_SECONDS) as visit:
+            now = datetime.fromtimestamp(visit.began_before, UTC)
             for batch in visit.batches():
-                letters += batch
-                if limit is not None and len(letters) >= limit:
+                found = map(dead_letter, batch)
+                letters += [letter for letter in found if only.matches(letter, now)]
+                if _is_enough(only, len(letters), limit):
                     break
-        return [dead_letter(letter) for letter in _oldest_first(letters[:limit])]
+        return sorted(letters[:limit], key=lambda letter: letter.sent_at)
 
     def redrive(
         self,
         *,
-        message_ids: Collection[str] | None = None,
+        only: DeadLetterFilter = EVERY_LETTER,
         limit: int | None = None,
-        progress: Callable[[int], None] | None = None,
+        progress: Progress | None = None,
     ) -> int:
         """Send dead letters to the queue, then delete them; see `QueueAdmin.redrive`.
 
         Each becomes a new message with an id of its own. Message groups of a FIFO queue keep their
         order; other letters come in about the order in which SQS hands them out.
         """
-        moved = 0
-        errors: dict[str, LetsGoQueueError] = {}
-        with self._visit(REDRIVE_VISIBILITY_SECONDS) as visit:
-            for letters in self._to_move(visit, message_ids, limit):
-                visit.wait_until_begun()
-                failed = self._move(letters, visit)
-                errors |= failed
-                moved += len(letters) - len(failed)
-                if progress is not None:
-                    progress(moved)
-                if any(self._ends_it(error) for error in failed.values()):
-                    break
-        if errors:
-            message_id, error = next(iter(errors.items()))
-            raise RedriveIncomplete(
-                f"{moved} dead letters were moved to {self.url}, {len(errors)} were not; the first "
-                f"is message {message_id} ({type(error).__name__}): {error} These are dead letters "
-                "still. Redrive again when the cause is settled.",
-                moved=moved,
-                errors=errors,
-            )
-        return moved
+        return self._treat(self._move, f"moved to {self.url}", only, limit, progress)
+
+    def delete(
+        self,
+        *,
+        only: DeadLetterFilter = EVERY_LETTER,
+        limit: int | None = None,
+        progress: Progress | None = None,
+    ) -> int:
+        """Delete dead letters; see `QueueAdmin.delete`."""
+
+        def delete(
+            letters: Sequence[ReceivedMessage], visit: Visit
+        ) -> Mapping[str, LetsGoQueueError]:
+            return visit.delete(letters)
+
+        return self._treat(delete, "deleted", only, limit, progress)
 
     def close(self) -> None:
         """Close the client's connections."""
         self._queue.close()
 
-    def _to_move(
-        self, visit: Visit, message_ids: Collection[str] | None, limit: int | None
+    def _treat(
+        self,
+        treat: _Treat,
+        how: str,
+        only: DeadLetterFilter,
+        limit: int | None,
+        progress: Progress | None,
+    ) -> int:
+        """Redrive or delete letters; how many."""
+        done = 0
+        errors: dict[str, LetsGoQueueError] = {}
+        with self._visit(CHANGE_VISIBILITY_SECONDS) as visit:
+            for letters in self._chosen(visit, only, limit):
+                failed = treat(letters, visit)
+                errors |= failed
+                done += len(letters) - len(failed)
+                if progress is not None:
+                    for letter in letters:
+                        progress(_result(letter, failed))
+                if any(self._ends_it(error) for error in failed.values()):
+                    break
+        if errors:
+            message_id, error = next(iter(errors.items()))
+            raise DeadLettersLeft(
+                f"{done} dead letters were {how}, {len(errors)} were not; the first is message "
+                f"{message_id} ({type(error).__name__}): {error} These are dead letters still. "
+                "Try again when the cause is settled.",
+                done=done,
+                errors=errors,
+            )
+        return done
+
+    def _chosen(
+        self, visit: Visit, only: DeadLetterFilter, limit: int | None
     ) -> Iterator[Sequence[ReceivedMessage]]:
-        """The letters to move, as many at a time as one request takes."""
-        missing = None if message_ids is None else set(message_ids)
+        """The letters that are meant, as many at a time as one request takes."""
+        now = datetime.fromtimestamp(visit.began_before, UTC)
+        chosen = 0
         for batch in visit.batches():
             letters = [
                 letter
@@ -191,21 +231,19 @@ class SqsAdmin:
                 for letter in (batch if self._queue.fifo else _oldest_first(batch))
                 # Later letters were redriven by this visit, and are dead again.
                 if letter.sent_at < visit.began_before
-                and (missing is None or letter.message_id in missing)
-            ][:limit]
+                and (only is EVERY_LETTER or only.matches(dead_letter(letter), now))
+            ][: None if limit is None else limit - chosen]
             # A letter that fails holds up the rest of its message group.
             yield from _fitting(letters, 1 if self._queue.fifo else MAX_BATCH)
-            if limit is not None:
-                limit -= len(letters)
-            if missing is not None:
-                missing.difference_update(letter.message_id for letter in letters)
-            if limit == 0 or missing == set():
+            chosen += len(letters)
+            if _is_enough(only, chosen, limit):
                 return
 
     def _move(
         self, letters: Sequence[ReceivedMessage], visit: Visit
     ) -> Mapping[str, LetsGoQueueError]:
-        """Send letters, and delete them; returns what went wrong, by message id."""
+        """Send letters, and delete them; see `_Treat`."""
+        visit.wait_until_begun()
         outcomes = self._send([self._outgoing(letter) for letter in letters])
         errors: dict[str, LetsGoQueueError] = {
             letter.message_id: outcome
@@ -263,6 +301,20 @@ class SqsAdmin:
             # The header leaves out the fraction of the second.
             (time.time() if told is None else told) + 1,
         )
+
+
+def _is_enough(only: DeadLetterFilter, found: int, limit: int | None) -> bool:
+    """Whether no more letters can be meant."""
+    return found == limit or (only.ids is not None and found >= len(only.ids))
+
+
+def _result(letter: ReceivedMessage, failed: Mapping[str, LetsGoQueueError]) -> LetterResult:
+    described = dead_letter(letter)
+    return LetterResult(
+        message_id=letter.message_id,
+        type=described.type,
+        error=failed.get(letter.message_id),
+    )
 
 
 def _oldest_first(letters: Sequence[ReceivedMessage]) -> Sequence[ReceivedMessage]:

@@ -12,8 +12,10 @@ import errno
 import io
 import json
 import os
+import re
 import sys
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from importlib.metadata import version
 from typing import Annotated
 
@@ -26,6 +28,9 @@ from rich.text import Text
 from letsgo_queue.errors import LetsGoError, MessageInvalid
 from letsgo_queue.files import read_stream
 from letsgo_queue.text import printable
+
+_AGE = re.compile(r"([0-9]{1,6})([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 _DISTRIBUTION = "letsgo-claimcheck"
 
@@ -102,6 +107,18 @@ def read_input() -> bytes:
     return read_stream(sys.stdin.buffer)
 
 
+def parse_age(text: str) -> timedelta:
+    """A duration as people write it: `90s`, `30m`, `12h`, `7d`.
+
+    Raises:
+        BadParameter: It is none.
+    """
+    found = _AGE.fullmatch(text.strip().lower())
+    if found is None:
+        raise typer.BadParameter("give a number and a unit: 90s, 30m, 12h or 7d.")
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
 def print_line(text: str = "", *, style: str = "", stderr: bool = False) -> None:
     """Print one line; what is no text in it is escaped.
 
@@ -119,6 +136,19 @@ def print_line(text: str = "", *, style: str = "", stderr: bool = False) -> None
 def print_table(table: Table) -> None:
     """Print a table; what is no text in its cells has to be escaped by who makes it."""
     console.print(table)
+
+
+def print_columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows of text under each other, each as one line, whatever the width of the terminal.
+
+    Args:
+        head: What stands over each column.
+        rows: The cells of each row.
+    """
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    for row in (head, *rows):
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        print_line("  ".join(cells).rstrip())
 
 
 def print_json(document: object) -> None:

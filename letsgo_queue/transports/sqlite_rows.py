@@ -48,6 +48,13 @@ def message_id_in(row: sqlite3.Row) -> str:
     return message_id if message_id and isinstance(message_id, str) else f"row-{row['sequence']}"
 
 
+def time_in(value: object) -> float | None:
+    """A time of a row (seconds since 1970); None if it is none."""
+    if isinstance(value, int | float) and 0 <= value <= _LATEST:
+        return float(value)
+    return None
+
+
 def attributes_to_json(attributes: Mapping[str, MessageAttribute]) -> str:
     """Message attributes as the file keeps them."""
     return json.dumps(

@@ -52,7 +52,8 @@ def test_queues_are_made_on_sqs(reader: Reader, name: str) -> None:
 
 @pytest.mark.skipif(shutil.which("jq") is None, reason="there is no jq")
 def test_one_letter_is_followed(reader: Reader, on_sqlite: SqliteAdmin) -> None:
-    create, enqueue, work, status, alarm, listing, body, show, redrive_one, redrive = REST
+    create, enqueue, work, status, alarm, listing, read_id, show, *rest = REST
+    payload, explain, by_error, by_age, redrive_one, redrive, dry_run, delete = rest
 
     assert "sqlite:///work.db" in reader.type(create)
     message_id = reader.type(enqueue).strip()
@@ -65,21 +66,31 @@ def test_one_letter_is_followed(reader: Reader, on_sqlite: SqliteAdmin) -> None:
     listed = reader.type(listing)
     assert message_id in listed
     assert "failed in delivery 1, max_attempts=1: IndexError" in listed
-    assert json.loads(reader.type(body)) == {"type": "order:new", "payload": {"lines": []}}
-    assert "inline" in reader.type(show)
+    assert reader.type(f"{read_id}; echo $ID").strip() == message_id
+    reader.settings["ID"] = message_id
+    assert "orders.py:8 in on_order" in reader.type(show)
+    assert '{"type":"order:new","payload":{"lines":[]}}' in reader.type(payload)
+    assert "inline" in reader.type(explain)
+    assert message_id in reader.type(by_error)
+    assert reader.type(by_age) == ""
 
     assert "1 dead letter moved" in reader.type(redrive_one)
     assert "0 dead letters moved" in reader.type(redrive)
+    assert "0 dead letters of" in reader.type(dry_run)
+    assert "0 dead letters of" in reader.type(delete)
     assert on_sqlite.status() == QueueStatus(1, 0, 0, 0)
 
 
 def test_the_code_redrives(reader: Reader, on_sqlite: SqliteAdmin) -> None:
     _, enqueue, work, *_ = REST
-    reader.type(enqueue)
+    message_id = reader.type(enqueue).strip()
     with reader.leave_running(work):
         wait_for(lambda: on_sqlite.status().dead == 1, "the dead letter")
 
     printed = reader.type("python redrive.py")
 
     expected = "QueueStatus(waiting=1, in_flight=0, delayed=0, dead=0)"
-    assert printed.splitlines() == ["moved 1", f"1 {expected}"]
+    listed, moved, last = printed.splitlines()
+    assert listed.startswith(f"{message_id} 20")
+    assert "error='IndexError'" in listed
+    assert (moved, last) == (message_id, f"1 {expected}")

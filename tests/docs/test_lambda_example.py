@@ -15,7 +15,7 @@ from cfnlint.decode import decode
 from claimcheck import enqueue
 from claimcheck.stores.dynamodb_table import ClaimTable
 from letsgo_queue import Client, set_default_client
-from letsgo_queue.admin.base import dead_letter
+from letsgo_queue.admin.letters import dead_letter
 from tests.docs.support import ROOT
 from tests.letsgo_queue.aws_lambda.lambda_events import (
     SCHEDULED,

@@ -388,8 +388,8 @@ class TestCommand:
         store.close()
         python = shlex.quote(sys.executable)
         pipe = (
-            f"{python} -m letsgo_queue.cli.app dead-letter list --bodies --json"
-            f" | jq -r '.[0].body' | {python} -m claimcheck.cli.app show --json"
+            f"{python} -m letsgo_queue.cli.app dead-letter show {message.message_id}"
+            f" --payload --json | jq -r .body | {python} -m claimcheck.cli.app show --json"
         )
 
         shown = subprocess.run(["sh", "-c", pipe], cwd=tmp_path, capture_output=True, check=True)

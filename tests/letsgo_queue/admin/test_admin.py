@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from letsgo_queue import Message, QueueSettings, Reject, Worker
-from letsgo_queue.admin import QueueOptions, QueueStatus, create_queue, open_admin
+from letsgo_queue.admin import (
+    DeadLetterFilter,
+    LetterResult,
+    QueueOptions,
+    QueueStatus,
+    create_queue,
+    open_admin,
+)
 from letsgo_queue.admin.sqs_visit import BEGINNING_SECONDS
 from letsgo_queue.failure import Failure
 from letsgo_queue.transports import open_transport
@@ -96,13 +103,14 @@ class AdminContract(ABC):
         for number in range(12):
             options = {} if number % 2 else {"trace_header": TRACE, "group_id": "tenant"}
             queue.kill(f"{number:02}", attributes=COMPLETE, **options)
-        progress: list[int] = []
+        results: list[LetterResult] = []
+        ids = [letter.message_id for letter in queue.admin.dead_letters()]
 
-        assert queue.admin.redrive(progress=progress.append) == 12
+        assert queue.admin.redrive(progress=results.append) == 12
 
         assert queue.admin.status() == QueueStatus(12, 0, 0, 0)
-        assert progress == sorted(progress)
-        assert progress[-1] == 12
+        assert sorted(result.message_id for result in results) == sorted(ids)
+        assert {result.error for result in results} == {None}
         taken = queue.take_all(12)
         assert sorted(message.body for message in taken) == [f"{number:02}" for number in range(12)]
         for message in taken:
@@ -126,7 +134,7 @@ class AdminContract(ABC):
             queue.kill(body)
         (named,) = [x.message_id for x in queue.admin.dead_letters() if x.body == "go"]
 
-        assert queue.admin.redrive(message_ids=[named, "no-such-id"]) == 1
+        assert queue.admin.redrive(only=DeadLetterFilter(ids=[named, "no-such-id"])) == 1
 
         assert [message.body for message in queue.take_all(1)] == ["go"]
         assert {letter.body for letter in queue.admin.dead_letters()} == {"stay", "stay too"}
@@ -157,12 +165,12 @@ class AdminContract(ABC):
             rejected.append(message.payload)
             raise Reject("still no use")
 
-        def all_dead_again(moved: int) -> None:
-            wait_for(lambda: queue.admin.status().dead == letters, f"{moved} letters to be dead")
+        def all_dead_again(*_: object) -> None:
+            wait_for(lambda: queue.admin.status().dead == letters, "all letters to be dead")
 
         with running(worker):
             assert queue.admin.redrive(progress=all_dead_again) == letters
-            all_dead_again(letters)
+            all_dead_again()
 
         assert sorted(rejected) == list(range(letters))
         assert queue.admin.status() == QueueStatus(0, 0, 0, letters)

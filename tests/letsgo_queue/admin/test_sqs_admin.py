@@ -18,9 +18,16 @@ from letsgo_queue import (
     SettingsInvalid,
     list_letsgo_queues,
 )
-from letsgo_queue.admin import QueueOptions, QueueStatus, create_queue, open_admin
+from letsgo_queue.admin import (
+    DeadLetterFilter,
+    LetterResult,
+    QueueOptions,
+    QueueStatus,
+    create_queue,
+    open_admin,
+)
 from letsgo_queue.admin.sqs import SqsAdmin
-from letsgo_queue.errors import MessageTooLarge, RedriveIncomplete
+from letsgo_queue.errors import DeadLettersLeft, MessageTooLarge
 from letsgo_queue.transports import open_transport
 from letsgo_queue.transports.sqs import SqsTransport
 from tests.letsgo_queue.admin.support import Queue, make_sqs_queue
@@ -70,11 +77,11 @@ class TestRedrive:
         sqs = ministack.sqs()
         refuse(sqs, "SendMessageBatch")
 
-        with pytest.raises(RedriveIncomplete, match="0 dead letters were moved") as refused:
+        with pytest.raises(DeadLettersLeft, match="0 dead letters were moved") as refused:
             SqsAdmin(url, client=sqs).redrive()
 
         (letter,) = queue_at(url).admin.dead_letters()
-        assert (refused.value.moved, list(refused.value.errors)) == (0, [letter.message_id])
+        assert (refused.value.done, list(refused.value.errors)) == (0, [letter.message_id])
         assert isinstance(refused.value.errors[letter.message_id], SendFailed)
         assert letter.message_id in str(refused.value)
         assert "stays" not in str(refused.value)
@@ -88,7 +95,7 @@ class TestRedrive:
         sqs = ministack.sqs()
         refuse(sqs, "DeleteMessageBatch")
 
-        with pytest.raises(RedriveIncomplete) as refused:
+        with pytest.raises(DeadLettersLeft) as refused:
             SqsAdmin(url, client=sqs).redrive()
 
         assert all(isinstance(error, QueueUnavailable) for error in refused.value.errors.values())
@@ -102,7 +109,7 @@ class TestRedrive:
             queue.kill(body)
         aws.sqs().set_queue_attributes(QueueUrl=url, Attributes={"MaximumMessageSize": "270000"})
 
-        with pytest.raises(RedriveIncomplete, match="2 dead letters were moved") as refused:
+        with pytest.raises(DeadLettersLeft, match="2 dead letters were moved") as refused:
             queue_at(url).admin.redrive()
 
         (error,) = refused.value.errors.values()
@@ -145,12 +152,12 @@ class TestRedrive:
         for number in range(5):
             queue.kill(str(number))
 
-        def break_off(_: int) -> None:
+        def break_off(_: LetterResult) -> None:
             raise KeyboardInterrupt
 
         (first, *_) = queue.admin.dead_letters()
         with pytest.raises(KeyboardInterrupt):
-            queue.admin.redrive(message_ids=[first.message_id], progress=break_off)
+            queue.admin.redrive(only=DeadLetterFilter(ids=[first.message_id]), progress=break_off)
 
         assert bodies_of_letters(queue) == ["1", "2", "3", "4"]
         assert queue.admin.status().waiting == 1

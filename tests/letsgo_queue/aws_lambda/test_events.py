@@ -32,7 +32,7 @@ from letsgo_queue import (
     Steps,
     Worker,
 )
-from letsgo_queue.admin.base import dead_letter
+from letsgo_queue.admin.letters import dead_letter
 from letsgo_queue.attributes import DUE_AT
 from letsgo_queue.message import encode
 from letsgo_queue.worker import incoming as deliveries

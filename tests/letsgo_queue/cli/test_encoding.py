@@ -63,14 +63,14 @@ def test_what_is_no_utf8_is_one_line(url: str, tmp_path: Path) -> None:
 
 def test_dead_letters_are_printed_as_utf8(url: str, tmp_path: Path) -> None:
     transport = open_transport(url, QueueSettings())
-    transport.send(outgoing(BODY))
+    message_id = transport.send(outgoing(BODY))
     for _ in range(2):  # the second moves it
         receive(transport, visibility_timeout=0)
 
-    listed = run("letsgo-queue", "dead-letter", "list", "--bodies", cwd=tmp_path)
+    shown = run("letsgo-queue", "dead-letter", "show", message_id, "--payload", cwd=tmp_path)
 
-    assert (listed.returncode, listed.stderr) == (0, "")
-    assert BODY in listed.stdout
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert BODY in shown.stdout
 
 
 def test_a_body_is_explained_in_utf8(url: str, tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_on_the_terminal(tmp_path: Path) -> None:
     assert code == 0
     lines = text.split("\r\n")
     assert all(line.isprintable() for line in lines), text
-    assert lines[0].startswith(f"{ESCAPED}  {ESCAPED}xxx")
+    assert lines[1].startswith(f"{ESCAPED}  {ESCAPED}xxx")
     assert max(map(len, lines)) < 10 * MAX_SHOWN
 
 
@@ -89,10 +89,10 @@ def test_with_what_was_asked_for(tmp_path: Path) -> None:
     """The content is shown whole, and escaped."""
     work(tmp_path, "raise Reject('no')")
 
-    listed = run("letsgo-queue", "dead-letter", "list", "--bodies", cwd=tmp_path)
+    shown = run("letsgo-queue", "dead-letter", "show", HOSTILE, "--payload", cwd=tmp_path)
 
-    _, _, attribute, body, end = listed.stdout.split("\n")
-    assert (attribute, end) == (f"    {ESCAPED}: {ESCAPED}", "")
+    *_, attribute, _, body, end = shown.stdout.split("\n")
+    assert (attribute, end) == (f"{'attribute':<16}{ESCAPED}: {ESCAPED}", "")
     assert body.isprintable()
     assert len(body) > len(LONG)
 

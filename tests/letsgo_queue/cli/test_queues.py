@@ -1,4 +1,4 @@
-"""`letsgo-queue queue` and `letsgo-queue dead-letter`, and what `letsgo-queue enqueue` takes."""
+"""`letsgo-queue queue`, and what `letsgo-queue enqueue` takes."""
 
 from __future__ import annotations
 
@@ -9,18 +9,13 @@ from typing import Any
 
 import pytest
 
-from letsgo_queue import Client
 from letsgo_queue.admin import open_admin
-from letsgo_queue.failure import Failure
 from letsgo_queue.settings import QueueSettings
 from letsgo_queue.transports import open_transport
-from tests.letsgo_queue.admin.support import Queue, make_sqs_queue
+from tests.letsgo_queue.admin.support import Queue
 from tests.letsgo_queue.support import SECRET, outgoing, receive_one
 from tests.support.command import run, run_on_terminal
 from tests.support.servers import AwsServer
-
-HOSTILE = "\x9b31m\u202eno lines"
-"""What a terminal would take for commands."""
 
 
 @pytest.fixture
@@ -173,93 +168,3 @@ class TestQueue:
 
         assert (purged.returncode, purged.stdout) == (0, f"2 messages of {url} removed\n")
         assert queue.admin.status().waiting == 0
-
-
-class TestDeadLetters:
-    def test_list_shows_no_content_unless_asked(self, tmp_path: Path, url: str) -> None:
-        queue = queue_at(url)
-        Client(url).enqueue({"type": "order:new", "payload": SECRET}, attributes={"tenant": SECRET})
-        message = receive_one(queue.transport)
-        queue.transport.move_to_dead_letters(message, Failure.because(HOSTILE))
-
-        listed = run("letsgo-queue", "dead-letter", "list", cwd=tmp_path)
-        (letter,) = read_json("dead-letter", "list", cwd=tmp_path)
-        shown = run("letsgo-queue", "dead-letter", "list", "--bodies", cwd=tmp_path)
-        (whole,) = read_json("dead-letter", "list", "--bodies", cwd=tmp_path)
-
-        assert listed.returncode == 0, listed.stderr
-        assert message.message_id in listed.stdout
-        assert "order:new" in listed.stdout
-        assert r"\x9b31m\u202eno lines" in listed.stdout
-        assert SECRET not in listed.stdout + json.dumps(letter)
-        assert (letter["message_id"], letter["reason"]) == (message.message_id, HOSTILE)
-        assert (letter["type"], letter["receive_count"]) == ("order:new", 1)
-        assert shown.stdout.count(SECRET) == 2
-        assert whole["body"] == message.body
-        assert whole["attributes"] == {"tenant": {"type": "String", "value": SECRET}}
-
-    def test_list_takes_a_limit(self, tmp_path: Path, url: str) -> None:
-        for number in range(3):
-            queue_at(url).kill(letter_body(number))
-
-        assert len(read_json("dead-letter", "list", "--limit", "2", cwd=tmp_path)) == 2
-        wrong = run("letsgo-queue", "dead-letter", "list", "--limit", "0", cwd=tmp_path)
-        assert wrong.returncode == 2
-
-    def test_redrive_of_all_some_or_one(self, tmp_path: Path, url: str) -> None:
-        queue = queue_at(url)
-        for number in range(6):
-            queue.kill(letter_body(number))
-        ids = [letter.message_id for letter in queue.admin.dead_letters()]
-
-        limited = read_json("dead-letter", "redrive", "--limit", "2", cwd=tmp_path)
-        named = run(
-            "letsgo-queue", "dead-letter", "redrive", "--id", ids[5], "--id", "gone", cwd=tmp_path
-        )
-        rest = run("letsgo-queue", "dead-letter", "redrive", cwd=tmp_path)
-
-        assert limited == {"queue": url, "moved": 2}
-        assert (named.returncode, named.stdout) == (1, f"1 dead letter moved to {url}\n")
-        assert named.stderr == "error: 1 id of 2 named no dead letter here.\n"
-        assert (rest.returncode, rest.stdout, rest.stderr) == (
-            0,
-            f"3 dead letters moved to {url}\n",
-            "",
-        )
-        order = [json.loads(message.body)["payload"]["number"] for message in queue.take_all(6)]
-        assert order == [0, 1, 5, 2, 3, 4]
-
-    def test_a_terminal_has_a_progress_bar(self, tmp_path: Path, url: str) -> None:
-        queue = queue_at(url)
-        for number in range(3):
-            queue.kill(letter_body(number))
-
-        code, shown = run_on_terminal(
-            "letsgo-queue", "dead-letter", "redrive", answer="", cwd=tmp_path
-        )
-
-        assert code == 0
-        assert "3/3" in shown
-
-    def test_on_sqs(self, ministack: AwsServer, tmp_path: Path) -> None:
-        url = make_sqs_queue(ministack)
-        queue = queue_at(url)
-        for number in range(2):
-            queue.kill(letter_body(number), f"reason {number}")
-
-        letters = read_json("dead-letter", "list", "--queue", url, cwd=tmp_path)
-        moved = read_json("dead-letter", "redrive", "--queue", url, cwd=tmp_path)
-
-        assert [letter["reason"] for letter in letters] == ["reason 0", "reason 1"]
-        assert moved == {"queue": url, "moved": 2}
-        assert len(queue.take_all(2)) == 2
-
-    def test_without_a_dead_letter_queue(self, ministack: AwsServer, tmp_path: Path) -> None:
-        url = ministack.make_queue()
-
-        status = run("letsgo-queue", "queue", "status", "--queue", url, cwd=tmp_path)
-        listed = run("letsgo-queue", "dead-letter", "list", "--json", "--queue", url, cwd=tmp_path)
-
-        assert "no dead-letter queue" in status.stdout
-        assert (listed.returncode, listed.stdout) == (1, "")
-        assert "has no dead-letter queue" in listed.stderr

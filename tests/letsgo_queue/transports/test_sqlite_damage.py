@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from letsgo_queue import Message, QueueSettings, Worker
-from letsgo_queue.admin import open_admin
+from letsgo_queue.admin import DeadLetterFilter, open_admin
 from letsgo_queue.admin.base import QueueAdmin
-from letsgo_queue.errors import RedriveIncomplete
+from letsgo_queue.errors import DeadLettersLeft
 from letsgo_queue.failure import Failure
 from letsgo_queue.transports.sqlite import SqliteTransport
 from tests.letsgo_queue.support import COMPLETE, SECRET, bodies, outgoing
@@ -118,7 +118,7 @@ def test_a_damaged_letter_is_listed_and_holds_up_no_other(
     damage(url, change, "queue_dead_letters")
 
     letters = admin.dead_letters()
-    with pytest.raises(RedriveIncomplete, match=r"7 dead letters were moved.* row 4 is damaged"):
+    with pytest.raises(DeadLettersLeft, match=r"7 dead letters were moved.* row 4 is damaged"):
         admin.redrive()
 
     column = change.partition(" ")[0]
@@ -142,6 +142,8 @@ def test_what_can_be_read_of_a_damaged_letter_is_shown(
     assert (letter.message_id, letter.body) == ("row-4", '{"\ufffd"}')
     assert letter.attributes == COMPLETE
     assert letter.reason == "row 4 is damaged: body, message_id cannot be read."
-    with pytest.raises(RedriveIncomplete) as refused:
-        admin.redrive(message_ids=["row-4"])
+    with pytest.raises(DeadLettersLeft) as refused:
+        admin.redrive(only=DeadLetterFilter(ids=["row-4"]))
     assert list(refused.value.errors) == ["row-4"]
+    assert admin.delete(only=DeadLetterFilter(ids=["row-4"])) == 1
+    assert admin.dead_letters() == []

@@ -31,7 +31,7 @@ from letsgo_queue import (
     SettingsInvalid,
     Worker,
 )
-from letsgo_queue.admin.base import dead_letter
+from letsgo_queue.admin.letters import dead_letter
 from letsgo_queue.admin.sqlite import SqliteAdmin
 from letsgo_queue.middleware import Steps
 from letsgo_queue.transports.base import ReceivedMessage

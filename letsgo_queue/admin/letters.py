@@ -1,0 +1,206 @@
+"""Dead letters as values: each by itself, which of them are meant, and what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, TypeAlias
+
+from letsgo_queue.attributes import FAILURE, MessageAttribute, attributes_size
+from letsgo_queue.aws_pointers import is_aws_pointer
+from letsgo_queue.durations import Duration, seconds_in
+from letsgo_queue.envelope import CLAIM_CHECK, sealed_fields, type_in, unwrap
+from letsgo_queue.errors import LetsGoQueueError, SettingsInvalid
+from letsgo_queue.failure import Failure
+from letsgo_queue.transports.base import ReceivedMessage
+
+LetterRoute: TypeAlias = Literal["inline", "compressed", "stored"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """A message that nobody tries again, unless it is redriven.
+
+    Attributes:
+        message_id: Its id on the dead-letter queue, by which it is redriven or deleted.
+        type: The message's type; None if the body is no LetsGo message.
+        body: The body as it travelled.
+        attributes: Message attributes, without the failure.
+        size: Bytes of the body and these attributes.
+        route: Which way its content travelled; a stored one's is in a claim store.
+        whole_size: Bytes of the body as it was enqueued; None if a sealed body does not say.
+        sent_at: When it was sent, in UTC. For a message that a worker moved on SQS: when it was
+            moved.
+        since: Since when it is a dead letter, in UTC; if nobody knows, when it was sent.
+        receive_count: How often it has been received. SQS also counts the receives of a
+            command that lists dead letters, and begins at 0 when a worker moves a message.
+        failure: Why a worker moved it; None if its queue did, after too many receives.
+        group_id: Message group, if it has one.
+    """
+
+    message_id: str
+    type: str | None
+    body: str = field(repr=False)
+    attributes: Mapping[str, MessageAttribute] = field(repr=False)
+    size: int
+    route: LetterRoute
+    whole_size: int | None
+    sent_at: datetime
+    since: datetime
+    receive_count: int
+    failure: Failure | None
+    group_id: str | None
+
+    @property
+    def reason(self) -> str | None:
+        """Why a worker moved it; None if its queue did."""
+        return None if self.failure is None else self.failure.reason
+
+    @property
+    def attempts(self) -> int:
+        """How often it was tried, as far as it is known."""
+        told = None if self.failure is None else self.failure.attempts
+        return self.receive_count if told is None else told
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetterFilter:
+    """Which dead letters are meant: those that meet all that is given.
+
+    Nothing is met by what a letter does not say: a letter that its queue moved has no error.
+
+    Attributes:
+        types: Their type is one of these.
+        errors: The class of their error is one of these, with its module or without:
+            `shop.stock.NoStock` or `NoStock`.
+        older_than: They are dead letters for longer than this: seconds, or a timedelta.
+        ids: Their message id is one of these.
+
+    Raises:
+        SettingsInvalid: Text stands where a list of texts is meant, or no duration.
+    """
+
+    types: Collection[str] | None = None
+    errors: Collection[str] | None = None
+    older_than: Duration | None = None
+    ids: Collection[str] | None = None
+
+    def __post_init__(self) -> None:
+        """Keep what is given as sets, and refuse a single text, whose letters would be meant."""
+        for name in ("types", "errors", "ids"):
+            given = getattr(self, name)
+            if isinstance(given, str):
+                raise SettingsInvalid(f"{name}={given!r}: give a list of texts.")
+            if given is not None:
+                object.__setattr__(self, name, frozenset(given))
+        if self.older_than is not None:
+            seconds = seconds_in(self.older_than, "older_than", SettingsInvalid)
+            if not 0 <= seconds <= timedelta.max.total_seconds() / 2:
+                raise SettingsInvalid(f"older_than={seconds:.15g}: give 0 or more seconds.")
+
+    def may_name(self, message_id: str) -> bool:
+        """Whether the letter of an id may be meant, as far as its id says."""
+        return self.ids is None or message_id in self.ids
+
+    def matches(self, letter: DeadLetter, now: datetime) -> bool:
+        """Whether a letter is meant.
+
+        Args:
+            letter: The letter.
+            now: The time, in UTC, by the queue's clock.
+        """
+        if not self.may_name(letter.message_id):
+            return False
+        if self.types is not None and letter.type not in self.types:
+            return False
+        if self.errors is not None and not _names_of_error(letter).intersection(self.errors):
+            return False
+        if self.older_than is None:
+            return True
+        return (now - letter.since).total_seconds() > seconds_in(
+            self.older_than, "older_than", SettingsInvalid
+        )
+
+
+EVERY_LETTER = DeadLetterFilter()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LetterResult:
+    """What became of a dead letter that was to be redriven or deleted.
+
+    Attributes:
+        message_id: Its id on the dead-letter queue.
+        type: The message's type; None if the body is no LetsGo message.
+        error: Why it is a dead letter still; None if it is none any more.
+    """
+
+    message_id: str
+    type: str | None
+    error: LetsGoQueueError | None = None
+
+
+Progress: TypeAlias = Callable[[LetterResult], None]
+"""Called for each letter, once it is known what became of it."""
+
+
+def dead_letter(message: ReceivedMessage, *, since: float | None = None) -> DeadLetter:
+    """Describe a message of the dead-letter queue.
+
+    Args:
+        message: The message.
+        since: When it became a dead letter (seconds since 1970), if its queue knows.
+    """
+    attributes = without_failure(message.attributes)
+    failure = _failure_in(message)
+    wrapped = unwrap(message.body)
+    inside = message.body if wrapped is None else wrapped.body
+    body_size = len(message.body.encode(errors="replace"))
+    route, whole_size = way_of(inside, body_size)
+    dead_at = message.sent_at if since is None else since
+    return DeadLetter(
+        message_id=message.message_id,
+        type=type_in(inside),
+        body=message.body,
+        attributes=attributes,
+        size=body_size + attributes_size(attributes),
+        route=route,
+        whole_size=whole_size,
+        sent_at=datetime.fromtimestamp(message.sent_at, UTC),
+        since=(failure and failure.failed_at) or datetime.fromtimestamp(dead_at, UTC),
+        receive_count=message.receive_count,
+        failure=failure,
+        group_id=message.group_id,
+    )
+
+
+def without_failure(attributes: Mapping[str, MessageAttribute]) -> dict[str, MessageAttribute]:
+    """The attributes that a message was sent with."""
+    return {name: value for name, value in attributes.items() if name != FAILURE}
+
+
+def _failure_in(message: ReceivedMessage) -> Failure | None:
+    written = message.attributes.get(FAILURE)
+    if written is None:
+        return None
+    value = written.value
+    return Failure.read(value if isinstance(value, str) else value.decode(errors="replace"))
+
+
+def way_of(body: str, size: int) -> tuple[LetterRoute, int | None]:
+    """Which way a message travelled, and its bytes as it was enqueued, by what its ticket says."""
+    fields = sealed_fields(body)
+    if fields is None:
+        return ("stored", None) if is_aws_pointer(body) else ("inline", size)
+    ticket: Any = fields[CLAIM_CHECK]
+    if not isinstance(ticket, Mapping):
+        return "compressed", None
+    told = ticket.get("size")
+    whole = told if isinstance(told, int) and not isinstance(told, bool) else None
+    return "stored" if "id" in ticket else "compressed", whole
+
+
+def _names_of_error(letter: DeadLetter) -> frozenset[str]:
+    name = None if letter.failure is None else letter.failure.error
+    return frozenset() if name is None else frozenset({name, name.rpartition(".")[2]})
