@@ -11,15 +11,10 @@ from claimcheck.errors import ClaimStoreError
 from claimcheck.settings import ClaimCheckSettings
 from claimcheck.stores import open_store
 from claimcheck.stores.base import ClaimStore
-from claimcheck.stores.dynamodb import DynamoDBClaimStore
-from claimcheck.stores.dynamodb_bucket import DynamoDBBucketClaimStore
-from claimcheck.stores.dynamodb_table import ClaimTable
 from claimcheck.stores.findings import Resource
 from claimcheck.stores.letsgo import LetsGoClaimStore
 from claimcheck.stores.memory import MemoryClaimStore
-from claimcheck.stores.s3 import S3ClaimStore
-from claimcheck.stores.s3_bucket import ClaimBucket
-from claimcheck.stores.s3_contents import S3Contents
+from claimcheck.stores.resources import resources_of
 from claimcheck.stores.sqlite import SqliteClaimStore
 from letsgo_queue.cli.terminal import agrees, errors, is_interactive, print_check, print_line
 from letsgo_queue.settings import QueueSettings, region_in
@@ -81,33 +76,15 @@ def _create(store: ClaimStore, *, yes: bool) -> bool:
 
 def _resources(store: ClaimStore) -> Sequence[Resource]:
     """What a store consists of that has to be made."""
-    match store:
-        case DynamoDBClaimStore():
-            return [_table(store)]
-        case DynamoDBBucketClaimStore():
-            return [_table(store.table), _bucket(store.contents)]
-        case S3ClaimStore():
-            return [_bucket(store.contents)]
-        case SqliteClaimStore() | MemoryClaimStore():
-            print_line(f"{store.url}: nothing has to be made, it is there when it is first used")
-        case _:
-            print_line(f"{store.url}: its package says how it is made")
-    return []
-
-
-def _table(store: DynamoDBClaimStore) -> ClaimTable:
-    return ClaimTable(
-        store.table, region=store.region, endpoint_url=store.endpoint_url, layout=store.layout
-    )
-
-
-def _bucket(contents: S3Contents) -> ClaimBucket:
-    return ClaimBucket(
-        contents.bucket,
-        prefix=contents.prefix,
-        region=contents.region,
-        endpoint_url=contents.endpoint_url,
-    )
+    resources = resources_of(store)
+    if not resources:
+        embedded = isinstance(store, SqliteClaimStore | MemoryClaimStore)
+        print_line(
+            f"{store.url}: nothing has to be made, it is there when it is first used"
+            if embedded
+            else f"{store.url}: its package says how it is made"
+        )
+    return resources
 
 
 def _change(resource: Resource, *, yes: bool) -> None:

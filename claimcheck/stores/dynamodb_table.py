@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, get_args
 
+from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, WaiterError
 
 from claimcheck.errors import ClaimStoreError, ClaimStoreUnavailable
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
     import boto3.session
     from mypy_boto3_dynamodb.type_defs import TableDescriptionTypeDef
 
+_CONFIG = Config(
+    connect_timeout=5,
+    read_timeout=15,
+    retries={"mode": "standard", "total_max_attempts": 3},
+)
 _ON = {"ENABLED", "ENABLING"}
 _LOOKED_AT = 100
 _PART_KEY = re.compile(r"[A-Za-z0-9_-]{22,64}/[0-9]+")
@@ -59,7 +65,7 @@ class ClaimTable:
         self._layout = layout
         with self._errors("could not be asked"):
             self._client = make_client(
-                "dynamodb", session, region=region, endpoint_url=endpoint_url
+                "dynamodb", session, region=region, endpoint_url=endpoint_url, config=_CONFIG
             )
         self.region = self._client.meta.region_name
 

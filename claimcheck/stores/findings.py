@@ -10,7 +10,12 @@ from botocore.exceptions import ClientError
 
 from letsgo_queue.aws_client import error_code
 
-_DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
+_DENIED = {
+    "AccessDenied",
+    "AccessDeniedException",
+    "AuthorizationError",
+    "UnauthorizedOperation",
+}
 
 _ACTIONS = {
     "GetBucketEncryption": "GetEncryptionConfiguration",
@@ -43,6 +48,7 @@ class Finding:
         detail: What was found.
         remedy: What to do where it is not.
         change: What `claimcheck store create` can do about it, once somebody agrees.
+        known: Whether AWS let us look at all.
     """
 
     subject: str
@@ -50,6 +56,7 @@ class Finding:
     detail: str
     remedy: str = ""
     change: Change | None = field(default=None, compare=False)
+    known: bool = True
 
 
 class Resource(Protocol):
@@ -93,9 +100,9 @@ def denied(error: ClientError, subject: str, service: str, resource: str) -> Fin
     Raises:
         ClientError: It is the same, where it was for another reason than a right.
     """
-    if error_code(error) not in _DENIED:
+    action = denied_action(error, service)
+    if action is None:
         raise error
-    action = f"{service}:{_ACTIONS.get(error.operation_name, error.operation_name)}"
     return Finding(
         subject,
         ok=False,
@@ -104,4 +111,17 @@ def denied(error: ClientError, subject: str, service: str, resource: str) -> Fin
             f"allow {action} on {resource}. `claimcheck iam --as operator` prints a policy with "
             "all that these commands need"
         ),
+        known=False,
     )
+
+
+def denied_action(error: ClientError, service: str) -> str | None:
+    """What IAM calls the right that we lack; None if AWS refused for another reason.
+
+    Args:
+        error: The refusal.
+        service: What IAM calls the service: `s3`.
+    """
+    if error_code(error) not in _DENIED:
+        return None
+    return f"{service}:{_ACTIONS.get(error.operation_name, error.operation_name)}"
