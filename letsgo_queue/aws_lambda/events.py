@@ -41,11 +41,16 @@ class LambdaQueue:
         """
         self.url = record.queue_url or ""
         self.fifo = record.is_fifo
+        self._is_redelivery = record.is_redelivery
         self._open_queue = open_queue
 
     def max_receives(self) -> int | None:
-        """See `Transport`."""
-        return self._open().max_receives()
+        """See `Transport`; None in a first delivery, whose failure costs no call to SQS.
+
+        Lambda needs more receives than one anyway:
+        https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
+        """
+        return self._open().max_receives() if self._is_redelivery else None
 
     def content_based_deduplication(self) -> bool:
         """See `Transport`."""

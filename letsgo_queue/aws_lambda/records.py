@@ -107,6 +107,11 @@ class SqsRecord:
         """URL of its queue, by the ARN; None where that names no SQS queue."""
         return queue_url_of_arn(self.source_arn)
 
+    @property
+    def is_redelivery(self) -> bool:
+        """Whether it says that it was received before."""
+        return str(_first(self._system, _RECEIVE_COUNT) or 1) != "1"
+
     @cached_property
     def group_id(self) -> str | None:
         """Its message group, if it has one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import threading
 import time
@@ -97,6 +98,10 @@ EXTENSION_PAUSES_SECONDS = (0.2, 0.5)
 """Before one extension is tried again: three tries that hang take a third of 30 seconds."""
 
 
+QUICK_AGAIN_SECONDS = 60.0
+"""Before a queue is asked again for what helps, and is not needed."""
+
+
 class _MessageRequest(TypedDict):
     MessageBody: str
     DelaySeconds: NotRequired[int]
@@ -164,6 +169,7 @@ class SqsTransport:
             else self._clients
         )
         self._attributes: Mapping[str, str] | None = None
+        self._quick_again_at = -math.inf
         self._dead_letters: SqsTransport | None = None
         self._asking = Lock()
         self._clock = ServerClock()
@@ -180,8 +186,12 @@ class SqsTransport:
         return self._clients.get()
 
     def max_receives(self) -> int | None:
-        """The maxReceiveCount of the queue's redrive policy, if it has one and may be asked."""
-        policy = self._queue_attributes().get("RedrivePolicy")
+        """The maxReceiveCount of the queue's redrive policy, if it has one and may be asked.
+
+        A message fails, and nobody waits long for this: if SQS cannot be reached, as from a Lambda
+        function in a VPC without an endpoint for it, that shows within seconds, once a minute.
+        """
+        policy = self._queue_attributes(quick=True).get("RedrivePolicy")
         return None if policy is None else int(json.loads(policy)["maxReceiveCount"])
 
     @cached_property
@@ -489,10 +499,21 @@ class SqsTransport:
             if message.size > limit:
                 raise too_large(message, limit)
 
-    def _queue_attributes(self) -> Mapping[str, str]:
-        """What the queue says of itself, asked once; nothing where that is not permitted."""
+    def _queue_attributes(self, *, quick: bool = False) -> Mapping[str, str]:
+        """What the queue says of itself, asked once; nothing where that is not permitted.
+
+        Args:
+            quick: Whether to give up within seconds, and to ask again only after a minute.
+        """
         with self._asking:
             if self._attributes is None:
+                if quick and time.monotonic() < self._quick_again_at:
+                    raise QueueUnavailable(
+                        f"queue {self.url}: its attributes could not be read a moment ago."
+                    )
+                if quick:
+                    self._quick_again_at = time.monotonic() + QUICK_AGAIN_SECONDS
+                client = self._quick_clients.get() if quick else self.client
                 names: list[QueueAttributeNameType] = [
                     "MaximumMessageSize",
                     "VisibilityTimeout",
@@ -501,9 +522,7 @@ class SqsTransport:
                 if self.fifo:
                     names.append("ContentBasedDeduplication")
                 try:
-                    answer = self.client.get_queue_attributes(
-                        QueueUrl=self.url, AttributeNames=names
-                    )
+                    answer = client.get_queue_attributes(QueueUrl=self.url, AttributeNames=names)
                     self._attributes = cast("Mapping[str, str]", answer["Attributes"])
                 except KeyError:  # every queue has some of these: it was cut off on its way
                     raise QueueUnavailable(

@@ -24,14 +24,16 @@ class Queue:
     def kill(
         self,
         body: str,
-        reason: str = "no use",
+        why: str | Failure = "no use",
         attributes: Mapping[str, MessageAttribute] | None = None,
         **options: str,
     ) -> None:
         """Send a message and have a worker give it up."""
         self.transport.send(outgoing(body, attributes=attributes or {}, **options))
         (message,) = wait_for(lambda: receive(self.transport, wait_seconds=1), f"message {body}")
-        assert self.transport.move_to_dead_letters(message, Failure.because(reason))
+        assert self.transport.move_to_dead_letters(
+            message, why if isinstance(why, Failure) else Failure.because(why)
+        )
 
     def take_all(self, count: int) -> list[ReceivedMessage]:
         """Receive and acknowledge `count` messages."""
@@ -47,10 +49,10 @@ class Queue:
         return taken
 
 
-def make_sqs_queue(aws: AwsServer, **attributes: str) -> str:
+def make_sqs_queue(aws: AwsServer, *, max_receives: int = 1, **attributes: str) -> str:
     """Make a queue with a dead-letter queue and return its URL."""
     fifo = {name: value for name, value in attributes.items() if name == "FifoQueue"}
     dead_letters = aws.make_queue(name="dead", **fifo)
     arn = aws.sqs().get_queue_attributes(QueueUrl=dead_letters, AttributeNames=["QueueArn"])
-    policy = {"deadLetterTargetArn": arn["Attributes"]["QueueArn"], "maxReceiveCount": 1}
+    policy = {"deadLetterTargetArn": arn["Attributes"]["QueueArn"], "maxReceiveCount": max_receives}
     return aws.make_queue(RedrivePolicy=json.dumps(policy), **attributes)

@@ -139,6 +139,47 @@ class AdminContract(ABC):
         assert [message.body for message in queue.take_all(1)] == ["go"]
         assert {letter.body for letter in queue.admin.dead_letters()} == {"stay", "stay too"}
 
+    @pytest.mark.parametrize(
+        ("only", "meant"),
+        [
+            (DeadLetterFilter(types=["order:new"]), {"order:new"}),
+            (DeadLetterFilter(errors=["NoStock", "shop.Other"]), {"order:new", "refund"}),
+            (DeadLetterFilter(errors=["shop.stock.NoStock"], types=["refund", "mail"]), {"refund"}),
+            (DeadLetterFilter(older_than=timedelta(hours=1)), {"refund"}),
+            (DeadLetterFilter(older_than=10_800), set()),
+            (DeadLetterFilter(ids=[]), set()),
+            (DeadLetterFilter(), {"order:new", "refund", "mail"}),
+        ],
+    )
+    def test_a_filter_says_which_are_meant(
+        self, queue: Queue, only: DeadLetterFilter, meant: set[str]
+    ) -> None:
+        died = {"order:new": timedelta(), "refund": timedelta(hours=2)}
+        for message_type, ago in died.items():
+            failed_at = datetime.now(UTC) - ago
+            failure = Failure(reason="r", error="shop.stock.NoStock", failed_at=failed_at)
+            queue.kill(f'{{"type":"{message_type}"}}', failure)
+        queue.kill('{"type":"mail"}', "the reason is all that is known")
+        everything = {letter.type for letter in queue.admin.dead_letters()}
+
+        assert {letter.type for letter in queue.admin.dead_letters(only=only)} == meant
+        assert queue.admin.delete(only=only) == len(meant)
+        assert {letter.type for letter in queue.admin.dead_letters()} == everything - meant
+
+    def test_delete_removes_them_for_good(self, queue: Queue) -> None:
+        for number in range(12):
+            queue.kill(f'{{"type":"n","payload":{number}}}')
+        ids = [letter.message_id for letter in queue.admin.dead_letters()]
+        results: list[LetterResult] = []
+
+        assert queue.admin.delete(limit=1) == 1
+        assert queue.admin.delete(progress=results.append) == 11
+        assert queue.admin.delete() == 0
+
+        assert queue.admin.status() == QueueStatus(0, 0, 0, 0)
+        assert len({result.message_id for result in results} & set(ids)) == 11
+        assert {(result.type, result.error) for result in results} == {("n", None)}
+
     def test_redriven_message_can_die_and_be_redriven_again(self, queue: Queue) -> None:
         queue.kill("poor thing", "first")
         queue.admin.redrive()

@@ -87,6 +87,20 @@ class TestRedrive:
         assert "stays" not in str(refused.value)
         assert queue_at(url).admin.status() == QueueStatus(0, 0, 0, 1)
 
+    def test_what_is_not_deleted_stays_and_is_visible(self, ministack: AwsServer) -> None:
+        url = make_sqs_queue(ministack)
+        queue_at(url).kill("stays")
+        sqs = ministack.sqs()
+        refuse(sqs, "DeleteMessageBatch")
+        results: list[LetterResult] = []
+
+        with pytest.raises(DeadLettersLeft, match="0 dead letters were deleted, 1 were not"):
+            SqsAdmin(url, client=sqs).delete(progress=results.append)
+
+        (letter,) = queue_at(url).admin.dead_letters()
+        assert [result.message_id for result in results] == [letter.message_id]
+        assert "no sqs:DeleteMessageBatch" in str(results[0].error)
+
     def test_a_crash_before_the_delete_doubles_a_message_and_loses_none(
         self, ministack: AwsServer
     ) -> None:
