@@ -27,6 +27,7 @@ from claimcheck.core.claim_check import (
 )
 from claimcheck.core.encryption import Encryption, open_encryption
 from claimcheck.core.life import Purge
+from claimcheck.core.trust import Trust
 from claimcheck.errors import SettingsInvalid
 from claimcheck.stores import open_store
 from claimcheck.stores.base import ClaimStore
@@ -206,6 +207,19 @@ def claim_check_for(queue_url: str, settings: ClaimCheckSettings | None = None) 
             else None
         ),
         **settings.model_dump(exclude={"store", "stores", "read_stores", *_POINTERS, *_SECRETS}),
+    )
+
+
+def trust_for(queue_url: str, settings: ClaimCheckSettings) -> Trust:
+    """Which tickets a reader of a queue opens.
+
+    Raises:
+        SettingsInvalid: A key cannot be used.
+    """
+    return Trust(
+        signing_key=settings.signing_keys,
+        sign_every_message=settings.sign_every_message,
+        encryption=encryption_for(queue_url, settings),
     )
 
 

@@ -48,6 +48,7 @@ from letsgo_queue.text import shown_error
 if TYPE_CHECKING:
     from botocore.credentials import Credentials
     from botocore.signers import RequestSigner
+    from mypy_boto3_cloudwatch import CloudWatchClient
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_kms import KMSClient
     from mypy_boto3_s3 import S3Client
@@ -85,6 +86,17 @@ def make_client(
     endpoint_url: str | None,
     config: Config | None = None,
 ) -> SQSClient: ...
+
+
+@overload
+def make_client(
+    service: Literal["cloudwatch"],
+    session: boto3.session.Session | None,
+    *,
+    region: str | None,
+    endpoint_url: str | None,
+    config: Config | None = None,
+) -> CloudWatchClient: ...
 
 
 @overload
@@ -132,13 +144,13 @@ def make_client(
 
 
 def make_client(
-    service: Literal["sqs", "dynamodb", "kms", "s3", "sts"],
+    service: Literal["sqs", "cloudwatch", "dynamodb", "kms", "s3", "sts"],
     session: boto3.session.Session | None,
     *,
     region: str | None,
     endpoint_url: str | None,
     config: Config | None = None,
-) -> SQSClient | DynamoDBClient | KMSClient | S3Client | STSClient:
+) -> SQSClient | CloudWatchClient | DynamoDBClient | KMSClient | S3Client | STSClient:
     """Make a client.
 
     Args:

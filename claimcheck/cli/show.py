@@ -39,7 +39,7 @@ from claimcheck.errors import (
     TicketInvalid,
 )
 from claimcheck.opening import consumer_of
-from claimcheck.settings import ClaimCheckSettings, claim_check_for, encryption_for
+from claimcheck.settings import ClaimCheckSettings, claim_check_for, trust_for
 from claimcheck.stores.base import Contents, Record, url_of_label
 from letsgo_queue.cli.terminal import print_json, print_line
 from letsgo_queue.envelope import type_of, unwrap
@@ -148,11 +148,7 @@ def report_on(body: str, queue: str | None) -> BodyReport:
         body,
         stores=lambda: claim_check_for(url, settings).stores,
         max_size=settings.max_size,
-        trust=Trust(
-            signing_key=settings.signing_keys,
-            sign_every_message=settings.sign_every_message,
-            encryption=encryption_for(url, settings),
-        ),
+        trust=trust_for(url, settings),
         consumer=consumer_of(url),
     )
 

@@ -27,6 +27,7 @@ from letsgo_queue.forking import Lock
 from letsgo_queue.settings import region_in, split_url
 
 if TYPE_CHECKING:
+    from mypy_boto3_cloudwatch import CloudWatchClient
     from mypy_boto3_sqs import SQSClient
 
 Session: TypeAlias = boto3.session.Session
@@ -144,6 +145,27 @@ def _make_client(
             # What goes to SQS from here has been checked already.
             parameter_validation=False,
             retries={"mode": "standard", "total_max_attempts": 1 if quick else 4},
+        ),
+    )
+
+
+def make_cloudwatch_client(url: str, region: str | None) -> CloudWatchClient:
+    """A client for the metrics of the queue at `url`. Its calls fail within seconds.
+
+    Args:
+        url: The queue. An emulator of SQS has its metrics too; a VPC endpoint of SQS has none.
+        region: The region for URLs that do not say.
+    """
+    endpoint = endpoint_in(url)
+    return make_aws_client(
+        "cloudwatch",
+        None,
+        region=region_in(url) or region,
+        endpoint_url=None if endpoint is None or ".vpce." in endpoint else endpoint,
+        config=Config(
+            connect_timeout=QUICK_CONNECT_TIMEOUT_SECONDS,
+            read_timeout=QUICK_READ_TIMEOUT_SECONDS,
+            retries={"mode": "standard", "total_max_attempts": 1},
         ),
     )
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from playwright.sync_api import FloatRect, Page
 
 from claimcheck.audit.page import page
-from tests.claimcheck.audit.browser import DESKTOP, INSTALL, PHONE, chromium_path, run_chromium
 from tests.claimcheck.audit.sample_report import sample_report
+from tests.support.browser import DESKTOP, INSTALL, PHONE, chromium_path, run_chromium
 
 IMAGES = Path(__file__).parents[3] / "docs" / "how-to" / "images"
 

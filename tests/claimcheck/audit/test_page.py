@@ -15,7 +15,9 @@ from playwright.sync_api import Browser, Locator, Page, ViewportSize
 from claimcheck.audit import AuditReport, AuditSettings, Prices
 from claimcheck.audit.page import page
 from letsgo_queue.text import printable
-from tests.claimcheck.audit.browser import (
+from tests.claimcheck.audit.reports import HOSTILE_NAMES, report_of
+from tests.claimcheck.audit.sample_report import sample_report
+from tests.support.browser import (
     DESKTOP,
     INSTALL,
     PHONE,
@@ -23,8 +25,6 @@ from tests.claimcheck.audit.browser import (
     chromium_path,
     run_chromium,
 )
-from tests.claimcheck.audit.reports import HOSTILE_NAMES, report_of
-from tests.claimcheck.audit.sample_report import sample_report
 
 Color = tuple[float, float, float]
 

@@ -1,0 +1,1 @@
+"""What claim checks add to `letsgo-queue console`: sealed bodies are opened."""

@@ -1,0 +1,64 @@
+"""The console's extension: opens sealed bodies for somebody who looks at them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jinja2 import DictLoader
+
+from claimcheck.core.peek import peek
+from claimcheck.settings import ClaimCheckSettings, claim_check_for, trust_for
+from letsgo_queue.console.extension import ConsoleOptions, Notice, OpenedBody, Section
+from letsgo_queue.console.pages import Pages
+from letsgo_queue.envelope import is_sealed, unwrap
+from letsgo_queue.errors import LetsGoError
+
+
+class ClaimsInConsole:
+    """Opens what was sealed; see `letsgo_queue.console.extension.Extension`."""
+
+    templates = DictLoader({})
+
+    def __init__(self, options: ConsoleOptions) -> None:
+        """Open nothing yet.
+
+        Args:
+            options: What the console was started with.
+
+        Raises:
+            SettingsInvalid: A setting of the environment cannot be used.
+        """
+        settings = ClaimCheckSettings.from_environment()
+        if options.store is not None:
+            settings = settings.model_copy(update={"store": options.store})
+        self._settings = settings
+
+    def sections(self, pages: Pages) -> Sequence[Section]:
+        """None."""
+        return ()
+
+    def open(self, body: str, *, queue: str) -> OpenedBody | None:
+        """Open a body, and leave its claim as it is."""
+        wrapped = unwrap(body)
+        if wrapped is not None:
+            body = wrapped.body
+        if not is_sealed(body):
+            return None
+        settings = self._settings
+        try:
+            text = peek(
+                body,
+                stores=lambda: claim_check_for(queue, settings).stores,
+                trust=trust_for(queue, settings),
+                max_size=settings.max_size,
+            )
+        except LetsGoError as error:
+            return OpenedBody(problem=str(error))
+        return None if text is None else OpenedBody(len(text.encode()), text)
+
+    def notices(self) -> Sequence[Notice]:
+        """None."""
+        return ()
+
+    def close(self) -> None:
+        """Nothing to release: stores are shared."""

@@ -1,0 +1,132 @@
+"""Looking at a SQLite queue, which hands its messages out to nobody by it."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from letsgo_queue.admin.letters import way_of
+from letsgo_queue.admin.watch import MessageState, Peek, PeekedMessage, Traffic
+from letsgo_queue.attributes import attributes_size
+from letsgo_queue.envelope import type_in
+from letsgo_queue.errors import QueueNotFound
+from letsgo_queue.files import exists
+from letsgo_queue.transports.sqlite_file import QueueFile
+from letsgo_queue.transports.sqlite_rows import COLUMNS, RowDamaged, StoredMessage
+
+_IN_STATE: dict[MessageState | None, str] = {
+    None: "true",
+    "waiting": "visible_at > :now IS NOT TRUE",
+    "in flight": "visible_at > :now AND receive_count > 0",
+    "delayed": "visible_at > :now AND receive_count = 0",
+}
+
+
+class SqliteWatch:
+    """A queue in a SQLite file; see `QueueWatch`."""
+
+    peek_costs = None
+
+    def __init__(self, url: str, *, clock: Callable[[], float] = time.time) -> None:
+        """Name the file; nothing is opened yet.
+
+        Args:
+            url: `sqlite:///path`, with options as a query.
+            clock: Seconds since 1970.
+
+        Raises:
+            SettingsInvalid: No path, or an option that is not known or out of range.
+        """
+        self._file = QueueFile(url)
+        self._clock = clock
+
+    @property
+    def url(self) -> str:
+        """The URL that names the queue."""
+        return self._file.url
+
+    def traffic(self) -> Traffic:
+        """How old its messages are, and how many came and went; see `QueueWatch.traffic`."""
+        with self._reading() as connection:
+            row = connection.execute(
+                "SELECT (SELECT sent_at FROM queue_messages ORDER BY sequence LIMIT 1) AS oldest,"
+                " (SELECT seq FROM sqlite_sequence WHERE name = 'queue_messages') AS sent,"
+                " (SELECT count(*) FROM queue_messages) AS there"
+            ).fetchone()
+        sent = row["sent"] or 0
+        return Traffic(
+            oldest_sent_at=None if row["oldest"] is None else _time(row["oldest"]),
+            sent=sent,
+            removed=max(sent - row["there"], 0),
+        )
+
+    def peek(
+        self, *, limit: int, after: int | None = None, state: MessageState | None = None
+    ) -> Peek:
+        """Look at messages; see `QueueWatch.peek`."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                f"SELECT sequence, visible_at, {COLUMNS} FROM queue_messages"
+                f" WHERE sequence > :after AND {_IN_STATE[state]} ORDER BY sequence LIMIT :limit",
+                {"after": after or 0, "now": self._clock(), "limit": limit + 1},
+            ).fetchall()
+        more = len(rows) > limit
+        shown = rows[:limit]
+        return Peek([self._peeked(row) for row in shown], shown[-1]["sequence"] if more else None)
+
+    def message(self, message_id: str) -> PeekedMessage | None:
+        """One message; see `QueueWatch.message`."""
+        with self._reading() as connection:
+            row = connection.execute(
+                f"SELECT sequence, visible_at, {COLUMNS} FROM queue_messages WHERE message_id = ?",
+                (message_id,),
+            ).fetchone()
+        return None if row is None else self._peeked(row)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _peeked(self, row: sqlite3.Row) -> PeekedMessage:
+        try:
+            message = StoredMessage.read(row)
+        except RowDamaged as damage:
+            message = StoredMessage.salvage(row, damage)
+        due = row["visible_at"]
+        size = len(message.body.encode(errors="replace"))
+        route, whole_size = way_of(message.body, size)
+        waits = not isinstance(due, int | float) or due <= self._clock()
+        return PeekedMessage(
+            message_id=message.message_id,
+            type=type_in(message.body),
+            state="waiting" if waits else "in flight" if message.receive_count else "delayed",
+            body=message.body,
+            attributes=message.attributes,
+            size=size + attributes_size(message.attributes),
+            route=route,
+            whole_size=whole_size,
+            sent_at=_time(message.sent_at),
+            due_at=None if waits else _time(due),
+            receive_count=message.receive_count,
+            group_id=message.group_id,
+        )
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        if not exists(self._file.path):
+            raise QueueNotFound(
+                f"queue {self.url}: there is no file {self._file.path}. Check the path. "
+                "`letsgo-queue queue create` makes the file, and so does the first message."
+            )
+        with (
+            self._file.available(f"queue {self.url}: it was not looked at"),
+            self._file.reading() as connection,
+        ):
+            yield connection
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

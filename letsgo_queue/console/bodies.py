@@ -1,0 +1,85 @@
+"""Bodies as pages show them: a sealed one is opened, and its claim stays as it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from letsgo_queue.console.extension import Extension, OpenedBody
+from letsgo_queue.envelope import read_json
+from letsgo_queue.errors import MessageInvalid
+
+MAX_SHOWN_BYTES = 100_000
+"""How much of a payload a page shows."""
+
+MAX_PRETTY_BYTES = 5_000_000
+"""A larger payload is shown as it travelled: reading it would take seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShownBody:
+    """What a page shows of a body.
+
+    Attributes:
+        text: The text, pretty-printed where it is JSON; None if it could not be opened.
+        size: Bytes of the whole message.
+        cut: Whether there is more.
+        problem: Why it could not be opened.
+    """
+
+    text: str | None = field(repr=False)
+    size: int | None
+    cut: bool = False
+    problem: str | None = None
+
+
+class Bodies:
+    """Shows bodies."""
+
+    def __init__(self, extensions: Sequence[Extension]) -> None:
+        """Name who opens sealed ones."""
+        self._extensions = extensions
+
+    def shown(self, body: str, *, queue: str) -> ShownBody:
+        """What a page shows of a body, opened."""
+        opened = self._open(body, queue)
+        if opened is None:
+            return _shown(body)
+        if opened.text is None:
+            return ShownBody(None, opened.size, problem=opened.problem)
+        return _shown(opened.text)
+
+    def download(self, body: str, *, queue: str, message_id: str) -> Response:
+        """A body as a file, opened."""
+        opened = self._open(body, queue)
+        if opened is not None and opened.text is None:
+            raise HTTPException(502, opened.problem or "The body could not be opened.")
+        text = body if opened is None or opened.text is None else opened.text
+        name = "".join(each for each in message_id if each.isascii() and each.isalnum())[:60]
+        return Response(
+            text.encode(errors="replace"),
+            media_type="application/octet-stream",
+            headers={"content-disposition": f'attachment; filename="{name or "message"}.json"'},
+        )
+
+    def _open(self, body: str, queue: str) -> OpenedBody | None:
+        opened = (each.open(body, queue=queue) for each in self._extensions)
+        return next((each for each in opened if each is not None), None)
+
+
+def _shown(body: str) -> ShownBody:
+    size = len(body.encode(errors="replace"))
+    text = body
+    if size <= MAX_PRETTY_BYTES:
+        try:
+            text = json.dumps(read_json(body), indent=2, ensure_ascii=False)
+        except (MessageInvalid, ValueError, RecursionError):  # no JSON: shown as it is
+            text = body
+    encoded = text.encode(errors="replace")
+    if len(encoded) <= MAX_SHOWN_BYTES:
+        return ShownBody(text, size)
+    return ShownBody(encoded[:MAX_SHOWN_BYTES].decode(errors="ignore"), size, cut=True)

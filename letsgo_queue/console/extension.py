@@ -1,0 +1,116 @@
+"""What another package adds to the console: sections of its own, and how a sealed body is opened.
+
+A package names a function in its entry points, in the group `letsgo_queue.console`. It takes
+`ConsoleOptions` and gives an `Extension`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import Literal, Protocol, TypeAlias, cast
+
+from jinja2 import BaseLoader
+from starlette.routing import BaseRoute
+
+from letsgo_queue.console.pages import Pages
+
+GROUP = "letsgo_queue.console"
+
+Level: TypeAlias = Literal["pass", "warn", "fail"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsoleOptions:
+    """What the console was started with.
+
+    Attributes:
+        queues: URLs of its queues.
+        store: URL of the claim store; None for what the environment names.
+        read_only: Whether it changes nothing.
+    """
+
+    queues: Sequence[str]
+    store: str | None = None
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of the console.
+
+    Attributes:
+        title: What the navigation says.
+        path: Where it is: `/claims`.
+        routes: Its pages.
+    """
+
+    title: str
+    path: str
+    routes: Sequence[BaseRoute]
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A line on the overview.
+
+    Attributes:
+        title: What it is about.
+        text: What it says.
+        level: How bad it is.
+    """
+
+    title: str
+    text: str
+    level: Level = "pass"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedBody:
+    """A sealed body that was opened, or why it could not be.
+
+    Attributes:
+        size: Bytes of the message that is sealed in it; None if nobody knows.
+        text: The message; None if it could not be opened.
+        problem: Why not.
+    """
+
+    size: int | None = None
+    text: str | None = field(default=None, repr=False)
+    problem: str | None = None
+
+
+class Extension(Protocol):
+    """What a package adds."""
+
+    templates: BaseLoader
+
+    def sections(self, pages: Pages) -> Sequence[Section]:
+        """Its parts of the console.
+
+        Args:
+            pages: Renders their templates.
+        """
+        ...
+
+    def open(self, body: str, *, queue: str) -> OpenedBody | None:
+        """Open a body and leave its claim as it is; None if it is not sealed."""
+        ...
+
+    def notices(self) -> Sequence[Notice]:
+        """What the overview says of it, from what is known: no page waits for it."""
+        ...
+
+    def close(self) -> None:
+        """Release connections."""
+        ...
+
+
+class _Make(Protocol):
+    def __call__(self, options: ConsoleOptions) -> Extension: ...
+
+
+def load_extensions(options: ConsoleOptions) -> Sequence[Extension]:
+    """What the packages that are installed add."""
+    return [cast("_Make", each.load())(options) for each in entry_points(group=GROUP)]

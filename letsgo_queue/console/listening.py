@@ -1,0 +1,26 @@
+"""Listens on a port of this machine, or says why it cannot."""
+
+from __future__ import annotations
+
+import socket
+
+from letsgo_queue.errors import SettingsInvalid
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Take a port.
+
+    Args:
+        host: An address of this machine.
+        port: The port; 0 for any free one.
+
+    Raises:
+        SettingsInvalid: It cannot be used.
+    """
+    try:
+        return socket.create_server((host, port))
+    except OSError as error:
+        raise SettingsInvalid(
+            f"the console cannot listen on {host}:{port} ({error.strerror or error}). If another "
+            "console runs there, use that, or choose another port."
+        ) from error

@@ -1,0 +1,149 @@
+"""All queues at a glance: their numbers, which go on while one looks, and the last hour."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from letsgo_queue.admin.watch import Minute
+from letsgo_queue.console.extension import Extension
+from letsgo_queue.console.pages import Pages, duration, number
+from letsgo_queue.console.queues import ConsoleQueue
+from letsgo_queue.console.sampling import MINUTES, Sample
+
+STREAM_SECONDS = 1.0
+"""How often numbers are sent to a page that is open."""
+
+CHART_WIDTH, CHART_HEIGHT = 600, 120
+"""Of a chart, in its own units: ten a minute."""
+
+
+class OverviewPages:
+    """The overview.
+
+    Attributes:
+        routes: Its pages.
+    """
+
+    def __init__(
+        self, pages: Pages, queues: Sequence[ConsoleQueue], extensions: Sequence[Extension]
+    ) -> None:
+        """Name what is shown."""
+        self._pages = pages
+        self._queues = queues
+        self._extensions = extensions
+        self.routes = [
+            Route("/", self._overview),
+            Route("/numbers", self._numbers),
+            Route("/charts", self._charts),
+        ]
+
+    def _overview(self, request: Request) -> Response:
+        return self._pages.render(
+            request,
+            "overview.html",
+            rows=[(each, each.sampler.last(), self._chart(each)) for each in self._queues],
+            notices=[notice for each in self._extensions for notice in each.notices()],
+        )
+
+    def _charts(self, request: Request) -> Response:
+        rows = [(each, self._chart(each)) for each in self._queues]
+        return self._pages.render(request, "charts.html", rows=rows)
+
+    def _chart(self, queue: ConsoleQueue) -> Chart:
+        return chart(queue.sampler.minutes(), datetime.now(UTC))
+
+    def _numbers(self, _request: Request) -> Response:
+        return StreamingResponse(self._stream(), media_type="text/event-stream")
+
+    async def _stream(self) -> AsyncIterator[str]:
+        told: Mapping[str, str] | None = None
+        while True:
+            numbers = {
+                f"{each.number}.{name}": text
+                for each in self._queues
+                for name, text in shown_numbers(each.sampler.last()).items()
+            }
+            if numbers != told:
+                told = numbers
+                yield f"data: {json.dumps(numbers)}\n\n"
+            await asyncio.sleep(STREAM_SECONDS)
+
+
+def shown_numbers(sample: Sample) -> Mapping[str, str]:
+    """What a page shows of a sample, by name."""
+    counts = {} if sample.status is None else asdict(sample.status)
+    return {
+        **{name: number(counts.get(name)) for name in ("waiting", "in_flight", "delayed", "dead")},
+        "oldest": duration(sample.oldest_seconds),
+        "error": sample.error or sample.traffic.missing or "",
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A minute of a chart.
+
+    Attributes:
+        minute: The minute.
+        x: Where it is.
+        up: How high its bar of sent messages is.
+        down: How deep its bar of removed messages is.
+    """
+
+    minute: Minute
+    x: int
+    up: float
+    down: float
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """The last hour: messages that came above the line, those that went below it.
+
+    Attributes:
+        bars: One for each minute with traffic.
+        most: What a full bar stands for.
+        sent: Messages that came in the hour.
+        removed: Messages that went.
+        since: When the first of these minutes began; None where there is none.
+    """
+
+    bars: Sequence[Bar]
+    most: int
+    sent: int
+    removed: int
+    since: datetime | None
+
+
+def chart(minutes: Sequence[Minute], now: datetime) -> Chart:
+    """The chart of these minutes, up to now."""
+    this_minute = now.replace(second=0, microsecond=0)
+    first = this_minute - timedelta(minutes=MINUTES - 1)
+    shown = [each for each in minutes if each.at >= first]
+    most = max([1, *(max(each.sent, each.removed) for each in shown)])
+    half = CHART_HEIGHT / 2
+    step = CHART_WIDTH // MINUTES
+    bars = [
+        Bar(
+            each,
+            x=round((each.at - first) / timedelta(minutes=1)) * step,
+            up=round(each.sent / most * half, 1),
+            down=round(each.removed / most * half, 1),
+        )
+        for each in shown
+    ]
+    return Chart(
+        bars,
+        most,
+        sum(each.sent for each in shown),
+        sum(each.removed for each in shown),
+        shown[0].at if shown else None,
+    )

@@ -1,0 +1,116 @@
+"""Renders the console's pages, and what they say of numbers, sizes and times."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import jinja2
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+
+from letsgo_queue.text import printable, shown, shown_error
+
+MINUTE = 60
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+KILO = 1_000
+
+NOTHING = "-"
+
+
+class Pages:
+    """Renders templates. What they are given is text, whatever is in it."""
+
+    def __init__(self, loaders: Sequence[jinja2.BaseLoader]) -> None:
+        """Make the templates' environment.
+
+        Args:
+            loaders: Where templates are, beside the console's own.
+        """
+        self.environment = jinja2.Environment(
+            loader=jinja2.ChoiceLoader([jinja2.PackageLoader("letsgo_queue.console"), *loaders]),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self.environment.filters.update(
+            shown=shown,
+            shown_error=shown_error,
+            printable=printable,
+            size=size,
+            duration=duration,
+            since=since,
+            moment=moment,
+            number=number,
+        )
+
+    def render(
+        self, request: Request, template: str, *, status: int = 200, **values: Any
+    ) -> HTMLResponse:
+        """A page as an answer.
+
+        Args:
+            request: What is answered.
+            template: The template's name.
+            status: The answer's status.
+            values: What the template says.
+        """
+        text = self.environment.get_template(template).render(path=request.url.path, **values)
+        return HTMLResponse(text, status)
+
+    def say(self, **values: object) -> None:
+        """Give every template a value."""
+        self.environment.globals.update(values)
+
+
+def number(count: float | None) -> str:
+    """`1,234`; a dash for what nobody knows."""
+    return NOTHING if count is None else f"{count:,.0f}"
+
+
+def size(count: float | None) -> str:
+    """Bytes for people: `1.2 MB`."""
+    if count is None:
+        return NOTHING
+    for unit in ("B", "KB", "MB", "GB"):
+        if abs(count) < KILO:
+            return f"{count:,.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"  # noqa: PLR2004
+        count /= KILO
+    return f"{count:,.1f} TB"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds for people, as two parts at most: `3 min 20 s`."""
+    if seconds is None:
+        return NOTHING
+    whole = max(round(seconds), 0)
+    if whole < MINUTE:
+        return f"{whole} s"
+    if whole < HOUR:
+        return f"{whole // MINUTE} min {whole % MINUTE} s"
+    if whole < DAY:
+        return f"{whole // HOUR} h {whole % HOUR // MINUTE} min"
+    return f"{whole // DAY} d {whole % DAY // HOUR} h"
+
+
+def since(at: datetime | None) -> str:
+    """How long ago a moment was; `in 3 s` for one to come."""
+    if at is None:
+        return NOTHING
+    seconds = (datetime.now(UTC) - at).total_seconds()
+    return duration(seconds) if seconds >= 0 else f"in {duration(-seconds)}"
+
+
+def moment(at: datetime | None) -> str:
+    """A moment, in UTC."""
+    return NOTHING if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def form_of(body: bytes) -> Mapping[str, Sequence[str]]:
+    """The fields of a form that was sent."""
+    from urllib.parse import parse_qs
+
+    return parse_qs(body.decode(errors="replace"), keep_blank_values=True)

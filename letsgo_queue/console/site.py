@@ -1,0 +1,97 @@
+"""The console's pages, put together.
+
+access.py      who may ask
+overview.py    all queues at a glance
+messages.py    what waits on a queue
+letters.py     its dead letters, and what is done with them
+extension.py   what other packages add: claims, for one
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
+
+from letsgo_queue.console.access import Access
+from letsgo_queue.console.extension import ConsoleOptions, Extension, load_extensions
+from letsgo_queue.console.letters import LetterPages
+from letsgo_queue.console.messages import MessagePages
+from letsgo_queue.console.overview import OverviewPages
+from letsgo_queue.console.pages import Pages
+from letsgo_queue.console.queues import ConsoleQueue
+from letsgo_queue.console.work import Works
+from letsgo_queue.errors import LetsGoError
+from letsgo_queue.settings import QueueSettings
+
+
+def make_site(
+    options: ConsoleOptions,
+    settings: QueueSettings,
+    *,
+    token: str,
+    hosts: Sequence[str],
+    extensions: Sequence[Extension] | None = None,
+) -> Starlette:
+    """Make the console, as an application for a server.
+
+    Args:
+        options: Which queues it shows, and what it may do.
+        settings: Where to look without a queue's URL.
+        token: Who has it may use the console.
+        hosts: The names by which it may be asked, each with its port.
+        extensions: What other packages add; by default those that are installed.
+
+    Raises:
+        SettingsInvalid: A URL names no queue.
+        QueueNotFound: The LetsGo deployment has no queue, or several.
+    """
+    if extensions is None:
+        extensions = load_extensions(options)
+    queues = [
+        ConsoleQueue(number, url, settings) for number, url in enumerate(options.queues or [None])
+    ]
+    pages = Pages([each.templates for each in extensions])
+    works = Works()
+    sections = [section for each in extensions for section in each.sections(pages)]
+    pages.say(queues=queues, sections=sections, read_only=options.read_only)
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        for queue in queues:
+            queue.start()
+        try:
+            yield
+        finally:
+            for queue in queues:
+                queue.close()
+            for extension in extensions:
+                extension.close()
+
+    async def on_problem(request: Request, error: Exception) -> Response:
+        status, text = 500, "The console failed; its log says why."
+        if isinstance(error, HTTPException):
+            status, text = error.status_code, error.detail
+        elif isinstance(error, LetsGoError):
+            status, text = 502, str(error)
+        return pages.render(request, "problem.html", status=status, problem=text)
+
+    return Starlette(
+        routes=[
+            *OverviewPages(pages, queues, extensions).routes,
+            *MessagePages(pages, queues, extensions, read_only=options.read_only).routes,
+            *LetterPages(pages, queues, extensions, works, read_only=options.read_only).routes,
+            *(route for section in sections for route in section.routes),
+            Mount("/static", StaticFiles(packages=[("letsgo_queue.console", "static")])),
+        ],
+        middleware=[Middleware(Access, token=token, hosts=hosts)],
+        exception_handlers={HTTPException: on_problem, LetsGoError: on_problem, 500: on_problem},
+        lifespan=lifespan,
+    )
