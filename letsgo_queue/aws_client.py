@@ -46,6 +46,7 @@ from letsgo_queue.forking import Lock
 from letsgo_queue.text import shown_error
 
 if TYPE_CHECKING:
+    from botocore.client import BaseClient
     from botocore.credentials import Credentials
     from botocore.signers import RequestSigner
     from mypy_boto3_cloudwatch import CloudWatchClient
@@ -112,6 +113,17 @@ def make_client(
 
 @overload
 def make_client(
+    service: Literal["iam", "lambda"],
+    session: boto3.session.Session | None,
+    *,
+    region: str | None,
+    endpoint_url: str | None,
+    config: Config | None = None,
+) -> BaseClient: ...
+
+
+@overload
+def make_client(
     service: Literal["kms"],
     session: boto3.session.Session | None,
     *,
@@ -144,13 +156,13 @@ def make_client(
 
 
 def make_client(
-    service: Literal["sqs", "cloudwatch", "dynamodb", "kms", "s3", "sts"],
+    service: Literal["sqs", "cloudwatch", "dynamodb", "iam", "kms", "lambda", "s3", "sts"],
     session: boto3.session.Session | None,
     *,
     region: str | None,
     endpoint_url: str | None,
     config: Config | None = None,
-) -> SQSClient | CloudWatchClient | DynamoDBClient | KMSClient | S3Client | STSClient:
+) -> SQSClient | CloudWatchClient | DynamoDBClient | KMSClient | S3Client | STSClient | BaseClient:
     """Make a client.
 
     Args:

@@ -153,6 +153,58 @@ def iam(
     )
 
 
+@app.command()
+def doctor(
+    target: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="MODULE:NAME", help="The worker, to compare its retries and time limits."
+        ),
+    ] = None,
+    *,
+    queue: QueueOption = None,
+    store: Annotated[
+        str | None, typer.Option(help="Store URL; by default the environment names it.")
+    ] = None,
+    function: Annotated[
+        str | None,
+        typer.Option("--lambda", metavar="NAME", help="The Lambda function behind the queue."),
+    ] = None,
+    largest: Annotated[
+        int | None,
+        typer.Option(
+            metavar="BYTES",
+            help="The largest message, to compare a batch of them with the function's memory.",
+        ),
+    ] = None,
+    round_trip: Annotated[
+        bool,
+        typer.Option(
+            "--round-trip",
+            help="Seal, open and complete three messages in the store. None is sent to the queue.",
+        ),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say whether queue, store, Lambda function and rights are set up right, and what mends them.
+
+    It changes nothing, and receives no message. Exit code 1 if something failed; a warning is none.
+    """
+    from claimcheck.cli.doctor import print_findings
+    from claimcheck.doctor import examine
+    from letsgo_queue.cli.load import load_worker
+
+    findings = examine(
+        queue=queue,
+        store=store,
+        worker=None if target is None else load_worker(target),
+        function=function,
+        largest=largest,
+        round_trip=round_trip,
+    )
+    _end(fine=print_findings(findings, as_json=as_json))
+
+
 @store_app.command("create")
 def store_create(
     yes: Annotated[

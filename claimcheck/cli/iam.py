@@ -32,6 +32,7 @@ from letsgo_queue.cli.terminal import print_line
 from letsgo_queue.deployment import DEFAULT_REGION
 from letsgo_queue.settings import QueueSettings, is_sqs, region_in, split_url
 
+Statement: TypeAlias = Mapping[str, object]
 Condition: TypeAlias = Mapping[str, Mapping[str, str | Sequence[str]]]
 
 _ACCOUNT = re.compile(r"\d{12}", re.ASCII)
@@ -86,7 +87,26 @@ def print_policy(
     Raises:
         SettingsInvalid: A URL names no queue or store, or no queue is named.
     """
-    settings = ClaimCheckSettings.from_environment()
+    statements = policy_statements(
+        role, stores=stores, queue=queue, dead_letter_queue=dead_letter_queue, kms_keys=kms_keys
+    )
+    if statements:
+        policy = {"Version": "2012-10-17", "Statement": statements}
+        for line in json.dumps(policy, indent=2).splitlines():
+            print_line(line)
+
+
+def policy_statements(
+    role: Role,
+    *,
+    stores: Sequence[str] = (),
+    queue: str | None = None,
+    dead_letter_queue: str | None = None,
+    kms_keys: Sequence[str] = (),
+    settings: ClaimCheckSettings | None = None,
+) -> Sequence[Statement]:
+    """The statements of a role's policy, empty if there is nothing to grant; see `print_policy`."""
+    settings = settings or ClaimCheckSettings.from_environment()
     queues = QueueSettings.from_environment()
     queue = (queue or queues.url or "").strip()
     if not queue:
@@ -105,10 +125,7 @@ def print_policy(
     for key in keys[:1] if role is Role.SENDER else keys:  # the first encrypts, all decrypt
         if key.startswith("kms://"):
             things.append(_key(key.removeprefix("kms://"), place))
-    if statements := _statements(role, things):
-        policy = {"Version": "2012-10-17", "Statement": statements}
-        for line in json.dumps(policy, indent=2).splitlines():
-            print_line(line)
+    return _statements(role, things)
 
 
 def _things_of_queue(url: str, dead_letter_url: str | None, place: _Place) -> Iterator[Thing]:
@@ -193,7 +210,7 @@ def _key(text: str, place: _Place) -> Thing:
     return Thing(Kind.KEY, arn, condition)
 
 
-def _statements(role: Role, things: Sequence[Thing]) -> list[Mapping[str, object]]:
+def _statements(role: Role, things: Sequence[Thing]) -> list[Statement]:
     """One statement for all things of a kind that have the same condition."""
     arns: dict[tuple[Kind, str], list[str]] = {}
     for thing in things:

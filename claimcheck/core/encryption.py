@@ -14,7 +14,7 @@ import importlib
 from base64 import b64decode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 from claimcheck.core.compression import Parts
 from claimcheck.core.ticket import ALGORITHM, Bound, Encrypted, SealedMessage
@@ -72,6 +72,19 @@ class Keys(Protocol):
 
         Raises:
             EncryptionKeyRefused: KMS did not give it.
+        """
+        ...
+
+
+@runtime_checkable
+class RemoteKeys(Protocol):
+    """Keys that somebody else has, who may refuse them."""
+
+    def try_out(self) -> None:
+        """Get a data key for sealing and again for opening, whatever is kept here.
+
+        Raises:
+            EncryptionKeyRefused: Either was refused.
         """
         ...
 
@@ -166,6 +179,15 @@ class Encryption:
         except EncryptionError as error:
             raise type(error)(f"{what}: {error}") from error.__cause__
         return _Decryption(secret, Bound.of(sealed), encrypted.tag)
+
+    def try_out(self) -> None:
+        """Find out whether the key that encrypts can be used here, for both.
+
+        Raises:
+            EncryptionKeyRefused: KMS refused.
+        """
+        if isinstance(self._keys[0], RemoteKeys):
+            self._keys[0].try_out()
 
     def _secret_of(self, key: str) -> bytes:
         kind, _, name = key.partition(":")

@@ -204,6 +204,12 @@ class KmsKey:
         process = self._made()
         return process.opening.get(name, lambda: self._unwrap(process, name))
 
+    def try_out(self) -> None:
+        """Have KMS make a data key, and decrypt it; see `RemoteKeys`."""
+        process = self._made()
+        made = self._generate(process)
+        self._unwrap(process, made.name.partition(":")[2])
+
     def _made(self) -> _Process:
         try:
             return self._process.get()

@@ -145,14 +145,16 @@ class Registry:
 
     def middleware(self) -> Sequence[tuple[Middleware, ...]]:
         """The middleware of each handler."""
-        return [handler.middleware for handler in (*self._all(), *self._scheduled)]
+        return [handler.middleware for handler in (*self.handlers, *self._scheduled)]
 
     def prepare(self) -> None:
         """Resolve every annotation now, so that a mistake shows before the first message."""
-        for handler in self._all():
+        for handler in self.handlers:
             _ = handler.adapter
 
-    def _all(self) -> list[Handler]:
+    @property
+    def handlers(self) -> Sequence[Handler]:
+        """All handlers of messages."""
         return [*self._handlers.values(), *([self._default] if self._default else [])]
 
 

@@ -39,7 +39,7 @@ from letsgo_queue.transports.base import Transport, check_queue
 from letsgo_queue.validation import check_text
 from letsgo_queue.worker.event_loop import EventLoopThread
 from letsgo_queue.worker.gates import DEFAULT_MAX_OPENED_BYTES, HandlerLimits, Rate
-from letsgo_queue.worker.handler import HandlerFunction
+from letsgo_queue.worker.handler import Handler, HandlerFunction
 from letsgo_queue.worker.loop import WorkLoop
 from letsgo_queue.worker.options import (
     DEFAULT_CONCURRENCY,
@@ -303,6 +303,26 @@ class Worker:
                 f"not {type(what).__name__}."
             )
         return register(what)
+
+    @property
+    def queue(self) -> str | Transport | None:
+        """The queue that it was given; None for that of its client."""
+        return self._queue
+
+    @property
+    def retry_policy(self) -> RetryPolicy | None:
+        """The policy of handlers that have none of their own."""
+        return self._retry_policy
+
+    @property
+    def visibility_timeout(self) -> float | None:
+        """Seconds that a message in hand stays invisible at a time; None for the queue's own."""
+        return self._options.visibility_timeout
+
+    @property
+    def handlers(self) -> Sequence[Handler]:
+        """The handlers of messages that are registered so far."""
+        return self._registry.handlers
 
     def add_listener(self, listener: Listener) -> None:
         """Call `listener` with an event for every message handled, skipped or failed."""

@@ -1,0 +1,89 @@
+"""Who asks, and what time it is there: credentials, region, clock.
+
+STS answers whoever has credentials; no right is needed. Its answer has the time as well, also when
+it refuses.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, cast
+
+from botocore.exceptions import ClientError, HTTPClientError
+
+from claimcheck.doctor.findings import QUICK, Finding, failure, passed, warning
+from claimcheck.stores.clock import WARN_OFFSET_SECONDS
+from letsgo_queue.aws_client import AwsError, explain, make_client, time_of
+from letsgo_queue.deployment import DEFAULT_REGION, setting
+
+REFUSED_OFFSET_SECONDS = 300
+"""AWS refuses a request that was signed so long ago, or will be:
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html"""
+
+_SET_CLOCK = "sudo timedatectl set-ntp true"
+
+
+def check_account(region: str, *, clock: Callable[[], float] = time.time) -> Iterator[Finding]:
+    """Whose credentials these are, and how far this machine's clock is off.
+
+    Args:
+        region: The region whose STS is asked.
+        clock: This machine's clock: seconds since 1970.
+    """
+    sent = clock()
+    try:
+        client = make_client("sts", None, region=region, endpoint_url=None, config=QUICK)
+        try:
+            answer = cast("Mapping[str, Any]", client.get_caller_identity())
+        finally:
+            client.close()
+        yield passed("credentials", f"{answer['Arn']}, in account {answer['Account']}")
+    except HTTPClientError as error:  # a network that lets no request to STS through
+        yield warning("credentials", f"not known: {explain(error)}")
+        return
+    except ClientError as error:
+        yield failure("credentials", explain(error), advice="check AWS_PROFILE, or the keys")
+        answer = cast("Mapping[str, Any]", error.response)
+    except AwsError as error:
+        yield failure("credentials", explain(error))
+        return
+    yield _compare_clocks(time_of(answer), sent=sent, received=clock())
+
+
+def check_region(region: str | None) -> Iterator[Finding]:
+    """Where requests go.
+
+    Args:
+        region: What the queue's URL or `AWS_REGION` says; None if neither does.
+    """
+    ours, boto3s = (setting(os.environ, name) for name in ("AWS_REGION", "AWS_DEFAULT_REGION"))
+    if ours and boto3s and ours != boto3s:
+        yield warning(
+            "region",
+            f"AWS_REGION is {ours}, and AWS_DEFAULT_REGION, which boto3 reads, is {boto3s}",
+            command=f"export AWS_DEFAULT_REGION={ours}",
+        )
+    elif region is None and boto3s is None:
+        yield warning(
+            "region",
+            f"none is set: {DEFAULT_REGION} is assumed, unless a profile says another",
+            command=f"export AWS_REGION={DEFAULT_REGION}",
+        )
+    else:
+        yield passed("region", region or boto3s or DEFAULT_REGION)
+
+
+def _compare_clocks(second: float | None, *, sent: float, received: float) -> Finding:
+    """The server's clock was in this second at some moment between the two of ours."""
+    if second is None:
+        return warning("clock", "not known: the answer of AWS has no time")
+    behind, ahead = second - received, sent - (second + 1)
+    offset = max(behind, ahead, 0.0)
+    said = f"{offset:.0f} s {'behind' if behind > ahead else 'ahead of'} AWS's"
+    if offset >= REFUSED_OFFSET_SECONDS:
+        return failure("clock", f"{said}: AWS refuses its requests", command=_SET_CLOCK)
+    if offset > WARN_OFFSET_SECONDS:
+        return warning("clock", said, command=_SET_CLOCK)
+    return passed("clock", "as AWS's")

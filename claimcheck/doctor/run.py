@@ -1,0 +1,190 @@
+"""All checks of the doctor, in the order in which one thing needs another."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from claimcheck.cli.iam import policy_statements
+from claimcheck.cli.rights import Role
+from claimcheck.doctor.account import check_account, check_region
+from claimcheck.doctor.embedded import check_embedded
+from claimcheck.doctor.findings import Finding, carry_out, failure
+from claimcheck.doctor.lambdas import LambdaFunction
+from claimcheck.doctor.rights import check_rights
+from claimcheck.doctor.sqs import SqsQueue, check_attributes, check_redrive, read_queue
+from claimcheck.doctor.stores import (
+    check_encryption,
+    check_round_trip,
+    check_store,
+    check_store_region,
+)
+from claimcheck.doctor.versions import check_versions
+from claimcheck.settings import ClaimCheckSettings, encryption_for, region_for
+from claimcheck.stores import open_store
+from claimcheck.stores.base import ClaimStore
+from letsgo_queue.aws_client import AwsError
+from letsgo_queue.deployment import DEFAULT_REGION
+from letsgo_queue.errors import LetsGoError
+from letsgo_queue.settings import QueueSettings, is_sqs
+from letsgo_queue.transports import open_transport
+
+if TYPE_CHECKING:
+    from letsgo_queue.worker.worker import Worker
+
+_EMBEDDED = ("sqlite://", "memory://")
+
+
+def examine(
+    *,
+    queue: str | None = None,
+    store: str | None = None,
+    worker: Worker | None = None,
+    function: str | None = None,
+    largest: int | None = None,
+    round_trip: bool = False,
+    clock: Callable[[], float] = time.time,
+) -> Sequence[Finding]:
+    """Look at everything that messages need, and say what is not as it should be.
+
+    Each call to AWS takes seconds at most. What cannot be found out is a finding too.
+
+    Args:
+        queue: The queue's URL; by default that of the worker, or what the environment names.
+        store: The store's URL; by default what the environment names.
+        worker: Who handles its messages: its retry policies and time limits are compared.
+        function: The Lambda function behind the queue.
+        largest: Bytes of the largest message: with it the function's memory is compared with a
+            whole batch.
+        round_trip: Whether to seal, open and complete three messages in each store.
+        clock: This machine's clock: seconds since 1970.
+
+    Raises:
+        SettingsInvalid: A setting of the environment cannot be used.
+    """
+    settings = ClaimCheckSettings.from_environment()
+    if store is not None:
+        settings = settings.model_copy(update={"store": store, "stores": {}})
+    if queue is None and worker is not None and isinstance(worker.queue, str):
+        queue = worker.queue
+    examination = _Examination(settings, worker, function, largest, clock)
+    return list(examination.run(queue, round_trip=round_trip))
+
+
+class _Examination:
+    """One run of all checks, and what one learned for the next."""
+
+    def __init__(
+        self,
+        settings: ClaimCheckSettings,
+        worker: Worker | None,
+        function: str | None,
+        largest: int | None,
+        clock: Callable[[], float],
+    ) -> None:
+        self._settings = settings
+        self._worker = worker
+        self._function = function
+        self._largest = largest
+        self._clock = clock
+        self._queue: SqsQueue | None = None
+
+    def run(self, queue: str | None, *, round_trip: bool) -> Iterator[Finding]:
+        """Make the checks."""
+        yield from carry_out("versions", check_versions, service="")
+        try:
+            url = _url_of(queue)
+        except LetsGoError as error:
+            yield failure("queue", str(error))
+            url = ""
+        region = region_for(url)
+        stores = [open_store(each, region=region) for each in self._settings.stores_for(url)]
+        if not url.startswith(_EMBEDDED) or any(
+            not each.url.startswith(_EMBEDDED) for each in stores
+        ):
+            yield from carry_out("region", lambda: check_region(region), service="")
+            yield from carry_out(
+                "credentials",
+                lambda: check_account(region or DEFAULT_REGION, clock=self._clock),
+                service="sts",
+            )
+        if is_sqs(url):
+            yield from carry_out("queue", lambda: self._check_sqs(url, region), service="sqs")
+        elif url:
+            yield from carry_out("queue", lambda: check_embedded(url, self._worker), service="")
+        if self._function is not None:
+            yield from carry_out("lambda", self._check_lambda, service="lambda")
+        for each in stores:
+            yield from self._check_store(each, url)
+        yield from carry_out("encryption", lambda: self._check_encryption(url), service="kms")
+        if round_trip:
+            yield from carry_out(
+                "round-trip", lambda: check_round_trip(url, self._settings), service=""
+            )
+
+    def _check_sqs(self, url: str, region: str | None) -> Iterator[Finding]:
+        in_lambda = self._function is not None
+        self._queue = queue = read_queue(url, region)
+        yield from check_attributes(
+            queue, settings=self._settings, worker=self._worker, in_lambda=in_lambda
+        )
+        yield from check_redrive(queue, self._worker, in_lambda=in_lambda)
+
+    def _check_lambda(self) -> Iterator[Finding]:
+        name, queue = self._function, self._queue
+        assert name is not None
+        if queue is None:
+            yield failure("lambda", "without its queue nothing can be said of it")
+            return
+        function = LambdaFunction(name, queue.region)
+        try:
+            found = function.configuration()
+            if found is None:
+                yield failure(
+                    "lambda",
+                    f"there is no function {name} in {queue.region}",
+                    advice="check --lambda and the region",
+                )
+                return
+            yield from function.check(found, queue, self._settings, largest=self._largest)
+            yield from carry_out(
+                "rights.worker", lambda: self._check_role(found["Role"], queue), service="iam"
+            )
+        finally:
+            function.close()
+
+    def _check_role(self, principal: str, queue: SqsQueue) -> Iterator[Finding]:
+        statements = policy_statements(
+            Role.WORKER,
+            queue=queue.url,
+            dead_letter_queue=queue.dead_letter_url,
+            settings=self._settings,
+        )
+        return check_rights(principal, Role.WORKER, statements, region=queue.region)
+
+    def _check_store(self, store: ClaimStore, queue: str) -> Iterator[Finding]:
+        yield from carry_out("store", lambda: check_store(store, queue), service="")
+        if self._queue is not None:
+            region = self._queue.region
+            yield from carry_out(
+                "store.region", lambda: check_store_region(store, region), service=""
+            )
+
+    def _check_encryption(self, queue: str) -> Iterator[Finding]:
+        encryption = encryption_for(queue, self._settings)
+        return iter(()) if encryption is None else check_encryption(encryption)
+
+
+def _url_of(queue: str | None) -> str:
+    """The queue's URL, found as a client finds it.
+
+    Raises:
+        LetsGoError: There is none, or several, or AWS did not say.
+    """
+    try:
+        transport = open_transport(queue, QueueSettings.from_environment())
+    except AwsError as error:
+        raise LetsGoError(f"the queue could not be looked for: {error}") from None
+    transport.close()
+    return transport.url

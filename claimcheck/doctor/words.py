@@ -1,0 +1,32 @@
+"""Durations and commands as people read and run them."""
+
+from __future__ import annotations
+
+import shlex
+
+from letsgo_queue.text import counted
+
+_UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60))
+
+
+def in_words(seconds: float) -> str:
+    """A duration in the largest unit that it is a whole number of: `4 days`, `90 s`."""
+    for unit, size in _UNITS:
+        if seconds >= size and seconds % size == 0:
+            return counted(int(seconds // size), unit)
+    return f"{seconds:g} s"
+
+
+def aws_command(service: str, operation: str, region: str, **options: str) -> str:
+    """A command of AWS's own command line.
+
+    Args:
+        service: `sqs`.
+        operation: `set-queue-attributes`.
+        region: Where.
+        options: Its options, with `_` in their names; one without a value is a switch.
+    """
+    words = ["aws", service, operation]
+    for name, value in options.items():
+        words += [f"--{name.replace('_', '-')}", *([value] if value else [])]
+    return shlex.join([*words, "--region", region])
