@@ -12,7 +12,8 @@ import pytest
 
 from letsgo_queue.admin import QueueStatus
 from letsgo_queue.admin.sqlite import SqliteAdmin
-from tests.docs.support import Reader, commands, write_blocks
+from letsgo_queue.failure import Failure
+from tests.docs.support import ROOT, Reader, commands, write_blocks
 from tests.letsgo_queue.support import wait_for
 from tests.support.servers import AwsServer
 
@@ -48,6 +49,15 @@ def test_queues_are_made_on_sqs(reader: Reader, name: str) -> None:
     assert url.endswith(f"/{name}")
     status = json.loads(reader.type(f"letsgo-queue queue status --json --queue {url}"))
     assert status["dead"] == 0
+
+
+def test_the_attribute_is_as_it_is_written() -> None:
+    _, block = (ROOT / PAGE).read_text(encoding="utf-8").split("```json")
+    document = json.loads(block.partition("```")[0])
+
+    written = next(Failure.read(json.dumps(document)).versions())
+
+    assert json.loads(written) == document
 
 
 @pytest.mark.skipif(shutil.which("jq") is None, reason="there is no jq")

@@ -162,6 +162,19 @@ class TestOnSqs(LastReceive):
         assert "no sqs:SendMessage" in caplog.text
         is_left_to_the_queue(url, admin)
 
+    def test_a_message_that_cannot_be_deleted_is_there_twice_and_not_lost(
+        self, aws: AwsServer, url: str, admin: QueueAdmin
+    ) -> None:
+        Client(url).enqueue(order())
+        with closing(aws.sqs()) as client:
+            refuse(client, "DeleteMessage")
+            work(SqsTransport(url, client=client), visibility_timeout=1)
+
+        transport = Client(url).transport()
+        wait_for(lambda: receive(transport) == [] and admin.status().dead == 2, "the redrive")
+        first, second = (letter.failure for letter in admin.dead_letters())
+        assert (first is None) is not (second is None)
+
     def test_a_worker_that_may_not_ask_leaves_it_to_the_queue(
         self, aws: AwsServer, url: str, admin: QueueAdmin
     ) -> None:
