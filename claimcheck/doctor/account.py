@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 from botocore.exceptions import ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as BotocoreConnectionError
 
 from claimcheck.doctor.findings import QUICK, Finding, failure, passed, warning
 from claimcheck.stores.clock import WARN_OFFSET_SECONDS
@@ -40,7 +41,10 @@ def check_account(region: str, *, clock: Callable[[], float] = time.time) -> Ite
         finally:
             client.close()
         yield passed("credentials", f"{answer['Arn']}, in account {answer['Account']}")
-    except HTTPClientError as error:  # a network that lets no request to STS through
+    except (
+        HTTPClientError,
+        BotocoreConnectionError,
+    ) as error:  # a network that lets no request to STS through
         yield warning("credentials", f"not known: {explain(error)}")
         return
     except ClientError as error:

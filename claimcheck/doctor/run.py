@@ -10,7 +10,7 @@ from claimcheck.cli.iam import policy_statements
 from claimcheck.cli.rights import Role
 from claimcheck.doctor.account import check_account, check_region
 from claimcheck.doctor.embedded import check_embedded
-from claimcheck.doctor.findings import Finding, carry_out, failure
+from claimcheck.doctor.findings import Finding, carry_out, failure, warning
 from claimcheck.doctor.lambdas import LambdaFunction
 from claimcheck.doctor.rights import check_rights
 from claimcheck.doctor.sqs import SqsQueue, check_attributes, check_redrive, read_queue
@@ -135,7 +135,7 @@ class _Examination:
         name, queue = self._function, self._queue
         assert name is not None
         if queue is None:
-            yield failure("lambda", "without its queue nothing can be said of it")
+            yield warning("lambda", "not known: its queue has to be known first")
             return
         function = LambdaFunction(name, queue.region)
         try:

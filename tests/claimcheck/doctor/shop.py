@@ -125,7 +125,7 @@ class Shop:
     def _output_of(self, command: re.Match[str]) -> str:
         program, *words = shlex.split(command[1])
         assert program == "claimcheck"
-        return claimcheck(*words).stdout.replace('"', r"\"")
+        return str(claimcheck(*words).stdout).replace('"', r"\"")
 
     def _run_aws(self, words: Sequence[str]) -> None:
         service, operation, *options = words

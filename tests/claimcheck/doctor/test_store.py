@@ -1,0 +1,166 @@
+"""What the doctor finds of the stores of claims and of keys: one thing is wrong at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+import pytest
+
+from tests.claimcheck.doctor.shop import Found, Shop, claimcheck, examine
+
+Break: TypeAlias = Callable[[Shop], object]
+
+
+def levels(wrong: Mapping[str, Found]) -> dict[str, str]:
+    return {name: finding["level"] for name, finding in wrong.items()}
+
+
+def switch_ttl_off(shop: Shop) -> None:
+    shop.call(
+        "dynamodb",
+        "update_time_to_live",
+        TableName=shop.name,
+        TimeToLiveSpecification={"Enabled": False, "AttributeName": "expires_at"},
+    )
+
+
+def use_a_bucket(shop: Shop) -> str:
+    """Have contents in a bucket that is not there yet."""
+    bucket = shop.server.make_bucket_name()
+    shop.monkeypatch.setenv("CLAIMCHECK_STORE", f"dynamodb://{shop.name}?bucket={bucket}")
+    return bucket
+
+
+def make_a_bucket(shop: Shop) -> str:
+    bucket = use_a_bucket(shop)
+    shop.mend("claimcheck store create")
+    return bucket
+
+
+def let_everybody_in(shop: Shop) -> None:
+    shop.call("s3", "delete_public_access_block", Bucket=make_a_bucket(shop))
+
+
+def keep_for_good(shop: Shop) -> None:
+    shop.call("s3", "delete_bucket_lifecycle", Bucket=make_a_bucket(shop))
+
+
+STORES: dict[str, tuple[Break, str, str]] = {
+    "no table": (
+        lambda shop: shop.call("dynamodb", "delete_table", TableName=shop.name),
+        "store.table",
+        "fail",
+    ),
+    "claims stay for good": (switch_ttl_off, "store.ttl", "fail"),
+    "no bucket": (use_a_bucket, "store.bucket", "fail"),
+    "a public bucket": (let_everybody_in, "store.public-access", "fail"),
+    "contents stay for good": (keep_for_good, "store.lifecycle", "fail"),
+}
+
+
+@pytest.mark.parametrize(("break_it", "name", "level"), STORES.values(), ids=STORES)
+def test_it_is_found_and_the_command_mends_it(
+    break_it: Break, name: str, level: str, shop: Shop
+) -> None:
+    break_it(shop)
+
+    wrong = examine()
+    assert levels(wrong) == {name: level}
+
+    shop.mend(wrong[name]["command"])
+    assert examine() == {}
+
+
+def test_claims_in_each_process_alone(shop: Shop) -> None:
+    shop.monkeypatch.setenv("CLAIMCHECK_STORE", "memory://")
+
+    wrong = examine()
+
+    assert levels(wrong) == {"store": "fail"}
+    assert "no other opens what it stores" in wrong["store"]["detail"]
+
+
+def test_a_rule_removes_claims_too_soon(shop: Shop) -> None:
+    rule = {"ID": "tidy", "Status": "Enabled", "Filter": {}, "Expiration": {"Days": 7}}
+    shop.call(
+        "s3",
+        "put_bucket_lifecycle_configuration",
+        Bucket=make_a_bucket(shop),
+        LifecycleConfiguration={"Rules": [rule]},
+    )
+
+    wrong = examine()
+
+    assert levels(wrong) == {"store.lifecycle": "fail"}
+    assert "rule 'tidy' removes them after 7 days" in wrong["store.lifecycle"]["detail"]
+
+
+def test_a_table_of_something_else(shop: Shop) -> None:
+    name = shop.server.make_table_name()
+    shop.call(
+        "dynamodb",
+        "create_table",
+        TableName=name,
+        KeySchema=[{"AttributeName": "user", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "user", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+
+    wrong = examine("--store", f"dynamodb://{name}")
+
+    assert levels(wrong) == {"store.key-schema": "fail", "store.ttl": "fail"}
+    assert [finding["command"] for finding in wrong.values()] == ["", ""]
+
+
+def test_a_table_in_another_region(shop: Shop) -> None:
+    wrong = examine("--store", f"dynamodb://{shop.name}?region=eu-west-1")
+
+    assert wrong["store.region"]["level"] == "warn"
+    assert f"eu-west-1, and the queue in {shop.server.region}" in wrong["store.region"]["detail"]
+
+
+def test_a_key_that_is_disabled(shop: Shop) -> None:
+    key = shop.server.make_kms_key()
+    shop.monkeypatch.setenv("CLAIMCHECK_ENCRYPTION", f"kms://{key}")
+    assert examine() == {}
+    shop.call("kms", "disable_key", KeyId=key)
+
+    wrong = examine()
+
+    assert levels(wrong) == {"encryption": "fail"}
+    assert "DisabledException" in wrong["encryption"]["detail"]
+
+
+@pytest.mark.parametrize("setting", ["none,{}", "{},none"])
+def test_messages_need_not_be_encrypted(setting: str, shop: Shop) -> None:
+    key = "aes256:" + "A" * 43 + "="
+    shop.monkeypatch.setenv("CLAIMCHECK_ENCRYPTION", setting.format(key))
+
+    wrong = examine()
+
+    assert levels(wrong) == {"encryption": "warn"}
+    assert "AAAA" not in str(wrong)
+
+
+def test_a_round_trip_leaves_receipts_and_the_queue_alone(shop: Shop) -> None:
+    result = claimcheck("doctor", "--round-trip")
+
+    assert result.exit_code == 0
+    for route in ("inline", "compressed", "stored"):
+        assert f"✓ round-trip.{route}: " in result.stdout
+        assert f"bytes were sealed ({route}) and opened" in result.stdout
+    items = shop.call("dynamodb", "scan", TableName=shop.name)["Items"]
+    assert [item["state"]["S"] for item in items] == ["done"]
+    counts = shop.call("sqs", "get_queue_attributes", QueueUrl=shop.url, AttributeNames=["All"])[
+        "Attributes"
+    ]
+    assert {value for name, value in counts.items() if name.startswith("Approx")} == {"0"}
+
+
+def test_a_round_trip_says_what_the_store_refuses(shop: Shop) -> None:
+    shop.monkeypatch.setenv("CLAIMCHECK_STORE", f"dynamodb://{shop.name}-elsewhere")
+
+    wrong = examine("--round-trip")
+
+    assert levels(wrong) == {"store.table": "fail", "round-trip.stored": "fail"}
