@@ -41,10 +41,7 @@ def check_account(region: str, *, clock: Callable[[], float] = time.time) -> Ite
         finally:
             client.close()
         yield passed("credentials", f"{answer['Arn']}, in account {answer['Account']}")
-    except (
-        HTTPClientError,
-        BotocoreConnectionError,
-    ) as error:  # a network that lets no request to STS through
+    except (HTTPClientError, BotocoreConnectionError) as error:  # STS alone may be out of reach
         yield warning("credentials", f"not known: {explain(error)}")
         return
     except ClientError as error:

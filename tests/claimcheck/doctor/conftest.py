@@ -1,4 +1,4 @@
-"""The shop that each test examines."""
+"""The shop that each test examines: one for all of them, set right before each."""
 
 from __future__ import annotations
 
@@ -6,24 +6,30 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.claimcheck.doctor.shop import Clients, Shop, open_function, open_shop
+from tests.claimcheck.doctor.shop import Clients, Shop, open_shop
+from tests.conftest import use_emulator
 from tests.support.servers import AwsServer
 
 
-@pytest.fixture(scope="module")
-def clients(ministack_url: str) -> Iterator[Clients]:
-    clients = Clients(ministack_url)
-    yield clients
-    clients.close()
+@pytest.fixture(scope="package")
+def opened_shop(ministack_url: str) -> Iterator[Shop]:
+    with pytest.MonkeyPatch.context() as patch:
+        server = use_emulator(patch, "ministack", ministack_url)
+        clients = Clients(ministack_url)
+        with open_shop(server, clients) as shop:
+            yield shop
+        clients.close()
+        server.remove_all()
 
 
 @pytest.fixture
-def shop(ministack: AwsServer, clients: Clients, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
-    with open_shop(ministack, clients, monkeypatch) as shop:
-        yield shop
+def shop(opened_shop: Shop, ministack: AwsServer, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    opened_shop.use(monkeypatch)
+    return opened_shop
 
 
 @pytest.fixture
-def shop_on_lambda(shop: Shop) -> Iterator[Shop]:
-    with open_function(shop):
-        yield shop
+def shop_on_lambda(shop: Shop) -> Shop:
+    shop.set_function(MemorySize=512)
+    shop.set_settings()
+    return shop

@@ -8,7 +8,7 @@ import re
 import shlex
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
@@ -60,6 +60,17 @@ class Shop:
     def dead_url(self) -> str:
         return f"{self.url}-dead-letters"
 
+    def use(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Name queue and store in the environment of a test, and set all that it may change."""
+        self.monkeypatch = monkeypatch
+        monkeypatch.setenv("LETSGO_QUEUE_URL", self.url)
+        monkeypatch.setenv("CLAIMCHECK_STORE", f"dynamodb://{self.name}")
+        lasting = {"MaximumMessageSize": "1048576", "MessageRetentionPeriod": "1209600"}
+        self.set_dead(RedrivePolicy="", RedriveAllowPolicy="", **lasting)
+        self.set_queue(
+            RedrivePolicy=self.redrive_after(5), VisibilityTimeout=str(6 * TIMEOUT), **lasting
+        )
+
     def call(self, service: str, operation: str, **fields: Any) -> Any:
         return getattr(self.clients.of(service), operation)(**fields)
 
@@ -79,6 +90,21 @@ class Shop:
 
     def set_function(self, **options: Any) -> None:
         self.call("lambda", "update_function_configuration", FunctionName=self.name, **options)
+
+    def set_settings(self, **variables: str) -> None:
+        """Set the function's environment."""
+        store = {"CLAIMCHECK_STORE": f"dynamodb://{self.name}"}
+        self.set_function(Environment={"Variables": store | variables})
+
+    def give_rights(self, policy: str) -> None:
+        """Give the function's role this policy, and no other."""
+        self.call(
+            "iam",
+            "put_role_policy",
+            RoleName=self.name,
+            PolicyName="claimcheck-worker",
+            PolicyDocument=policy,
+        )
 
     @property
     def mapping(self) -> str:
@@ -166,37 +192,23 @@ def examine(*words: str) -> Mapping[str, Found]:
 
 
 @contextmanager
-def open_shop(
-    server: AwsServer, clients: Clients, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Shop]:
-    """A queue and a table, until the block ends."""
-    name = server.make_table_name()
-    monkeypatch.setenv("CLAIMCHECK_STORE", f"dynamodb://{name}")
-    url = create_queue(name, QueueSettings(), QueueOptions(visibility_timeout=6 * TIMEOUT))
-    monkeypatch.setenv("LETSGO_QUEUE_URL", url)
-    assert claimcheck("store", "create").exit_code == 0
-    shop = Shop(server, clients, monkeypatch, name, url)
-    yield shop
-    for each in (shop.url, shop.dead_url):
-        with suppress(clients.of("sqs").exceptions.QueueDoesNotExist):
-            shop.call("sqs", "delete_queue", QueueUrl=each)
+def open_shop(server: AwsServer, clients: Clients) -> Iterator[Shop]:
+    """A queue, a table and a function with the rights of a worker, until the block ends."""
+    with pytest.MonkeyPatch.context() as patch:
+        name = server.make_table_name()
+        url = create_queue(name, QueueSettings(), QueueOptions())
+        shop = Shop(server, clients, patch, name, url)
+        shop.use(patch)
+        assert claimcheck("store", "create").exit_code == 0
+        shop.call("iam", "create_role", RoleName=name, AssumeRolePolicyDocument=json.dumps(_TRUST))
+        shop.give_rights(claimcheck("iam", "--as", "worker").stdout)
+        shop.make_function(name)
+        yield shop
+        found = shop.call("lambda", "list_event_source_mappings", EventSourceArn=shop.arn)
+        for each in found["EventSourceMappings"]:
+            shop.call("lambda", "delete_event_source_mapping", UUID=each["UUID"])
+        for queue in (shop.url, shop.dead_url):
+            shop.call("sqs", "delete_queue", QueueUrl=queue)
 
 
-@contextmanager
-def open_function(shop: Shop) -> Iterator[None]:
-    """A Lambda function that handles the messages, with the rights of a worker."""
-    trust = {"Statement": [{"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}}]}
-    shop.call("iam", "create_role", RoleName=shop.name, AssumeRolePolicyDocument=json.dumps(trust))
-    shop.call(
-        "iam",
-        "put_role_policy",
-        RoleName=shop.name,
-        PolicyName="worker",
-        PolicyDocument=claimcheck("iam", "--as", "worker").stdout,
-    )
-    shop.make_function(shop.name)
-    shop.set_function(Environment={"Variables": {"CLAIMCHECK_STORE": f"dynamodb://{shop.name}"}})
-    yield
-    found = shop.call("lambda", "list_event_source_mappings", EventSourceArn=shop.arn)
-    for each in found["EventSourceMappings"]:
-        shop.call("lambda", "delete_event_source_mapping", UUID=each["UUID"])
+_TRUST = {"Statement": [{"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}}]}

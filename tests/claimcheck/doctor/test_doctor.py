@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 
 from claimcheck import doctor
-from claimcheck.doctor import run, versions
+from claimcheck.doctor import run
 from tests.claimcheck.doctor import workers
 from tests.claimcheck.doctor.shop import Shop, claimcheck, examine
 
@@ -128,14 +129,7 @@ def test_a_right_that_is_lacking_is_a_warning(
 
     key = shop.server.make_kms_key()
     shop.monkeypatch.setenv("CLAIMCHECK_ENCRYPTION", f"kms://{key}")
-    shop.set_function(
-        Environment={
-            "Variables": {
-                "CLAIMCHECK_STORE": f"dynamodb://{shop.name}",
-                "CLAIMCHECK_ENCRYPTION": f"kms://{key}",
-            }
-        }
-    )
+    shop.set_settings(CLAIMCHECK_ENCRYPTION=f"kms://{key}")
     with shop.monkeypatch.context() as patch:
         patch.setattr(BaseClient, "_make_api_call", denied)
         wrong = examine("--lambda", shop.name, "--largest", "1000")
@@ -159,9 +153,9 @@ def test_a_check_that_breaks_hides_no_other(shop: Shop) -> None:
 
 
 def test_a_package_that_is_too_old(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    installed = versions.version
     monkeypatch.setattr(
-        versions, "version", lambda name: "1.35.79" if name == "boto3" else installed(name)
+        "claimcheck.doctor.versions.version",
+        lambda name: "1.35.79" if name == "boto3" else version(name),
     )
 
     wrong = examine("--queue", f"sqlite:///{tmp_path}/work.db")

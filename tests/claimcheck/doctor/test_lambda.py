@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -32,15 +33,8 @@ def update_mapping(shop: Shop, **options: object) -> None:
 
 
 def lack_a_right(shop: Shop) -> None:
-    policy = """{"Version": "2012-10-17", "Statement": [
-        {"Effect": "Allow", "Action": ["sqs:*", "dynamodb:GetItem"], "Resource": "*"}]}"""
-    shop.call(
-        "iam",
-        "put_role_policy",
-        RoleName=shop.name,
-        PolicyName="worker",
-        PolicyDocument=policy,
-    )
+    statement = {"Effect": "Allow", "Action": ["sqs:*", "dynamodb:GetItem"], "Resource": "*"}
+    shop.give_rights(json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
 
 
 FUNCTIONS: dict[str, tuple[Break, str, str]] = {
@@ -107,8 +101,10 @@ def test_it_is_found_and_the_command_mends_it(
 def test_rights_that_are_lacking_are_named(shop_on_lambda: Shop) -> None:
     lack_a_right(shop_on_lambda)
 
-    lacking = examine_function(shop_on_lambda)["rights.worker"]["detail"]
+    found = examine_function(shop_on_lambda)["rights.worker"]
 
+    shop_on_lambda.mend(found["command"])
+    lacking = found["detail"]
     assert "dynamodb:UpdateItem on arn:aws:dynamodb:" in lacking
     assert "dynamodb:GetItem" not in lacking
     assert "sqs:" not in lacking
@@ -131,8 +127,7 @@ def test_its_settings_do_not_go_with_those_here(
     here: dict[str, str], there: dict[str, str], name: str, shop_on_lambda: Shop
 ) -> None:
     shop = shop_on_lambda
-    store = {"CLAIMCHECK_STORE": f"dynamodb://{shop.name}"}
-    shop.set_function(Environment={"Variables": store | there})
+    shop.set_settings(**there)
     for variable, value in here.items():
         shop.monkeypatch.setenv(variable, value)
 
@@ -140,7 +135,7 @@ def test_its_settings_do_not_go_with_those_here(
 
     assert levels(wrong) == {name: "fail"}
     assert "aaaa" not in str(wrong)
-    shop.set_function(Environment={"Variables": store | here})
+    shop.set_settings(**here)
     assert examine_function(shop) == {}
 
 
