@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -13,19 +11,12 @@ import typer
 from letsgo_queue.cli.load import load_worker
 from letsgo_queue.cli.logs import LogFormat, configure_logging
 from letsgo_queue.cli.terminal import print_error
-from letsgo_queue.errors import LetsGoError, SettingsInvalid, WorkerBroken
+from letsgo_queue.errors import SettingsInvalid
+from letsgo_queue.worker.fleet import Fleet
 from letsgo_queue.worker.health import ALL_ADDRESSES, Health
-from letsgo_queue.worker.options import RunOptions, check_range
-from letsgo_queue.worker.processes import (
-    FAILED_FOR_GOOD,
-    RECYCLED,
-    ChildProcess,
-    cores,
-    fork_processes,
-)
+from letsgo_queue.worker.processes import cores
 from letsgo_queue.worker.scale_in import TaskProtection
-from letsgo_queue.worker.several import check_workers, run_workers
-from letsgo_queue.worker.worker import LOCAL_HOST, Worker
+from letsgo_queue.worker.worker import LOCAL_HOST
 
 
 def worker(
@@ -109,13 +100,10 @@ def worker(
 ) -> None:
     """Run workers until SIGTERM or SIGINT."""
     if reload:
-        from letsgo_queue.cli.reload import run_reloading
+        from letsgo_queue.worker.reload import run_reloading
 
-        run_reloading()
+        run_reloading([sys.executable, "-m", "letsgo_queue.cli.app", *sys.argv[1:]])
         return
-    check_range("processes", processes, 0, None)
-    check_range("max_messages", 1 if max_messages is None else max_messages, 1, None)
-    check_range("max_memory", 1 if max_memory is None else max_memory, 1, None)
     supervised = processes != 1 or max_messages is not None or max_memory is not None
     if local and burst:
         raise SettingsInvalid("--burst is for a queue that can be empty; --local has none.")
@@ -133,14 +121,16 @@ def worker(
             host=host, port=port, allowed_hosts=allowed_host or (), concurrency=concurrency
         )
         return
-    if supervised and processes == 0:
-        processes = cores()
-    run = _Run(
+    fleet = Fleet(
         workers=workers,
-        burst=burst,
+        tell=print_error,
+        processes=processes,
         concurrency=concurrency,
+        burst=burst,
+        max_messages=max_messages,
+        max_memory=max_memory,
         health=Health(port=health_port, host=health_host, file=health_file),
-        protection=TaskProtection(processes) if protect_from_scale_in else None,
+        protection=TaskProtection(processes or cores()) if protect_from_scale_in else None,
         options={
             "wait_seconds": wait_seconds,
             "drain_timeout": drain_timeout,
@@ -149,54 +139,5 @@ def worker(
             "max_opened_bytes": max_opened_bytes,
         },
     )
-    if not supervised:
-        run.here()
-        return
-    drain = check_workers(*workers, **run.options)
-    child = fork_processes(processes, drain_timeout=drain, until_done=burst)
-    if child is not None:
-        sys.exit(run.in_child(child, max_messages=max_messages, max_memory=max_memory))
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Run:
-    workers: Sequence[Worker]
-    burst: bool
-    concurrency: int | None
-    health: Health
-    protection: TaskProtection | None
-    options: RunOptions
-
-    def here(self, number: int = 0) -> None:
-        """Run the workers in this process."""
-        run_workers(
-            *self.workers,
-            burst=self.burst,
-            concurrency=self.concurrency,
-            health=self.health.of_process(number),
-            protect_from_scale_in=self.protection.of_process(number) if self.protection else False,
-            **self.options,
-        )
-
-    def in_child(
-        self, child: ChildProcess, *, max_messages: int | None, max_memory: int | None
-    ) -> int:
-        """Run the workers in this child, and return its exit code."""
-        from letsgo_queue.worker.recycling import Recycling
-
-        recycling = Recycling(self._stop, max_messages=max_messages, max_memory=max_memory)
-        if max_messages is not None:
-            for each in self.workers:
-                each.add_listener(recycling)
-        child.when_told_to_stop(self._stop)
-        try:
-            self.here(child.number)
-        except LetsGoError as error:
-            print_error(str(error))
-            passes = error.retryable or isinstance(error, WorkerBroken)
-            return 1 if passes and not self.burst else FAILED_FOR_GOOD
-        return RECYCLED if recycling.is_due else 0
-
-    def _stop(self) -> None:
-        for each in self.workers:
-            each.stop()
+    if code := fleet.run():
+        sys.exit(code)

@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from letsgo_queue import Health, SettingsInvalid, Worker
-from letsgo_queue.cli import worker_command
 from letsgo_queue.cli.app import app
+from letsgo_queue.worker import fleet
 from letsgo_queue.worker.scale_in import TaskProtection
 
 
@@ -27,7 +27,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, dic
     monkeypatch.delitem(sys.modules, "shop_of_options", raising=False)
     runs: list[tuple[Any, dict[str, Any]]] = []
     monkeypatch.setattr(
-        worker_command, "run_workers", lambda *workers, **options: runs.append((workers, options))
+        fleet, "run_workers", lambda *workers, **options: runs.append((workers, options))
     )
     return runs
 

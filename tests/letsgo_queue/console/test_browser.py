@@ -120,6 +120,7 @@ def test_by_mouse_letters_are_selected_and_redriven(page: Page) -> None:
 def test_by_keyboard_a_letter_is_opened_and_deleted(page: Page) -> None:
     dead = count(page, "dead")
     page.goto("/queues/0/dead-letters")
+    page.wait_for_load_state()
     page.keyboard.press("j")
     page.keyboard.press("j")
     page.keyboard.press("k")
@@ -131,6 +132,7 @@ def test_by_keyboard_a_letter_is_opened_and_deleted(page: Page) -> None:
     page.get_by_role("button", name="Delete 1").press("Enter")
 
     expect(page.get_by_text("1 deleted, 0 failed")).to_be_visible()
+    page.wait_for_load_state()
     page.keyboard.press("o")
     expect(page.locator('[data-live="0.dead"]')).to_have_text(f"{dead - 1:,}")
 

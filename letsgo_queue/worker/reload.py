@@ -1,9 +1,9 @@
-"""`letsgo-queue worker --reload`: starts the command again whenever code changes."""
+"""Starts a command again whenever code changes: `--reload`."""
 
 from __future__ import annotations
 
 import shlex
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from letsgo_queue.errors import SettingsInvalid
@@ -12,11 +12,14 @@ STOP_SECONDS = 30
 """How long the command may take to stop before it is killed: its drain time, and some."""
 
 
-def run_reloading() -> None:
-    """Run this command without `--reload`, and start it again when a Python file changes.
+def run_reloading(command: Sequence[str]) -> None:
+    """Run a command without `--reload`, and start it again when a Python file changes.
 
     Files in the working directory and below count. A command that ends by itself, for an error in
     its code, waits for the next change.
+
+    Args:
+        command: The command.
 
     Raises:
         SettingsInvalid: watchfiles is not installed.
@@ -27,10 +30,9 @@ def run_reloading() -> None:
         raise SettingsInvalid(
             "--reload needs watchfiles: pip install 'letsgo-claimcheck[reload]'"
         ) from error
-    arguments = [argument for argument in sys.argv[1:] if argument != "--reload"]
     run_process(
         Path.cwd(),
-        target=shlex.join([sys.executable, "-m", "letsgo_queue.cli.app", *arguments]),
+        target=shlex.join(each for each in command if each != "--reload"),
         target_type="command",
         watch_filter=PythonFilter(),
         sigint_timeout=STOP_SECONDS,

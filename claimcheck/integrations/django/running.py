@@ -1,0 +1,231 @@
+"""Runs tasks: in workers, and for tests on their own thread.
+
+    a message ──> its claim is acquired ──> the task runs ──> done, and off the queue
+                                               └── it raises: back to the queue's retries
+
+A sync task runs on a thread, an async one on the worker's event loop. Each has database connections
+that are well: those that were open for too long, or that broke, are closed before and after it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import socket
+import sys
+import traceback
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.apps import apps
+from django.db import close_old_connections, connections
+from django.utils import timezone
+from django.utils.module_loading import autodiscover_modules
+
+from claimcheck.errors import SettingsInvalid
+from claimcheck.integrations.django.backend import SqsBackend
+from claimcheck.integrations.django.messages import SentTask, find_task
+from claimcheck.integrations.django.tasks_api import (
+    Task,
+    TaskContext,
+    TaskError,
+    TaskResult,
+    TaskResultStatus,
+    task_backends,
+    task_finished,
+    task_started,
+)
+from letsgo_queue import Worker
+from letsgo_queue.testing import drain as drain_worker
+from letsgo_queue.worker.delivery import Delivery
+
+TASK_MODULE = "tasks"
+DEFAULT_BACKEND = "default"
+
+
+def workers_for(
+    alias: str = DEFAULT_BACKEND, *, queues: Collection[str] | None = None
+) -> Sequence[Worker]:
+    """The workers of a backend, one for each URL of its queues, the most urgent first.
+
+    Args:
+        alias: The name of the backend in `TASKS`.
+        queues: Only these of its queues.
+
+    Raises:
+        SettingsInvalid: The backend is another one, or a queue is not known or has no URL.
+    """
+    backend = _backend(alias)
+    if unknown := sorted({*(queues or ())} - backend.queues):
+        raise SettingsInvalid(
+            f"TASKS[{alias!r}] has no queue {unknown[0]!r}: it has "
+            f"{', '.join(sorted(backend.queues))}."
+        )
+    autodiscover_modules(TASK_MODULE)
+    return [
+        _worker(backend, queue, priority)
+        for queue in sorted(backend.queues if queues is None else queues)
+        for priority in sorted(backend.given.urls_of(queue), reverse=True)
+    ]
+
+
+def drain(alias: str = DEFAULT_BACKEND, *, queues: Collection[str] | None = None) -> int:
+    """Run the tasks that are due, one after another, on this thread: for tests.
+
+    What a `TestCase` has in its transaction, the tasks see, async ones too. In a `TestCase` no
+    transaction is committed: enqueue inside `self.captureOnCommitCallbacks(execute=True)`.
+
+    Args:
+        alias: The name of the backend in `TASKS`.
+        queues: Only these of its queues.
+
+    Returns:
+        How many tasks were run.
+
+    Raises:
+        BaseException: What a task raised first.
+        SettingsInvalid: The backend is another one, or a queue is not known or has no URL.
+    """
+    backend = _backend(alias)
+    run = 0
+    for queue in sorted(backend.queues if queues is None else queues):
+        for priority in sorted(backend.given.urls_of(queue), reverse=True):
+            worker = Worker(client=backend.client(queue, priority))
+            worker.default(_Handler(backend, in_test=True).run)
+            run += drain_worker(worker)
+    return run
+
+
+def _backend(alias: str) -> SqsBackend:
+    backend = task_backends[alias]
+    if not isinstance(backend, SqsBackend):
+        raise SettingsInvalid(
+            f"TASKS[{alias!r}] is a {type(backend).__name__}: a worker runs the tasks of "
+            "claimcheck.integrations.django.SqsBackend."
+        )
+    return backend
+
+
+def _worker(backend: SqsBackend, queue: str, priority: int) -> Worker:
+    worker = Worker(client=backend.client(queue, priority))
+    handler = _Handler(backend)
+    worker.default(handler.run)
+    for task in _known_tasks():
+        if inspect.iscoroutinefunction(task.func):
+            worker.handler(task.module_path)(handler.run_async)
+    return worker
+
+
+def _known_tasks() -> Iterator[Task]:
+    """The tasks in the modules `tasks` of all apps, each once. Others are run on threads."""
+    found: dict[str, Task] = {}
+    for app in apps.get_app_configs():
+        module = sys.modules.get(f"{app.name}.{TASK_MODULE}")
+        for value in vars(module).values() if module else ():
+            if isinstance(value, Task):
+                found[value.module_path] = value
+    yield from found.values()
+
+
+class _Handler:
+    """The handler of a worker of tasks."""
+
+    def __init__(self, backend: SqsBackend, *, in_test: bool = False) -> None:
+        self._backend = backend
+        self._in_test = in_test
+
+    def run(self, message: Mapping[str, Any], delivery: Delivery) -> None:
+        """Run a task on this thread."""
+        with self._connections(), self._attempt(message, delivery) as (result, arguments):
+            result_value = result.task.call(*arguments, **result.kwargs)
+            _set(result, _return_value=_plain(result_value))
+
+    async def run_async(self, message: Mapping[str, Any], delivery: Delivery) -> None:
+        """Run an async task on this event loop."""
+        close = sync_to_async(close_old_connections)
+        await close()
+        try:
+            with self._attempt(message, delivery) as (result, arguments):
+                value = await result.task.acall(*arguments, **result.kwargs)
+                _set(result, _return_value=_plain(value))
+        finally:
+            await close()
+
+    @contextmanager
+    def _connections(self) -> Iterator[None]:
+        if self._in_test:  # a connection that a test has a transaction in stays
+            yield
+            return
+        close_old_connections()
+        try:
+            yield
+        finally:
+            close_old_connections()
+
+    @contextmanager
+    def _attempt(
+        self, message: Mapping[str, Any], delivery: Delivery
+    ) -> Iterator[tuple[TaskResult, Sequence[Any]]]:
+        """One attempt: Django is told when it begins and ends."""
+        sent = SentTask.read(message)
+        result = sent.result(find_task(str(message["type"])))
+        now = timezone.now()
+        _set(
+            result,
+            status=TaskResultStatus.RUNNING,
+            started_at=now,
+            last_attempted_at=now,
+            # Of the attempts before, only their number is known.
+            worker_ids=[_worker_id()] * delivery.receive_count,
+        )
+        self._tell(task_started, result)
+        arguments = [*result.args]
+        if result.task.takes_context:
+            arguments.insert(0, TaskContext(task_result=result))
+        try:
+            yield result, arguments
+        except BaseException as error:
+            _set(result, status=TaskResultStatus.FAILED, finished_at=timezone.now())
+            kind = type(error)
+            result.errors.append(
+                TaskError(
+                    exception_class_path=f"{kind.__module__}.{kind.__qualname__}",
+                    traceback="".join(traceback.format_exception(error)),
+                )
+            )
+            self._tell(task_finished, result)
+            raise
+        _set(result, status=TaskResultStatus.SUCCESSFUL, finished_at=timezone.now())
+        self._tell(task_finished, result)
+
+    def _tell(self, signal: Any, result: TaskResult) -> None:
+        if self._backend.results is not None:
+            self._backend.results.keep(result)
+        signal.send(type(self._backend), task_result=result)
+
+
+def close_connections() -> None:
+    """Close this process's database connections: processes that are forked make their own."""
+    connections.close_all()
+
+
+def _worker_id() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def _set(result: TaskResult, **values: object) -> None:
+    for name, value in values.items():
+        object.__setattr__(result, name, value)  # as Django's own backends do: it is frozen
+
+
+def _plain(value: object) -> object:
+    """What JSON says of a value.
+
+    Raises:
+        TypeError: JSON cannot say it.
+    """
+    import json
+
+    return json.loads(json.dumps(value))

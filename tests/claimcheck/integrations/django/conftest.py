@@ -1,0 +1,51 @@
+"""Sets the project of these tests up, once a process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SETTINGS = "tests.claimcheck.integrations.django.settings"
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", SETTINGS)
+
+import django  # noqa: E402
+from django.conf import settings  # noqa: E402
+
+django.setup()
+
+from django.test import override_settings  # noqa: E402
+
+Configure = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def no_claims_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLAIMCHECK_STORE", "memory://django")
+
+
+@pytest.fixture
+def configure(tmp_path: Path) -> Iterator[Configure]:
+    """Gives the backend other options; by default its queues are files."""
+    active: list[override_settings] = []
+
+    def give(queues: list[str] | None = None, **options: Any) -> Any:
+        urls = {name: f"sqlite:///{tmp_path}/{name}.db" for name in queues or ["default", "mail"]}
+        tasks = settings.TASKS["default"] | {
+            "QUEUES": queues or ["default", "mail"],
+            "OPTIONS": {"urls": urls, **options},
+        }
+        changed = override_settings(TASKS={"default": tasks})
+        changed.enable()
+        active.append(changed)
+        from claimcheck.integrations.django.tasks_api import task_backends
+
+        return task_backends["default"]
+
+    yield give
+    for each in reversed(active):
+        each.disable()
