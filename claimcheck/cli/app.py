@@ -119,6 +119,7 @@ def audit(
 
 @app.command()
 def iam(
+    *,
     role: Annotated[Role, typer.Option("--as", help="Whose policy.")],
     store: Annotated[
         list[str] | None,
@@ -136,6 +137,10 @@ def iam(
             "CLAIMCHECK_ENCRYPTION names it."
         ),
     ] = None,
+    function: Annotated[
+        str | None,
+        typer.Option("--lambda", metavar="NAME", help="A function that an operator examines."),
+    ] = None,
 ) -> None:
     """Print the IAM policy with the rights that a role needs, and no more, as JSON.
 
@@ -150,6 +155,7 @@ def iam(
         queue=queue,
         dead_letter_queue=dead_letter_queue,
         kms_keys=kms_key or [],
+        function=function,
     )
 
 
@@ -169,6 +175,12 @@ def doctor(
     function: Annotated[
         str | None,
         typer.Option("--lambda", metavar="NAME", help="The Lambda function behind the queue."),
+    ] = None,
+    role: Annotated[
+        list[Role] | None,
+        typer.Option(
+            "--as", help="Whether these credentials have the rights of a role; repeatable."
+        ),
     ] = None,
     largest: Annotated[
         int | None,
@@ -199,6 +211,7 @@ def doctor(
         store=store,
         worker=None if target is None else load_worker(target),
         function=function,
+        roles=role or [],
         largest=largest,
         round_trip=round_trip,
     )

@@ -73,6 +73,7 @@ def print_policy(
     queue: str | None,
     dead_letter_queue: str | None,
     kms_keys: Sequence[str],
+    function: str | None,
 ) -> None:
     """Print the policy of a role, or that there is nothing to grant.
 
@@ -83,12 +84,18 @@ def print_policy(
         dead_letter_queue: The URL of its dead-letter queue; None for the name that `letsgo-queue
             queue create` gives it.
         kms_keys: Keys of KMS, of which the first encrypts; empty for those that the settings name.
+        function: The Lambda function that an operator has the doctor examine.
 
     Raises:
         SettingsInvalid: A URL names no queue or store, or no queue is named.
     """
     statements = policy_statements(
-        role, stores=stores, queue=queue, dead_letter_queue=dead_letter_queue, kms_keys=kms_keys
+        role,
+        stores=stores,
+        queue=queue,
+        dead_letter_queue=dead_letter_queue,
+        kms_keys=kms_keys,
+        function=function,
     )
     if statements:
         policy = {"Version": "2012-10-17", "Statement": statements}
@@ -103,6 +110,7 @@ def policy_statements(
     queue: str | None = None,
     dead_letter_queue: str | None = None,
     kms_keys: Sequence[str] = (),
+    function: str | None = None,
     settings: ClaimCheckSettings | None = None,
 ) -> Sequence[Statement]:
     """The statements of a role's policy, empty if there is nothing to grant; see `print_policy`."""
@@ -125,6 +133,8 @@ def policy_statements(
     for key in keys[:1] if role is Role.SENDER else keys:  # the first encrypts, all decrypt
         if key.startswith("kms://"):
             things.append(_key(key.removeprefix("kms://"), place))
+    if function is not None:
+        things += _things_of_function(function, place)
     return _statements(role, things)
 
 
@@ -141,6 +151,13 @@ def _things_of_queue(url: str, dead_letter_url: str | None, place: _Place) -> It
     yield Thing(Kind.DEAD_LETTER_QUEUE, place.arn("sqs", dead))
     for each in (name, dead):
         yield Thing(Kind.NEW_QUEUE, place.arn("sqs", each))
+
+
+def _things_of_function(name: str, place: _Place) -> Iterator[Thing]:
+    yield Thing(Kind.FUNCTION, place.arn("lambda", f"function:{name}"))
+    yield Thing(Kind.MAPPINGS, _ANY)  # IAM knows no narrower resource for the list
+    partition = partition_of(place.region)
+    yield Thing(Kind.POLICIES, f"arn:{partition}:iam::{place.account}:role/*")
 
 
 def _stores_of(settings: ClaimCheckSettings, queue: str, role: Role) -> Sequence[str]:

@@ -37,6 +37,9 @@ class Kind(StrEnum):
     BUCKET = "Bucket"
     NEW_BUCKET = "MakeBucket"
     KEY = "Key"
+    FUNCTION = "Function"
+    MAPPINGS = "EventSourceMappings"
+    POLICIES = "Policies"
 
 
 def _actions(service: str, *names: str) -> Sequence[str]:
@@ -99,6 +102,9 @@ RIGHTS: Mapping[Role, Mapping[Kind, Sequence[str]]] = {
             "PutBucketPublicAccessBlock",
             "PutLifecycleConfiguration",
         ),
-        Kind.KEY: _actions("kms", "Decrypt"),
+        Kind.KEY: _actions("kms", "Decrypt", "GenerateDataKey"),
+        Kind.FUNCTION: _actions("lambda", "GetFunctionConcurrency", "GetFunctionConfiguration"),
+        Kind.MAPPINGS: _actions("lambda", "ListEventSourceMappings"),
+        Kind.POLICIES: _actions("iam", "SimulatePrincipalPolicy"),
     },
 }

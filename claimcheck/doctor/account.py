@@ -53,6 +53,15 @@ def check_account(region: str, *, clock: Callable[[], float] = time.time) -> Ite
     yield _compare_clocks(time_of(answer), sent=sent, received=clock())
 
 
+def caller_in(region: str) -> str:
+    """The ARN of whoever has these credentials."""
+    client = make_client("sts", None, region=region, endpoint_url=None, config=QUICK)
+    try:
+        return client.get_caller_identity()["Arn"]
+    finally:
+        client.close()
+
+
 def check_region(region: str | None) -> Iterator[Finding]:
     """Where requests go.
 

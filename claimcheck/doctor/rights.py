@@ -10,10 +10,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, cast
 
+from botocore.exceptions import ClientError
+
 from claimcheck.cli.iam import Statement
 from claimcheck.cli.rights import Role
-from claimcheck.doctor.findings import QUICK, Finding, failure, passed
-from letsgo_queue.aws_client import make_client
+from claimcheck.doctor.findings import QUICK, Finding, failure, passed, warning
+from letsgo_queue.aws_client import error_code, make_client
 from letsgo_queue.text import counted
 
 _ASSUMED = re.compile(r"arn:([^:]+):sts::(\d+):assumed-role/([^/]+)/.*")
@@ -58,6 +60,14 @@ def check_rights(
     try:
         for statement in statements:
             lacking += _lacking(client, principal, statement)
+    except ClientError as error:
+        if error_code(error) != "NoSuchEntity":
+            raise
+        yield warning(
+            name,
+            f"not known: IAM has no {principal}; STS does not name the path that a role may have",
+        )
+        return
     finally:
         client.close()
     who = principal.rpartition("/")[2]

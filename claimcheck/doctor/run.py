@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from claimcheck.cli.iam import policy_statements
 from claimcheck.cli.rights import Role
-from claimcheck.doctor.account import check_account, check_region
+from claimcheck.doctor.account import caller_in, check_account, check_region
 from claimcheck.doctor.embedded import check_embedded
-from claimcheck.doctor.findings import Finding, carry_out, failure, warning
+from claimcheck.doctor.findings import Finding, carry_out, failure, passed, warning
 from claimcheck.doctor.lambdas import LambdaFunction
-from claimcheck.doctor.rights import check_rights
+from claimcheck.doctor.rights import check_rights, principal_of
 from claimcheck.doctor.sqs import SqsQueue, check_attributes, check_redrive, read_queue
 from claimcheck.doctor.stores import (
     check_encryption,
@@ -42,6 +43,7 @@ def examine(
     store: str | None = None,
     worker: Worker | None = None,
     function: str | None = None,
+    roles: Sequence[Role] = (),
     largest: int | None = None,
     round_trip: bool = False,
     clock: Callable[[], float] = time.time,
@@ -55,6 +57,7 @@ def examine(
         store: The store's URL; by default what the environment names.
         worker: Who handles its messages: its retry policies and time limits are compared.
         function: The Lambda function behind the queue.
+        roles: Whether whoever asks has the rights of these roles.
         largest: Bytes of the largest message: with it the function's memory is compared with a
             whole batch.
         round_trip: Whether to seal, open and complete three messages in each store.
@@ -68,7 +71,14 @@ def examine(
         settings = settings.model_copy(update={"store": store, "stores": {}})
     if queue is None and worker is not None and isinstance(worker.queue, str):
         queue = worker.queue
-    examination = _Examination(settings, worker, function, largest, clock)
+    examination = _Examination(
+        settings=settings,
+        worker=worker,
+        function=function,
+        roles=roles,
+        largest=largest,
+        clock=clock,
+    )
     return list(examination.run(queue, round_trip=round_trip))
 
 
@@ -77,15 +87,18 @@ class _Examination:
 
     def __init__(
         self,
+        *,
         settings: ClaimCheckSettings,
         worker: Worker | None,
         function: str | None,
+        roles: Sequence[Role],
         largest: int | None,
         clock: Callable[[], float],
     ) -> None:
         self._settings = settings
         self._worker = worker
         self._function = function
+        self._roles = roles
         self._largest = largest
         self._clock = clock
         self._queue: SqsQueue | None = None
@@ -115,6 +128,9 @@ class _Examination:
             yield from carry_out("queue", lambda: check_embedded(url, self._worker), service="")
         if self._function is not None:
             yield from carry_out("lambda", self._check_lambda, service="lambda")
+        for role in self._roles:
+            check = partial(self._check_caller, role, url, region or DEFAULT_REGION)
+            yield from carry_out(f"rights.{role}", check, service="iam")
         for each in stores:
             yield from self._check_store(each, url)
         yield from carry_out("encryption", lambda: self._check_encryption(url), service="kms")
@@ -148,20 +164,26 @@ class _Examination:
                 )
                 return
             yield from function.check(found, queue, self._settings, largest=self._largest)
-            yield from carry_out(
-                "rights.worker", lambda: self._check_role(found["Role"], queue), service="iam"
-            )
+            check = partial(self._check_rights, found["Role"], Role.WORKER, queue.url, queue.region)
+            yield from carry_out("rights.worker", check, service="iam")
         finally:
             function.close()
 
-    def _check_role(self, principal: str, queue: SqsQueue) -> Iterator[Finding]:
+    def _check_caller(self, role: Role, url: str, region: str) -> Iterator[Finding]:
+        principal = principal_of(caller_in(region))
+        if principal is None:
+            yield passed(f"rights.{role}", "root may do everything")
+        else:
+            yield from self._check_rights(principal, role, url, region)
+
+    def _check_rights(self, principal: str, role: Role, url: str, region: str) -> Iterator[Finding]:
         statements = policy_statements(
-            Role.WORKER,
-            queue=queue.url,
-            dead_letter_queue=queue.dead_letter_url,
+            role,
+            queue=url,
+            dead_letter_queue=None if self._queue is None else self._queue.dead_letter_url,
             settings=self._settings,
         )
-        return check_rights(principal, Role.WORKER, statements, region=queue.region)
+        return check_rights(principal, role, statements, region=region)
 
     def _check_store(self, store: ClaimStore, queue: str) -> Iterator[Finding]:
         yield from carry_out("store", lambda: check_store(store, queue), service="")

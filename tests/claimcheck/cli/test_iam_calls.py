@@ -209,6 +209,7 @@ def test_each_role_may_use_the_key(
     # As other processes, which have not got the data key yet.
     monkeypatch.setenv("CLAIMCHECK_ENCRYPTION", f"kms://{key}?reuse_minutes=1")
     command(claimcheck_app, "show", stdin=wire.bodies[-1])
+    CliRunner().invoke(claimcheck_app, ["doctor"])  # which finds that the queue is no good
     shown = wire.take()
     monkeypatch.setenv("CLAIMCHECK_ENCRYPTION", f"kms://{key}?reuse_minutes=2")
     work()
@@ -306,6 +307,7 @@ def look_after(kept: str) -> None:
     """Use every command that an operator has."""
     assert "done" in command(claimcheck_app, "show", stdin=kept)
     command(claimcheck_app, "store", "check")
+    command(claimcheck_app, "doctor")
     assert "dead       1\n" in command(queue_app, "queue", "status")
     assert "the test says so" in command(queue_app, "dead-letter", "list")
     assert "1 dead letter moved" in command(queue_app, "dead-letter", "redrive")

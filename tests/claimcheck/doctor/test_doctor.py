@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import secrets
 import time
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from botocore.exceptions import ClientError
 
 from claimcheck import doctor
 from claimcheck.doctor import run
+from claimcheck.doctor.rights import principal_of
 from tests.claimcheck.doctor import workers
 from tests.claimcheck.doctor.shop import Shop, claimcheck, examine
 
@@ -137,6 +140,40 @@ def test_a_right_that_is_lacking_is_a_warning(
     assert wrong[name]["level"] == "warn"
     assert f"not known: {right} is denied" in wrong[name]["detail"]
     assert "claimcheck iam --as operator" in wrong[name]["advice"]
+    assert right in claimcheck("iam", "--as", "operator", "--lambda", shop.name).stdout
+
+
+@pytest.fixture
+def user(shop: Shop) -> Iterator[str]:
+    """A user without any right, whose credentials the test has."""
+    name = f"user-{secrets.token_hex(6)}"
+    shop.call("iam", "create_user", UserName=name)
+    key = shop.call("iam", "create_access_key", UserName=name)["AccessKey"]
+    with shop.monkeypatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
+        patch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
+        yield name
+
+
+@pytest.mark.parametrize("role", ["sender", "worker"])
+def test_who_asks_lacks_the_rights_of_a_role(role: str, shop: Shop, user: str) -> None:
+    wrong = examine("--as", role)
+
+    assert list(wrong) == [f"rights.{role}"]
+    assert wrong[f"rights.{role}"]["level"] == "fail"
+    assert f"{user} lacks sqs:" in wrong[f"rights.{role}"]["detail"]
+    assert "dynamodb:PutItem on arn:aws:dynamodb:" in wrong[f"rights.{role}"]["detail"]
+    shop.mend(wrong[f"rights.{role}"]["command"])
+    assert examine("--as", role) == {}
+
+
+def test_root_lacks_nothing(shop: Shop) -> None:
+    assert "✓ rights.worker: root may" in claimcheck("doctor", "--as", "worker").stdout
+
+
+def test_the_rights_of_a_session_are_those_of_its_role() -> None:
+    session = "arn:aws-cn:sts::123456789012:assumed-role/orders-worker/i-0abc"
+    assert principal_of(session) == "arn:aws-cn:iam::123456789012:role/orders-worker"
 
 
 def test_a_check_that_breaks_hides_no_other(shop: Shop) -> None:
