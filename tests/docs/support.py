@@ -20,19 +20,23 @@ PAGES = [
     *(page for page in ROOT.glob("docs/**/*.md") if "node_modules" not in page.parts),
 ]
 _CONSOLE = re.compile(r"```console\n(.*?)```", re.DOTALL)
-_BLOCK = re.compile(r"```python\n# ([\w/]+\.py)\n(.*?)```", re.DOTALL)
 _SECONDS = 60
 
 
-def write_blocks(page: str, folder: Path) -> set[str]:
+def write_blocks(page: str, folder: Path, *, language: str = "python") -> set[str]:
     """Write the Python blocks of a page into `folder`; each names its file in the first line.
+
+    Args:
+        page: The page.
+        folder: Where to.
+        language: What the blocks are marked with; `py` where type checkers cannot know a package.
 
     Returns:
         The names of the files.
     """
     text = (ROOT / page).read_text(encoding="utf-8")
-    blocks = _BLOCK.findall(text)
-    assert len(blocks) == text.count("```python"), f"{page}: a block without a file name"
+    blocks = re.findall(rf"```{language}\n# ([\w/]+\.py)\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == text.count(f"```{language}\n"), f"{page}: a block without a file name"
     for name, code in blocks:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -211,9 +211,10 @@ class TestTransactions(TestCase):  # type: ignore[misc]  # Django has no types h
     def test_a_task_is_sent_on_commit(self) -> None:
         with self.captureOnCommitCallbacks(execute=True), transaction.atomic():
             result = tasks.add.enqueue(1, 2)
-            assert result.enqueued_at is None
+            before = result.enqueued_at
             assert waiting(self.folder) == []
 
+        assert before is None
         assert result.enqueued_at is not None
         assert drain() == 1
 
