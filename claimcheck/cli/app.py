@@ -186,6 +186,7 @@ def doctor(
         int | None,
         typer.Option(
             metavar="BYTES",
+            min=1,
             help="The largest message, to compare a batch of them with the function's memory.",
         ),
     ] = None,

@@ -142,6 +142,14 @@ class _Examination:
     def _check_sqs(self, url: str, region: str | None) -> Iterator[Finding]:
         in_lambda = self._function is not None
         self._queue = queue = read_queue(url, region)
+        if queue is None:
+            yield failure(
+                "queue",
+                f"{url} does not exist",
+                advice="check region, account and name, or make it",
+                command=f"letsgo-queue queue create {url}",
+            )
+            return
         yield from check_attributes(
             queue, settings=self._settings, worker=self._worker, in_lambda=in_lambda
         )

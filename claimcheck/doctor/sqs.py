@@ -112,15 +112,20 @@ class SqsQueue:
         )
 
 
-def read_queue(url: str, region: str | None) -> SqsQueue:
-    """Ask SQS for all attributes of a queue.
+def read_queue(url: str, region: str | None) -> SqsQueue | None:
+    """Ask SQS for all attributes of a queue; None if there is no such queue.
 
     Raises:
         ClientError: SQS refused.
         BotoCoreError: It did not answer.
     """
     client = make_client(url, region, quick=True)
-    answer = client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
+    try:
+        answer = client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
+    except ClientError as error:
+        if error_code(error) not in NO_SUCH_QUEUE:
+            raise
+        return None
     attributes = cast("Mapping[str, str]", answer.get("Attributes", {}))
     return SqsQueue(url, client.meta.region_name, attributes)
 
@@ -273,11 +278,8 @@ def attempts_of(worker: Worker | None) -> Mapping[str, int]:
 def _check_dead_letters(queue: SqsQueue) -> Iterator[Finding]:
     url = queue.dead_letter_url
     assert url is not None
-    try:
-        dead = read_queue(url, queue.region)
-    except ClientError as error:
-        if error_code(error) not in NO_SUCH_QUEUE:
-            raise
+    dead = read_queue(url, queue.region)
+    if dead is None:
         yield failure(
             "dead-letters",
             f"{url} does not exist: a message that fails stays until its retention ends, and is "

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from claimcheck.cli.app import app
 from letsgo_queue.admin import QueueOptions, create_queue
+from letsgo_queue.cli.app import app as queue_app
 from letsgo_queue.settings import QueueSettings
 from tests.conftest import REGION
 from tests.support.servers import AwsServer
@@ -142,6 +143,8 @@ class Shop:
                 self._run_aws(words)
             elif program == "claimcheck":
                 assert claimcheck(*words).exit_code == 0
+            elif program == "letsgo-queue":
+                assert CliRunner().invoke(queue_app, words).exit_code == 0
             elif program == "export":
                 self.monkeypatch.setenv(*words[0].split("=", 1))
             else:
@@ -207,7 +210,7 @@ def open_shop(server: AwsServer, clients: Clients) -> Iterator[Shop]:
         found = shop.call("lambda", "list_event_source_mappings", EventSourceArn=shop.arn)
         for each in found["EventSourceMappings"]:
             shop.call("lambda", "delete_event_source_mapping", UUID=each["UUID"])
-        for queue in (shop.url, shop.dead_url):
+        for queue in shop.call("sqs", "list_queues", QueueNamePrefix=name)["QueueUrls"]:
             shop.call("sqs", "delete_queue", QueueUrl=queue)
 
 

@@ -139,6 +139,26 @@ def test_a_handler_may_run_for_longer_than_sqs_waits(shop: Shop) -> None:
 
 
 def test_there_is_no_such_queue(shop: Shop) -> None:
-    wrong = examine("--queue", f"{shop.url}-elsewhere")
+    url = f"{shop.url}-elsewhere"
+
+    wrong = examine("--queue", url)
 
     assert {each: finding["level"] for each, finding in wrong.items()} == {"queue": "fail"}
+    shop.mend(wrong["queue"]["command"])
+    assert examine("--queue", url) == {}
+
+
+def test_a_fifo_queue_gets_a_fifo_queue_for_dead_letters(shop: Shop) -> None:
+    url = f"{shop.url}-in-order.fifo"
+    shop.call(
+        "sqs",
+        "create_queue",
+        QueueName=url.rpartition("/")[2],
+        Attributes={"FifoQueue": "true", "MessageRetentionPeriod": str(14 * DAY)},
+    )
+
+    wrong = examine("--queue", url)
+
+    assert list(wrong) == ["queue.redrive"]
+    shop.mend(wrong["queue.redrive"]["command"])
+    assert examine("--queue", url) == {}
