@@ -9,8 +9,10 @@ prevented.
 from __future__ import annotations
 
 import os
+import random
 import sqlite3
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -152,7 +154,7 @@ class SqliteFile:
         connection.text_factory = _text_or_bytes
         # Before anything is changed: a newer schema may have other columns.
         self._check_version(connection)
-        connection.execute("PRAGMA journal_mode = WAL")
+        _write_ahead(connection)
         # A write that was acknowledged survives a power cut.
         connection.execute("PRAGMA synchronous = FULL")
         table, version = self._schema.table, self._schema.version
@@ -176,6 +178,23 @@ class SqliteFile:
                 f"{self._user}: the file has schema {version}, this version reads "
                 f"{self._schema.version}. Upgrade letsgo-claimcheck, or use another file."
             )
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Have readers and writers not wait for each other, from the first who opens the file on.
+
+    When several open a new file at once, SQLite refuses all but one here, and does not wait.
+    """
+    until = time.monotonic() + BUSY_TIMEOUT_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(random.uniform(0.001, 0.01))
+        else:
+            return
 
 
 def _text_or_bytes(value: bytes) -> str | bytes:

@@ -13,7 +13,9 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -102,6 +104,30 @@ def test_a_reader_does_not_wait_for_a_writer(file: SqliteFile, path: Path) -> No
 
         assert notes(file) == ["committed"]
     assert notes(file) == ["committed", "not yet"]
+
+
+class Busy(sqlite3.Connection):
+    """SQLite, as others open the same new file."""
+
+    refusals = 3
+
+    def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+        if "journal_mode" in sql and Busy.refusals:
+            Busy.refusals -= 1
+            refusal = sqlite3.OperationalError("database is locked")
+            refusal.sqlite_errorcode = sqlite3.SQLITE_BUSY
+            raise refusal
+        return super().execute(sql, *values)
+
+
+def test_several_open_a_new_file_at_once(file: SqliteFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite refuses all but one, and does not wait."""
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Busy))
+
+    with file.reading() as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+
+    assert Busy.refusals == 0
 
 
 def test_two_users_have_tables_of_their_own(file: SqliteFile, path: Path) -> None:
