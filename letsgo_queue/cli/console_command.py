@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import signal
 from importlib.util import find_spec
 from typing import Annotated
 
@@ -17,8 +18,8 @@ NEEDED = ("jinja2", "starlette", "uvicorn")
 LOOPBACK = "127.0.0.1"
 DEFAULT_PORT = 3003
 LARGEST_PORT = 65_535
-ENDING_SECONDS = 1
-"""How long open pages, which are sent numbers all the time, may hold up the end."""
+ENDING_SECONDS = 5
+"""How long a page that is being made may hold up the end."""
 
 
 def console(
@@ -60,6 +61,7 @@ def console(
             QueueSettings.from_environment(),
             token=token,
             hosts=[f"{name}:{port}" for name in (LOOPBACK, "localhost")],
+            is_ending=lambda: server.should_exit,
         )
         server = uvicorn.Server(
             uvicorn.Config(
@@ -70,5 +72,12 @@ def console(
                 timeout_graceful_shutdown=ENDING_SECONDS,
             )
         )
+
+        def end(*_: object) -> None:
+            server.should_exit = True
+
+        # The server takes signals itself, and raises them again once it is over: that is no error.
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, end)
         print_line(f"http://{LOOPBACK}:{port}/?token={token}")
         server.run(sockets=[socket])

@@ -121,8 +121,10 @@ class LetterPages:
         works: Works,
         *,
         read_only: bool,
+        is_ending: Callable[[], bool],
     ) -> None:
         """Name what is shown."""
+        self._is_ending = is_ending
         self._pages = pages
         self._queues = queues
         self._bodies = Bodies(extensions)
@@ -216,7 +218,9 @@ class LetterPages:
         )
 
     def _progress(self, request: Request) -> Response:
-        return StreamingResponse(_progress(self._work_of(request)), media_type="text/event-stream")
+        return StreamingResponse(
+            self._follow(self._work_of(request)), media_type="text/event-stream"
+        )
 
     def _show(self, request: Request) -> Response:
         queue, letter = self._found(request)
@@ -246,6 +250,18 @@ class LetterPages:
             raise HTTPException(404, "The console does not remember this.")
         return work
 
+    async def _follow(self, work: Work) -> AsyncIterator[str]:
+        told = -1
+        while not self._is_ending():
+            doing = work.doing
+            if doing.over or len(doing.results) != told:
+                told = len(doing.results)
+                what = {"done": told, "total": work.total, "over": doing.over}
+                yield f"data: {json.dumps(what)}\n\n"
+            if doing.over:
+                return
+            await asyncio.sleep(STREAM_SECONDS)
+
     def _refuse_if_read_only(self) -> None:
         if self._read_only:
             raise HTTPException(403, "This console was started with --read-only.")
@@ -256,16 +272,3 @@ def _action_in(form: Mapping[str, Sequence[str]]) -> Action:
     if action not in get_args(Action):
         raise HTTPException(400, "The console redrives and deletes, and nothing else.")
     return cast("Action", action)
-
-
-async def _progress(work: Work) -> AsyncIterator[str]:
-    told = -1
-    while True:
-        doing = work.doing
-        if doing.over or len(doing.results) != told:
-            told = len(doing.results)
-            what = {"done": told, "total": work.total, "over": doing.over}
-            yield f"data: {json.dumps(what)}\n\n"
-        if doing.over:
-            return
-        await asyncio.sleep(STREAM_SECONDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 
 from letsgo_queue.errors import SettingsInvalid
@@ -20,7 +21,8 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port))
     except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
         raise SettingsInvalid(
-            f"the console cannot listen on {host}:{port} ({error.strerror or error}). If another "
+            f"the console cannot listen on {host}:{port} ({reason}). If another "
             "console runs there, use that, or choose another port."
         ) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -33,9 +33,15 @@ class OverviewPages:
     """
 
     def __init__(
-        self, pages: Pages, queues: Sequence[ConsoleQueue], extensions: Sequence[Extension]
+        self,
+        pages: Pages,
+        queues: Sequence[ConsoleQueue],
+        extensions: Sequence[Extension],
+        *,
+        is_ending: Callable[[], bool],
     ) -> None:
         """Name what is shown."""
+        self._is_ending = is_ending
         self._pages = pages
         self._queues = queues
         self._extensions = extensions
@@ -65,7 +71,7 @@ class OverviewPages:
 
     async def _stream(self) -> AsyncIterator[str]:
         told: Mapping[str, str] | None = None
-        while True:
+        while not self._is_ending():
             numbers = {
                 f"{each.number}.{name}": text
                 for each in self._queues

@@ -9,7 +9,7 @@ extension.py   what other packages add: claims, for one
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
@@ -38,6 +38,7 @@ def make_site(
     *,
     token: str,
     hosts: Sequence[str],
+    is_ending: Callable[[], bool] = lambda: False,
     extensions: Sequence[Extension] | None = None,
 ) -> Starlette:
     """Make the console, as an application for a server.
@@ -47,6 +48,7 @@ def make_site(
         settings: Where to look without a queue's URL.
         token: Who has it may use the console.
         hosts: The names by which it may be asked, each with its port.
+        is_ending: Whether the server is about to end: pages that are sent numbers are let go.
         extensions: What other packages add; by default those that are installed.
 
     Raises:
@@ -85,9 +87,16 @@ def make_site(
 
     return Starlette(
         routes=[
-            *OverviewPages(pages, queues, extensions).routes,
+            *OverviewPages(pages, queues, extensions, is_ending=is_ending).routes,
             *MessagePages(pages, queues, extensions, read_only=options.read_only).routes,
-            *LetterPages(pages, queues, extensions, works, read_only=options.read_only).routes,
+            *LetterPages(
+                pages,
+                queues,
+                extensions,
+                works,
+                read_only=options.read_only,
+                is_ending=is_ending,
+            ).routes,
             *(route for section in sections for route in section.routes),
             Mount("/static", StaticFiles(packages=[("letsgo_queue.console", "static")])),
         ],
