@@ -50,7 +50,7 @@ def examine(
 ) -> Sequence[Finding]:
     """Look at everything that messages need, and say what is not as it should be.
 
-    Each call to AWS takes seconds at most. What cannot be found out is a finding too.
+    Each call to AWS has a time limit. What cannot be found out is a finding too.
 
     Args:
         queue: The queue's URL; by default that of the worker, or what the environment names.

@@ -20,7 +20,7 @@ from claimcheck.doctor.findings import (
     warning,
 )
 from claimcheck.doctor.words import in_words
-from claimcheck.errors import ClaimStoreError, EncryptionError
+from claimcheck.errors import EncryptionError
 from claimcheck.settings import ClaimCheckSettings, claim_check_for
 from claimcheck.stores.base import RECORD_SECONDS, ClaimStore
 from claimcheck.stores.dynamodb import DynamoDBClaimStore
@@ -30,6 +30,7 @@ from claimcheck.stores.findings import Resource, denied_action
 from claimcheck.stores.letsgo import LetsGoClaimStore
 from claimcheck.stores.memory import MemoryClaimStore
 from claimcheck.stores.resources import resources_of
+from letsgo_queue.errors import LetsGoError
 from letsgo_queue.limits import ANY_QUEUE_BYTES
 from letsgo_queue.settings import split_url
 
@@ -47,8 +48,10 @@ def check_store(store: ClaimStore, queue: str) -> Iterator[Finding]:
         queue: The queue's URL.
     """
     resources = resources_of(store)
+    made_by_us = not isinstance(store, LetsGoClaimStore)
     for resource in resources:
-        yield from _check_resource(resource, made_by_us=not isinstance(store, LetsGoClaimStore))
+        check = partial(_check_resource, resource, made_by_us=made_by_us)
+        yield from carry_out("store", check, service="")
     if resources:
         return
     if isinstance(store, MemoryClaimStore) and split_url(queue).scheme != "memory":
@@ -150,14 +153,11 @@ def _travel(name: str, check: ClaimCheck, payload: str, store: str) -> Iterator[
     body = json.dumps({"type": ROUND_TRIP_TYPE, "payload": payload}, separators=(",", ":"))
     sealed = check.seal(body)
     try:
-        with check.open(sealed.body.decode()) as opened:
-            same = opened.body == body
-    except ClaimStoreError:
+        with check.open(sealed.body.decode()):
+            pass  # opening compares what comes out with the ticket's hash
+    except LetsGoError:
         check.discard(sealed)
         raise
-    if not same:
-        yield failure(name, "what was opened is not what was sealed")
-        return
     kept = f" in {store}; its receipt stays for {in_words(RECORD_SECONDS)}"
     yield passed(
         name,

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 _CONFIG = Config(
     connect_timeout=5,
-    read_timeout=15,
-    retries={"mode": "standard", "total_max_attempts": 3},
+    read_timeout=10,
+    retries={"mode": "standard", "total_max_attempts": 2},
 )
 _ON = {"ENABLED", "ENABLING"}
 _LOOKED_AT = 100

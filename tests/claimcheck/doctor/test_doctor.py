@@ -192,13 +192,13 @@ def test_a_check_that_breaks_hides_no_other(shop: Shop) -> None:
 def test_a_package_that_is_too_old(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(
         "claimcheck.doctor.versions.version",
-        lambda name: "1.35.79" if name == "boto3" else version(name),
+        lambda name: "1.9.0" if name == "boto3" else version(name),
     )
 
     wrong = examine("--queue", f"sqlite:///{tmp_path}/work.db")
 
     assert wrong["versions"]["level"] == "fail"
-    assert wrong["versions"]["detail"] == "boto3 1.35.79 is not >=1.35.80"
+    assert wrong["versions"]["detail"].startswith("boto3 1.9.0 is not >=1.35")
 
 
 class TestWithoutAws:

@@ -72,6 +72,17 @@ def test_it_is_found_and_the_command_mends_it(
     assert examine() == {}
 
 
+def test_a_table_that_cannot_be_asked_hides_no_bucket(shop: Shop) -> None:
+    bucket = make_a_bucket(shop)
+    separate = f"dynamodb://{shop.name}?bucket={bucket}"
+    shop.call("s3", "delete_public_access_block", Bucket=bucket)
+    with shop.monkeypatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:1")  # where nobody listens
+        wrong = examine("--store", separate)
+
+    assert levels(wrong) == {"store": "fail", "store.public-access": "fail"}
+
+
 def test_claims_in_each_process_alone(shop: Shop) -> None:
     shop.monkeypatch.setenv("CLAIMCHECK_STORE", "memory://")
 
