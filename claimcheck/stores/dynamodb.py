@@ -16,14 +16,13 @@ The table is made by `claimcheck store create`, never here.
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from claimcheck.errors import ClaimStoreError, ClaimTableMissing
 from claimcheck.stores.base import (
@@ -38,6 +37,17 @@ from claimcheck.stores.base import (
 )
 from claimcheck.stores.calls import Calls
 from claimcheck.stores.clock import ServerClock
+from claimcheck.stores.dynamodb_inventory import DynamoDBInventory
+from claimcheck.stores.dynamodb_values import (
+    Item,
+    Value,
+    binary,
+    bytes_in,
+    number,
+    number_in,
+    text,
+    text_in,
+)
 from claimcheck.stores.layout import OWN, Layout
 from letsgo_queue.calls import Call
 from letsgo_queue.forking import PerProcess
@@ -60,11 +70,6 @@ has come and confirms their number, so a ticket that lies costs no more reads.""
 
 _LONGEST_TYPE = 1_000
 """Characters of a type that part 0 says: there must be room for its data in the item."""
-
-Value: TypeAlias = Mapping[str, str | bytes | memoryview]
-"""A value under the name of its type: `{"S": "text"}`, `{"N": "1"}`, `{"B": b"bytes"}`."""
-
-Item: TypeAlias = Mapping[str, Value]
 
 _ACQUIRE = (
     "SET #state = if_not_exists(#state, :leased), lease_id = :lease_id, lease_until = :until,"
@@ -188,6 +193,12 @@ class DynamoDBClaimStore:
             resources.calls.close()  # a read that is under way may still ask for what is open
             resources.items.close()
             self._own.take()
+
+    def inventory(self) -> DynamoDBInventory:
+        """What is in the table; see `Inventory`."""
+        return DynamoDBInventory(
+            lambda: self._use().items, self.remove, expires_at=self.layout.expires_at
+        )
 
     def _use(self) -> _Resources:
         """What calls are made with, opened when it is first asked for."""
@@ -477,38 +488,3 @@ class DynamoDBReading:
 
 def _key(claim_id: str, part: int) -> str:
     return f"{claim_id}/{part}"
-
-
-def text(value: str) -> Value:
-    """A text."""
-    return {"S": value}
-
-
-def number(value: float) -> Value:
-    """A number, with three decimals at most: times are kept to the millisecond."""
-    return {"N": f"{value:.3f}".rstrip("0").rstrip(".")}
-
-
-def binary(value: bytes | memoryview) -> Value:
-    """Bytes."""
-    return {"B": value}
-
-
-def text_in(item: Item, name: str) -> object:
-    """The text under a name; None if there is none."""
-    return item.get(name, {}).get("S")
-
-
-def bytes_in(item: Item, name: str) -> object:
-    """The bytes under a name, or whatever else is there; None if there is nothing."""
-    value = item.get(name)
-    return None if value is None else value.get("B", value)
-
-
-def number_in(item: Item, name: str) -> float | None:
-    """The number under a name; None if there is none."""
-    value = item.get(name, {}).get("N")
-    try:
-        return float(value) if isinstance(value, str) else None
-    except ValueError:  # no number, which DynamoDB itself does not keep
-        return math.nan

@@ -22,6 +22,7 @@ from claimcheck.stores.base import (
 from claimcheck.stores.dynamodb import DynamoDBClaimStore
 from claimcheck.stores.forwarded import ForwardedRecords
 from claimcheck.stores.s3_contents import S3Contents
+from claimcheck.stores.s3_inventory import BucketInventory
 
 if TYPE_CHECKING:
     import boto3.session
@@ -100,6 +101,10 @@ class DynamoDBBucketClaimStore(ForwardedRecords):
         """Finish removals, close connections and end threads; see `ClaimStore.close`."""
         self.contents.close()
         self.table.close()
+
+    def inventory(self) -> BucketInventory:
+        """What is in the bucket and in the table; see `Inventory`."""
+        return BucketInventory(self.contents, self.table.inventory())
 
     def write(self, facts: ClaimFacts, parts: Sequence[bytes | memoryview]) -> None:
         """Write one object; see `ContentsStore.write`."""

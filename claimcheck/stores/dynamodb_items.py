@@ -8,7 +8,8 @@ Lambda function a good part of its start.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -29,11 +30,19 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
     from claimcheck.stores.clock import ServerClock
-    from claimcheck.stores.dynamodb import Item, Value
+    from claimcheck.stores.dynamodb_values import Item, Value
     from claimcheck.stores.layout import Layout
 
 MAX_POOL_CONNECTIONS = 50
 """For the threads of a store and all its callers."""
+
+LARGEST_BATCH = 100
+"""Items that one request may read:
+https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html"""
+
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 5.0
+"""How long to wait before DynamoDB is asked again for what it left out of a batch."""
 
 MAX_RETRIES = 4
 CONNECT_TIMEOUT_SECONDS = 5
@@ -145,6 +154,80 @@ class DynamoDBItems:
         item: Item | None = answer.get("Item")
         return item
 
+    def look(self, key: str, names: Sequence[str], *, failed: str) -> Item | None:
+        """Read some attributes of an item, with every write that was answered before.
+
+        Args:
+            key: Its key.
+            names: Which attributes, beside the key. The whole item is billed.
+            failed: What an error prevents.
+        """
+        request = {
+            "Key": self._layout.key(key),
+            "ConsistentRead": True,
+            **self._projected([self._layout.hash_key, *names]),
+        }
+        item: Item | None = self._call("GetItem", request, failed).get("Item")
+        return item
+
+    def look_at_many(
+        self, keys: Sequence[str], names: Sequence[str], *, failed: str
+    ) -> Iterator[Item]:
+        """Read some attributes of those items that are there, in any order.
+
+        Args:
+            keys: Their keys.
+            names: As for `look`.
+            failed: What an error prevents.
+        """
+        for start in range(0, len(keys), LARGEST_BATCH):
+            asked = [self._layout.key(key) for key in keys[start : start + LARGEST_BATCH]]
+            names_too = [self._layout.hash_key, *names]
+            pause = FIRST_PAUSE_SECONDS
+            while asked:
+                table = {"Keys": asked, **self._projected(names_too)}
+                request = {"RequestItems": {self._table: table}}
+                answer = self._call("BatchGetItem", request, failed, of_table=False)
+                yield from answer["Responses"].get(self._table, [])
+                asked = answer.get("UnprocessedKeys", {}).get(self._table, {}).get("Keys", [])
+                if asked:  # DynamoDB was asked too much
+                    time.sleep(pause)
+                    pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    def scan(
+        self, names: Sequence[str], *, having: Sequence[str], failed: str
+    ) -> Iterator[Sequence[Item]]:
+        """Read some attributes of all items of ours, a page at a time: 1 MB of the table.
+
+        Args:
+            names: As for `look`. All items are billed, and all of each.
+            having: Leave out items that have none of these attributes.
+            failed: What an error prevents.
+        """
+        request = self._projected([self._layout.hash_key, *names, *having])
+        names_of = {value: name for name, value in request["ExpressionAttributeNames"].items()}
+        wanted = " OR ".join(f"attribute_exists({names_of[name]})" for name in having)
+        request["FilterExpression"] = wanted
+        if self._layout.prefix:
+            ours = f"begins_with({names_of[self._layout.hash_key]}, :prefix)"
+            request["FilterExpression"] = f"{ours} AND ({wanted})"
+            request["ExpressionAttributeValues"] = {":prefix": {"S": self._layout.prefix}}
+        while True:
+            answer = self._call("Scan", request, failed)
+            yield answer["Items"]
+            if "LastEvaluatedKey" not in answer:
+                return
+            request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+    def size(self, *, failed: str) -> int:
+        """Bytes of the table, which DynamoDB counts every six hours."""
+        answer = self._call("DescribeTable", {}, failed)
+        return int(answer["Table"].get("TableSizeBytes", 0))
+
+    def name_of(self, item: Item) -> str:
+        """The key of an item, as it was given."""
+        return str(item[self._layout.hash_key]["S"]).removeprefix(self._layout.prefix)
+
     def update(
         self,
         key: str,
@@ -188,6 +271,11 @@ class DynamoDBItems:
         """Close all connections to the server."""
         self._connection.client.close()
 
+    def _projected(self, names: Sequence[str]) -> dict[str, Any]:
+        """What has an answer leave out all other attributes; many names are reserved words."""
+        own = {f"#n{number}": name for number, name in enumerate(dict.fromkeys(names))}
+        return {"ProjectionExpression": ", ".join(own), "ExpressionAttributeNames": own}
+
     def _request(
         self, key: str, condition: str, values: Mapping[str, Value] | None, expressions: str
     ) -> dict[str, Any]:
@@ -208,10 +296,13 @@ class DynamoDBItems:
             return Refusal(error.item)
         return None
 
-    def _call(self, operation: str, request: dict[str, Any], failed: str) -> dict[str, Any]:
+    def _call(
+        self, operation: str, request: dict[str, Any], failed: str, *, of_table: bool = True
+    ) -> dict[str, Any]:
         sent = self._clock.moment()
+        table = {"TableName": self._table} if of_table else {}
         try:
-            answer = self._connection.dispatch(operation, {"TableName": self._table, **request})
+            answer = self._connection.dispatch(operation, {**table, **request})
         except ClientError as error:
             # pynamodb's own error leaves out what the server said beyond code and text.
             cause = error.__cause__ if isinstance(error.__cause__, ClientError) else error

@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 
 from claimcheck.stores.base import PART_BYTES, ClaimFacts, Contents, LateReading, check_part_count
+from claimcheck.stores.memory_inventory import MemoryInventory
 from claimcheck.stores.swapping import Found, SwappingRecords
 from letsgo_queue.forking import Lock
 
@@ -39,6 +40,7 @@ class MemoryClaimStore(SwappingRecords):
         self._clock = clock or _steady_clock()
         self._lock = Lock()
         self._contents: dict[str, Contents] = {}
+        self._facts: dict[str, ClaimFacts] = {}
         self._records: dict[str, tuple[Found, float]] = {}
 
     def write(self, facts: ClaimFacts, parts: Sequence[bytes | memoryview]) -> None:
@@ -48,6 +50,8 @@ class MemoryClaimStore(SwappingRecords):
         with self._lock:
             self._remove_expired()
             self._contents[facts.id] = contents
+            self._facts.pop(facts.id, None)  # so that it becomes the newest
+            self._facts[facts.id] = facts
 
     def read(
         self, claim_id: str, parts: int, *, stored: int, consistent: bool = False
@@ -59,6 +63,7 @@ class MemoryClaimStore(SwappingRecords):
         """Remove contents; see `ContentsStore.remove`."""
         with self._lock:
             self._contents.pop(claim_id, None)
+            self._facts.pop(claim_id, None)
 
     def renew(self, claim_id: str, parts: int, *, expires_at: int) -> None:
         """Have contents expire later; see `ContentsStore.renew`."""
@@ -95,6 +100,10 @@ class MemoryClaimStore(SwappingRecords):
                 del self._records[key]
             return key not in self._records
 
+    def inventory(self) -> MemoryInventory:
+        """What is in the store; see `Inventory`."""
+        return MemoryInventory(self._stored, self.get_record, self.remove)
+
     def close(self) -> None:
         """Nothing to release."""
 
@@ -105,9 +114,17 @@ class MemoryClaimStore(SwappingRecords):
             check_part_count(len(contents.parts), named=parts)
         return contents
 
+    def _stored(self) -> tuple[Sequence[tuple[ClaimFacts, int]], Sequence[str]]:
+        """The facts of all contents, with their expiry, and the keys of all records."""
+        with self._lock:
+            contents = self._contents
+            facts = [(k, each) for k, each in self._facts.items() if k in contents]
+            return [(each, contents[k].expires_at) for k, each in facts], [*self._records]
+
     def _remove_expired(self) -> None:
         now = self._clock()
         self._contents = {k: each for k, each in self._contents.items() if each.expires_at > now}
+        self._facts = {k: each for k, each in self._facts.items() if k in self._contents}
         self._records = {k: each for k, each in self._records.items() if each[1] > now}
 
 

@@ -11,12 +11,13 @@ Records expire by the bucket's lifecycle rule, as contents do.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from claimcheck.stores.base import ClaimFacts, Lease, Record, store_label
 from claimcheck.stores.s3_contents import DEFAULT_PARALLELISM, S3Contents, S3Reading
+from claimcheck.stores.s3_inventory import S3Inventory
 from claimcheck.stores.swapping import LARGEST_RECORD, Found, SwappingRecords
 
 if TYPE_CHECKING:
@@ -92,6 +93,17 @@ class S3ClaimStore(SwappingRecords):
     def close(self) -> None:
         """Finish removals, close connections and end threads; see `ClaimStore.close`."""
         self.contents.close()
+
+    def inventory(self) -> S3Inventory:
+        """What is in the bucket; see `Inventory`."""
+        return S3Inventory(self.contents, self._record_keys, self.get_record)
+
+    def _record_keys(self, claim_id: str) -> Iterator[str]:
+        """The keys of all records of a claim."""
+        folder = self._key("")
+        failed = f"the records of claim {claim_id} were not looked up"
+        for page in self.contents.objects.pages(self._key(f"{claim_id}@"), failed=failed):
+            yield from (unquote(each.key.removeprefix(folder)) for each in page)
 
     # Contents
 

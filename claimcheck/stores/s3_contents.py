@@ -23,12 +23,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from claimcheck.errors import ClaimBucketMissing, ClaimCorrupted, ClaimStoreError
 from claimcheck.stores.base import ClaimFacts, Contents, check_part_count
 from claimcheck.stores.calls import Calls
 from claimcheck.stores.clock import ServerClock
+from claimcheck.stores.inventory import StoredClaim, whole_or_none
 from claimcheck.stores.removals import Removals
 from letsgo_queue.calls import Call
 from letsgo_queue.forking import PerProcess
@@ -37,7 +38,7 @@ from letsgo_queue.log import get_logger
 if TYPE_CHECKING:
     import boto3.session
 
-    from claimcheck.stores.s3_objects import S3Object, S3Objects
+    from claimcheck.stores.s3_objects import S3Listed, S3Object, S3Objects
 
 logger = get_logger(__name__)
 
@@ -189,6 +190,32 @@ class S3Contents:
 
         Another expiry would cost a copy of the object.
         """
+
+    def pages(self) -> Iterator[Sequence[StoredClaim]]:
+        """What a list of the bucket says of all contents: 1,000 at a time, by their ids."""
+        folder = self._key("")
+        for listed in self.objects.pages(folder, failed="its claims were not listed"):
+            yield [self._stored(each, folder) for each in listed]
+
+    def look(self, claim_id: str) -> StoredClaim | None:
+        """What the metadata say of contents; None if they are gone."""
+        failed = f"claim {claim_id} was not looked up"
+        found = self.objects.look(self._key(claim_id), failed=failed)
+        return None if found is None else self._stored(found, self._key(""))
+
+    def _stored(self, found: S3Listed, folder: str) -> StoredClaim:
+        metadata = found.metadata
+        return StoredClaim(
+            id=found.key.removeprefix(folder),
+            type=unquote(metadata["type"]) if "type" in metadata else None,
+            parts=1,
+            size=whole_or_none(_number(metadata, "size")),
+            stored=found.size,
+            created_at=int(found.written_at),
+            expires_at=whole_or_none(_number(metadata, "expires-at")),
+            kept_in="s3",
+            records=None,
+        )
 
     def close(self) -> None:
         """Finish removals, close connections and end threads; see `ClaimStore.close`."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -124,6 +124,23 @@ class S3Object:
     def data(self) -> bytes:
         """The bytes in one piece."""
         return b"".join(self.pieces)
+
+
+@dataclass(frozen=True, slots=True)
+class S3Listed:
+    """What S3 says of an object without its bytes.
+
+    Attributes:
+        key: Its key.
+        size: Bytes of it.
+        written_at: When it was written (seconds since 1970).
+        metadata: What was written beside its bytes; empty in a list, which does not say.
+    """
+
+    key: str
+    size: int
+    written_at: float
+    metadata: Mapping[str, str]
 
 
 class S3Objects:
@@ -287,6 +304,40 @@ class S3Objects:
             else:
                 return S3Object(pieces, sha256, size, answer["ETag"], answer.get("Metadata", {}))
         raise AssertionError("the last try returns or raises")
+
+    def look(self, key: str, *, failed: str) -> S3Listed | None:
+        """What S3 says of an object; None if there is none.
+
+        Args:
+            key: Its key.
+            failed: What an error prevents.
+        """
+        try:
+            answer = self._call(self._client.head_object, {"Key": key}, failed)
+        except ClientError as error:
+            if error_code(error) in _ABSENT:
+                return None
+            raise self._error(failed, error) from error
+        size, written = answer["ContentLength"], answer["LastModified"].timestamp()
+        return S3Listed(key, size, written, answer.get("Metadata", {}))
+
+    def pages(self, prefix: str, *, failed: str) -> Iterator[Sequence[S3Listed]]:
+        """All objects whose keys start with a prefix, by their keys: up to 1,000 a page.
+
+        Args:
+            prefix: How the keys start.
+            failed: What an error prevents.
+        """
+        request = {"Prefix": prefix}
+        while True:
+            answer = self._refused(self._client.list_objects_v2, request, failed)
+            yield [
+                S3Listed(each["Key"], each["Size"], each["LastModified"].timestamp(), {})
+                for each in answer.get("Contents", [])
+            ]
+            if not answer["IsTruncated"]:
+                return
+            request["ContinuationToken"] = answer["NextContinuationToken"]
 
     def delete(self, key: str, *, etag: str | None = None, failed: str) -> bool:
         """Remove an object. One that is gone already is no error.

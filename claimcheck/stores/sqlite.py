@@ -25,6 +25,7 @@ from claimcheck.stores.base import (
     check_part_count,
     store_label,
 )
+from claimcheck.stores.sqlite_inventory import SqliteInventory
 from letsgo_queue.sqlite import Schema, SqliteFile, is_retryable
 
 SCHEMA_VERSION = 1
@@ -200,6 +201,10 @@ class SqliteClaimStore:
         """The record as it is; see `RecordStore.look_up`."""
         with self._transaction(f"record {key} was not looked up", "BEGIN") as connection:
             return self._find(connection, key)
+
+    def inventory(self) -> SqliteInventory:
+        """What is in the file; see `Inventory`."""
+        return SqliteInventory(self._transaction, self.remove)
 
     def close(self) -> None:
         """Close the file."""

@@ -17,6 +17,7 @@ from typing import Self, cast
 
 from claimcheck.errors import ClaimCorrupted, ClaimStoreUnavailable
 from claimcheck.stores.base import RECORD_SECONDS, Lease, Record, State
+from claimcheck.stores.inventory import StoredRecord
 
 LARGEST_RECORD = 4_096
 """Bytes that a record never has: no store reads more."""
@@ -202,6 +203,17 @@ class SwappingRecords(ABC):
         return ClaimStoreUnavailable(
             f"claim store {self.url}: {failed}: other deliveries changed it {_TRIES} times."
         )
+
+
+def stored_record(key: str, found: Found) -> StoredRecord:
+    """A record as people look at it, whatever its bytes are."""
+    try:
+        kept = _Kept.read(found.data)
+    except ClaimCorrupted:
+        return StoredRecord.read(key, state=None, lease_until=None, lease_id=None)
+    return StoredRecord.read(
+        key, state=kept.state, lease_until=kept.lease_until, lease_id=kept.lease_id
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,14 +1,16 @@
-"""What tests of your own stand on: the contract of a claim store, as a class for pytest.
+"""What tests of your own stand on: the contracts of a claim store, as classes for pytest.
 
     class TestMyStore(StoreContract):
         @pytest.fixture
         def store(self, tmp_path: Path) -> MyStore:
             return MyStore(tmp_path)
 
-Needs pytest; nothing else in the package imports this module.
+`InventoryContract` is for a store that lists its claims. Needs pytest; nothing else in the package
+imports this module.
 """
 
 from claimcheck.testing.clock import Clock
+from claimcheck.testing.inventory_contract import InventoryContract
 from claimcheck.testing.store_contract import StoreContract
 
-__all__ = ["Clock", "StoreContract"]
+__all__ = ["Clock", "InventoryContract", "StoreContract"]
