@@ -1,4 +1,4 @@
-"""The console's extension: opens sealed bodies for somebody who looks at them."""
+"""The console's extension: opens sealed bodies, and says what the doctor finds."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from jinja2 import DictLoader
 
+from claimcheck.console.notices import Notices
 from claimcheck.core.peek import peek
 from claimcheck.settings import ClaimCheckSettings, claim_check_for, trust_for
 from letsgo_queue.console.extension import ConsoleOptions, Notice, OpenedBody, Section
@@ -32,6 +33,7 @@ class ClaimsInConsole:
         if options.store is not None:
             settings = settings.model_copy(update={"store": options.store})
         self._settings = settings
+        self._notices = Notices(options)
 
     def sections(self, pages: Pages) -> Sequence[Section]:
         """None."""
@@ -57,8 +59,13 @@ class ClaimsInConsole:
         return None if text is None else OpenedBody(len(text.encode()), text)
 
     def notices(self) -> Sequence[Notice]:
-        """None."""
-        return ()
+        """What the doctor found last, and what the month costs so far."""
+        return self._notices.known()
+
+    def start(self) -> None:
+        """Have the doctor look, from time to time."""
+        self._notices.start()
 
     def close(self) -> None:
-        """Nothing to release: stores are shared."""
+        """End that. Stores are shared, and stay open."""
+        self._notices.stop()

@@ -103,6 +103,23 @@ def sqs_requests(sent_size: int) -> int:
     return 2 * _units(sent_size, SQS_UNIT_BYTES) + 1
 
 
+def queue_units(
+    *, sent: int, sent_bytes: int, received: int, others: int, fifo: bool = False
+) -> Units:
+    """What AWS bills for a queue of which the sums are known.
+
+    Args:
+        sent: Messages that were sent.
+        sent_bytes: Their bytes. Each message counts as one of the average size.
+        received: Messages that were received.
+        others: Requests without a message: deletes, and receives that got none.
+        fifo: Whether the queue is FIFO.
+    """
+    each = max(_units(-(-sent_bytes // sent), SQS_UNIT_BYTES), 1) if sent else 1
+    requests = (sent + received) * each + others
+    return Units(sqs_requests=0 if fifo else requests, sqs_fifo_requests=requests if fifo else 0)
+
+
 def units_of(
     sent_size: int,
     *,

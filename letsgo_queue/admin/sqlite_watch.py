@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from letsgo_queue.admin.letters import way_of
-from letsgo_queue.admin.watch import MessageState, Peek, PeekedMessage, Traffic
+from letsgo_queue.admin.watch import Billed, MessageState, Peek, PeekedMessage, Traffic
 from letsgo_queue.attributes import attributes_size
 from letsgo_queue.envelope import type_in
 from letsgo_queue.errors import QueueNotFound
@@ -62,6 +62,10 @@ class SqliteWatch:
             sent=sent,
             removed=max(sent - row["there"], 0),
         )
+
+    def billed(self, since: datetime) -> Billed | None:
+        """Nothing: a file costs nothing; see `QueueWatch.billed`."""
+        return None
 
     def peek(
         self, *, limit: int, after: int | None = None, state: MessageState | None = None

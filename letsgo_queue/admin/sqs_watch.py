@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from letsgo_queue.admin.letters import way_of
-from letsgo_queue.admin.watch import MessageState, Minute, Peek, PeekedMessage, Traffic
+from letsgo_queue.admin.watch import Billed, MessageState, Minute, Peek, PeekedMessage, Traffic
 from letsgo_queue.attributes import attributes_size
 from letsgo_queue.aws_client import AwsError, explain
 from letsgo_queue.envelope import type_in
@@ -38,12 +38,21 @@ WAIT_SECONDS = 1
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html"""
 
 PERIOD_SECONDS = 60
+DAY_SECONDS = 86_400
 HOUR = timedelta(hours=1)
 
 METRICS = {
     "sent": ("NumberOfMessagesSent", "Sum"),
     "removed": ("NumberOfMessagesDeleted", "Sum"),
     "age": ("ApproximateAgeOfOldestMessage", "Maximum"),
+}
+
+BILLED_METRICS = {
+    "sent": ("NumberOfMessagesSent", "Sum"),
+    "sent_bytes": ("SentMessageSize", "Sum"),
+    "received": ("NumberOfMessagesReceived", "Sum"),
+    "deleted": ("NumberOfMessagesDeleted", "Sum"),
+    "empty": ("NumberOfEmptyReceives", "Sum"),
 }
 
 
@@ -77,21 +86,12 @@ class SqsWatch:
         """What CloudWatch has of the last hour; see `QueueWatch.traffic`."""
         now = datetime.now(UTC)
         try:
-            answer = self._cloudwatch.get().get_metric_data(
-                MetricDataQueries=[self._query(name) for name in METRICS],
-                StartTime=now - HOUR,
-                EndTime=now,
-                ScanBy="TimestampDescending",
-            )
+            found = self._ask(METRICS, now - HOUR, now, PERIOD_SECONDS)
         except AwsError as error:
             return Traffic(
                 missing="Age and traffic of an SQS queue are in CloudWatch, which did not answer: "
                 f"{explain(error)} The right for it is cloudwatch:GetMetricData."
             )
-        found = {
-            result["Id"]: dict(zip(result["Timestamps"], result["Values"], strict=False))
-            for result in answer["MetricDataResults"]
-        }
         ages = found.get("age", {})
         return Traffic(
             oldest_sent_at=now - timedelta(seconds=ages[max(ages)]) if ages else None,
@@ -99,12 +99,41 @@ class SqsWatch:
             missing=None if any(found.values()) else "CloudWatch has nothing of the last hour yet.",
         )
 
-    def _query(self, name: str) -> MetricDataQueryTypeDef:
-        metric, statistic = METRICS[name]
+    def billed(self, since: datetime) -> Billed | None:
+        """What CloudWatch counted; see `QueueWatch.billed`."""
+        try:
+            found = self._ask(BILLED_METRICS, since, datetime.now(UTC), DAY_SECONDS)
+        except AwsError as error:
+            logger.debug("CloudWatch does not say what is billed of %s: %s", self.url, error)
+            return None
+        return Billed(**{name: round(sum(found.get(name, {}).values())) for name in BILLED_METRICS})
+
+    def _ask(
+        self,
+        metrics: Mapping[str, tuple[str, str]],
+        start: datetime,
+        end: datetime,
+        period: int,
+    ) -> Mapping[str, Mapping[datetime, float]]:
+        """What CloudWatch has of each metric, by the beginning of the period."""
+        answer = self._cloudwatch.get().get_metric_data(
+            MetricDataQueries=[
+                self._query(name, *metric, period) for name, metric in metrics.items()
+            ],
+            StartTime=start,
+            EndTime=end,
+            ScanBy="TimestampDescending",
+        )
+        return {
+            result["Id"]: dict(zip(result["Timestamps"], result["Values"], strict=False))
+            for result in answer["MetricDataResults"]
+        }
+
+    def _query(self, name: str, metric: str, statistic: str, period: int) -> MetricDataQueryTypeDef:
         queue: DimensionTypeDef = {"Name": "QueueName", "Value": self.url.rpartition("/")[2]}
         counted: MetricStatTypeDef = {
             "Metric": {"Namespace": "AWS/SQS", "MetricName": metric, "Dimensions": [queue]},
-            "Period": PERIOD_SECONDS,
+            "Period": period,
             "Stat": statistic,
         }
         return {"Id": name, "MetricStat": counted}

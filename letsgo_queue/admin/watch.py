@@ -54,6 +54,25 @@ class Traffic:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Billed:
+    """How many messages AWS bills of a queue. A batch is billed as one request.
+
+    Attributes:
+        sent: Messages that were sent.
+        sent_bytes: Their bytes.
+        received: Messages that were received.
+        deleted: Messages that were deleted.
+        empty: Receives that got none.
+    """
+
+    sent: int
+    sent_bytes: int
+    received: int
+    deleted: int
+    empty: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PeekedMessage:
     """A message that somebody looks at.
 
@@ -118,6 +137,10 @@ class QueueWatch(Protocol):
 
     def traffic(self) -> Traffic:
         """How old its messages are, and how many come and go."""
+        ...
+
+    def billed(self, since: datetime) -> Billed | None:
+        """What AWS bills since a moment; None where it bills nothing, or does not say."""
         ...
 
     def peek(

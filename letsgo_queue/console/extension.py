@@ -7,7 +7,7 @@ A package names a function in its entry points, in the group `letsgo_queue.conso
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
 from typing import Literal, Protocol, TypeAlias, cast
 
@@ -59,11 +59,17 @@ class Notice:
         title: What it is about.
         text: What it says.
         level: How bad it is.
+        command: What mends it, where there is such a command.
     """
 
     title: str
     text: str
     level: Level = "pass"
+    command: str = ""
+
+    def of(self, name: str) -> Notice:
+        """The same, of something among several."""
+        return replace(self, title=f"{self.title} of {name}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +108,12 @@ class Extension(Protocol):
         """What the overview says of it, from what is known: no page waits for it."""
         ...
 
+    def start(self) -> None:
+        """Begin what goes on while the console runs."""
+        ...
+
     def close(self) -> None:
-        """Release connections."""
+        """End that, and release connections."""
         ...
 
 

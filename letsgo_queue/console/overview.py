@@ -13,7 +13,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from letsgo_queue.admin.watch import Minute
-from letsgo_queue.console.extension import Extension
+from letsgo_queue.console.extension import Extension, Notice
 from letsgo_queue.console.pages import Pages, duration, number
 from letsgo_queue.console.queues import ConsoleQueue
 from letsgo_queue.console.sampling import MINUTES, Sample
@@ -48,7 +48,7 @@ class OverviewPages:
         self.routes = [
             Route("/", self._overview),
             Route("/numbers", self._numbers),
-            Route("/charts", self._charts),
+            Route("/parts", self._parts),
         ]
 
     def _overview(self, request: Request) -> Response:
@@ -56,12 +56,16 @@ class OverviewPages:
             request,
             "overview.html",
             rows=[(each, each.sampler.last(), self._chart(each)) for each in self._queues],
-            notices=[notice for each in self._extensions for notice in each.notices()],
+            notices=self._notices(),
         )
 
-    def _charts(self, request: Request) -> Response:
+    def _parts(self, request: Request) -> Response:
+        """What a page that is open replaces from time to time."""
         rows = [(each, self._chart(each)) for each in self._queues]
-        return self._pages.render(request, "charts.html", rows=rows)
+        return self._pages.render(request, "parts.html", rows=rows, notices=self._notices())
+
+    def _notices(self) -> Sequence[Notice]:
+        return [notice for each in self._extensions for notice in each.notices()]
 
     def _chart(self, queue: ConsoleQueue) -> Chart:
         return chart(queue.sampler.minutes(), datetime.now(UTC))

@@ -69,6 +69,8 @@ def make_site(
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         for queue in queues:
             queue.start()
+        for extension in extensions:
+            extension.start()
         try:
             yield
         finally:

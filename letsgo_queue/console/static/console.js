@@ -16,11 +16,12 @@ function followNumbers() {
   };
   addEventListener("pagehide", () => numbers.close());
   setInterval(async () => {
-    const answer = await fetch("/charts");
-    if (!answer.ok) return;
-    const charts = new DOMParser().parseFromString(await answer.text(), "text/html");
-    charts.querySelectorAll("[data-chart]").forEach((chart) => {
-      document.querySelector(`main [data-chart="${chart.dataset.chart}"]`)?.replaceWith(chart);
+    const answer = await fetch("/parts").catch(() => null);
+    if (!answer?.ok) return;
+    const parts = new DOMParser().parseFromString(await answer.text(), "text/html");
+    parts.querySelectorAll("[data-part]").forEach((part) => {
+      const shown = document.querySelector(`main [data-part="${part.dataset.part}"]`);
+      if (shown && shown.innerHTML !== part.innerHTML) shown.replaceWith(part);
     });
   }, 10_000);
 }

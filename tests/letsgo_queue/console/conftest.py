@@ -40,6 +40,7 @@ def open_console(url: str) -> Iterator[OpenConsole]:
                 QueueSettings(),
                 token=TOKEN,
                 hosts=[HOST],
+                extensions=[],
             )
             client = consoles.enter_context(
                 TestClient(site, base_url=f"http://{HOST}", headers={"origin": f"http://{HOST}"})
