@@ -1,4 +1,4 @@
-"""The console's extension: opens sealed bodies, and says what the doctor finds."""
+"""The console's extension: opens sealed bodies, says what the doctor finds, and has sections."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from jinja2 import DictLoader
 
+from claimcheck.console.audit import audit_section
 from claimcheck.console.notices import Notices
 from claimcheck.core.peek import peek
 from claimcheck.settings import ClaimCheckSettings, claim_check_for, trust_for
@@ -28,16 +29,18 @@ class ClaimsInConsole:
 
         Raises:
             SettingsInvalid: A setting of the environment cannot be used.
+            AuditInvalid: The audit's report cannot be read.
         """
         settings = ClaimCheckSettings.from_environment()
         if options.store is not None:
             settings = settings.model_copy(update={"store": options.store})
         self._settings = settings
         self._notices = Notices(options)
+        self._audit = None if options.audit is None else audit_section(options.audit)
 
     def sections(self, pages: Pages) -> Sequence[Section]:
-        """None."""
-        return ()
+        """The audit, where there is a report."""
+        return () if self._audit is None else (self._audit,)
 
     def open(self, body: str, *, queue: str) -> OpenedBody | None:
         """Open a body, and leave its claim as it is."""

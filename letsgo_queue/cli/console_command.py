@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import signal
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -30,6 +31,9 @@ def console(
     store: Annotated[
         str | None,
         typer.Option("--store", help="URL of the claim store; by default CLAIMCHECK_STORE."),
+    ] = None,
+    audit: Annotated[
+        Path | None, typer.Option("--audit", help="A size audit's report (JSON) to show too.")
     ] = None,
     port: Annotated[
         int, typer.Option(min=0, max=LARGEST_PORT, help="The port; 0 for one that is free.")
@@ -57,7 +61,7 @@ def console(
         port = socket.getsockname()[1]
         token = secrets.token_urlsafe(24)
         site = make_site(
-            ConsoleOptions(queues=queue or (), store=store, read_only=read_only),
+            ConsoleOptions(queues=queue or (), store=store, audit=audit, read_only=read_only),
             QueueSettings.from_environment(),
             token=token,
             hosts=[f"{name}:{port}" for name in (LOOPBACK, "localhost")],

@@ -20,6 +20,9 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 TOKEN = "token"
+POLICY = "content-security-policy"
+"""A page with a policy of its own keeps that."""
+
 READING = {"GET", "HEAD"}
 OURS = {"same-origin", "none"}
 """What a browser says of a request that a page of this console makes, and of one of its user's.
@@ -27,7 +30,7 @@ https://developer.mozilla.org/en-US/docs/Web/HTTP/Reference/Headers/Sec-Fetch-Si
 
 HEADERS = {
     "cache-control": "no-store",
-    "content-security-policy": (
+    POLICY: (
         "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
         "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
     ),
@@ -62,7 +65,9 @@ class Access:
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(HEADERS)
+                headers = MutableHeaders(scope=message)
+                own_policy = headers.get(POLICY, HEADERS[POLICY])
+                headers.update({**HEADERS, POLICY: own_policy})
             await send(message)
 
         app = self._refusal(Request(scope)) or self._app

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Literal, Protocol, TypeAlias, cast
 
 from jinja2 import BaseLoader
@@ -28,11 +29,13 @@ class ConsoleOptions:
     Attributes:
         queues: URLs of its queues.
         store: URL of the claim store; None for what the environment names.
+        audit: A report of a size audit, as JSON; None for none.
         read_only: Whether it changes nothing.
     """
 
     queues: Sequence[str]
     store: str | None = None
+    audit: Path | None = None
     read_only: bool = False
 
 

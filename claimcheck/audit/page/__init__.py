@@ -1,5 +1,5 @@
 """A report as one HTML page that loads nothing and sends nothing."""
 
-from claimcheck.audit.page.document import page
+from claimcheck.audit.page.document import page, policy
 
-__all__ = ["page"]
+__all__ = ["page", "policy"]

@@ -26,8 +26,13 @@ SHOWN_PROBLEMS = 8
 """How many problems are shown until a reader asks for the others."""
 
 
-def page(report: AuditReport) -> str:
-    """The page of a report, as HTML."""
+def page(report: AuditReport, *, back: tuple[str, str] | None = None) -> str:
+    """The page of a report, as HTML.
+
+    Args:
+        report: The report.
+        back: Where a link above it leads, and what it is called; None for no link.
+    """
     style, script = _asset("page.css"), _asset("sorting.js")
     document = element(
         "html",
@@ -37,7 +42,7 @@ def page(report: AuditReport) -> str:
             element(
                 "meta",
                 http_equiv="Content-Security-Policy",
-                content=f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}",
+                content=policy(),
             ),
             element("meta", name="viewport", content="width=device-width, initial-scale=1"),
             element("meta", name="color-scheme", content="light dark"),
@@ -46,12 +51,19 @@ def page(report: AuditReport) -> str:
         ),
         element(
             "body",
+            *([] if back is None else [element("nav", element("a", back[1], href=back[0]))]),
             element("main", _header(report), *_sections(report)),
             raw_text("script", script),
         ),
         lang="en",
     )
     return f"<!DOCTYPE html>\n{ET.tostring(document, encoding='unicode', method='html')}\n"
+
+
+def policy() -> str:
+    """What the page allows itself: its own style and its own script, by their hashes."""
+    style, script = _hash(_asset("page.css")), _hash(_asset("sorting.js"))
+    return f"default-src 'none'; style-src {style}; script-src {script}"
 
 
 def _sections(report: AuditReport) -> Iterator[Element]:
