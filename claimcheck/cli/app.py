@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from claimcheck.cli.claims_app import claims_app
 from claimcheck.cli.rights import Role
 from claimcheck.errors import BodyInvalid
 from letsgo_queue.cli.enqueue_command import make_enqueue
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 app = make_command("Messages of any size on Amazon SQS.")
 store_app = make_group("The store that claims are kept in: make it, check it.")
 app.add_typer(store_app, name="store")
+app.add_typer(claims_app, name="claims")
 
 
 def main() -> None:

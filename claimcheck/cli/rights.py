@@ -82,10 +82,10 @@ RIGHTS: Mapping[Role, Mapping[Kind, Sequence[str]]] = {
         Kind.NEW_QUEUE: _actions(
             "sqs", "CreateQueue", "GetQueueAttributes", "GetQueueUrl", "ListQueueTags"
         ),
-        Kind.ITEMS: _actions("dynamodb", "GetItem"),
+        Kind.ITEMS: _actions("dynamodb", "BatchGetItem", "DeleteItem", "GetItem"),
         Kind.TABLE: _actions("dynamodb", "DescribeTable", "DescribeTimeToLive", "Scan"),
         Kind.NEW_TABLE: _actions("dynamodb", "CreateTable", "UpdateTimeToLive"),
-        Kind.OBJECTS: _actions("s3", "GetObject"),
+        Kind.OBJECTS: _actions("s3", "DeleteObject", "GetObject"),
         Kind.BUCKET: _actions(
             "s3",
             "GetBucketOwnershipControls",

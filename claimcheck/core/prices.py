@@ -116,6 +116,11 @@ class Prices(BaseModel, frozen=True, extra="forbid"):
         """The prices of a region that is known here."""
         return cls.model_validate({"region": region})
 
+    def month_of_storage(self, *, dynamodb_bytes: float = 0, s3_bytes: float = 0) -> float:
+        """The price of bytes that are stored for 30 days."""
+        stored = self.dynamodb_gb_month * dynamodb_bytes + self.s3_gb_month * s3_bytes
+        return stored / _GB
+
     def dollars(self, units: Units) -> float:
         """The price of units."""
         requests = (

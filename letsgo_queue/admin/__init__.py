@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from letsgo_queue.admin.base import QueueAdmin, QueueOptions, QueueStatus
+from letsgo_queue.admin.base import QueueAdmin, QueueOptions, QueueStatus, Retention
 from letsgo_queue.admin.letters import DeadLetter, DeadLetterFilter, LetterResult
 from letsgo_queue.errors import SettingsInvalid
 from letsgo_queue.settings import QueueSettings, is_sqs, split_url
@@ -23,6 +23,7 @@ __all__ = [
     "QueueAdmin",
     "QueueOptions",
     "QueueStatus",
+    "Retention",
     "create_queue",
     "open_admin",
 ]

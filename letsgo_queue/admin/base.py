@@ -76,6 +76,19 @@ class QueueStatus:
     dead: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long a message can be there, in seconds.
+
+    Attributes:
+        queue: On the queue, from when it was sent.
+        dead: On the dead-letter queue, from when it came there; 0 if there is none.
+    """
+
+    queue: int
+    dead: int
+
+
 class QueueAdmin(Protocol):
     """Looks after a queue.
 
@@ -90,6 +103,10 @@ class QueueAdmin(Protocol):
 
     def status(self) -> QueueStatus:
         """How many messages it has."""
+        ...
+
+    def retention(self) -> Retention | None:
+        """How long it keeps a message; None for as long as nobody handles it."""
         ...
 
     def purge(self) -> int | None:

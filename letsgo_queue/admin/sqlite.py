@@ -70,6 +70,9 @@ class SqliteAdmin:
             ).fetchone()
         return QueueStatus(**dict(row))
 
+    def retention(self) -> None:
+        """For as long as nobody handles it; see `QueueAdmin.retention`."""
+
     def purge(self) -> int:
         """Remove every message but the dead letters; see `QueueAdmin.purge`."""
         with self._transaction("it was not purged") as connection:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeAlias, cast
 
-from letsgo_queue.admin.base import QueueStatus
+from letsgo_queue.admin.base import QueueStatus, Retention
 from letsgo_queue.admin.letters import (
     EVERY_LETTER,
     DeadLetter,
@@ -60,6 +60,7 @@ CHANGE_VISIBILITY_SECONDS = 120
 _Treat: TypeAlias = "Callable[[Sequence[ReceivedMessage], Visit], Mapping[str, LetsGoQueueError]]"
 """Redrives or deletes letters, and returns what went wrong, by message id."""
 
+_RETENTION: QueueAttributeNameType = "MessageRetentionPeriod"
 _COUNTS: list[QueueAttributeNameType] = [
     "ApproximateNumberOfMessages",
     "ApproximateNumberOfMessagesNotVisible",
@@ -114,6 +115,14 @@ class SqsAdmin:
             # A letter that somebody looks at, or that its queue delays, is dead as well.
             dead = sum(int(counts[name]) for name in _COUNTS)
         return QueueStatus(waiting, in_flight, delayed, dead)
+
+    def retention(self) -> Retention:
+        """As both queues are set; see `QueueAdmin.retention`."""
+        attributes = self._describe(self.url, [_RETENTION, "RedrivePolicy"]).attributes
+        dead = 0
+        if (letters_url := dead_letter_url(self.url, attributes)) is not None:
+            dead = int(self._describe(letters_url, [_RETENTION]).attributes[_RETENTION])
+        return Retention(int(attributes[_RETENTION]), dead)
 
     def purge(self) -> None:
         """Remove every message but the dead letters; see `QueueAdmin.purge`.

@@ -7,8 +7,9 @@ every action of a statement was called    else it would be more than is needed
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 
@@ -29,6 +30,7 @@ from claimcheck import (
 from claimcheck.cli.app import app as claimcheck_app
 from claimcheck.cli.rights import Role
 from claimcheck.stores import s3_contents
+from claimcheck.stores.base import Lease
 from letsgo_queue import (
     Client,
     Message,
@@ -54,6 +56,7 @@ NAMES = {
     "GetBucketLifecycleConfiguration": "GetLifecycleConfiguration",
     "GetPublicAccessBlock": "GetBucketPublicAccessBlock",
     "HeadBucket": "ListBucket",
+    "HeadObject": "GetObject",
     "ListObjectsV2": "ListBucket",
     "PutBucketEncryption": "PutEncryptionConfiguration",
     "PutBucketLifecycleConfiguration": "PutLifecycleConfiguration",
@@ -124,7 +127,8 @@ class Wire:
             name = params.get("QueueName") or params["QueueUrl"].rpartition("/")[2]
             yield f"sqs:{operation.removesuffix('Batch')}", f"arn:aws:{place}:{name}"
         elif service == "dynamodb":
-            yield f"dynamodb:{operation}", f"arn:aws:{place}:table/{params['TableName']}"
+            for table in params.get("RequestItems") or [params["TableName"]]:
+                yield f"dynamodb:{operation}", f"arn:aws:{place}:table/{table}"
         elif service == "kms":
             yield f"kms:{operation}", params["KeyId"]
         elif service == "s3":
@@ -185,6 +189,8 @@ def test_each_role_may_do_what_it_does_and_nothing_else(
         wire.refused = "UploadPart"  # of contents that come back
     work()
     worked = wire.take()
+    with wire.looking_away(), closing(open_store(os.environ["CLAIMCHECK_STORE"])) as opened:
+        opened.acquire("held@", Lease("of a worker that is gone", 600))
     look_after(kept)
     looked_after = wire.take()
 
@@ -308,6 +314,11 @@ def look_after(kept: str) -> None:
     assert "done" in command(claimcheck_app, "show", stdin=kept)
     command(claimcheck_app, "store", "check")
     command(claimcheck_app, "doctor")
+    claim = json.loads(command(claimcheck_app, "claims", "list", "--json"))["claims"][0]["id"]
+    command(claimcheck_app, "claims", "show", claim)
+    command(claimcheck_app, "claims", "release", "held", "--yes")
+    command(claimcheck_app, "claims", "delete", "--id", claim, "--yes")
+    command(claimcheck_app, "claims", "delete", "--orphaned", "--yes")
     assert "dead       1\n" in command(queue_app, "queue", "status")
     assert "the test says so" in command(queue_app, "dead-letter", "list")
     assert "1 dead letter moved" in command(queue_app, "dead-letter", "redrive")

@@ -1,0 +1,213 @@
+"""Looking after the claims in a store: count them, find those that may go, delete them.
+
+A claim may go for one of three reasons: somebody names it, it has expired, or it is orphaned. It is
+orphaned when its message cannot be anywhere any more, which its age shows without a look at any
+queue: a message waits on its queue, then on the dead-letter queue, and after a redrive on the queue
+again. That begins when the message is due, or with its last failure, which renews the contents. A
+claim that a delivery holds never goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from claimcheck.core.cost import WRITE_UNIT_BYTES, Units, part_items
+from claimcheck.core.holds import CONTENTS_SECONDS
+from claimcheck.core.prices import REGIONS, Prices
+from claimcheck.errors import ClaimCheckError
+from claimcheck.stores.base import ClaimStore
+from claimcheck.stores.inventory import Inventory, Page, StoredClaim, StoredRecord
+from claimcheck.stores.s3_contents import CONTENTS_DAYS
+from letsgo_queue.admin.base import Retention
+
+_DAY_SECONDS = 24 * 3600
+_LONGEST = Retention(14 * _DAY_SECONDS, 14 * _DAY_SECONDS)
+"""What SQS takes at most:
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html"""
+
+
+def longest_stay(queues: Collection[Retention] = ()) -> int:
+    """Seconds from when a message is due until it cannot be on any of its queues.
+
+    Args:
+        queues: All queues whose messages name claims of a store; none for the longest that SQS has.
+    """
+    return max(2 * each.queue + each.dead for each in queues or [_LONGEST])
+
+
+def ends_at(claim: StoredClaim) -> int | None:
+    """When contents expire (seconds since 1970); in a bucket its lifecycle rule decides."""
+    if claim.kept_in == "s3" and claim.created_at is not None:
+        return claim.created_at + CONTENTS_DAYS * _DAY_SECONDS
+    return claim.expires_at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """Which claims may go.
+
+    Attributes:
+        expired: Whether those that have expired and are still there.
+        stay: Seconds that a message can be anywhere, to choose those that are orphaned; see
+            `longest_stay`. None not to choose by that.
+        ids: Only those, whatever their age; None not to choose by that.
+    """
+
+    expired: bool = False
+    stay: float | None = None
+    ids: Sequence[str] | None = None
+
+    def means(self, claim: StoredClaim, now: float) -> bool:
+        """Whether a claim may go now (seconds since 1970), as far as it is known."""
+        if claim.is_held(now):
+            return False
+        if self.ids is not None:
+            return claim.id in self.ids
+        if self.expired:
+            end = ends_at(claim)
+            return end is not None and end <= now
+        due = _due_at(claim)
+        return self.stay is not None and due is not None and due + self.stay <= now
+
+    def find(self, store: ClaimStore, inventory: Inventory) -> Iterator[StoredClaim]:
+        """The claims that may go, one by one, each with its records."""
+        if self.ids is not None:
+            named = map(inventory.claim, dict.fromkeys(self.ids))
+            yield from (claim for claim in named if claim and self.means(claim, store.now()))
+            return
+        for page in inventory.pages():
+            for claim in page.claims:
+                if not self.means(claim, store.now()):
+                    continue
+                known = claim if claim.records is not None else inventory.claim(claim.id)
+                if known and self.means(known, store.now()):
+                    yield known
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimResult:
+    """What became of a claim that was to be deleted.
+
+    Attributes:
+        id: The claim id.
+        error: Why it is still there; None if it is gone.
+    """
+
+    id: str
+    error: str | None
+
+
+def delete_claims(
+    store: ClaimStore, inventory: Inventory, ids: Sequence[str], choice: Choice
+) -> Iterator[ClaimResult]:
+    """Delete the contents of claims, one by one; records stay until they expire.
+
+    Each is looked at again just before: what a delivery has acquired meanwhile, or renewed, stays.
+    A delivery that begins at that very moment may find the contents gone: it raises `ClaimMissing`.
+
+    Args:
+        store: Where they are.
+        inventory: Its inventory.
+        ids: Which claims.
+        choice: What must still be true of each.
+    """
+    for claim_id in ids:
+        try:
+            claim = inventory.claim(claim_id)
+            if claim is None:
+                yield ClaimResult(claim_id, "its contents are gone already")
+            elif not choice.means(claim, store.now()):
+                held = claim.is_held(store.now())
+                yield ClaimResult(claim_id, "a delivery holds it" if held else "it was renewed")
+            else:
+                inventory.remove(claim)
+                yield ClaimResult(claim_id, None)
+        except ClaimCheckError as error:  # the others may be deleted
+            yield ClaimResult(claim_id, str(error))
+
+
+def end_lease(store: ClaimStore, inventory: Inventory, seen: StoredRecord) -> bool:
+    """End the lease of a delivery, so that the next one may have the claim at once.
+
+    The delivery that had it notices when it extends its lease, or completes. It may have done its
+    work by then, and the next one does it again.
+
+    Args:
+        store: Where the record is.
+        inventory: Its inventory.
+        seen: The record as somebody saw it.
+
+    Returns:
+        False, with nothing changed, if the record is another by now.
+    """
+    return inventory.record(seen.key) == seen and store.release(seen.key, seen.lease_id)
+
+
+@dataclass(slots=True)
+class Totals:
+    """What was counted in a store.
+
+    Attributes:
+        prices: The prices of its region; None where it is not on AWS, or where these are not known.
+        claims: Contents.
+        stored: Bytes of them.
+        held: Claims that a delivery holds.
+        receipts: Records of what was done, also of claims whose contents are gone.
+        dollars_a_month: What the contents cost as they are; None if nobody knows.
+    """
+
+    prices: Prices | None
+    claims: int = 0
+    stored: int = 0
+    held: int = 0
+    receipts: int = 0
+    dollars_a_month: float | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Begin with nothing."""
+        self.dollars_a_month = None if self.prices is None else 0.0
+
+    def add(self, claim: StoredClaim, now: float) -> None:
+        """Count a claim."""
+        self.claims += 1
+        self.held += claim.is_held(now)
+        stored = claim.stored or 0
+        self.stored += stored
+        if self.prices is not None and self.dollars_a_month is not None and stored > 0:
+            if claim.kept_in == "s3":
+                self.dollars_a_month += self.prices.month_of_storage(s3_bytes=stored)
+            else:
+                in_items = sum(part_items(stored))
+                self.dollars_a_month += self.prices.month_of_storage(dynamodb_bytes=in_items)
+
+    def add_records(self, page: Page) -> None:
+        """Count the receipts on a page."""
+        self.receipts += sum(record.state == "done" for record in page.records)
+
+
+def prices_of(store: ClaimStore) -> Prices | None:
+    """The prices of a store's region; None where it is not on AWS, or where these are not known."""
+    kind, _, place = store.label.partition(":")
+    region = place.partition(":")[0]
+    return Prices.of(region) if kind in {"dynamodb", "letsgo", "s3"} and region in REGIONS else None
+
+
+def reading_dollars(inventory: Inventory, prices: Prices | None) -> float | None:
+    """What it costs to list a store; None if nobody knows."""
+    return None if prices is None else prices.dollars(Units(read_units=inventory.read_units))
+
+
+def write_units(claim: StoredClaim) -> int:
+    """What DynamoDB bills to delete the contents of a claim: as much as it did to write them."""
+    if claim.kept_in != "dynamodb" or not claim.stored:
+        return 0
+    return sum(-(-item // WRITE_UNIT_BYTES) for item in part_items(claim.stored))
+
+
+def _due_at(claim: StoredClaim) -> int | None:
+    """The last time at which a message of this claim can have begun to wait."""
+    if claim.expires_at is None:  # a list of a bucket: not before it was written
+        return claim.created_at
+    due = claim.expires_at - CONTENTS_SECONDS
+    return max(due, claim.created_at or due)

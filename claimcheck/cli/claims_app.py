@@ -1,0 +1,145 @@
+"""`claimcheck claims`: the options of its commands."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+
+from letsgo_queue.cli.terminal import JsonOption, make_group, parse_age
+
+claims_app = make_group("The claims in a store: list them, release one, delete what may go.")
+
+StoreOption = Annotated[
+    str | None, typer.Option("--store", help="Store URL; by default the environment names it.")
+]
+YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The claim id, as `list` has it.")]
+
+
+@claims_app.command("list")
+def list_claims(
+    *,
+    store: StoreOption = None,
+    types: Annotated[
+        list[str] | None, typer.Option("--type", help="Only claims of this type; repeatable.")
+    ] = None,
+    older_than: Annotated[
+        timedelta | None,
+        typer.Option(
+            parser=parse_age,
+            metavar="AGE",
+            help="Only those that are older than this: 90s, 30m, 12h, 7d.",
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Stop after this many; totals are of these.")
+    ] = None,
+    receipts: Annotated[
+        bool, typer.Option("--receipts", help="List receipts as well, not only their number.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List the claims in the store, and what a month of them costs.
+
+    The newest come first where the store knows them: in a SQLite file. DynamoDB reads the whole
+    table for it, and bills that; --limit ends it sooner. A bucket says no type and no state in a
+    list; `claimcheck claims show` asks for them.
+    """
+    from claimcheck.cli.claims import print_claims
+
+    print_claims(
+        store,
+        types=types or (),
+        older_than=older_than,
+        limit=limit,
+        receipts=receipts,
+        as_json=as_json,
+    )
+
+
+@claims_app.command("show")
+def show_claim(
+    claim_id: IdArgument, store: StoreOption = None, as_json: JsonOption = False
+) -> None:
+    """Show all that the store knows of a claim, but none of its contents.
+
+    Exit code 1 if it knows nothing.
+    """
+    from claimcheck.cli.claims import print_claim
+
+    raise typer.Exit(0 if print_claim(store, claim_id, as_json=as_json) else 1)
+
+
+@claims_app.command("release")
+def release_claim(
+    claim_id: IdArgument,
+    store: StoreOption = None,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """End the lease of a delivery that is gone, so that the next one need not wait for its end.
+
+    Do it only where you know that the worker is dead: a handler that still runs may finish its
+    work, and the next delivery does it again. ID may name a consumer: CLAIM@CONSUMER. Exit code 1
+    if nothing was released.
+    """
+    from claimcheck.cli.claims import release
+
+    raise typer.Exit(0 if release(store, claim_id, yes=yes, as_json=as_json) else 1)
+
+
+@claims_app.command("delete")
+def delete_claims(
+    *,
+    expired: Annotated[
+        bool, typer.Option("--expired", help="Those that have expired and are still there.")
+    ] = False,
+    orphaned: Annotated[
+        bool,
+        typer.Option(
+            "--orphaned", help="Those so old that their message cannot be anywhere any more."
+        ),
+    ] = False,
+    ids: Annotated[
+        list[str] | None, typer.Option("--id", help="The claim of this id; repeatable.")
+    ] = None,
+    queue: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--queue",
+            help="URL of a queue, to ask how long it keeps messages; repeatable. Name every queue "
+            "whose messages are in this store. By default 14 days, the longest that SQS has.",
+        ),
+    ] = None,
+    store: StoreOption = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most this many.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List what would go, and change nothing.")
+    ] = False,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete the contents of claims. It lists them first, and asks.
+
+    No claim goes that a delivery holds. Receipts stay until they expire. Exit code 1 if a claim
+    that was named, or agreed to, is still there.
+    """
+    from claimcheck.cli.claims import delete
+
+    if sum((expired, orphaned, bool(ids))) != 1:
+        raise typer.BadParameter("give one of --expired, --orphaned and --id ID")
+    if queue and not orphaned:
+        raise typer.BadParameter("--queue goes with --orphaned", param_hint="--queue")
+    fine = delete(
+        store,
+        expired=expired,
+        queues=queue or (),
+        ids=ids,
+        limit=limit,
+        dry_run=dry_run,
+        yes=yes,
+        as_json=as_json,
+    )
+    raise typer.Exit(0 if fine else 1)
