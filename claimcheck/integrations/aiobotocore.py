@@ -68,7 +68,7 @@ def attach(
     """
     check_client(client, asynchronous=True)
     queues = _Queues(client)
-    outgoing, incoming = make_parts(
+    parts = make_parts(
         queues.known,
         claim_check,
         on_error=on_error,
@@ -76,6 +76,7 @@ def attach(
         on_duplicate=on_duplicate,
         once=once,
     )
+    outgoing, incoming, settling = parts.outgoing, parts.incoming, parts.settling
 
     def sealing(handle: Handler) -> Handler:
         async def seal(params: Mapping[str, Any], context: Any, **event: Any) -> object:
@@ -91,7 +92,7 @@ def attach(
 
         return seal
 
-    def settling(handle: Handler) -> Handler:
+    def if_claimed(handle: Handler) -> Handler:
         async def settle(params: Mapping[str, Any], **event: Any) -> object:
             entries = params.get("Entries") or [params]
             if isinstance(entries, list | tuple) and any(
@@ -125,12 +126,11 @@ def attach(
             raise
 
     async def extend(context: dict[str, Any], **event: Any) -> None:
-        await _threads.run_to_end(partial(incoming.extend, context=context, **event))
+        await _threads.run_to_end(partial(settling.extend, context=context, **event))
 
     register(
         client,
-        outgoing,
-        incoming,
+        parts,
         {
             "provide-client-params.sqs.SendMessage": sealing(outgoing.seal_one),
             "provide-client-params.sqs.SendMessageBatch": sealing(outgoing.seal_many),
@@ -138,11 +138,11 @@ def attach(
             "after-call.sqs.SendMessageBatch": look_at_answer,
             "provide-client-params.sqs.ReceiveMessage": ask,
             "after-call.sqs.ReceiveMessage": open_answer,
-            "provide-client-params.sqs.DeleteMessage": settling(incoming.complete_one),
-            "provide-client-params.sqs.DeleteMessageBatch": settling(incoming.complete_many),
-            "provide-client-params.sqs.ChangeMessageVisibility": settling(incoming.change_one),
-            "provide-client-params.sqs.ChangeMessageVisibilityBatch": settling(
-                incoming.change_many
+            "provide-client-params.sqs.DeleteMessage": if_claimed(settling.complete_one),
+            "provide-client-params.sqs.DeleteMessageBatch": if_claimed(settling.complete_many),
+            "provide-client-params.sqs.ChangeMessageVisibility": if_claimed(settling.change_one),
+            "provide-client-params.sqs.ChangeMessageVisibilityBatch": if_claimed(
+                settling.change_many
             ),
             "after-call.sqs.ChangeMessageVisibility": extend,
             "after-call.sqs.ChangeMessageVisibilityBatch": extend,

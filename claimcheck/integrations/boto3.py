@@ -16,6 +16,7 @@ delete it that has the same store. See `receipt_handles`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.client import BaseClient
@@ -28,6 +29,7 @@ from claimcheck.integrations.base import Carrier
 from claimcheck.integrations.botocore_clients import Handler
 from claimcheck.integrations.incoming import Incoming, OnError, SqsCall, md5_of
 from claimcheck.integrations.outgoing import Outgoing, SealedCall, Text
+from claimcheck.integrations.settling import Settling
 from claimcheck.opening import OnDuplicate
 from letsgo_queue.aws_client import AwsError
 from letsgo_queue.log import get_logger
@@ -73,7 +75,7 @@ def attach(
     """
     check_client(client, asynchronous=False)
     queues = _Queues(client)
-    outgoing, incoming = make_parts(
+    parts = make_parts(
         queues.facts,
         claim_check,
         on_error=on_error,
@@ -85,10 +87,10 @@ def attach(
     def open_answer(
         http_response: AWSResponse, parsed: dict[str, Any], context: dict[str, Any], **_: object
     ) -> None:
-        for call in incoming.open_answer(http_response, parsed, context):
+        for call in parts.incoming.open_answer(http_response, parsed, context):
             queues.make(call)
 
-    register(client, outgoing, incoming, {"after-call.sqs.ReceiveMessage": open_answer})
+    register(client, parts, {"after-call.sqs.ReceiveMessage": open_answer})
     return client
 
 
@@ -139,6 +141,21 @@ class SqsOutgoing(Outgoing):
         return call
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What works on the calls of a client.
+
+    Attributes:
+        outgoing: Seals what is sent.
+        incoming: Opens what is received.
+        settling: Settles what was received.
+    """
+
+    outgoing: SqsOutgoing
+    incoming: Incoming
+    settling: Settling
+
+
 def make_parts(
     facts: Callable[[str], Mapping[str, str]],
     claim_check: ClaimCheck | None,
@@ -147,38 +164,37 @@ def make_parts(
     purge: Purge | None,
     on_duplicate: OnDuplicate | None,
     once: bool | None,
-) -> tuple[SqsOutgoing, Incoming]:
-    """What seals the messages of a client, and what opens them; see `attach`."""
+) -> Parts:
+    """What works on the calls of a client; the options are those of `attach`."""
     carrier = Carrier(claim_check, purge=purge, on_duplicate=on_duplicate, once=once)
-    return SqsOutgoing(carrier, facts), Incoming(carrier, facts, on_error=on_error)
+    return Parts(
+        SqsOutgoing(carrier, facts),
+        Incoming(carrier, facts, on_error=on_error),
+        Settling(carrier),
+    )
 
 
-def register(
-    client: BaseClient,
-    outgoing: SqsOutgoing,
-    incoming: Incoming,
-    others: Mapping[str, Handler],
-) -> None:
+def register(client: BaseClient, parts: Parts, others: Mapping[str, Handler]) -> None:
     """Have botocore call these handlers, in place of those of an earlier `attach`.
 
     Args:
         client: Whose calls they are for.
-        outgoing: Seals.
-        incoming: Opens and settles.
+        parts: What works on them.
         others: More handlers, or others for the same events.
     """
+    outgoing, incoming, settling = parts.outgoing, parts.incoming, parts.settling
     handlers: Mapping[str, Handler] = {
         "provide-client-params.sqs.SendMessage": outgoing.seal_one,
         "provide-client-params.sqs.SendMessageBatch": outgoing.seal_many,
         "after-call.sqs.SendMessage": outgoing.look_at_answer,
         "after-call.sqs.SendMessageBatch": outgoing.look_at_answer,
         "provide-client-params.sqs.ReceiveMessage": incoming.ask,
-        "provide-client-params.sqs.DeleteMessage": incoming.complete_one,
-        "provide-client-params.sqs.DeleteMessageBatch": incoming.complete_many,
-        "provide-client-params.sqs.ChangeMessageVisibility": incoming.change_one,
-        "provide-client-params.sqs.ChangeMessageVisibilityBatch": incoming.change_many,
-        "after-call.sqs.ChangeMessageVisibility": incoming.extend,
-        "after-call.sqs.ChangeMessageVisibilityBatch": incoming.extend,
+        "provide-client-params.sqs.DeleteMessage": settling.complete_one,
+        "provide-client-params.sqs.DeleteMessageBatch": settling.complete_many,
+        "provide-client-params.sqs.ChangeMessageVisibility": settling.change_one,
+        "provide-client-params.sqs.ChangeMessageVisibilityBatch": settling.change_many,
+        "after-call.sqs.ChangeMessageVisibility": settling.extend,
+        "after-call.sqs.ChangeMessageVisibilityBatch": settling.extend,
         **others,
     }
     botocore_clients.register(client, handlers)

@@ -1,8 +1,6 @@
-"""What botocore has received from SQS, opened; and settled where the user settles it.
+"""What botocore has received from SQS, opened. `settling` ends what it acquires.
 
     provide-client-params   of a receive: asks for the attributes that opening needs
-                            of a delete: the claim is completed first
-                            of a change of visibility: the lease goes with it
     after-call              of a receive: each message is opened, and none can fail another
 
 A message that is left out of an answer stays on its queue. On a FIFO queue those behind it in its
@@ -15,13 +13,11 @@ import hashlib
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from claimcheck.at_once import at_once
-from claimcheck.core.holds import Hold
 from claimcheck.core.opened import Opened
-from claimcheck.errors import ClaimCorrupted, ClaimInProgress, ClaimStoreError, SettingsInvalid
+from claimcheck.errors import ClaimInProgress, SettingsInvalid
 from claimcheck.integrations import sqs
 from claimcheck.integrations.base import Carrier
 from claimcheck.integrations.receipt_handles import ClaimHandle, read_handle
@@ -39,17 +35,11 @@ logger = get_logger(__name__)
 OnError: TypeAlias = Literal["leave", "pass"]
 """What becomes of a message that cannot be opened."""
 
-Settle: TypeAlias = Callable[[Hold, Mapping[str, Any]], None]
-"""Settles the claim of a message, as the parameters of a call, or of its entry, say."""
-
 _COUNT = "ApproximateReceiveCount"
 _GROUP = "MessageGroupId"
 
 _REQUEST = "claimcheck-receive"
 """Where botocore's context of a call has what was asked."""
-
-_EXTENSIONS = "claimcheck-extensions"
-"""Where it has the leases to extend once SQS has hidden their messages for longer."""
 
 _OK = 300
 
@@ -107,31 +97,8 @@ class _Arrived:
             self.opened = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Extension:
-    """A lease to extend.
-
-    Attributes:
-        id: The id of its entry in a batch.
-        hold: What has the lease.
-        seconds: For how long its message is hidden.
-    """
-
-    id: object
-    hold: Hold
-    seconds: int
-
-    def make(self) -> None:
-        """Extend the lease; where that fails, it ends before the message is visible."""
-        try:
-            if not self.hold.extend(sqs.lease_seconds(self.seconds)):
-                logger.warning("record %s: another delivery has it", self.hold.key)
-        except (ClaimStoreError, ClaimCorrupted) as error:
-            logger.warning("the lease on %s is as it was: %s", self.hold.key, error)
-
-
 class Incoming:
-    """Opens what a client receives, and settles it. Safe to share between threads."""
+    """Opens what a client receives. Safe to share between threads."""
 
     def __init__(
         self, carrier: Carrier, facts: Callable[[str], Mapping[str, str]], *, on_error: OnError
@@ -200,49 +167,6 @@ class Incoming:
         for each in arrived:
             _take_out(each.message, request.added)
         return [call for each in to_open if (call := self._after(each, request)) is not None]
-
-    def complete_one(self, params: Mapping[str, Any], **_: object) -> Mapping[str, Any] | None:
-        """Complete the claim of a message that is about to be deleted."""
-        return self._with_own_handle(params, params.get("QueueUrl"), self._complete)
-
-    def complete_many(self, params: Mapping[str, Any], **_: object) -> Mapping[str, Any] | None:
-        """Complete the claims of messages that are about to be deleted."""
-        return self._with_own_handles(params, self._complete)
-
-    def change_one(
-        self, params: Mapping[str, Any], context: dict[str, Any], **_: object
-    ) -> Mapping[str, Any] | None:
-        """Release a message that is to be visible at once; note the lease of any other."""
-        context[_EXTENSIONS] = extensions = list[_Extension]()
-        return self._with_own_handle(
-            params, params.get("QueueUrl"), partial(self._release_or_note, extensions)
-        )
-
-    def change_many(
-        self, params: Mapping[str, Any], context: dict[str, Any], **_: object
-    ) -> Mapping[str, Any] | None:
-        """Release messages that are to be visible at once; note the leases of the others."""
-        context[_EXTENSIONS] = extensions = list[_Extension]()
-        return self._with_own_handles(params, partial(self._release_or_note, extensions))
-
-    def extend(
-        self,
-        http_response: AWSResponse,
-        parsed: Mapping[str, Any],
-        context: Mapping[str, Any],
-        **_: object,
-    ) -> None:
-        """Extend the leases of messages that SQS has hidden for longer, and of no others.
-
-        A lease that outlived the visibility would keep the next delivery away after a crash.
-        """
-        if http_response.status_code >= _OK:
-            return
-        failed = {each.get("Id") for each in parsed.get("Failed", ())}
-        at_once(
-            _Extension.make,
-            [each for each in context.get(_EXTENSIONS, ()) if each.id not in failed],
-        )
 
     def give_back(self, parsed: Mapping[str, Any], context: Mapping[str, Any]) -> None:
         """Release the claims of an answer that the user does not get."""
@@ -344,64 +268,6 @@ class Incoming:
         if error is None and arrived.opened is None:
             return SqsCall("delete_message", where, f"message {id}, a duplicate, comes again")
         return None
-
-    def _with_own_handle(
-        self, params: Mapping[str, Any], queue: object, settle: Settle
-    ) -> Mapping[str, Any] | None:
-        """The parameters with the handle of SQS, once the claim is settled; None: as they are."""
-        changed = self._settled([params], queue, settle)
-        return None if changed is None else changed[0]
-
-    def _with_own_handles(
-        self, params: Mapping[str, Any], settle: Settle
-    ) -> Mapping[str, Any] | None:
-        """The same for the entries of a batch."""
-        entries = params.get("Entries")
-        if not isinstance(entries, list | tuple):
-            return None
-        changed = self._settled(entries, params.get("QueueUrl"), settle)
-        return None if changed is None else {**params, "Entries": changed}
-
-    def _settled(
-        self, entries: Sequence[Any], queue: object, settle: Settle
-    ) -> Sequence[Any] | None:
-        """Entries with the handles of SQS, once their claims are settled; None: as they are.
-
-        Raises:
-            LetsGoError: A handle cannot be used here. Nothing was settled.
-        """
-        if not isinstance(queue, str):
-            return None
-        handles = [
-            read_handle(each.get("ReceiptHandle")) if isinstance(each, Mapping) else None
-            for each in entries
-        ]
-        if not any(handles):
-            return None
-        holds = [
-            (self._carrier.take_up(handle.hold, queue=queue), entry)
-            for handle, entry in zip(handles, entries, strict=True)
-            if handle is not None
-        ]
-        at_once(lambda each: settle(*each), holds)
-        return [
-            entry if handle is None else {**entry, "ReceiptHandle": handle.handle}
-            for handle, entry in zip(handles, entries, strict=True)
-        ]
-
-    def _complete(self, hold: Hold, params: Mapping[str, Any]) -> None:
-        hold.settle(succeeded=True)
-
-    def _release_or_note(
-        self, extensions: list[_Extension], hold: Hold, params: Mapping[str, Any]
-    ) -> None:
-        seconds = params.get("VisibilityTimeout")
-        if not isinstance(seconds, int):
-            return  # botocore says so
-        if seconds <= 0:
-            hold.settle(succeeded=False)
-        else:
-            extensions.append(_Extension(params.get("Id"), hold, seconds))
 
 
 def md5_of(text: str) -> str:
