@@ -11,7 +11,7 @@ from tests.docs.support import Reader, commands, write_blocks
 from tests.support.servers import AwsServer
 
 PAGE = "docs/how-to/claims.md"
-EXPORT, CREATE, CHECK = commands(PAGE)
+EXPORT, CREATE, CHECK, LIST, SHOW, RELEASE, DELETE = commands(PAGE)
 TABLE = "letsgo-claims"
 
 
@@ -40,8 +40,13 @@ def test_on_aws(reader: Reader, ministack: AwsServer, table: str) -> None:
         "a report of 488890 characters",
     ]
 
+    assert "0 claims, 0 bytes stored" in reader.type(LIST)
+    assert "0 claims of dynamodb://letsgo-claims would go" in reader.type(DELETE)
     (receipt,) = ministack.dynamodb().scan(TableName=table)["Items"]
     assert receipt["state"] == {"S": "done"}
+    receipt_of = receipt["id"]["S"].removesuffix("@")
+    assert "contents  gone" in reader.type(SHOW.replace(SHOW.split()[-1], receipt_of))
+    assert RELEASE.split()[-1] == SHOW.split()[-1]
 
 
 def test_install(reader: Reader) -> None:

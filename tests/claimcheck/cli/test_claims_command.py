@@ -233,6 +233,19 @@ class TestDelete:
         assert claim.id in result.stdout
         assert there_in(store, claim) == [True]
 
+    @pytest.mark.parametrize("answer", ["y", "n"])
+    def test_the_answer_counts(
+        self, store: SqliteClaimStore, monkeypatch: pytest.MonkeyPatch, answer: str
+    ) -> None:
+        claim = write(store)
+        monkeypatch.setattr("claimcheck.cli.claims.is_interactive", lambda: True)
+
+        result = CliRunner().invoke(app, ["claims", "delete", "--id", claim.id], input=answer)
+
+        assert "Delete the contents of 1 claim for good?" in result.stderr
+        assert result.exit_code == (answer == "n")
+        assert there_in(store, claim) == [answer == "n"]
+
     def test_what_a_delivery_acquires_after_the_question_stays(
         self, store: SqliteClaimStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
