@@ -14,7 +14,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Collection
 
-from starlette.datastructures import URL, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -100,7 +100,8 @@ class Access:
                 401,
             )
         # Without the token, which would stay in the browser's history.
-        answer = RedirectResponse(str(URL(request.url.path)), 303)
+        # And to nowhere else: two slashes would begin another host's name.
+        answer = RedirectResponse(f"/{request.url.path.lstrip('/')}", 303)
         host = request.headers["host"]
         answer.set_cookie(_cookie(host), given, httponly=True, samesite="strict")
         return answer

@@ -76,10 +76,24 @@ def _shown(body: str) -> ShownBody:
     text = body
     if size <= MAX_PRETTY_BYTES:
         try:
-            text = json.dumps(read_json(body), indent=2, ensure_ascii=False)
+            text = _pretty(body)
         except (MessageInvalid, ValueError, RecursionError):  # no JSON: shown as it is
             text = body
-    encoded = text.encode(errors="replace")
-    if len(encoded) <= MAX_SHOWN_BYTES:
-        return ShownBody(text, size)
-    return ShownBody(encoded[:MAX_SHOWN_BYTES].decode(errors="ignore"), size, cut=True)
+    encoded = text.encode(errors="backslashreplace")
+    cut = len(encoded) > MAX_SHOWN_BYTES
+    return ShownBody(encoded[:MAX_SHOWN_BYTES].decode(errors="ignore"), size, cut=cut)
+
+
+def _pretty(body: str) -> str:
+    """JSON with an item on each line, as much as is shown.
+
+    Not all of it: the indents of something nested deeply may have gigabytes.
+    """
+    written: list[str] = []
+    length = 0
+    for each in json.JSONEncoder(indent=2, ensure_ascii=False).iterencode(read_json(body)):
+        written.append(each)
+        length += len(each)
+        if length > MAX_SHOWN_BYTES:
+            break
+    return "".join(written)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import cast, get_args
@@ -23,7 +23,7 @@ from starlette.routing import Route
 from letsgo_queue.admin import DeadLetter, DeadLetterFilter
 from letsgo_queue.console.bodies import Bodies
 from letsgo_queue.console.extension import Extension
-from letsgo_queue.console.pages import Pages, form_of
+from letsgo_queue.console.pages import Pages, form_of, number_in
 from letsgo_queue.console.queues import ConsoleQueue, queue_of
 from letsgo_queue.console.work import Action, Work, Works
 from letsgo_queue.log import get_logger
@@ -33,6 +33,9 @@ logger = get_logger(__name__)
 PAGE_LETTERS = 100
 STREAM_SECONDS = 0.3
 SHOWN_RESULTS = 500
+
+MOST_CHOSEN = 200
+"""Characters of a type or an error that a filter offers."""
 
 AGES = {"1 hour": 3600, "1 day": 86_400, "7 days": 604_800}
 """What the filter offers, in seconds."""
@@ -136,9 +139,9 @@ class LetterPages:
             Route(f"{here}/look", self._look, methods=["POST"]),
             Route(f"{here}/confirm", self._confirm, methods=["POST"]),
             Route(f"{here}/do", self._do, methods=["POST"]),
-            Route(f"{here}/{{message_id}}", self._show),
-            Route(f"{here}/{{message_id}}/payload", self._payload),
-            Route(f"{here}/{{message_id}}/download", self._download),
+            Route(f"{here}/{{message_id:path}}/payload", self._payload),
+            Route(f"{here}/{{message_id:path}}/download", self._download),
+            Route(f"{here}/{{message_id:path}}", self._show),
             Route("/work/{work:int}", self._work),
             Route("/work/{work:int}/progress", self._progress),
         ]
@@ -149,8 +152,8 @@ class LetterPages:
         look = queue.letters()
         letters = [*look.letters.values()] if look else []
         found = wanted.among(letters, datetime.now(UTC))
-        page = request.query_params.get("page", "")
-        first = (int(page) - 1) * PAGE_LETTERS if page.isdecimal() and int(page) > 0 else 0
+        page = number_in(request.query_params, "page")
+        first = (page - 1) * PAGE_LETTERS if page else 0
         return self._pages.render(
             request,
             "letters.html",
@@ -165,10 +168,8 @@ class LetterPages:
             page=first // PAGE_LETTERS + 1,
             ages=AGES,
             columns=[*SORTED_BY],
-            types=sorted({each.type for each in letters if each.type is not None}),
-            errors=sorted(
-                {each.failure.error for each in letters if each.failure and each.failure.error}
-            ),
+            types=_choices(each.type for each in letters),
+            errors=_choices(each.failure.error for each in letters if each.failure),
         )
 
     async def _look(self, request: Request) -> Response:
@@ -265,6 +266,11 @@ class LetterPages:
     def _refuse_if_read_only(self) -> None:
         if self._read_only:
             raise HTTPException(403, "This console was started with --read-only.")
+
+
+def _choices(names: Iterable[str | None]) -> Sequence[str]:
+    """What a filter offers. A sender may have sent a name as long as a message."""
+    return sorted({each for each in names if each and len(each) <= MOST_CHOSEN})
 
 
 def _action_in(form: Mapping[str, Sequence[str]]) -> Action:

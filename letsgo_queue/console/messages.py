@@ -14,7 +14,7 @@ from starlette.routing import Route
 from letsgo_queue.admin.watch import MessageState, PeekedMessage
 from letsgo_queue.console.bodies import Bodies
 from letsgo_queue.console.extension import Extension
-from letsgo_queue.console.pages import Pages
+from letsgo_queue.console.pages import Pages, number_in
 from letsgo_queue.console.queues import ConsoleQueue, queue_of
 from letsgo_queue.log import get_logger
 
@@ -45,17 +45,18 @@ class MessagePages:
         self.routes = [
             Route(here, self._list),
             Route(here, self._look, methods=["POST"]),
-            Route(f"{here}/{{message_id}}", self._show),
-            Route(f"{here}/{{message_id}}/payload", self._payload),
-            Route(f"{here}/{{message_id}}/download", self._download),
+            # A file may have an id with a slash in it.
+            Route(f"{here}/{{message_id:path}}/payload", self._payload),
+            Route(f"{here}/{{message_id:path}}/download", self._download),
+            Route(f"{here}/{{message_id:path}}", self._show),
         ]
 
     def _list(self, request: Request) -> Response:
         queue = queue_of(request, self._queues)
         asked = request.query_params.get("state")
         state = cast("MessageState", asked) if asked in get_args(MessageState) else None
-        after = request.query_params.get("after", "")
-        peek = queue.peek(after=int(after) if after.isdecimal() else None, state=state)
+        after = number_in(request.query_params, "after")
+        peek = queue.peek(after=after, state=state)
         return self._pages.render(
             request,
             "messages.html",
@@ -65,7 +66,7 @@ class MessagePages:
             state=state,
             states=get_args(MessageState),
             look=queue.looked_at_messages,
-            begun=bool(after),
+            begun=after is not None,
         )
 
     async def _look(self, request: Request) -> Response:

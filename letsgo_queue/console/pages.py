@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import jinja2
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
-from letsgo_queue.text import printable, shown, shown_error
+from letsgo_queue.text import counted, printable, shown, shown_error
 
 MINUTE = 60
 HOUR = 60 * MINUTE
@@ -18,6 +19,9 @@ DAY = 24 * HOUR
 KILO = 1_000
 
 NOTHING = "-"
+
+MOST_DIGITS = 18
+"""Of a number in an address: so many fit into every database."""
 
 
 class Pages:
@@ -45,6 +49,7 @@ class Pages:
             since=since,
             moment=moment,
             number=number,
+            counted=counted,
         )
 
     def render(
@@ -59,7 +64,8 @@ class Pages:
             values: What the template says.
         """
         text = self.environment.get_template(template).render(path=request.url.path, **values)
-        return HTMLResponse(text, status)
+        # A sender may have sent half a surrogate pair, which no page can have.
+        return HTMLResponse(text.encode(errors="replace"), status)
 
     def say(self, **values: object) -> None:
         """Give every template a value."""
@@ -107,6 +113,12 @@ def since(at: datetime | None) -> str:
 def moment(at: datetime | None) -> str:
     """A moment, in UTC."""
     return NOTHING if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def number_in(query: QueryParams, name: str) -> int | None:
+    """A whole number that an address has; None for anything else."""
+    text = query.get(name, "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS else None
 
 
 def form_of(body: bytes) -> Mapping[str, Sequence[str]]:

@@ -14,11 +14,11 @@ from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 
 from letsgo_queue.console.access import Access
 from letsgo_queue.console.extension import ConsoleOptions, Extension, load_extensions
@@ -40,7 +40,7 @@ def make_site(
     hosts: Sequence[str],
     is_ending: Callable[[], bool] = lambda: False,
     extensions: Sequence[Extension] | None = None,
-) -> Starlette:
+) -> ASGIApp:
     """Make the console, as an application for a server.
 
     Args:
@@ -87,7 +87,7 @@ def make_site(
             status, text = 502, str(error)
         return pages.render(request, "problem.html", status=status, problem=text)
 
-    return Starlette(
+    app = Starlette(
         routes=[
             *OverviewPages(pages, queues, extensions, is_ending=is_ending).routes,
             *MessagePages(pages, queues, extensions, read_only=options.read_only).routes,
@@ -102,7 +102,8 @@ def make_site(
             *(route for section in sections for route in section.routes),
             Mount("/static", StaticFiles(packages=[("letsgo_queue.console", "static")])),
         ],
-        middleware=[Middleware(Access, token=token, hosts=hosts)],
         exception_handlers={HTTPException: on_problem, LetsGoError: on_problem, 500: on_problem},
         lifespan=lifespan,
     )
+    # Around everything: an answer to an error is guarded as well.
+    return Access(app, token=token, hosts=hosts)

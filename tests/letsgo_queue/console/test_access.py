@@ -6,7 +6,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from letsgo_queue.console.access import HEADERS
-from tests.letsgo_queue.console.conftest import HOST, TOKEN, OpenConsole
+from tests.letsgo_queue.console.conftest import OpenConsole
+from tests.letsgo_queue.console.support import HOST, TOKEN
 
 
 @pytest.fixture
@@ -26,6 +27,28 @@ def test_the_printed_address_signs_in_and_leaves_no_token_in_the_history(
     assert "httponly" in cookie
     assert "samesite=strict" in cookie
     assert console.get("/").status_code == 200
+
+
+def test_signing_in_leads_to_no_other_host(console: TestClient) -> None:
+    answer = console.get(
+        f"http://{HOST}//evil.example/x", params={"token": TOKEN}, follow_redirects=False
+    )
+
+    assert answer.headers["location"] == "/evil.example/x"
+
+
+def test_an_answer_to_an_error_is_guarded_as_well(
+    console: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_self: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("letsgo_queue.console.sampling.Sampler.last", fail)
+    unraising = TestClient(console.app, raise_server_exceptions=False, cookies=console.cookies)
+    answer = unraising.get(f"http://{HOST}/")
+
+    assert answer.status_code == 500
+    assert {name: answer.headers[name] for name in HEADERS} == HEADERS
 
 
 @pytest.mark.parametrize("path", ["/", "/numbers", "/static/console.js", "/queues/0/messages"])

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from letsgo_queue import Client
 from tests.claimcheck.audit.reports import report_of
-from tests.letsgo_queue.console.conftest import make_dead_letters
+from tests.letsgo_queue.console.support import make_dead_letters
 from tests.support.browser import (
     DESKTOP,
     INSTALL,

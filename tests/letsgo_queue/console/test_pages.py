@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from contextlib import closing
-from html import unescape
 from pathlib import Path
 
 import pytest
@@ -13,27 +12,10 @@ from starlette.testclient import TestClient
 from letsgo_queue import Client
 from letsgo_queue.admin import open_admin
 from letsgo_queue.settings import QueueSettings
-from tests.letsgo_queue.console.conftest import OpenConsole, make_dead_letters
-from tests.letsgo_queue.support import wait_for
+from tests.letsgo_queue.console.conftest import OpenConsole
+from tests.letsgo_queue.console.support import finished, ids_in, make_dead_letters, query_in
 
 HOSTILE = "<script>alert(1)</script>\x1b[31m"
-
-
-def ids_in(text: str) -> list[str]:
-    return re.findall(r'name="id" value="([^"]+)"', text)
-
-
-def query_in(text: str) -> str:
-    found = re.search(r'name="query" value="([^"]*)"', text)
-    assert found
-    return unescape(found[1])
-
-
-def finished(console: TestClient, path: str) -> str:
-    """The page of a work once it is over."""
-
-    wait_for(lambda: "data-progress" not in console.get(path).text, "the work")
-    return console.get(path).text
 
 
 class TestOverview:
@@ -138,7 +120,7 @@ class TestDeadLetters:
 
         assert text.count("NoStockError") > 6  # the filter has it too
         assert text.count("no such customer") == 3
-        assert "conftest.py:" in text
+        assert "support.py:" in text
         assert "a secret" not in text
 
     def test_filter_and_order(self, console: TestClient) -> None:
@@ -211,8 +193,8 @@ class TestDeadLetters:
         (chosen, *_) = ids_in(console.get("/queues/0/dead-letters").text)
         here = f"/queues/0/dead-letters/{chosen}"
 
-        assert "&#34;number&#34;: 0" not in console.get(here).text
-        assert "&#34;number&#34;: 0" in console.get(f"{here}/payload").text
+        assert "&#34;number&#34;" not in console.get(here).text
+        assert "&#34;number&#34;: " in console.get(f"{here}/payload").text
 
     def test_actions_are_logged_and_payloads_are_not(
         self, console: TestClient, caplog: pytest.LogCaptureFixture
