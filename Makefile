@@ -55,6 +55,7 @@ faults: $(VENV)/.dev $(MINISTACK)/.installed-$(MINISTACK_VERSION) ## kill a proc
 soak: $(VENV)/.dev $(MINISTACK)/.installed-$(MINISTACK_VERSION) ## 10,000 messages, workers killed, duplicates; fewer with ARGS='--messages 500'
 	$(BIN)/python -m tests.faults.posts
 	$(BIN)/python -m tests.faults.moving
+	$(BIN)/python -m tests.faults.inventories
 	$(BIN)/python -m tests.faults.soak $(ARGS)
 
 fuzz: $(VENV)/.dev ## feed 100,000 messages, most of them broken, to all that reads one; more with ARGS='--inputs N'

@@ -40,6 +40,9 @@ LARGEST_BATCH = 100
 """Items that one request may read:
 https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html"""
 
+PAGE_ITEMS = 1_000
+"""Items on a page of a table, so that a page of very small ones takes little memory."""
+
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
 """How long to wait before DynamoDB is asked again for what it left out of a batch."""
@@ -197,7 +200,7 @@ class DynamoDBItems:
     def scan(
         self, names: Sequence[str], *, having: Sequence[str], failed: str
     ) -> Iterator[Sequence[Item]]:
-        """Read some attributes of all items of ours, a page at a time: 1 MB of the table.
+        """Read some attributes of all items of ours, a page at a time: 1 MB of the table at most.
 
         Args:
             names: As for `look`. All items are billed, and all of each.
@@ -205,6 +208,7 @@ class DynamoDBItems:
             failed: What an error prevents.
         """
         request = self._projected([self._layout.hash_key, *names, *having])
+        request["Limit"] = PAGE_ITEMS
         names_of = {value: name for name, value in request["ExpressionAttributeNames"].items()}
         wanted = " OR ".join(f"attribute_exists({names_of[name]})" for name in having)
         request["FilterExpression"] = wanted
