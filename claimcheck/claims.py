@@ -144,6 +144,43 @@ def end_lease(store: ClaimStore, inventory: Inventory, seen: StoredRecord) -> bo
     return inventory.record(seen.key) == seen and store.release(seen.key, seen.lease_id)
 
 
+def why_not_released(seen: StoredRecord | None, now: float) -> str | None:
+    """Why a record has no lease that somebody may end; None if it has one."""
+    if seen is None:
+        return "it has no record, so no delivery holds it"
+    if seen.state == "done":
+        return "it has a receipt: the work is done"
+    if seen.state == "handed_over":
+        return (
+            "its contents were handed over, and are with the delivery only (purge='before'). When "
+            "the lease ends, the next delivery says what is lost"
+        )
+    if seen.state is None:
+        return "its record is damaged"
+    if not seen.is_held(now):
+        return "its lease has run out: the next delivery takes it"
+    return None
+
+
+def state_of(claim: StoredClaim, now: float) -> str:
+    """What people call the state of a claim."""
+    if claim.records is None:
+        return "not known"
+    record = claim.record(now)
+    if record is None:
+        return "waiting"
+    return state_of_record(record, now)
+
+
+def state_of_record(record: StoredRecord, now: float) -> str:
+    """What people call the state of a record."""
+    if record.state is None:
+        return "damaged"
+    if record.state != "done" and not record.is_held(now):
+        return "lease ran out"
+    return record.state.replace("_", " ")
+
+
 @dataclass(slots=True)
 class Totals:
     """What was counted in a store.

@@ -22,6 +22,9 @@ from claimcheck.claims import (
     longest_stay,
     prices_of,
     reading_dollars,
+    state_of,
+    state_of_record,
+    why_not_released,
     write_units,
 )
 from claimcheck.errors import SettingsInvalid
@@ -139,7 +142,7 @@ def release(url: str | None, claim_id: str, *, yes: bool, as_json: bool) -> bool
     with _opened(url) as (store, inventory):
         key = _key(claim_id)
         seen = inventory.record(key)
-        problem = _why_not_released(seen, store.now())
+        problem = why_not_released(seen, store.now())
         if problem is None and seen is not None:
             if not yes:
                 _ask(
@@ -341,23 +344,6 @@ def _key(claim_id: str) -> str:
     return claim_id if "@" in claim_id else f"{claim_id}@"
 
 
-def _why_not_released(seen: StoredRecord | None, now: float) -> str | None:
-    if seen is None:
-        return "it has no record, so no delivery holds it"
-    if seen.state == "done":
-        return "it has a receipt: the work is done"
-    if seen.state == "handed_over":
-        return (
-            "its contents were handed over, and are with the delivery only (purge='before'). When "
-            "the lease ends, the next delivery says what is lost"
-        )
-    if seen.state is None:
-        return "its record is damaged"
-    if not seen.is_held(now):
-        return "its lease has run out: the next delivery takes it"
-    return None
-
-
 def _is_meant(
     claim: StoredClaim, now: float, types: Collection[str], older_than: timedelta | None
 ) -> bool:
@@ -368,24 +354,6 @@ def _is_meant(
     return claim.created_at is not None and now - claim.created_at > older_than.total_seconds()
 
 
-def _state(claim: StoredClaim, now: float) -> str:
-    """What people call the state of a claim."""
-    if claim.records is None:
-        return "not known"
-    record = claim.record(now)
-    if record is None:
-        return "waiting"
-    return _state_of(record, now)
-
-
-def _state_of(record: StoredRecord, now: float) -> str:
-    if record.state is None:
-        return "damaged"
-    if record.state != "done" and not record.is_held(now):
-        return "lease ran out"
-    return record.state.replace("_", " ")
-
-
 def _cells(claim: StoredClaim, now: float) -> Sequence[str]:
     record = claim.record(now)
     return (
@@ -394,7 +362,7 @@ def _cells(claim: StoredClaim, now: float) -> Sequence[str]:
         _number(claim.size),
         _number(claim.stored),
         _moment(claim.created_at),
-        _state(claim, now),
+        state_of(claim, now),
         _moment(ends_at(claim)),
         _moment(record.lease_until) if record and record.is_held(now) else "",
     )
@@ -418,7 +386,7 @@ def _claim_lines(
     for record in records:
         held = f", until {_moment(record.lease_until)} UTC" if record.is_held(now) else ""
         consumer = f", for {shown(record.consumer)}" if record.consumer else ""
-        yield "state", f"{_state_of(record, now)}{consumer}{held}"
+        yield "state", f"{state_of_record(record, now)}{consumer}{held}"
 
 
 def _claim_as_json(claim: StoredClaim, now: float) -> Mapping[str, object]:
@@ -432,7 +400,7 @@ def _claim_as_json(claim: StoredClaim, now: float) -> Mapping[str, object]:
         "kept_in": claim.kept_in,
         "created_at": _iso(claim.created_at),
         "expires_at": _iso(ends_at(claim)),
-        "state": _state(claim, now),
+        "state": state_of(claim, now),
         "lease_until": None if record is None else _iso(record.lease_until),
         "consumer": None if record is None else record.consumer,
     }
@@ -441,7 +409,7 @@ def _claim_as_json(claim: StoredClaim, now: float) -> Mapping[str, object]:
 def _record_as_json(record: StoredRecord, now: float) -> Mapping[str, object]:
     return {
         "consumer": record.consumer,
-        "state": _state_of(record, now),
+        "state": state_of_record(record, now),
         "lease_until": _iso(record.lease_until),
     }
 
