@@ -6,10 +6,13 @@ import resource
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
+from botocore.client import BaseClient
 
 from claimcheck import ClaimStore, ClaimStoreError
+from claimcheck.stores import dynamodb_items
 from claimcheck.stores.dynamodb import DynamoDBClaimStore
 from claimcheck.stores.dynamodb_bucket import DynamoDBBucketClaimStore
 from claimcheck.stores.inventory import inventory_of
@@ -107,6 +110,29 @@ class TestDynamoDB(OurContract):
 
         assert {each.id for each in found} == {each.id for each in claims}
         assert all(each.is_held(store.now()) for each in found)
+
+    def test_what_dynamodb_leaves_out_of_a_batch_is_asked_for_again(
+        self, store: DynamoDBClaimStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        claims = [write(store, 1) for _ in range(3)]
+        for claim in claims:
+            store.acquire(claim.key, MINE)
+        call = BaseClient._make_api_call  # type: ignore[attr-defined]  # which no stub has
+
+        def answer_for_one(client: Any, operation: str, params: dict[str, Any]) -> Any:
+            if operation != "BatchGetItem":
+                return call(client, operation, params)
+            asked = params["RequestItems"][store.table]
+            now, later = asked["Keys"][:1], asked["Keys"][1:]
+            few = {"RequestItems": {store.table: {**asked, "Keys": now}}}
+            left = {store.table: {**asked, "Keys": later}} if later else {}
+            return call(client, operation, few) | {"UnprocessedKeys": left}
+
+        monkeypatch.setattr(BaseClient, "_make_api_call", answer_for_one)
+        monkeypatch.setattr(dynamodb_items, "FIRST_PAUSE_SECONDS", 0)
+        found, _ = everything(store.inventory())
+
+        assert [each.is_held(store.now()) for each in found] == [True] * 3
 
     def test_a_table_of_several_pages_is_listed_whole(self, store: DynamoDBClaimStore) -> None:
         claims = [write(store, *[300_000] * 2) for _ in range(4)]
