@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, get_args
 
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, WaiterError
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, WaiterError
 
 from claimcheck.errors import ClaimStoreError, ClaimStoreUnavailable
 from claimcheck.stores.base import State
@@ -249,7 +249,7 @@ class ClaimTable:
     def _errors(self, consequence: str) -> Iterator[None]:
         try:
             yield
-        except (ClientError, WaiterError) as error:
+        except (ClientError, WaiterError, NoCredentialsError) as error:
             raise ClaimStoreError(f"{self._said(consequence)}: {one_line(error)}.") from error
         except BotoCoreError as error:
             raise ClaimStoreUnavailable(f"{self._said(consequence)}: {one_line(error)}.") from error

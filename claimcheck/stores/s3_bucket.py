@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from claimcheck.errors import ClaimStoreError, ClaimStoreUnavailable
 from claimcheck.stores.findings import Change, Finding, look
@@ -355,6 +355,8 @@ class ClaimBucket:
             if error_code(error) == "BucketAlreadyExists":
                 text = f"{where} {consequence}: another account has that name. {_ANOTHER}."
             raise ClaimStoreError(text) from error
+        except NoCredentialsError as error:
+            raise ClaimStoreError(f"{where} {consequence}: {explain(error)}.") from error
         except BotoCoreError as error:
             raise ClaimStoreUnavailable(f"{where} {consequence}: {explain(error)}.") from error
 

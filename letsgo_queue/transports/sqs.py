@@ -513,7 +513,6 @@ class SqsTransport:
                     )
                 if quick:
                     self._quick_again_at = time.monotonic() + QUICK_AGAIN_SECONDS
-                client = self._quick_clients.get() if quick else self.client
                 names: list[QueueAttributeNameType] = [
                     "MaximumMessageSize",
                     "VisibilityTimeout",
@@ -522,6 +521,7 @@ class SqsTransport:
                 if self.fifo:
                     names.append("ContentBasedDeduplication")
                 try:
+                    client = self._quick_clients.get() if quick else self.client
                     answer = client.get_queue_attributes(QueueUrl=self.url, AttributeNames=names)
                     self._attributes = cast("Mapping[str, str]", answer["Attributes"])
                 except KeyError:  # every queue has some of these: it was cut off on its way

@@ -22,7 +22,7 @@ from claimcheck import (
 )
 from claimcheck.integrations.boto3 import attach
 from claimcheck.stores.memory import MemoryClaimStore
-from letsgo_queue import Client, Message, Worker
+from letsgo_queue import Client, Message, RetryPolicy, Worker
 from tests.claimcheck.extended_client import ExtendedClient
 from tests.claimcheck.support import message_body, noise
 from tests.support.servers import AwsServer
@@ -252,6 +252,34 @@ class TestWithTheirClient:
         assert ministack.objects_in(bucket) == {}
         ours.close()
         other.close()
+
+
+@pytest.mark.parametrize("remove", [True, False])
+def test_by_the_environment_an_object_is_removed_after_success_if_that_is_asked_for(
+    ministack: AwsServer, theirs: ExtendedClient, remove: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = theirs.bucket
+    monkeypatch.setenv("CLAIMCHECK_STORE", "memory://pointers")
+    monkeypatch.setenv("CLAIMCHECK_AWS_POINTERS", bucket)
+    monkeypatch.setenv("CLAIMCHECK_AWS_POINTERS_REMOVE", str(remove).lower())
+    theirs.send(LARGE)
+    worker = Worker(
+        theirs.queue,
+        middleware=[ClaimCheckMiddleware()],
+        retry_policy=RetryPolicy(base=0, cap=0),
+    )
+    left = list[int]()
+
+    @worker.handler("order:new")
+    def handle(message: Message[str]) -> None:
+        left.append(len(ministack.objects_in(bucket)))
+        if len(left) == 1:
+            raise ZeroDivisionError
+
+    worker.run(burst=True)
+
+    assert left == [1, 1]  # it was there after the failure
+    assert len(ministack.objects_in(bucket)) == (0 if remove else 1)
 
 
 class TestWrite:

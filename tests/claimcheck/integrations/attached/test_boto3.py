@@ -106,6 +106,27 @@ class TestAMessage:
         assert [each["Body"] for each in receive(sqs, queue)] == [SMALL]
         assert waiting(plain, queue) == (0, 1)
 
+    def test_that_was_handled_is_told_of_where_that_is_asked_for(
+        self,
+        ministack: AwsServer,
+        check: ClaimCheck,
+        plain: SQSClient,
+        queue: str,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        sqs = attach(ministack.sqs(), check, on_duplicate="raise")
+        sqs.send_message(QueueUrl=queue, MessageBody=LARGE)
+        [sealed] = receive(plain, queue, VisibilityTimeout=0)
+        [message] = receive(sqs, queue)
+        sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+        plain.send_message(QueueUrl=queue, MessageBody=sealed["Body"])
+
+        assert receive(sqs, queue) == []
+
+        assert "was handled before" in caplog.text
+        assert waiting(plain, queue) == (0, 1)  # nobody deleted it
+        sqs.close()
+
     def test_works_with_resources(
         self, ministack: AwsServer, check: ClaimCheck, queue: str, store: MemoryClaimStore
     ) -> None:
