@@ -67,8 +67,10 @@ class Choice:
         if self.expired:
             end = ends_at(claim)
             return end is not None and end <= now
-        due = _due_at(claim)
-        return self.stay is not None and due is not None and due + self.stay <= now
+        if self.stay is None or claim.expires_at is None:
+            return False
+        due = claim.expires_at - CONTENTS_SECONDS
+        return max(due, claim.created_at or due) + self.stay <= now
 
     def find(self, store: ClaimStore, inventory: Inventory) -> Iterator[StoredClaim]:
         """The claims that may go, one by one, each with its records."""
@@ -77,12 +79,20 @@ class Choice:
             yield from (claim for claim in named if claim and self.means(claim, store.now()))
             return
         for page in inventory.pages():
-            for claim in page.claims:
-                if not self.means(claim, store.now()):
-                    continue
-                known = claim if claim.records is not None else inventory.claim(claim.id)
-                if known and self.means(known, store.now()):
-                    yield known
+            for listed in page.claims:
+                claim: StoredClaim | None = listed
+                if listed.records is None or listed.expires_at is None:  # as a bucket lists it
+                    if not self._is_old_enough(listed, store.now()):
+                        continue
+                    claim = inventory.claim(listed.id)
+                if claim and self.means(claim, store.now()):
+                    yield claim
+
+    def _is_old_enough(self, listed: StoredClaim, now: float) -> bool:
+        """Whether a claim of which little is known is worth a look."""
+        if self.expired:
+            return self.means(listed, now)
+        return listed.created_at is None or listed.created_at + (self.stay or 0) <= now
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,11 +250,3 @@ def write_units(claim: StoredClaim) -> int:
     if claim.kept_in != "dynamodb" or not claim.stored:
         return 0
     return sum(-(-item // WRITE_UNIT_BYTES) for item in part_items(claim.stored))
-
-
-def _due_at(claim: StoredClaim) -> int | None:
-    """The last time at which a message of this claim can have begun to wait."""
-    if claim.expires_at is None:  # a list of a bucket: not before it was written
-        return claim.created_at
-    due = claim.expires_at - CONTENTS_SECONDS
-    return max(due, claim.created_at or due)

@@ -190,7 +190,7 @@ def delete(
             what = counted(len(found), "claim")
             cost = f"; DynamoDB bills {units:,} write units for it" if units else ""
             print_line(f"{what} of {store.url} would go{cost}")
-        for each in left_out[:limit]:
+        for each in left_out:
             print_error(f"{shown(each)} is not there, or a delivery holds it.")
         if dry_run:
             return not left_out

@@ -130,6 +130,8 @@ def delete_claims(
 
     if sum((expired, orphaned, bool(ids))) != 1:
         raise typer.BadParameter("give one of --expired, --orphaned and --id ID")
+    if ids and limit:
+        raise typer.BadParameter("--limit goes with --expired and --orphaned", param_hint="--limit")
     if queue and not orphaned:
         raise typer.BadParameter("--queue goes with --orphaned", param_hint="--queue")
     fine = delete(

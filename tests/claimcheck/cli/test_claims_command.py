@@ -265,6 +265,7 @@ class TestDelete:
         assert command("delete", "--yes").exit_code == 2
         assert command("delete", "--expired", "--orphaned", "--yes").exit_code == 2
         assert command("delete", "--expired", "--queue", "x", "--yes").exit_code == 2
+        assert command("delete", "--id", "x", "--limit", "1", "--yes").exit_code == 2
 
 
 class TestOrphaned:

@@ -24,6 +24,7 @@ from claimcheck.testing import Clock, InventoryContract
 from claimcheck.testing.claims import MINE, make_claim, read, write
 from claimcheck.testing.inventory_contract import everything
 from tests.claimcheck.stores.support import change
+from tests.support.servers import AwsServer
 
 MANY = 200_000
 
@@ -148,6 +149,16 @@ class TestLetsGo(OurContract):
     @pytest.fixture
     def store(self, letsgo_store: LetsGoClaimStore) -> LetsGoClaimStore:
         return letsgo_store
+
+    def test_items_of_letsgo_are_left_alone(self, store: LetsGoClaimStore, aws: AwsServer) -> None:
+        ours = write(store)
+        with closing(aws.dynamodb()) as client:
+            item = {"category": {"S": "page/0"}, "key": {"S": "/"}, "parts": {"N": "1"}}
+            client.put_item(TableName=store.table, Item=item)
+
+        claims, records = everything(store.inventory())
+
+        assert ([each.id for each in claims], records) == ([ours.id], [])
 
 
 class TestS3(OurContract):
