@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jinja2 import DictLoader
+from jinja2 import PackageLoader
 
 from claimcheck.console.audit import audit_section
+from claimcheck.console.claims import ClaimPages, ConsoleStore
 from claimcheck.console.notices import Notices
 from claimcheck.core.peek import peek
-from claimcheck.settings import ClaimCheckSettings, claim_check_for, trust_for
+from claimcheck.settings import ClaimCheckSettings, claim_check_for, region_for, trust_for
+from claimcheck.stores import open_store
+from claimcheck.stores.inventory import HasInventory
 from letsgo_queue.console.extension import ConsoleOptions, Notice, OpenedBody, Section
 from letsgo_queue.console.pages import Pages
 from letsgo_queue.envelope import is_sealed, unwrap
 from letsgo_queue.errors import LetsGoError
+from letsgo_queue.settings import QueueSettings
 
 
 class ClaimsInConsole:
     """Opens what was sealed; see `letsgo_queue.console.extension.Extension`."""
 
-    templates = DictLoader({})
+    templates = PackageLoader("claimcheck.console")
 
     def __init__(self, options: ConsoleOptions) -> None:
         """Open nothing yet.
@@ -36,11 +40,17 @@ class ClaimsInConsole:
             settings = settings.model_copy(update={"store": options.store})
         self._settings = settings
         self._notices = Notices(options)
+        self._read_only = options.read_only
+        self._stores = _stores(options.queues, settings)
         self._audit = None if options.audit is None else audit_section(options.audit)
 
     def sections(self, pages: Pages) -> Sequence[Section]:
-        """The audit, where there is a report."""
-        return () if self._audit is None else (self._audit,)
+        """The claims; the audit, where there is a report."""
+        sections = [] if self._audit is None else [self._audit]
+        if self._stores:
+            claims = ClaimPages(pages, self._stores, read_only=self._read_only)
+            sections.insert(0, Section("Claims", "/claims", claims.routes))
+        return sections
 
     def open(self, body: str, *, queue: str) -> OpenedBody | None:
         """Open a body, and leave its claim as it is."""
@@ -70,5 +80,18 @@ class ClaimsInConsole:
         self._notices.start()
 
     def close(self) -> None:
-        """End that. Stores are shared, and stay open."""
+        """End that, and close the stores that are listed. Those that are read from are shared."""
         self._notices.stop()
+        for each in self._stores:
+            each.store.close()
+
+
+def _stores(queues: Sequence[str], settings: ClaimCheckSettings) -> Sequence[ConsoleStore]:
+    """The stores that messages of these queues are written to, and those that are read from."""
+    found: dict[str, str | None] = {}
+    for queue in queues or [QueueSettings.from_environment().url or ""]:
+        for url in (*settings.stores_for(queue), *settings.read_stores):
+            found.setdefault(url, region_for(queue))
+    stores = [open_store(url, region=region) for url, region in found.items()]
+    listed = [each for each in stores if isinstance(each, HasInventory)]
+    return [ConsoleStore(number, store) for number, store in enumerate(listed)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import cast, get_args
@@ -23,7 +23,7 @@ from starlette.routing import Route
 from letsgo_queue.admin import DeadLetter, DeadLetterFilter
 from letsgo_queue.console.bodies import Bodies
 from letsgo_queue.console.extension import Extension
-from letsgo_queue.console.pages import Pages, form_of, number_in
+from letsgo_queue.console.pages import Pages, choices, form_of, number_in
 from letsgo_queue.console.queues import ConsoleQueue, queue_of
 from letsgo_queue.console.work import Action, Work, Works
 from letsgo_queue.log import get_logger
@@ -33,9 +33,6 @@ logger = get_logger(__name__)
 PAGE_LETTERS = 100
 STREAM_SECONDS = 0.3
 SHOWN_RESULTS = 500
-
-MOST_CHOSEN = 200
-"""Characters of a type or an error that a filter offers."""
 
 AGES = {"1 hour": 3600, "1 day": 86_400, "7 days": 604_800}
 """What the filter offers, in seconds."""
@@ -168,8 +165,8 @@ class LetterPages:
             page=first // PAGE_LETTERS + 1,
             ages=AGES,
             columns=[*SORTED_BY],
-            types=_choices(each.type for each in letters),
-            errors=_choices(each.failure.error for each in letters if each.failure),
+            types=choices(each.type for each in letters),
+            errors=choices(each.failure.error for each in letters if each.failure),
         )
 
     async def _look(self, request: Request) -> Response:
@@ -266,11 +263,6 @@ class LetterPages:
     def _refuse_if_read_only(self) -> None:
         if self._read_only:
             raise HTTPException(403, "This console was started with --read-only.")
-
-
-def _choices(names: Iterable[str | None]) -> Sequence[str]:
-    """What a filter offers. A sender may have sent a name as long as a message."""
-    return sorted({each for each in names if each and len(each) <= MOST_CHOSEN})
 
 
 def _action_in(form: Mapping[str, Sequence[str]]) -> Action:

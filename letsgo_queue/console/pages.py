@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +19,9 @@ DAY = 24 * HOUR
 KILO = 1_000
 
 NOTHING = "-"
+
+MOST_CHOSEN = 200
+"""Names that a filter offers, and characters of each."""
 
 MOST_DIGITS = 18
 """Of a number in an address: so many fit into every database."""
@@ -119,6 +122,12 @@ def number_in(query: QueryParams, name: str) -> int | None:
     """A whole number that an address has; None for anything else."""
     text = query.get(name, "")
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS else None
+
+
+def choices(names: Iterable[str | None]) -> Sequence[str]:
+    """What a filter offers: not the names that are as long as a message, or cannot be printed."""
+    fit = {each for each in names if each and len(each) <= MOST_CHOSEN and each.isprintable()}
+    return sorted(fit)[:MOST_CHOSEN]
 
 
 def form_of(body: bytes) -> Mapping[str, Sequence[str]]:

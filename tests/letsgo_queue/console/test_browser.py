@@ -174,6 +174,6 @@ def test_every_page_fits(
     browser: Browser, address: str, size: ViewportSize, scheme: Scheme
 ) -> None:
     with opened(browser, address, size, scheme) as page:
-        for path in ("/", "/queues/0/messages", "/queues/0/dead-letters"):
+        for path in ("/", "/queues/0/messages", "/queues/0/dead-letters", "/claims/0"):
             page.goto(path)
             assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]

@@ -1,0 +1,200 @@
+"""The claims of a store in the console."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import closing
+from html import unescape
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from claimcheck import open_store
+from claimcheck.stores.resources import resources_of
+from claimcheck.stores.sqlite import SqliteClaimStore
+from claimcheck.testing.claims import MINE, Claim, write
+from letsgo_queue.console.extension import ConsoleOptions
+from tests.claimcheck.stores.support import change
+from tests.letsgo_queue.console.support import ids_in, signed_in
+from tests.support.servers import AwsServer
+
+HERE = "/claims/0"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "claims.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[SqliteClaimStore]:
+    with closing(SqliteClaimStore(path)) as store:
+        yield store
+
+
+def options(store: str, *, read_only: bool = False) -> ConsoleOptions:
+    queue = f"sqlite:///{Path(__file__).parent}/none.db"
+    return ConsoleOptions(queues=[queue], store=store, read_only=read_only)
+
+
+@pytest.fixture
+def console(store: SqliteClaimStore) -> Iterator[TestClient]:
+    with signed_in(options(store.url)) as client:
+        yield client
+
+
+def listed(console: TestClient, **query: str) -> list[str]:
+    return ids_in(console.get(HERE, params=query).text)
+
+
+def test_claims_with_sizes_states_and_totals(console: TestClient, store: SqliteClaimStore) -> None:
+    small, large = write(store, 1_000, type="mail:send"), write(store, 100_000, type="order:new")
+    store.acquire(large.key, MINE)
+
+    text = console.get("/claims").text
+
+    assert ids_in(text) == [large.id, small.id]  # the largest first
+    assert "101 KB" in text
+    assert re.search(r"leased, until 20\d\d-", text)
+    assert [*map(float, re.findall(r'<rect class="in" width="([\d.]+)"', text))] == [100, 4]
+    assert '<a href="/claims" aria-current="page">Claims</a>' in text
+
+
+def test_filter_sort_and_pages(console: TestClient, store: SqliteClaimStore, path: Path) -> None:
+    claims = [write(store, 10 + number, type=f"n:{number % 3}") for number in range(101)]
+    store.acquire(claims[7].key, MINE)
+    change(path, "UPDATE claim_contents SET created_at = 0 WHERE claim_id = ?", claims[3].id)
+
+    assert listed(console) == [each.id for each in reversed(claims[1:])]
+    assert listed(console, page="2") == [claims[0].id]
+    assert listed(console, down="0")[0] == claims[0].id
+    assert set(listed(console, type="n:1")) == {each.id for each in claims[1::3]}
+    assert listed(console, state="leased") == [claims[7].id]
+    assert listed(console, age="30 days") == [claims[3].id]
+    assert listed(console, sort="age", down="0")[0] == claims[3].id
+    assert "No claim matches the filter" in console.get(HERE, params={"type": "x"}).text
+
+
+def test_selected_claims_are_deleted_after_a_page_that_asks(
+    console: TestClient, store: SqliteClaimStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    gone, held, left = (write(store, 1_000, type=name) for name in ("a", "b", "c"))
+    store.acquire(held.key, MINE)
+
+    asked = console.post(f"{HERE}/confirm", data={"id": [gone.id, held.id]})
+    assert "Delete 2 claims?" in asked.text
+    assert set(listed(console)) == {gone.id, held.id, left.id}
+    done = console.post(f"{HERE}/delete", data={"id": ids_in(asked.text)})
+
+    assert "1 deleted, 1 failed" in done.text
+    assert "a delivery holds it" in done.text
+    assert set(listed(console)) == {held.id, left.id}
+    assert "console: deletion of 2 claims of sqlite:" in caplog.text
+    assert console.post(f"{HERE}/confirm", data={}).status_code == 400
+
+
+def released_fields(console: TestClient, claim: Claim) -> dict[str, str]:
+    """What the page that asks would send, to end a lease."""
+    shown = console.get(f"{HERE}/claim/{claim.id}").text
+    (key,) = re.findall(r'name="release" value="([^"]+)"', shown)
+    asked = console.post(f"{HERE}/confirm", data={"release": unescape(key)}).text
+    assert "End the lease of" in asked
+    found = re.findall(r'<input type="hidden" name="(\w+)" value="([^"]+)"', asked)
+    return {name: unescape(value) for name, value in found}
+
+
+def test_a_lease_is_ended(console: TestClient, store: SqliteClaimStore) -> None:
+    claim = write(store, 1_000)
+    store.acquire(claim.key, MINE)
+    assert "A claim that a delivery holds is not deleted" in (
+        console.get(f"{HERE}/claim/{claim.id}").text
+    )
+
+    after = console.post(f"{HERE}/release", data=released_fields(console, claim))
+
+    assert after.status_code == 200
+    assert "waiting" in after.text
+    assert not store.extend(claim.key, MINE)
+
+
+def test_a_lease_that_went_on_meanwhile_is_not_ended(
+    console: TestClient, store: SqliteClaimStore, path: Path
+) -> None:
+    claim = write(store, 1_000)
+    store.acquire(claim.key, MINE)
+    fields = released_fields(console, claim)
+    change(path, "UPDATE claim_records SET lease_until = lease_until + 60")
+
+    answer = console.post(f"{HERE}/release", data=fields)
+
+    assert answer.status_code == 409
+    assert "its delivery goes on" in answer.text
+    assert store.extend(claim.key, MINE)
+
+
+def test_a_receipt_and_nothing(console: TestClient, store: SqliteClaimStore) -> None:
+    claim = write(store, 1_000)
+    store.acquire(claim.key, MINE)
+    store.complete(claim.key, MINE.id)
+    store.remove(claim.id, len(claim.parts))
+
+    shown = console.get(f"{HERE}/claim/{claim.id}").text
+
+    assert "<dd>gone</dd>" in shown
+    assert "done" in shown
+    assert "<button name" not in shown
+    assert console.get(f"{HERE}/claim/a/b").status_code == 404
+    assert console.get("/claims/9").status_code == 404
+    assert "No claims." in console.get(HERE).text
+
+
+def test_read_only(store: SqliteClaimStore) -> None:
+    claim = write(store, 1_000)
+    with signed_in(options(store.url, read_only=True)) as console:
+        assert claim.id in console.get(HERE).text
+        for page in (HERE, f"{HERE}/claim/{claim.id}"):
+            assert "<button name" not in console.get(page).text
+            assert 'class="danger"' not in console.get(page).text
+        for action in ("confirm", "delete", "release"):
+            answer = console.post(f"{HERE}/{action}", data={"id": claim.id})
+            assert (answer.status_code, "--read-only" in answer.text) == (403, True)
+        assert claim.id in console.get(HERE).text
+
+
+def test_what_a_sender_chose_is_never_more_than_text(
+    console: TestClient, store: SqliteClaimStore, path: Path
+) -> None:
+    write(store, 1_000, type="<script>alert(1)</script>\x1b[31m")
+    write(store, 1_000, type="y" * 100_000)
+    change(path, "UPDATE claim_contents SET claim_id = '\"><b>/x' WHERE type LIKE '<%'")
+
+    text = console.get(HERE).text
+    (link,) = re.findall(r'href="(/claims/0/claim/[^"]*b%3E[^"]*)"', text)
+    shown = console.get(unescape(link)).text
+
+    for each in (text, shown):
+        assert "<b>" not in each
+        assert "<script>a" not in each
+        assert "\x1b" not in each
+        assert len(each) < 30_000
+
+
+def test_a_table_is_listed_on_request(ministack: AwsServer) -> None:
+    url = f"dynamodb://{ministack.make_table_name()}"
+    with closing(open_store(url)) as store:
+        for resource in resources_of(store):
+            resource.create()
+        claim = write(store, 1_000, type="order:new")
+    with signed_in(options(url)) as console:
+        before = console.get(HERE).text
+        assert "which AWS bills" in before
+        assert claim.id not in before
+
+        assert claim.id in console.post(f"{HERE}/look").text
+        assert "order:new" in console.get(f"{HERE}/claim/{claim.id}").text
+        done = console.post(f"{HERE}/delete", data={"id": claim.id})
+        assert "1 deleted, 0 failed" in done.text
+        assert claim.id not in console.get(HERE).text
