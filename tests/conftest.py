@@ -119,7 +119,18 @@ def use_emulator(monkeypatch: pytest.MonkeyPatch, name: str, url: str) -> AwsSer
     if name == "moto":
         # It gives one message to two requests that come at once, which SQS does too, but rarely.
         monkeypatch.setattr(loop, "MAX_RECEIVERS", 1)
-    return AwsServer(name, url, REGION)
+    return AwsServer(name, url, REGION, _session_of_emulators())
+
+
+@functools.cache
+def _session_of_emulators() -> boto3.Session:
+    """One for all tests: to make a client, each session reads megabytes of AWS's models anew.
+
+    It has read its settings when a test may break what the environment says.
+    """
+    session = boto3.Session("test", "test", region_name=REGION)
+    session.client("sts").close()
+    return session
 
 
 def use_aws(monkeypatch: pytest.MonkeyPatch) -> AwsServer:
