@@ -22,8 +22,12 @@ from tests.support.browser import (
     chromium_path,
     run_chromium,
 )
+from tests.support.contrast import MIN_CONTRAST, TEXTS_WITH_COLORS, color, contrast
 
 WAITING, DEAD = 5_000, 300
+
+MIN_TARGET = 24
+"""Pixels; WCAG 2.2, 2.5.8."""
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +178,29 @@ def test_every_page_fits(
     browser: Browser, address: str, size: ViewportSize, scheme: Scheme
 ) -> None:
     with opened(browser, address, size, scheme) as page:
-        for path in ("/", "/queues/0/messages", "/queues/0/dead-letters", "/claims/0"):
+        page.goto("/queues/0/dead-letters")
+        letter = page.locator("[data-row] a").first.get_attribute("href")
+        lists = ("/", "/queues/0/messages", "/queues/0/dead-letters", "/claims/0")
+        for path in (*lists, f"{letter}/payload"):
             page.goto(path)
             assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+            for kind, text, front, ground in page.evaluate(TEXTS_WITH_COLORS):
+                found = contrast(color(front), color(ground))
+                assert found >= MIN_CONTRAST, (path, kind, text, front, ground)
+            for target in page.locator("nav a, button:visible, select, a.button").all():
+                box = target.bounding_box()
+                assert box is not None
+                assert min(box["width"], box["height"]) >= MIN_TARGET, target
+
+
+def test_what_has_the_focus_can_be_seen(page: Page) -> None:
+    page.goto("/queues/0/dead-letters")
+    seen: set[str] = set()
+    while "BUTTON" not in seen:
+        page.keyboard.press("Tab")
+        kind, width = page.locator(":focus").evaluate(
+            "each => [each.tagName, getComputedStyle(each).outlineWidth]"
+        )
+        assert width != "0px", kind
+        seen.add(kind)
+    assert {"A", "SELECT", "BUTTON"} <= seen
