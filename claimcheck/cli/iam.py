@@ -149,6 +149,7 @@ def _things_of_queue(url: str, dead_letter_url: str | None, place: _Place) -> It
         dead = dead_letter_url.rstrip("/").rpartition("/")[2]
     yield Thing(Kind.QUEUE, place.arn("sqs", name))
     yield Thing(Kind.DEAD_LETTER_QUEUE, place.arn("sqs", dead))
+    yield Thing(Kind.METRICS, _ANY)  # IAM knows no narrower resource for them
     for each in (name, dead):
         yield Thing(Kind.NEW_QUEUE, place.arn("sqs", each))
 

@@ -29,6 +29,7 @@ class Kind(StrEnum):
 
     QUEUE = "Queue"
     DEAD_LETTER_QUEUE = "DeadLetterQueue"
+    METRICS = "Metrics"
     NEW_QUEUE = "MakeQueues"
     ITEMS = "Items"
     TABLE = "Table"
@@ -71,7 +72,15 @@ RIGHTS: Mapping[Role, Mapping[Kind, Sequence[str]]] = {
         Kind.KEY: _actions("kms", "Decrypt"),
     },
     Role.OPERATOR: {
-        Kind.QUEUE: _actions("sqs", "GetQueueAttributes", "PurgeQueue", "SendMessage"),
+        Kind.QUEUE: _actions(
+            "sqs",
+            "ChangeMessageVisibility",
+            "GetQueueAttributes",
+            "PurgeQueue",
+            "ReceiveMessage",
+            "SendMessage",
+        ),
+        Kind.METRICS: _actions("cloudwatch", "GetMetricData"),
         Kind.DEAD_LETTER_QUEUE: _actions(
             "sqs",
             "ChangeMessageVisibility",

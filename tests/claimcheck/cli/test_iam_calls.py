@@ -41,7 +41,9 @@ from letsgo_queue import (
     default_client,
     set_default_client,
 )
+from letsgo_queue.admin.watch import open_watch
 from letsgo_queue.cli.app import app as queue_app
+from letsgo_queue.settings import QueueSettings
 from tests.claimcheck.support import noise
 from tests.support.servers import AwsServer
 
@@ -131,6 +133,8 @@ class Wire:
                 yield f"dynamodb:{operation}", f"arn:aws:{place}:table/{table}"
         elif service == "kms":
             yield f"kms:{operation}", params["KeyId"]
+        elif service == "cloudwatch":
+            yield f"cloudwatch:{operation}", "*"
         elif service == "s3":
             bucket = f"arn:aws:s3:::{params['Bucket']}"
             of_object = f"{bucket}/{params.get('Key')}"
@@ -322,6 +326,9 @@ def look_after(kept: str) -> None:
     assert "dead       1\n" in command(queue_app, "queue", "status")
     assert "the test says so" in command(queue_app, "dead-letter", "list")
     assert "1 dead letter moved" in command(queue_app, "dead-letter", "redrive")
+    with closing(open_watch(None, QueueSettings.from_environment())) as watch:  # as the console
+        assert watch.traffic().minutes is not None
+        assert watch.peek(limit=1).messages
     command(queue_app, "queue", "purge", "--yes")
 
 
