@@ -19,7 +19,7 @@ unexport PYTHONHOME PYTHONPATH PIP_USER
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types imports typescript pytest coverage faults fuzz soak bench bench-quick scale format clean
+.PHONY: help demo test lint types imports typescript pytest coverage faults fuzz soak bench bench-quick first-page scale format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ bench: $(BENCH_STAMPS) ## measure against other libraries, and write docs/perfor
 
 bench-quick: $(BENCH_STAMPS) ## the same in a few minutes: fewer payloads and runs, nothing in docs/
 	$(BENCH)/bin/python -m tests.benchmarks --quick $(ARGS)
+
+first-page: $(VENV)/.dev ## time the console's pages on 100,000 messages; fails if the first takes over 300 ms
+	$(BIN)/python -m tests.benchmarks.console
 
 scale: $(VENV)/.dev ## simulate deployments under AWS's limits, for docs/scale.md, and the library under them for longer
 	$(BIN)/python -m tests.benchmarks.scale $(ARGS)

@@ -85,8 +85,8 @@ def main() -> None:
             _take(page, "console-dead-letters.png")
         with opened(browser, address, PHONE, "light") as page:
             page.goto(LETTERS)
-            page.get_by_role("link", name="order:new").first.click()
-            page.get_by_role("link", name="Show the payload").click()
+            letter = page.get_by_role("link", name="order:new").first.get_attribute("href")
+            page.goto(f"{letter}/payload")
             _take(page, "console-phone.png")
 
 
