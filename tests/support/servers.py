@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 from urllib.request import urlopen
 
 import boto3
@@ -50,6 +50,11 @@ server = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
 threading.Thread(target=lambda: (sys.stdin.read(), server.terminate()), daemon=True).start()
 sys.exit(server.wait())
 """
+
+
+Service: TypeAlias = Literal["sqs", "dynamodb", "s3", "sns", "kms"]
+
+_own_clients: dict[tuple[object, str, str, str | None], Any] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +89,8 @@ class AwsServer:
 
     def make_kms_key(self) -> str:
         """Make a key in KMS, which is to be removed after the test, and return its ARN."""
-        client = self.kms()
-        arn = client.create_key(Description="claimcheck-test")["KeyMetadata"]["Arn"]
+        client = self._own("kms")
+        arn: str = client.create_key(Description="claimcheck-test")["KeyMetadata"]["Arn"]
         client.close()
         self._kms_keys.append(arn)
         return arn
@@ -98,10 +103,10 @@ class AwsServer:
 
     def make_topic(self, **attributes: str) -> str:
         """Make a topic, which is removed after the test, and return its ARN."""
-        client = self.sns()
+        client = self._own("sns")
         suffix = ".fifo" if attributes.get("FifoTopic") == "true" else ""
         name = _unique("claimcheck-test") + suffix
-        arn = client.create_topic(Name=name, Attributes=attributes)["TopicArn"]
+        arn: str = client.create_topic(Name=name, Attributes=attributes)["TopicArn"]
         client.close()
         self._topics.append(arn)
         return arn
@@ -114,7 +119,7 @@ class AwsServer:
             queue: The queue's URL.
             attributes: Those of the subscription: `RawMessageDelivery="true"`.
         """
-        sqs, sns = self.sqs(), self.sns()
+        sqs, sns = self._own("sqs"), self._own("sns")
         found = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
         arn = found["Attributes"]["QueueArn"]
         allow = {
@@ -138,7 +143,7 @@ class AwsServer:
 
     def make_bucket(self) -> str:
         """Make a bucket, which is removed after the test, and return its name."""
-        name, client = self.make_bucket_name(), self.s3()
+        name, client = self.make_bucket_name(), self._own("s3")
         region = cast("BucketLocationConstraintType", self.region)
         client.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": region})
         client.close()
@@ -146,7 +151,7 @@ class AwsServer:
 
     def objects_in(self, bucket: str) -> dict[str, int]:
         """The keys of a bucket's objects, and their sizes."""
-        client = self.s3()
+        client = self._own("s3")
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket)
         found = {each["Key"]: each["Size"] for page in pages for each in page.get("Contents", [])}
         client.close()
@@ -161,10 +166,12 @@ class AwsServer:
                 the name its suffix.
         """
         suffix = ".fifo" if attributes.get("FifoQueue") == "true" else ""
-        url = self.sqs().create_queue(
+        client = self._own("sqs")
+        url: str = client.create_queue(
             QueueName=_unique(name or "claimcheck-test") + suffix,
             Attributes=cast("dict[QueueAttributeNameType, str]", attributes),
         )["QueueUrl"]
+        client.close()
         self._queues.append(url)
         return url
 
@@ -175,29 +182,38 @@ class AwsServer:
         return name
 
     def remove_all(self) -> None:
-        """Remove the queues and tables that are still there."""
-        sqs, dynamodb = self.sqs(), self.dynamodb()
-        if self._topics:
-            sns = self.sns()
-            for topic in self._topics:
-                sns.delete_topic(TopicArn=topic)
-            sns.close()
+        """Remove all that was made here and is still there."""
+        for topic in self._topics:
+            self._own("sns").delete_topic(TopicArn=topic)
         for url in self._queues:
+            sqs = self._own("sqs")
             with suppress(sqs.exceptions.QueueDoesNotExist):
                 sqs.delete_queue(QueueUrl=url)
         for table in self._tables:
+            dynamodb = self._own("dynamodb")
             with suppress(dynamodb.exceptions.ResourceNotFoundException):
                 dynamodb.delete_table(TableName=table)
         for bucket in self._buckets:
             self._remove_bucket(bucket)
-        if self.endpoint_url is None and self._kms_keys:  # moto cannot, and forgets them anyway
-            kms = self.kms()
+        if self.endpoint_url is None:  # moto cannot, and forgets them anyway
             for key in self._kms_keys:
-                kms.schedule_key_deletion(KeyId=key, PendingWindowInDays=7)
-            kms.close()
+                self._own("kms").schedule_key_deletion(KeyId=key, PendingWindowInDays=7)
+        for service in get_args(Service):
+            client = _own_clients.get((self._session, service, self.region, self.endpoint_url))
+            if client is not None:
+                client.close()
+
+    def _own(self, service: Service) -> Any:
+        """A client for what is made and removed here, one for all tests; closed, it works on."""
+        key = (self._session, service, self.region, self.endpoint_url)
+        if key not in _own_clients:
+            _own_clients[key] = self._session.client(
+                service, self.region, endpoint_url=self.endpoint_url
+            )
+        return _own_clients[key]
 
     def _remove_bucket(self, name: str) -> None:
-        client = self.s3()
+        client = self._own("s3")
         with suppress(client.exceptions.NoSuchBucket):
             for key in self.objects_in(name):
                 client.delete_object(Bucket=name, Key=key)
