@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 from letsgo_queue.admin.base import QueueAdmin, QueueOptions, QueueStatus, Retention
 from letsgo_queue.admin.letters import DeadLetter, DeadLetterFilter, LetterResult
+from letsgo_queue.admin.named import find_queue
 from letsgo_queue.errors import SettingsInvalid
 from letsgo_queue.settings import QueueSettings, is_sqs, split_url
-from letsgo_queue.transports import open_transport
 
 __all__ = [
     "DeadLetter",
@@ -40,20 +40,14 @@ def open_admin(url: str | None, settings: QueueSettings) -> QueueAdmin:
         SettingsInvalid: The URL names no queue, or a queue of one process only.
         QueueNotFound: The LetsGo deployment has no queue, or several.
     """
-    transport = open_transport(url, settings)
-    transport.close()
-    if split_url(transport.url).scheme == "sqlite":
+    queue = find_queue(url, settings)
+    if queue.kind == "sqlite":
         from letsgo_queue.admin.sqlite import SqliteAdmin
 
-        return SqliteAdmin(transport.url)
-    if is_sqs(transport.url):
-        from letsgo_queue.admin.sqs import SqsAdmin
+        return SqliteAdmin(queue.url)
+    from letsgo_queue.admin.sqs import SqsAdmin
 
-        return SqsAdmin(transport.url, region=settings.region)
-    raise SettingsInvalid(
-        f"queue {transport.url!r} keeps nothing that another process can see. Name an SQS queue "
-        "(https://sqs...) or a SQLite queue (sqlite:///work.db)."
-    )
+    return SqsAdmin(queue.url, region=settings.region)
 
 
 def create_queue(

@@ -11,10 +11,9 @@ from datetime import datetime
 from typing import Literal, Protocol, TypeAlias
 
 from letsgo_queue.admin.letters import LetterRoute as Route
+from letsgo_queue.admin.named import find_queue
 from letsgo_queue.attributes import MessageAttribute
-from letsgo_queue.errors import SettingsInvalid
-from letsgo_queue.settings import QueueSettings, is_sqs, split_url
-from letsgo_queue.transports import open_transport
+from letsgo_queue.settings import QueueSettings
 
 MessageState: TypeAlias = Literal["waiting", "in flight", "delayed"]
 
@@ -167,25 +166,15 @@ class QueueWatch(Protocol):
 def open_watch(url: str | None, settings: QueueSettings) -> QueueWatch:
     """Open the queue that `url` names, or without one the queue that `settings` name.
 
-    Args:
-        url: `https://sqs...` (or another server's), or `sqlite:///path/to/file.db`.
-        settings: Where to look without a `url`.
-
     Raises:
         SettingsInvalid: The URL names no queue, or a queue of one process only.
         QueueNotFound: The LetsGo deployment has no queue, or several.
     """
-    transport = open_transport(url, settings)
-    transport.close()
-    if split_url(transport.url).scheme == "sqlite":
+    queue = find_queue(url, settings)
+    if queue.kind == "sqlite":
         from letsgo_queue.admin.sqlite_watch import SqliteWatch
 
-        return SqliteWatch(transport.url)
-    if is_sqs(transport.url):
-        from letsgo_queue.admin.sqs_watch import SqsWatch
+        return SqliteWatch(queue.url)
+    from letsgo_queue.admin.sqs_watch import SqsWatch
 
-        return SqsWatch(transport.url, region=settings.region)
-    raise SettingsInvalid(
-        f"queue {transport.url!r} keeps nothing that another process can see. Name an SQS queue "
-        "(https://sqs...) or a SQLite queue (sqlite:///work.db)."
-    )
+    return SqsWatch(queue.url, region=settings.region)
