@@ -46,7 +46,7 @@ def test_names_as_long_as_a_message_do_not_fill_the_page(
 
 
 def test_indents_do_not_fill_the_memory(open_console: OpenConsole, url: str) -> None:
-    deep = "[" * 400 + "1," * 400_000 + "1" + "]" * 400
+    deep = "[" * 400 + "1," * 200_000 + "1" + "]" * 400
     store_rows(url, ["deep"], f'{{"type":"any","payload":{deep}}}')
     console = open_console()
 
