@@ -136,6 +136,7 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
             delay_seconds=message.delay_seconds,
             group_id=message.group_id,
             deduplication_id=message.deduplication_id,
+            trace_header=message.trace_header,
             route=sealed.route,
             stored_size=sealed.stored,
             sealed=sealed,

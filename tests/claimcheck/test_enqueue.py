@@ -7,6 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -362,3 +363,30 @@ class TestSqsOnABadDay:
         with pytest.raises(letsgo_queue.QueueNotFound, match="does not exist"):
             client.enqueue(LARGE)
         assert store._contents == {}
+
+
+def test_what_another_middleware_says_of_a_message_goes_with_it(store: MemoryClaimStore) -> None:
+    """Whichever fields a message has: those of the claim check's own are the only new ones."""
+    given: dict[str, Any] = {
+        "delay_seconds": 7,
+        "group_id": "group",
+        "deduplication_id": "own",
+        "trace_header": "Root=1-5759e988-bd862e3fe1be46a994272793",
+    }
+
+    class Outside(Middleware):
+        def before_send(self, message: OutgoingMessage, context: SendContext, /) -> OutgoingMessage:
+            return replace(message, **given)
+
+    class Inside(Middleware):
+        def before_send(self, message: OutgoingMessage, context: SendContext, /) -> OutgoingMessage:
+            seen.append(message)
+            return message
+
+    seen: list[OutgoingMessage] = []
+    claims = ClaimCheckMiddleware(small_claim_check(store))
+    client = Client(MemoryTransport(), middleware=[Outside(), claims, Inside()])
+
+    client.enqueue({"type": "order:new", "payload": noise(6_000)})
+
+    assert {name: getattr(seen[0], name) for name in given} == given
