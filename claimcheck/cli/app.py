@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from claimcheck.cli.claims_app import claims_app
-from claimcheck.cli.rights import Role
 from claimcheck.errors import BodyInvalid
+from claimcheck.rights import Role
 from letsgo_queue.cli.enqueue_command import make_enqueue
 from letsgo_queue.cli.terminal import (
     JsonOption,

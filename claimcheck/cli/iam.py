@@ -1,69 +1,14 @@
-"""`claimcheck iam`: the policy of a role for one queue and its stores, as JSON.
-
-It asks AWS nothing: region, account and names come from URLs. An account that no URL names is `*`.
-"""
+"""`claimcheck iam`: prints the policy of a role, as JSON."""
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
-from urllib.parse import parse_qsl
+from collections.abc import Sequence
+from functools import partial
 
-from pydantic import SecretStr
-
-from claimcheck.cli.rights import RIGHTS, Kind, Role
-from claimcheck.errors import SettingsInvalid
-from claimcheck.settings import ClaimCheckSettings
-from claimcheck.stores import open_store
-from claimcheck.stores.base import ClaimStore
-from claimcheck.stores.dynamodb import DynamoDBClaimStore
-from claimcheck.stores.dynamodb_bucket import DynamoDBBucketClaimStore
-from claimcheck.stores.layout import LETSGO
-from claimcheck.stores.memory import MemoryClaimStore
-from claimcheck.stores.s3 import S3ClaimStore
-from claimcheck.stores.s3_contents import S3Contents
-from claimcheck.stores.sqlite import SqliteClaimStore
-from letsgo_queue.admin.sqs_create import DEAD_LETTERS_SUFFIX, FIFO_SUFFIX
-from letsgo_queue.aws_hosts import partition_of
+from claimcheck.policies import policy_statements
+from claimcheck.rights import Role
 from letsgo_queue.cli.terminal import print_line
-from letsgo_queue.deployment import DEFAULT_REGION
-from letsgo_queue.settings import QueueSettings, is_sqs, region_in, split_url
-
-Statement: TypeAlias = Mapping[str, object]
-Condition: TypeAlias = Mapping[str, Mapping[str, str | Sequence[str]]]
-
-_ACCOUNT = re.compile(r"\d{12}", re.ASCII)
-_ANY = "*"
-
-
-@dataclass(frozen=True, slots=True)
-class Thing:
-    """Something on AWS that a policy is for.
-
-    Attributes:
-        kind: What it is.
-        arn: Its ARN, or a pattern of them.
-        condition: What must be true of a request for it.
-    """
-
-    kind: Kind
-    arn: str
-    condition: Condition | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where the queue is; stores and keys that do not say are there too."""
-
-    region: str
-    account: str
-
-    def arn(self, service: str, name: str, region: str | None = None) -> str:
-        region = region or self.region
-        return f"arn:{partition_of(region)}:{service}:{region}:{self.account}:{name}"
 
 
 def print_policy(
@@ -75,16 +20,7 @@ def print_policy(
     kms_keys: Sequence[str],
     function: str | None,
 ) -> None:
-    """Print the policy of a role, or that there is nothing to grant.
-
-    Args:
-        role: Whose policy.
-        stores: URLs of the stores; empty for those that the settings name.
-        queue: The queue's URL; None for what the settings name.
-        dead_letter_queue: The URL of its dead-letter queue; None for the name that `letsgo-queue
-            queue create` gives it.
-        kms_keys: Keys of KMS, of which the first encrypts; empty for those that the settings name.
-        function: The Lambda function that an operator has the doctor examine.
+    """Print the policy of a role, or that there is nothing to grant; see `policy_statements`.
 
     Raises:
         SettingsInvalid: A URL names no queue or store, or no queue is named.
@@ -96,157 +32,9 @@ def print_policy(
         dead_letter_queue=dead_letter_queue,
         kms_keys=kms_keys,
         function=function,
+        tell=partial(print_line, stderr=True),
     )
     if statements:
         policy = {"Version": "2012-10-17", "Statement": statements}
         for line in json.dumps(policy, indent=2).splitlines():
             print_line(line)
-
-
-def policy_statements(
-    role: Role,
-    *,
-    stores: Sequence[str] = (),
-    queue: str | None = None,
-    dead_letter_queue: str | None = None,
-    kms_keys: Sequence[str] = (),
-    function: str | None = None,
-    settings: ClaimCheckSettings | None = None,
-) -> Sequence[Statement]:
-    """The statements of a role's policy, empty if there is nothing to grant; see `print_policy`."""
-    settings = settings or ClaimCheckSettings.from_environment()
-    queues = QueueSettings.from_environment()
-    queue = (queue or queues.url or "").strip()
-    if not queue:
-        raise SettingsInvalid(
-            "no queue is named: give --queue URL, or set LETSGO_QUEUE_URL. A role that finds the "
-            "queue of a LetsGo deployment by itself needs sqs:ListQueues on *, and "
-            "sqs:ListQueueTags on LetsGo's queues, as well."
-        )
-    region = region_in(queue) or queues.region
-    account = split_url(queue).path.strip("/").split("/")[0]
-    place = _Place(region or DEFAULT_REGION, account if _ACCOUNT.fullmatch(account) else _ANY)
-    things = [*_things_of_queue(queue, dead_letter_queue, place)]
-    for url in stores or _stores_of(settings, queue, role):
-        things += _things_of_store(open_store(url, region=region), role, place)
-    keys = [f"kms://{key}" for key in kms_keys] or _entries(settings.encryption)
-    for key in keys[:1] if role is Role.SENDER else keys:  # the first encrypts, all decrypt
-        if key.startswith("kms://"):
-            things.append(_key(key.removeprefix("kms://"), place))
-    if function is not None:
-        things += _things_of_function(function, place)
-    return _statements(role, things)
-
-
-def _things_of_queue(url: str, dead_letter_url: str | None, place: _Place) -> Iterator[Thing]:
-    if not is_sqs(url):
-        _nothing_to_grant(url)
-        return
-    name = url.rstrip("/").rpartition("/")[2]
-    stem = name.removesuffix(FIFO_SUFFIX)
-    dead = stem + DEAD_LETTERS_SUFFIX + name[len(stem) :]
-    if dead_letter_url is not None:
-        dead = dead_letter_url.rstrip("/").rpartition("/")[2]
-    yield Thing(Kind.QUEUE, place.arn("sqs", name))
-    yield Thing(Kind.DEAD_LETTER_QUEUE, place.arn("sqs", dead))
-    yield Thing(Kind.METRICS, _ANY)  # IAM knows no narrower resource for them
-    for each in (name, dead):
-        yield Thing(Kind.NEW_QUEUE, place.arn("sqs", each))
-
-
-def _things_of_function(name: str, place: _Place) -> Iterator[Thing]:
-    yield Thing(Kind.FUNCTION, place.arn("lambda", f"function:{name}"))
-    yield Thing(Kind.MAPPINGS, _ANY)  # IAM knows no narrower resource for the list
-    partition = partition_of(place.region)
-    yield Thing(Kind.POLICIES, f"arn:{partition}:iam::{place.account}:role/*")
-
-
-def _stores_of(settings: ClaimCheckSettings, queue: str, role: Role) -> Sequence[str]:
-    """The stores in the settings; a sender writes to some of them."""
-    read = () if role is Role.SENDER else settings.read_stores
-    return list(dict.fromkeys([*settings.stores_for(queue), *read]))
-
-
-def _things_of_store(store: ClaimStore, role: Role, place: _Place) -> Iterator[Thing]:
-    match store:
-        case DynamoDBClaimStore():
-            yield from _table(store, place)
-        case DynamoDBBucketClaimStore():
-            if role is not Role.SENDER:  # who writes contents only, and these to the bucket
-                yield from _table(store.table, place)
-            yield from _bucket(store.contents, place)
-        case S3ClaimStore():
-            yield from _bucket(store.contents, place)
-        case SqliteClaimStore() | MemoryClaimStore():
-            _nothing_to_grant(store.url)
-        case _:
-            print_line(f"{store.url}: its package says which rights it needs", stderr=True)
-
-
-def _table(store: DynamoDBClaimStore, place: _Place) -> Iterator[Thing]:
-    arn = place.arn("dynamodb", f"table/{store.table}", store.region)
-    if store.layout is not LETSGO:
-        yield Thing(Kind.ITEMS, arn)
-        yield Thing(Kind.TABLE, arn)
-        yield Thing(Kind.NEW_TABLE, arn)
-        return
-    # LetsGo's own items are none of our business.
-    ours = {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": [f"{store.layout.prefix}*"]}}
-    yield Thing(Kind.ITEMS, arn, ours)
-    yield Thing(Kind.TABLE, arn)
-
-
-def _bucket(contents: S3Contents, place: _Place) -> Iterator[Thing]:
-    partition = partition_of(contents.region or place.region)
-    arn = f"arn:{partition}:s3:::{contents.bucket}"
-    yield Thing(Kind.OBJECTS, f"{arn}/{contents.prefix}*")
-    yield Thing(Kind.BUCKET, arn)
-    yield Thing(Kind.NEW_BUCKET, arn)
-
-
-def _entries(encryption: SecretStr | None) -> Sequence[str]:
-    if encryption is None:
-        return []
-    return [entry.strip() for entry in encryption.get_secret_value().split(",")]
-
-
-def _key(text: str, place: _Place) -> Thing:
-    from claimcheck.core.kms import CONTEXT
-
-    name, _, query = text.partition("?")
-    region = dict(parse_qsl(query)).get("region")
-    arn = name
-    if not name.startswith("arn:"):
-        arn = place.arn("kms", name if name.startswith("alias/") else f"key/{name}", region)
-    condition: dict[str, Mapping[str, str | Sequence[str]]] = {
-        "StringEquals": {f"kms:EncryptionContext:{key}": value for key, value in CONTEXT.items()}
-    }
-    before, is_alias, alias = arn.partition(":alias/")
-    if is_alias:  # IAM takes no alias for a key: it asks which aliases the key has
-        arn = f"{before}:key/*"
-        condition["ForAnyValue:StringEquals"] = {"kms:ResourceAliases": f"alias/{alias}"}
-    return Thing(Kind.KEY, arn, condition)
-
-
-def _statements(role: Role, things: Sequence[Thing]) -> list[Statement]:
-    """One statement for all things of a kind that have the same condition."""
-    arns: dict[tuple[Kind, str], list[str]] = {}
-    for thing in things:
-        if thing.kind in RIGHTS[role]:
-            arns.setdefault((thing.kind, json.dumps(thing.condition)), []).append(thing.arn)
-    kinds = [kind for kind, _ in arns]
-    return [
-        {
-            # Names must differ.
-            "Sid": kind if kinds.count(kind) == 1 else f"{kind}{number}",
-            "Effect": "Allow",
-            "Action": RIGHTS[role][kind],
-            "Resource": list(dict.fromkeys(resources)),
-        }
-        | ({} if condition == "null" else {"Condition": json.loads(condition)})
-        for number, ((kind, condition), resources) in enumerate(arns.items(), 1)
-    ]
-
-
-def _nothing_to_grant(url: str) -> None:
-    print_line(f"{url}: there is nothing to grant, it is not on AWS", stderr=True)

@@ -12,9 +12,9 @@ from typing import Any, Protocol, cast
 
 from botocore.exceptions import ClientError
 
-from claimcheck.cli.iam import Statement
-from claimcheck.cli.rights import Role
 from claimcheck.doctor.findings import QUICK, Finding, failure, passed, warning
+from claimcheck.policies import Statement
+from claimcheck.rights import Role
 from letsgo_queue.aws_client import error_code, make_client
 from letsgo_queue.text import counted
 

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from claimcheck.cli.iam import policy_statements
-from claimcheck.cli.rights import Role
 from claimcheck.doctor.account import caller_in, check_account, check_region
 from claimcheck.doctor.embedded import check_embedded
 from claimcheck.doctor.findings import Finding, carry_out, failure, passed, warning
@@ -22,6 +20,8 @@ from claimcheck.doctor.stores import (
     check_store_region,
 )
 from claimcheck.doctor.versions import check_versions
+from claimcheck.policies import policy_statements
+from claimcheck.rights import Role
 from claimcheck.settings import ClaimCheckSettings, encryption_for, region_for
 from claimcheck.stores import open_store
 from claimcheck.stores.base import ClaimStore

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from claimcheck.cli.rights import RIGHTS, Role
+from claimcheck.rights import RIGHTS, Role
 from claimcheck.stores.s3_lifecycle import Lifecycle
 from tests.docs.support import ROOT, Reader, commands
 from tests.support.servers import AwsServer

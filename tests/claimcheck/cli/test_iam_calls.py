@@ -28,7 +28,7 @@ from claimcheck import (
     unwrap_claim_check,
 )
 from claimcheck.cli.app import app as claimcheck_app
-from claimcheck.cli.rights import Role
+from claimcheck.rights import Role
 from claimcheck.stores import s3_contents
 from claimcheck.stores.base import Lease
 from letsgo_queue import (
