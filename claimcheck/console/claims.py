@@ -13,11 +13,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import cast
-from urllib.parse import urlencode
+from typing import ClassVar
 
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -37,7 +35,8 @@ from claimcheck.claims import (
 )
 from claimcheck.stores.base import ClaimStore
 from claimcheck.stores.inventory import Inventory, StoredClaim, StoredRecord, inventory_of
-from letsgo_queue.console.pages import Pages, choices, form_of, number_in
+from letsgo_queue.console.listing import DAY, HOUR, Paged, Wanted
+from letsgo_queue.console.pages import Pages, choices, form_of
 from letsgo_queue.log import get_logger
 from letsgo_queue.text import counted, shown
 
@@ -45,11 +44,6 @@ logger = get_logger(__name__)
 
 LOOK_CLAIMS = 5_000
 """How many claims are listed at most."""
-
-PAGE_CLAIMS = 100
-
-AGES = {"1 hour": 3600, "1 day": 86_400, "7 days": 604_800, "30 days": 2_592_000}
-"""What the filter offers, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,78 +89,48 @@ class Row:
 
 _NO_TIME = datetime.max.replace(tzinfo=UTC)
 
-SORTED_BY: Mapping[str, Callable[[Row], object]] = {
-    "age": lambda row: row.made_at or _NO_TIME,
-    "type": lambda row: row.type or "",
-    "size": lambda row: row.size or 0,
-    "stored": lambda row: row.stored or 0,
-    "state": lambda row: row.state,
-    "expiry": lambda row: row.ends_at or _NO_TIME,
-}
-
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which claims a page shows, as its address says.
+class WantedClaims(Wanted[Row]):
+    """Which claims a page shows.
 
     Attributes:
-        type: Of this type; empty for all.
         state: In this state; empty for all.
-        age: Older than this, a key of `AGES`; empty for all.
-        sort: What they are sorted by, a key of `SORTED_BY`.
-        down: Whether the highest comes first.
     """
 
-    type: str = ""
+    AGES: ClassVar[Mapping[str, int]] = {
+        "1 hour": HOUR,
+        "1 day": DAY,
+        "7 days": 7 * DAY,
+        "30 days": 30 * DAY,
+    }
+    SORTED_BY: ClassVar[Mapping[str, Callable[[Row], object]]] = {
+        "age": lambda row: row.made_at or _NO_TIME,
+        "type": lambda row: row.type or "",
+        "size": lambda row: row.size or 0,
+        "stored": lambda row: row.stored or 0,
+        "state": lambda row: row.state,
+        "expiry": lambda row: row.ends_at or _NO_TIME,
+    }
+
     state: str = ""
-    age: str = ""
     sort: str = "stored"
     down: bool = True
 
-    @classmethod
-    def of(cls, query: QueryParams) -> Wanted:
-        """Read an address; what it does not know, it leaves out."""
-        sort, age = query.get("sort", ""), query.get("age", "")
-        return cls(
-            type=query.get("type", ""),
-            state=query.get("state", ""),
-            age=age if age in AGES else "",
-            sort=sort if sort in SORTED_BY else "stored",
-            down=query.get("down", "1") == "1",
-        )
-
     def among(self, rows: Sequence[Row], now: datetime) -> Sequence[Row]:
-        """These rows, in order."""
+        """These of the rows, in order."""
         found = [
             row
             for row in rows
             if self.type in {"", row.type}
             and self.state in {"", row.state}
-            and (
-                not self.age
-                or (row.made_at and (now - row.made_at).total_seconds() > AGES[self.age])
-            )
+            and (not self.age or self._is_older(row, now))
         ]
-        # Whatever it sorts by, what it is sorted by compares with itself.
-        found.sort(key=cast("Callable[[Row], str]", SORTED_BY[self.sort]), reverse=self.down)
-        return found
+        return self.in_order(found)
 
-    def query(self, **changes: object) -> str:
-        """The address of a page that differs in this."""
-        values = {
-            "type": self.type,
-            "state": self.state,
-            "age": self.age,
-            "sort": self.sort,
-            "down": "1" if self.down else "0",
-            **changes,
-        }
-        return urlencode({name: value for name, value in values.items() if value})
-
-    def sorted_by(self, column: str) -> str:
-        """The address that sorts by a column, and the other way round where it is sorted by it."""
-        down = "0" if self.sort == column and self.down else "1"
-        return self.query(sort=column, down=down)
+    def _is_older(self, row: Row, now: datetime) -> bool:
+        made_at = row.made_at
+        return made_at is not None and (now - made_at).total_seconds() > self.AGES[self.age]
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,9 +268,8 @@ class ClaimPages:
             store.look_at_claims()
         look = store.look
         rows = look.rows if look else []
-        wanted = Wanted.of(request.query_params)
+        wanted = WantedClaims.of(request.query_params)
         found = wanted.among(rows, datetime.now(UTC))
-        first = ((number_in(request.query_params, "page") or 1) - 1) * PAGE_CLAIMS
         return self._pages.render(
             request,
             "claims.html",
@@ -314,11 +277,7 @@ class ClaimPages:
             stores=self._stores,
             look=look,
             wanted=wanted,
-            rows=found[first : first + PAGE_CLAIMS],
-            found_count=len(found),
-            page=first // PAGE_CLAIMS + 1,
-            last_page=max((len(found) - 1) // PAGE_CLAIMS, 0) + 1,
-            ages=AGES,
+            page=Paged.of(found, request.query_params),
             types=choices(row.type for row in rows),
             states=sorted({row.state for row in rows}),
         )

@@ -1,17 +1,16 @@
 """Dead letters: which there are and why, and redriving or deleting them, after a page that asks.
 
-list, filter, select ──> confirm ──> work, with a result for each letter
+list, filter, select ──> confirm ──> job, with a result for each letter
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import cast, get_args
-from urllib.parse import urlencode
+from typing import ClassVar, cast, get_args
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import QueryParams
@@ -23,87 +22,46 @@ from starlette.routing import Route
 from letsgo_queue.admin import DeadLetter, DeadLetterFilter
 from letsgo_queue.console.bodies import Bodies
 from letsgo_queue.console.extension import Extension
-from letsgo_queue.console.pages import Pages, choices, form_of, number_in
+from letsgo_queue.console.jobs import Action, Job, Jobs
+from letsgo_queue.console.listing import DAY, HOUR, Paged, Wanted
+from letsgo_queue.console.pages import Pages, choices, form_of
 from letsgo_queue.console.queues import ConsoleQueue, queue_of
-from letsgo_queue.console.work import Action, Work, Works
 from letsgo_queue.log import get_logger
 
 logger = get_logger(__name__)
 
-PAGE_LETTERS = 100
 STREAM_SECONDS = 0.3
 SHOWN_RESULTS = 500
 
-AGES = {"1 hour": 3600, "1 day": 86_400, "7 days": 604_800}
-"""What the filter offers, in seconds."""
-
-SORTED_BY: Mapping[str, Callable[[DeadLetter], object]] = {
-    "age": lambda letter: letter.since,
-    "type": lambda letter: letter.type or "",
-    "error": lambda letter: (letter.failure and letter.failure.error) or "",
-    "attempts": lambda letter: letter.attempts,
-    "size": lambda letter: letter.whole_size or letter.size,
-}
-
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which dead letters a page shows, as its address says.
+class WantedLetters(Wanted[DeadLetter]):
+    """Which dead letters a page shows.
 
     Attributes:
-        type: Of this type; empty for all.
         error: With this class of error; empty for all.
-        age: Older than this, a key of `AGES`; empty for all.
-        sort: What they are sorted by, a key of `SORTED_BY`.
-        down: Whether the highest comes first.
     """
 
-    type: str = ""
+    AGES: ClassVar[Mapping[str, int]] = {"1 hour": HOUR, "1 day": DAY, "7 days": 7 * DAY}
+    SORTED_BY: ClassVar[Mapping[str, Callable[[DeadLetter], object]]] = {
+        "age": lambda letter: letter.since,
+        "type": lambda letter: letter.type or "",
+        "error": lambda letter: (letter.failure and letter.failure.error) or "",
+        "attempts": lambda letter: letter.attempts,
+        "size": lambda letter: letter.whole_size or letter.size,
+    }
+
     error: str = ""
-    age: str = ""
     sort: str = "age"
-    down: bool = False
 
-    @classmethod
-    def of(cls, query: QueryParams) -> Wanted:
-        """Read an address; what it does not know, it leaves out."""
-        sort, age = query.get("sort", ""), query.get("age", "")
-        return cls(
-            type=query.get("type", ""),
-            error=query.get("error", ""),
-            age=age if age in AGES else "",
-            sort=sort if sort in SORTED_BY else "age",
-            down=query.get("down") == "1",
-        )
-
-    def among(self, letters: Sequence[DeadLetter], now: datetime) -> Sequence[DeadLetter]:
-        """These letters, in order."""
-        wanted = DeadLetterFilter(
+    def among(self, letters: Iterable[DeadLetter], now: datetime) -> Sequence[DeadLetter]:
+        """These of the letters, in order."""
+        meant = DeadLetterFilter(
             types=[self.type] if self.type else None,
             errors=[self.error] if self.error else None,
-            older_than=AGES.get(self.age),
+            older_than=self.AGES.get(self.age),
         )
-        found = [each for each in letters if wanted.matches(each, now)]
-        # Whatever it sorts by, what it is sorted by compares with itself.
-        found.sort(key=cast("Callable[[DeadLetter], str]", SORTED_BY[self.sort]), reverse=self.down)
-        return found
-
-    def query(self, **changes: object) -> str:
-        """The address of a page that differs in this."""
-        values = {
-            "type": self.type,
-            "error": self.error,
-            "age": self.age,
-            "sort": self.sort,
-            "down": "1" if self.down else "",
-            **changes,
-        }
-        return urlencode({name: value for name, value in values.items() if value})
-
-    def sorted_by(self, column: str) -> str:
-        """The address that sorts by a column, and the other way round where it is sorted by it."""
-        down = "1" if self.sort == column and not self.down else ""
-        return self.query(sort=column, down=down)
+        return self.in_order([each for each in letters if meant.matches(each, now)])
 
 
 class LetterPages:
@@ -118,7 +76,7 @@ class LetterPages:
         pages: Pages,
         queues: Sequence[ConsoleQueue],
         extensions: Sequence[Extension],
-        works: Works,
+        jobs: Jobs,
         *,
         read_only: bool,
         is_ending: Callable[[], bool],
@@ -128,7 +86,7 @@ class LetterPages:
         self._pages = pages
         self._queues = queues
         self._bodies = Bodies(extensions)
-        self._works = works
+        self._jobs = jobs
         self._read_only = read_only
         here = "/queues/{queue:int}/dead-letters"
         self.routes = [
@@ -139,18 +97,16 @@ class LetterPages:
             Route(f"{here}/{{message_id:path}}/payload", self._payload),
             Route(f"{here}/{{message_id:path}}/download", self._download),
             Route(f"{here}/{{message_id:path}}", self._show),
-            Route("/work/{work:int}", self._work),
-            Route("/work/{work:int}/progress", self._progress),
+            Route("/jobs/{job:int}", self._job),
+            Route("/jobs/{job:int}/progress", self._progress),
         ]
 
     def _list(self, request: Request) -> Response:
         queue = queue_of(request, self._queues)
-        wanted = Wanted.of(request.query_params)
+        wanted = WantedLetters.of(request.query_params)
         look = queue.letters()
         letters = [*look.letters.values()] if look else []
         found = wanted.among(letters, datetime.now(UTC))
-        page = number_in(request.query_params, "page")
-        first = (page - 1) * PAGE_LETTERS if page else 0
         return self._pages.render(
             request,
             "letters.html",
@@ -158,13 +114,7 @@ class LetterPages:
             look=look,
             wanted=wanted,
             all_count=len(letters),
-            found_count=len(found),
-            letters=found[first : first + PAGE_LETTERS],
-            first=first,
-            last_page=max((len(found) - 1) // PAGE_LETTERS, 0) + 1,
-            page=first // PAGE_LETTERS + 1,
-            ages=AGES,
-            columns=[*SORTED_BY],
+            page=Paged.of(found, request.query_params),
             types=choices(each.type for each in letters),
             errors=choices(each.failure.error for each in letters if each.failure),
         )
@@ -185,8 +135,8 @@ class LetterPages:
         look = await run_in_threadpool(queue.letters)
         letters = {} if look is None else look.letters
         if form.get("all") == ["1"]:
-            wanted = Wanted.of(QueryParams(form["query"][0] if form.get("query") else ""))
-            meant = wanted.among([*letters.values()], datetime.now(UTC))
+            wanted = WantedLetters.of(QueryParams(form["query"][0] if form.get("query") else ""))
+            meant = wanted.among(letters.values(), datetime.now(UTC))
         else:
             meant = [letters[each] for each in form.get("id", ()) if each in letters]
         if not meant:
@@ -202,22 +152,18 @@ class LetterPages:
         ids = form.get("id", ())
         if not ids:
             raise HTTPException(400, "No dead letter is selected. Go back and select some.")
-        work = self._works.start(queue, _action_in(form), ids)
-        return RedirectResponse(f"/work/{work.number}", 303)
+        job = self._jobs.start(queue, _action_in(form), ids)
+        return RedirectResponse(f"/jobs/{job.number}", 303)
 
-    def _work(self, request: Request) -> Response:
-        work = self._work_of(request)
+    def _job(self, request: Request) -> Response:
+        job = self._job_of(request)
         return self._pages.render(
-            request,
-            "work.html",
-            work=work,
-            doing=work.doing,
-            shown_results=SHOWN_RESULTS,
+            request, "job.html", job=job, progress=job.progress, shown_results=SHOWN_RESULTS
         )
 
     def _progress(self, request: Request) -> Response:
         return StreamingResponse(
-            self._follow(self._work_of(request)), media_type="text/event-stream"
+            self._follow(self._job_of(request)), media_type="text/event-stream"
         )
 
     def _show(self, request: Request) -> Response:
@@ -242,21 +188,21 @@ class LetterPages:
             raise HTTPException(404, "This message is no dead letter any more.")
         return queue, letter
 
-    def _work_of(self, request: Request) -> Work:
-        work = self._works.get(request.path_params["work"])
-        if work is None:
+    def _job_of(self, request: Request) -> Job:
+        job = self._jobs.get(request.path_params["job"])
+        if job is None:
             raise HTTPException(404, "The console does not remember this.")
-        return work
+        return job
 
-    async def _follow(self, work: Work) -> AsyncIterator[str]:
+    async def _follow(self, job: Job) -> AsyncIterator[str]:
         told = -1
         while not self._is_ending():
-            doing = work.doing
-            if doing.over or len(doing.results) != told:
-                told = len(doing.results)
-                what = {"done": told, "total": work.total, "over": doing.over}
+            progress = job.progress
+            if progress.over or len(progress.results) != told:
+                told = len(progress.results)
+                what = {"done": told, "total": job.total, "over": progress.over}
                 yield f"data: {json.dumps(what)}\n\n"
-            if doing.over:
+            if progress.over:
                 return
             await asyncio.sleep(STREAM_SECONDS)
 

@@ -3,7 +3,8 @@
 access.py      who may ask
 overview.py    all queues at a glance
 messages.py    what waits on a queue
-letters.py     its dead letters, and what is done with them
+letters.py     its dead letters; jobs.py does something with them
+listing.py     a list that is filtered, sorted, and shown page by page
 extension.py   what other packages add: claims, for one
 """
 
@@ -22,12 +23,12 @@ from starlette.types import ASGIApp
 
 from letsgo_queue.console.access import Access
 from letsgo_queue.console.extension import ConsoleOptions, Extension, load_extensions
+from letsgo_queue.console.jobs import Jobs
 from letsgo_queue.console.letters import LetterPages
 from letsgo_queue.console.messages import MessagePages
 from letsgo_queue.console.overview import OverviewPages
 from letsgo_queue.console.pages import Pages
 from letsgo_queue.console.queues import ConsoleQueue
-from letsgo_queue.console.work import Works
 from letsgo_queue.errors import LetsGoError
 from letsgo_queue.settings import QueueSettings
 
@@ -61,7 +62,7 @@ def make_site(
         ConsoleQueue(number, url, settings) for number, url in enumerate(options.queues or [None])
     ]
     pages = Pages([each.templates for each in extensions])
-    works = Works()
+    jobs = Jobs()
     sections = [section for each in extensions for section in each.sections(pages)]
     pages.say(queues=queues, sections=sections, read_only=options.read_only)
 
@@ -95,7 +96,7 @@ def make_site(
                 pages,
                 queues,
                 extensions,
-                works,
+                jobs,
                 read_only=options.read_only,
                 is_ending=is_ending,
             ).routes,

@@ -19,12 +19,12 @@ logger = get_logger(__name__)
 Action: TypeAlias = Literal["redrive", "delete"]
 
 MOST_KEPT = 20
-"""Works whose results can still be seen."""
+"""Jobs whose results can still be seen."""
 
 
 @dataclass(frozen=True, slots=True)
-class Doing:
-    """How far a work is.
+class Progress:
+    """How far a job is.
 
     Attributes:
         results: What became of each letter so far.
@@ -42,7 +42,7 @@ class Doing:
         return sum(each.error is not None for each in self.results)
 
 
-class Work:
+class Job:
     """Redrives or deletes dead letters on a thread.
 
     Attributes:
@@ -66,10 +66,10 @@ class Work:
         self._problem: str | None = None
 
     @property
-    def doing(self) -> Doing:
+    def progress(self) -> Progress:
         """How far it is."""
         over, problem = self._over, self._problem  # before the results, of which none comes later
-        return Doing([*self._results], over, problem)
+        return Progress([*self._results], over, problem)
 
     def start(self) -> None:
         """Begin."""
@@ -89,7 +89,7 @@ class Work:
             logger.exception("console: %s failed", self.action)
             self._problem = "The console failed; its log says why."
         self._over = True
-        done = self.doing
+        done = self.progress
         logger.info(
             "console: %s of %s of %s is over: %d done, %d failed",
             self.action,
@@ -105,15 +105,15 @@ class Work:
             self.queue.forget(result.message_id)
 
 
-class Works:
-    """The last works of a console."""
+class Jobs:
+    """The last jobs of a console."""
 
     def __init__(self) -> None:
         """None yet."""
         self._numbers = itertools.count(1)
-        self._works: dict[int, Work] = {}
+        self._jobs: dict[int, Job] = {}
 
-    def start(self, queue: ConsoleQueue, action: Action, ids: Collection[str]) -> Work:
+    def start(self, queue: ConsoleQueue, action: Action, ids: Collection[str]) -> Job:
         """Redrive or delete dead letters.
 
         Args:
@@ -121,16 +121,16 @@ class Works:
             action: What is done to them.
             ids: Which.
         """
-        work = Work(next(self._numbers), queue, action, ids)
-        self._works[work.number] = work
-        while len(self._works) > MOST_KEPT:
-            del self._works[min(self._works)]
+        job = Job(next(self._numbers), queue, action, ids)
+        self._jobs[job.number] = job
+        while len(self._jobs) > MOST_KEPT:
+            del self._jobs[min(self._jobs)]
         logger.info(
             "console: %s of %s of %s begins", action, counted(len(ids), "dead letter"), queue.url
         )
-        work.start()
-        return work
+        job.start()
+        return job
 
-    def get(self, number: int) -> Work | None:
-        """A work; None if it is forgotten."""
-        return self._works.get(number)
+    def get(self, number: int) -> Job | None:
+        """A job; None if it is forgotten."""
+        return self._jobs.get(number)
