@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from claimcheck.core.cost import WRITE_UNIT_BYTES, Units, part_items
 from claimcheck.core.holds import CONTENTS_SECONDS
 from claimcheck.core.prices import REGIONS, Prices
 from claimcheck.errors import ClaimCheckError
-from claimcheck.stores.base import ClaimStore
+from claimcheck.stores.base import ClaimStore, record_key
 from claimcheck.stores.inventory import Inventory, Page, StoredClaim, StoredRecord
 from claimcheck.stores.s3_contents import CONTENTS_DAYS
 from letsgo_queue.admin.base import Retention
@@ -34,6 +35,30 @@ def longest_stay(queues: Collection[Retention] = ()) -> int:
         queues: All queues whose messages name claims of a store; none for the longest that SQS has.
     """
     return max(2 * each.queue + each.dead for each in queues or [_LONGEST])
+
+
+def look_up(
+    inventory: Inventory, claim_id: str
+) -> tuple[StoredClaim | None, Sequence[StoredRecord]]:
+    """What a store knows of a claim: its contents, and its records, which may outlive them."""
+    claim = inventory.claim(claim_id)
+    if claim is not None:
+        return claim, claim.records or ()
+    receipt = inventory.record(key_of(claim_id))
+    return None, [] if receipt is None else [receipt]
+
+
+def key_of(claim_id: str) -> str:
+    """The key of a record that somebody names: `CLAIM`, or `CLAIM@CONSUMER` if it is shared."""
+    return claim_id if "@" in claim_id else record_key(claim_id)
+
+
+def moment_of(seconds: float | None) -> datetime | None:
+    """A moment that a store names (seconds since 1970); None if a calendar has no such time."""
+    try:
+        return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, ValueError, OSError):
+        return None
 
 
 def ends_at(claim: StoredClaim) -> int | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Literal, TypeAlias
 
 import typer
@@ -19,7 +19,10 @@ from claimcheck.claims import (
     delete_claims,
     end_lease,
     ends_at,
+    key_of,
     longest_stay,
+    look_up,
+    moment_of,
     prices_of,
     reading_dollars,
     state_of,
@@ -111,11 +114,8 @@ def print_claim(url: str | None, claim_id: str, *, as_json: bool) -> bool:
         Whether it knows anything.
     """
     with _opened(url) as (store, inventory):
-        claim = inventory.claim(claim_id)
+        claim, records = look_up(inventory, claim_id)
         now = store.now()
-        records: Sequence[StoredRecord] = () if claim is None else claim.records or ()
-        if claim is None and (receipt := inventory.record(_key(claim_id))):
-            records = [receipt]
         if as_json:
             print_json(
                 {
@@ -140,8 +140,7 @@ def release(url: str | None, claim_id: str, *, yes: bool, as_json: bool) -> bool
         Whether it was ended.
     """
     with _opened(url) as (store, inventory):
-        key = _key(claim_id)
-        seen = inventory.record(key)
+        seen = inventory.record(key_of(claim_id))
         problem = why_not_released(seen, store.now())
         if problem is None and seen is not None:
             if not yes:
@@ -340,10 +339,6 @@ def _ask(question: str) -> None:
     confirm(question)
 
 
-def _key(claim_id: str) -> str:
-    return claim_id if "@" in claim_id else f"{claim_id}@"
-
-
 def _is_meant(
     claim: StoredClaim, now: float, types: Collection[str], older_than: timedelta | None
 ) -> bool:
@@ -442,17 +437,10 @@ def _number(number: int | None) -> str:
 
 
 def _moment(seconds: float | None) -> str:
-    moment = _datetime(seconds)
+    moment = moment_of(seconds)
     return "-" if moment is None else f"{moment:%Y-%m-%d %H:%M:%S}"
 
 
 def _iso(seconds: float | None) -> str | None:
-    moment = _datetime(seconds)
+    moment = moment_of(seconds)
     return None if moment is None else moment.isoformat()
-
-
-def _datetime(seconds: float | None) -> datetime | None:
-    try:
-        return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
-    except (OverflowError, ValueError, OSError):  # no time that a calendar has
-        return None

@@ -27,6 +27,8 @@ from claimcheck.claims import (
     delete_claims,
     end_lease,
     ends_at,
+    look_up,
+    moment_of,
     prices_of,
     reading_dollars,
     state_of,
@@ -34,7 +36,7 @@ from claimcheck.claims import (
     why_not_released,
 )
 from claimcheck.stores.base import ClaimStore
-from claimcheck.stores.inventory import Inventory, StoredClaim, StoredRecord, inventory_of
+from claimcheck.stores.inventory import Inventory, StoredClaim, inventory_of
 from letsgo_queue.console.listing import DAY, HOUR, Paged, Wanted
 from letsgo_queue.console.pages import Pages, choices, form_of
 from letsgo_queue.log import get_logger
@@ -81,9 +83,9 @@ class Row:
             size=claim.size,
             stored=claim.stored,
             state=state_of(claim, now),
-            made_at=_datetime(claim.created_at),
-            ends_at=_datetime(ends_at(claim)),
-            held_until=_datetime(record.lease_until) if record and held else None,
+            made_at=moment_of(claim.created_at),
+            ends_at=moment_of(ends_at(claim)),
+            held_until=moment_of(record.lease_until) if record and held else None,
         )
 
 
@@ -291,11 +293,8 @@ class ClaimPages:
     def _show(self, request: Request) -> Response:
         store = self._store_of(request)
         claim_id = str(request.path_params["claim"])
-        claim = store.inventory.claim(claim_id)
+        claim, records = look_up(store.inventory, claim_id)
         now = store.store.now()
-        records: Sequence[StoredRecord] = () if claim is None else claim.records or ()
-        if claim is None and (receipt := store.inventory.record(f"{claim_id}@")):
-            records = [receipt]
         if claim is None and not records:
             raise HTTPException(404, "The store has neither contents nor a record of this claim.")
         return self._pages.render(
@@ -310,7 +309,7 @@ class ClaimPages:
                 (
                     each,
                     state_of_record(each, now),
-                    _datetime(each.lease_until),
+                    moment_of(each.lease_until),
                     why_not_released(each, now),
                 )
                 for each in records
@@ -385,10 +384,3 @@ class ClaimPages:
 
 def _one(form: Mapping[str, Sequence[str]], name: str) -> str:
     return (*form.get(name, ()), "")[0]
-
-
-def _datetime(seconds: float | None) -> datetime | None:
-    try:
-        return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
-    except (OverflowError, ValueError, OSError):  # no time that a calendar has
-        return None

@@ -31,7 +31,6 @@ from claimcheck.core.life import (
     acquire_record,
     check_purge,
     hand_over,
-    record_key,
     record_of,
 )
 from claimcheck.core.notes import HoldNote
@@ -41,7 +40,7 @@ from claimcheck.core.store_choice import ChooseStore, Stores
 from claimcheck.core.ticket import CarriedTicket, SealedMessage, StoredTicket
 from claimcheck.core.trust import Trust, named
 from claimcheck.errors import ConsumerUnknown, EncryptionError, SettingsInvalid, TicketInvalid
-from claimcheck.stores.base import ClaimStore, Lease, url_of_label
+from claimcheck.stores.base import ClaimStore, Lease, record_key, url_of_label
 from letsgo_queue.aws_pointers import is_aws_pointer
 from letsgo_queue.durations import Duration, seconds_in
 from letsgo_queue.validation import check_number

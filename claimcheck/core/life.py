@@ -58,6 +58,7 @@ from claimcheck.stores.base import (
     Lease,
     Reading,
     Record,
+    record_key,
     url_of_label,
 )
 from letsgo_queue.log import get_logger
@@ -240,11 +241,6 @@ def hand_over(
     if not ours:
         raise ClaimInProgress(_in_progress(what), retry_after=0.0)
     return after
-
-
-def record_key(claim_id: str, consumer: str = "") -> str:
-    """The key of the record that a consumer of a claim has; its only one has no name."""
-    return f"{claim_id}@{consumer}"
 
 
 def record_of(name: str, ticket: Ticket, consumer: str | None, *, what: str) -> str:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
-from claimcheck.core.life import record_key
 from claimcheck.core.opened import Route
 from claimcheck.core.ticket import StoredTicket, read
 from claimcheck.demo.messages import DemoMessage
@@ -20,7 +19,7 @@ from claimcheck.demo.worker import READY
 from claimcheck.errors import ClaimCheckError
 from claimcheck.middleware import ClaimCheckMiddleware, EnqueueResult
 from claimcheck.settings import ClaimCheckSettings, claim_check_for
-from claimcheck.stores.base import ClaimStore
+from claimcheck.stores.base import ClaimStore, record_key
 from letsgo_queue import Client, QueueSettings
 from letsgo_queue.message import encode
 

@@ -123,6 +123,11 @@ class Reading(Protocol):
         ...
 
 
+def record_key(claim_id: str, consumer: str = "") -> str:
+    """The key of the record that a consumer of a claim has; its only one has no name."""
+    return f"{claim_id}@{consumer}"
+
+
 class ContentsStore(Protocol):
     """Keeps the bytes of claims."""
 

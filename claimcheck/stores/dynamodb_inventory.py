@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from claimcheck.stores.base import record_key
 from claimcheck.stores.dynamodb_values import number_in, text_in
 from claimcheck.stores.inventory import (
     Page,
@@ -77,7 +78,7 @@ class DynamoDBInventory:
         first = self._items().look(f"{claim_id}{_FIRST}", self._of_claim, failed=failed)
         if first is None:
             return None
-        record = self.record(f"{claim_id}@")
+        record = self.record(record_key(claim_id))
         return self._claim(first, {} if record is None else {claim_id: record})
 
     def record(self, key: str) -> StoredRecord | None:
@@ -87,7 +88,7 @@ class DynamoDBInventory:
 
     def records(self, claim_ids: list[str]) -> dict[str, StoredRecord]:
         """The records of claims that are not shared, by the claim's id."""
-        keys = [f"{claim_id}@" for claim_id in claim_ids]
+        keys = [record_key(claim_id) for claim_id in claim_ids]
         failed = "the records of its claims were not looked up"
         items = self._items().look_at_many(keys, _OF_RECORD, failed=failed)
         return {record.claim_id: record for record in map(self._record, items)}

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, TypeAlias
 
-from claimcheck.stores.base import ClaimFacts
+from claimcheck.stores.base import ClaimFacts, record_key
 from claimcheck.stores.inventory import PAGE_CLAIMS, Page, StoredClaim, StoredRecord
 from claimcheck.stores.swapping import Found, stored_record
 
@@ -60,7 +60,7 @@ class MemoryInventory:
         contents, keys = self._stored()
         for facts, expires_at in contents:
             if facts.id == claim_id:
-                own = [key for key in keys if key.startswith(f"{claim_id}@")]
+                own = [key for key in keys if key.startswith(record_key(claim_id))]
                 return self._claim(facts, expires_at, own)
         return None
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
+from claimcheck.stores.base import record_key
 from claimcheck.stores.inventory import Page, StoredClaim, StoredRecord
 from claimcheck.stores.swapping import Found, stored_record
 
@@ -102,7 +103,7 @@ class BucketInventory:
         found = self._contents.look(claim_id)
         if found is None:
             return self._table.claim(claim_id)
-        return _with(found, self._table.record(f"{claim_id}@"))
+        return _with(found, self._table.record(record_key(claim_id)))
 
     def record(self, key: str) -> StoredRecord | None:
         """A record; see `Inventory.record`."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TypeAlias
 
+from claimcheck.stores.base import record_key
 from claimcheck.stores.inventory import (
     PAGE_CLAIMS,
     Page,
@@ -89,7 +90,7 @@ def _claim(connection: sqlite3.Connection, row: sqlite3.Row) -> StoredClaim:
     claim_id = str(row["claim_id"])
     # The key of a record is the claim's id, an `@` and a consumer; `A` comes after `@`.
     records = connection.execute(
-        f"{_RECORD} WHERE key >= ? AND key < ?", (f"{claim_id}@", f"{claim_id}A")
+        f"{_RECORD} WHERE key >= ? AND key < ?", (record_key(claim_id), f"{claim_id}A")
     )
     return StoredClaim(
         id=claim_id,
