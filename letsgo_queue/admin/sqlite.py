@@ -1,14 +1,9 @@
-"""Looking after a SQLite queue: each call is one transaction on its file.
-
-The file must be there. Otherwise a mistyped path would make a new, empty queue.
-"""
+"""Looking after a SQLite queue: each call is one transaction on its file."""
 
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import islice
 from urllib.parse import parse_qsl, urlencode
@@ -23,7 +18,8 @@ from letsgo_queue.admin.letters import (
     dead_letter,
     without_failure,
 )
-from letsgo_queue.errors import DeadLettersLeft, QueueNotFound, SettingsInvalid
+from letsgo_queue.admin.sqlite_existing import ExistingQueue
+from letsgo_queue.errors import DeadLettersLeft, SettingsInvalid
 from letsgo_queue.files import exists
 from letsgo_queue.transports.base import ReceivedMessage
 from letsgo_queue.transports.sqlite_file import QueueFile
@@ -36,26 +32,8 @@ from letsgo_queue.transports.sqlite_rows import (
 )
 
 
-class SqliteAdmin:
+class SqliteAdmin(ExistingQueue):
     """A queue in a SQLite file."""
-
-    def __init__(self, url: str, *, clock: Callable[[], float] = time.time) -> None:
-        """Name the file; nothing is opened yet.
-
-        Args:
-            url: `sqlite:///path`, with options as a query.
-            clock: Seconds since 1970.
-
-        Raises:
-            SettingsInvalid: No path, or an option that is not known or out of range.
-        """
-        self._file = QueueFile(url)
-        self._clock = clock
-
-    @property
-    def url(self) -> str:
-        """The URL that names the queue."""
-        return self._file.url
 
     def status(self) -> QueueStatus:
         """How many messages it has; see `QueueAdmin.status`."""
@@ -108,10 +86,6 @@ class SqliteAdmin:
     ) -> int:
         """Delete dead letters, in one transaction; see `QueueAdmin.delete`."""
         return self._treat(_delete, "deleted", only, limit, progress)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
 
     def _treat(
         self,
@@ -191,31 +165,6 @@ class SqliteAdmin:
             visible_at=self._clock(),
         )
         _delete(connection, sequence)
-
-    @contextmanager
-    def _reading(self, consequence: str) -> Iterator[sqlite3.Connection]:
-        self._check_file()
-        with (
-            self._file.available(f"queue {self.url}: {consequence}"),
-            self._file.reading() as connection,
-        ):
-            yield connection
-
-    @contextmanager
-    def _transaction(self, consequence: str) -> Iterator[sqlite3.Connection]:
-        self._check_file()
-        with (
-            self._file.available(f"queue {self.url}: {consequence}"),
-            self._file.transaction() as connection,
-        ):
-            yield connection
-
-    def _check_file(self) -> None:
-        if not exists(self._file.path):
-            raise QueueNotFound(
-                f"queue {self.url}: there is no file {self._file.path}. Check the path. "
-                "`letsgo-queue queue create` makes the file, and so does the first message."
-            )
 
 
 def _delete(connection: sqlite3.Connection, sequence: int) -> None:

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from letsgo_queue.admin.letters import way_of
+from letsgo_queue.admin.sqlite_existing import ExistingQueue
 from letsgo_queue.admin.watch import Billed, MessageState, Peek, PeekedMessage, Traffic
 from letsgo_queue.attributes import attributes_size
 from letsgo_queue.envelope import type_in
-from letsgo_queue.errors import QueueNotFound
-from letsgo_queue.files import exists
-from letsgo_queue.transports.sqlite_file import QueueFile
 from letsgo_queue.transports.sqlite_rows import COLUMNS, RowDamaged, StoredMessage
 
 _IN_STATE: dict[MessageState | None, str] = {
@@ -25,32 +20,14 @@ _IN_STATE: dict[MessageState | None, str] = {
 }
 
 
-class SqliteWatch:
+class SqliteWatch(ExistingQueue):
     """A queue in a SQLite file; see `QueueWatch`."""
 
     peek_costs = None
 
-    def __init__(self, url: str, *, clock: Callable[[], float] = time.time) -> None:
-        """Name the file; nothing is opened yet.
-
-        Args:
-            url: `sqlite:///path`, with options as a query.
-            clock: Seconds since 1970.
-
-        Raises:
-            SettingsInvalid: No path, or an option that is not known or out of range.
-        """
-        self._file = QueueFile(url)
-        self._clock = clock
-
-    @property
-    def url(self) -> str:
-        """The URL that names the queue."""
-        return self._file.url
-
     def traffic(self) -> Traffic:
         """How old its messages are, and how many came and went; see `QueueWatch.traffic`."""
-        with self._reading() as connection:
+        with self._reading("it was not looked at") as connection:
             row = connection.execute(
                 "SELECT (SELECT sent_at FROM queue_messages ORDER BY sequence LIMIT 1) AS oldest,"
                 " (SELECT seq FROM sqlite_sequence WHERE name = 'queue_messages') AS sent,"
@@ -71,7 +48,7 @@ class SqliteWatch:
         self, *, limit: int, after: int | None = None, state: MessageState | None = None
     ) -> Peek:
         """Look at messages; see `QueueWatch.peek`."""
-        with self._reading() as connection:
+        with self._reading("it was not looked at") as connection:
             rows = connection.execute(
                 f"SELECT sequence, visible_at, {COLUMNS} FROM queue_messages"
                 f" WHERE sequence > :after AND {_IN_STATE[state]} ORDER BY sequence LIMIT :limit",
@@ -83,16 +60,12 @@ class SqliteWatch:
 
     def message(self, message_id: str) -> PeekedMessage | None:
         """One message; see `QueueWatch.message`."""
-        with self._reading() as connection:
+        with self._reading("it was not looked at") as connection:
             row = connection.execute(
                 f"SELECT sequence, visible_at, {COLUMNS} FROM queue_messages WHERE message_id = ?",
                 (message_id,),
             ).fetchone()
         return None if row is None else self._peeked(row)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
 
     def _peeked(self, row: sqlite3.Row) -> PeekedMessage:
         try:
@@ -117,19 +90,6 @@ class SqliteWatch:
             receive_count=message.receive_count,
             group_id=message.group_id,
         )
-
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        if not exists(self._file.path):
-            raise QueueNotFound(
-                f"queue {self.url}: there is no file {self._file.path}. Check the path. "
-                "`letsgo-queue queue create` makes the file, and so does the first message."
-            )
-        with (
-            self._file.available(f"queue {self.url}: it was not looked at"),
-            self._file.reading() as connection,
-        ):
-            yield connection
 
 
 def _time(seconds: float) -> datetime:
