@@ -268,14 +268,9 @@ def _check_signing(ours: ClaimCheckSettings, theirs: ClaimCheckSettings) -> Find
             advice="give both the same key",
         )
     if (ours.encryption is None) != (theirs.encryption is None):
-        lacks, has = (
-            ("here", "in the function")
-            if ours.encryption is None
-            else (
-                "in the function",
-                "here",
-            )
-        )
+        has, lacks = "here", "in the function"
+        if ours.encryption is None:
+            has, lacks = lacks, has
         return failure(
             name,
             f"CLAIMCHECK_ENCRYPTION is set {has} and not {lacks}: the function refuses messages",

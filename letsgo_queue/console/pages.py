@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import parse_qs
 
 import jinja2
 from starlette.datastructures import QueryParams
@@ -17,6 +18,8 @@ MINUTE = 60
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 KILO = 1_000
+ROUND = 100
+"""From here on a decimal says nothing more."""
 
 NOTHING = "-"
 
@@ -86,7 +89,9 @@ def size(count: float | None) -> str:
         return NOTHING
     for unit in ("B", "KB", "MB", "GB"):
         if abs(count) < KILO:
-            return f"{count:,.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"  # noqa: PLR2004
+            return (
+                f"{count:,.0f} {unit}" if unit == "B" or count >= ROUND else f"{count:.1f} {unit}"
+            )
         count /= KILO
     return f"{count:,.1f} TB"
 
@@ -132,6 +137,4 @@ def choices(names: Iterable[str | None]) -> Sequence[str]:
 
 def form_of(body: bytes) -> Mapping[str, Sequence[str]]:
     """The fields of a form that was sent."""
-    from urllib.parse import parse_qs
-
     return parse_qs(body.decode(errors="replace"), keep_blank_values=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from letsgo_queue.errors import SettingsInvalid
@@ -30,10 +31,11 @@ def run_reloading(command: Sequence[str]) -> None:
         raise SettingsInvalid(
             "--reload needs watchfiles: pip install 'letsgo-claimcheck[reload]'"
         ) from error
-    run_process(
-        Path.cwd(),
-        target=shlex.join(each for each in command if each != "--reload"),
-        target_type="command",
-        watch_filter=PythonFilter(),
-        sigint_timeout=STOP_SECONDS,
-    )
+    with suppress(KeyboardInterrupt):  # SIGTERM too, while it begins to watch a large folder
+        run_process(
+            Path.cwd(),
+            target=shlex.join(each for each in command if each != "--reload"),
+            target_type="command",
+            watch_filter=PythonFilter(),
+            sigint_timeout=STOP_SECONDS,
+        )

@@ -10,6 +10,7 @@ that are well: those that were open for too long, or that broke, are closed befo
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import socket
 import sys
@@ -20,7 +21,7 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.apps import apps
-from django.db import close_old_connections, connections
+from django.db import close_old_connections
 from django.utils import timezone
 from django.utils.module_loading import autodiscover_modules
 
@@ -139,8 +140,8 @@ class _Handler:
     def run(self, message: Mapping[str, Any], delivery: Delivery) -> None:
         """Run a task on this thread."""
         with self._connections(), self._attempt(message, delivery) as (result, arguments):
-            result_value = result.task.call(*arguments, **result.kwargs)
-            _set(result, _return_value=_plain(result_value))
+            value = result.task.call(*arguments, **result.kwargs)
+            _set(result, _return_value=_plain(value))
 
     async def run_async(self, message: Mapping[str, Any], delivery: Delivery) -> None:
         """Run an async task on this event loop."""
@@ -206,11 +207,6 @@ class _Handler:
         signal.send(type(self._backend), task_result=result)
 
 
-def close_connections() -> None:
-    """Close this process's database connections: processes that are forked make their own."""
-    connections.close_all()
-
-
 def _worker_id() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
@@ -226,6 +222,5 @@ def _plain(value: object) -> object:
     Raises:
         TypeError: JSON cannot say it.
     """
-    import json
-
-    return json.loads(json.dumps(value))
+    plain: object = json.loads(json.dumps(value))
+    return plain

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime, timedelta
@@ -16,6 +17,7 @@ from django.core.management.base import CommandError
 from django.db import connection, transaction
 from django.test import TestCase
 from django.utils import timezone
+from django.utils.connection import ConnectionDoesNotExist
 
 from claimcheck.errors import SettingsInvalid
 from claimcheck.integrations.django import drain
@@ -52,6 +54,13 @@ def waiting(tmp_path: Path, queue: str = "default") -> list[dict[str, Any]]:
         return []  # nothing was ever sent
     with closing(open_watch(f"sqlite:///{tmp_path}/{queue}.db", QueueSettings())) as watch:
         return [json.loads(each.body) for each in watch.peek(limit=100).messages]
+
+
+def make_visible(url: str) -> None:
+    """End the visibility timeout of every message in a queue's file."""
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
+        connection.execute("UPDATE queue_messages SET visible_at = 0")
+        connection.commit()
 
 
 class TestEnqueue:
@@ -253,6 +262,28 @@ def test_at_once_in_a_transaction(configure: Configure, tmp_path: Path) -> None:
     with transaction.atomic():
         tasks.add.enqueue(1, 2)
         assert len(waiting(tmp_path)) == 1
+
+
+def test_the_database_whose_transaction_counts_is_named(configure: Configure) -> None:
+    configure(database="replica")
+
+    with pytest.raises(ConnectionDoesNotExist, match="replica"):
+        tasks.add.enqueue(1, 2)
+
+
+@pytest.mark.parametrize("once", [True, False])
+def test_with_once_a_copy_of_what_was_done_does_not_run(configure: Configure, once: bool) -> None:
+    backend = configure(store="memory://once", once=once)
+    tasks.add.enqueue(1, 2)
+    transport = backend.client("default", 0).transport()
+    delete, transport.delete = transport.delete, lambda message: None  # that is lost
+
+    drain()
+    transport.delete = delete
+    make_visible(transport.url)
+    drain()
+
+    assert tasks.ran == [(1, 2)] * (1 if once else 2)
 
 
 class TestResults:

@@ -127,3 +127,12 @@ def test_processes_threads_and_the_event_loop(shop: Shop) -> None:
     assert {f"letsgo-worker-asyncio {number}" for number in range(3)} < {*lines}
     assert lines.count("open False") == 3  # each task's connection was closed after it
     assert shop.place.left().parts == 0
+
+
+def test_a_worker_that_reloads_runs_tasks_and_stops(shop: Shop) -> None:
+    tasks.digest.enqueue("small")
+
+    with shop.worker("--reload") as worker:
+        wait_for(lambda: shop.lines() == [digest_of("small")], "the task", seconds=60)
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(60) == 0

@@ -7,8 +7,10 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db import connections
+from django.utils.autoreload import get_child_arguments
 
-from claimcheck.integrations.django.running import DEFAULT_BACKEND, close_connections, workers_for
+from claimcheck.integrations.django.running import DEFAULT_BACKEND, workers_for
 from letsgo_queue.errors import LetsGoError
 from letsgo_queue.worker.fleet import Fleet
 from letsgo_queue.worker.health import ALL_ADDRESSES, Health
@@ -44,7 +46,7 @@ class Command(BaseCommand):  # type: ignore[misc]  # Django has no types here
             if options["reload"]:
                 from letsgo_queue.worker.reload import run_reloading
 
-                run_reloading([sys.executable, *sys.argv])
+                run_reloading(get_child_arguments())
                 return
             fleet = Fleet(
                 workers=workers_for(options["backend"], queues=options["queue"]),
@@ -57,7 +59,7 @@ class Command(BaseCommand):  # type: ignore[misc]  # Django has no types here
                 health=Health(port=options["health_port"], host=options["health_host"]),
                 options={"drain_timeout": options["drain_timeout"]},
             )
-            close_connections()
+            connections.close_all()  # processes that are forked make their own
             code = fleet.run()
         except LetsGoError as error:
             raise CommandError(str(error)) from error
