@@ -6,6 +6,7 @@ import functools
 import os
 import signal
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import boto3
 import hypothesis
@@ -14,6 +15,9 @@ from botocore.loaders import JSONFileLoader
 
 from letsgo_queue.worker import loop
 from tests.support.servers import AwsServer, run_ministack, run_moto
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 REGION = "us-west-2"
 
@@ -148,3 +152,15 @@ def hide(monkeypatch: pytest.MonkeyPatch, *prefixes: str) -> None:
     for name in list(os.environ):
         if name.startswith(prefixes):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium; without it the test is skipped."""
+    from tests.support.browser import INSTALL, chromium_path, run_chromium
+
+    path = chromium_path()
+    if path is None:
+        pytest.skip(INSTALL)
+    with run_chromium(path) as running:
+        yield running

@@ -18,25 +18,13 @@ from tests.claimcheck.audit.reports import HOSTILE_NAMES, report_of
 from tests.claimcheck.audit.sample_report import sample_report
 from tests.support.browser import (
     DESKTOP,
-    INSTALL,
     PHONE,
     Scheme,
-    chromium_path,
-    run_chromium,
 )
 from tests.support.contrast import MIN_CONTRAST, TEXTS_WITH_COLORS, color, contrast
 
 MIN_TARGET = 44
 """Pixels; WCAG 2.2, 2.5.5."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = chromium_path()
-    if path is None:
-        pytest.skip(INSTALL)
-    with run_chromium(path) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

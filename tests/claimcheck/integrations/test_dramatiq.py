@@ -14,9 +14,9 @@ from dramatiq_sqs import SQSBroker
 
 from claimcheck import ClaimCheck
 from claimcheck.integrations.dramatiq import install
-from claimcheck.stores.base import LateReading
 from claimcheck.stores.memory import MemoryClaimStore
 from tests.claimcheck.support import noise, wait_for
+from tests.claimcheck.watched import Watched
 from tests.conftest import REGION
 from tests.support.servers import AwsServer
 
@@ -136,30 +136,17 @@ def test_one_that_cannot_be_opened_stays_and_stops_no_other(
     assert LARGE[:50] not in caplog.text
 
 
-class SlowStore(MemoryClaimStore):
-    """A store that does not answer until it is told to."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.answers = threading.Event()
-
-    def read(
-        self, claim_id: str, parts: int, *, stored: int, consistent: bool = False
-    ) -> LateReading:
-        self.answers.wait(60)
-        return super().read(claim_id, parts, stored=stored, consistent=consistent)
-
-
 def test_a_store_that_hangs_holds_only_the_messages_that_need_it(broker: Any) -> None:
-    store = SlowStore()
-    desk = Desk(install(broker, ClaimCheck(store)))
+    answers, store = threading.Event(), Watched(MemoryClaimStore())
+    store.before("read", lambda: answers.wait(60))
+    desk = Desk(install(broker, ClaimCheck(store.store)))
     desk.send(LARGE)
     desk.send("small")
 
     small = desk.take()
     assert small.args == ("small",)
     desk.consumer.ack(small)
-    store.answers.set()
+    answers.set()
     large = desk.take()
 
     assert large.args == (LARGE,)

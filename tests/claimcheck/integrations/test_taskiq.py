@@ -16,9 +16,9 @@ from taskiq_aio_sqs import SQSBroker
 
 from claimcheck import ClaimCheck
 from claimcheck.integrations.taskiq import install
-from claimcheck.stores.base import LateReading
 from claimcheck.stores.memory import MemoryClaimStore
 from tests.claimcheck.support import noise
+from tests.claimcheck.watched import Watched
 from tests.conftest import REGION
 from tests.support.servers import AwsServer
 
@@ -142,33 +142,20 @@ def test_one_that_cannot_be_opened_stays_and_stops_no_other(
     assert LARGE[:50] not in caplog.text
 
 
-class SlowStore(MemoryClaimStore):
-    """A store that does not answer until it is told to."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.answers = threading.Event()
-
-    def read(
-        self, claim_id: str, parts: int, *, stored: int, consistent: bool = False
-    ) -> LateReading:
-        self.answers.wait(60)
-        return super().read(claim_id, parts, stored=stored, consistent=consistent)
-
-
 def test_a_store_that_hangs_holds_only_the_messages_that_need_it(ministack: AwsServer) -> None:
-    store = SlowStore()
+    answers, store = threading.Event(), Watched(MemoryClaimStore())
+    store.before("read", lambda: answers.wait(60))
 
     async def story(desk: Desk) -> None:
         async with at_work(desk):
             await desk.task.kiq("small")
             small = await desk.take()
             assert desk.payload_of(small) == "small"
-            store.answers.set()
+            answers.set()
             large = await desk.take()
             assert desk.payload_of(large) == LARGE
 
-    run(ministack, ClaimCheck(store), story)
+    run(ministack, ClaimCheck(store.store), story)
 
 
 @pytest.mark.parametrize("missing", ["taskiq", "taskiq_aio_sqs"])

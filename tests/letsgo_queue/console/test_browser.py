@@ -16,11 +16,8 @@ from tests.claimcheck.audit.reports import report_of
 from tests.letsgo_queue.console.support import make_dead_letters
 from tests.support.browser import (
     DESKTOP,
-    INSTALL,
     PHONE,
     Scheme,
-    chromium_path,
-    run_chromium,
 )
 from tests.support.contrast import MIN_CONTRAST, TEXTS_WITH_COLORS, color, contrast
 
@@ -28,15 +25,6 @@ WAITING, DEAD = 5_000, 300
 
 MIN_TARGET = 24
 """Pixels; WCAG 2.2, 2.5.8."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = chromium_path()
-    if path is None:
-        pytest.skip(INSTALL)
-    with run_chromium(path) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
