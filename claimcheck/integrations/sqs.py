@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, cast
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, cast
 
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
 from letsgo_queue.errors import LetsGoError
 from letsgo_queue.limits import DEFAULT_VISIBILITY_TIMEOUT, MAX_VISIBILITY_SECONDS
+from letsgo_queue.log import get_logger
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.literals import QueueAttributeNameType
+
+logger = get_logger(__name__)
 
 QUEUE_FACTS: Sequence[QueueAttributeNameType] = ("MaximumMessageSize", "VisibilityTimeout")
 """The attributes of a queue that decide how its messages are sealed and held."""
@@ -44,20 +48,38 @@ class QueueFacts:
         """Ask nothing yet."""
         self._found: dict[str, Mapping[str, str]] = {}
 
+    def known(self, queue: str) -> Mapping[str, str]:
+        """What a queue has said; nothing before it was asked."""
+        return self._found.get(queue, {})
+
     def of(self, client: SQSClient, queue: str) -> Mapping[str, str]:
         """What a queue says; nothing where that is not permitted, or it does not answer yet."""
         if queue not in self._found:
-            try:
+            with self._asking(queue):
                 answer = client.get_queue_attributes(
                     QueueUrl=queue, AttributeNames=[*facts_of(queue)]
                 )
-            except ClientError:
-                self._found[queue] = {}
-            except BotoCoreError:
-                return {}  # it may answer the next time
-            else:
                 self._found[queue] = cast("Mapping[str, str]", answer.get("Attributes", {}))
-        return self._found[queue]
+        return self.known(queue)
+
+    async def learn(self, client: Any, queue: str) -> Mapping[str, str]:
+        """The same, of a client for asyncio."""
+        if queue not in self._found:
+            with self._asking(queue):
+                answer = await client.get_queue_attributes(
+                    QueueUrl=queue, AttributeNames=[*facts_of(queue)]
+                )
+                self._found[queue] = answer.get("Attributes", {})
+        return self.known(queue)
+
+    @contextmanager
+    def _asking(self, queue: str) -> Iterator[None]:
+        try:
+            yield
+        except ClientError:
+            self._found[queue] = {}
+        except BotoCoreError as error:  # it may answer the next time
+            logger.info("queue %s does not say what it accepts: %s", queue, error)
 
 
 def max_message_bytes(facts: Mapping[str, str]) -> int | None:

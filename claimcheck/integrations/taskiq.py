@@ -151,7 +151,7 @@ class _Claims:
         carrier: Seals and opens.
         threads: Where it does so.
         held: Of each message that taskiq has, by its receipt handle.
-        facts: What queues say of themselves, by their URLs.
+        facts: What queues say of themselves.
         slots: Limits how many messages are opened at once.
         opening: The tasks that open them.
         ready: Where they go then; None while nobody listens.
@@ -161,7 +161,7 @@ class _Claims:
         self.carrier = carrier
         self.threads = AsyncThreads("claimcheck-taskiq")
         self.held: WeakValueDictionary[str, Opened] = WeakValueDictionary()
-        self.facts: dict[str, Mapping[str, str]] = {}
+        self.facts = sqs.QueueFacts()
         self.slots = asyncio.Semaphore(_AT_ONCE)
         self.opening: set[asyncio.Task[None]] = set()
         self.ready: MemoryObjectSendStream[AckableMessage] | None = None
@@ -353,19 +353,7 @@ class _Broker(SQSBroker):
         return min(limit, MAX_SQS_MESSAGE_SIZE - 1) - _ROOM_FOR_ATTRIBUTES
 
     async def _facts(self, url: str) -> Mapping[str, str]:
-        """What a queue says of itself, asked once; nothing where that is not permitted."""
-        if url not in self.claims.facts:
-            try:
-                answer = await self._sqs_client.get_queue_attributes(
-                    QueueUrl=url, AttributeNames=[*sqs.QUEUE_FACTS]
-                )
-            except ClientError:
-                self.claims.facts[url] = {}
-            except BotoCoreError:
-                return {}  # SQS does not answer; it may the next time
-            else:
-                self.claims.facts[url] = cast("Mapping[str, str]", answer.get("Attributes", {}))
-        return self.claims.facts[url]
+        return await self.claims.facts.learn(self._sqs_client, url)
 
 
 @dataclass(frozen=True, slots=True)
