@@ -19,7 +19,7 @@ unexport PYTHONHOME PYTHONPATH PIP_USER
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types imports typescript pytest coverage faults fuzz soak bench bench-quick first-page scale format clean
+.PHONY: help demo test lint types imports typescript pytest coverage faults fuzz soak bench bench-quick first-page scale docs format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,11 @@ scale: $(VENV)/.dev ## simulate deployments under AWS's limits, for docs/scale.m
 	$(BIN)/python -m tests.benchmarks.scale $(ARGS)
 	SCALE_MESSAGES=300 $(BIN)/pytest -q tests/benchmarks/test_scale.py
 
+# What the pages link to must be there; a warning is an error.
+docs: $(VENV)/.dev ## build the documentation site into build/site
+	$(BIN)/python -m docs.site build/docs
+	$(BIN)/zensical build --strict --clean
+
 format: $(VENV)/.dev ## let ruff fix and format
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
@@ -81,7 +86,7 @@ format: $(VENV)/.dev ## let ruff fix and format
 clean: ## remove the environments and all that was made
 	rm -rf $(VENV) $(MINISTACK) $(BENCH) $(BENCH_TASKIQ) $(BENCH_FANFERRO) build dist htmlcov .coverage .coverage.*
 	rm -rf $(TYPESCRIPT)/node_modules $(TYPESCRIPT)/dist
-	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp file says that an environment is complete.

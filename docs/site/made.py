@@ -1,0 +1,35 @@
+"""The parts of pages that are made from the code, so that they cannot say something else.
+
+A page says `<!-- made: settings -->` on a line of its own where such a part belongs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+_MARK = re.compile(r"^<!-- made: (\S+)(?: (\S+))? -->$", re.MULTILINE)
+
+
+def make(name: str, markdown: str) -> str:
+    """A page, with all its parts made.
+
+    Args:
+        name: Its path in docs/.
+        markdown: The page as it is written.
+    """
+    return _MARK.sub(lambda mark: MAKERS[mark[1]](name, mark[2] or ""), markdown)
+
+
+def changelog(_page: str, _what: str) -> str:
+    """CHANGELOG.md without its heading."""
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    return text.partition("\n")[2].replace("](docs/", "](../")
+
+
+MAKERS: dict[str, Callable[[str, str], str]] = {
+    "changelog": changelog,
+}
+"""What makes each part: it gets the page's path, and what the mark says behind the name."""

@@ -1,0 +1,51 @@
+"""The site: its pages are all in its menu, and it builds without a warning."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from docs.site.staging import DOCS, ROOT, page_of, pages_in_nav, stage
+from tests.docs.support import PAGES
+
+
+def test_the_menu_has_every_page_once() -> None:
+    listed = list(pages_in_nav())
+    written = [page.relative_to(DOCS).as_posix() for page in PAGES if page.is_relative_to(DOCS)]
+    assert sorted(listed) == sorted(written), "list it in zensical.toml"
+
+
+def test_it_builds(tmp_path: Path) -> None:
+    stage(tmp_path / "build/docs")
+    settings = (ROOT / "zensical.toml").read_text(encoding="utf-8")
+    (tmp_path / "zensical.toml").write_text(settings, encoding="utf-8")
+
+    built = subprocess.run(
+        [sys.executable, "-m", "zensical", "build", "--strict"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert built.returncode == 0, built.stdout + built.stderr
+    assert (tmp_path / "build/site/index.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("[format](../wire-format/)", "[format](../wire-format/README.md)"),
+        ("[start](../../README.md#use-it)", "[start](../index.md)"),
+        ("[prices](../../claimcheck/core/prices.py)", "prices"),
+        ("[lambda](lambda.md#retries) and [AWS](https://aws.amazon.com)",) * 2,
+        ("```console\n$ [a](../../b.py)\n```", "```console\n$ [a](../../b.py)\n```"),
+        ("```python\n# a.py\nx = 1\n```", '```python title="a.py"\nx = 1\n```'),
+        ("```py\n# shop/a.py\nx = 1\n```", '```python title="shop/a.py"\nx = 1\n```'),
+    ],
+)
+def test_a_page_is_turned_into_what_a_site_needs(written: str, shown: str) -> None:
+    assert page_of("how-to/page.md", written) == shown
