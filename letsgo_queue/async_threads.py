@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -42,7 +41,7 @@ class AsyncThreads:
         """
         import asyncio
 
-        call = Call(partial(copy_context().run, function), self._pool.get())
+        call = Call(function, self._pool.get())
         if not call.has_thread:
             call.make()
         return asyncio.wrap_future(call.future)

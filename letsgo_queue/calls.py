@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
+from contextvars import copy_context
+from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 _T = TypeVar("_T")
@@ -27,7 +29,7 @@ class Pool(Protocol):
 
 
 class Call(Generic[_T]):
-    """A call that a thread makes as soon as one is free.
+    """A call that a thread makes as soon as one is free, with the caller's context variables.
 
     Attributes:
         future: What the call gives, where `make` makes it; it is cancelled with the call.
@@ -38,7 +40,7 @@ class Call(Generic[_T]):
         """Have a thread of `pool` call `function`, if there can be one."""
         # Emptied when the call is begun or cancelled, by one of all that try. The pool keeps a call
         # until a thread has time for it, and must not keep what the function has in hand.
-        self._left = [function]
+        self._left = [partial(copy_context().run, function)]
         self.future: Future[_T] = Future()
         self.has_thread = False
         with suppress(RuntimeError):  # it may be in the pool's queue all the same

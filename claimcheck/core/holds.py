@@ -23,6 +23,7 @@ from claimcheck.stores.base import (
     Reading,
 )
 from letsgo_queue.log import get_logger
+from letsgo_queue.tracing import step
 
 logger = get_logger(__name__)
 
@@ -115,7 +116,8 @@ class Hold:
         """
         complete = self._complete_patiently if patiently else self.complete
         try:
-            still_ours = complete() if succeeded else self.release()
+            with step("complete" if succeeded else "release"):
+                still_ours = complete() if succeeded else self.release()
         except (ClaimStoreError, ClaimCorrupted) as error:
             if succeeded and not patiently and error.retryable:
                 raise

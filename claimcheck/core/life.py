@@ -62,6 +62,7 @@ from claimcheck.stores.base import (
     url_of_label,
 )
 from letsgo_queue.log import get_logger
+from letsgo_queue.tracing import step
 
 logger = get_logger(__name__)
 
@@ -94,7 +95,7 @@ def acquire_record(store: ClaimStore, key: str, lease: Lease, *, what: str) -> H
         ClaimCorrupted: The record cannot be read.
         ClaimStoreError: The store refused, or did not answer.
     """
-    with _damage_named(what):
+    with step("acquire"), _damage_named(what):
         blocking = store.acquire(key, lease)
     if blocking:
         raise _why_not(blocking, what)
@@ -132,12 +133,13 @@ def acquire_claim(
     key = record_of(ticket.id, ticket, consumer, what=what)
     keep = purge == "never" or bool(ticket.shared)
     hold = ClaimHold(store, key, lease, ticket, keep=keep)
-    reading = hold.read()
-    try:
-        with _damage_named(what):
-            return hold, _acquire_and_read(stores, hold, ticket, reading, what)
-    finally:
-        reading.cancel()
+    with step("acquire"):
+        reading = hold.read()
+        try:
+            with _damage_named(what):
+                return hold, _acquire_and_read(stores, hold, ticket, reading, what)
+        finally:
+            reading.cancel()
 
 
 def _acquire_and_read(

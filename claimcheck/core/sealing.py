@@ -29,9 +29,10 @@ from claimcheck.core.trust import Trust
 from claimcheck.errors import BodyInvalid, BodyTooLarge
 from claimcheck.stores.base import ClaimFacts, ClaimStore
 from letsgo_queue.aws_pointers import SIZE_ATTRIBUTE, AwsPointer
-from letsgo_queue.envelope import is_sealed, type_in
+from letsgo_queue.envelope import is_sealed, mentions_claim_check, type_in
 from letsgo_queue.errors import MessageTooLarge
 from letsgo_queue.limits import ANY_QUEUE_BYTES, SQS_UNIT_BYTES
+from letsgo_queue.tracing import step
 
 AskQueue: TypeAlias = Callable[[], int | None]
 """Asks the queue how many bytes it accepts; None: it will not say."""
@@ -139,11 +140,29 @@ class Sealer:
         self._inline_limit = inline_limit
         self._max_size = max_size
         self._write_pointer = write_pointer
+        self._surely_small = (
+            0
+            if trust.seals_every_message
+            else min(self._threshold, inline_limit or SQS_UNIT_BYTES, SQS_UNIT_BYTES, max_size)
+        )
         self._most_around_data = _MOST_AROUND_ENCRYPTED if trust.encrypts else _MOST_AROUND_DATA
 
     def asks_nobody(self, size: int) -> bool:
         """Whether a message of so many bytes is sealed without a store, a queue or KMS."""
         return size <= self._threshold and not self._trust.seals_every_message
+
+    def leaves_alone(self, body: str, *, attributes_size: int) -> bool:
+        """Whether a message certainly goes as it is; where that is False, `seal` decides.
+
+        It is the short way for most messages, which are small, and says what `seal` would.
+        """
+        size = len(body)
+        if not body.isascii():
+            try:
+                size = len(body.encode())
+            except UnicodeEncodeError:
+                return False
+        return 0 < size <= self._surely_small - attributes_size and not mentions_claim_check(body)
 
     def seal(
         self,
@@ -191,7 +210,8 @@ class Sealer:
                 limit=limit + attributes_size,
             )
         if self._write_pointer is not None:
-            pointer = self._write_pointer(data)
+            with step("store"):
+                pointer = self._write_pointer(data)
             return Sealed(
                 body=str(pointer).encode(),
                 route="stored",
@@ -199,7 +219,8 @@ class Sealer:
                 stored=size,
                 pointer=pointer,
             )
-        encoded = self._encode(data, inside, limit)
+        with step("seal"):
+            encoded = self._encode(data, inside, limit)
         may_be_inline = size <= limit and not must_seal
         least = min(size, encoded.carried_size) if may_be_inline else encoded.carried_size
         if not self._is_better_stored(encoded, least + attributes_size):
@@ -290,7 +311,8 @@ class Sealer:
             expires=facts.expires_at,
             store=label,
         )
-        store.write(facts, parts)
+        with step("store"):
+            store.write(facts, parts)
         return Sealed(
             body=self._trust.write(encoded.type, ticket),
             route="stored",

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -121,9 +120,7 @@ class _Many:
             except Exception as error:  # noqa: BLE001  ours, or of a function that gives ids
                 self._fail(position, error)
         on_threads = {
-            item.position: Call(
-                partial(copy_context().run, item.sending.prepare, self._transport), pool
-            )
+            item.position: Call(partial(item.sending.prepare, self._transport), pool)
             for item in items
             if item.sending.outgoing.size > LARGE_BYTES
         }
