@@ -14,9 +14,7 @@ from __future__ import annotations
 
 import time
 
-from claimcheck.core.claim_check import ClaimCheck
 from claimcheck.core.holds import Hold
-from claimcheck.core.life import Purge
 from claimcheck.core.notes import HoldNote
 from claimcheck.core.opened import Opened
 from claimcheck.core.sealing import AskQueue, Sealed
@@ -27,7 +25,7 @@ from claimcheck.events import (
     MessageOpened,
     MessageSealed,
 )
-from claimcheck.opening import OnDuplicate, Opener
+from claimcheck.opening import Opener
 from letsgo_queue.envelope import mentions_claim_check
 from letsgo_queue.errors import LetsGoError
 from letsgo_queue.events import Listeners
@@ -42,20 +40,9 @@ _process = Listeners()
 class Carrier:
     """Seals and opens the messages of a queue client. Safe to share between threads."""
 
-    def __init__(
-        self,
-        claim_check: ClaimCheck | None = None,
-        *,
-        purge: Purge | None = None,
-        on_duplicate: OnDuplicate | None = None,
-        once: bool | None = None,
-    ) -> None:
-        """Take the options, which are those of `ClaimCheckMiddleware`; no store is opened yet.
-
-        Raises:
-            SettingsInvalid: An option is not known, or `claim_check` is none.
-        """
-        self.opener = Opener(claim_check, purge=purge, on_duplicate=on_duplicate, once=once)
+    def __init__(self, opener: Opener) -> None:
+        """Take what opens messages, which knows the claim check; no store is opened yet."""
+        self.opener = opener
 
     def seal(
         self,
@@ -117,6 +104,12 @@ class Carrier:
                 )
             )
         return sealed
+
+    def leaves_alone(self, body: str, *, queue: str, attributes_size: int) -> bool:
+        """Whether a body certainly goes as it is, and nobody is to be told; else `seal` it."""
+        return not _process and self.opener.claim_check_for(queue).leaves_alone(
+            body, attributes_size=attributes_size
+        )
 
     def asks_nobody(self, size: int, *, queue: str) -> bool:
         """Whether `seal` waits for nobody with a message of so many bytes."""

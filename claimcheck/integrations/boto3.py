@@ -30,7 +30,7 @@ from claimcheck.integrations.botocore_clients import Handler
 from claimcheck.integrations.incoming import Incoming, OnError, SqsCall, md5_of
 from claimcheck.integrations.outgoing import Outgoing, SealedCall, Text
 from claimcheck.integrations.settling import Settling
-from claimcheck.opening import OnDuplicate
+from claimcheck.opening import OnDuplicate, Opener
 from letsgo_queue.aws_client import AwsError
 from letsgo_queue.log import get_logger
 
@@ -166,7 +166,7 @@ def make_parts(
     once: bool | None,
 ) -> Parts:
     """What works on the calls of a client; the options are those of `attach`."""
-    carrier = Carrier(claim_check, purge=purge, on_duplicate=on_duplicate, once=once)
+    carrier = Carrier(Opener(claim_check, purge=purge, on_duplicate=on_duplicate, once=once))
     return Parts(
         SqsOutgoing(carrier, facts),
         Incoming(carrier, facts, on_error=on_error),

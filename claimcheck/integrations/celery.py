@@ -15,19 +15,18 @@ from typing import TypeVar
 
 from claimcheck.core.claim_check import ClaimCheck
 from claimcheck.core.life import Purge
-from claimcheck.errors import SettingsInvalid
 from claimcheck.integrations.base import Carrier
-from claimcheck.integrations.kombu import carried_by, check_kombu, refuse_other_broker
+from claimcheck.integrations.installing import Package, check_given
+from claimcheck.integrations.kombu import HOOKS, KOMBU, carried_by, refuse_other_broker
+from claimcheck.opening import Opener
+
+CELERY = Package("celery", (5, 4), extra="celery")
 
 try:
     import celery
     from kombu.connection import Connection
 except ImportError as missing:
-    raise SettingsInvalid(
-        "the claim check for Celery needs celery: pip install 'letsgo-claimcheck[celery]'"
-    ) from missing
-
-OLDEST_CELERY = (5, 4)
+    raise CELERY.missing(missing) from missing
 
 AppT = TypeVar("AppT", bound="celery.Celery")
 
@@ -58,21 +57,15 @@ def install(
             too new; or an option is not known. A broker that is set later is refused by the first
             connection.
     """
-    if not isinstance(app, celery.Celery):
-        raise SettingsInvalid(f"install takes an app of Celery, and got {type(app).__name__}.")
-    if celery.VERSION[:2] < OLDEST_CELERY:
-        oldest = ".".join(map(str, OLDEST_CELERY))
-        raise SettingsInvalid(
-            f"celery {celery.__version__} is too old for the claim check: it needs {oldest} or "
-            "newer."
-        )
-    check_kombu()
+    check_given(app, celery.Celery, "an app of Celery")
+    CELERY.check({})
+    KOMBU.check(HOOKS)
     for broker in _known_brokers(app):
         refuse_other_broker(broker.partition("://")[0])
     connect = app.amqp.Connection
     if isinstance(connect, _Connect):
         connect = connect.without
-    app.amqp.Connection = _Connect(connect, Carrier(claim_check, purge=purge, once=once))
+    app.amqp.Connection = _Connect(connect, Carrier(Opener(claim_check, purge=purge, once=once)))
     app.amqp._producer_pool = None  # those that it had have no claim check
     return app
 

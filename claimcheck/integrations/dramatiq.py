@@ -26,7 +26,6 @@ from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from functools import partial
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -34,31 +33,32 @@ from botocore.exceptions import BotoCoreError, ClientError
 from claimcheck.core.claim_check import ClaimCheck
 from claimcheck.core.life import Purge
 from claimcheck.core.opened import Opened
-from claimcheck.errors import ClaimInProgress, SettingsInvalid
+from claimcheck.errors import ClaimInProgress
 from claimcheck.integrations import sqs
 from claimcheck.integrations.base import Carrier
+from claimcheck.integrations.installing import Package, check_given, derive
+from claimcheck.opening import Opener
 from letsgo_queue.daemon_threads import DaemonThreads
 from letsgo_queue.errors import LetsGoError
 from letsgo_queue.limits import ANY_QUEUE_BYTES, SQS_UNIT_BYTES
 from letsgo_queue.log import get_logger
+
+PACKAGE = Package("dramatiq-sqs", (0, 4), extra="dramatiq")
 
 try:
     import dramatiq
     from dramatiq_sqs import SQSBroker
     from dramatiq_sqs.broker import SQSConsumer
 except ImportError as missing:
-    raise SettingsInvalid(
-        f"the claim check for dramatiq needs {missing.name or 'dramatiq_sqs'}: "
-        "pip install 'letsgo-claimcheck[dramatiq]'"
-    ) from missing
+    raise PACKAGE.missing(missing) from missing
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.service_resource import Message, Queue
 
 logger = get_logger(__name__)
 
-_HOOKS = ("_ensure_queue", "consumer_class", "enqueue")
-"""What is overridden here, or called, of the broker."""
+_HOOKS = {SQSBroker: ("_ensure_queue", "consumer_class", "enqueue")}
+"""What is overridden here, or called, of the package's classes."""
 
 _THREADS = 8
 """Messages that a consumer opens at once."""
@@ -104,32 +104,15 @@ def install(
         SettingsInvalid: The broker is none of dramatiq_sqs, whose version may be too old or too
             new; or an option is not known.
     """
-    if not isinstance(broker, SQSBroker):
-        raise SettingsInvalid(
-            f"install takes a broker of dramatiq_sqs, and got {type(broker).__name__}: give an "
-            "SQSBroker, or do not install the claim check here."
-        )
-    _check_version(type(broker))
-    carrier = Carrier(claim_check, purge=purge, once=once)
-    base = type(broker)
-    limit = broker.max_message_size
-    if issubclass(base, _Broker):
-        base, limit = base.without, base.most_bytes
-    broker.max_message_size = sys.maxsize  # what is larger is sealed
-    fields = {"carrier": carrier, "without": base, "most_bytes": limit}
+    check_given(broker, SQSBroker, "an SQSBroker of dramatiq_sqs")
+    PACKAGE.check(_HOOKS)
+    carrier = Carrier(Opener(claim_check, purge=purge, once=once))
+    given: Any = broker  # dramatiq_sqs has no types
+    limit = given.most_bytes if isinstance(broker, _Broker) else given.max_message_size
     # Not a copy: actors are declared on this one, and dramatiq may have it already.
-    broker.__class__ = type(base.__name__, (_Broker, base), fields)
+    given.__class__ = derive(_Broker, type(broker), carrier=carrier, most_bytes=limit)
+    given.max_message_size = sys.maxsize  # what is larger is sealed
     return broker
-
-
-def _check_version(broker: type[SQSBroker]) -> None:
-    lacking = [name for name in _HOOKS if not hasattr(broker, name)]
-    lacking += [name for name in ("ack", "nack", "requeue") if not hasattr(SQSConsumer, name)]
-    if lacking:
-        raise SettingsInvalid(
-            f"the broker of dramatiq_sqs {version('dramatiq_sqs')} has no {', '.join(lacking)}: "
-            "the claim check needs 0.4. Install that, or upgrade letsgo-claimcheck."
-        )
 
 
 class _Broker(SQSBroker):  # type: ignore[misc]  # dramatiq_sqs has no types
@@ -137,12 +120,10 @@ class _Broker(SQSBroker):  # type: ignore[misc]  # dramatiq_sqs has no types
 
     Attributes:
         carrier: Seals and opens.
-        without: The class without it.
         most_bytes: What the broker's owner lets a message have.
     """
 
     carrier: ClassVar[Carrier]
-    without: ClassVar[type[SQSBroker]]
     most_bytes: ClassVar[int]
 
     def enqueue(

@@ -37,40 +37,40 @@ from claimcheck.core.claim_check import ClaimCheck
 from claimcheck.core.life import Purge
 from claimcheck.errors import SettingsInvalid
 from claimcheck.integrations.base import Carrier
+from claimcheck.integrations.installing import Package, check_given, derive, without
 from claimcheck.integrations.kombu_claims import Claims, Outcome, hide
+from claimcheck.opening import Opener
 from letsgo_queue.daemon_threads import DaemonThreads
 
+KOMBU = Package("kombu", (5, 4), extra="celery")
+
 try:
-    import kombu
     from kombu.connection import Connection
     from kombu.message import Message
     from kombu.transport import SQS, TRANSPORT_ALIASES, get_transport_cls
     from kombu.utils.json import dumps
 except ImportError as missing:
-    raise SettingsInvalid(
-        f"the claim check for Celery and kombu needs {missing.name or 'kombu'} with SQS: "
-        "pip install 'letsgo-claimcheck[celery]'"
-    ) from missing
+    raise KOMBU.missing(missing) from missing
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.type_defs import MessageTypeDef
 
-OLDEST_KOMBU = (5, 4)
-
-_HOOKS = (
-    "_message_to_python",
-    "_messages_to_python",
-    "_on_messages_ready",
-    "_put",
-    "_restore",
-    "basic_consume",
-    "basic_get",
-    "basic_reject",
-    "canonical_queue_name",
-    "sqs",
-)
-"""What is overridden here, or called, of kombu's channel."""
+HOOKS: Mapping[type, Sequence[str]] = {
+    SQS.Channel: (
+        "_message_to_python",
+        "_messages_to_python",
+        "_on_messages_ready",
+        "_put",
+        "_restore",
+        "basic_consume",
+        "basic_get",
+        "basic_reject",
+        "canonical_queue_name",
+        "sqs",
+    )
+}
+"""What is overridden here, or called, of kombu's classes."""
 
 _THREADS = 8
 """Messages that a worker opens at once."""
@@ -103,12 +103,9 @@ def with_claim_check(
         SettingsInvalid: The connection is none, or is not to SQS; kombu is too old, or too new; or
             an option is not known.
     """
-    if not isinstance(connection, Connection):
-        raise SettingsInvalid(
-            f"the claim check is for a connection of kombu, and got {type(connection).__name__}."
-        )
-    check_kombu()
-    return carried_by(Carrier(claim_check, purge=purge, once=once), connection)
+    check_given(connection, Connection, "a connection of kombu")
+    KOMBU.check(HOOKS)
+    return carried_by(Carrier(Opener(claim_check, purge=purge, once=once)), connection)
 
 
 def carried_by(carrier: Carrier, connection: ConnectionT) -> ConnectionT:
@@ -143,30 +140,10 @@ def refuse_other_broker(transport: str | type[Any]) -> None:
         raise SettingsInvalid(_OTHER_BROKER.format(transport))
 
 
-def check_kombu() -> None:
-    """Refuse a version of kombu that is not known here.
-
-    Raises:
-        SettingsInvalid: It is too old, or too new.
-    """
-    if kombu.VERSION[:2] < OLDEST_KOMBU:
-        oldest = ".".join(map(str, OLDEST_KOMBU))
-        raise SettingsInvalid(
-            f"kombu {kombu.__version__} is too old for the claim check: it needs {oldest} or newer."
-        )
-    if lacking := [name for name in _HOOKS if not hasattr(SQS.Channel, name)]:
-        raise SettingsInvalid(
-            f"the SQS transport of kombu {kombu.__version__} has no {', '.join(lacking)}. Upgrade "
-            "letsgo-claimcheck, or use an older kombu."
-        )
-
-
 def _transport_name(transport: str | type[Any], carrier: Carrier) -> str:
     """What kombu knows a transport by that has the claim check."""
     refuse_other_broker(transport)
-    base: type[Any] = get_transport_cls(transport)  # type: ignore[assignment, arg-type]  # it takes classes
-    if issubclass(base, _Transport):
-        base = base.without
+    base = without(_Transport, get_transport_cls(transport))  # type: ignore[arg-type]  # it takes classes
     if not issubclass(base, SQS.Transport):
         raise SettingsInvalid(_OTHER_BROKER.format(base.driver_type))
     return _registered(cast("Hashable", base), carrier)  # a class is, which mypy doubts
@@ -183,10 +160,8 @@ def _registered(base: type[Any], carrier: Carrier) -> str:
 
 def _transport(base: type[Any], carrier: Carrier) -> type[Any]:
     """The class of a transport to SQS that has the claim check. It keeps both."""
-    qos = type("QoS", (_QoS, base.Channel.QoS), {})
-    channel = type("Channel", (_Channel, base.Channel), {"QoS": qos})
-    fields = {"Channel": channel, "carrier": carrier, "without": base}
-    return type("Transport", (_Transport, base), fields)
+    channel = derive(_Channel, base.Channel, QoS=derive(_QoS, base.Channel.QoS))
+    return derive(_Transport, base, Channel=channel, carrier=carrier)
 
 
 class _Client:
@@ -438,13 +413,11 @@ class _Transport(SQS.Transport):
 
     Attributes:
         carrier: Seals and opens.
-        without: The transport that it was derived of.
         claims: Those of its messages.
         threads: Where messages are opened; None without an event loop.
     """
 
     carrier: ClassVar[Carrier]
-    without: ClassVar[type[Any]]
 
     def __init__(self, client: Connection, **options: Any) -> None:
         self.claims = Claims(self.carrier)

@@ -30,6 +30,7 @@ from claimcheck.integrations.base import Carrier
 from claimcheck.integrations.botocore_clients import check_service, is_asynchronous, register
 from claimcheck.integrations.outgoing import Outgoing, Text
 from claimcheck.integrations.sqs import attributes_size
+from claimcheck.opening import Opener
 from letsgo_queue.aws_client import AwsError, error_code
 from letsgo_queue.envelope import read_json
 from letsgo_queue.errors import MessageInvalid
@@ -67,7 +68,7 @@ def attach(client: ClientT, claim_check: ClaimCheck | None = None) -> ClientT:
             "attach takes a boto3 client of SNS, and got one of aiobotocore. Publish with boto3 on "
             "a thread (asyncio.to_thread)."
         )
-    outgoing = _Topics(Carrier(claim_check), client)
+    outgoing = _Topics(Carrier(Opener(claim_check)), client)
     register(
         client,
         {

@@ -19,11 +19,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial, wraps
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 from weakref import WeakValueDictionary
 
@@ -35,11 +34,15 @@ from claimcheck.core.opened import Opened
 from claimcheck.errors import ClaimInProgress, ClaimStoreError, SettingsInvalid
 from claimcheck.integrations import sqs
 from claimcheck.integrations.base import Carrier
+from claimcheck.integrations.installing import Package, check_given, derive
+from claimcheck.opening import Opener
 from letsgo_queue.async_threads import AsyncThreads
 from letsgo_queue.envelope import is_sealed
 from letsgo_queue.errors import LetsGoError
 from letsgo_queue.limits import ANY_QUEUE_BYTES, SQS_UNIT_BYTES
 from letsgo_queue.log import get_logger
+
+PACKAGE = Package("taskiq-aio-sqs", (2, 1), extra="taskiq")
 
 try:
     import anyio
@@ -50,26 +53,25 @@ try:
     from taskiq_aio_sqs.constants import MAX_SQS_MESSAGE_SIZE
     from taskiq_aio_sqs.exceptions import TaskIQSQSError
 except ImportError as missing:
-    raise SettingsInvalid(
-        "the claim check for taskiq needs taskiq-aio-sqs, 2.1 or newer: "
-        "pip install 'letsgo-claimcheck[taskiq]'"
-    ) from missing
+    raise PACKAGE.missing(missing) from missing
 
 if TYPE_CHECKING:
     from taskiq_aio_sqs import SQSQueue
 
 logger = get_logger(__name__)
 
-_HOOKS = (
-    "_get_sqs_client",
-    "_resolve_delay_seconds",
-    "_resolve_queue",
-    "_to_ackable_message",
-    "build_kick_kwargs",
-    "kick",
-    "listen",
-)
-"""What is overridden here, or called, of the broker."""
+_HOOKS: Mapping[type, Sequence[str]] = {
+    SQSBroker: (
+        "_get_sqs_client",
+        "_resolve_delay_seconds",
+        "_resolve_queue",
+        "_to_ackable_message",
+        "build_kick_kwargs",
+        "kick",
+        "listen",
+    )
+}
+"""What is overridden here, or called, of the package's classes."""
 
 _AT_ONCE = 8
 """Messages that are opened at once."""
@@ -119,28 +121,15 @@ def install(
         SettingsInvalid: The broker is none of taskiq_aio_sqs, whose version may be too old or too
             new; it was started; or an option is not known.
     """
-    if not isinstance(broker, SQSBroker):
-        raise SettingsInvalid(
-            f"install takes a broker of taskiq_aio_sqs, and got {type(broker).__name__}: give an "
-            "SQSBroker, or do not install the claim check here."
-        )
-    base: type[SQSBroker] = type(broker)
-    if lacking := [name for name in _HOOKS if not hasattr(base, name)]:
-        raise SettingsInvalid(
-            f"the broker of taskiq-aio-sqs {version('taskiq-aio-sqs')} has no "
-            f"{', '.join(lacking)}: the claim check needs 2.1. Install that, or upgrade "
-            "letsgo-claimcheck."
-        )
+    check_given(broker, SQSBroker, "an SQSBroker of taskiq_aio_sqs")
+    PACKAGE.check(_HOOKS)
     if hasattr(broker, "_sqs_client"):
         raise SettingsInvalid(
             "the broker was started already: install the claim check before its startup."
         )
-    if issubclass(base, _Broker):
-        base = base.without
-    claims = _Claims(Carrier(claim_check, purge=purge, once=once))
-    fields = {"claims": claims, "without": base}
+    claims = _Claims(Carrier(Opener(claim_check, purge=purge, once=once)))
     # Not a copy: tasks are registered with this one.
-    broker.__class__ = type(base.__name__, (_Broker, base), fields)
+    broker.__class__ = derive(_Broker, type(broker), claims=claims)
     return broker
 
 
@@ -172,11 +161,9 @@ class _Broker(SQSBroker):
 
     Attributes:
         claims: Those of its messages.
-        without: The class without it.
     """
 
     claims: ClassVar[_Claims]
-    without: ClassVar[type[SQSBroker]]
 
     async def kick(self, message: BrokerMessage) -> None:
         _, queue, url = self._resolve_queue(message)

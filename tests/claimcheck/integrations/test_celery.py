@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -101,24 +99,3 @@ def test_another_broker_that_is_set_later_is_refused_by_the_first_connection() -
     app.conf.broker_url = "memory://"
     with pytest.raises(SettingsInvalid, match="the broker is memory"):
         app.send_task("resize")
-
-
-def test_what_is_no_app_is_refused() -> None:
-    with pytest.raises(SettingsInvalid, match="takes an app of Celery, and got str"):
-        install("shop")
-
-
-def test_an_old_celery_is_refused(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("celery.VERSION", (5, 3, 6))
-    with pytest.raises(SettingsInvalid, match=r"too old .* 5\.4 or newer"):
-        install(app)
-
-
-@pytest.mark.parametrize("missing", ["celery", "kombu"])
-def test_a_package_that_is_missing_names_the_extra(missing: str) -> None:
-    code = f"import sys; sys.modules[{missing!r}] = None; import claimcheck.integrations.celery"
-    ended = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
-    )
-    assert ended.returncode
-    assert "pip install 'letsgo-claimcheck[celery]'" in ended.stderr

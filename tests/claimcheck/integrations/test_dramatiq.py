@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -152,13 +150,3 @@ def test_a_store_that_hangs_holds_only_the_messages_that_need_it(broker: Any) ->
     assert large.args == (LARGE,)
     desk.consumer.ack(large)
     desk.consumer.close()
-
-
-@pytest.mark.parametrize("missing", ["dramatiq", "dramatiq_sqs"])
-def test_a_package_that_is_missing_names_the_extra(missing: str) -> None:
-    code = f"import sys; sys.modules[{missing!r}] = None; import claimcheck.integrations.dramatiq"
-    ended = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
-    )
-    assert ended.returncode
-    assert "pip install 'letsgo-claimcheck[dramatiq]'" in ended.stderr

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -156,13 +154,3 @@ def test_a_store_that_hangs_holds_only_the_messages_that_need_it(ministack: AwsS
             assert desk.payload_of(large) == LARGE
 
     run(ministack, ClaimCheck(store.store), story)
-
-
-@pytest.mark.parametrize("missing", ["taskiq", "taskiq_aio_sqs"])
-def test_a_package_that_is_missing_names_the_extra(missing: str) -> None:
-    code = f"import sys; sys.modules[{missing!r}] = None; import claimcheck.integrations.taskiq"
-    ended = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
-    )
-    assert ended.returncode
-    assert "pip install 'letsgo-claimcheck[taskiq]'" in ended.stderr
