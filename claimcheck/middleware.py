@@ -61,8 +61,8 @@ class _SealedMessage(OutgoingMessage):
 class ClaimCheckMiddleware(Middleware[EnqueueResult]):
     """Gives a client or a worker the claim check.
 
-    client = Client(middleware=[ClaimCheckMiddleware()])
-    worker = Worker(middleware=[ClaimCheckMiddleware()])
+        client = Client(middleware=[ClaimCheckMiddleware()])
+        worker = Worker(middleware=[ClaimCheckMiddleware()])
     """
 
     kind = "claim check"
