@@ -14,7 +14,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from importlib.metadata import version
 from typing import Annotated
@@ -167,10 +168,16 @@ def print_check(text: str, *, ok: bool) -> None:
     console.print(Text.assemble(("✓", "green") if ok else ("✗", "red"), " ", printable(text)))
 
 
-def progress_bar() -> Progress:
+@contextmanager
+def progress_bar() -> Iterator[Progress]:
     """A progress bar on a terminal, which goes away when it ends; nothing elsewhere."""
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
-    return Progress(*columns, console=errors, disable=not errors.is_terminal, transient=True)
+    bar = Progress(*columns, console=errors, disable=not errors.is_terminal, transient=True)
+    if bar.disable:
+        yield bar  # rich before 14.3 prints an empty line where a disabled bar ends
+    else:
+        with bar:
+            yield bar
 
 
 def is_interactive() -> bool:
