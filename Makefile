@@ -98,7 +98,7 @@ $(VENV)/.cli: pyproject.toml | $(VENV)/.made
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/.made
 	@echo "Installing letsgo-claimcheck and its development tools into $(VENV)"
-	$(BIN)/python -m pip install --quiet --editable '.[aiobotocore,celery,cli,console,django,dramatiq,encryption,metrics,reload,taskiq]' --group dev
+	$(BIN)/python -m pip install --quiet --editable '.[aiobotocore,celery,cli,console,django,dramatiq,encryption,metrics,otel,reload,taskiq]' --group dev
 	@touch $(VENV)/.cli $@
 
 # MiniStack needs one exact botocore, so it lives apart.

@@ -25,6 +25,10 @@ DUE_AT = "LetsGoDueAt"
 FAILURE = "LetsGoFailure"
 """The attribute of a dead letter that says why it is one; see `letsgo_queue.failure`."""
 
+TRACE = "traceparent"
+"""The attribute that names the span of the sender, as W3C Trace Context writes it; see
+`letsgo_queue.otel`. Other tracing libraries write and read it too, so anybody may set it."""
+
 RESERVED_NAMES = (DUE_AT, FAILURE)
 """Names of attributes that the library sets, and reads on arrival. No sender may use them, and no
 handler sees them."""

@@ -45,6 +45,13 @@ def shown_error(error: object) -> str:
     return f"{printable(text[:half])[: half - 1]}…{printable(text[-half:])[-half:]}"
 
 
+def name_of_error(error: BaseException) -> str:
+    """The class of an error with its module, as tracebacks have it."""
+    kind = type(error)
+    module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+    return shown(f"{module}{kind.__qualname__}")
+
+
 def text_of(thing: object) -> str:
     """`str`, which some things refuse."""
     try:

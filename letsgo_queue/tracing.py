@@ -2,10 +2,10 @@
 
     SendSpan       from `enqueue` to the queue's answer
     ProcessSpan    from the first middleware to the acknowledgement
-    step           a part of either that may take long: seal, store, acquire, open, complete, release
+    step           a part of either: seal, store, acquire, open, complete, release
 
 The queue, the worker and the claim check call what is here. By default nobody listens: then each
-call costs next to nothing, and no tracing library is loaded. `letsgo_queue.otel` puts a tracer here.
+call costs next to nothing, and no tracing library is loaded. `letsgo_queue.otel` brings a tracer.
 """
 
 from __future__ import annotations
@@ -67,6 +67,9 @@ class ProcessSpan:
 
     def saw(self, event: Event) -> None:
         """Something happened to the delivery; most events end the try."""
+
+    def end(self) -> None:
+        """The try has ended, if no event said so."""
 
 
 class Tracer:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Generic, TypedDict, Unpack, cast, overload
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
+from letsgo_queue import in_test
 from letsgo_queue.async_threads import AsyncThreads
 from letsgo_queue.attributes import AttributeValue
 from letsgo_queue.durations import Duration
@@ -23,6 +24,7 @@ from letsgo_queue.sending.many import Progress, send_many
 from letsgo_queue.sending.one import Sending
 from letsgo_queue.sending.options import Options, check_delay, check_group
 from letsgo_queue.settings import QueueSettings, url_in_environment
+from letsgo_queue.tracing import tracer
 from letsgo_queue.transports import open_transport
 from letsgo_queue.transports.base import Transport, check_queue
 
@@ -154,6 +156,8 @@ class Client(Generic[ResultT_co]):
         # One transport for a queue, also where one call names it and another does not.
         if self._given is not None and self._given.url == url:
             return self._given
+        if (test := in_test.sandbox()) is not None:
+            return test.transport(url)
         try:
             known = self._transports.get(url)
         except TypeError:  # a list, or the like
@@ -211,10 +215,11 @@ class Client(Generic[ResultT_co]):
         with self._sending(message, url) as sending:
             options = Options.check(delay_seconds, attributes, group_id, deduplication_id)
             transport = self._transport_of(url)
-            sending.apply(options, transport, self._clock())
+            sending.apply(options, transport, in_test.now(self._clock))
         sending.prepare(transport)
         try:
-            message_id = transport.send(sending.outgoing)
+            with tracer().send([sending.span], transport.url):
+                message_id = transport.send(sending.outgoing)
         except Exception as error:
             sending.failed(error)
             raise
@@ -283,7 +288,7 @@ class Client(Generic[ResultT_co]):
                 deduplication_id=deduplication_id(message) if deduplication_id else None,
             )
             with sending:
-                sending.apply(own, transport, self._clock())
+                sending.apply(own, transport, in_test.now(self._clock))
             return sending
 
         results = send_many(
@@ -292,10 +297,11 @@ class Client(Generic[ResultT_co]):
         return cast("list[ResultT_co]", results)
 
     def _sending(self, message: AnyMessage, url: str | None) -> Sending:
+        test = in_test.sandbox()
         return Sending(
             *encode(message),
             queue=url or "",
-            middleware=self._middleware,
+            middleware=self._middleware if test is None else (test.recorder, *self._middleware),
             listeners=self._listeners,
         )
 

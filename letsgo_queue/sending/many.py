@@ -29,10 +29,10 @@ from letsgo_queue.errors import (
 from letsgo_queue.events import EnqueueResult
 from letsgo_queue.message import MessageT
 from letsgo_queue.sending.one import Sending
+from letsgo_queue.tracing import tracer
 from letsgo_queue.transports.base import (
     ANY_QUEUE_BYTES,
     MAX_BATCH,
-    OutgoingMessage,
     Sent,
     Transport,
 )
@@ -203,7 +203,7 @@ class _Many:
     def _send(self, count: int) -> None:
         batch, self._ready = self._ready[:count], self._ready[count:]
         sent_before = self.sent
-        answers = self._answers([item.sending.outgoing for item in batch])
+        answers = self._answers([item.sending for item in batch])
         for item, answer in zip(batch, answers, strict=True):
             if isinstance(answer, str):
                 self.sent += 1
@@ -219,12 +219,13 @@ class _Many:
         if self._progress is not None:
             self._progress(self.sent, len(self.errors))
 
-    def _answers(self, messages: Sequence[OutgoingMessage]) -> Sequence[Sent | Exception]:
+    def _answers(self, batch: Sequence[Sending]) -> Sequence[Sent | Exception]:
         """What became of each message of a batch."""
         try:
-            return self._transport.send_batch(messages)
+            with tracer().send([each.span for each in batch], self._transport.url):
+                return self._transport.send_batch([each.outgoing for each in batch])
         except Exception as error:  # noqa: BLE001  settings that changed, or a transport's defect
-            return [error] * len(messages)
+            return [error] * len(batch)
 
 
 def _max_message_bytes(transport: Transport) -> int | None:

@@ -14,6 +14,7 @@ from letsgo_queue.events import EnqueueResult, Listeners, MessageNotSent, Messag
 from letsgo_queue.log import get_logger
 from letsgo_queue.middleware import Middleware, SendContext
 from letsgo_queue.sending.options import Options
+from letsgo_queue.tracing import tracer
 from letsgo_queue.transports.base import OutgoingMessage, Transport
 
 logger = get_logger(__name__)
@@ -26,6 +27,7 @@ class Sending:
 
     Attributes:
         outgoing: The message, as far as the options and the middleware have changed it.
+        span: What traces it.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Sending:
         self._listeners = listeners
         self._prepared: list[tuple[Middleware, OutgoingMessage]] = []
         self._started = time.perf_counter()
+        self.span = tracer().enqueue(message_type, queue)
 
     def __enter__(self) -> Self:
         """An error in the block means that the message is not sent."""
@@ -83,7 +86,7 @@ class Sending:
     def prepare(self, transport: Transport) -> None:
         """Run the middleware. Where one refuses the message, those before it undo their part."""
         context = SendContext(transport, self._listeners.emit, bool(self._listeners))
-        with self:
+        with self, self.span.running():
             for middleware in self._middleware:
                 given = self.outgoing
                 message = middleware.before_send(given, context)
@@ -92,13 +95,14 @@ class Sending:
                 if message.attributes is not given.attributes:
                     message = replace(message, attributes=check_attributes(message.attributes))
                 self.outgoing = message
-        self.outgoing = for_one_send(self.outgoing)
+        self.outgoing = self.span.stamp(for_one_send(self.outgoing), transport)
 
     def sent(self, message_id: str) -> EnqueueResult:
         """The queue has the message under that id.
 
         A middleware that raises now is logged: the caller must not take the message for refused.
         """
+        self.span.sent(self.outgoing, message_id)
         result = EnqueueResult(message_id=message_id, queue=self._queue)
         for middleware, its_message in reversed(self._prepared):
             try:
@@ -132,6 +136,7 @@ class Sending:
                 middleware.send_failed(its_message, error)
             except Exception:
                 logger.exception("%s could not undo its part", middleware)
+        self.span.failed(error)
         of_attributes = attributes_size(self.outgoing.attributes)
         self._listeners.emit(
             MessageNotSent(

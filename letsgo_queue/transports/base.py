@@ -11,6 +11,7 @@ from typing import Protocol, TypeAlias
 from letsgo_queue.attributes import (
     FAILURE,
     MAX_ATTRIBUTES,
+    TRACE,
     AttributeValue,
     MessageAttribute,
     attributes_size,
@@ -340,19 +341,23 @@ def with_failure(
 ) -> Mapping[str, MessageAttribute]:
     """The attributes of a dead letter: those of the message, and why it is one.
 
-    Where the message leaves no room for that, it is shortened or left out, and the log has it.
+    Where the message leaves no room for that, it is shortened or left out, and the log has it. The
+    context of a trace gives way to it.
 
     Args:
         message: The message.
         failure: Why it is a dead letter.
         limit: Bytes that the dead-letter queue accepts.
     """
-    if len(message.attributes.keys() | {FAILURE}) > MAX_ATTRIBUTES:
+    own = message.attributes
+    if len(own.keys() | {FAILURE}) > MAX_ATTRIBUTES:
+        own = {name: value for name, value in own.items() if name != TRACE}
+    if len(own.keys() | {FAILURE}) > MAX_ATTRIBUTES:
         _tell_no_room(message, failure, f"it has {MAX_ATTRIBUTES} attributes already")
-        return message.attributes
+        return own
     size = len(message.body.encode(errors="replace"))
     for written in failure.versions():
-        attributes = {**message.attributes, FAILURE: MessageAttribute("String", written)}
+        attributes = {**own, FAILURE: MessageAttribute("String", written)}
         if size + attributes_size(attributes) <= limit:
             return attributes
     _tell_no_room(message, failure, f"with more, it would exceed {limit:,} bytes")

@@ -16,6 +16,7 @@ from typing import TypeAlias
 
 from letsgo_queue.errors import LetsGoError, QueueUnavailable
 from letsgo_queue.log import get_logger
+from letsgo_queue.tracing import tracer
 from letsgo_queue.transports.base import MAX_BATCH, Transport
 from letsgo_queue.worker.incoming import IncomingMessage
 from letsgo_queue.worker.parts import Parts
@@ -115,7 +116,8 @@ class Acknowledger:
 
     def _acknowledge(self, batch: Sequence[IncomingMessage]) -> Sequence[LetsGoError | None]:
         try:
-            errors = self._transport.delete_batch([message.received for message in batch])
+            with tracer().acknowledge([message.span for message in batch], self._transport.url):
+                errors = self._transport.delete_batch([message.received for message in batch])
             outcomes = list(zip(batch, errors, strict=True))
         except Exception as error:  # a defect of a transport; the others must go on
             logger.exception("%d messages were not acknowledged", len(batch))

@@ -33,7 +33,7 @@ class EventLoopThread:
 
         with self._lock:  # nothing is added to a loop that stops
             loop = self._running.get().loop
-            ended = asyncio.run_coroutine_threadsafe(_contained(outcome), loop)
+            ended = asyncio.run_coroutine_threadsafe(contained(outcome), loop)
         error = ended.result()
         if error is not None:
             raise error
@@ -86,7 +86,7 @@ class _Running:
                     logger.exception("a task of an async handler tried to end the worker")
 
 
-async def _contained(outcome: Awaitable[object]) -> BaseException | None:
+async def contained(outcome: Awaitable[object]) -> BaseException | None:
     """What a handler raised, SystemExit included, which would end the loop and all that runs on it.
 
     Returned, it reaches the handler's message as it is.

@@ -94,6 +94,7 @@ class GivingBack:
             )
             if message.handler_started and message.has_listeners:
                 message.emit(MessageGivenBack(**message.facts()))
+            message.span.end()
 
     def release_claims(self, messages: Collection[IncomingMessage]) -> None:
         """Release the claims of messages that were begun."""

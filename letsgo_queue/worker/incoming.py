@@ -13,6 +13,7 @@ from letsgo_queue.envelope import is_text, sealed_fields, type_of
 from letsgo_queue.errors import LetsGoError, MessageInvalid, QueueUnavailable
 from letsgo_queue.events import Event, Listeners, MessageStarted
 from letsgo_queue.log import LogFields, get_logger
+from letsgo_queue.tracing import UNTRACED, ProcessSpan
 from letsgo_queue.transports.base import MAX_VISIBILITY_SECONDS, ReceivedMessage, Transport
 from letsgo_queue.worker.delivery import Delivery
 from letsgo_queue.worker.retries import RetryPolicy, doubled
@@ -119,6 +120,7 @@ class IncomingMessage:
         unsettled: Why what was leased is not ended though it was handled; None where it is.
         is_over: Whether it is settled, so that nobody extends it any more.
         lock: Held while its visibility changes.
+        span: What traces this try to handle it.
         now: The worker's clock (seconds since 1970).
     """
 
@@ -151,6 +153,7 @@ class IncomingMessage:
         "route",
         "sealed_fields",
         "skip_reason",
+        "span",
         "transport",
         "type",
         "unread",
@@ -209,6 +212,7 @@ class IncomingMessage:
         self.is_over = False
         self.lock = threading.RLock()
         self._listeners = Listeners() if listeners is None else listeners
+        self.span: ProcessSpan = UNTRACED
         self.now = clock
         self._age: float | None = None
         self._handler_duration: float | None = None
@@ -280,10 +284,11 @@ class IncomingMessage:
     @property
     def has_listeners(self) -> bool:
         """Whether anybody listens: an event that nobody gets need not be made."""
-        return bool(self._listeners)
+        return bool(self._listeners) or self.span.is_recording
 
     def emit(self, event: Event) -> None:
-        """Hand an event to the worker's listeners."""
+        """Hand an event to the worker's listeners, and to what traces it."""
+        self.span.saw(event)
         self._listeners.emit(event)
 
     def facts(self) -> Facts:
@@ -374,15 +379,17 @@ class IncomingMessage:
         except QueueUnavailable:
             self.handler_began = None
             raise
+        self.span.handler_begins()
         if self._listeners:
             body = self.body
             size = len(body) if body.isascii() else len(body.encode(errors="replace"))
             self.emit(MessageStarted(**self.facts(), size=size))
 
-    def end_handler(self) -> None:
-        """Its handler has returned, or raised."""
-        if self._handler_duration is None:
+    def end_handler(self, error: BaseException | None) -> None:
+        """Its handler has returned, or raised `error`."""
+        if self.handler_runs:
             self._handler_duration = self.handler_duration
+            self.span.handler_ended(error)
 
     def attach(self, lease: Lease, *, ends: float | None = None) -> None:
         """Have a lease for as long as the message is in hand.

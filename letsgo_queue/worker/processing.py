@@ -33,6 +33,7 @@ from letsgo_queue.log import get_logger
 from letsgo_queue.middleware import Middleware, merge
 from letsgo_queue.settings import DeadLetterErrors
 from letsgo_queue.tracebacks import without_input
+from letsgo_queue.tracing import tracer
 from letsgo_queue.transports.base import ReceivedMessage, Transport
 from letsgo_queue.worker.envelopes import open_envelope
 from letsgo_queue.worker.event_loop import EventLoopThread
@@ -239,6 +240,7 @@ class Processor:
         """
         message.begun = time.monotonic()
         message.check_in_hand()
+        message.span = tracer().process(message)
         if message.refusal is not None:
             raise message.refusal
         if DUE_AT in message.received.attributes and (
@@ -268,10 +270,10 @@ class Processor:
         try:
             await await_within_limit(message, cast("Awaitable[object]", handler()))
         except BaseException as error:  # noqa: BLE001
+            message.end_handler(error)
             self._end_fork(error)
             return error
-        finally:
-            message.end_handler()
+        message.end_handler(None)
         self._end_fork(None)
         return None
 
@@ -293,6 +295,7 @@ class Processor:
             logger.exception(
                 "message %s is left to its queue", message.message_id, extra=message.log_fields
             )
+            message.span.end()
             return False
 
     def process(
@@ -320,15 +323,26 @@ class Processor:
             if not wait(outcome):
                 outcome = self.fail(message, outcome.error)
                 break
-        if outcome and not message.is_gone:
-            _settle_again(message, wait)
-            try:
-                message.transport.delete(message.received)
-            except LetsGoError as error:
-                self.acknowledged(message, error)
-            else:
-                self.acknowledged(message, None)
+        if outcome:
+            self.acknowledge(message, wait=wait)
         return outcome
+
+    def acknowledge(self, message: IncomingMessage, *, wait: Callable[[Hold], bool]) -> None:
+        """Take a message that is done with off its queue.
+
+        Args:
+            message: The message.
+            wait: As in `process`.
+        """
+        if message.is_gone:
+            return
+        _settle_again(message, wait)
+        try:
+            message.transport.delete(message.received)
+        except LetsGoError as error:
+            self.acknowledged(message, error)
+        else:
+            self.acknowledged(message, None)
 
     def _run(self, message: IncomingMessage, call: CallHandler) -> Outcome:
         passage = self.passage(message)
@@ -342,7 +356,7 @@ class Processor:
             # Nobody above on this thread could deal with it: whatever a handler raises,
             # SystemExit and a cancelled task included, is the failure of its message.
             failure = error
-        message.end_handler()
+        message.end_handler(failure)
         self._end_fork(failure)
         return self.leave(message, passage, failure)
 
@@ -364,12 +378,12 @@ class Processor:
                         raised,
                         extra=message.log_fields,
                     )
-                    if self.listeners:
+                    if message.has_listeners:
                         message.emit(MessageHeld(**message.facts(), error=raised, seconds=seconds))
                     return Hold(seconds, raised)
             return self.fail(message, raised)
         message.settle_handled()
-        if message.delay_left and self.listeners:
+        if message.delay_left and message.has_listeners:
             message.emit(MessageDelayed(**message.facts(), seconds_left=message.delay_left))
         return True
 
@@ -426,7 +440,7 @@ class Processor:
                 message.seconds_in_hand,
                 extra=message.log_fields,
             )
-        if not self.listeners:
+        if not message.has_listeners:
             return
         if error is not None:
             message.emit(

@@ -31,7 +31,7 @@ from letsgo_queue.events import MessageFailed, MessageRejected
 from letsgo_queue.failure import Failure, fit
 from letsgo_queue.log import get_logger
 from letsgo_queue.place import place_of
-from letsgo_queue.text import shown, shown_error
+from letsgo_queue.text import name_of_error, shown, shown_error
 from letsgo_queue.transports.base import MAX_VISIBILITY_SECONDS
 from letsgo_queue.validation import check_number
 
@@ -187,13 +187,12 @@ def _failure(
     message: IncomingMessage, error: BaseException, reason: str, with_text: bool
 ) -> Failure:
     """What a dead letter says of why it is one."""
-    kind, received = type(error), message.received
-    module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+    received = message.received
     handler = None if message.handler is None else message.handler.function
     first = received.first_received_at
     return Failure(
         reason=fit(reason) or "no reason given",
-        error=shown(f"{module}{kind.__qualname__}"),
+        error=name_of_error(error),
         place=place_of(error, package=getattr(handler, "__module__", None) or ""),
         attempts=received.receive_count,
         first_received_at=None if first is None else datetime.fromtimestamp(first, UTC),

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from pydantic import BaseModel
 
+from letsgo_queue import in_test
 from letsgo_queue.aws_lambda.batches import BatchResponse
 from letsgo_queue.aws_lambda.events import LambdaEvents
 from letsgo_queue.durations import Duration, seconds_in
@@ -584,7 +585,7 @@ class Worker:
             retry_policy=None if ticks else self._retry_policy,
             dead_letter_errors=self._dead_letter_errors or dead_letter_errors_in(),
             handled_level=handled_level,
-            clock=self._clock,
+            clock=functools.partial(in_test.now, self._clock),
         )
 
     def _middleware_around_all(self) -> tuple[Middleware, ...]:

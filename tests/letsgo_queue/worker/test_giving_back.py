@@ -99,5 +99,5 @@ def test_the_log_says_what_it_waited_for(
     assert reason() == "no handler was free"
     message.start_handler()
     assert reason() == "its handler still runs"
-    message.end_handler()
+    message.end_handler(None)
     assert reason() == "its middleware has not ended"
