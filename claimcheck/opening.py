@@ -15,7 +15,9 @@ from claimcheck.errors import (
     RecordUnsupported,
     SettingsInvalid,
 )
+from claimcheck.in_test import claim_check_in
 from claimcheck.settings import claim_check_for, region_for
+from letsgo_queue import in_test
 from letsgo_queue.aws_pointers import IN_EVERY_POINTER
 from letsgo_queue.envelope import is_sealed, unwrap_sealed
 from letsgo_queue.log import get_logger
@@ -107,6 +109,8 @@ class Opener:
         Raises:
             SettingsInvalid: A setting cannot be used.
         """
+        if (test := in_test.sandbox()) is not None:
+            return claim_check_in(test, self._claim_check, queue)
         if self._claim_check is not None:
             return self._claim_check
         if queue not in self._by_queue:

@@ -13,6 +13,7 @@ which tickets are opened.
 
 from __future__ import annotations
 
+import copy
 import math
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
@@ -156,6 +157,18 @@ class ClaimCheck:
                 aws_pointers.write if aws_pointers is not None and write == "aws-pointer" else None
             ),
         )
+
+    def kept_in(self, store: ClaimStore) -> ClaimCheck:
+        """The same claim check, with all claims in another store: for tests.
+
+        Args:
+            store: Where claims are kept, whatever their type.
+        """
+        other = copy.copy(self)
+        other.store = store
+        other.stores = Stores(store)
+        other._sealer = self._sealer.writing_to(other.stores)
+        return other
 
     def opens_pointer(self, body: str) -> bool:
         """Whether a body is a pointer of AWS's clients, and such are opened."""

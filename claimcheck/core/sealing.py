@@ -12,6 +12,7 @@ larger goes inline, where the queue takes it. With `threshold="auto"` the bill d
 from __future__ import annotations
 
 import codecs
+import copy
 import secrets
 from base64 import b64encode
 from collections.abc import Callable, Mapping
@@ -146,6 +147,12 @@ class Sealer:
             else min(self._threshold, inline_limit or SQS_UNIT_BYTES, SQS_UNIT_BYTES, max_size)
         )
         self._most_around_data = _MOST_AROUND_ENCRYPTED if trust.encrypts else _MOST_AROUND_DATA
+
+    def writing_to(self, stores: Stores) -> Sealer:
+        """A sealer with the same options, and other stores."""
+        other = copy.copy(self)
+        other._stores = stores
+        return other
 
     def asks_nobody(self, size: int) -> bool:
         """Whether a message of so many bytes is sealed without a store, a queue or KMS."""

@@ -123,8 +123,9 @@ class MemoryTransport:
         """Whether its URL says `fifo=true`."""
         return self._options.fifo
 
-    def max_receives(self) -> None:
-        """It gives no message up."""
+    def max_receives(self) -> int | None:
+        """None: it gives no message up."""
+        return None
 
     def content_based_deduplication(self) -> bool:
         """Whether it is FIFO, unless its URL says `content_based_deduplication=false`."""

@@ -1,0 +1,39 @@
+"""The claim checks of a test that has a sandbox: as in production, with claims kept in memory."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from claimcheck.core.claim_check import ClaimCheck
+from claimcheck.settings import ClaimCheckSettings, claim_check_for
+from letsgo_queue.settings import url_in_environment
+
+if TYPE_CHECKING:
+    from letsgo_queue.testing.sandbox import Sandbox
+
+_IN_MEMORY = {"store": "memory://", "stores": {}, "read_stores": ()}
+
+
+def claim_check_in(sandbox: Sandbox, given: ClaimCheck | None, queue: str | None) -> ClaimCheck:
+    """The claim check for the messages of a queue, with its claims in the sandbox.
+
+    Args:
+        sandbox: The sandbox.
+        given: The claim check that code made; None for that of the environment.
+        queue: URL of the queue; None where a message does not say.
+
+    Raises:
+        SettingsInvalid: A setting cannot be used.
+    """
+    return sandbox.kept((ClaimCheck, given, queue), partial(_make, sandbox, given, queue))
+
+
+def _make(sandbox: Sandbox, given: ClaimCheck | None, queue: str | None) -> ClaimCheck:
+    from claimcheck.stores.memory import MemoryClaimStore
+
+    if given is None:
+        settings = ClaimCheckSettings.from_environment().model_copy(update=_IN_MEMORY)
+        given = claim_check_for(queue or url_in_environment() or "", settings)
+    store = sandbox.kept(MemoryClaimStore, lambda: MemoryClaimStore(clock=sandbox.now))
+    return given.kept_in(store)

@@ -1,0 +1,32 @@
+"""Whether a test has queues of its own in place of all others: `letsgo_queue.testing` makes them.
+
+Clients, workers and claim checks ask here, for each message. What they opened before a test, and
+what they keep, stays as it is, so a test leaves nothing behind in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from letsgo_queue.testing.sandbox import Sandbox
+
+
+class _Current:
+    sandbox: Sandbox | None = None
+
+
+def sandbox() -> Sandbox | None:
+    """The sandbox of the test that runs; None outside of tests."""
+    return _Current.sandbox
+
+
+def set_sandbox(sandbox: Sandbox | None) -> None:
+    """Have everything in this process use a sandbox, or None."""
+    _Current.sandbox = sandbox
+
+
+def now(clock: Callable[[], float]) -> float:
+    """Seconds since 1970 by a clock, or by that of the test that runs."""
+    return clock() if _Current.sandbox is None else _Current.sandbox.now()

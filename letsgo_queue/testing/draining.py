@@ -1,0 +1,215 @@
+"""Goes through what is due on the queues of workers, message by message.
+
+The way of a message is that of `worker/processing.py`: through middleware and claim check to the
+handler, and out again. Nothing here waits for what an async handler returns. It is handed to
+whoever goes through these steps: `workers.py` awaits it on a loop of its own, or on the test's.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections import Counter
+from collections.abc import Awaitable, Generator, Sequence
+from contextvars import Context
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from letsgo_queue.errors import LetsGoQueueError
+from letsgo_queue.events import (
+    Event,
+    MessageFailed,
+    MessageHandled,
+    MessageRejected,
+    MessageSkipped,
+    listen_to_all,
+)
+from letsgo_queue.transports.base import ReceivedMessage
+from letsgo_queue.worker.processing import Hold
+from letsgo_queue.worker.worker import Worker
+
+DEFAULT_LIMIT = 1_000
+
+Outcome: TypeAlias = MessageHandled | MessageSkipped | MessageFailed | MessageRejected
+"""What became of a message."""
+
+_MOST_TYPES = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drained:
+    """What became of the messages that were due, each as an event of the worker says it.
+
+    Attributes:
+        handled: Their handlers returned.
+        skipped: Handled before; their handlers did not run.
+        retried: They failed and come again, in `retry_delay` seconds, or after their visibility
+            timeout where that is None.
+        rejected: They failed for good, and are dead letters.
+    """
+
+    handled: tuple[MessageHandled, ...]
+    skipped: tuple[MessageSkipped, ...]
+    retried: tuple[MessageFailed, ...]
+    rejected: tuple[MessageRejected, ...]
+
+    @classmethod
+    def of(cls, events: Sequence[Outcome]) -> Drained:
+        """Sort what was heard."""
+        return cls(
+            handled=tuple(each for each in events if isinstance(each, MessageHandled)),
+            skipped=tuple(each for each in events if isinstance(each, MessageSkipped)),
+            retried=tuple(each for each in events if isinstance(each, MessageFailed)),
+            rejected=tuple(each for each in events if isinstance(each, MessageRejected)),
+        )
+
+
+class NotDrained(LetsGoQueueError):
+    """The messages could not be handled in this test: they have no end, or need an event loop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """What an async handler returned, to be awaited in a context.
+
+    Attributes:
+        outcome: What it returned.
+        context: The context variables of its message.
+    """
+
+    outcome: Awaitable[object]
+    context: Context
+
+
+Steps: TypeAlias = Generator[Awaited, "BaseException | None", None]
+"""Gives what is to be awaited, and takes what was raised there."""
+
+
+class Draining:
+    """Handles what is due on the queues of workers, and what that enqueues, once."""
+
+    def __init__(self, workers: Sequence[Worker], *, raises: bool, limit: int) -> None:
+        """Receive nothing yet.
+
+        Args:
+            workers: The workers.
+            raises: Whether the first error ends it.
+            limit: How many messages may be handled.
+        """
+        self._workers = [_Station(worker) for worker in workers]
+        self._queues = {each.transport.url for each in self._workers}
+        self._raises = raises
+        self._limit = limit
+        self._events: list[Outcome] = []
+
+    @property
+    def drained(self) -> Drained:
+        """What became of the messages so far."""
+        return Drained.of(self._events)
+
+    def steps(self) -> Steps:
+        """Go through the messages.
+
+        Raises:
+            BaseException: What a handler raised.
+            NotDrained: There are more messages than the limit.
+        """
+        stop_listening = listen_to_all(self._hear)
+        try:
+            yield from self._handle_all()
+        finally:
+            stop_listening()
+
+    def _handle_all(self) -> Steps:
+        count, found = 0, True
+        while found:
+            found = False
+            for worker in self._workers:
+                while (received := worker.receive()) is not None:
+                    found = True
+                    count += 1
+                    if count > self._limit:
+                        worker.transport.change_visibility(received, 0)
+                        raise self._too_many()
+                    heard = len(self._events)
+                    yield from worker.handle(received)
+                    for event in self._events[heard:]:
+                        raise_failure(event, always=self._raises)
+
+    def _hear(self, event: Event) -> None:
+        if isinstance(event, Outcome) and event.queue in self._queues:
+            self._events.append(event)
+
+    def _too_many(self) -> NotDrained:
+        counts = Counter(str(event.type) for event in self._events)
+        most = counts.most_common(_MOST_TYPES)
+        types = ", ".join(f"{name} ({number:,})" for name, number in most)
+        return NotDrained(
+            f"{self._limit:,} messages were handled and more are due: {types}. If handlers enqueue "
+            "in a circle, or try again at once, mend that. If there are so many, give "
+            "drain(limit=...) more."
+        )
+
+
+def raise_failure(event: Outcome, *, always: bool) -> None:
+    """Raise why a message failed, if it did.
+
+    What is no `Exception`, and a failed assertion, is the test's own failure, whatever it asked.
+
+    Args:
+        event: What became of it.
+        always: Whether any error is raised.
+    """
+    if not isinstance(event, MessageFailed | MessageRejected):
+        return
+    error = event.error
+    if always or isinstance(error, AssertionError) or not isinstance(error, Exception):
+        error.add_note(
+            f"Raised for message {event.message_id} of type {event.type!r}, in delivery "
+            f"{event.receive_count}."
+        )
+        raise error
+
+
+class _Station:
+    """A worker at its queue."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.transport = worker._transport()
+        worker._prepare(self.transport.url)
+        self._processor = worker._processor()
+        timeout = worker.visibility_timeout
+        self._visibility_timeout = None if timeout is None else math.ceil(timeout)
+
+    def receive(self) -> ReceivedMessage | None:
+        """The next message that is due."""
+        found = self.transport.receive(
+            max_messages=1, wait_seconds=0, visibility_timeout=self._visibility_timeout
+        )
+        return found[0] if found else None
+
+    def handle(self, received: ReceivedMessage) -> Steps:
+        """Take a message through its handler, to its end."""
+        processor = self._processor
+        message = processor.accept(self.transport, received)
+        passage = processor.passage(message)
+        failure: BaseException | None = None
+        try:
+            if handler := message.context.run(processor.enter, message, passage):
+                outcome = message.context.run(handler)
+                if inspect.isawaitable(outcome):
+                    failure = yield Awaited(outcome, message.context)
+        except BaseException as error:  # noqa: BLE001  whatever it is, the message failed for it
+            failure = error
+        message.end_handler(failure)
+        processor._end_fork(failure)
+        result = message.context.run(processor.leave, message, passage, failure)
+        if isinstance(result, Hold):  # the test would wait
+            processor.fail(message, result.error)
+        elif result:
+            processor.acknowledge(message, wait=_never)
+
+
+def _never(_hold: Hold) -> bool:
+    """What cannot be done now fails: the test would wait."""
+    return False
