@@ -27,8 +27,8 @@ from claimcheck.errors import SettingsInvalid
 from claimcheck.integrations import botocore_clients, sqs
 from claimcheck.integrations.base import Carrier
 from claimcheck.integrations.botocore_clients import Handler
-from claimcheck.integrations.incoming import Incoming, OnError, SqsCall, md5_of
-from claimcheck.integrations.outgoing import Outgoing, SealedCall, Text
+from claimcheck.integrations.incoming import Incoming, OnError, SqsCall
+from claimcheck.integrations.outgoing import Outgoing, Text
 from claimcheck.integrations.settling import Settling
 from claimcheck.opening import OnDuplicate, Opener
 from letsgo_queue.aws_client import AwsError
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 logger = get_logger(__name__)
 
 ClientT = TypeVar("ClientT", bound=BaseClient)
-
-_MD5 = "MD5OfMessageBody"
 
 
 def attach(
@@ -122,23 +120,6 @@ class SqsOutgoing(Outgoing):
     def facts(self, target: str) -> Mapping[str, str]:
         """The attributes of a queue."""
         return self._facts(target)
-
-    def look_at_answer(
-        self,
-        http_response: AWSResponse,
-        parsed: dict[str, Any],
-        context: Mapping[str, Any],
-        **others: object,
-    ) -> SealedCall | None:
-        """Remove claims of refused messages; give the checksums of the others as they were sent."""
-        call = super().look_at_answer(http_response, parsed, context, **others)
-        if call is not None:
-            answers = {each.get("Id"): each for each in parsed.get("Successful", ())}
-            for each in call.messages:
-                answer = parsed if each.id is None else answers.get(each.id, {})
-                if _MD5 in answer:
-                    answer[_MD5] = md5_of(each.body)
-        return call
 
 
 @dataclass(frozen=True, slots=True)

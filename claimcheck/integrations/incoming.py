@@ -9,7 +9,6 @@ group are left out too, so that they keep their order.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -216,7 +215,7 @@ class Incoming:
             _take_out(message, POINTER_ATTRIBUTES, field="MessageAttributes")
         message["Body"] = opened.body
         if "MD5OfBody" in message:
-            message["MD5OfBody"] = md5_of(opened.body)
+            message["MD5OfBody"] = sqs.md5_of(opened.body)
         if note is not None:
             message["ReceiptHandle"] = str(ClaimHandle(handle=message["ReceiptHandle"], hold=note))
 
@@ -268,11 +267,6 @@ class Incoming:
         if error is None and arrived.opened is None:
             return SqsCall("delete_message", where, f"message {id}, a duplicate, comes again")
         return None
-
-
-def md5_of(text: str) -> str:
-    """What SQS says of a body, for its receiver to check; it is no protection."""
-    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
 def _count(message: Mapping[str, Any]) -> int:

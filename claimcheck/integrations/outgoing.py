@@ -17,7 +17,7 @@ from botocore.validate import ParamValidator
 
 from claimcheck.core.sealing import Sealed
 from claimcheck.integrations.base import Carrier
-from claimcheck.integrations.sqs import attributes_size
+from claimcheck.integrations.sqs import attributes_size, md5_of
 from letsgo_queue.aws_client import SERVER_ERROR
 from letsgo_queue.envelope import type_in
 from letsgo_queue.limits import ANY_QUEUE_BYTES, SQS_UNIT_BYTES
@@ -30,6 +30,8 @@ _BAD_REQUEST = 400
 
 _MOST_BYTES = 4
 """Bytes of a character in UTF-8, at most."""
+
+_MD5 = "MD5OfMessageBody"
 
 _CALL = "claimcheck-sealed"
 """Where botocore's context of a call has what was sealed for it."""
@@ -142,6 +144,8 @@ class Outgoing(ABC):
         target = self.target_in(params)
         if target is None or (text := self.text_in(target, params)) is None:
             return None
+        if self._carrier.leaves_alone(text.body, queue=target, attributes_size=text.others):
+            return None
         sealed = self._seal(text)
         if sealed.route == "inline":
             return None
@@ -173,18 +177,22 @@ class Outgoing(ABC):
         parsed: dict[str, Any],
         context: Mapping[str, Any],
         **_: object,
-    ) -> SealedCall | None:
-        """Remove the claims of messages that AWS has refused; what was sealed for the call."""
+    ) -> None:
+        """Remove claims of refused messages; give the checksums of the others as they were sent."""
         call: SealedCall | None = context.get(_CALL)
         if call is None:
-            return None
+            return
         # A message that was tried before may be on its way.
         if not parsed.get("ResponseMetadata", {}).get("RetryAttempts", 1):
             if _BAD_REQUEST <= http_response.status_code < SERVER_ERROR:
                 self._discard(call)
             for entry in parsed.get("Failed", ()):
                 self._discard(call, only=entry.get("Id"))
-        return call
+        answers = {each.get("Id"): each for each in parsed.get("Successful", ())}
+        for each in call.messages:
+            answer = parsed if each.id is None else answers.get(each.id, {})
+            if _MD5 in answer:
+                answer[_MD5] = md5_of(each.body)
 
     def give_up(self, context: Mapping[str, Any]) -> None:
         """Remove the claims of a call that will not be made."""
