@@ -10,7 +10,7 @@ claim that a delivery holds never goes.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from claimcheck.core.cost import WRITE_UNIT_BYTES, Units, part_items
@@ -77,11 +77,23 @@ class Choice:
         stay: Seconds that a message can be anywhere, to choose those that are orphaned; see
             `longest_stay`. None not to choose by that.
         ids: Only those, whatever their age; None not to choose by that.
+        consumers: Who shares these, each with a record of its own. A store that does not find such
+            records by itself (`Inventory.finds_consumers`) is asked for each.
     """
 
     expired: bool = False
     stay: float | None = None
-    ids: Sequence[str] | None = None
+    ids: Collection[str] | None = None
+    consumers: Collection[str] = ()
+
+    def look(self, inventory: Inventory, claim_id: str) -> StoredClaim | None:
+        """A claim with its records, those of the consumers among them; None if it is gone."""
+        claim = inventory.claim(claim_id)
+        if claim is None or inventory.finds_consumers or not self.consumers:
+            return claim
+        asked = (inventory.record(record_key(claim_id, each)) for each in self.consumers)
+        records = [*(claim.records or ()), *(each for each in asked if each is not None)]
+        return replace(claim, records=records)
 
     def means(self, claim: StoredClaim, now: float) -> bool:
         """Whether a claim may go now (seconds since 1970), as far as it is known."""
@@ -100,24 +112,29 @@ class Choice:
     def find(self, store: ClaimStore, inventory: Inventory) -> Iterator[StoredClaim]:
         """The claims that may go, one by one, each with its records."""
         if self.ids is not None:
-            named = map(inventory.claim, dict.fromkeys(self.ids))
+            named = (self.look(inventory, each) for each in dict.fromkeys(self.ids))
             yield from (claim for claim in named if claim and self.means(claim, store.now()))
             return
         for page in inventory.pages():
             for listed in page.claims:
                 claim: StoredClaim | None = listed
-                if listed.records is None or listed.expires_at is None:  # as a bucket lists it
-                    if not self._is_old_enough(listed, store.now()):
-                        continue
+                if not self.may_mean(listed, store.now()):
+                    continue
+                if _is_listed_in_part(listed):
                     claim = inventory.claim(listed.id)
                 if claim and self.means(claim, store.now()):
                     yield claim
 
-    def _is_old_enough(self, listed: StoredClaim, now: float) -> bool:
-        """Whether a claim of which little is known is worth a look."""
-        if self.expired:
+    def may_mean(self, listed: StoredClaim, now: float) -> bool:
+        """Whether a claim may go now, as far as a list says: a bucket's says little of each."""
+        if self.ids is not None or self.expired or not _is_listed_in_part(listed):
             return self.means(listed, now)
         return listed.created_at is None or listed.created_at + (self.stay or 0) <= now
+
+
+def _is_listed_in_part(listed: StoredClaim) -> bool:
+    """Whether more is known of a claim that is asked for by itself."""
+    return listed.records is None or listed.expires_at is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,17 +166,22 @@ def delete_claims(
     """
     for claim_id in ids:
         try:
-            claim = inventory.claim(claim_id)
+            claim = choice.look(inventory, claim_id)
             if claim is None:
                 yield ClaimResult(claim_id, "its contents are gone already")
             elif not choice.means(claim, store.now()):
-                held = claim.is_held(store.now())
-                yield ClaimResult(claim_id, "a delivery holds it" if held else "it was renewed")
+                yield ClaimResult(claim_id, _why_kept(claim, choice, store.now()))
             else:
                 inventory.remove(claim)
                 yield ClaimResult(claim_id, None)
         except ClaimCheckError as error:  # the others may be deleted
             yield ClaimResult(claim_id, str(error))
+
+
+def _why_kept(claim: StoredClaim, choice: Choice, now: float) -> str:
+    if claim.is_held(now):
+        return "a delivery holds it"
+    return "it was renewed" if choice.expired else "its message may still be there"
 
 
 def end_lease(store: ClaimStore, inventory: Inventory, seen: StoredRecord) -> bool:

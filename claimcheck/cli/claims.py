@@ -31,6 +31,7 @@ from claimcheck.claims import (
     write_units,
 )
 from claimcheck.errors import SettingsInvalid
+from claimcheck.opening import consumer_of
 from claimcheck.settings import ClaimCheckSettings
 from claimcheck.stores import open_store
 from claimcheck.stores.base import ClaimStore
@@ -179,9 +180,16 @@ def delete(
     """
     with _opened(url) as (store, inventory):
         stay = None if expired or ids else _stay(queues)
-        choice = Choice(expired=expired, stay=stay, ids=ids)
+        consumers = [name for name in map(consumer_of, queues if ids else ()) if name]
+        choice = Choice(expired=expired, stay=stay, ids=ids, consumers=consumers)
         if ids is None:
             _say_what_reading_costs(store, inventory)
+        elif not consumers and not inventory.finds_consumers:
+            print_line(
+                "Is a claim shared by several queues? A table does not show whether one of them "
+                "holds it: name each with --queue.",
+                stderr=True,
+            )
         form: Form = "text" if not as_json else "json" if dry_run else "none"
         found, units = _list_choice(store, inventory, choice, limit, form)
         left_out = [each for each in ids or () if each not in found]

@@ -109,8 +109,9 @@ def delete_claims(
         list[str] | None,
         typer.Option(
             "--queue",
-            help="URL of a queue, to ask how long it keeps messages; repeatable. Name every queue "
-            "whose messages are in this store. By default 14 days, the longest that SQS has.",
+            help="URL of a queue; repeatable. With --orphaned: asked how long it keeps messages. "
+            "Name every queue whose messages are in this store; by default 14 days, the longest "
+            "that SQS has. With --id: a queue that shares the claim, whose lease counts.",
         ),
     ] = None,
     store: StoreOption = None,
@@ -132,8 +133,8 @@ def delete_claims(
         raise typer.BadParameter("give one of --expired, --orphaned and --id ID")
     if ids and limit:
         raise typer.BadParameter("--limit goes with --expired and --orphaned", param_hint="--limit")
-    if queue and not orphaned:
-        raise typer.BadParameter("--queue goes with --orphaned", param_hint="--queue")
+    if queue and expired:
+        raise typer.BadParameter("--queue goes with --orphaned and --id", param_hint="--queue")
     fine = delete(
         store,
         expired=expired,

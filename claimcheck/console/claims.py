@@ -1,21 +1,18 @@
 """The console's section with the claims in a store: list, filter, release and delete.
 
-list, filter, select ──> confirm ──> result
+list, filter, select ──> confirm ──> job, with a result for each claim
 
-A list of a table or a bucket costs, so it is made on request. Nothing here shows contents.
+Nothing here shows contents.
 """
 
 from __future__ import annotations
 
-import math
-import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import ClassVar
 
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -23,219 +20,24 @@ from starlette.routing import Route
 
 from claimcheck.claims import (
     Choice,
-    Totals,
     delete_claims,
     end_lease,
-    ends_at,
     look_up,
     moment_of,
-    prices_of,
-    reading_dollars,
-    state_of,
     state_of_record,
     why_not_released,
 )
-from claimcheck.stores.base import ClaimStore
-from claimcheck.stores.inventory import Inventory, StoredClaim, inventory_of
-from letsgo_queue.console.listing import DAY, HOUR, Paged, Wanted
+from claimcheck.console.listing import ConsoleStore, LogScale, Row, WantedClaims
+from letsgo_queue.console.jobs import Jobs, Note, Result, Task
+from letsgo_queue.console.listing import Paged
 from letsgo_queue.console.pages import Pages, choices, form_of
 from letsgo_queue.log import get_logger
-from letsgo_queue.text import counted, shown
+from letsgo_queue.text import shown
 
 logger = get_logger(__name__)
 
-LOOK_CLAIMS = 5_000
-"""How many claims are listed at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A claim as a page shows it.
-
-    Attributes:
-        id: The claim id.
-        type: The message's type; None where it has none, or where a list does not say.
-        size: Bytes of the body that was sealed.
-        stored: Bytes in the store.
-        state: What people call its state.
-        made_at: When it was made.
-        ends_at: When its contents expire.
-        held_until: Until when a delivery holds it; None where none does.
-    """
-
-    id: str
-    type: str | None
-    size: int | None
-    stored: int | None
-    state: str
-    made_at: datetime | None
-    ends_at: datetime | None
-    held_until: datetime | None
-
-    @classmethod
-    def of(cls, claim: StoredClaim, now: float) -> Row:
-        """What is shown of a claim."""
-        record = claim.record(now)
-        held = record is not None and record.is_held(now)
-        return cls(
-            id=claim.id,
-            type=claim.type,
-            size=claim.size,
-            stored=claim.stored,
-            state=state_of(claim, now),
-            made_at=moment_of(claim.created_at),
-            ends_at=moment_of(ends_at(claim)),
-            held_until=moment_of(record.lease_until) if record and held else None,
-        )
-
-
-_NO_TIME = datetime.max.replace(tzinfo=UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class WantedClaims(Wanted[Row]):
-    """Which claims a page shows.
-
-    Attributes:
-        state: In this state; empty for all.
-    """
-
-    AGES: ClassVar[Mapping[str, int]] = {
-        "1 hour": HOUR,
-        "1 day": DAY,
-        "7 days": 7 * DAY,
-        "30 days": 30 * DAY,
-    }
-    SORTED_BY: ClassVar[Mapping[str, Callable[[Row], object]]] = {
-        "age": lambda row: row.made_at or _NO_TIME,
-        "type": lambda row: row.type or "",
-        "size": lambda row: row.size or 0,
-        "stored": lambda row: row.stored or 0,
-        "state": lambda row: row.state,
-        "expiry": lambda row: row.ends_at or _NO_TIME,
-    }
-
-    state: str = ""
-    sort: str = "stored"
-    down: bool = True
-
-    def among(self, rows: Sequence[Row], now: datetime) -> Sequence[Row]:
-        """These of the rows, in order."""
-        found = [
-            row
-            for row in rows
-            if self.type in {"", row.type}
-            and self.state in {"", row.state}
-            and (not self.age or self._is_older(row, now))
-        ]
-        return self.in_order(found)
-
-    def _is_older(self, row: Row, now: datetime) -> bool:
-        made_at = row.made_at
-        return made_at is not None and (now - made_at).total_seconds() > self.AGES[self.age]
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What was seen of a store at a moment.
-
-    Attributes:
-        at: When.
-        rows: The claims.
-        totals: What was counted.
-        cut: Whether there are more.
-        smallest: Bytes that the smallest has in the store.
-        largest: Bytes that the largest has there.
-    """
-
-    at: datetime
-    rows: Sequence[Row]
-    totals: Totals
-    cut: bool
-    smallest: int
-    largest: int
-
-    def bar(self, stored: int | None) -> float:
-        """How long the bar of a size is, from 0 to 100, on a log scale."""
-        if not stored:
-            return 0
-        low, high = math.log(self.smallest), math.log(self.largest)
-        return round(4 + 96 * (math.log(stored) - low) / ((high - low) or 1), 1)
-
-    @property
-    def by_type(self) -> Sequence[tuple[str, int, int]]:
-        """The types with most bytes: type, claims and bytes."""
-        claims = Counter(row.type or "" for row in self.rows)
-        stored: Counter[str] = Counter()
-        for row in self.rows:
-            stored[row.type or ""] += row.stored or 0
-        return [(type, claims[type], size) for type, size in stored.most_common(10)]
-
-
-class ConsoleStore:
-    """A store that the console shows.
-
-    Attributes:
-        number: Where it is among the console's stores, from 0.
-        url: Its URL.
-        store: The store.
-        inventory: What is in it.
-        look: What was last seen of it.
-    """
-
-    def __init__(self, number: int, store: ClaimStore) -> None:
-        """Name a store; nothing is asked of it yet.
-
-        Raises:
-            ClaimStoreError: It has no inventory.
-        """
-        self.number = number
-        self.url = store.url
-        self.store = store
-        self.inventory: Inventory = inventory_of(store)
-        self.look: Look | None = None
-        self._lock = threading.Lock()
-
-    @property
-    def path(self) -> str:
-        """Where its pages are."""
-        return f"/claims/{self.number}"
-
-    @property
-    def costs(self) -> str | None:
-        """What a list costs; None where it costs nothing."""
-        if self.url.startswith(("sqlite:", "memory:")):
-            return None
-        dollars = reading_dollars(self.inventory, prices_of(self.store)) or 0
-        return (
-            "A list reads the store page by page, which AWS bills: about "
-            f"${dollars:,.4f} for read units, and for a bucket one request for 1,000 claims. It "
-            f"ends after {LOOK_CLAIMS:,} claims."
-        )
-
-    def look_at_claims(self) -> None:
-        """List the claims."""
-        with self._lock:
-            rows: list[Row] = []
-            totals, cut = Totals(prices_of(self.store)), False
-            for page in self.inventory.pages():
-                totals.add_records(page)
-                for claim in page.claims:
-                    cut = len(rows) == LOOK_CLAIMS
-                    if cut:
-                        break
-                    totals.add(claim, self.store.now())
-                    rows.append(Row.of(claim, self.store.now()))
-                if cut:
-                    break
-            sizes = [row.stored for row in rows if row.stored] or [1]
-            self.look = Look(datetime.now(UTC), rows, totals, cut, min(sizes), max(sizes))
-
-    def forget(self, claim_id: str) -> None:
-        """Show a claim no more: it is gone."""
-        if self.look is not None:
-            left = [row for row in self.look.rows if row.id != claim_id]
-            self.look = replace(self.look, rows=left)
+SHOWN_IDS = 20
+"""How many claims are named on the page that asks."""
 
 
 class ClaimPages:
@@ -245,9 +47,12 @@ class ClaimPages:
         routes: These pages.
     """
 
-    def __init__(self, pages: Pages, stores: Sequence[ConsoleStore], *, read_only: bool) -> None:
+    def __init__(
+        self, pages: Pages, stores: Sequence[ConsoleStore], jobs: Jobs, *, read_only: bool
+    ) -> None:
         """Name what is shown."""
         self._pages = pages
+        self._jobs = jobs
         self._stores = stores
         self._read_only = read_only
         here = "/claims/{store:int}"
@@ -266,12 +71,11 @@ class ClaimPages:
 
     def _list(self, request: Request) -> Response:
         store = self._store_of(request)
-        if store.costs is None:
-            store.look_at_claims()
-        look = store.look
+        look = store.look_at_claims() if store.costs is None else store.look
         rows = look.rows if look else []
         wanted = WantedClaims.of(request.query_params)
-        found = wanted.among(rows, datetime.now(UTC))
+        now = datetime.now(UTC)
+        groups = [] if look is None else [("Type", look.by_type()), ("Age", look.by_age())]
         return self._pages.render(
             request,
             "claims.html",
@@ -279,9 +83,13 @@ class ClaimPages:
             stores=self._stores,
             look=look,
             wanted=wanted,
-            page=Paged.of(found, request.query_params),
+            now=now,
+            groups=[(name, of, LogScale(each.stored for each in of)) for name, of in groups],
+            scale=LogScale(row.stored for row in rows),
+            page=Paged.of(wanted.among(rows, now), request.query_params),
             types=choices(row.type for row in rows),
             states=sorted({row.state for row in rows}),
+            reasons=Counter(row.may_go for row in rows if row.may_go),
         )
 
     async def _look(self, request: Request) -> Response:
@@ -326,28 +134,45 @@ class ClaimPages:
             if problem := why_not_released(record, store.store.now()):
                 raise HTTPException(409, f"There is no lease to end: {problem}.")
             return self._pages.render(request, "claims_confirm.html", store=store, record=record)
-        ids = form.get("id", ())
+        look = store.look
+        reason = ""
+        if form.get("all") == ["1"] and look is not None:
+            wanted = WantedClaims.of(QueryParams(_one(form, "query")))
+            rows: Sequence[Row] = wanted.among(look.rows, datetime.now(UTC))
+            ids, reason = [row.id for row in rows], wanted.may_go
+        else:
+            ids = [*dict.fromkeys(form.get("id", ()))]
+            rows = [row for row in (look.rows if look else ()) if row.id in set(ids)]
         if not ids:
             raise HTTPException(400, "No claim is selected. Go back and select some.")
-        return self._pages.render(request, "claims_confirm.html", store=store, record=None, ids=ids)
+        return self._pages.render(
+            request,
+            "claims_confirm.html",
+            store=store,
+            record=None,
+            ids=ids,
+            reason=reason,
+            stay=look.stay if look else None,
+            write_units=sum(row.write_units for row in rows),
+            types=Counter(row.type or "no type is known" for row in rows).most_common(SHOWN_IDS),
+            shown_ids=SHOWN_IDS,
+        )
 
     async def _delete(self, request: Request) -> Response:
         self._refuse_if_read_only()
         store = self._store_of(request)
-        ids = [*dict.fromkeys(form_of(await request.body()).get("id", ()))]
-        what = f"deletion of {counted(len(ids), 'claim')} of"
-        logger.info("console: %s %s begins", what, store.url)
-        results = await run_in_threadpool(
-            lambda: [*delete_claims(store.store, store.inventory, ids, Choice(ids=ids))]
-        )
-        failed = sum(each.error is not None for each in results)
-        logger.info("console: %s %s is over: %d failed", what, store.url, failed)
-        for each in results:
-            if each.error is None:
-                store.forget(each.id)
-        return self._pages.render(
-            request, "claims_done.html", store=store, results=results, failed=failed
-        )
+        form = form_of(await request.body())
+        ids = [*dict.fromkeys(form.get("id", ()))]
+        if not ids:
+            raise HTTPException(400, "No claim is selected. Go back and select some.")
+        reason = _one(form, "reason")
+        choice = Choice(ids=frozenset(ids))
+        if reason:
+            meant = None if store.look is None else store.look.choice(reason)
+            if meant is None:
+                raise HTTPException(409, "What may go is not known any more. List them again.")
+            choice = meant
+        return RedirectResponse(self._jobs.start(_deletion(store, ids, choice)), 303)
 
     async def _release(self, request: Request) -> Response:
         self._refuse_if_read_only()
@@ -380,6 +205,27 @@ class ClaimPages:
     def _refuse_if_read_only(self) -> None:
         if self._read_only:
             raise HTTPException(403, "This console was started with --read-only.")
+
+
+def _deletion(store: ConsoleStore, ids: Sequence[str], choice: Choice) -> Task:
+    """The deletion of claims, if what was chosen is still true of each."""
+    types = {row.id: row.type for row in store.look.rows} if store.look else {}
+
+    def run(note: Note) -> None:
+        for each in delete_claims(store.store, store.inventory, ids, choice):
+            note(Result(each.id, types.get(each.id), each.error))
+            if each.error is None:
+                store.forget(each.id)
+
+    return Task(
+        verb="delete",
+        done="deleted",
+        noun="claim",
+        place=store.url,
+        total=len(ids),
+        back=store.path,
+        run=run,
+    )
 
 
 def _one(form: Mapping[str, Sequence[str]], name: str) -> str:

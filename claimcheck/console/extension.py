@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from jinja2 import PackageLoader
 
 from claimcheck.console.audit import audit_section
-from claimcheck.console.claims import ClaimPages, ConsoleStore
+from claimcheck.console.claims import ClaimPages
+from claimcheck.console.listing import ConsoleStore
 from claimcheck.console.notices import Notices
 from claimcheck.core.peek import peek
 from claimcheck.settings import ClaimCheckSettings, claim_check_for, region_for, trust_for
 from claimcheck.stores import open_store
 from claimcheck.stores.inventory import HasInventory
 from letsgo_queue.console.extension import ConsoleOptions, Notice, OpenedBody, Section
+from letsgo_queue.console.jobs import Jobs
 from letsgo_queue.console.pages import Pages
 from letsgo_queue.envelope import is_sealed, unwrap
 from letsgo_queue.errors import LetsGoError
@@ -44,11 +46,11 @@ class ClaimsInConsole:
         self._stores = _stores(options.queues, settings)
         self._audit = None if options.audit is None else audit_section(options.audit)
 
-    def sections(self, pages: Pages) -> Sequence[Section]:
+    def sections(self, pages: Pages, jobs: Jobs) -> Sequence[Section]:
         """The claims; the audit, where there is a report."""
         sections = [] if self._audit is None else [self._audit]
         if self._stores:
-            claims = ClaimPages(pages, self._stores, read_only=self._read_only)
+            claims = ClaimPages(pages, self._stores, jobs, read_only=self._read_only)
             sections.insert(0, Section("Claims", "/claims", claims.routes))
         return sections
 
@@ -94,4 +96,4 @@ def _stores(queues: Sequence[str], settings: ClaimCheckSettings) -> Sequence[Con
             found.setdefault(url, region_for(queue))
     stores = [open_store(url, region=region) for url, region in found.items()]
     listed = [each for each in stores if isinstance(each, HasInventory)]
-    return [ConsoleStore(number, store) for number, store in enumerate(listed)]
+    return [ConsoleStore(number, store, queues or [None]) for number, store in enumerate(listed)]

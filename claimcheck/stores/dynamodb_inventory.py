@@ -34,6 +34,7 @@ class DynamoDBInventory:
 
     newest_first = False
     lists_records = True
+    finds_consumers = False
 
     def __init__(
         self,

@@ -136,6 +136,14 @@ class Inventory(Protocol):
         ...
 
     @property
+    def finds_consumers(self) -> bool:
+        """Whether `claim` finds every record of a shared claim.
+
+        A DynamoDB table finds a record by its whole key only, and that has the consumer's name.
+        """
+        ...
+
+    @property
     def read_units(self) -> float:
         """About how many read units DynamoDB bills for all pages; 0 where it bills none."""
         ...
@@ -147,7 +155,7 @@ class Inventory(Protocol):
     def claim(self, claim_id: str) -> StoredClaim | None:
         """Contents and all that is known of them; None if they are gone. Every read is consistent.
 
-        Where a claim is shared, a DynamoDB table finds no records of consumers that have a name.
+        Of a shared claim without the records of its consumers, if not `finds_consumers`.
         """
         ...
 

@@ -23,6 +23,7 @@ class MemoryInventory:
 
     newest_first = True
     lists_records = True
+    finds_consumers = True
     read_units = 0.0
 
     def __init__(

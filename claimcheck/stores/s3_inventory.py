@@ -29,6 +29,7 @@ class S3Inventory:
 
     newest_first = False
     lists_records = False
+    finds_consumers = True
     read_units = 0.0
 
     def __init__(
@@ -75,6 +76,7 @@ class BucketInventory:
 
     newest_first = False
     lists_records = True
+    finds_consumers = False
 
     def __init__(self, contents: S3Contents, table: DynamoDBInventory) -> None:
         """Keep how to read both.

@@ -29,6 +29,7 @@ class SqliteInventory:
 
     newest_first = True
     lists_records = True
+    finds_consumers = True
     read_units = 0.0
 
     def __init__(self, transaction: Transaction, remove: Callable[[str, int], None]) -> None:

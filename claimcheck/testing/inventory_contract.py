@@ -87,6 +87,18 @@ class InventoryContract(StoreTests):
                 each: state for each, (state, _) in states.items()
             }
 
+    def test_the_lease_of_a_consumer_is_found_or_the_store_says_that_it_is_not(
+        self, store: ClaimStore, inventory: Inventory
+    ) -> None:
+        claim = write(store)
+        store.acquire(f"{claim.key}billing", MINE)
+
+        found = inventory.claim(claim.id)
+
+        assert found is not None
+        assert found.is_held(store.now()) == inventory.finds_consumers
+        assert inventory.record(f"{claim.key}billing") is not None
+
     def test_a_receipt_without_contents_is_a_record(
         self, store: ClaimStore, inventory: Inventory
     ) -> None:

@@ -15,6 +15,7 @@ from typing import Literal, Protocol, TypeAlias, cast
 from jinja2 import BaseLoader
 from starlette.routing import BaseRoute
 
+from letsgo_queue.console.jobs import Jobs
 from letsgo_queue.console.pages import Pages
 
 GROUP = "letsgo_queue.console"
@@ -95,11 +96,12 @@ class Extension(Protocol):
 
     templates: BaseLoader
 
-    def sections(self, pages: Pages) -> Sequence[Section]:
+    def sections(self, pages: Pages, jobs: Jobs) -> Sequence[Section]:
         """Its parts of the console.
 
         Args:
             pages: Renders their templates.
+            jobs: Does to many things what takes a while.
         """
         ...
 

@@ -1,25 +1,76 @@
-"""What somebody had the console do to dead letters, while it is done and afterwards."""
+"""What somebody had the console do to many things, while it is done and afterwards.
+
+A page that asks ──> `Jobs.start` ──> a page with a bar, then with a result for each thing
+"""
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import json
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
-from letsgo_queue.admin import DeadLetterFilter, LetterResult
-from letsgo_queue.console.queues import ConsoleQueue
-from letsgo_queue.errors import DeadLettersLeft, LetsGoError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from letsgo_queue.console.pages import Pages
+from letsgo_queue.errors import LetsGoError
 from letsgo_queue.log import get_logger
 from letsgo_queue.text import counted
 
 logger = get_logger(__name__)
 
-Action: TypeAlias = Literal["redrive", "delete"]
-
 MOST_KEPT = 20
 """Jobs whose results can still be seen."""
+
+SHOWN_RESULTS = 500
+STREAM_SECONDS = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one thing.
+
+    Attributes:
+        id: Its id.
+        type: The message's type, where that is known.
+        error: Why nothing was done to it; None if it was done.
+    """
+
+    id: str
+    type: str | None
+    error: str | None
+
+
+Note: TypeAlias = Callable[[Result], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What is to be done.
+
+    Attributes:
+        verb: `delete`.
+        done: `deleted`.
+        noun: What each thing is called: `dead letter`.
+        place: Where they are: the URL of a queue or a store.
+        total: How many are meant.
+        back: The path of their list.
+        run: Does it; it is given what takes the result of each.
+    """
+
+    verb: str
+    done: str
+    noun: str
+    place: str
+    total: int
+    back: str
+    run: Callable[[Note], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,41 +78,34 @@ class Progress:
     """How far a job is.
 
     Attributes:
-        results: What became of each letter so far.
+        results: What became of each thing so far.
         over: Whether it is over.
         problem: What ended it early.
     """
 
-    results: Sequence[LetterResult]
+    results: Sequence[Result]
     over: bool
     problem: str | None
 
     @property
     def failed(self) -> int:
-        """How many letters are dead letters still, though they were tried."""
+        """To how many nothing was done, though they were tried."""
         return sum(each.error is not None for each in self.results)
 
 
 class Job:
-    """Redrives or deletes dead letters on a thread.
+    """Carries out a task on a thread.
 
     Attributes:
         number: Which it is.
-        queue: Whose dead letters.
-        action: What is done to them.
-        total: How many are meant.
+        task: What it does.
     """
 
-    def __init__(
-        self, number: int, queue: ConsoleQueue, action: Action, ids: Collection[str]
-    ) -> None:
+    def __init__(self, number: int, task: Task) -> None:
         """Do nothing yet."""
         self.number = number
-        self.queue = queue
-        self.action = action
-        self.total = len(ids)
-        self._ids = ids
-        self._results: list[LetterResult] = []
+        self.task = task
+        self._results: list[Result] = []
         self._over = False
         self._problem: str | None = None
 
@@ -73,36 +117,28 @@ class Job:
 
     def start(self) -> None:
         """Begin."""
-        name = f"letsgo-console-{self.action}"
+        name = f"letsgo-console-{self.task.verb}"
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
     def _run(self) -> None:
-        admin = self.queue.admin
-        do: Mapping[Action, Callable[..., int]] = {"redrive": admin.redrive, "delete": admin.delete}
+        task = self.task
         try:
-            do[self.action](only=DeadLetterFilter(ids=self._ids), progress=self._note)
-        except DeadLettersLeft:
-            pass  # each is among the results
+            task.run(self._results.append)
         except LetsGoError as error:
             self._problem = str(error)
         except Exception:  # a defect; the page must not wait for ever
-            logger.exception("console: %s failed", self.action)
+            logger.exception("console: %s failed", task.verb)
             self._problem = "The console failed; its log says why."
         self._over = True
         done = self.progress
         logger.info(
             "console: %s of %s of %s is over: %d done, %d failed",
-            self.action,
-            counted(self.total, "dead letter"),
-            self.queue.url,
+            task.verb,
+            counted(task.total, task.noun),
+            task.place,
             len(done.results) - done.failed,
             done.failed,
         )
-
-    def _note(self, result: LetterResult) -> None:
-        self._results.append(result)
-        if result.error is None:
-            self.queue.forget(result.message_id)
 
 
 class Jobs:
@@ -113,24 +149,73 @@ class Jobs:
         self._numbers = itertools.count(1)
         self._jobs: dict[int, Job] = {}
 
-    def start(self, queue: ConsoleQueue, action: Action, ids: Collection[str]) -> Job:
-        """Redrive or delete dead letters.
+    def start(self, task: Task) -> str:
+        """Begin a task.
 
-        Args:
-            queue: Whose.
-            action: What is done to them.
-            ids: Which.
+        Returns:
+            The path of the page that shows how far it is.
         """
-        job = Job(next(self._numbers), queue, action, ids)
+        job = Job(next(self._numbers), task)
         self._jobs[job.number] = job
         while len(self._jobs) > MOST_KEPT:
             del self._jobs[min(self._jobs)]
         logger.info(
-            "console: %s of %s of %s begins", action, counted(len(ids), "dead letter"), queue.url
+            "console: %s of %s of %s begins", task.verb, counted(task.total, task.noun), task.place
         )
         job.start()
-        return job
+        return f"/jobs/{job.number}"
 
     def get(self, number: int) -> Job | None:
         """A job; None if it is forgotten."""
         return self._jobs.get(number)
+
+
+class JobPages:
+    """The pages of jobs.
+
+    Attributes:
+        routes: These pages.
+    """
+
+    def __init__(self, pages: Pages, jobs: Jobs, *, is_ending: Callable[[], bool]) -> None:
+        """Name what is shown."""
+        self._pages = pages
+        self._jobs = jobs
+        self._is_ending = is_ending
+        self.routes = [
+            Route("/jobs/{job:int}", self._show),
+            Route("/jobs/{job:int}/progress", self._progress),
+        ]
+
+    def _show(self, request: Request) -> Response:
+        job = self._job_of(request)
+        return self._pages.render(
+            request,
+            "job.html",
+            job=job,
+            task=job.task,
+            progress=job.progress,
+            shown_results=SHOWN_RESULTS,
+        )
+
+    def _progress(self, request: Request) -> Response:
+        stream = self._follow(self._job_of(request))
+        return StreamingResponse(stream, media_type="text/event-stream")
+
+    def _job_of(self, request: Request) -> Job:
+        job = self._jobs.get(request.path_params["job"])
+        if job is None:
+            raise HTTPException(404, "The console does not remember this.")
+        return job
+
+    async def _follow(self, job: Job) -> AsyncIterator[str]:
+        told = -1
+        while not self._is_ending():
+            progress = job.progress
+            if progress.over or len(progress.results) != told:
+                told = len(progress.results)
+                what = {"done": told, "total": job.task.total, "over": progress.over}
+                yield f"data: {json.dumps(what)}\n\n"
+            if progress.over:
+                return
+            await asyncio.sleep(STREAM_SECONDS)

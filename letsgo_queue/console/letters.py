@@ -5,33 +5,50 @@ list, filter, select ──> confirm ──> job, with a result for each letter
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import ClassVar, cast, get_args
+from typing import ClassVar, Literal, TypeAlias, cast, get_args
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from letsgo_queue.admin import DeadLetter, DeadLetterFilter
+from letsgo_queue.admin import DeadLetter, DeadLetterFilter, LetterResult
 from letsgo_queue.console.bodies import Bodies
 from letsgo_queue.console.extension import Extension
-from letsgo_queue.console.jobs import Action, Job, Jobs
+from letsgo_queue.console.jobs import Jobs, Note, Result, Task
 from letsgo_queue.console.listing import DAY, HOUR, Paged, Wanted
 from letsgo_queue.console.pages import Pages, choices, form_of
 from letsgo_queue.console.queues import ConsoleQueue, queue_of
+from letsgo_queue.errors import DeadLettersLeft
 from letsgo_queue.log import get_logger
 
 logger = get_logger(__name__)
 
-STREAM_SECONDS = 0.3
-SHOWN_RESULTS = 500
+MOST_CAUSES = 10
+
+RECEIVED_TOO_OFTEN = "received too often"
+"""What is said of a letter that its queue moved: nobody knows more."""
+
+Action: TypeAlias = Literal["redrive", "delete"]
+
+DONE: Mapping[Action, str] = {"redrive": "redriven", "delete": "deleted"}
+
+
+def why_of(letter: DeadLetter) -> str:
+    """The class of a letter's error, without its module; else the reason that somebody gave."""
+    if letter.failure is None:
+        return RECEIVED_TOO_OFTEN
+    error = (letter.failure.error or "").rpartition(".")[2]
+    return (
+        error if error and letter.failure.reason.endswith(f": {error}") else letter.failure.reason
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +63,7 @@ class WantedLetters(Wanted[DeadLetter]):
     SORTED_BY: ClassVar[Mapping[str, Callable[[DeadLetter], object]]] = {
         "age": lambda letter: letter.since,
         "type": lambda letter: letter.type or "",
-        "error": lambda letter: (letter.failure and letter.failure.error) or "",
+        "error": why_of,
         "attempts": lambda letter: letter.attempts,
         "size": lambda letter: letter.whole_size or letter.size,
     }
@@ -64,6 +81,41 @@ class WantedLetters(Wanted[DeadLetter]):
         return self.in_order([each for each in letters if meant.matches(each, now)])
 
 
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Dead letters of one type that failed for the same reason at the same place.
+
+    Attributes:
+        type: Their type.
+        error: The class of their error; empty where they have none.
+        why: What people call the reason.
+        place: Where in the user's code it was raised.
+        count: How many letters.
+        last: When the last of them failed.
+    """
+
+    type: str
+    error: str
+    why: str
+    place: str
+    count: int
+    last: datetime
+
+
+def causes_of(letters: Iterable[DeadLetter]) -> Sequence[Cause]:
+    """Why letters are dead, what took most of them first."""
+    counts: Counter[tuple[str, str, str, str]] = Counter()
+    last: dict[tuple[str, str, str, str], datetime] = {}
+    for letter in letters:
+        failure = letter.failure
+        error = (failure and failure.error) or ""
+        place = "" if failure is None or failure.place is None else str(failure.place)
+        key = letter.type or "", error, why_of(letter), place
+        counts[key] += 1
+        last[key] = max(letter.since, last.get(key, letter.since))
+    return [Cause(*key, count, last[key]) for key, count in counts.most_common(MOST_CAUSES)]
+
+
 class LetterPages:
     """The pages of dead letters.
 
@@ -79,10 +131,8 @@ class LetterPages:
         jobs: Jobs,
         *,
         read_only: bool,
-        is_ending: Callable[[], bool],
     ) -> None:
         """Name what is shown."""
-        self._is_ending = is_ending
         self._pages = pages
         self._queues = queues
         self._bodies = Bodies(extensions)
@@ -97,8 +147,6 @@ class LetterPages:
             Route(f"{here}/{{message_id:path}}/payload", self._payload),
             Route(f"{here}/{{message_id:path}}/download", self._download),
             Route(f"{here}/{{message_id:path}}", self._show),
-            Route("/jobs/{job:int}", self._job),
-            Route("/jobs/{job:int}/progress", self._progress),
         ]
 
     def _list(self, request: Request) -> Response:
@@ -114,6 +162,8 @@ class LetterPages:
             look=look,
             wanted=wanted,
             all_count=len(letters),
+            causes=causes_of(letters),
+            why_of=why_of,
             page=Paged.of(found, request.query_params),
             types=choices(each.type for each in letters),
             errors=choices(each.failure.error for each in letters if each.failure),
@@ -152,19 +202,7 @@ class LetterPages:
         ids = form.get("id", ())
         if not ids:
             raise HTTPException(400, "No dead letter is selected. Go back and select some.")
-        job = self._jobs.start(queue, _action_in(form), ids)
-        return RedirectResponse(f"/jobs/{job.number}", 303)
-
-    def _job(self, request: Request) -> Response:
-        job = self._job_of(request)
-        return self._pages.render(
-            request, "job.html", job=job, progress=job.progress, shown_results=SHOWN_RESULTS
-        )
-
-    def _progress(self, request: Request) -> Response:
-        return StreamingResponse(
-            self._follow(self._job_of(request)), media_type="text/event-stream"
-        )
+        return RedirectResponse(self._jobs.start(_task(queue, _action_in(form), ids)), 303)
 
     def _show(self, request: Request) -> Response:
         queue, letter = self._found(request)
@@ -188,24 +226,6 @@ class LetterPages:
             raise HTTPException(404, "This message is no dead letter any more.")
         return queue, letter
 
-    def _job_of(self, request: Request) -> Job:
-        job = self._jobs.get(request.path_params["job"])
-        if job is None:
-            raise HTTPException(404, "The console does not remember this.")
-        return job
-
-    async def _follow(self, job: Job) -> AsyncIterator[str]:
-        told = -1
-        while not self._is_ending():
-            progress = job.progress
-            if progress.over or len(progress.results) != told:
-                told = len(progress.results)
-                what = {"done": told, "total": job.total, "over": progress.over}
-                yield f"data: {json.dumps(what)}\n\n"
-            if progress.over:
-                return
-            await asyncio.sleep(STREAM_SECONDS)
-
     def _refuse_if_read_only(self) -> None:
         if self._read_only:
             raise HTTPException(403, "This console was started with --read-only.")
@@ -216,3 +236,29 @@ def _action_in(form: Mapping[str, Sequence[str]]) -> Action:
     if action not in get_args(Action):
         raise HTTPException(400, "The console redrives and deletes, and nothing else.")
     return cast("Action", action)
+
+
+def _task(queue: ConsoleQueue, action: Action, ids: Sequence[str]) -> Task:
+    """What is to be done to dead letters."""
+    admin = queue.admin
+    do: Mapping[Action, Callable[..., int]] = {"redrive": admin.redrive, "delete": admin.delete}
+
+    def run(note: Note) -> None:
+        def note_letter(result: LetterResult) -> None:
+            error = None if result.error is None else str(result.error)
+            note(Result(result.message_id, result.type, error))
+            if error is None:
+                queue.forget(result.message_id)
+
+        with suppress(DeadLettersLeft):  # each is among the results
+            do[action](only=DeadLetterFilter(ids=ids), progress=note_letter)
+
+    return Task(
+        verb=action,
+        done=DONE[action],
+        noun="dead letter",
+        place=queue.url,
+        total=len(ids),
+        back=f"{queue.path}/dead-letters",
+        run=run,
+    )

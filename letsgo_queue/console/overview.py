@@ -68,7 +68,7 @@ class OverviewPages:
         return [notice for each in self._extensions for notice in each.notices()]
 
     def _chart(self, queue: ConsoleQueue) -> Chart:
-        return chart(queue.sampler.minutes(), datetime.now(UTC))
+        return chart(queue.sampler.minutes(), datetime.now(UTC), queue.sampler.counting_since)
 
     def _numbers(self, _request: Request) -> Response:
         return StreamingResponse(self._stream(), media_type="text/event-stream")
@@ -123,7 +123,7 @@ class Chart:
         most: What a full bar stands for.
         sent: Messages that came in the hour.
         removed: Messages that went.
-        since: When the first of these minutes began; None where there is none.
+        since: Since when the console counts, if that is not the whole hour.
     """
 
     bars: Sequence[Bar]
@@ -133,8 +133,14 @@ class Chart:
     since: datetime | None
 
 
-def chart(minutes: Sequence[Minute], now: datetime) -> Chart:
-    """The chart of these minutes, up to now."""
+def chart(minutes: Sequence[Minute], now: datetime, since: datetime | None = None) -> Chart:
+    """The chart of these minutes, up to now.
+
+    Args:
+        minutes: Traffic, by the minute.
+        now: Where it ends.
+        since: When somebody began to count; None if that was long ago.
+    """
     this_minute = now.replace(second=0, microsecond=0)
     first = this_minute - timedelta(minutes=MINUTES - 1)
     shown = [each for each in minutes if each.at >= first]
@@ -155,5 +161,5 @@ def chart(minutes: Sequence[Minute], now: datetime) -> Chart:
         most,
         sum(each.sent for each in shown),
         sum(each.removed for each in shown),
-        shown[0].at if shown else None,
+        since if since is not None and since > first else None,
     )

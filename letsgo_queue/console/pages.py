@@ -53,6 +53,7 @@ class Pages:
             size=size,
             duration=duration,
             since=since,
+            when=when,
             moment=moment,
             number=number,
             counted=counted,
@@ -116,6 +117,14 @@ def since(at: datetime | None) -> str:
         return NOTHING
     seconds = (datetime.now(UTC) - at).total_seconds()
     return duration(seconds) if seconds >= 0 else f"in {duration(-seconds)}"
+
+
+def when(at: datetime | None) -> str:
+    """A moment as seen from now: `3 s ago`, `in 3 s`."""
+    if at is None:
+        return NOTHING
+    text = since(at)
+    return text if text.startswith("in ") else f"{text} ago"
 
 
 def moment(at: datetime | None) -> str:

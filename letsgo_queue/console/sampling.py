@@ -116,6 +116,12 @@ class Sampler:
             return last.traffic.minutes
         return _minutes(totals)
 
+    @property
+    def counting_since(self) -> datetime | None:
+        """Since when it counts what the queue does not; None where the queue keeps that itself."""
+        with self._changed:
+            return self._totals[0][0] if self._totals else None
+
     def sample(self) -> Sample:
         """Ask the queue now."""
         now = self._clock()

@@ -3,7 +3,8 @@
 access.py      who may ask
 overview.py    all queues at a glance
 messages.py    what waits on a queue
-letters.py     its dead letters; jobs.py does something with them
+letters.py     its dead letters
+jobs.py        what is done to many things, with a bar and a result for each
 listing.py     a list that is filtered, sorted, and shown page by page
 extension.py   what other packages add: claims, for one
 """
@@ -23,7 +24,7 @@ from starlette.types import ASGIApp
 
 from letsgo_queue.console.access import Access
 from letsgo_queue.console.extension import ConsoleOptions, Extension, load_extensions
-from letsgo_queue.console.jobs import Jobs
+from letsgo_queue.console.jobs import JobPages, Jobs
 from letsgo_queue.console.letters import LetterPages
 from letsgo_queue.console.messages import MessagePages
 from letsgo_queue.console.overview import OverviewPages
@@ -63,7 +64,7 @@ def make_site(
     ]
     pages = Pages([each.templates for each in extensions])
     jobs = Jobs()
-    sections = [section for each in extensions for section in each.sections(pages)]
+    sections = [section for each in extensions for section in each.sections(pages, jobs)]
     pages.say(queues=queues, sections=sections, read_only=options.read_only)
 
     @asynccontextmanager
@@ -98,8 +99,8 @@ def make_site(
                 extensions,
                 jobs,
                 read_only=options.read_only,
-                is_ending=is_ending,
             ).routes,
+            *JobPages(pages, jobs, is_ending=is_ending).routes,
             *(route for section in sections for route in section.routes),
             Mount("/static", StaticFiles(packages=[("letsgo_queue.console", "static")])),
         ],

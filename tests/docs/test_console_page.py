@@ -6,7 +6,7 @@ import re
 from http.client import HTTPConnection
 from pathlib import Path
 
-from claimcheck.console import claims
+from claimcheck.console import listing
 from letsgo_queue.admin.sqs_watch import PEEK_SECONDS
 from letsgo_queue.cli.console_command import DEFAULT_PORT
 from letsgo_queue.console import bodies, queues, sampling
@@ -46,7 +46,7 @@ def test_the_figures_are_those_of_the_code() -> None:
     assert f"the first {bodies.MAX_SHOWN_BYTES // 1000} KB" in text
     assert f"up to {queues.LOOK_MESSAGES} messages or {queues.LOOK_LETTERS:,} dead letters" in text
     assert f"for up to {PEEK_SECONDS} seconds" in text
-    assert f"Up to {claims.LOOK_CLAIMS:,} claims are listed" in text
+    assert f"Up to {listing.LOOK_CLAIMS:,} claims are listed" in text
     assert f"every {sampling.AWS_SAMPLE_SECONDS:.0f} seconds, and CloudWatch every minute" in text
     day = 24 * 3600
     assert f"costs {2 * day / sampling.AWS_SAMPLE_SECONDS:,.0f} requests" in text

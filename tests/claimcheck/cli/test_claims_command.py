@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from claimcheck import ClaimStore
 from claimcheck.cli.app import app
+from claimcheck.opening import consumer_of
 from claimcheck.stores.base import Lease
 from claimcheck.stores.sqlite import SqliteClaimStore
 from claimcheck.testing.claims import MINE, Claim, read, write
@@ -356,3 +357,23 @@ def keep(aws: AwsServer, queue: str, seconds: int, dead: str | None = None) -> N
             QueueUrl=queue, Attributes={"RedrivePolicy": json.dumps(target)}
         )
     client.close()
+
+
+def test_the_lease_of_a_queue_that_shares_a_claim_counts(
+    places: Places, ministack: AwsServer
+) -> None:
+    place = places.get(ministack, BucketPlace)
+    place.begin(time.time)  # type: ignore[arg-type]  # the clock of this machine
+    here = ("--store", f"{place.store.url}&region={ministack.region}")
+    queues = [f"https://sqs.eu-west-1.amazonaws.com/123456789012/{name}" for name in ("a", "b")]
+    claim = write(place.store, 500)
+    place.store.acquire(f"{claim.key}{consumer_of(queues[1])}", MINE)
+    named = ("delete", "--id", claim.id, *here)
+
+    assert "name each with --queue" in command(*named, "--dry-run").stderr
+    assert command(*named, "--queue", queues[0], "--dry-run").exit_code == 0
+    held = command(*named, "--queue", queues[0], "--queue", queues[1], "--yes")
+
+    assert held.exit_code == 1
+    assert "or a delivery holds it" in held.stderr
+    assert there_in(place.store, claim) == [True]

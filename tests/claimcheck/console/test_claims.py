@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from html import unescape
@@ -17,7 +18,7 @@ from claimcheck.stores.sqlite import SqliteClaimStore
 from claimcheck.testing.claims import MINE, Claim, write
 from letsgo_queue.console.extension import ConsoleOptions
 from tests.claimcheck.stores.support import change
-from tests.letsgo_queue.console.support import ids_in, signed_in
+from tests.letsgo_queue.console.support import finished, ids_in, query_in, signed_in
 from tests.support.servers import AwsServer
 
 HERE = "/claims/0"
@@ -58,7 +59,8 @@ def test_claims_with_sizes_states_and_totals(console: TestClient, store: SqliteC
     assert ids_in(text) == [large.id, small.id]  # the largest first
     assert "101 KB" in text
     assert re.search(r"leased, until 20\d\d-", text)
-    assert [*map(float, re.findall(r'<rect class="in" width="([\d.]+)"', text))] == [100, 4]
+    rows = text.partition("data-selection")[2]
+    assert [*map(float, re.findall(r'<rect class="in" width="([\d.]+)"', rows))] == [100, 4]
     assert '<a href="/claims" aria-current="page">Claims</a>' in text
 
 
@@ -87,12 +89,13 @@ def test_selected_claims_are_deleted_after_a_page_that_asks(
     asked = console.post(f"{HERE}/confirm", data={"id": [gone.id, held.id]})
     assert "Delete 2 claims?" in asked.text
     assert set(listed(console)) == {gone.id, held.id, left.id}
-    done = console.post(f"{HERE}/delete", data={"id": ids_in(asked.text)})
+    answer = console.post(f"{HERE}/delete", data={"id": ids_in(asked.text)})
+    done = finished(console, answer.url.path)
 
-    assert "1 deleted, 1 failed" in done.text
-    assert "a delivery holds it" in done.text
+    assert "1 deleted, 1 failed" in done
+    assert "a delivery holds it" in done
     assert set(listed(console)) == {held.id, left.id}
-    assert "console: deletion of 2 claims of sqlite:" in caplog.text
+    assert "console: delete of 2 claims of sqlite:" in caplog.text
     assert console.post(f"{HERE}/confirm", data={}).status_code == 400
 
 
@@ -195,6 +198,98 @@ def test_a_table_is_listed_on_request(ministack: AwsServer) -> None:
 
         assert claim.id in console.post(f"{HERE}/look").text
         assert "order:new" in console.get(f"{HERE}/claim/{claim.id}").text
-        done = console.post(f"{HERE}/delete", data={"id": claim.id})
-        assert "1 deleted, 0 failed" in done.text
+        answer = console.post(f"{HERE}/delete", data={"id": claim.id})
+        assert "1 deleted, 0 failed" in finished(console, answer.url.path)
         assert claim.id not in console.get(HERE).text
+
+
+DAY = 24 * 3600
+
+
+@pytest.fixture
+def queue(ministack: AwsServer, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A queue that keeps a message for a day, without dead letters: so a claim may go after two."""
+    url = ministack.make_queue()
+    with closing(ministack.sqs()) as client:
+        client.set_queue_attributes(
+            QueueUrl=url, Attributes={"MessageRetentionPeriod": str(DAY), "RedrivePolicy": ""}
+        )
+    return url
+
+
+def age(path: Path, claim: Claim, days: float) -> None:
+    """Have a claim be so old, and expire 15 days after it was made."""
+    made = int(time.time() - days * DAY)
+    change(
+        path,
+        "UPDATE claim_contents SET created_at = ?, expires_at = ? WHERE claim_id = ?",
+        made,
+        made + 15 * DAY,
+        claim.id,
+    )
+
+
+def test_all_that_have_expired_or_are_orphaned_are_deleted(
+    store: SqliteClaimStore, path: Path, queue: str
+) -> None:
+    days = {"young": 1.9, "orphan": 2.1, "held": 9.0, "expired": 16.0}
+    claims = {name: write(store, 1_000, type=name) for name in days}
+    store.acquire(claims["held"].key, MINE)  # before: it clears a file of what has expired
+    for name, each in days.items():
+        age(path, claims[name], each)
+    with signed_in(ConsoleOptions(queues=[queue], store=store.url)) as console:
+        for reason, gone in (("expired", "expired"), ("orphaned", "orphan")):
+            shown = console.get(HERE, params={"may_go": reason}).text
+            assert ids_in(shown) == [claims[gone].id]
+            asked = console.post(
+                f"{HERE}/confirm", data={"all": "1", "query": query_in(shown)}
+            ).text
+            assert "Delete 1 claim?" in asked
+            assert ("after 2 d 0 h" in asked) == (reason == "orphaned")
+
+            answer = console.post(f"{HERE}/delete", data={"id": ids_in(asked), "reason": reason})
+
+            assert "1 deleted, 0 failed" in finished(console, answer.url.path)
+        assert set(listed(console)) == {claims["young"].id, claims["held"].id}
+
+
+def test_what_was_renewed_after_the_question_stays(
+    store: SqliteClaimStore, path: Path, queue: str
+) -> None:
+    claim = write(store, 1_000)
+    age(path, claim, 16)
+    with signed_in(ConsoleOptions(queues=[queue], store=store.url)) as console:
+        assert listed(console, may_go="expired") == [claim.id]
+        age(path, claim, 0)
+
+        answer = console.post(f"{HERE}/delete", data={"id": claim.id, "reason": "expired"})
+
+        assert "it was renewed" in finished(console, answer.url.path)
+        assert console.post(f"{HERE}/delete", data={"id": claim.id, "reason": "x"}).status_code == (
+            409
+        )
+
+
+def test_types_and_ages_are_counted(
+    console: TestClient, store: SqliteClaimStore, path: Path
+) -> None:
+    for size, days in ((1_000, 0), (10_000, 3), (100_000, 3), (1_000_000, 20)):
+        age(path, write(store, size, type=f"n:{days}"), days)
+
+    text = console.get(HERE).text.partition("<form")[0]
+
+    rows = [
+        [re.sub("<[^>]+>", "", cell) for cell in re.findall("<td.*?</td>", row)][:3]
+        for row in text.split("<tr>")
+    ]
+    assert [row for row in rows if row] == [
+        ["n:20", "1", "1.0 MB"],
+        ["n:3", "2", "110 KB"],
+        ["n:0", "1", "1.0 KB"],
+        ["under 1 hour", "1", "1.0 KB"],
+        ["1 to 7 days", "2", "110 KB"],
+        ["over 15 days", "1", "1.0 MB"],
+    ]
+    bars = [float(each) for each in re.findall(r'<rect class="in" width="([\d.]+)"', text)]
+    assert (bars[0], bars[2]) == (100, 4)
+    assert 60 < bars[1] < 70

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import closing
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -118,10 +119,31 @@ class TestDeadLetters:
     def test_each_says_why_and_no_text_of_an_error(self, console: TestClient) -> None:
         text = console.get("/queues/0/dead-letters").text
 
-        assert text.count("NoStockError") > 6  # the filter has it too
-        assert text.count("no such customer") == 3
+        rows = text.partition("data-selection")[2]
+        assert (rows.count("NoStockError"), rows.count("no such customer")) == (6, 3)
         assert "support.py:" in text
         assert "a secret" not in text
+
+    def test_what_most_failed_of_comes_first_and_is_one_click_away(
+        self, console: TestClient
+    ) -> None:
+        def whys(text: str) -> list[list[str]]:
+            table = text.partition("<tbody>")[2].partition("</tbody>")[0]
+            return [
+                [re.sub("<[^>]+>", "", cell).strip() for cell in re.findall("<td.*?</td>", row)][:3]
+                for row in table.split("</tr>")[:-1]
+            ]
+
+        text = console.get("/queues/0/dead-letters").text
+
+        assert whys(text) == [
+            ["3", "order:0", "no such customer"],
+            ["3", "order:1", "NoStockError"],
+            ["3", "order:2", "NoStockError"],
+        ]
+        (link,) = re.findall(r'href="(\?type=order%3A1[^"]*)"', text.partition("<form")[0])
+        assert "NoStockError" in link
+        assert len(ids_in(console.get(f"/queues/0/dead-letters{unescape(link)}").text)) == 3
 
     def test_filter_and_order(self, console: TestClient) -> None:
         of_one = console.get("/queues/0/dead-letters", params={"type": "order:1"}).text
@@ -130,7 +152,7 @@ class TestDeadLetters:
 
         assert len(ids_in(of_one)) == 3
         assert (
-            re.findall(r">(order:\d)</a>", by_type)
+            re.findall(r">(order:\d)</a>", by_type.partition("data-selection")[2])
             == ["order:2"] * 3 + ["order:1"] * 3 + ["order:0"] * 3
         )
         assert "No dead letter matches the filter." in nothing
