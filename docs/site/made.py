@@ -9,8 +9,12 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from docs.site.commands import commands
+from docs.site.reference import names
+from docs.site.settings import settings
+
 ROOT = Path(__file__).parents[2]
-_MARK = re.compile(r"^<!-- made: (\S+)(?: (\S+))? -->$", re.MULTILINE)
+_MARK = re.compile(r"^<!-- made: (\S+)(.*?) -->$", re.MULTILINE | re.DOTALL)
 
 
 def make(name: str, markdown: str) -> str:
@@ -20,7 +24,7 @@ def make(name: str, markdown: str) -> str:
         name: Its path in docs/.
         markdown: The page as it is written.
     """
-    return _MARK.sub(lambda mark: MAKERS[mark[1]](name, mark[2] or ""), markdown)
+    return _MARK.sub(lambda mark: MAKERS[mark[1]](name, mark[2].strip()), markdown)
 
 
 def changelog(_page: str, _what: str) -> str:
@@ -31,5 +35,8 @@ def changelog(_page: str, _what: str) -> str:
 
 MAKERS: dict[str, Callable[[str, str], str]] = {
     "changelog": changelog,
+    "commands": commands,
+    "names": names,
+    "settings": settings,
 }
 """What makes each part: it gets the page's path, and what the mark says behind the name."""

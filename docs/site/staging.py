@@ -26,6 +26,8 @@ ELSEWHERE = {"../README.md": "index.md", "../CHANGELOG.md": "reference/changelog
 
 _FENCE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)\s]+)\)")
+_PICTURE = re.compile(r"^!\[[^\]]*\]\(([^)\s]*pictures/[^)\s]+\.svg)\)$", re.MULTILINE)
+_PALETTE = re.compile(r"^ *<style class=\"palette\">.*?</style>\n", re.MULTILINE | re.DOTALL)
 _FILE_NAME = re.compile(r"^```(?:python|py)\n# ([\w/]+\.py)\n")
 
 
@@ -49,7 +51,8 @@ def page_of(name: str, markdown: str) -> str:
         name: Its path in docs/, with `/`.
         markdown: The page as it is written.
     """
-    parts = _FENCE.split(make(name, markdown))
+    pictured = _PICTURE.sub(lambda link: _picture(DOCS / name, link[1]), make(name, markdown))
+    parts = _FENCE.split(pictured)
     for index, part in enumerate(parts):
         parts[index] = (
             _FILE_NAME.sub(r'```python title="\1"\n', part)
@@ -70,6 +73,12 @@ def pages_in_nav() -> Iterator[str]:
         else:
             (inside,) = entry.values()
             entries[:0] = inside if isinstance(inside, list) else [inside]
+
+
+def _picture(page: Path, name: str) -> str:
+    """A picture inside the page: it then has the colours of the scheme that the reader chose."""
+    text = (page.parent / name).read_text(encoding="utf-8")
+    return f'<div class="picture">\n{_PALETTE.sub("", text).strip()}\n</div>'
 
 
 def _on_the_site(link: re.Match[str], page: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,13 @@ import pytest
 
 from docs.site.staging import DOCS, ROOT, page_of, pages_in_nav, stage
 from tests.docs.support import PAGES
+
+PICTURES = [path for path in DOCS.glob("pictures/*.svg") if path.name != "icon.svg"]
+STYLE = DOCS / "stylesheets/site.css"
+
+
+def read(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
 
 
 def test_the_menu_has_every_page_once() -> None:
@@ -33,6 +41,16 @@ def test_it_builds(tmp_path: Path) -> None:
 
     assert built.returncode == 0, built.stdout + built.stderr
     assert (tmp_path / "build/site/index.html").is_file()
+
+
+def test_a_picture_has_the_colours_of_the_scheme_that_the_reader_chose() -> None:
+    shown = page_of("concepts/ways.md", "Ways\n\n![Three ways](../pictures/ways.svg)\n")
+    assert '<div class="picture">\n<svg ' in shown
+    assert "prefers-color-scheme" not in shown
+
+    palettes = [re.findall(r"--p-[\w-]+: #\w+", text) for text in map(read, PICTURES)]
+    assert len(PICTURES) == 3
+    assert set(map(tuple, palettes)) == {tuple(re.findall(r"--p-[\w-]+: #\w+", read(STYLE)))}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,45 @@
+"""The settings, as the classes that read them declare them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from pydantic import BaseModel
+
+from claimcheck import ClaimCheckSettings
+from docs.site.docstrings import Docstring
+from letsgo_queue import QueueSettings
+
+_VARIABLE = re.compile(r"`([A-Z][A-Z_]+)`: ")
+CLASSES: dict[str, type[BaseModel]] = {
+    "letsgo_queue": QueueSettings,
+    "claimcheck": ClaimCheckSettings,
+}
+
+
+def settings(_page: str, package: str) -> str:
+    """A table of the settings of a package.
+
+    Args:
+        package: `letsgo_queue` or `claimcheck`.
+    """
+    lines = ["| variable | in code | default | what it is |", "|---|---|---|---|"]
+    return "\n".join([*lines, *_rows(CLASSES[package])])
+
+
+def _rows(model: type[BaseModel]) -> Iterator[str]:
+    said = Docstring.of(model.__doc__).entries["Attributes"]
+    for name, field in model.model_fields.items():
+        found = _VARIABLE.match(said[name])
+        if found is None:
+            raise LookupError(f"{model.__name__}.{name} does not begin with its variable")
+        words = " ".join(said[name][found.end() :].split()).replace("|", "\\|")
+        default = field.get_default(call_default_factory=True)
+        yield f"| `{found[1]}` | `{name}` | {_shown(default)} | {words[0].upper()}{words[1:]} |"
+
+
+def _shown(default: object) -> str:
+    if default is None or default in ({}, ()):
+        return "none"
+    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
