@@ -84,6 +84,11 @@ def _last_of_user(traceback: TracebackType | None, package: str) -> Place | None
     )
 
 
+def is_ours(frame: FrameType) -> bool:
+    """Whether a frame is that of one of these packages."""
+    return _package_of(frame) in _OURS
+
+
 def _is_users(frame: FrameType, package: str) -> bool:
     file, owner = frame.f_code.co_filename, _package_of(frame)
     if owner in _OURS or file.startswith("<"):

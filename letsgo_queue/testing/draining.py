@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Awaitable, Generator, Sequence
 from contextvars import Context
 from dataclasses import dataclass
+from types import TracebackType
 from typing import TypeAlias
 
 from letsgo_queue.errors import LetsGoQueueError
@@ -24,6 +25,7 @@ from letsgo_queue.events import (
     MessageSkipped,
     listen_to_all,
 )
+from letsgo_queue.place import is_ours
 from letsgo_queue.transports.base import ReceivedMessage
 from letsgo_queue.worker.processing import Hold
 from letsgo_queue.worker.worker import Worker
@@ -34,6 +36,8 @@ Outcome: TypeAlias = MessageHandled | MessageSkipped | MessageFailed | MessageRe
 """What became of a message."""
 
 _MOST_TYPES = 5
+
+__tracebackhide__ = True  # pytest shows the test, and then the handler
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +172,15 @@ def raise_failure(event: Outcome, *, always: bool) -> None:
             f"Raised for message {event.message_id} of type {event.type!r}, in delivery "
             f"{event.receive_count}."
         )
-        raise error
+        raise error.with_traceback(_from_handler_on(error.__traceback__))
+
+
+def _from_handler_on(traceback: TracebackType | None) -> TracebackType | None:
+    """A traceback without the way to the handler."""
+    each = traceback
+    while each is not None and is_ours(each.tb_frame):
+        each = each.tb_next
+    return each or traceback
 
 
 class _Station:

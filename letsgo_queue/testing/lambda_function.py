@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 DEFAULT_BATCH = 10
 """Messages in an event: Lambda's own default, and all that SQS gives at once."""
 
+__tracebackhide__ = True  # pytest shows the test, and then the handler
+
 _REGION = "us-west-2"
 _ACCOUNT = "123456789012"
 

@@ -23,6 +23,8 @@ from letsgo_queue.worker.worker import Worker
 if TYPE_CHECKING:
     from letsgo_queue.testing.sandbox import Sandbox
 
+__tracebackhide__ = True  # pytest shows the test, and then the handler
+
 
 class WorkerInTest:
     """Workers whose messages a test has handled when it says so.

@@ -11,6 +11,7 @@ import pytest
 import claimcheck
 import claimcheck.audit
 import letsgo_queue
+import letsgo_queue.testing
 
 SCRIPT = """
 import sys
@@ -31,7 +32,7 @@ def test_import_is_cheap() -> None:
     assert loaded.isdisjoint({"boto3", "botocore", "pynamodb", "claimcheck", "platformdirs", "h11"})
 
 
-PACKAGES = (letsgo_queue, claimcheck, claimcheck.audit)
+PACKAGES = (letsgo_queue, letsgo_queue.testing, claimcheck, claimcheck.audit)
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -49,12 +50,14 @@ def loaded_by(statement: str) -> set[str]:
         "import claimcheck",
         "import claimcheck.audit",
         "import claimcheck.audit.pytest_plugin",  # which every pytest run loads
+        "import letsgo_queue.testing.pytest_plugin",  # so is this one
     ],
 )
 def test_what_is_not_used_is_not_loaded(statement: str) -> None:
     loaded = loaded_by(statement)
     assert loaded.isdisjoint({"pydantic", "zstandard", "letsgo_queue.sending.client"})
     assert loaded.isdisjoint({"claimcheck.core.claim_check", "claimcheck.audit.recorder"})
+    assert "letsgo_queue.testing.sandbox" not in loaded
 
 
 def test_who_sends_does_not_load_what_receives() -> None:
