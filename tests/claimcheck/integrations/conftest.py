@@ -1,11 +1,16 @@
-"""What the tests of integrations share: a claim check whose store is in memory."""
+"""What the tests of integrations share: a claim check whose store is in memory, or is down."""
 
 from __future__ import annotations
+
+import socket
 
 import pytest
 
 from claimcheck import ClaimCheck
+from claimcheck.stores import dynamodb_items
+from claimcheck.stores.dynamodb import DynamoDBClaimStore
 from claimcheck.stores.memory import MemoryClaimStore
+from tests.conftest import REGION
 
 
 @pytest.fixture
@@ -16,3 +21,14 @@ def store() -> MemoryClaimStore:
 @pytest.fixture
 def check(store: MemoryClaimStore) -> ClaimCheck:
     return ClaimCheck(store)
+
+
+@pytest.fixture
+def down(monkeypatch: pytest.MonkeyPatch) -> ClaimCheck:
+    """A claim check whose store refuses connections."""
+    with socket.socket() as nobody_listens:
+        nobody_listens.bind(("127.0.0.1", 0))
+        port = nobody_listens.getsockname()[1]
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", f"http://127.0.0.1:{port}")
+    monkeypatch.setattr(dynamodb_items, "MAX_RETRIES", 0)
+    return ClaimCheck(DynamoDBClaimStore("claims", region=REGION))

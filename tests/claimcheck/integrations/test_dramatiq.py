@@ -1,21 +1,28 @@
-"""A consumer of dramatiq_sqs with the claim check: duplicates, failures, stores; in one process."""
+"""dramatiq_sqs with the claim check, in one process: duplicates, failures, stores, workers."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import dramatiq
 import pytest
+from dramatiq_abort import Abortable, Event, EventBackend, abort
+from dramatiq_abort.middleware import AbortMode
 from dramatiq_sqs import SQSBroker
 
-from claimcheck import ClaimCheck
+from claimcheck import ClaimCheck, ClaimStoreUnavailable
 from claimcheck.integrations.dramatiq import install
 from claimcheck.stores.memory import MemoryClaimStore
+from letsgo_queue.envelope import is_sealed
+from tests.claimcheck.places import DynamoDBPlace, Left
 from tests.claimcheck.support import noise, wait_for
 from tests.claimcheck.watched import Watched
 from tests.conftest import REGION
+from tests.support.forks import fork, threads_are_there
 from tests.support.servers import AwsServer
 
 LARGE = noise(2_500_000)
@@ -54,6 +61,11 @@ class Desk:
     def put_raw(self, body: str) -> None:
         self.queue._queue.send_message(MessageBody=body)
 
+    def receive_and_put_back(self, times: int) -> None:
+        """Have the queue count that many receives of its message."""
+        for _ in range(times):
+            assert self.queue._queue.receive_messages(VisibilityTimeout=0, WaitTimeSeconds=1)
+
     def counts(self) -> tuple[int, int]:
         """Messages that wait, and those that are hidden."""
         self.queue._queue.reload()
@@ -66,7 +78,12 @@ class Desk:
 
 @pytest.fixture
 def broker(ministack: AwsServer) -> Iterator[Any]:
-    broker = SQSBroker(namespace=ministack.make_table_name(), middleware=[], region_name=REGION)
+    broker = SQSBroker(
+        namespace=ministack.make_table_name(),
+        middleware=[],
+        dead_letter=True,
+        region_name=REGION,
+    )
     yield broker
     broker.sqs.meta.client.close()
 
@@ -150,3 +167,169 @@ def test_a_store_that_hangs_holds_only_the_messages_that_need_it(broker: Any) ->
     assert large.args == (LARGE,)
     desk.consumer.ack(large)
     desk.consumer.close()
+
+
+def test_a_store_that_is_down_refuses_what_is_large_and_what_is_small_goes_on(
+    broker: Any, check: ClaimCheck, down: ClaimCheck, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk = Desk(install(broker, check))
+    desk.send(LARGE)
+    desk.consumer.close()
+    desk = Desk(install(broker, down))
+    with pytest.raises(ClaimStoreUnavailable, match="Could not connect"):
+        desk.send(LARGE)
+    desk.send("small")
+
+    small = desk.take()
+
+    assert small.args == ("small",)
+    desk.consumer.ack(small)
+    wait_for(lambda: "stays on queue" in caplog.text, "a line in the log")
+    assert "Could not connect" in caplog.text
+    assert desk.counts() == (0, 1)
+    desk.consumer.close()
+
+
+@pytest.mark.parametrize("receives", [4, 5])
+def test_what_can_never_be_opened_is_a_dead_letter_after_five_receives(
+    desk: Desk, store: MemoryClaimStore, caplog: pytest.LogCaptureFixture, receives: int
+) -> None:
+    dead = desk.broker.dead_letter_queues["work"]
+    desk.send(LARGE)
+    store._contents.clear()  # somebody removed them
+    desk.receive_and_put_back(receives - 1)
+
+    assert desk.has_nothing()
+
+    wait_for(lambda: caplog.records, "a line in the log")
+    if receives < 5:
+        assert "is tried again in" in caplog.text
+        assert desk.counts() == (0, 1)
+        assert not dead.receive_messages()
+    else:
+        assert f"moved to queue {dead.url}" in caplog.text
+        assert desk.counts() == (0, 0)
+        [letter] = dead.receive_messages()
+        assert is_sealed(letter.body)
+
+
+def test_a_consumer_without_the_claim_check_logs_an_error_and_loses_nothing(
+    broker: Any, desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain = SQSBroker(
+        namespace=broker.namespace, middleware=[], visibility_timeout=1, region_name=REGION
+    )
+    plain.declare_queue("work")
+    consumer = plain.consume("work", timeout=200)
+    desk.send(LARGE)
+    wait_for(lambda: next(consumer) or caplog.records, "a line in the log")
+    assert "Failed to decode message" in caplog.text
+
+    message = desk.take()  # a second later
+
+    assert message.args == (LARGE,)
+    desk.consumer.ack(message)
+    plain.sqs.meta.client.close()
+
+
+@threads_are_there
+def test_a_process_that_was_forked_sends_and_receives(ministack: AwsServer, broker: Any) -> None:
+    place = DynamoDBPlace(ministack)
+    desk = Desk(install(broker, ClaimCheck(place.store)))
+    desk.send(LARGE)
+    desk.consumer.ack(desk.take())  # which makes connections and threads
+    desk.send(LARGE)
+
+    def receive_and_send(_: int) -> str:
+        consumer = broker.consume("work", prefetch=1, timeout=200)
+        message = wait_for(lambda: next(consumer), "the message")
+        desk.send(LARGE + "2")
+        consumer.ack(message)
+        consumer.close()
+        return str(*message.args)
+
+    [child] = fork(receive_and_send)
+    assert child.result() == LARGE
+    second = desk.take()
+    assert second.args == (LARGE + "2",)
+    desk.consumer.ack(second)
+    assert place.left() == Left(0, 3)
+    desk.consumer.close()
+    place.close()
+
+
+class Events(EventBackend):  # type: ignore[misc]  # dramatiq_abort has no types
+    """Who is to be aborted."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Event] = {}
+
+    def notify(self, events: Iterable[Event], ttl: int) -> None:
+        self._known.update({event.key: event for event in events})
+
+    def poll(self, key: str) -> Event | None:
+        return self._known.pop(key, None)
+
+    def wait_many(self, keys: Iterable[str], timeout: int) -> Event | None:
+        time.sleep(0.05)
+        return next(filter(None, map(self.poll, keys)), None)
+
+
+class TestWorker:
+    """dramatiq's own worker, whose threads run in this process."""
+
+    @pytest.fixture
+    def abortable(self, broker: Any) -> Abortable:
+        abortable = Abortable(backend=Events())
+        broker.add_middleware(abortable)
+        return abortable
+
+    def test_a_message_that_is_skipped_is_done(
+        self, broker: Any, check: ClaimCheck, store: MemoryClaimStore, abortable: Abortable
+    ) -> None:
+        ran: list[str] = []
+
+        @dramatiq.actor(broker=install(broker, check), queue_name="work")
+        def run(payload: str) -> None:
+            ran.append(payload)
+
+        message = run.send(LARGE)
+        abort(message.message_id, abortable, mode=AbortMode.CANCEL)
+
+        with at_work(broker):
+            broker.join("work", timeout=20_000)
+
+        assert ran == []
+        assert (len(store._contents), len(store._records)) == (0, 1)
+
+    def test_an_actor_that_is_aborted_is_done(
+        self, broker: Any, check: ClaimCheck, store: MemoryClaimStore, abortable: Abortable
+    ) -> None:
+        began, ends = threading.Event(), threading.Event()
+
+        @dramatiq.actor(broker=install(broker, check), queue_name="work")
+        def run(payload: str) -> None:
+            began.set()
+            while not ends.is_set():
+                time.sleep(0.01)
+
+        message = run.send(LARGE)
+
+        with at_work(broker):
+            assert began.wait(20)
+            assert len(store._contents) == 1
+            abort(message.message_id, abortable)
+            broker.join("work", timeout=20_000)
+
+        assert not ends.is_set()
+        assert (len(store._contents), len(store._records)) == (0, 1)
+
+
+@contextmanager
+def at_work(broker: Any) -> Iterator[None]:
+    worker = dramatiq.Worker(broker, worker_timeout=200, worker_threads=1)
+    worker.start()
+    try:
+        yield
+    finally:
+        worker.stop()
