@@ -199,11 +199,19 @@ def doctor(
             help="Seal, open and complete three messages in the store. None is sent to the queue.",
         ),
     ] = False,
+    temporary_queue: Annotated[
+        bool,
+        typer.Option(
+            "--temporary-queue",
+            help="With --round-trip: make a queue like yours for the three, and delete it again.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Say whether queue, store, Lambda function and rights are set up right, and what mends them.
 
-    It changes nothing, and receives no message. Exit code 1 if something failed; a warning is none.
+    It changes nothing, and receives no message, but for a round trip that you ask for. Exit code 1
+    if something failed; a warning is none.
     """
     from claimcheck.cli.doctor import print_findings
     from claimcheck.doctor import examine
@@ -217,6 +225,7 @@ def doctor(
         roles=role or [],
         largest=largest,
         round_trip=round_trip,
+        temporary_queue=temporary_queue,
     )
     _end(fine=print_findings(findings, as_json=as_json))
 

@@ -12,10 +12,10 @@ from claimcheck.doctor.embedded import check_embedded
 from claimcheck.doctor.findings import Finding, carry_out, failure, passed, warning
 from claimcheck.doctor.lambdas import LambdaFunction
 from claimcheck.doctor.rights import check_rights, principal_of
+from claimcheck.doctor.round_trip import check_round_trip
 from claimcheck.doctor.sqs import SqsQueue, check_attributes, check_redrive, read_queue
 from claimcheck.doctor.stores import (
     check_encryption,
-    check_round_trip,
     check_store,
     check_store_region,
 )
@@ -46,6 +46,7 @@ def examine(
     roles: Sequence[Role] = (),
     largest: int | None = None,
     round_trip: bool = False,
+    temporary_queue: bool = False,
     clock: Callable[[], float] = time.time,
 ) -> Sequence[Finding]:
     """Look at everything that messages need, and say what is not as it should be.
@@ -61,6 +62,8 @@ def examine(
         largest: Bytes of the largest message: with it the function's memory is compared with a
             whole batch.
         round_trip: Whether to seal, open and complete three messages in each store.
+        temporary_queue: Whether these go through a queue that is made like this one, and deleted
+            again. It asks for a round trip too.
         clock: This machine's clock: seconds since 1970.
 
     Raises:
@@ -79,7 +82,11 @@ def examine(
         largest=largest,
         clock=clock,
     )
-    return list(examination.run(queue, round_trip=round_trip))
+    return list(
+        examination.run(
+            queue, round_trip=round_trip or temporary_queue, temporary_queue=temporary_queue
+        )
+    )
 
 
 class _Examination:
@@ -103,7 +110,9 @@ class _Examination:
         self._clock = clock
         self._queue: SqsQueue | None = None
 
-    def run(self, queue: str | None, *, round_trip: bool) -> Iterator[Finding]:
+    def run(
+        self, queue: str | None, *, round_trip: bool, temporary_queue: bool
+    ) -> Iterator[Finding]:
         """Make the checks."""
         yield from carry_out("versions", check_versions, service="")
         try:
@@ -135,8 +144,13 @@ class _Examination:
             yield from self._check_store(each, url)
         yield from carry_out("encryption", lambda: self._check_encryption(url), service="kms")
         if round_trip:
+            like = self._queue if temporary_queue else None
+            if temporary_queue and like is None:
+                yield warning("round-trip.queue", "not made: only a queue on SQS needs it")
             yield from carry_out(
-                "round-trip", lambda: check_round_trip(url, self._settings), service=""
+                "round-trip.queue",
+                lambda: check_round_trip(url, self._settings, like=like),
+                service="sqs",
             )
 
     def _check_sqs(self, url: str, region: str | None) -> Iterator[Finding]:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import secrets
 from collections.abc import Iterator
 from functools import partial
 
 from botocore.exceptions import ClientError
 
-from claimcheck.core.claim_check import ClaimCheck
 from claimcheck.core.encryption import Encryption
 from claimcheck.doctor.findings import (
     Finding,
@@ -19,10 +16,8 @@ from claimcheck.doctor.findings import (
     unanswered,
     warning,
 )
-from claimcheck.doctor.words import in_words
 from claimcheck.errors import EncryptionError
-from claimcheck.settings import ClaimCheckSettings, claim_check_for
-from claimcheck.stores.base import RECORD_SECONDS, ClaimStore
+from claimcheck.stores.base import ClaimStore
 from claimcheck.stores.dynamodb import DynamoDBClaimStore
 from claimcheck.stores.dynamodb_bucket import DynamoDBBucketClaimStore
 from claimcheck.stores.findings import Finding as StoreFinding
@@ -30,12 +25,7 @@ from claimcheck.stores.findings import Resource, denied_action
 from claimcheck.stores.letsgo import LetsGoClaimStore
 from claimcheck.stores.memory import MemoryClaimStore
 from claimcheck.stores.resources import resources_of
-from letsgo_queue.errors import LetsGoError
-from letsgo_queue.limits import ANY_QUEUE_BYTES
 from letsgo_queue.settings import split_url
-
-ROUND_TRIP_TYPE = "claimcheck:doctor"
-"""The type of what the round trip seals. No queue ever gets it."""
 
 _CREATE = "claimcheck store create"
 
@@ -127,48 +117,3 @@ def check_encryption(encryption: Encryption) -> Iterator[Finding]:
         )
     else:
         yield passed("encryption", "a data key was made and unwrapped")
-
-
-def check_round_trip(queue: str, settings: ClaimCheckSettings) -> Iterator[Finding]:
-    """Seal, open and complete a message of each route in every store; the queue gets none.
-
-    A receipt stays of the stored ones, as of any message.
-
-    Args:
-        queue: The queue's URL.
-        settings: How messages are sealed.
-    """
-    for url in settings.stores_for(queue):
-        alone = settings.model_copy(
-            update={"store": url, "stores": {}, "inline_limit": ANY_QUEUE_BYTES}
-        )
-        check = claim_check_for(queue, alone)
-        for route, payload in _payloads().items():
-            name = f"round-trip.{route}"
-            travel = partial(_travel, name, check, payload, url)
-            yield from carry_out(name, travel, service="")
-
-
-def _travel(name: str, check: ClaimCheck, payload: str, store: str) -> Iterator[Finding]:
-    body = json.dumps({"type": ROUND_TRIP_TYPE, "payload": payload}, separators=(",", ":"))
-    sealed = check.seal(body)
-    try:
-        with check.open(sealed.body.decode()):
-            pass  # opening compares what comes out with the ticket's hash
-    except LetsGoError:
-        check.discard(sealed)
-        raise
-    kept = f" in {store}; its receipt stays for {in_words(RECORD_SECONDS)}"
-    yield passed(
-        name,
-        f"{len(body):,} bytes were sealed ({sealed.route}) and opened"
-        + (kept if sealed.route == "stored" else ""),
-    )
-
-
-def _payloads() -> dict[str, str]:
-    return {
-        "inline": "small",
-        "compressed": "x" * 2 * ANY_QUEUE_BYTES,
-        "stored": secrets.token_urlsafe(2 * ANY_QUEUE_BYTES),
-    }

@@ -26,7 +26,7 @@ def test_the_table_names_every_finding() -> None:
     told = {name for row in rows for name in re.findall(f"`({NAME})`", row)}
 
     assert {"queue.redrive", "lambda.failures", "store.region"} < given
-    assert given - told == {"round-trip"}  # each of whose names has its route
+    assert given <= told
 
 
 def test_the_code_runs(

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import pytest
 
-from tests.claimcheck.doctor.shop import Found, Shop, claimcheck, examine
+from tests.claimcheck.doctor.shop import Found, Shop, examine
 
 Break: TypeAlias = Callable[[Shop], object]
 
@@ -152,26 +152,3 @@ def test_messages_need_not_be_encrypted(setting: str, shop: Shop) -> None:
 
     assert levels(wrong) == {"encryption": "warn"}
     assert "AAAA" not in str(wrong)
-
-
-def test_a_round_trip_leaves_receipts_and_the_queue_alone(shop: Shop) -> None:
-    result = claimcheck("doctor", "--round-trip")
-
-    assert result.exit_code == 0
-    for route in ("inline", "compressed", "stored"):
-        assert f"✓ round-trip.{route}: " in result.stdout
-        assert f"bytes were sealed ({route}) and opened" in result.stdout
-    items = shop.call("dynamodb", "scan", TableName=shop.name)["Items"]
-    assert [item["state"]["S"] for item in items] == ["done"]
-    counts = shop.call("sqs", "get_queue_attributes", QueueUrl=shop.url, AttributeNames=["All"])[
-        "Attributes"
-    ]
-    assert {value for name, value in counts.items() if name.startswith("Approx")} == {"0"}
-
-
-def test_a_round_trip_says_what_the_store_refuses(shop: Shop) -> None:
-    shop.monkeypatch.setenv("CLAIMCHECK_STORE", f"dynamodb://{shop.name}-elsewhere")
-
-    wrong = examine("--round-trip")
-
-    assert levels(wrong) == {"store.table": "fail", "round-trip.stored": "fail"}
