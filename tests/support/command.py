@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import pty
 import subprocess
-import sys
 from pathlib import Path
 from typing import Literal, TypeAlias
+
+from tests.support.quick_python import quick_python
 
 Command: TypeAlias = Literal["claimcheck", "letsgo-queue"]
 
@@ -25,7 +26,7 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end, in the environment of the test."""
     return subprocess.run(
-        [sys.executable, "-m", _MODULES[command], *arguments],
+        [*quick_python(), "-m", _MODULES[command], *arguments],
         cwd=cwd,
         input=stdin,
         capture_output=True,
@@ -47,7 +48,7 @@ def run_on_terminal(
     """
     ours, theirs = pty.openpty()
     with subprocess.Popen(
-        [sys.executable, "-m", _MODULES[command], *arguments],
+        [*quick_python(), "-m", _MODULES[command], *arguments],
         cwd=cwd,
         env={**os.environ, "COLUMNS": "500", "TERM": "xterm"},
         stdin=theirs,

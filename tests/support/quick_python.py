@@ -1,0 +1,48 @@
+"""Python processes that start in a moment: each is forked from one that has loaded the libraries.
+
+    subprocess.run([*quick_python(), "-m", "letsgo_queue.cli.app", "queue", "list"], env=...)
+
+`quick_python()` stands where `sys.executable` would. It is a launcher that takes no time to start.
+It passes arguments, environment, folder and streams to a server, and signals to the process that
+the server forks. That ends as any other does, and so does the launcher.
+
+It is no stand-in where a test is about what a process loads or how much memory it has, nor where
+one is killed: it would outlive its launcher for a moment.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+_HERE = Path(__file__).parent
+_SETTINGS = ("AWS_", "CLAIMCHECK_", "LETSGO_")
+
+
+@functools.cache
+def quick_python() -> Sequence[str]:
+    """What a command line begins with, in place of `sys.executable`."""
+    stack = ExitStack()
+    atexit.register(stack.close)
+    # Not pytest's folder, whose path is too long for a socket.
+    folder = stack.enter_context(tempfile.TemporaryDirectory())
+    socket = f"{folder}/python"
+    server = stack.enter_context(
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.support.quick_server", socket],
+            cwd=_HERE.parents[1],
+            env={k: v for k, v in os.environ.items() if not k.startswith(_SETTINGS)},
+            stdin=subprocess.PIPE,  # it ends with it
+            stdout=subprocess.PIPE,
+        )
+    )
+    assert server.stdout is not None
+    assert server.stdout.readline(), "the server of quick_python ended"
+    return sys.executable, "-I", "-S", str(_HERE / "quick_launcher.py"), socket
