@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from claimcheck.integrations.base import Carrier
 from claimcheck.integrations.sqs import attributes_size, md5_of
 from letsgo_queue.aws_client import SERVER_ERROR
 from letsgo_queue.envelope import type_in
+from letsgo_queue.errors import MessageTooLarge
 from letsgo_queue.limits import ANY_QUEUE_BYTES, SQS_UNIT_BYTES
 
 if TYPE_CHECKING:
@@ -32,6 +34,9 @@ _MOST_BYTES = 4
 """Bytes of a character in UTF-8, at most."""
 
 _MD5 = "MD5OfMessageBody"
+
+_TICKET_BYTES = 1_000
+"""The most that is left of a body that is stored."""
 
 _CALL = "claimcheck-sealed"
 """Where botocore's context of a call has what was sealed for it."""
@@ -211,28 +216,49 @@ class Outgoing(ABC):
             len(each.sealed.body) + text.others
             for text, each in zip(texts.values(), call.messages, strict=True)
         ]
-        room = self._room_for_each(call.target, sizes)
+        least = [
+            min(size, text.others + _TICKET_BYTES)
+            for text, size in zip(texts.values(), sizes, strict=True)
+        ]
+        room = self._room_for_each(call.target, sizes, least)
         changed = list(entries)
         for n, (at, text) in enumerate(texts.items()):
             each = call.messages[n]
-            if sizes[n] > room:
+            if sizes[n] > (room_for_it := max(room, least[n])):
                 self._carrier.discard(each.sealed, queue=call.target)
-                each = SealedOne(each.id, each.body, self._seal(text, room))
+                each = SealedOne(each.id, each.body, self._seal(text, room_for_it))
                 call.messages[n] = each
             changed[at] = {**entries[at], **self._changes(text, each.sealed, entries[at])}
         return changed
 
-    def _room_for_each(self, target: str, sizes: Sequence[int]) -> int:
-        """The most bytes that one message of a batch may have, so that all of them fit."""
+    def _room_for_each(self, target: str, sizes: Sequence[int], least: Sequence[int]) -> int:
+        """The most bytes that one message of a batch may have, so that all of them fit.
+
+        Args:
+            target: Where the batch goes.
+            sizes: Bytes of each message.
+            least: What each has all the same: attributes, and a ticket, cannot be stored.
+
+        Raises:
+            MessageTooLarge: They do not fit however small they are.
+        """
         together = sum(sizes)
         if together <= SQS_UNIT_BYTES or together <= (limit := self._limit(target)):
             return together
-        left = limit
-        for position, size in enumerate(sorted(sizes)):
-            if size * (len(sizes) - position) > left:
-                return left // (len(sizes) - position)
-            left -= size
-        return left
+        if sum(least) > limit:
+            raise MessageTooLarge(
+                f"batch of {len(sizes)} messages to {target}: {sum(least):,} bytes of it cannot be "
+                f"stored, most of them attributes, and one call may have {limit:,}. Nothing was "
+                "sent. Send fewer messages in a batch, or move what is in the attributes into the "
+                "bodies.",
+                size=sum(least),
+                limit=limit,
+            )
+
+        def bytes_with(room: int) -> int:
+            return sum(max(min(size, room), own) for size, own in zip(sizes, least, strict=True))
+
+        return bisect_right(range(limit + 1), limit, key=bytes_with) - 1
 
     def _limit(self, target: str) -> int:
         """Bytes that a queue or a topic accepts, of one message and of a batch."""

@@ -22,19 +22,17 @@ from claimcheck.integrations.incoming import Incoming, OnError
 from claimcheck.integrations.receipt_handles import read_handle
 from claimcheck.stores.dynamodb_table import ClaimTable
 from claimcheck.stores.memory import MemoryClaimStore
-from letsgo_queue import Event, MessageTooLarge
+from letsgo_queue import Event
 from letsgo_queue.envelope import is_sealed
 from tests.claimcheck.integrations.attached.malformed import MALFORMED
 from tests.claimcheck.integrations.attached.messages import (
     LARGE,
-    MIDDLE,
     SMALL,
     receive,
     records,
     waiting,
 )
 from tests.claimcheck.integrations.workers import environment_on, kill, run_worker, wait_for_line
-from tests.claimcheck.support import noise
 from tests.support.servers import AwsServer
 
 if TYPE_CHECKING:
@@ -149,42 +147,6 @@ class TestAMessage:
         client.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
         assert records(store) == ["done"]
         client.close()
-
-
-class TestABatch:
-    def test_is_made_to_fit_and_comes_as_it_was_sent(
-        self, sqs: SQSClient, queue: str, store: MemoryClaimStore
-    ) -> None:
-        bodies = {"small": SMALL} | {str(n): noise(200_000, seed=n) for n in range(9)}
-        answer = sqs.send_message_batch(
-            QueueUrl=queue,
-            Entries=[{"Id": id, "MessageBody": body} for id, body in bodies.items()],
-        )
-        assert {each["Id"]: each["MD5OfMessageBody"] for each in answer["Successful"]} == {
-            id: hashlib.md5(body.encode(), usedforsecurity=False).hexdigest()
-            for id, body in bodies.items()
-        }
-        got = receive(sqs, queue)
-        assert sorted(each["Body"] for each in got) == sorted(bodies.values())
-        entries: Any = [
-            {"Id": str(n), "ReceiptHandle": each["ReceiptHandle"]} for n, each in enumerate(got)
-        ]
-        assert not sqs.delete_message_batch(QueueUrl=queue, Entries=entries).get("Failed")
-        assert (set(records(store)), store._contents) == ({"done"}, {})
-
-    def test_with_attributes_that_leave_no_room_is_refused_before_anything_is_sent(
-        self, sqs: SQSClient, queue: str, store: MemoryClaimStore
-    ) -> None:
-        attributes: Any = {"big": {"DataType": "String", "StringValue": "x" * 600_000}}
-        with pytest.raises(MessageTooLarge):
-            sqs.send_message_batch(
-                QueueUrl=queue,
-                Entries=[
-                    {"Id": str(n), "MessageBody": MIDDLE, "MessageAttributes": attributes}
-                    for n in range(2)
-                ],
-            )
-        assert (waiting(sqs, queue), store._contents) == ((0, 0), {})
 
 
 class TestFifo:
