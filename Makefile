@@ -12,6 +12,8 @@ BENCH_FANFERRO := .venv-bench-fanferro
 PEERS := tests/benchmarks/peers
 BENCH_STAMPS := $(BENCH)/.peers $(BENCH_TASKIQ)/.peers $(BENCH_FANFERRO)/.peers $(MINISTACK)/.installed-$(MINISTACK_VERSION)
 TYPESCRIPT := docs/examples/typescript_worker
+RELEASE := .venv-release
+PYTHONS := $(addprefix pytest-,3.11 3.12 3.13)
 ARGS ?=
 
 # A shell's own settings must not leak into these environments.
@@ -19,10 +21,10 @@ unexport PYTHONHOME PYTHONPATH PIP_USER
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types imports typescript pytest coverage faults fuzz soak bench bench-quick first-page scale docs format clean
+.PHONY: help demo test lint types imports typescript pytest coverage faults fuzz soak bench bench-quick first-page scale docs public-interface public-use $(PYTHONS) pytest-lowest dist release-check format clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.cli ## send large messages through a queue, a store and a worker, all local
 	$(BIN)/claimcheck demo $(ARGS)
@@ -79,12 +81,44 @@ docs: $(VENV)/.dev ## build the documentation site into build/site
 	$(BIN)/python -m docs.site build/docs
 	$(BIN)/zensical build --strict --clean
 
+public-interface: $(VENV)/.dev ## renew the list of all public names, when a change of it is meant
+	$(BIN)/python -m tests.release.interface --write
+
+public-use: $(VENV)/.dev ## print which test or page uses each public name and option; fails if none does
+	$(BIN)/python -m tests.release.uses
+
+# What pytest does, in an environment of its own: make pytest-3.12
+$(PYTHONS): pytest-%:
+	$(MAKE) pytest VENV=.venv-$*
+
+pytest-lowest: $(RELEASE)/.tools $(MINISTACK)/.installed-$(MINISTACK_VERSION) ## the tests, on the lowest versions of all dependencies
+	$(RELEASE)/bin/python -m tests.release.lowest $(ARGS)
+
+dist: $(RELEASE)/.tools ## build sdist and wheel into dist/, and look into both
+	rm -rf dist
+	$(RELEASE)/bin/python -m build --outdir dist
+	$(RELEASE)/bin/python -m tests.release.distributions dist
+
+# What an installation with all extras gets today: as a list, as an SBOM, and by its advisories.
+release-check: dist ## all that must hold before a release, but the tests; AUDIT=skip asks no advisory service
+	$(RELEASE)/bin/python -m tests.release.installing dist $(ARGS)
+	mkdir -p build/release
+	$(RELEASE)/bin/python -m uv pip compile --quiet --all-extras --python-version 3.11 --upgrade \
+		--output-file build/release/requirements.txt pyproject.toml
+	$(RELEASE)/bin/cyclonedx-py requirements --pyproject pyproject.toml --mc-type library \
+		--output-reproducible --output-file build/release/sbom.cdx.json build/release/requirements.txt
+ifeq ($(AUDIT),skip)
+	@echo "- AUDIT=skip: no advisory service was asked. Do not publish before one was."
+else
+	$(RELEASE)/bin/python -m tests.release.audit build/release/requirements.txt
+endif
+
 format: $(VENV)/.dev ## let ruff fix and format
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
 clean: ## remove the environments and all that was made
-	rm -rf $(VENV) $(MINISTACK) $(BENCH) $(BENCH_TASKIQ) $(BENCH_FANFERRO) build dist htmlcov .coverage .coverage.*
+	rm -rf $(VENV) $(MINISTACK) $(BENCH) $(BENCH_TASKIQ) $(BENCH_FANFERRO) $(RELEASE) .venv-3.* build dist htmlcov .coverage .coverage.*
 	rm -rf $(TYPESCRIPT)/node_modules $(TYPESCRIPT)/dist
 	rm -rf .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -101,11 +135,19 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/.made
 	$(BIN)/python -m pip install --quiet --editable '.[aiobotocore,celery,cli,console,django,dramatiq,encryption,metrics,otel,reload,taskiq]' --group dev
 	@touch $(VENV)/.cli $@
 
+$(RELEASE)/.tools: pyproject.toml | $(RELEASE)/.made
+	@echo "Installing what builds and checks a release into $(RELEASE)"
+	$(RELEASE)/bin/python -m pip install --quiet --group release
+	@touch $@
+
 # MiniStack needs one exact botocore, so it lives apart.
 $(MINISTACK)/.installed-$(MINISTACK_VERSION): | $(MINISTACK)/.made
 	@echo "Installing MiniStack, an AWS server for the tests, into $(MINISTACK)"
 	$(MINISTACK)/bin/python -m pip install --quiet 'ministack==$(MINISTACK_VERSION)'
 	@touch $@
+
+# Each of these has the Python of its name.
+.venv-3.%/.made: FIND_PYTHON = $(call find_python,$(patsubst .venv-3.%,%,$*),"$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/*/bin/python,==)
 
 # What is compared, each at one version. taskiq-aio-sqs needs another botocore than the rest. All have
 # the Python that fanferro needs, where there is one: it reads JSON in two thirds of the time.
@@ -157,9 +199,9 @@ FIND_PYTHON_3_12 = $(call find_python,12,"$${PYENV_ROOT:-$$HOME/.pyenv}"/version
 
 define find_python
 for python in python3 python3.13 python3.12 python3.11 python3.14 $(2); do \
-	"$$python" -c 'import sys, ensurepip; sys.version_info >= (3, $(1)) or sys.exit(1); print(sys._base_executable)' \
+	"$$python" -c 'import sys, ensurepip; sys.version_info[:2] $(or $(3),>=) (3, $(1)) or sys.exit(1); print(sys._base_executable)' \
 		2>/dev/null && exit; \
 done; \
-echo 'No Python 3.$(1) or newer found (tried python3, python3.11 to python3.14; it must have its venv' \
+echo 'No Python 3.$(1)$(if $(3),, or newer) found (tried python3, python3.11 to python3.14; it must have its venv' \
 	'module: on Debian and Ubuntu, "apt install python3-venv").' >&2; exit 1
 endef
