@@ -14,7 +14,8 @@ import sys
 
 UNREACHED = (
     "The advisory service did not answer for {count} of {total} packages, so nobody knows whether "
-    "they are safe. Run this where it can be reached. `make release-check AUDIT=skip` leaves it out."
+    "they are safe. Run this where it can be reached, or leave it out: `make release-check "
+    "AUDIT=skip`."
 )
 
 

@@ -32,10 +32,9 @@ TESTS: Mapping[str, Sequence[str]] = {
 
 _OPTIONS = (
     *("-n", "2", "--dist", "worksteal", "-W", "default"),
-    # The newest of it would need a newer pytest than others allow.
-    *("-p", "no:anyio"),
+    *("-p", "no:anyio"),  # old packages hold it back, and it does not load beside a new pytest
 )
-"""Old versions warn of themselves beside a new pytest: that is no failure."""
+"""That old versions warn beside new ones is no failure."""
 
 
 def main() -> None:
@@ -63,7 +62,8 @@ def run(name: str, options: Sequence[str]) -> int:
         *("--constraint", str(lowest), "--editable", f".[{','.join(extras)}]", "--group", "tests"),
     )
     print(f"{name}: the tests on the lowest versions, which {lowest.relative_to(ROOT)} lists")
-    command = [environment / "bin" / "python", "-m", "pytest", *_OPTIONS, *TESTS[name], *options]
+    python = str(environment / "bin" / "python")
+    command = [python, "-m", "pytest", *_OPTIONS, *TESTS[name], *options]
     return subprocess.run(command, cwd=ROOT, check=False).returncode
 
 
