@@ -93,47 +93,49 @@ class SpanMaker(tracing.Tracer):
         span = self._tracer.start_span(
             _named("enqueue", queue),
             kind=SpanKind.PRODUCER,
-            attributes={
-                **_of_queue(queue, "enqueue", "create"),
-                "letsgo.message.type": shown(message_type),
-            },
+            attributes=_of_queue(queue, "enqueue", "create"),
         )
-        return _SendSpan(
-            span,
-            self._travelling if span.is_recording() or self._continue_trace else None,
-            has_queue=bool(queue),
-        )
+        travelling = self._travelling if self._continue_trace else None
+        if span.is_recording():  # most are not, where few are sampled
+            span.set_attribute("letsgo.message.type", shown(message_type))
+            travelling = self._travelling
+        return _SendSpan(span, travelling, has_queue=bool(queue))
 
     def send(self, spans: Sequence[tracing.SendSpan], queue: str) -> Running:
         """A span inside that of the message; for several, one with links to theirs."""
+        first = spans[0]
+        if len(spans) == 1 and isinstance(first, _SendSpan) and not first.span.is_recording():
+            return first.running()  # so that nothing in it is recorded either
         of_messages = [each.span for each in spans if isinstance(each, _SendSpan)]
         return self._request("send", "send", of_messages, len(spans), queue)
 
     def process(self, message: IncomingMessage) -> tracing.ProcessSpan:
         """A span that is the current one wherever this message is handled."""
-        received = message.received
+        queue = message.queue
         ambient = contexts.get_current()
-        around = get_current_span(ambient).get_span_context()
-        sender = self._travelling.read(received)
+        sender = self._travelling.read(message.received)
         parent, linked = ambient, sender
         if self._continue_trace and sender is not None:
             parent = set_span_in_context(NonRecordingSpan(sender), ambient)
+            around = get_current_span(ambient).get_span_context()
             linked = around if around.is_valid else None
         span = self._tracer.start_span(
-            _named("process", message.queue),
+            _named("process", queue),
             parent,
             SpanKind.CONSUMER,
-            attributes={
-                **_of_queue(message.queue, "process", "process"),
-                "messaging.message.id": shown(message.message_id),
-                "letsgo.message.type": shown(message.type or ""),
-                "letsgo.receive_count": received.receive_count,
-            },
+            attributes=_of_queue(queue, "process", "process"),
             links=() if linked is None else (Link(linked),),
         )
         contexts.attach(set_span_in_context(span, ambient))
         if not span.is_recording():
             return tracing.UNTRACED
+        span.set_attributes(
+            {
+                "messaging.message.id": shown(message.message_id),
+                "letsgo.message.type": shown(message.type or ""),
+                "letsgo.receive_count": message.received.receive_count,
+            }
+        )
         return _ProcessSpan(self._tracer, span, message, ambient)
 
     def acknowledge(self, spans: Sequence[tracing.ProcessSpan], queue: str) -> Running:
@@ -146,8 +148,7 @@ class SpanMaker(tracing.Tracer):
     ) -> Running:
         recorded = [each for each in of_messages if each.is_recording()]
         if not recorded:
-            # Not sampled: then the request is not either.
-            return _Current(of_messages[0]) if of_messages else NOTHING
+            return NOTHING
         attributes: dict[str, AttributeValue] = dict(_of_queue(queue, name, kind))
         links: list[Link] = []
         context = set_span_in_context(recorded[0])
@@ -165,15 +166,16 @@ class SpanMaker(tracing.Tracer):
 class _SendSpan(tracing.SendSpan):
     """The span of a message on its way to the queue."""
 
-    __slots__ = ("_has_queue", "_travelling", "span")
+    __slots__ = ("_has_queue", "_running", "_travelling", "span")
 
     def __init__(self, span: Span, travelling: Travelling | None, *, has_queue: bool) -> None:
         self.span = span
         self._travelling = travelling
         self._has_queue = has_queue
+        self._running = _Current(span)
 
     def running(self) -> Running:
-        return _Current(self.span)
+        return self._running
 
     def stamp(self, message: OutgoingMessage, transport: Transport) -> OutgoingMessage:
         if not self._has_queue:
@@ -194,7 +196,7 @@ class _SendSpan(tracing.SendSpan):
                     "letsgo.stored_size": message.stored_size,
                 }
             )
-        self.span.end()
+            self.span.end()
 
     def failed(self, error: Exception) -> None:
         _mark(self.span, error)
@@ -262,11 +264,13 @@ class _ProcessSpan(tracing.ProcessSpan):
 class _Current:
     """Makes a span the current one for a while; OpenTelemetry's own way costs more."""
 
+    __slots__ = ("_context", "_token")
+
     def __init__(self, span: Span) -> None:
-        self._span = span
+        self._context = set_span_in_context(span)
 
     def __enter__(self) -> None:
-        self._token = contexts.attach(set_span_in_context(self._span))
+        self._token = contexts.attach(self._context)
 
     def __exit__(self, *_: object) -> None:
         contexts.detach(self._token)
