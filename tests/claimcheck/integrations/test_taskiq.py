@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
-from taskiq import AckableMessage
+from taskiq import AckableMessage, SendTaskError
 from taskiq_aio_sqs import SQSBroker
 
-from claimcheck import ClaimCheck
+from claimcheck import ClaimCheck, ClaimStoreUnavailable
 from claimcheck.integrations.taskiq import install
 from claimcheck.stores.memory import MemoryClaimStore
+from letsgo_queue.envelope import is_sealed
 from tests.claimcheck.support import noise
 from tests.claimcheck.watched import Watched
 from tests.conftest import REGION
@@ -26,11 +28,14 @@ LARGE = noise(2_500_000)
 class Desk:
     """A started broker, what it hears, and its queue as a plain client sees it."""
 
-    def __init__(self, aws: AwsServer, queue: str, broker: Any, check: ClaimCheck) -> None:
-        self.aws = aws
+    def __init__(
+        self, aws: AwsServer, queue: str, check: ClaimCheck, *, once: bool = False
+    ) -> None:
         self.queue = queue
         self.plain = aws.sqs()
-        self.broker = install(broker, check)
+        name = queue.rpartition("/")[2]
+        broker = SQSBroker(name, region_name=REGION, wait_time_seconds=1)
+        self.broker: Any = install(broker, check, once=once)
         self.task = broker.register_task(lambda payload: None, "take")
         self.heard: asyncio.Queue[AckableMessage] = asyncio.Queue()
 
@@ -87,16 +92,25 @@ async def _listen(desk: Desk) -> None:
         await desk.heard.put(message)
 
 
-def run(aws: AwsServer, check: ClaimCheck, story: Callable[[Desk], Awaitable[None]]) -> None:
-    queue = aws.make_queue(VisibilityTimeout="60")
+def run(
+    aws: AwsServer,
+    check: ClaimCheck,
+    story: Callable[[Desk], Awaitable[None]],
+    *,
+    listens: ClaimCheck | None = None,
+    once: bool = False,
+    **attributes: str,
+) -> None:
+    """Have a broker send a large message, and then a story happen to another."""
+    queue = aws.make_queue(**{"VisibilityTimeout": "60", **attributes})
 
     async def all_of_it() -> None:
-        broker = SQSBroker(queue.rpartition("/")[2], region_name=REGION, wait_time_seconds=1)
-        desk = Desk(aws, queue, broker, check)
-        await desk.broker.startup()  # a sender, before anybody listens
-        await desk.task.kiq(LARGE)
-        await desk.broker.shutdown()
-        await story(desk)
+        sender = Desk(aws, queue, check)
+        await sender.broker.startup()
+        await sender.task.kiq(LARGE)
+        await sender.broker.shutdown()
+        sender.plain.close()
+        await story(Desk(aws, queue, listens or check, once=once))
 
     asyncio.run(all_of_it())
 
@@ -116,6 +130,88 @@ def test_a_duplicate_of_what_was_done_is_deleted_and_no_task_gets_it(
             assert desk.heard.empty()
 
     run(ministack, check, story)
+
+
+def test_a_copy_of_what_is_handled_now_waits(ministack: AwsServer, check: ClaimCheck) -> None:
+    async def story(desk: Desk) -> None:
+        sealed = desk.take_raw()
+        desk.put_raw(sealed)
+        async with at_work(desk):
+            first = await desk.take()
+            desk.put_raw(sealed)
+            await desk.counts((0, 2))
+            await first.ack()  # type: ignore[misc]  # as above
+            await desk.counts((0, 1))
+            assert desk.heard.empty()
+
+    run(ministack, check, story)
+
+
+def test_with_once_a_small_message_is_not_heard_again(
+    ministack: AwsServer, check: ClaimCheck, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def lost(**_: object) -> None:
+        """A request that SQS does not get."""
+
+    async def story(desk: Desk) -> None:
+        desk.take_raw()
+        async with at_work(desk):
+            await desk.task.kiq("small")
+            small: Any = await desk.take()
+            with monkeypatch.context() as patch:
+                patch.setattr(desk.broker._sqs_client, "delete_message", lost)
+                await small.ack()
+            desk.plain.change_message_visibility(
+                QueueUrl=desk.queue,
+                ReceiptHandle=small.ack.metadata.receipt_handle,
+                VisibilityTimeout=0,
+            )
+            await desk.counts((0, 0))
+            assert desk.heard.empty()
+
+    run(ministack, check, story, once=True)
+
+
+def test_one_that_can_never_be_opened_is_a_dead_letter_in_the_end(
+    ministack: AwsServer, check: ClaimCheck, store: MemoryClaimStore
+) -> None:
+    dead = ministack.make_queue()
+    plain = ministack.sqs()
+    answer = plain.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])
+    policy = {"deadLetterTargetArn": answer["Attributes"]["QueueArn"], "maxReceiveCount": 2}
+
+    async def story(desk: Desk) -> None:
+        store._contents.clear()  # somebody removed them
+        async with at_work(desk):
+            await desk.counts((0, 0))
+            assert desk.heard.empty()
+
+    run(ministack, check, story, VisibilityTimeout="1", RedrivePolicy=json.dumps(policy))
+
+    [letter] = plain.receive_message(QueueUrl=dead)["Messages"]
+    assert is_sealed(letter["Body"])
+    plain.close()
+
+
+def test_a_store_that_is_down_refuses_what_is_large_and_what_is_small_goes_on(
+    ministack: AwsServer, check: ClaimCheck, down: ClaimCheck, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story(desk: Desk) -> None:
+        async with at_work(desk):
+            with pytest.raises(SendTaskError) as refused:
+                await desk.task.kiq(LARGE)
+            assert isinstance(refused.value.__cause__, ClaimStoreUnavailable)
+            await desk.task.kiq("small")
+            small = await desk.take()
+            assert desk.payload_of(small) == "small"
+            await small.ack()  # type: ignore[misc]  # as above
+            await desk.counts((0, 1))
+            assert desk.heard.empty()
+
+    run(ministack, check, story, listens=down)
+
+    assert "Could not connect" in caplog.text
+    assert LARGE[:50] not in caplog.text
 
 
 def test_one_that_cannot_be_opened_stays_and_stops_no_other(
