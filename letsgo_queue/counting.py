@@ -45,7 +45,7 @@ DURATION_BUCKETS = (
 SIZE_BUCKETS = (1_000, 10_000, 65_536, 250_000, 1_048_576, 10_485_760, 67_108_864)
 """Bytes: what SQS bills as one request, what travels untouched, what SQS takes, what is stored."""
 
-_OUTCOMES: Mapping[type[DeliveryEvent], str] = {
+OUTCOMES: Mapping[type[DeliveryEvent], str] = {
     MessageHandled: "handled",
     MessageFailed: "failed",
     MessageRejected: "rejected",
@@ -212,7 +212,7 @@ def outcome_of(event: DeliveryEvent) -> str:
         return "retried"
     if isinstance(event, MessageSkipped) and event.reason == "duplicate":
         return "duplicate"
-    return _OUTCOMES.get(type(event), "other")
+    return OUTCOMES.get(type(event), "other")
 
 
 @lru_cache
