@@ -16,7 +16,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.client import BaseClient
-from botocore.exceptions import ClientError
 
 from claimcheck.core.claim_check import ClaimCheck
 from claimcheck.core.life import Purge
@@ -25,7 +24,7 @@ from claimcheck.integrations.botocore_clients import Handler
 from claimcheck.integrations.incoming import OnError, SqsCall
 from claimcheck.integrations.outgoing import has_sealed
 from claimcheck.integrations.receipt_handles import has_claim
-from claimcheck.integrations.sqs import facts_of
+from claimcheck.integrations.sqs import QueueFacts
 from claimcheck.opening import OnDuplicate
 from letsgo_queue.async_threads import AsyncThreads
 from letsgo_queue.aws_client import AwsError
@@ -67,9 +66,9 @@ def attach(
         SettingsInvalid: It is no client of SQS, or one of boto3; or an option is not known.
     """
     check_client(client, asynchronous=True)
-    queues = _Queues(client)
+    facts = QueueFacts()
     parts = make_parts(
-        queues.known,
+        facts.known,
         claim_check,
         on_error=on_error,
         purge=purge,
@@ -78,12 +77,17 @@ def attach(
     )
     outgoing, incoming, settling = parts.outgoing, parts.incoming, parts.settling
 
+    async def learn(params: Mapping[str, Any]) -> None:
+        queue = params.get("QueueUrl")
+        if isinstance(queue, str):
+            await facts.learn(client, queue)
+
     def sealing(handle: Handler) -> Handler:
         async def seal(params: Mapping[str, Any], context: Any, **event: Any) -> object:
             seal_now = partial(handle, params=params, context=context, **event)
             if not outgoing.waits(params):
                 return seal_now()
-            await queues.learn(params.get("QueueUrl"))
+            await learn(params)
             try:
                 return await _threads.run_to_end(seal_now)
             except asyncio.CancelledError:  # it was sealed, and will not be sent
@@ -109,18 +113,20 @@ def attach(
             await _threads.run_to_end(partial(outgoing.look_at_answer, context=context, **event))
 
     async def ask(params: Mapping[str, Any], **event: Any) -> object:
-        await queues.learn(params.get("QueueUrl"))
+        await learn(params)
         return await _threads.run_to_end(partial(incoming.ask, params=params, **event))
 
     async def open_answer(
         http_response: AWSResponse, parsed: dict[str, Any], context: dict[str, Any], **_: object
     ) -> None:
+        if not parsed.get("Messages"):
+            return
         try:
             calls = await _threads.run_to_end(
                 partial(incoming.open_answer, http_response, parsed, context)
             )
             for call in calls:
-                await queues.make(call)
+                await _make(client, call)
         except asyncio.CancelledError:  # it was opened, and nobody gets it
             await _threads.run_to_end(partial(incoming.give_back, parsed, context))
             raise
@@ -151,34 +157,9 @@ def attach(
     return client
 
 
-class _Queues:
-    """The queues of a client."""
-
-    def __init__(self, client: BaseClient) -> None:
-        self._client: Any = client  # its type is that of no service
-        self._facts: dict[str, Mapping[str, str]] = {}
-
-    def known(self, queue: str) -> Mapping[str, str]:
-        """What a queue has said of itself."""
-        return self._facts.get(queue, {})
-
-    async def learn(self, queue: object) -> None:
-        """Ask a queue what it says of itself, once; nothing where that is not permitted."""
-        if not isinstance(queue, str) or queue in self._facts:
-            return
-        try:
-            answer = await self._client.get_queue_attributes(
-                QueueUrl=queue, AttributeNames=[*facts_of(queue)]
-            )
-            self._facts[queue] = answer.get("Attributes", {})
-        except ClientError:
-            self._facts[queue] = {}
-        except AwsError as error:  # it may answer the next time
-            logger.info("queue %s does not say what it accepts: %s", queue, error)
-
-    async def make(self, call: SqsCall) -> None:
-        """Make a call that nobody waits for: the queue does as much by itself, later."""
-        try:
-            await getattr(self._client, call.method)(**call.params)
-        except AwsError as error:
-            logger.info("%s: %s", call.why, error)
+async def _make(client: BaseClient, call: SqsCall) -> None:
+    """Make a call that nobody waits for: the queue does as much by itself, later."""
+    try:
+        await getattr(client, call.method)(**call.params)
+    except AwsError as error:
+        logger.info("%s: %s", call.why, error)

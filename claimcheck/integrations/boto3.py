@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.client import BaseClient
@@ -72,9 +73,9 @@ def attach(
         SettingsInvalid: It is no client of SQS, or one for asyncio; or an option is not known.
     """
     check_client(client, asynchronous=False)
-    queues = _Queues(client)
+    of_service: Any = client  # its type is that of no service
     parts = make_parts(
-        queues.facts,
+        partial(sqs.QueueFacts().of, of_service),
         claim_check,
         on_error=on_error,
         purge=purge,
@@ -86,7 +87,7 @@ def attach(
         http_response: AWSResponse, parsed: dict[str, Any], context: dict[str, Any], **_: object
     ) -> None:
         for call in parts.incoming.open_answer(http_response, parsed, context):
-            queues.make(call)
+            _make(client, call)
 
     register(client, parts, {"after-call.sqs.ReceiveMessage": open_answer})
     return client
@@ -196,20 +197,9 @@ def check_client(client: BaseClient, *, asynchronous: bool) -> None:
         )
 
 
-class _Queues:
-    """The queues of a client. Safe to share between threads."""
-
-    def __init__(self, client: BaseClient) -> None:
-        self._client: Any = client  # its type is that of no service
-        self._facts = sqs.QueueFacts()
-
-    def facts(self, queue: str) -> Mapping[str, str]:
-        """What a queue says of itself, asked once; nothing where that is not permitted."""
-        return self._facts.of(self._client, queue)
-
-    def make(self, call: SqsCall) -> None:
-        """Make a call that nobody waits for: the queue does as much by itself, later."""
-        try:
-            getattr(self._client, call.method)(**call.params)
-        except AwsError as error:
-            logger.info("%s: %s", call.why, error)
+def _make(client: BaseClient, call: SqsCall) -> None:
+    """Make a call that nobody waits for: the queue does as much by itself, later."""
+    try:
+        getattr(client, call.method)(**call.params)
+    except AwsError as error:
+        logger.info("%s: %s", call.why, error)

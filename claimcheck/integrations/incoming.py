@@ -158,11 +158,15 @@ class Incoming:
             lease = max(sqs.lease_seconds(self._hidden(request)), _LEAST_LEASE_SECONDS)
             try:
                 at_once(lambda each: self._open(each, request, lease, since), to_open)
-                parsed["Messages"] = self._left(arrived, request)
+                left = self._left(arrived, request)
             except BaseException:  # the user gets none of them
                 for each in to_open:
                     each.give_back()
                 raise
+            if left:
+                parsed["Messages"] = left
+            else:
+                del parsed["Messages"]  # as SQS answers where there is none
         for each in arrived:
             _take_out(each.message, request.added)
         return [call for each in to_open if (call := self._after(each, request)) is not None]

@@ -10,9 +10,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
+from letsgo_queue.aws_client import error_code, explain
 from letsgo_queue.errors import LetsGoError
-from letsgo_queue.limits import DEFAULT_VISIBILITY_TIMEOUT, MAX_VISIBILITY_SECONDS
+from letsgo_queue.limits import (
+    ANY_QUEUE_BYTES,
+    DEFAULT_VISIBILITY_TIMEOUT,
+    MAX_VISIBILITY_SECONDS,
+)
 from letsgo_queue.log import get_logger
+from letsgo_queue.transports.sqs_client import NO_SUCH_QUEUE, is_retryable
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -75,12 +81,24 @@ class QueueFacts:
 
     @contextmanager
     def _asking(self, queue: str) -> Iterator[None]:
+        """A refusal that stays is noted; another is not, and what is wrong the next call says."""
         try:
             yield
-        except ClientError:
+        except (ClientError, BotoCoreError) as error:
+            code = error_code(error) if isinstance(error, ClientError) else None
+            if code is None or code in NO_SUCH_QUEUE or is_retryable(error):  # it may answer later
+                logger.info("queue %s does not say what it accepts: %s", queue, explain(error))
+                return
+            logger.warning(
+                "queue %s does not say what it accepts: %s. Assuming that it takes %d bytes, "
+                "deduplicates by content if it is FIFO, and a visibility timeout of %d s. Permit "
+                "sqs:GetQueueAttributes.",
+                queue,
+                explain(error),
+                ANY_QUEUE_BYTES,
+                DEFAULT_VISIBILITY_TIMEOUT,
+            )
             self._found[queue] = {}
-        except BotoCoreError as error:  # it may answer the next time
-            logger.info("queue %s does not say what it accepts: %s", queue, error)
 
 
 def max_message_bytes(facts: Mapping[str, str]) -> int | None:

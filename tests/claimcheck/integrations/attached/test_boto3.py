@@ -201,6 +201,15 @@ class TestWhatCannotBeOpened:
         client.close()
 
 
+def test_an_answer_of_which_nothing_is_left_is_as_sqs_gives_it(
+    sqs: SQSClient, queue: str, store: MemoryClaimStore
+) -> None:
+    sqs.send_message(QueueUrl=queue, MessageBody=LARGE)
+    store._contents.clear()
+    answer: Any = sqs.receive_message(QueueUrl=queue)
+    assert (answer.keys(), waiting(sqs, queue)) == ({"ResponseMetadata"}, (0, 1))
+
+
 class TestWhatIsHeld:
     """A message that another delivery works on."""
 
