@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 MINISTACK := .venv-ministack
 # One version, since the tests rely on what it refuses.
 MINISTACK_VERSION := 1.5.33
+INFRASTRUCTURE := .venv-infrastructure
 BENCH := .venv-bench
 BENCH_TASKIQ := .venv-bench-taskiq
 BENCH_FANFERRO := .venv-bench-fanferro
@@ -21,7 +22,7 @@ unexport PYTHONHOME PYTHONPATH PIP_USER
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types imports typescript pytest coverage faults fuzz soak bench bench-quick first-page scale docs public-interface public-use $(PYTHONS) pytest-lowest dist release-check format clean
+.PHONY: help demo test lint types imports typescript pytest coverage faults fuzz soak bench bench-quick first-page scale docs public-interface public-use $(PYTHONS) pytest-lowest dist release-check infrastructure format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -97,7 +98,7 @@ pytest-lowest: $(RELEASE)/.tools $(MINISTACK)/.installed-$(MINISTACK_VERSION) ##
 dist: $(RELEASE)/.tools ## build sdist and wheel into dist/, and look into both
 	rm -rf dist
 	$(RELEASE)/bin/python -m build --outdir dist
-	$(RELEASE)/bin/python -m tests.release.distributions dist
+	$(RELEASE)/bin/python -m tests.release.distributions dist $(TAG)
 
 # What an installation with all extras gets today: as a list, as an SBOM, and by its advisories.
 release-check: dist ## all that must hold before a release, but the tests; AUDIT=skip asks no advisory service
@@ -112,6 +113,9 @@ ifeq ($(AUDIT),skip)
 else
 	$(RELEASE)/bin/python -m tests.release.audit build/release/requirements.txt
 endif
+
+infrastructure: $(VENV)/.dev $(MINISTACK)/.installed-$(MINISTACK_VERSION) $(INFRASTRUCTURE)/.tools ## the tests of docs/infrastructure, with CDK and other heavy tools
+	$(BIN)/pytest -q tests/docs/infrastructure $(ARGS)
 
 format: $(VENV)/.dev ## let ruff fix and format
 	$(BIN)/ruff check --fix
@@ -172,6 +176,13 @@ $(BENCH_FANFERRO)/.peers: $(PEERS)/requirements-fanferro.txt
 	else \
 		echo "fanferro is left out: it needs Python 3.12 or newer, and none was found"; \
 	fi
+	@touch $@
+
+# Of the last package only the text is read: what it needs stays away.
+$(INFRASTRUCTURE)/.tools: tests/docs/infrastructure/requirements.txt | $(INFRASTRUCTURE)/.made
+	@echo "Installing what checks docs/infrastructure into $(INFRASTRUCTURE)"
+	$(INFRASTRUCTURE)/bin/python -m pip install --quiet --requirement tests/docs/infrastructure/requirements.txt
+	$(INFRASTRUCTURE)/bin/python -m pip install --quiet --no-deps 'cdktf-cdktf-provider-aws==21.22.1'
 	@touch $@
 
 # Without Node 20 and npm nothing is made, and the tests of the example are skipped.

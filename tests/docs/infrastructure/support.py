@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import socket
@@ -16,6 +17,7 @@ from typing import Any, TypeAlias, cast
 
 import boto3
 from botocore.exceptions import WaiterError
+from cfnlint.decode import decode
 
 from tests.docs.support import ROOT
 from tests.support.servers import AwsServer
@@ -131,6 +133,14 @@ def stacks_on(aws: AwsServer) -> Iterator[Stacks]:
         yield stacks
     finally:
         stacks.remove()
+
+
+@functools.cache
+def read_template(name: str) -> Template:
+    """A template of CloudFormation, with its functions in their long form."""
+    template, problems = decode(str(INFRASTRUCTURE / "cloudformation" / f"{name}.yaml"))
+    assert not problems
+    return cast("Template", json.loads(json.dumps(template)))
 
 
 def normal(statements: Sequence[Mapping[str, Any]]) -> Policy:

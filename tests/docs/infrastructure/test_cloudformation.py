@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import copy
 import os
 import re
 import subprocess
@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 from cfnlint.api import lint_file
-from cfnlint.decode import decode
 
 import claimcheck
 from claimcheck import unwrap_claim_check
@@ -30,11 +29,11 @@ from tests.docs.infrastructure.support import (
     INFRASTRUCTURE,
     Policy,
     Stacks,
-    Template,
     free_port,
     in_process,
     normal,
     option,
+    read_template,
     stacks_on,
     without,
     without_making,
@@ -49,17 +48,11 @@ TEMPLATES = sorted(FOLDER.glob("*.yaml"))
 NETWORK = {"Image": "shop", "Subnets": "subnet-1", "SecurityGroups": "sg-1"}
 
 
-def read(name: str) -> Template:
-    template, problems = decode(str(FOLDER / name))
-    assert not problems
-    return json.loads(json.dumps(template))  # type: ignore[no-any-return]
-
-
 class Applied:
     """The stack of messages.yaml, without and with a key."""
 
     def __init__(self, stacks: Stacks, *, encrypt: str) -> None:
-        template = read("messages.yaml")
+        template = read_template("messages")
         name = f"orders-{uuid.uuid4().hex[:8]}"
         self.stacks = stacks
         self.outputs = stacks.apply(template, Name=name, Encrypt=encrypt)
@@ -178,7 +171,7 @@ def test_a_function_has_all_that_the_doctor_asks_for(
     messages = Applied(stacks, encrypt="no")
     messages.use(monkeypatch)
     function = stacks.apply(
-        read("lambda.yaml"), Messages=messages.outputs["Stack"], **stacks.put_code()
+        read_template("lambda"), Messages=messages.outputs["Stack"], **stacks.put_code()
     )
 
     findings = examine(function=function["FunctionName"])
@@ -194,7 +187,7 @@ def test_an_ecs_task_handles_messages(
     settings: Applied, ministack: AwsServer, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Its command runs here, with the settings that the service gives it."""
-    template = read("ecs.yaml")
+    template = copy.deepcopy(read_template("ecs"))
     without(["ScalableTarget", "Scaling"])(template)  # which MiniStack does not know
     given = {"Encryption": key} if (key := settings.outputs.get("Encryption")) else {}
     stack = settings.stacks.apply(template, Messages=settings.outputs["Stack"], **NETWORK, **given)
