@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 
+from claimcheck.stores.base import Lease
+from claimcheck.stores.sqlite import SqliteClaimStore
+from claimcheck.testing.claims import write
 from letsgo_queue import Client
 from tests.claimcheck.audit.reports import report_of
+from tests.claimcheck.stores.support import change
+from tests.letsgo_queue.console.browsing import Hand, Keyboard, Mouse, opened, started
 from tests.letsgo_queue.console.support import make_dead_letters
 from tests.support.browser import (
     DESKTOP,
@@ -31,25 +34,19 @@ MIN_TARGET = 24
 def url(tmp_path_factory: pytest.TempPathFactory) -> str:
     url = f"sqlite:///{tmp_path_factory.mktemp('console')}/work.db"
     make_dead_letters(url, DEAD)
-    client = Client(url)
-    for _ in range(WAITING // 1_000):
-        client.enqueue_many([{"type": "mail:send", "payload": {"to": "Ada"}}] * 1_000)
-    client.close()
+    with closing(Client(url)) as client:
+        for _ in range(WAITING // 1_000):
+            client.enqueue_many([{"type": "mail:send", "payload": {"to": "Ada"}}] * 1_000)
+    fill_store(url)
     return url
 
 
 @pytest.fixture(scope="module")
 def address(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A console in a process of its own, as somebody starts it."""
     report = tmp_path_factory.mktemp("audit") / "audit.json"
     report_of({"order:new": [500, 700], "mail:send": [900_000]}).save(report)
-    command = [sys.executable, "-m", "letsgo_queue.cli.app", "console", "--queue", url]
-    command += ["--audit", str(report), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        yield process.stdout.readline().strip()
-        process.terminate()
-        assert process.wait(30) == 0
+    with started("--queue", url, "--audit", str(report)) as address:
+        yield address
 
 
 @pytest.fixture
@@ -58,24 +55,23 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
         yield page
 
 
-@contextmanager
-def opened(browser: Browser, address: str, size: ViewportSize, scheme: Scheme) -> Iterator[Page]:
-    """A page that nobody complains of, and that asks nobody else."""
-    here = address.partition("/?")[0]
-    complaints: list[str] = []
-    with browser.new_context(viewport=size, color_scheme=scheme, base_url=here) as context:
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on(
-            "request",
-            lambda request: (
-                None if request.url.startswith(here) else complaints.append(request.url)
-            ),
-        )
-        page.goto(address)
-        yield page
-    assert complaints == []
+@pytest.fixture(params=[Mouse, Keyboard])
+def hand(request: pytest.FixtureRequest, page: Page) -> Hand:
+    kind: type[Hand] = request.param
+    return kind(page)
+
+
+def fill_store(url: str) -> None:
+    """Claims for each hand: four of a type of its own, one of them held, and two that expired."""
+    path = url.removeprefix("sqlite:///")
+    with closing(SqliteClaimStore(path)) as store:
+        for hand in (Mouse, Keyboard):
+            kind = hand.__name__
+            held, *_ = [write(store, 1_000 * 10**n, type=f"scan:{kind}") for n in range(4)]
+            store.acquire(held.key, Lease("of a worker", 3_600))
+            for _ in range(2):
+                write(store, 10, type=f"old:{kind}")
+    change(Path(path), "UPDATE claim_contents SET expires_at = 1 WHERE type LIKE 'old:%'")
 
 
 def count(page: Page, name: str) -> int:
@@ -93,53 +89,114 @@ def test_numbers_go_on_and_nothing_moves(page: Page, url: str) -> None:
     assert "token" not in page.url
 
 
-def test_by_mouse_letters_are_selected_and_redriven(page: Page) -> None:
-    dead = count(page, "dead")
-    page.get_by_role("link", name="Dead letters").click()
-    page.get_by_label("Type").select_option("order:1")
-    page.get_by_role("button", name="Filter").click()
-    boxes = page.locator('input[name="id"]')
-    boxes.nth(0).check()
-    boxes.nth(2).check()
-    expect(page.locator("[data-count]")).to_have_text("2")
-    page.get_by_role("button", name="Redrive").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("Redrive 2 dead letters?")
-    page.get_by_role("button", name="Redrive 2").click()
+def test_letters_are_filtered_sorted_selected_redriven_and_deleted(hand: Hand) -> None:
+    page, type = hand.page, "order:1" if isinstance(hand, Mouse) else "order:2"
+    dead, boxes = count(page, "dead"), page.locator('[data-row] input[name="id"]')
+    hand.go("Dead letters")
+    hand.choose(page.get_by_label("Type"), type)
+    hand.do("Filter")
+    hand.press(page.get_by_role("link", name="Size"))
+    expect(page.get_by_role("columnheader", name="Size")).to_have_attribute(
+        "aria-sort", "ascending"
+    )
+    assert set(page.locator("[data-row] a").all_inner_texts()) == {type}
+    before = boxes.count()
 
-    expect(page.get_by_text("2 redriven, 0 failed")).to_be_visible()
-    page.get_by_role("link", name="Overview").click()
-    expect(page.locator('[data-live="0.dead"]')).to_have_text(f"{dead - 2:,}")
-
-
-def test_by_keyboard_a_letter_is_opened_and_deleted(page: Page) -> None:
-    dead = count(page, "dead")
-    page.goto("/queues/0/dead-letters")
+    for action, done, rows in (("Redrive", "redriven", 2), ("Delete", "deleted", 1)):
+        for row in range(rows):
+            hand.tick(boxes.nth(row))
+        expect(page.locator("[data-count]")).to_have_text(str(rows))
+        hand.do(action)
+        hand.do(f"{action} {rows}")
+        expect(page.get_by_text(f"{rows} {done}, 0 failed")).to_be_visible()
+        page.wait_for_load_state()  # it was loaded again when it was over
+        hand.press(page.get_by_role("link", name="Back to the list"))
+        hand.choose(page.get_by_label("Type"), type)
+        hand.do("Filter")
+    hand.tick(page.get_by_label("all 97 filtered"))
+    hand.do("Redrive")
+    hand.do("Redrive 97")
+    expect(page.get_by_text("97 redriven, 0 failed")).to_be_visible()
     page.wait_for_load_state()
-    page.keyboard.press("j")
-    page.keyboard.press("j")
-    page.keyboard.press("k")
-    page.keyboard.press("x")
-    expect(page.locator("[data-count]")).to_have_text("1")
-    page.keyboard.press("Enter")
+
+    assert before == 100
+    hand.go("Overview")
+    expect(page.locator('[data-live="0.dead"]')).to_have_text(f"{dead - 100:,}")
+
+
+def test_a_letter_is_opened_shown_downloaded_and_deleted(hand: Hand) -> None:
+    page = hand.page
+    hand.go("Dead letters")
+    if isinstance(hand, Mouse):
+        hand.press(page.locator("[data-row] a").first)
+    else:
+        for key in ("j", "j", "k", "x"):
+            page.keyboard.press(key)
+        expect(page.locator("[data-count]")).to_have_text("1")
+        page.keyboard.press("Enter")
     expect(page.get_by_text("dead for")).to_be_visible()
-    page.get_by_role("button", name="Delete").press("Enter")
-    page.get_by_role("button", name="Delete 1").press("Enter")
+    expect(page.locator("#payload")).not_to_be_visible()
+    hand.press(page.get_by_role("link", name="Show the payload"))
+    expect(page.locator("#payload")).to_contain_text('"number":')
+    with page.expect_download() as download:
+        hand.press(page.get_by_role("link", name="Download"))
+    assert b'"type":"order:0"' in download.value.path().read_bytes()
+    hand.do("Delete")
+    hand.do("Delete 1")
 
     expect(page.get_by_text("1 deleted, 0 failed")).to_be_visible()
+
+
+def test_messages_are_paged_and_opened(hand: Hand) -> None:
+    page = hand.page
+    hand.go("Messages")
+    hand.press(page.get_by_role("link", name="delayed"))
+    expect(page.get_by_text("No message is delayed.")).to_be_visible()
+    hand.press(page.get_by_role("link", name="waiting"))
+    first = page.locator("[data-row] code").first.inner_text()
+    hand.press(page.get_by_role("link", name="Next messages"))
+    expect(page.get_by_role("link", name="First messages")).to_be_visible()
+    assert page.locator("[data-row] code").first.inner_text() != first
+    hand.press(page.locator("[data-row] a").first)
+    hand.press(page.get_by_role("link", name="Show the payload"))
+
+    expect(page.locator("#payload")).to_contain_text('"to": "Ada"')
+
+
+def test_claims_are_filtered_sorted_deleted_and_released(hand: Hand) -> None:
+    page, kind = hand.page, type(hand).__name__
+    boxes = page.locator('[data-row] input[name="id"]')
+    hand.go("Claims")
+    hand.choose(page.get_by_label("Type"), f"scan:{kind}")
+    hand.do("Filter")
+    expect(boxes).to_have_count(4)
+    hand.press(page.get_by_role("link", name="Stored"))  # the smallest first, which is held
+    hand.tick(boxes.nth(0))
+    hand.tick(boxes.nth(3))
+    hand.do("Delete")
+    hand.do("Delete 2")
+    expect(page.get_by_text("1 deleted, 1 failed")).to_be_visible()
+    expect(page.get_by_text("a delivery holds it")).to_be_visible()
     page.wait_for_load_state()
-    page.keyboard.press("o")
-    expect(page.locator('[data-live="0.dead"]')).to_have_text(f"{dead - 1:,}")
 
+    hand.press(page.get_by_role("link", name="Back to the list"))
+    hand.choose(page.get_by_label("State"), "leased")
+    hand.choose(page.get_by_label("Type"), f"scan:{kind}")
+    hand.do("Filter")
+    hand.press(page.locator("[data-row] a").first)
+    hand.do("End the lease")
+    hand.do("End the lease")
+    expect(page.get_by_text("waiting")).to_be_visible()
 
-def test_all_that_the_filter_shows_are_redriven(page: Page) -> None:
-    page.goto("/queues/0/dead-letters?type=order:2")
-    page.get_by_label(re.compile("all .* filtered")).check()
-    page.get_by_role("button", name="Redrive").click()
-    page.get_by_role("button", name=re.compile(r"Redrive \d+")).click()
-
-    expect(page.get_by_text(re.compile(r"(99|100) redriven, 0 failed"))).to_be_visible()
-    page.goto("/queues/0/dead-letters?type=order:2")
-    expect(page.get_by_text("No dead letter matches the filter.")).to_be_visible()
+    hand.press(page.get_by_role("link", name="Back to the list"))
+    hand.choose(page.get_by_label("Type"), f"old:{kind}")
+    hand.choose(page.get_by_label("May go"), "expired")
+    hand.do("Filter")
+    hand.tick(page.get_by_label("all 2 filtered"))
+    hand.do("Delete")
+    expect(page.get_by_text("They have expired")).to_be_visible()
+    hand.do("Delete 2")
+    expect(page.get_by_text("2 deleted, 0 failed")).to_be_visible()
 
 
 def test_the_audit_sorts_by_its_own_script(page: Page) -> None:
