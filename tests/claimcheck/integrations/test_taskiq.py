@@ -63,13 +63,20 @@ class Desk:
             "ApproximateNumberOfMessages",
             "ApproximateNumberOfMessagesNotVisible",
         ]
-        for _ in range(400):
+
+        def counted() -> tuple[int, ...]:
             found = self.plain.get_queue_attributes(QueueUrl=self.queue, AttributeNames=names)
-            counted = tuple(int(found["Attributes"][name]) for name in names)
-            if counted == expected:
-                return
-            await asyncio.sleep(0.05)
-        assert counted == expected
+            return tuple(int(found["Attributes"][name]) for name in names)
+
+        await until(lambda: counted() == expected, f"{expected}")
+
+
+async def until(condition: Callable[[], bool], what: str) -> None:
+    for _ in range(400):
+        if condition():
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"waited 20 s for {what}")
 
 
 @asynccontextmanager
@@ -132,13 +139,18 @@ def test_a_duplicate_of_what_was_done_is_deleted_and_no_task_gets_it(
     run(ministack, check, story)
 
 
-def test_a_copy_of_what_is_handled_now_waits(ministack: AwsServer, check: ClaimCheck) -> None:
+def test_a_copy_of_what_is_handled_now_waits(
+    ministack: AwsServer, check: ClaimCheck, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+
     async def story(desk: Desk) -> None:
         sealed = desk.take_raw()
         desk.put_raw(sealed)
         async with at_work(desk):
             first = await desk.take()
             desk.put_raw(sealed)
+            await until(lambda: "stays on queue" in caplog.text, "a line in the log")
             await desk.counts((0, 2))
             await first.ack()  # type: ignore[misc]  # as above
             await desk.counts((0, 1))
