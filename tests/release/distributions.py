@@ -39,7 +39,7 @@ MUST_BE_THERE = (
 
 
 def main() -> None:
-    folder = Path(sys.argv[1])
+    folder, tag = Path(sys.argv[1]), "".join(sys.argv[2:])
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     stem = f"letsgo_claimcheck-{project['version']}"
     wheel = folder / f"{stem}-py3-none-any.whl"
@@ -48,7 +48,7 @@ def main() -> None:
     if lacking:
         raise SystemExit(f"{folder} has no {' and no '.join(lacking)}: `make dist` builds them.")
     problems = [
-        *problems_of_version(project["version"]),
+        *problems_of_version(project["version"], tag),
         *problems_of_wheel(wheel, project),
         *problems_of_sdist(sdist, stem),
     ]
@@ -67,7 +67,9 @@ def package_files() -> set[str]:
     return {name for name in listed if name and (ROOT / name).is_file()}
 
 
-def problems_of_version(version: str) -> Iterator[str]:
+def problems_of_version(version: str, tag: str) -> Iterator[str]:
+    if tag and tag != f"v{version}":
+        yield f"the tag is {tag}, and pyproject.toml says {version}"
     changes = (ROOT / "CHANGELOG.md").read_text()
     if f"\n## [{version}] - " not in changes:
         yield f"CHANGELOG.md has no dated section for {version}"
