@@ -240,6 +240,8 @@ class _ProcessSpan(tracing.ProcessSpan):
     def saw(self, event: Event) -> None:
         if isinstance(event, MessageStarted) or not isinstance(event, DeliveryEvent):
             return
+        if not self.span.is_recording():
+            return  # in Lambda a message is held, which ends the try, and fails after it
         outcome = "held" if isinstance(event, MessageHeld) else outcome_of(event)
         self.span.set_attributes({"letsgo.outcome": outcome, "letsgo.route": event.route})
         if isinstance(event, MessageFailed | MessageRejected) and outcome != "retried":

@@ -17,7 +17,12 @@ from letsgo_queue import Client, Message, Worker
 from letsgo_queue.transports.base import OutgoingMessage
 from letsgo_queue.transports.memory import MemoryTransport
 from tests.claimcheck.support import noise, small_claim_check
-from tests.letsgo_queue.aws_lambda.lambda_events import Context, delete_handled, receive_event
+from tests.letsgo_queue.aws_lambda.lambda_events import (
+    Context,
+    delete_handled,
+    event_of,
+    receive_event,
+)
 from tests.letsgo_queue.support import PassingTime, order, running, wait_for
 from tests.support.servers import AwsServer
 from tests.support.spans import Spans, facts, id_of, links_of, traced
@@ -130,6 +135,19 @@ def test_a_held_message_has_a_span_for_each_try(
     assert facts(handled)["letsgo.outcome"] == "handled"
     assert handled.parent is None
     assert links_of(held) == links_of(handled)
+
+
+def test_a_claim_in_progress_in_lambda_is_held(
+    spans: Spans, shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    shop.client.enqueue(order(note=LARGE))
+    body = shop.body_on_queue()
+    shop.check.open(body, lease_seconds=60)
+    answer = shop.worker.lambda_handler(event_of(body), Context())
+    assert answer == {"batchItemFailures": [{"itemIdentifier": "m0"}]}
+    (process,) = [each for each in spans.all if each.name.startswith("process")]
+    assert facts(process)["letsgo.outcome"] == "held"
+    assert not [each for each in caplog.records if each.name.startswith("opentelemetry")]
 
 
 class TestOnAws:
