@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from jinja2 import PackageLoader
 
-from claimcheck.console.audit import audit_section
+from claimcheck.console.audit import audit_section, sample_section
 from claimcheck.console.claims import ClaimPages
 from claimcheck.console.listing import ConsoleStore
 from claimcheck.console.notices import Notices
@@ -43,12 +43,13 @@ class ClaimsInConsole:
         self._settings = settings
         self._notices = Notices(options)
         self._read_only = options.read_only
+        self._queues: Sequence[str | None] = options.queues or [None]
         self._stores = _stores(options.queues, settings)
         self._audit = None if options.audit is None else audit_section(options.audit)
 
     def sections(self, pages: Pages, jobs: Jobs) -> Sequence[Section]:
-        """The claims; the audit, where there is a report."""
-        sections = [] if self._audit is None else [self._audit]
+        """The claims and the audit."""
+        sections = [self._audit or sample_section(pages, self._queues, read_only=self._read_only)]
         if self._stores:
             claims = ClaimPages(pages, self._stores, jobs, read_only=self._read_only)
             sections.insert(0, Section("Claims", "/claims", claims.routes))

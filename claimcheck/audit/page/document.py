@@ -26,12 +26,15 @@ SHOWN_PROBLEMS = 8
 """How many problems are shown until a reader asks for the others."""
 
 
-def page(report: AuditReport, *, back: tuple[str, str] | None = None) -> str:
+def page(
+    report: AuditReport, *, back: tuple[str, str] | None = None, about: str | None = None
+) -> str:
     """The page of a report, as HTML.
 
     Args:
         report: The report.
         back: Where a link above it leads, and what it is called; None for no link.
+        about: What to say of where its messages are from; None for nothing.
     """
     style, script = _asset("page.css"), _asset("sorting.js")
     document = element(
@@ -52,7 +55,7 @@ def page(report: AuditReport, *, back: tuple[str, str] | None = None) -> str:
         element(
             "body",
             *([] if back is None else [element("nav", element("a", back[1], href=back[0]))]),
-            element("main", _header(report), *_sections(report)),
+            element("main", _header(report, about), *_sections(report)),
             raw_text("script", script),
         ),
         lang="en",
@@ -74,7 +77,7 @@ def _sections(report: AuditReport) -> Iterator[Element]:
     yield element("section", element("h2", "Cost"), *_costs(report))
 
 
-def _header(report: AuditReport) -> Element:
+def _header(report: AuditReport, about: str | None) -> Element:
     settings = report.settings
     sampled = f"a sample of {report.sample * 100:.3g} %"
     facts = (
@@ -86,6 +89,7 @@ def _header(report: AuditReport) -> Element:
     return element(
         "header",
         element("h1", "Size audit"),
+        *([] if about is None else [element("p", about)]),
         element("p", *_summary(report), class_="summary"),
         element(
             "dl",

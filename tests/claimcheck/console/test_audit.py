@@ -5,16 +5,25 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
 
+from claimcheck import ClaimCheck, ClaimCheckMiddleware, open_store
+from claimcheck.console.audit import weigh
 from claimcheck.errors import AuditInvalid
+from letsgo_queue import Client
+from letsgo_queue.admin import open_admin
+from letsgo_queue.admin.watch import open_watch
 from letsgo_queue.console.extension import ConsoleOptions
 from letsgo_queue.console.site import make_site
 from letsgo_queue.settings import QueueSettings
 from tests.claimcheck.audit.reports import report_of
+from tests.claimcheck.support import noise
+from tests.letsgo_queue.console.support import signed_in
+from tests.support.servers import AwsServer
 
 
 @pytest.fixture
@@ -75,12 +84,67 @@ def test_the_report_is_read_each_time(report: Path) -> None:
     assert "is no audit report" in answer.text
 
 
-def test_without_a_report_there_is_no_section(report: Path) -> None:
-    console = open_console(None)
+def test_without_a_report_messages_that_wait_are_weighed(tmp_path: Path) -> None:
+    url, store = f"sqlite:///{tmp_path}/work.db", f"sqlite:///{tmp_path}/claims.db"
+    payloads = {"small": "x", "compressed": "x" * 400_000, "stored": noise(2_200_000)}
+    check = ClaimCheck(store=open_store(store))
+    with closing(Client(url, middleware=[ClaimCheckMiddleware(check)])) as client:
+        sent = {
+            type: client.enqueue({"type": type, "payload": payload}, attributes={"a": "b"})
+            for type, payload in payloads.items()
+        }
+    with closing(open_watch(url, QueueSettings())) as watch:
+        report = weigh(watch, 1_000)
 
-    assert console.get("/audit").status_code == 404
-    assert "Audit" not in console.get("/audit").text
-    assert '<a href="/audit">Audit</a>' in open_console(report).get("/none").text
+    assert {each.type: (each.size.largest, dict(each.routes)) for each in report.types} == {
+        type: (each.size, {each.route: 1}) for type, each in sent.items()
+    }
+    (stored,) = (each for each in report.types if each.type == "stored")
+    assert stored.sealed_to_bytes == sent["stored"].stored_size
+    with signed_in(ConsoleOptions(queues=[url], store=store)) as console:
+        first = console.get("/audit").text
+        assert "Weigh up to 1,000 messages" in first
+        shown = console.get("/audit/0")
+        assert all(type in shown.text for type in payloads)
+        assert "rarely among them" in shown.text
+        assert "script-src 'sha256-" in shown.headers["content-security-policy"]
+        assert console.get("/audit/1").status_code == 404
+
+
+def test_many_are_weighed_page_by_page(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/work.db"
+    with closing(Client(url)) as client:
+        client.enqueue_many([{"type": "any"}] * 130)
+    with closing(open_watch(url, QueueSettings())) as watch:
+        assert [each.messages for each in weigh(watch, 120).types] == [120]
+        assert [each.messages for each in weigh(watch, 1_000).types] == [130]
+
+
+def test_nothing_waits(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/work.db"
+    with closing(Client(url)) as client:
+        client.enqueue({"type": "any"})
+    with closing(open_admin(url, QueueSettings())) as admin:
+        admin.purge()
+    with signed_in(ConsoleOptions(queues=[url], store="memory://")) as console:
+        assert f"No message waits on {url}" in console.get("/audit/0").text
+
+
+def test_on_sqs_messages_are_weighed_on_request(
+    ministack: AwsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("letsgo_queue.admin.sqs_watch.WAIT_SECONDS", 0)
+    url = ministack.make_queue()
+    with closing(Client(url)) as client:
+        client.enqueue({"type": "order:new"})
+    with signed_in(ConsoleOptions(queues=[url], store="memory://", read_only=True)) as console:
+        assert "counts as a receive" in console.get("/audit").text
+        assert console.post("/audit/0").status_code == 403
+        assert console.get("/audit/0").url.path == "/audit"
+    with signed_in(ConsoleOptions(queues=[url], store="memory://")) as console:
+        assert "Receive up to 100 messages" in console.get("/audit").text
+        assert "order:new" in console.post("/audit/0").text
+        assert "What was weighed last" in console.get("/audit").text
 
 
 def test_a_file_that_is_no_report_ends_the_start(tmp_path: Path) -> None:
