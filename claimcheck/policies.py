@@ -107,6 +107,7 @@ def policy_statements(
     things = [*_things_of_queue(queue, dead_letter_queue, place, tell)]
     for url in stores or _stores_of(settings, queue, role):
         things += _things_of_store(open_store(url, region=region), role, place, tell)
+    things += _things_of_pointers(settings, role, place)
     keys = [f"kms://{key}" for key in kms_keys] or _entries(settings.encryption)
     for key in keys[:1] if role is Role.SENDER else keys:  # the first encrypts, all decrypt
         if key.startswith("kms://"):
@@ -142,7 +143,9 @@ def _things_of_function(name: str, place: _Place) -> Iterator[Thing]:
 
 
 def _stores_of(settings: ClaimCheckSettings, queue: str, role: Role) -> Sequence[str]:
-    """The stores in the settings; a sender writes to some of them."""
+    """The stores in the settings; a sender writes to some of them, one of pointers to none."""
+    if role is Role.SENDER and settings.write == "aws-pointer":
+        return ()
     read = () if role is Role.SENDER else settings.read_stores
     return list(dict.fromkeys([*settings.stores_for(queue), *read]))
 
@@ -184,6 +187,21 @@ def _bucket(contents: S3Contents, place: _Place) -> Iterator[Thing]:
     yield Thing(Kind.OBJECTS, f"{arn}/{contents.prefix}*")
     yield Thing(Kind.BUCKET, arn)
     yield Thing(Kind.NEW_BUCKET, arn)
+
+
+def _things_of_pointers(settings: ClaimCheckSettings, role: Role, place: _Place) -> Iterator[Thing]:
+    """The buckets of AWS's pointers: the first is written to, all are read."""
+    partition = partition_of(place.region)
+    buckets = [f"arn:{partition}:s3:::{name}" for name in settings.aws_pointers]
+    if role is Role.SENDER:
+        if settings.write == "aws-pointer":
+            yield from (Thing(Kind.POINTERS, f"{bucket}/*") for bucket in buckets[:1])
+    elif role is Role.WORKER:
+        for bucket in buckets:
+            yield Thing(Kind.POINTERS, f"{bucket}/*")
+            yield Thing(Kind.BUCKET, bucket)
+            if settings.aws_pointers_remove:
+                yield Thing(Kind.HANDLED_POINTERS, f"{bucket}/*")
 
 
 def _entries(encryption: SecretStr | None) -> Sequence[str]:

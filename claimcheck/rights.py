@@ -37,6 +37,8 @@ class Kind(StrEnum):
     OBJECTS = "Objects"
     BUCKET = "Bucket"
     NEW_BUCKET = "MakeBucket"
+    POINTERS = "AwsPointers"
+    HANDLED_POINTERS = "HandledAwsPointers"
     KEY = "Key"
     FUNCTION = "Function"
     MAPPINGS = "EventSourceMappings"
@@ -52,6 +54,7 @@ RIGHTS: Mapping[Role, Mapping[Kind, Sequence[str]]] = {
         Kind.QUEUE: _actions("sqs", "GetQueueAttributes", "SendMessage"),
         Kind.ITEMS: _actions("dynamodb", "DeleteItem", "PutItem"),
         Kind.OBJECTS: _actions("s3", "AbortMultipartUpload", "DeleteObject", "PutObject"),
+        Kind.POINTERS: _actions("s3", "DeleteObject", "PutObject"),
         Kind.KEY: _actions("kms", "GenerateDataKey"),
     },
     Role.WORKER: {
@@ -69,6 +72,8 @@ RIGHTS: Mapping[Role, Mapping[Kind, Sequence[str]]] = {
             "s3", "AbortMultipartUpload", "DeleteObject", "GetObject", "PutObject"
         ),
         Kind.BUCKET: _actions("s3", "ListBucket"),
+        Kind.POINTERS: _actions("s3", "GetObject"),
+        Kind.HANDLED_POINTERS: _actions("s3", "DeleteObject"),
         Kind.KEY: _actions("kms", "Decrypt"),
     },
     Role.OPERATOR: {

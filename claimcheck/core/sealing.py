@@ -287,7 +287,7 @@ class Sealer:
         label = store.label
         parts = recut(encoded.parts, store.part_bytes, was=encoded.part_bytes)
         facts = ClaimFacts(
-            id=secrets.token_urlsafe(ID_BYTES),
+            id=_new_id(),
             type=encoded.type,
             parts=len(parts) if store.part_bytes else 1,
             size=encoded.size,
@@ -360,6 +360,13 @@ class Sealer:
         if self._inline_limit is not None:
             return self._inline_limit
         return (queue_limit() if queue_limit else None) or ANY_QUEUE_BYTES
+
+
+def _new_id() -> str:
+    """A claim id; a command takes what begins with a dash for an option."""
+    while (id := secrets.token_urlsafe(ID_BYTES)).startswith("-"):
+        pass
+    return id
 
 
 def _to_bytes(body: str | bytes) -> bytes:

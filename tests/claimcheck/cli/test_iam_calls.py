@@ -28,6 +28,7 @@ from claimcheck import (
     unwrap_claim_check,
 )
 from claimcheck.cli.app import app as claimcheck_app
+from claimcheck.integrations.boto3 import attach
 from claimcheck.rights import Role
 from claimcheck.stores import s3_contents
 from claimcheck.stores.base import Lease
@@ -228,6 +229,43 @@ def test_each_role_may_use_the_key(
     for role, needs in ((Role.SENDER, sent), (Role.OPERATOR, shown), (Role.WORKER, worked)):
         key_only = [each for each in policy(role) if each["Sid"] == "Key"]
         compare(key_only, {need for need in needs if need[0].startswith("kms:")})
+
+
+def test_each_role_may_use_the_bucket_of_awss_pointers(
+    wire: Wire, ministack: AwsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with wire.looking_away():
+        queue, bucket = ministack.make_queue(), ministack.make_bucket()
+    settings = {"STORE": "memory://", "AWS_POINTERS": bucket, "AWS_POINTERS_REMOVE": "true"}
+    for name, value in (settings | {"WRITE": "aws-pointer"}).items():
+        monkeypatch.setenv(f"CLAIMCHECK_{name}", value)
+    monkeypatch.setenv("LETSGO_QUEUE_URL", queue)
+    sqs = attach(ministack.sqs())
+    for _ in range(2):
+        sqs.send_message(QueueUrl=queue, MessageBody="x" * LARGE)
+    wire.refused = "SendMessage"
+    with pytest.raises(SendFailed):
+        claimcheck.enqueue({"type": "succeeds", "payload": "x" * LARGE})
+    sent = wire.take()
+
+    with wire.looking_away():
+        remove_one_of(bucket, ministack)
+    [message] = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10)["Messages"]
+    sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+    received = wire.take()
+    sqs.close()
+
+    for role, needs in ((Role.SENDER, sent), (Role.WORKER, received)):
+        of_buckets = [each for each in policy(role) if each["Action"][0].startswith("s3:")]
+        compare(of_buckets, {need for need in needs if need[0].startswith("s3:")})
+
+
+def remove_one_of(bucket: str, aws: AwsServer) -> None:
+    """Remove an object of a bucket, as a lifecycle rule does."""
+    client = aws.s3()
+    key = client.list_objects_v2(Bucket=bucket)["Contents"][0]["Key"]
+    client.delete_object(Bucket=bucket, Key=key)
+    client.close()
 
 
 def mend_a_table(table: str, wire: Wire, aws: AwsServer) -> None:

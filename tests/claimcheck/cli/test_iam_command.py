@@ -134,6 +134,44 @@ def test_a_sender_with_a_key_of_its_own_needs_none_of_kms(
     assert ("Key" in statements("worker", "--queue", QUEUE)) == ("kms" in setting)
 
 
+class TestPointersOfAwssClients:
+    """Each step of the move from AWS's extended client to this library, and no right more."""
+
+    @pytest.fixture(autouse=True)
+    def settings(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("LETSGO_QUEUE_URL", QUEUE)
+        monkeypatch.setenv("CLAIMCHECK_STORE", "dynamodb://claims")
+        monkeypatch.setenv("CLAIMCHECK_AWS_POINTERS", "big,old")
+
+    def test_a_worker_reads_all_buckets(self) -> None:
+        found = statements("worker")
+        assert found["AwsPointers"]["Resource"] == ["arn:aws:s3:::big/*", "arn:aws:s3:::old/*"]
+        assert found["AwsPointers"]["Action"] == ["s3:GetObject"]
+        assert found["Bucket"]["Resource"] == ["arn:aws:s3:::big", "arn:aws:s3:::old"]
+        assert "HandledAwsPointers" not in found
+
+    def test_it_removes_objects_where_that_is_asked_for(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("CLAIMCHECK_AWS_POINTERS_REMOVE", "true")
+        found = statements("worker")["HandledAwsPointers"]
+        assert found["Action"] == ["s3:DeleteObject"]
+        assert found["Resource"] == ["arn:aws:s3:::big/*", "arn:aws:s3:::old/*"]
+
+    def test_a_sender_of_pointers_writes_to_the_first_bucket_and_to_no_store(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert list(resources("sender")) == ["Queue", "Items"]
+        monkeypatch.setenv("CLAIMCHECK_WRITE", "aws-pointer")
+        assert resources("sender") == {
+            "Queue": [f"arn:aws:sqs:{IN_IRELAND}:orders"],
+            "AwsPointers": ["arn:aws:s3:::big/*"],
+        }
+
+    def test_an_operator_needs_none_of_them(self) -> None:
+        assert not {"AwsPointers", "HandledAwsPointers"} & resources("operator").keys()
+
+
 def test_an_alias_is_no_arn_of_a_key() -> None:
     found = statements("worker", "--queue", QUEUE, "--kms-key", "alias/claims")["Key"]
     assert found["Resource"] == [f"arn:aws:kms:{IN_IRELAND}:key/*"]

@@ -7,6 +7,7 @@ import gc
 import json
 import math
 import random
+import secrets
 import sys
 import tracemalloc
 from typing import Any
@@ -270,6 +271,14 @@ class TestRoutes:
 
         assert first.claim_id != second.claim_id
         assert open_text(check, first.body) == open_text(check, second.body) == STORED_BODY
+
+    def test_no_id_begins_with_a_dash_as_an_option_of_a_command_does(
+        self, store: MemoryClaimStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ids = iter(["-" + "a" * 23, "-" + "b" * 23, "c-" + "c" * 22])
+        monkeypatch.setattr(secrets, "token_urlsafe", lambda _: next(ids))
+
+        assert small_claim_check(store).seal(STORED_BODY).claim_id == "c-" + "c" * 22
 
     @pytest.mark.parametrize(
         "options", [{"inline_limit": 1}, {"sign_every_message": True, "signing_key": SIGNING_KEY}]
