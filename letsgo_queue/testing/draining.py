@@ -176,11 +176,10 @@ def raise_failure(event: Outcome, *, always: bool) -> None:
 
 
 def _from_handler_on(traceback: TracebackType | None) -> TracebackType | None:
-    """A traceback without the way to the handler."""
-    each = traceback
-    while each is not None and is_ours(each.tb_frame):
-        each = each.tb_next
-    return each or traceback
+    """A traceback without the way to the handler; nothing, where it did not get there."""
+    while traceback is not None and is_ours(traceback.tb_frame):
+        traceback = traceback.tb_next
+    return traceback
 
 
 class _Station:

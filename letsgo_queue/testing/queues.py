@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlencode
@@ -28,15 +27,15 @@ class Waiting:
         message_id: Its id.
         queue: URL of its queue.
         receive_count: How often it was received so far; 0 for one that no handler had.
-        seconds: Until it is due, by the clock of the test. None where a message of its FIFO group
-            is before it.
+        seconds: Until it is due, by the clock of the test; endless (`math.inf`) while a message of
+            its FIFO group is before it.
     """
 
     type: str
     message_id: str
     queue: str
     receive_count: int
-    seconds: float | None
+    seconds: float
 
 
 class QueueInTest(MemoryTransport):
@@ -95,7 +94,7 @@ class QueueInTest(MemoryTransport):
                 message_id=stored.id,
                 queue=self.url,
                 receive_count=stored.receive_count,
-                seconds=None if math.isinf(due) else due - now,
+                seconds=due - now,
             )
             for due, stored in sorted(found, key=lambda each: (each[0], each[1].number))
         ]

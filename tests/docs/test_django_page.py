@@ -27,7 +27,7 @@ def reader(tmp_path: Path) -> Reader:
 
 
 def test_its_commands(reader: Reader) -> None:
-    _install, check, send, work, helps, test = commands(PAGE)
+    _install, check, send, work, helps = commands(PAGE)
 
     assert "no issues" in reader.type(check)
     reader.type(send)
@@ -35,4 +35,3 @@ def test_its_commands(reader: Reader) -> None:
     assert "200000 prices" in printed
     assert "mail to ada@example.com" in printed
     assert "--processes" in reader.type(helps)
-    reader.type(test)

@@ -20,6 +20,7 @@ from fastapi import FastAPI
 
 from claimcheck.stores.dynamodb_table import ClaimTable
 from letsgo_queue import default_client, set_default_client
+from tests.docs.pytest_runs import passed_tests
 from tests.docs.support import ROOT
 from tests.letsgo_queue.support import wait_for
 from tests.support.servers import AwsServer
@@ -136,7 +137,5 @@ def test_in_local_mode(
             worker.terminate()
 
 
-def test_an_order_that_is_none_is_refused(app: FastAPI) -> None:
-    (answer,) = post(app, {"order_id": "42"})
-
-    assert answer.status_code == 422
+def test_its_own_tests(example: Path) -> None:
+    assert passed_tests(example) == 3

@@ -16,6 +16,7 @@ from claimcheck import enqueue
 from claimcheck.stores.dynamodb_table import ClaimTable
 from letsgo_queue import Client, set_default_client
 from letsgo_queue.admin.letters import dead_letter
+from tests.docs.pytest_runs import passed_tests
 from tests.docs.support import ROOT
 from tests.letsgo_queue.aws_lambda.lambda_events import (
     SCHEDULED,
@@ -50,6 +51,10 @@ def app(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.setattr(root, "level", root.level)
     spec.loader.exec_module(module)
     return module
+
+
+def test_its_own_tests() -> None:
+    assert passed_tests(FOLDER) == 3
 
 
 def test_the_template_is_valid() -> None:

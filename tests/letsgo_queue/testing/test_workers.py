@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 from contextvars import ContextVar
 from datetime import timedelta
@@ -349,7 +350,7 @@ def test_messages_of_a_fifo_group_stay_in_order(letsgo_worker: WorkerFixture) ->
 
     assert len(work.drain(raises=False).retried) == 1
     assert handled == []
-    assert [each.seconds for each in work.waiting] == [5, None, None]
+    assert [each.seconds for each in work.waiting] == [5, math.inf, math.inf]
     work.advance(5)
     work.drain()
     assert handled == [1, 2, 2]
