@@ -21,6 +21,16 @@ from letsgo_queue import (
     TenantNewMessage,
     Worker,
 )
+from letsgo_queue.letsgo_messages import (
+    Card,
+    DeletedTenant,
+    Identity,
+    NewTenant,
+    Plan,
+    PlanChange,
+    StripeSubscription,
+    Tenant,
+)
 
 IDENTITY = {"iss": "https://login.example.com/", "sub": "auth0|1"}
 
@@ -114,6 +124,33 @@ def test_names_are_pythons() -> None:
     assert tenant.plan.stripe_subscription.card is not None
     assert tenant.plan.stripe_subscription.card.last4 == "4242"
     assert tenant.model_extra == {"category": "letsgo-tenant", "key": "ten-1"}
+
+
+def test_every_field_is_read_by_its_name() -> None:
+    """A handler that reads one would else find out in production what it is called."""
+    deleted = TenantDeletedMessage.model_validate(DELETED).payload
+    contact = ContactMessage.model_validate(CONTACT).payload
+    tenant, plan = deleted.tenant, deleted.tenant.plan
+    assert isinstance(deleted, DeletedTenant)
+    assert isinstance(TenantNewMessage.model_validate(NEW).payload, NewTenant)
+    assert isinstance(tenant, Tenant)
+    assert isinstance(plan, Plan)
+    assert isinstance(plan.stripe_subscription, StripeSubscription)
+    assert isinstance(plan.stripe_subscription.card, Card)
+
+    ada = Identity(iss="https://login.example.com/", sub="auth0|1")
+    assert (tenant.tenant_id, tenant.created_by, tenant.updated_by) == ("ten-1", ada, ada)
+    assert tenant.created_at == tenant.updated_at == "2026-11-26T08:00:00.000Z"
+    assert (tenant.deleted_at, tenant.deleted_by) == ("2026-11-27T08:00:00.000Z", ada)
+    assert deleted.cancelled_plan_id == plan.plan_id == "business"
+    assert (plan.stripe_customer_id, plan.stripe_subscription.subscription_id) == ("cus_1", "sub_1")
+    assert plan.stripe_subscription.status == "active"
+    assert plan.stripe_subscription.current_period_end == "2026-12-26T08:00:00.000Z"
+    assert plan.stripe_subscription.card.brand == "visa"
+    assert plan.changes == (
+        PlanChange(timestamp="2026-11-26T08:00:00.000Z", updated_by=ada, new_plan_id=None),
+    )
+    assert (contact.tenant_id, contact.identity_id) == ("ten-1", None)
 
 
 def test_a_contact_form_may_lack_what_letsgos_api_does_not_ask_for() -> None:

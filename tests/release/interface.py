@@ -71,6 +71,7 @@ PROMISED: Mapping[str, tuple[str, ...]] = {
     "AwsPointers": (_MADE, "close"),
     "ClaimCheck": (_MADE, "adiscard", "aopen", "aseal", "close", "discard", "open", "seal"),
     "ClaimCheckMiddleware": (_MADE,),
+    "ClaimCheckSettings": (_MADE, "from_environment", "store_for"),
     "Client": (
         _MADE,
         "add_listener",
@@ -82,6 +83,7 @@ PROMISED: Mapping[str, tuple[str, ...]] = {
         "enqueue_many",
         "using",
     ),
+    "DeadLetterFilter": (_MADE,),
     "Delivery": (
         "attributes",
         "extend",
@@ -104,6 +106,8 @@ PROMISED: Mapping[str, tuple[str, ...]] = {
         "skip_reason",
         "type",
     ),
+    "InventoryContract": ("lose_part",),
+    "LetsGoQueueInstrumentor": (),
     "Middleware": (
         _MADE,
         "after_send",
@@ -117,8 +121,11 @@ PROMISED: Mapping[str, tuple[str, ...]] = {
         "send_failed",
     ),
     "Opened": ("body", "claim_id", "complete", "extend", "release", "route", "size"),
+    "QueueSettings": (_MADE, "from_environment", "url"),
     "Sealed": ("attributes", "body", "claim_id", "route", "size", "text"),
+    "SendContext": ("emit",),
     "SqsBackend": (),
+    "StoreContract": ("expiries_after_renewal", "lose_part"),
     "Worker": (
         _MADE,
         "add_listener",
