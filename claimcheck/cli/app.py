@@ -162,6 +162,14 @@ def iam(
 
 
 @app.command()
+def guide() -> None:
+    """Print a compact guide to both packages, for people and coding agents, as Markdown."""
+    from claimcheck.cli.guide import print_guide
+
+    print_guide()
+
+
+@app.command()
 def doctor(
     target: Annotated[
         str | None,

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from claimcheck.cli.guide import guide_text
 from docs.site.commands import commands
 from docs.site.reference import names
 from docs.site.settings import settings
@@ -33,9 +34,15 @@ def changelog(_page: str, _what: str) -> str:
     return text.partition("\n")[2].replace("](docs/", "](../")
 
 
+def guide(_page: str, _what: str) -> str:
+    """What `claimcheck guide` prints, without its heading."""
+    return guide_text().partition("\n")[2].strip()
+
+
 MAKERS: dict[str, Callable[[str, str], str]] = {
     "changelog": changelog,
     "commands": commands,
+    "guide": guide,
     "names": names,
     "settings": settings,
 }

@@ -24,9 +24,9 @@ Line = tuple[str, str, int]
 @pytest.fixture
 def pages(tmp_path: Path) -> Path:
     """A folder for each page and example that has Python, with its files."""
-    for page in PAGES:
+    for page in [*PAGES, ROOT / "claimcheck/cli/guide.md"]:
         write_blocks(str(page.relative_to(ROOT)), tmp_path / "-".join(page.relative_to(ROOT).parts))
-    for folder in [TYPED, *EXAMPLES.iterdir()]:
+    for folder in [TYPED, *filter(Path.is_dir, EXAMPLES.iterdir())]:
         (tmp_path / folder.name).mkdir()
         for path in folder.glob("*.py"):
             shutil.copy(path, tmp_path / folder.name)
