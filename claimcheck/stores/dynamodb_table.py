@@ -143,8 +143,10 @@ class ClaimTable:
             return False  # somebody else is making it at this moment
         return True
 
-    def _has_only_claims(self) -> bool:
+    def _has_only_claims(self, *, at_least: int = 0) -> bool:
         """Whether the items at the start of the table are claims; False where nobody can tell.
+
+        False as well where there are fewer than `at_least`.
 
         The first page is a fair sample: a scan meets items in the order of their keys' hashes.
         """
@@ -154,7 +156,8 @@ class ClaimTable:
             )
         except ClientError:  # the right to make a table is not the right to read it
             return False
-        return all(map(self._is_of_a_claim, page["Items"]))
+        items = page["Items"]
+        return len(items) >= at_least and all(map(self._is_of_a_claim, items))
 
     def _is_of_a_claim(self, item: Mapping[str, Mapping[str, object]]) -> bool:
         key = str(item[self._layout.hash_key]["S"])
@@ -204,7 +207,16 @@ class ClaimTable:
             return Finding("TTL", ok=True, detail=f"on {attribute}")
         if attribute:
             detail = f"on {attribute}, not on {self._layout.expires_at}"
-            return Finding("TTL", ok=False, detail=detail, remedy=self._serves_something_else())
+            remedy = self._serves_something_else()
+            if has_our_key and self._has_only_claims(at_least=1):
+                detail += ": claims that nobody fetches stay for good"
+                remedy = (
+                    "run `aws dynamodb update-time-to-live --table-name "
+                    f"{self.name} --time-to-live-specification Enabled=false,"
+                    f"AttributeName={attribute}`, then `claimcheck store create`. DynamoDB may "
+                    "want an hour between the two"
+                )
+            return Finding("TTL", ok=False, detail=detail, remedy=remedy)
         detail = "off: claims that nobody fetches stay for good"
         if not has_our_key:
             return Finding("TTL", ok=False, detail=detail, remedy=self._serves_something_else())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import boto3
@@ -17,8 +18,10 @@ from claimcheck import (
     SettingsInvalid,
     open_store,
 )
+from claimcheck.stores.dynamodb import DynamoDBClaimStore
 from claimcheck.stores.dynamodb_table import ClaimTable
 from claimcheck.stores.findings import Finding
+from claimcheck.testing.claims import write
 from tests.claimcheck.support import noisy_body
 from tests.support.faulty_server import FaultyServer
 from tests.support.servers import AwsServer
@@ -225,6 +228,17 @@ class TestCheck:
 
         assert (finding.ok, finding.detail) == (False, "on ttl, not on expires_at")
         assert finding.remedy == leave_alone(name)
+
+    def test_a_ttl_on_something_else_where_claims_are_in_the_table(self, aws: AwsServer) -> None:
+        name = make_table(aws, ("id", "S", "HASH"))
+        with closing(DynamoDBClaimStore(name, region=aws.region)) as store:
+            write(store)
+        switch_ttl_on(aws, name, "ttl")
+
+        finding = check(aws, name)["TTL"]
+
+        assert (finding.ok, finding.change) == (False, None)
+        assert "Enabled=false,AttributeName=ttl`, then `claimcheck store create`" in finding.remedy
 
 
 class TestOnABadDay:
