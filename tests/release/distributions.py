@@ -71,7 +71,7 @@ def problems_of_version(version: str, tag: str) -> Iterator[str]:
     if tag and tag != f"v{version}":
         yield f"the tag is {tag}, and pyproject.toml says {version}"
     changes = (ROOT / "CHANGELOG.md").read_text()
-    if f"\n## [{version}] - " not in changes:
+    if f"\n## {version} - " not in changes:
         yield f"CHANGELOG.md has no dated section for {version}"
 
 
