@@ -92,8 +92,8 @@ class WorkerInTest:
         ]
 
 
-def drain(worker: Worker) -> int:
-    """Handle all that is due on a worker's own queue, one after another, on this thread.
+def drain(*workers: Worker) -> int:
+    """Handle all that is due on the queues of workers, one after another, on this thread.
 
         enqueue(OrderNew(payload=order))
         assert drain(worker) == 1
@@ -101,7 +101,7 @@ def drain(worker: Worker) -> int:
     For a test that has a queue already, such as `memory://`. `Sandbox` gives one, and says more.
 
     Args:
-        worker: The worker, which must not run.
+        workers: The workers, which must not run.
 
     Returns:
         How many messages were handled.
@@ -109,12 +109,12 @@ def drain(worker: Worker) -> int:
     Raises:
         BaseException: What a handler raised first. Its message is left to the queue's retries, and
             those behind it are not handled.
-        NotDrained: Over 1,000 messages are due, or an event loop runs on this thread and the worker
+        NotDrained: Over 1,000 messages are due, or an event loop runs on this thread and a worker
             has async handlers.
     """
     loop = LoopInTest()
     try:
-        return len(_drain([worker], loop, raises=True, limit=DEFAULT_LIMIT).handled)
+        return len(_drain(workers, loop, raises=True, limit=DEFAULT_LIMIT).handled)
     finally:
         loop.close()
 

@@ -16,12 +16,12 @@ import socket
 import sys
 import traceback
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.apps import apps
-from django.db import close_old_connections
+from django.db import close_old_connections, connections
 from django.utils import timezone
 from django.utils.module_loading import autodiscover_modules
 
@@ -39,7 +39,7 @@ from claimcheck.integrations.django.tasks_api import (
     task_started,
 )
 from letsgo_queue import Worker
-from letsgo_queue.testing import drain as drain_worker
+from letsgo_queue.testing import drain as drain_workers
 from letsgo_queue.worker.delivery import Delivery
 
 TASK_MODULE = "tasks"
@@ -75,8 +75,9 @@ def workers_for(
 def drain(alias: str = DEFAULT_BACKEND, *, queues: Collection[str] | None = None) -> int:
     """Run the tasks that are due, one after another, on this thread: for tests.
 
-    What a `TestCase` has in its transaction, the tasks see, async ones too. In a `TestCase` no
-    transaction is committed: enqueue inside `self.captureOnCommitCallbacks(execute=True)`.
+    What they enqueue, on any of these queues, is run too. What a `TestCase` has in its transaction,
+    the tasks see, async ones too. In a `TestCase` no transaction is committed: enqueue inside
+    `self.captureOnCommitCallbacks(execute=True)`. An async test awaits `sync_to_async(drain)()`.
 
     Args:
         alias: The name of the backend in `TASKS`.
@@ -90,13 +91,14 @@ def drain(alias: str = DEFAULT_BACKEND, *, queues: Collection[str] | None = None
         SettingsInvalid: The backend is another one, or a queue is not known or has no URL.
     """
     backend = _backend(alias)
-    run = 0
-    for queue in sorted(backend.queues if queues is None else queues):
-        for priority in sorted(backend.given.urls_of(queue), reverse=True):
-            worker = Worker(client=backend.client(queue, priority))
-            worker.default(_Handler(backend, in_test=True).run)
-            run += drain_worker(worker)
-    return run
+    workers = [
+        Worker(client=backend.client(queue, priority))
+        for queue in sorted(backend.queues if queues is None else queues)
+        for priority in sorted(backend.given.urls_of(queue), reverse=True)
+    ]
+    for worker in workers:
+        worker.default(_Handler(backend, in_test=True).run)
+    return drain_workers(*workers)
 
 
 def _backend(alias: str) -> SqsBackend:
@@ -157,7 +159,8 @@ class _Handler:
     @contextmanager
     def _connections(self) -> Iterator[None]:
         if self._in_test:  # a connection that a test has a transaction in stays
-            yield
+            with _committed():
+                yield
             return
         close_old_connections()
         try:
@@ -205,6 +208,20 @@ class _Handler:
         if self._backend.results is not None:
             self._backend.results.keep(result)
         signal.send(type(self._backend), task_result=result)
+
+
+@contextmanager
+def _committed() -> Iterator[None]:
+    """Have what a task leaves to its commit run after it, though a `TestCase` never commits."""
+    before = {each: len(each.run_on_commit) for each in connections.all(initialized_only=True)}
+    try:
+        yield
+    finally:
+        for connection, count in before.items():
+            while len(connection.run_on_commit) > count:
+                _, callback, robust = connection.run_on_commit.pop(count)
+                with suppress(Exception) if robust else nullcontext():
+                    callback()
 
 
 def _worker_id() -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from django.contrib.auth.models import Group
-from django.db import connection
+from django.db import connection, transaction
 
 from claimcheck.integrations.django.tasks_api import TaskContext
 
@@ -58,6 +59,15 @@ async def make_group_async(name: str) -> None:
 @task(queue_name="mail")
 def mail(to: str) -> None:
     ran.append(to)
+
+
+@task(queue_name="mail")
+def mail_and_add(to: str) -> None:
+    ran.append(to)
+    add.enqueue(1, 2)
+    with suppress(ZeroDivisionError), transaction.atomic():
+        add.enqueue(3, 4)
+        raise ZeroDivisionError
 
 
 @task
