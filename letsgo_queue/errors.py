@@ -86,7 +86,7 @@ class QueueNotFound(LetsGoQueueError):
 
 
 class MessageInvalid(LetsGoQueueError):
-    """The message or one of its options breaks a rule of LetsGo or of SQS."""
+    """The message or an option breaks a rule of LetsGo or of SQS, or does not fit its handler."""
 
 
 class MessageTooLarge(MessageInvalid):

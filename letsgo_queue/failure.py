@@ -13,6 +13,7 @@ The text of an error may quote a payload. So it is in there only if the worker i
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
@@ -20,11 +21,14 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from letsgo_queue.attributes import without_refused_characters
+from letsgo_queue.errors import LetsGoError, Reject, Retry
 from letsgo_queue.place import Place
 
 MAX_REASON_LENGTH = 1_000
 MAX_SHORT_REASON_LENGTH = 100
 """Characters of the reason where a message leaves little room for it."""
+
+_MODULES = {"letsgo_queue.errors", "claimcheck.errors"}
 
 
 def _in_utc(moment: datetime) -> datetime:
@@ -64,6 +68,19 @@ class Failure(BaseModel):
     failed_at: _Moment | None = None
     worker: str | None = None
     text: str | None = Field(default=None, repr=False)
+
+    @property
+    def meaning(self) -> str | None:
+        """What an error that these packages raised means, in a sentence; None for another's."""
+        module, _, name = (self.error or "").rpartition(".")
+        # Only what is loaded: the name is from a message.
+        errors = sys.modules.get(module) if module in _MODULES else None
+        found = getattr(errors, name, None)
+        if not (isinstance(found, type) and issubclass(found, LetsGoError)):
+            return None
+        if issubclass(found, Reject | Retry):  # which handlers raise
+            return None
+        return " ".join((found.__doc__ or "").partition("\n\n")[0].split()) or None
 
     @classmethod
     def because(cls, reason: str) -> Self:

@@ -39,6 +39,8 @@ LOOK_CLAIMS = 5_000
 
 MOST_GROUPS = 10
 
+CENT = 0.01
+
 Reason: TypeAlias = Literal["expired", "orphaned"]
 
 
@@ -286,12 +288,15 @@ class ConsoleStore:
         """What a list costs; None where it costs nothing."""
         if self.url.startswith(("sqlite:", "memory:")):
             return None
-        dollars = reading_dollars(self.inventory, prices_of(self.store)) or 0
-        return (
-            "A list reads the store page by page, which AWS bills: about "
-            f"${dollars:,.4f} for read units, and for a bucket one request for 1,000 claims. It "
-            f"ends after {LOOK_CLAIMS:,} claims."
-        )
+        what = [f"It ends after {LOOK_CLAIMS:,} claims."]
+        if not self.url.startswith("s3:"):
+            units = self.inventory.read_units
+            dollars = reading_dollars(self.inventory, prices_of(self.store)) or 0
+            price = "under a cent" if dollars < CENT else f"about ${dollars:,.2f}"
+            what.insert(0, f"About {units:,.0f} read units, {price}.")
+        if self.url.startswith("s3:") or "bucket=" in self.url:
+            what.insert(0, "One request for 1,000 claims.")
+        return f"A list reads the store page by page, which AWS bills. {' '.join(what)}"
 
     def look_at_claims(self) -> Look:
         """List the claims."""

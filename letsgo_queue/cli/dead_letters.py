@@ -290,6 +290,7 @@ def _lines(letter: DeadLetter) -> Iterator[tuple[str, str]]:
         return
     facts = {
         "error": failure.error,
+        "it means": failure.meaning,
         "place": failure.place,
         "first received": failure.first_received_at,
         "failed": failure.failed_at,

@@ -92,6 +92,7 @@ class Cause:
         place: Where in the user's code it was raised.
         count: How many letters.
         last: When the last of them failed.
+        meaning: What an error of these packages means.
     """
 
     type: str
@@ -100,20 +101,26 @@ class Cause:
     place: str
     count: int
     last: datetime
+    meaning: str | None
 
 
 def causes_of(letters: Iterable[DeadLetter]) -> Sequence[Cause]:
     """Why letters are dead, what took most of them first."""
     counts: Counter[tuple[str, str, str, str]] = Counter()
     last: dict[tuple[str, str, str, str], datetime] = {}
+    meanings: dict[str, str | None] = {}
     for letter in letters:
         failure = letter.failure
         error = (failure and failure.error) or ""
         place = "" if failure is None or failure.place is None else str(failure.place)
         key = letter.type or "", error, why_of(letter), place
         counts[key] += 1
+        meanings[error] = None if failure is None else failure.meaning
         last[key] = max(letter.since, last.get(key, letter.since))
-    return [Cause(*key, count, last[key]) for key, count in counts.most_common(MOST_CAUSES)]
+    return [
+        Cause(*key, count, last[key], meanings[key[1]])
+        for key, count in counts.most_common(MOST_CAUSES)
+    ]
 
 
 class LetterPages:

@@ -121,15 +121,15 @@ class Chart:
     Attributes:
         bars: One for each minute with traffic.
         most: What a full bar stands for.
-        sent: Messages that came in the hour.
+        sent: Messages that came in the hour; None if nobody knows.
         removed: Messages that went.
         since: Since when the console counts, if that is not the whole hour.
     """
 
     bars: Sequence[Bar]
     most: int
-    sent: int
-    removed: int
+    sent: int | None
+    removed: int | None
     since: datetime | None
 
 
@@ -145,6 +145,7 @@ def chart(minutes: Sequence[Minute], now: datetime, since: datetime | None = Non
     first = this_minute - timedelta(minutes=MINUTES - 1)
     shown = [each for each in minutes if each.at >= first]
     most = max([1, *(max(each.sent, each.removed) for each in shown)])
+    known = bool(shown) or since is not None
     half = CHART_HEIGHT / 2
     step = CHART_WIDTH // MINUTES
     bars = [
@@ -159,7 +160,7 @@ def chart(minutes: Sequence[Minute], now: datetime, since: datetime | None = Non
     return Chart(
         bars,
         most,
-        sum(each.sent for each in shown),
-        sum(each.removed for each in shown),
+        sum(each.sent for each in shown) if known else None,
+        sum(each.removed for each in shown) if known else None,
         since if since is not None and since > first else None,
     )

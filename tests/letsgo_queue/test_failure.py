@@ -107,3 +107,15 @@ def test_times_are_in_utc() -> None:
 def test_a_reason_can_travel() -> None:
     assert Failure.because("bad\x00 \ufffe\ud800" + "x" * 5000).reason == ("bad " + "x" * 996)
     assert Failure.because("\x00").reason == "no reason given"
+
+
+def test_what_an_error_of_ours_means_is_said_and_nothing_is_loaded_for_it() -> None:
+    def meaning(error: str) -> str | None:
+        return Failure(reason="any", error=error).meaning
+
+    assert meaning("letsgo_queue.errors.HandlerMissing") == (
+        "A message arrived whose type has no handler; it is left to the queue's retries."
+    )
+    for other in ("ValueError", "shop.NoStock", "Reject", "MAX", "LetsGoError.x"):
+        assert meaning(other) is None
+        assert meaning(f"letsgo_queue.errors.{other}") is None
