@@ -7,12 +7,12 @@ import re
 import shlex
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.letsgo_queue.support import wait_for
+from tests.support.quick_python import quick_python
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -60,7 +60,7 @@ def install_commands(folder: Path) -> None:
         ("claimcheck", "-m claimcheck.cli.app"),
     ):
         script = folder / name
-        script.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {module} "$@"\n')
+        script.write_text(f'#!/bin/sh\nexec {shlex.join(quick_python())} {module} "$@"\n')
         script.chmod(0o755)
 
 

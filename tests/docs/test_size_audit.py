@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 
 from claimcheck.audit import AuditReport, AuditSettings, Prices, units_of
 from tests.docs.support import ROOT, commands, install_commands, write_blocks
+from tests.support.quick_python import quick_python
 
 PAGE = "docs/how-to/size-audit.md"
 TEXT = (ROOT / PAGE).read_text(encoding="utf-8")
@@ -26,10 +26,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     assert write_blocks(PAGE, tmp_path) == {"test_orders.py", "production.py"}
     install_commands(tmp_path / "bin")
     script = tmp_path / "bin" / "pytest"
-    script.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m pytest "$@"\n')
+    python = shlex.join(quick_python())
+    script.write_text(f'#!/bin/sh\nexec {python} -m pytest -pclaimcheck.audit.pytest_plugin "$@"\n')
     script.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}/bin", prepend=os.pathsep)
     monkeypatch.setenv("PYTHONIOENCODING", "utf-8")
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # only ours, which saves much time
     (tmp_path / "pyproject.toml").touch()
     return tmp_path
 
@@ -59,7 +61,7 @@ def test_the_commands_work_in_the_order_of_the_page(folder: Path) -> None:
 
 def test_the_recorder_in_production(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LETSGO_QUEUE_URL", "memory://")
-    shell(f"{shlex.quote(sys.executable)} production.py", folder)
+    shell("python production.py", folder)
     (orders,) = AuditReport.load(folder / "production.json").types
     assert 50 < orders.messages < 160
 

@@ -22,6 +22,26 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from _pytest.config import default_plugins
+
+_LOADED = (
+    *("asyncio", "concurrent.futures.thread", "importlib.metadata", "multiprocessing.context"),
+    *("h11", "pydantic.main", "pydantic.type_adapter", "zstandard"),
+    *("typer.main", "rich.console", "rich.progress", "rich.table"),
+    *("boto3.session", "boto3.dynamodb.types", "botocore.session", "pynamodb.connection"),
+    *("pytest", *(f"_pytest.{each}" for each in default_plugins)),
+    # Nothing of a `cli` package: it sees what its terminal can do when it is loaded.
+    *("letsgo_queue.admin.sqlite", "letsgo_queue.admin.sqs", "letsgo_queue.sending.client"),
+    *("letsgo_queue.transports.memory", "letsgo_queue.transports.sqlite"),
+    *("letsgo_queue.transports.sqs", "letsgo_queue.local_http.server"),
+    *("letsgo_queue.worker.several", "letsgo_queue.worker.worker"),
+    *("claimcheck.middleware", "claimcheck.settings", "claimcheck.unwrap"),
+    *("claimcheck.stores.dynamodb", "claimcheck.stores.dynamodb_table"),
+    *("claimcheck.stores.dynamodb_bucket", "claimcheck.stores.sqlite"),
+    *("claimcheck.stores.s3", "claimcheck.stores.s3_bucket"),
+    # Not the plugin itself: pytest has a word with those that it finds loaded.
+    *("claimcheck.audit.settings", "claimcheck.audit.recorder", "claimcheck.audit.text"),
+)
 _HERE = Path(__file__).parent
 _SETTINGS = ("AWS_", "CLAIMCHECK_", "LETSGO_")
 
@@ -36,7 +56,7 @@ def quick_python() -> Sequence[str]:
     socket = f"{folder}/python"
     server = stack.enter_context(
         subprocess.Popen(
-            [sys.executable, "-m", "tests.support.quick_server", socket],
+            [sys.executable, "-m", "tests.support.quick_server", socket, *_LOADED],
             cwd=_HERE.parents[1],
             env={k: v for k, v in os.environ.items() if not k.startswith(_SETTINGS)},
             stdin=subprocess.PIPE,  # it ends with it

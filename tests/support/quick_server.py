@@ -1,6 +1,8 @@
-"""The process that `quick_python` forks others from: `python -m tests.support.quick_server SOCKET`.
+"""The process that `quick_python` forks others from.
 
-It loads what they need, says so, and ends with its standard input.
+    python -m tests.support.quick_server SOCKET MODULE...
+
+It loads modules that they need, says so, and ends with its standard input.
 """
 
 from __future__ import annotations
@@ -27,22 +29,6 @@ from unittest.mock import patch
 from botocore.loaders import JSONFileLoader
 
 from tests.support.quick_launcher import NOT_QUICK
-
-LOADED = (
-    *("asyncio", "concurrent.futures.thread", "importlib.metadata", "multiprocessing.context"),
-    *("h11", "pydantic.main", "pydantic.type_adapter", "typer.main", "zstandard"),
-    *("rich.console", "rich.progress", "rich.table"),
-    *("boto3.session", "boto3.dynamodb.types", "botocore.session", "pynamodb.connection"),
-    *("letsgo_queue.admin.sqlite", "letsgo_queue.admin.sqs", "letsgo_queue.sending.client"),
-    *("letsgo_queue.worker.worker", "letsgo_queue.worker.several", "letsgo_queue.worker.processes"),
-    *("letsgo_queue.local_http.server", "letsgo_queue.transports.sqs"),
-    *("letsgo_queue.transports.sqlite", "letsgo_queue.transports.memory"),
-    *("claimcheck.middleware", "claimcheck.unwrap", "claimcheck.settings"),
-    *("claimcheck.stores.dynamodb", "claimcheck.stores.dynamodb_bucket", "claimcheck.stores.s3"),
-    *("claimcheck.stores.sqlite", "claimcheck.stores.dynamodb_table"),
-    "claimcheck.stores.s3_bucket",
-)
-"""Nothing of a `cli` package: it sees what its terminal can do when it is loaded."""
 
 _READ_BY_PYTHON = (b"PYTHON", b"LC_", b"LANG", b"COVERAGE")
 """Variables that Python reads before a program runs."""
@@ -85,7 +71,7 @@ class Request:
 
     def is_quick(self) -> bool:
         """Whether a fork does as well as a Python of its own."""
-        first = self.arguments[0]
+        first = self.arguments[0] if self.arguments else "-"
         has_options = first.startswith("-") and first not in {"-c", "-m"}
         has_hooks = any(Path(each, "sitecustomize.py").exists() for each in self.python_path())
         is_like_this_one = _read_by_python(self.environment) == _read_by_python(os.environb)
@@ -219,10 +205,11 @@ def main() -> None:
     # Each client reads a megabyte of JSON.
     read = functools.cache(JSONFileLoader().load_file)
     patch.object(JSONFileLoader, "load_file", lambda _, path: read(path)).start()
-    for name in LOADED:
+    address, *modules = sys.argv[1:]
+    for name in modules:
         importlib.import_module(name)
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(sys.argv[1])
+        listener.bind(address)
         listener.listen(128)
         gc.collect()
         gc.freeze()  # or the first collection of each child would copy it all

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from claimcheck.audit import AuditReport, TypeReport
+from tests.support.quick_python import quick_python
 
 SUITES = Path(__file__).parent / "suites"
 
@@ -59,9 +60,10 @@ class Project:
         plugins = [] if installed else [f"-p{name}" for name in named]
         if "-n" in arguments:
             plugins += ["-pxdist.plugin"]
+        python = [sys.executable] if installed else quick_python()
         environment = {} if installed else {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", *plugins, *arguments],
+            [*python, "-m", "pytest", *plugins, *arguments],
             cwd=self.folder,
             env={**os.environ, **environment},
             capture_output=True,

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from claimcheck.audit import AuditSettings
+from letsgo_queue import SettingsInvalid
 from tests.claimcheck.audit.support import Project, make_project
 
 EMPTY_ORDER = len('{"type":"order:new","payload":{"order_id":"42","lines":[]}}')
@@ -349,8 +351,21 @@ class TestBaseline:
     ],
 )
 def test_wrong_settings_are_errors_that_name_the_key(
-    shop: Project, settings: str, said: str
+    tmp_path: Path, settings: str, said: str
 ) -> None:
+    path = tmp_path / "pyproject.toml"
+    path.write_text(f"[tool.claimcheck.audit]\n{settings}\n")
+
+    with pytest.raises(SettingsInvalid) as raised:
+        AuditSettings.from_pyproject(path)
+
+    assert said in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"), [("limit = 0", "limit: "), ("limit = ", "Invalid value")]
+)
+def test_wrong_settings_are_wrong_usage(shop: Project, settings: str, said: str) -> None:
     shop.settings(f"[tool.claimcheck.audit]\n{settings}")
 
     run = shop.pytest("--claimcheck-audit")
@@ -358,9 +373,12 @@ def test_wrong_settings_are_errors_that_name_the_key(
     assert run.exit_code == pytest.ExitCode.USAGE_ERROR
     assert said in run.output
     assert "Traceback" not in run.output
-    # Those who do not ask for the audit are not troubled by its settings.
-    if "Invalid value" not in said:
-        assert shop.pytest("-k", "count").exit_code == 0
+
+
+def test_wrong_settings_do_not_trouble_those_who_ask_for_no_audit(shop: Project) -> None:
+    shop.settings("[tool.claimcheck.audit]\nlimit = 0")
+
+    assert shop.pytest("-k", "count").exit_code == 0
 
 
 def test_a_report_that_cannot_be_written_fails_the_run(shop: Project) -> None:
