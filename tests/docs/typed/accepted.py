@@ -26,6 +26,13 @@ from letsgo_queue import (
     Worker,
     use_middleware,
 )
+from letsgo_queue.testing import (
+    LambdaFixture,
+    Outbox,
+    SentMessage,
+    WorkerFixture,
+    make_delivery,
+)
 
 
 class Order(BaseModel):
@@ -152,3 +159,21 @@ worker.handler(OrderNew)(lambda message: len(message.type))
 assert_type(on_order(message), int)
 assert_type(attach(boto3.client("sqs")), SQSClient)
 attach(boto3.resource("sqs").meta.client)
+
+
+def test_orders(
+    letsgo_outbox: Outbox, letsgo_worker: WorkerFixture, letsgo_lambda: LambdaFixture
+) -> None:
+    sent = letsgo_outbox.one(OrderNew)
+    assert_type(sent, SentMessage[OrderNew])
+    assert_type(sent.message.payload.order_id, str)
+    assert_type([each.stored_size for each in letsgo_outbox.of(OrderNew)], list[int])
+    assert_type(letsgo_outbox.of("a")[0].message, dict[str, Any])
+    assert_type([each.message for each in letsgo_outbox], list[dict[str, Any]])
+    assert_type(letsgo_outbox.one(), SentMessage[dict[str, Any]])
+    work = letsgo_worker(worker, set_up(sealing, []), max_receives=3)
+    assert_type(work.drain(raises=False).retried[0].retry_delay, int | None)
+    work.advance(work.waiting[0].seconds)
+    letsgo_lambda(worker.lambda_handler).drain()
+    assert_type(on_order(message), int)
+    make_delivery(message, receive_count=2).extend(60)

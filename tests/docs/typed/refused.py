@@ -7,6 +7,7 @@ from pydantic import BaseModel
 import claimcheck
 import letsgo_queue
 from letsgo_queue import Client, Message, Worker
+from letsgo_queue.testing import Outbox, WorkerFixture
 
 
 class Order(BaseModel):
@@ -42,3 +43,10 @@ worker.handler()  # refused
 
 @worker.handler(Order, retries=3)  # refused
 def on_order(message: Order) -> None: ...
+
+
+def test_orders(letsgo_outbox: Outbox, letsgo_worker: WorkerFixture) -> None:
+    letsgo_outbox.one(Client)  # refused
+    letsgo_outbox.one(OrderNew).message.payload.nothing  # refused
+    letsgo_worker(client)  # refused
+    letsgo_worker(worker).drain(5)  # refused
