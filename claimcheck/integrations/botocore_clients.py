@@ -11,6 +11,11 @@ from claimcheck.errors import SettingsInvalid
 
 Handler: TypeAlias = Callable[..., Any]
 
+_ATTACH_OF = {
+    "sns": "claimcheck.integrations.sns.attach",
+    "sqs": "claimcheck.integrations.boto3.attach",
+}
+
 
 def check_service(client: object, service: str) -> None:
     """Refuse what is no client of a service.
@@ -19,12 +24,15 @@ def check_service(client: object, service: str) -> None:
         SettingsInvalid: It is something else.
     """
     found = client.meta.service_model.service_name if isinstance(client, BaseClient) else None
-    if found != service:
-        what = type(client).__name__ if found is None else f"a client of {found}"
-        raise SettingsInvalid(
-            f"attach takes a client of {service.upper()}, and got {what}. Give "
-            f"boto3.client({service!r}); of a resource, its meta.client."
-        )
+    if found == service:
+        return
+    what = type(client).__name__ if found is None else f"a client of {found.upper()}"
+    other = _ATTACH_OF.get(found or "")
+    advice = "of a resource, its meta.client" if other is None else f"for this one, use {other}"
+    raise SettingsInvalid(
+        f"attach takes a client of {service.upper()}, and got {what}. Give "
+        f"boto3.client({service!r}); {advice}."
+    )
 
 
 def is_asynchronous(client: BaseClient) -> bool:

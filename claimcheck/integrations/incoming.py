@@ -241,18 +241,20 @@ class Incoming:
             elif self._on_error == "pass" and not isinstance(each.error, ClaimInProgress):
                 left.append(each.message)
             else:
-                self._log(each.error, request)
+                self._log(each, each.error, request)
                 if group is not None and request.queue.endswith(".fifo"):
                     stopped.add(group)
         return left
 
-    def _log(self, error: LetsGoError, request: _Request) -> None:
+    def _log(self, arrived: _Arrived, error: LetsGoError, request: _Request) -> None:
         if isinstance(error, ClaimInProgress):
             logger.info("%s", error)
             return
         logger.error(
-            "%s It is left out of the answer, and stays on %s until its visibility timeout ends.",
+            "%s Message %s is left out of the answer, and stays on %s until its visibility timeout "
+            "ends.",
             error,
+            arrived.message.get("MessageId"),
             request.queue,
         )
 

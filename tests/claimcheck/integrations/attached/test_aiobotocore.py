@@ -121,6 +121,31 @@ def test_what_was_handled_is_deleted_and_what_is_held_elsewhere_stays(
     plain.close()
 
 
+def test_a_batch_is_made_to_fit_and_an_entry_that_is_refused_leaves_nothing(
+    ministack: AwsServer,
+) -> None:
+    store = MemoryClaimStore()
+    queue = ministack.make_queue(FifoQueue="true", ContentBasedDeduplication="true")
+    bodies = [noise(400_000, seed=n) for n in range(5)]
+    entries = [
+        {"Id": str(n), "MessageBody": body, "MessageGroupId": "g"} for n, body in enumerate(bodies)
+    ]
+    entries.append({"Id": "no-group", "MessageBody": noise(2_500_000, seed=9)})
+
+    async def work(sqs: Any, other: Any) -> None:
+        answer = await sqs.send_message_batch(QueueUrl=queue, Entries=entries)
+        assert [each["Id"] for each in answer["Failed"]] == ["no-group"]
+        got = (await other.receive_message(QueueUrl=queue, MaxNumberOfMessages=10))["Messages"]
+        assert [each["Body"] for each in got] == bodies
+        done = [
+            {"Id": str(n), "ReceiptHandle": each["ReceiptHandle"]} for n, each in enumerate(got)
+        ]
+        await sqs.delete_message_batch(QueueUrl=queue, Entries=done)
+
+    run(work, made_by("aioboto3"), ClaimCheck(store))
+    assert store._contents == {}
+
+
 def test_malformed_arguments_are_left_to_botocore(ministack: AwsServer) -> None:
     queue = ministack.make_queue()
 

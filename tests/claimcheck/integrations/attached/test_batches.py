@@ -11,6 +11,7 @@ from claimcheck.stores.memory import MemoryClaimStore
 from letsgo_queue import MessageTooLarge
 from letsgo_queue.limits import ANY_QUEUE_BYTES
 from tests.claimcheck.integrations.attached.messages import (
+    LARGE,
     MIDDLE,
     SMALL,
     receive,
@@ -87,3 +88,19 @@ class TestABatch:
         ]
         assert 200_000 < sum(sizes) < ANY_QUEUE_BYTES
         assert sorted(len(each["Body"]) for each in receive(sqs, queue)) == [10_000, 150_000]
+
+
+def test_an_entry_that_is_refused_leaves_nothing_in_the_store(
+    sqs: SQSClient, ministack: AwsServer, store: MemoryClaimStore
+) -> None:
+    queue = ministack.make_queue(FifoQueue="true", ContentBasedDeduplication="true")
+    entries: Any = [
+        {"Id": "good", "MessageBody": LARGE, "MessageGroupId": "g"},
+        {"Id": "no-group", "MessageBody": LARGE + " "},
+    ]
+
+    answer = sqs.send_message_batch(QueueUrl=queue, Entries=entries)
+
+    assert [each["Id"] for each in answer["Failed"]] == ["no-group"]
+    assert len(store._contents) == 1
+    assert [each["Body"] for each in receive(sqs, queue)] == [LARGE]

@@ -125,7 +125,7 @@ class TestAttach:
     @pytest.mark.parametrize(
         ("client", "said"),
         [
-            (lambda aws: aws.sqs(), "got a client of sqs"),
+            (lambda aws: aws.sqs(), r"got a client of SQS.*claimcheck\.integrations\.boto3"),
             (lambda aws: boto3.resource("sns", aws.region), "got sns.ServiceResource"),
             (lambda aws: "sns", "got str"),
             (lambda aws: None, "got NoneType"),
