@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+import boto3
 import pytest
 
 from claimcheck import (
@@ -280,6 +282,25 @@ def test_by_the_environment_an_object_is_removed_after_success_if_that_is_asked_
 
     assert left == [1, 1]  # it was there after the failure
     assert len(ministack.objects_in(bucket)) == (0 if remove else 1)
+
+
+def test_the_session_region_and_server_of_a_caller_are_used(
+    ministack: AwsServer,
+    bucket: str,
+    store: MemoryClaimStore,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    put(ministack, bucket, "key", LARGE)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_REGION"):
+        monkeypatch.delenv(name)
+    pointers = AwsPointers(
+        [bucket],
+        region=ministack.region,
+        endpoint_url=ministack.endpoint_url,
+        session=boto3.Session("akid", "secret", region_name="eu-central-1"),
+    )
+    with closing(ClaimCheck(store, aws_pointers=pointers)) as check:
+        assert check.open(pointer(bucket, "key"), consumer="orders").body == LARGE
 
 
 class TestWrite:

@@ -18,6 +18,7 @@ from claimcheck import (
     DuplicateSuppressed,
     Purge,
     SettingsInvalid,
+    UnwrapOptions,
     open_store,
     unwrap_claim_check,
     unwrap_event,
@@ -141,6 +142,25 @@ class TestPurge:
         assert answer == failed("bad")
         assert function.states == [while_it_runs] * 2
         assert claims.states([good, bad]) == [afterwards, "there"]
+
+
+def test_the_form_for_events_takes_the_same_options(claims: Claims) -> None:
+    body = claims.sealed()
+    seen: list[str] = []
+
+    @unwrap_event(claim_check=claims.check, purge="never", once=True, on_duplicate="raise")
+    def handler(event: Event, context: Context) -> None:
+        seen.extend(record["body"] for record in event["Records"])
+
+    event = event_of(record_of(body, "a"), record_of(SMALL, "b"))
+
+    assert handler(event, Context()) is None
+    assert seen == [claims.originals[body], SMALL]
+    assert claims.state(body) == "kept"
+    assert handler(event, Context()) == failed("a", "b")
+    quiet: UnwrapOptions = {"claim_check": claims.check, "once": True}
+    assert unwrap_event(**quiet)(print)(event, Context()) == failed()
+    assert len(seen) == 2
 
 
 @pytest.mark.parametrize("unwrap", [unwrap_event, unwrap_record])

@@ -254,14 +254,24 @@ class TestKeys:
         assert [request["KeyId"] for request in asked] == [there.key] * 2
         assert [request["EncryptionContext"] for request in asked] == [CONTEXT] * 2
 
-    def test_the_session_of_a_caller_is_used(
-        self, there: Kms, store: MemoryClaimStore, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize("in_url", [True, False])
+    def test_the_session_and_the_region_of_a_caller_are_used(
+        self,
+        there: Kms,
+        store: MemoryClaimStore,
+        monkeypatch: pytest.MonkeyPatch,
+        in_url: bool,
     ) -> None:
         session = boto3.Session("akid", "secret", region_name="eu-central-1")
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             monkeypatch.delenv(name)
         name = there.key.rpartition("/")[2]
-        encryption = open_encryption(f"kms://{name}?region=us-west-2", session=session)
+        region = "us-west-2"
+        encryption = (
+            open_encryption(f"kms://{name}?region={region}", session=session)
+            if in_url
+            else open_encryption(f"kms://{name}", region=region, session=session)
+        )
 
         small_claim_check(store, encryption=encryption).seal(SMALL)
 

@@ -14,6 +14,7 @@ from letsgo_queue.admin import (
     LetterResult,
     QueueOptions,
     QueueStatus,
+    Retention,
     create_queue,
     open_admin,
 )
@@ -51,6 +52,11 @@ class AdminContract(ABC):
 
         queue.transport.delete(first)
         assert queue.admin.status() == QueueStatus(waiting=2, in_flight=0, delayed=1, dead=1)
+
+    def test_says_how_long_messages_are_kept(self, queue: Queue) -> None:
+        assert queue.admin.retention() == self.retention
+
+    retention: Retention | None
 
     def test_purge_leaves_dead_letters_alone(self, queue: Queue) -> None:
         queue.kill("dead")
@@ -225,6 +231,8 @@ class AdminContract(ABC):
 
 
 class TestSqlite(AdminContract):
+    retention = None  # for as long as nobody handles them
+
     @pytest.fixture
     def url(self, tmp_path: Path) -> str:
         options = QueueOptions(max_receive_count=1)
@@ -232,6 +240,8 @@ class TestSqlite(AdminContract):
 
 
 class TestSqs(AdminContract):
+    retention = Retention(queue=4 * 24 * 3600, dead=4 * 24 * 3600)  # what SQS does unasked
+
     @pytest.fixture
     def url(self, aws: AwsServer) -> str:
         return make_sqs_queue(aws)

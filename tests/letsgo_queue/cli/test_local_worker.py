@@ -34,7 +34,7 @@ def project(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("options", "variables", "status_in_container"),
     [
-        (["--port", "0", "--allowed-host", "worker"], {"PORT": "1"}, 201),
+        (["--host", "127.0.0.1", "--port", "0", "--allowed-host", "worker"], {"PORT": "1"}, 201),
         ([], {"PORT": "0"}, 403),
     ],
 )
@@ -72,6 +72,7 @@ def test_handles_what_the_other_command_sends(
     [
         (("worker", "work", "--local", "--burst"), "--local has none"),
         (("worker", "work", "--local", "--port", "70000"), "port=70000"),
+        (("worker", "work", "--local", "--host", "203.0.113.1", "--port", "0"), "203.0.113.1"),
         (("worker", "work", "--local", "--allowed-host", "worker:80"), "host 'worker:80'"),
         (("enqueue", "--type", "greet", "--queue", "http://127.0.0.1:1"), "--local"),
     ],

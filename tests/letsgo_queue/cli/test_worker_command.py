@@ -60,7 +60,7 @@ def test_every_option_of_a_run_is_one_of_the_command(runs: list[Any]) -> None:
         "shop_of_options:orders", "shop_of_options:mail", "--burst", "--concurrency", "7",
         "--wait-seconds", "3", "--drain-timeout", "1.5", "--visibility-timeout", "99",
         "--prefetch", "0", "--max-opened-bytes", "1000000", "--health-port", "0",
-        "--protect-from-scale-in",
+        "--health-host", "127.0.0.1", "--protect-from-scale-in",
     )  # fmt: skip
     (((orders, mail), options),) = runs
     assert orders is not mail
@@ -68,7 +68,7 @@ def test_every_option_of_a_run_is_one_of_the_command(runs: list[Any]) -> None:
     assert options == {
         "burst": True,
         "concurrency": 7,
-        "health": Health(port=0),
+        "health": Health(port=0, host="127.0.0.1"),
         "wait_seconds": 3,
         "drain_timeout": 1.5,
         "visibility_timeout": 99,

@@ -12,6 +12,7 @@ from botocore.stub import Stubber
 from letsgo_queue import QueueNotFound, QueueUnavailable, list_letsgo_queues
 from letsgo_queue.deployment import Deployment
 from letsgo_queue.transports.discovery import find_queue
+from tests.support.servers import AwsServer
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -54,6 +55,18 @@ def test_search_passes_over_a_queue_deleted_meanwhile(client: SQSClient, sqs: St
     sqs.add_response("list_queue_tags", {"Tags": {"LetsGoDeployment": "main"}})
 
     assert find_queue(MAIN, client=client) == "https://there"
+
+
+def test_the_session_of_a_caller_is_used(
+    ministack: AwsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    session = boto3.Session("akid", "secret", region_name=ministack.region)
+
+    assert list_letsgo_queues("nobody", session=session) == []
+    with pytest.raises(QueueUnavailable, match="redentials"):
+        list_letsgo_queues("nobody")
 
 
 def test_a_list_that_cannot_be_had_is_an_error_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:

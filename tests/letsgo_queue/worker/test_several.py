@@ -15,6 +15,7 @@ from letsgo_queue import (
     MessageFailed,
     QueueNotFound,
     RetryPolicy,
+    RunOptions,
     SettingsInvalid,
     Worker,
     run_workers,
@@ -88,6 +89,29 @@ def test_each_worker_keeps_its_own_settings_but_for_those_of_the_run() -> None:
 
 def fail(message: dict[str, Any]) -> None:
     raise RuntimeError
+
+
+def test_options_of_the_run_count_for_each_worker() -> None:
+    class Asked(MemoryTransport):
+        def receive(self, **asked: Any) -> Any:
+            waits.add(asked["wait_seconds"])
+            counts.add(asked["max_messages"])
+            return super().receive(**asked)
+
+    waits: set[float] = set()
+    counts: set[int] = set()
+    options: RunOptions = {"wait_seconds": 0, "prefetch": 0, "max_opened_bytes": 1_000_000}
+    workers = [Worker(Asked(f"memory://{number}")) for number in range(2)]
+    for worker in workers:
+        worker.default(lambda _: None)
+        Client(worker._transport()).enqueue_many([order()] * 5)
+
+    run_workers(*workers, burst=True, concurrency=2, **options)
+
+    assert waits == {0}
+    assert counts == {1}  # no more than there are free slots
+    with pytest.raises(SettingsInvalid, match="max_opened_bytes=0"):
+        run_workers(*workers, burst=True, max_opened_bytes=0)
 
 
 def test_one_that_cannot_go_on_stops_the_others() -> None:

@@ -1,0 +1,49 @@
+"""What a caller of `ClaimCheck.open` may say beside the body."""
+
+from __future__ import annotations
+
+import pytest
+
+from claimcheck import ClaimCheck, ClaimInProgress
+from claimcheck.stores.memory import MemoryClaimStore
+from letsgo_queue.envelope import sealed_fields
+from tests.claimcheck.support import claim_record, noisy_body
+
+BODY = noisy_body(6_000)
+
+
+@pytest.fixture
+def store() -> MemoryClaimStore:
+    return MemoryClaimStore()
+
+
+def check_with(store: MemoryClaimStore, lease_seconds: float = 120) -> ClaimCheck:
+    return ClaimCheck(store, threshold=1_000, inline_limit=1_500, lease_seconds=lease_seconds)
+
+
+def test_a_claim_is_held_for_the_time_of_the_claim_check(store: MemoryClaimStore) -> None:
+    check = check_with(store, 600)
+    sealed = check.seal(BODY).text
+
+    with check.open(sealed) as opened:
+        assert opened.body == BODY
+        record = claim_record(store, sealed)
+        assert record is not None
+        assert record.seconds_left == pytest.approx(600, abs=30)
+        with pytest.raises(ClaimInProgress):
+            check_with(store).open(sealed)
+
+
+def test_a_ticket_that_was_parsed_is_not_parsed_again(store: MemoryClaimStore) -> None:
+    check = check_with(store)
+    sealed = check.seal(BODY).text
+
+    with check.open(sealed, fields=sealed_fields(sealed)) as opened:
+        assert opened.body == BODY
+
+
+def test_what_this_process_made_is_taken_as_it_is(store: MemoryClaimStore) -> None:
+    check = check_with(store)
+    sealed = check.seal(BODY).text
+
+    assert check.open(sealed, made_here=True).body == sealed
