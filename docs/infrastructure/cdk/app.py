@@ -35,17 +35,19 @@ EcsWorker(
     on_ecs,
     "Worker",
     messages=messages,
-    vpc=ec2.Vpc(on_ecs, "Vpc", max_azs=2),  # or your own: ec2.Vpc.from_lookup(...)
+    vpc=ec2.Vpc(on_ecs, "Vpc", max_azs=2),  # better your own: ec2.Vpc.from_lookup(...)
     image=ecs.ContainerImage.from_registry("shop"),  # or from_asset("../container")
 )
 
 on_lambda = Stack(app, "Lambda")
-LambdaWorker(
+function = LambdaWorker(
     on_lambda,
     "Worker",
     messages=messages,
     code=lambda_.Code.from_asset(str(CODE)),
     handler="app.handler",
 )
+CfnOutput(on_lambda, "FunctionName", value=function.function.function_name)
+CfnOutput(on_lambda, "OperatorPolicyArn", value=function.operator_policy.managed_policy_arn)
 
 app.synth()

@@ -1,13 +1,12 @@
 """A worker on ECS Fargate: no task is stopped in its work, and the backlog starts more of them."""
 
 from aws_cdk import Aws, Duration
-from aws_cdk import aws_applicationautoscaling as autoscaling
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
-from aws_cdk.aws_applicationautoscaling import CfnScalingPolicy
+from aws_cdk.aws_applicationautoscaling import CfnScalableTarget, CfnScalingPolicy
 from constructs import Construct
 from messages import Messages
 
@@ -120,10 +119,10 @@ class EcsWorker(Construct):
             max_healthy_percent=200,
             circuit_breaker=ecs.DeploymentCircuitBreaker(rollback=True),  # of a version that fails
         )
-        target = autoscaling.ScalableTarget(
+        target = CfnScalableTarget(
             self,
             "Target",
-            service_namespace=autoscaling.ServiceNamespace.ECS,
+            service_namespace="ecs",
             scalable_dimension="ecs:service:DesiredCount",
             resource_id=f"service/{cluster.cluster_name}/{service.service_name}",
             min_capacity=min_tasks,
@@ -145,7 +144,7 @@ class EcsWorker(Construct):
             "Scaling",
             policy_name="backlog-per-task",
             policy_type="TargetTrackingScaling",
-            scaling_target_id=target.scalable_target_id,
+            scaling_target_id=target.ref,
             target_tracking_scaling_policy_configuration=(
                 CfnScalingPolicy.TargetTrackingScalingPolicyConfigurationProperty(
                     target_value=backlog_per_task,

@@ -1,8 +1,8 @@
 """A worker on AWS Lambda."""
 
-from aws_cdk import Duration
+from aws_cdk import Aws, Duration
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_lambda_event_sources as sources
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 from messages import Messages
@@ -16,7 +16,12 @@ https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html"""
 
 
 class LambdaWorker(Construct):
-    """A function that handles the queue's messages."""
+    """A function that handles the queue's messages.
+
+    Attributes:
+        function: The function. `claimcheck doctor --lambda` is given its name.
+        operator_policy: What an operator needs to have it examined.
+    """
 
     def __init__(
         self,
@@ -57,15 +62,37 @@ class LambdaWorker(Construct):
         role = self.function.role
         assert role is not None
         role.add_managed_policy(messages.policies["worker"])
-        self.function.add_event_source(
-            sources.SqsEventSource(
-                messages.queue,
-                # Without this Lambda deletes the messages that failed:
-                # https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
-                report_batch_item_failures=True,
-                batch_size=10,
-                # At once, 2 to 1,000. Without it Lambda takes messages that it has no room for:
-                # https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html
-                max_concurrency=10,
-            )
+        # Lambda receives and deletes with the rights of the role: the worker's policy has them.
+        self.function.add_event_source_mapping(
+            "Source",
+            event_source_arn=messages.queue.queue_arn,
+            # Without this Lambda deletes the messages that failed:
+            # https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
+            report_batch_item_failures=True,
+            batch_size=10,
+            # At once, 2 to 1,000. Without it Lambda takes messages that it then has no room for:
+            # https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html
+            max_concurrency=10,
+        )
+        # What `claimcheck doctor --lambda` asks, beside the operator's policy of Messages.
+        self.operator_policy = iam.ManagedPolicy(
+            self,
+            "OperatorPolicy",
+            statements=[
+                iam.PolicyStatement(
+                    sid="Function",
+                    actions=["lambda:GetFunctionConcurrency", "lambda:GetFunctionConfiguration"],
+                    resources=[self.function.function_arn],
+                ),
+                iam.PolicyStatement(
+                    sid="EventSourceMappings",
+                    actions=["lambda:ListEventSourceMappings"],
+                    resources=["*"],  # IAM knows no narrower one
+                ),
+                iam.PolicyStatement(
+                    sid="Policies",
+                    actions=["iam:SimulatePrincipalPolicy"],
+                    resources=[f"arn:{Aws.PARTITION}:iam::{Aws.ACCOUNT_ID}:role/*"],
+                ),
+            ],
         )

@@ -17,6 +17,7 @@ from tests.docs.infrastructure.support import TOOLS
 
 _META = {"count", "depends_on", "for_each", "lifecycle", "provider"}
 _INTERFACE = re.compile(r"export interface (\w+)[^{\n]*\{\n(.*?)\n\}", re.DOTALL)
+_ROOT = re.compile(r"export interface (\w+) extends cdktf\.TerraformMetaArguments")
 _FIELD = re.compile(r"#(\w+)\}(?:(?!#).)*?\*/\s*readonly \w+(\??): ([^;]+);", re.DOTALL)
 
 
@@ -43,9 +44,7 @@ class ProviderSchema:
     def problems(self, kind: str, label: str, body: Mapping[str, Any]) -> Iterator[str]:
         """What is wrong with a resource or a data source."""
         interfaces = self._interfaces(kind)
-        (config,) = [
-            name for name in interfaces if name.endswith("Config") and _is_root(name, kind)
-        ]
+        (config,) = _ROOT.findall(self._declarations[_folder(kind)])
         yield from _problems(f"{kind}.{label}", body, config, interfaces)
 
     def has(self, kind: str, attribute: str) -> bool:
@@ -87,12 +86,6 @@ def _declarations(path: Path) -> Mapping[str, str]:
 def _folder(kind: str) -> str:
     short = kind.removeprefix("data.").removeprefix("aws_").replace("_", "-")
     return f"data-aws-{short}" if kind.startswith("data.") else short
-
-
-def _is_root(name: str, kind: str) -> bool:
-    return name.endswith("Config") and name.removesuffix("Config").lower() == _folder(kind).replace(
-        "-", ""
-    )
 
 
 def _problems(
