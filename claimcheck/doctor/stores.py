@@ -65,7 +65,8 @@ def _of_store(found: StoreFinding, *, made_by_us: bool) -> Finding:
     if found.ok:
         return passed(name, found.detail)
     report = failure if found.known else warning
-    mends = made_by_us and (found.change is not None or _CREATE in found.remedy)
+    alone = _CREATE in found.remedy and "`aws " not in found.remedy  # which has to come first
+    mends = made_by_us and (found.change is not None or alone)
     return report(
         name, found.detail, advice=found.remedy, command=f"{_CREATE} --yes" if mends else ""
     )

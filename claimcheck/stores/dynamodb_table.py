@@ -211,7 +211,7 @@ class ClaimTable:
             if has_our_key and self._has_only_claims(at_least=1):
                 detail += ": claims that nobody fetches stay for good"
                 remedy = (
-                    "run `aws dynamodb update-time-to-live --table-name "
+                    "first run `aws dynamodb update-time-to-live --table-name "
                     f"{self.name} --time-to-live-specification Enabled=false,"
                     f"AttributeName={attribute}`, then `claimcheck store create`. DynamoDB may "
                     "want an hour between the two"

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from typing import TypeAlias
 
 import pytest
 
+from claimcheck import open_store
+from claimcheck.testing.claims import write
 from tests.claimcheck.doctor.shop import Found, Shop, examine
 
 Break: TypeAlias = Callable[[Shop], object]
@@ -69,6 +72,36 @@ def test_it_is_found_and_the_command_mends_it(
     assert levels(wrong) == {name: level}
 
     shop.mend(wrong[name]["command"])
+    assert examine() == {}
+
+
+def test_a_ttl_on_another_attribute_is_mended_in_two_steps(shop: Shop) -> None:
+    shop.monkeypatch.setenv("CLAIMCHECK_STORE", f"dynamodb://{shop.name}")
+    with closing(open_store(f"dynamodb://{shop.name}", region=shop.server.region)) as store:
+        claim = write(store, 10)
+        switch_ttl_off(shop)
+        other = {"Enabled": True, "AttributeName": "ttl"}
+        shop.call(
+            "dynamodb",
+            "update_time_to_live",
+            TableName=shop.name,
+            TimeToLiveSpecification=other,
+        )
+        try:
+            found = examine()["store.ttl"]
+        finally:
+            off = {**other, "Enabled": False}
+            shop.call(
+                "dynamodb",
+                "update_time_to_live",
+                TableName=shop.name,
+                TimeToLiveSpecification=off,
+            )
+            shop.mend("claimcheck store create --yes")
+            store.remove(claim.id, 1)
+
+    assert found["command"] == ""
+    assert "first run `aws dynamodb update-time-to-live" in found["advice"]
     assert examine() == {}
 
 

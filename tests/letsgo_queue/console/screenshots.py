@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from unittest.mock import patch
@@ -72,8 +72,10 @@ def main() -> None:
         sys.exit(INSTALL)
     with (
         tempfile.TemporaryDirectory() as folder,
+        chdir(folder),
         patch.object(Sampler, "minutes", lambda _: an_hour()),
-        running(f"sqlite:///{folder}/orders.db") as address,
+        patch.object(Sampler, "counting_since", None),
+        running("sqlite:///orders.db") as address,
         run_chromium(path) as browser,
     ):
         with opened(browser, address, DESKTOP, "light") as page:
@@ -85,7 +87,7 @@ def main() -> None:
             _take(page, "console-dead-letters.png")
         with opened(browser, address, PHONE, "light") as page:
             page.goto(LETTERS)
-            letter = page.get_by_role("link", name="order:new").first.get_attribute("href")
+            letter = page.locator("[data-row] a").first.get_attribute("href")
             page.goto(f"{letter}/payload")
             _take(page, "console-phone.png")
 
