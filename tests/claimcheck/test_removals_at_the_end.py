@@ -6,13 +6,13 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.claimcheck.support import wait_for
+from tests.support.quick_python import quick_python
 
 COUNT = 3
 ENDING_SECONDS = 60
@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     with (folder / "log").open("w") as log:
-        return subprocess.Popen([sys.executable, *arguments], cwd=folder, stderr=log, text=True)
+        return subprocess.Popen([*quick_python(), *arguments], cwd=folder, stderr=log, text=True)
 
 
 def contents_in(folder: Path) -> int:

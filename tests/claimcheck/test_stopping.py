@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,6 +15,7 @@ import pytest
 from claimcheck import ClaimCheck
 from claimcheck.stores.memory import MemoryClaimStore
 from tests.claimcheck.support import noisy_body
+from tests.support.quick_python import quick_python
 
 CALL_SECONDS = 76
 """How long the library's client tries before it gives a call up."""
@@ -79,7 +79,7 @@ def test_a_store_that_does_not_answer_keeps_no_worker_from_ending(
         "AWS_SECRET_ACCESS_KEY": "test",
     }
     with subprocess.Popen(
-        [sys.executable, "-c", WORKER, store],
+        [*quick_python(), "-c", WORKER, store],
         env={**os.environ, **settings},
         stdin=subprocess.PIPE,
     ) as worker:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -31,6 +30,7 @@ from letsgo_queue.worker import incoming, ticks
 from tests.claimcheck.support import small_claim_check, wait_for
 from tests.claimcheck.watched import Watched
 from tests.letsgo_queue.support import ticking
+from tests.support.quick_python import quick_python
 
 SCRIPT = Path(__file__).with_name("ticking_worker.py")
 ROOT = Path(__file__).parents[2]
@@ -223,7 +223,7 @@ def test_four_processes_run_each_tick_once(tmp_path: Path) -> None:
         for log in logs:
             output = stack.enter_context(log.open("wb"))
             process = subprocess.Popen(
-                [sys.executable, "-m", "tests.claimcheck.ticking_worker", *arguments],
+                [*quick_python(), "-m", "tests.claimcheck.ticking_worker", *arguments],
                 cwd=ROOT,
                 stderr=output,
             )

@@ -23,9 +23,10 @@ from letsgo_queue import default_client, set_default_client
 from tests.docs.pytest_runs import passed_tests
 from tests.docs.support import ROOT
 from tests.letsgo_queue.support import wait_for
+from tests.support.quick_python import quick_python
 from tests.support.servers import AwsServer
 
-COMMAND = [sys.executable, "-m", "letsgo_queue.cli.app", "worker", "worker:worker"]
+COMMAND = ["-m", "letsgo_queue.cli.app", "worker", "worker:worker"]
 
 SMALL = {"order_id": "small", "lines": [{"sku": "A-1"}]}
 LARGE = {
@@ -77,7 +78,11 @@ def check_posting(app: FastAPI) -> None:
 
 def work_in_burst(example: Path) -> list[str]:
     worked = subprocess.run(
-        [*COMMAND, "--burst"], cwd=example, capture_output=True, text=True, check=True
+        [*quick_python(), *COMMAND, "--burst"],
+        cwd=example,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return sorted(worked.stdout.splitlines())
 
@@ -113,7 +118,7 @@ def test_in_local_mode(
     with (
         output.open("wb") as log,
         subprocess.Popen(
-            [*COMMAND, "--local", "--port", "0"],
+            [*quick_python(), *COMMAND, "--local", "--port", "0"],
             cwd=example,
             env=os.environ,
             stdout=log,

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from letsgo_queue.transports.sqlite import SqliteTransport
 from letsgo_queue.worker import processes
 from letsgo_queue.worker.signals import STOP_SIGNALS
 from tests.letsgo_queue.support import receive, wait_for
+from tests.support.quick_python import quick_python
 
 ENDING_SECONDS = 40
 
@@ -32,7 +32,7 @@ class Fleet:
         shutil.copy(Path(__file__).with_name("fleet_jobs.py"), folder / "jobs.py")
         with (folder / "log").open("w") as log:
             self.command = subprocess.Popen(
-                [sys.executable, "-m", "letsgo_queue.cli.app", "worker", *arguments],
+                [*quick_python(), "-m", "letsgo_queue.cli.app", "worker", *arguments],
                 cwd=folder,
                 stderr=log,
             )

@@ -5,18 +5,21 @@ from __future__ import annotations
 import signal
 import socket
 import subprocess
-import sys
+from contextlib import closing
 from http.client import HTTPConnection
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from claimcheck import open_store
 from letsgo_queue.cli.app import app
 from letsgo_queue.errors import SettingsInvalid
+from tests.support.quick_python import quick_python
 
 
 def test_an_interrupt_ends_it_though_a_page_is_open(url: str) -> None:
-    command = [sys.executable, "-m", "letsgo_queue.cli.app", "console", "--queue", url]
+    command = [*quick_python(), "-m", "letsgo_queue.cli.app", "console", "--queue", url]
     with subprocess.Popen(
         [*command, "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -39,6 +42,27 @@ def test_an_interrupt_ends_it_though_a_page_is_open(url: str) -> None:
         assert process.stderr.read() == ""
         page.read()
         connection.close()
+
+
+def test_an_option_names_the_store_whose_claims_it_shows(url: str, tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path}/claims.db"
+    open_store(store).close()
+    command = [*quick_python(), "-m", "letsgo_queue.cli.app", "console", "--queue", url]
+    with subprocess.Popen(
+        [*command, "--store", store, "--port", "0"], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        host, _, token = process.stdout.readline().strip().partition("/?token=")
+        with closing(HTTPConnection(host.removeprefix("http://"), timeout=20)) as connection:
+            connection.request("GET", f"/?token={token}")
+            signed_in = connection.getresponse()
+            cookie = (signed_in.headers["set-cookie"] or "").partition(";")[0]
+            signed_in.read()
+            connection.request("GET", "/claims", headers={"cookie": cookie})
+            shown = connection.getresponse().read().decode()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    assert str(tmp_path / "claims.db") in shown
 
 
 def console_error(*options: str) -> str:
