@@ -81,13 +81,15 @@ class _Arrived:
 
     Attributes:
         message: As botocore has read it.
-        opened: Its body and its hold; None for a duplicate.
+        opened: Its body and its hold, where the user gets it and it had to be opened.
         error: Why it was not opened.
+        is_duplicate: Whether it was handled before.
     """
 
     message: dict[str, Any] = field(repr=False)
     opened: Opened | None = None
     error: LetsGoError | None = None
+    is_duplicate: bool = False
 
     def give_back(self) -> None:
         """Release its claim: the user does not get it."""
@@ -206,6 +208,7 @@ class Incoming:
                 lease_seconds=lease - (time.monotonic() - since),
             )
             if opened is None:
+                arrived.is_duplicate = True
                 return
             arrived.opened = opened
             if opened.route == "inline" and holds_sealed(opened.body):
@@ -236,7 +239,7 @@ class Incoming:
                 )
                 each.give_back()
             elif each.error is None:
-                if each.opened is not None or not self._must_open(each, request):
+                if not each.is_duplicate:
                     left.append(each.message)
             elif self._on_error == "pass" and not isinstance(each.error, ClaimInProgress):
                 left.append(each.message)
@@ -270,7 +273,7 @@ class Incoming:
                 {**where, "VisibilityTimeout": seconds},
                 f"message {id} keeps its visibility timeout",
             )
-        if error is None and arrived.opened is None:
+        if arrived.is_duplicate:
             return SqsCall("delete_message", where, f"message {id}, a duplicate, comes again")
         return None
 

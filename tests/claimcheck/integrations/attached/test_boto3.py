@@ -170,6 +170,20 @@ class TestFifo:
         assert receive(sqs, queue)[0]["Body"] == LARGE
 
 
+    def test_a_large_one_behind_it_waits_too_and_is_not_lost(
+        self, sqs: SQSClient, queue: str, store: MemoryClaimStore
+    ) -> None:
+        second = LARGE + " "
+        sqs.send_message(QueueUrl=queue, MessageBody=LARGE, MessageGroupId="a")
+        [missing], contents = store._contents, dict(store._contents)
+        sqs.send_message(QueueUrl=queue, MessageBody=second, MessageGroupId="a")
+        del store._contents[missing]
+        assert receive(sqs, queue, VisibilityTimeout=0) == []
+        assert records(store) == []
+        store._contents.update(contents)
+        assert [each["Body"] for each in receive(sqs, queue)] == [LARGE, second]
+
+
 class TestWhatCannotBeOpened:
     @pytest.fixture(autouse=True)
     def lost(self, sqs: SQSClient, queue: str, store: MemoryClaimStore) -> None:
