@@ -169,7 +169,6 @@ class TestFifo:
         store._contents = contents
         assert receive(sqs, queue)[0]["Body"] == LARGE
 
-
     def test_a_large_one_behind_it_waits_too_and_is_not_lost(
         self, sqs: SQSClient, queue: str, store: MemoryClaimStore
     ) -> None:
