@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tests.support.quick_python import quick_python
+
 
 @dataclass(frozen=True, slots=True)
 class ExtendedClient:
@@ -35,7 +37,7 @@ class ExtendedClient:
         return found
 
     def _run(self, what: str, given: str) -> str:
-        command = [sys.executable, "-m", __name__, self.queue, self.bucket, what]
+        command = [*quick_python(), "-m", __name__, self.queue, self.bucket, what]
         done = subprocess.run(
             command, input=given, capture_output=True, text=True, check=False, timeout=100
         )
