@@ -73,12 +73,12 @@ LOCAL_HOST = "127.0.0.1"
 class Worker:
     """Runs handlers for the messages of a queue.
 
-    worker = Worker()
+        worker = Worker()
 
-    @worker.handler(OrderNew)
-    def on_order(message: OrderNew) -> None: ...
+        @worker.handler(OrderNew)
+        def on_order(message: OrderNew) -> None: ...
 
-    worker.run()
+        worker.run()
     """
 
     def __init__(
