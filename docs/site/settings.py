@@ -19,27 +19,26 @@ CLASSES: dict[str, type[BaseModel]] = {
 
 
 def settings(_page: str, package: str) -> str:
-    """A table of the settings of a package.
+    """The settings of a package, each with what it is.
 
     Args:
         package: `letsgo_queue` or `claimcheck`.
     """
-    lines = ["| variable | in code | default | what it is |", "|---|---|---|---|"]
-    return "\n".join([*lines, *_rows(CLASSES[package])])
+    return "\n\n".join(_entries(CLASSES[package]))
 
 
-def _rows(model: type[BaseModel]) -> Iterator[str]:
+def _entries(model: type[BaseModel]) -> Iterator[str]:
     said = Docstring.of(model.__doc__).entries["Attributes"]
     for name, field in model.model_fields.items():
         found = _VARIABLE.match(said[name])
         if found is None:
             raise LookupError(f"{model.__name__}.{name} does not begin with its variable")
-        words = " ".join(said[name][found.end() :].split()).replace("|", "\\|")
-        default = field.get_default(call_default_factory=True)
-        yield f"| `{found[1]}` | `{name}` | {_shown(default)} | {words[0].upper()}{words[1:]} |"
+        words = " ".join(said[name][found.end() :].split())
+        default = _shown(field.get_default(call_default_factory=True))
+        yield f"`{found[1]}`\n:   {words[0].upper()}{words[1:]} {default}In code: `{name}`."
 
 
 def _shown(default: object) -> str:
     if default is None or default in ({}, ()):
-        return "none"
-    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
+        return ""
+    return f"Default: `{str(default).lower() if isinstance(default, bool) else default}`. "
