@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ from tests.claimcheck.integrations.attached.messages import (
     records,
     waiting,
 )
+from tests.claimcheck.integrations.attached.refusals import Refusals
 from tests.claimcheck.integrations.workers import environment_on, kill, run_worker, wait_for_line
 from tests.support.servers import AwsServer
 
@@ -297,6 +299,27 @@ class TestWhatIsNotSent:
         with pytest.raises((ParamValidationError, ClientError)):
             sqs.send_message(**{"QueueUrl": queue, "MessageBody": LARGE, **wrong})
         assert store._contents == {}
+
+
+class TestWhatBotocoreTriesAgain:
+    def test_is_sealed_once(
+        self, sqs: SQSClient, queue: str, store: MemoryClaimStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(time, "sleep", lambda _: None)
+        refusals = Refusals(sqs, "SendMessage", (503, "ServiceUnavailable"))
+        sqs.send_message(QueueUrl=queue, MessageBody=LARGE)
+        assert (refusals.asked, len(store._contents)) == (2, 1)
+        [message] = receive(sqs, queue)
+        assert message["Body"] == LARGE
+
+    def test_keeps_its_claim_where_it_may_have_arrived_before_it_was_refused(
+        self, sqs: SQSClient, queue: str, store: MemoryClaimStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(time, "sleep", lambda _: None)
+        Refusals(sqs, "SendMessage", (503, "ServiceUnavailable"), (400, "InvalidParameterValue"))
+        with pytest.raises(ClientError, match="InvalidParameterValue"):
+            sqs.send_message(QueueUrl=queue, MessageBody=LARGE)
+        assert len(store._contents) == 1
 
 
 @pytest.mark.parametrize(("method", "wrong"), MALFORMED)

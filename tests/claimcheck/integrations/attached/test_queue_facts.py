@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.exceptions import ClientError
 
 from claimcheck import ClaimCheck
 from claimcheck.integrations.boto3 import attach
 from claimcheck.stores.memory import MemoryClaimStore
 from letsgo_queue.limits import ANY_QUEUE_BYTES
+from tests.claimcheck.integrations.attached.refusals import Refusals
 from tests.claimcheck.support import noise
 from tests.support.servers import AwsServer
 
@@ -24,37 +23,6 @@ LIMIT = 100_000
 """Bytes that the queue accepts: fewer than most, so that it shows who was told."""
 
 TOO_LARGE = noise(2 * LIMIT)
-
-
-class Body:
-    """That of a canned answer."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    def stream(self) -> Iterator[bytes]:
-        yield self._data
-
-
-class Refusals:
-    """Refuses to tell a queue's attributes, as often as it is told to."""
-
-    def __init__(self, client: SQSClient, status: int, code: str) -> None:
-        self._answer = json.dumps({"__type": f"com.amazonaws.sqs#{code}", "message": "no"})
-        self._status = status
-        self.left = 1
-        self.asked = 0
-        send: Any = self._send  # the stubs know no handler that answers
-        client.meta.events.register("before-send.sqs.GetQueueAttributes", send)
-
-    def _send(self, request: AWSPreparedRequest, **_: object) -> AWSResponse | None:
-        self.asked += 1
-        if not self.left:
-            return None
-        self.left -= 1
-        raw: Any = Body(self._answer.encode())
-        headers: Any = {"content-type": "application/x-amz-json-1.0"}
-        return AWSResponse(request.url, self._status, headers, raw)
 
 
 @pytest.fixture
@@ -78,7 +46,7 @@ def client(
 def test_a_refusal_that_passes_is_not_kept(
     client: SQSClient, queue: str, store: MemoryClaimStore, status: int, code: str
 ) -> None:
-    refusals = Refusals(client, status, code)
+    refusals = Refusals(client, "GetQueueAttributes", (status, code))
     with pytest.raises(ClientError):  # a queue that does not say is taken for an old one
         client.send_message(QueueUrl=queue, MessageBody=TOO_LARGE)
     for _ in range(2):
@@ -89,7 +57,7 @@ def test_a_refusal_that_passes_is_not_kept(
 def test_one_that_stays_is_told_once(
     client: SQSClient, queue: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    refusals = Refusals(client, 400, "AccessDeniedException")
+    refusals = Refusals(client, "GetQueueAttributes", (400, "AccessDeniedException"))
     for _ in range(2):
         with pytest.raises(ClientError):
             client.send_message(QueueUrl=queue, MessageBody=TOO_LARGE)

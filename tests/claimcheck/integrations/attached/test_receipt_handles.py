@@ -15,8 +15,9 @@ from claimcheck import (
     TicketInvalid,
     open_store,
 )
+from claimcheck.core.notes import HoldNote
 from claimcheck.integrations.boto3 import attach
-from claimcheck.integrations.receipt_handles import read_handle
+from claimcheck.integrations.receipt_handles import ClaimHandle, read_handle
 from claimcheck.stores.memory import MemoryClaimStore
 from tests.claimcheck.integrations.attached.messages import (
     LARGE,
@@ -31,6 +32,15 @@ if TYPE_CHECKING:
 
 
 class TestAHandle:
+    @pytest.mark.parametrize(
+        "own", ["AQEB+/==", "-..s3BucketName..-", "claimcheck-1-", '|:\n\0 "é🐘', "x" * 4_000]
+    )
+    def test_may_have_any_character(self, own: str) -> None:
+        note = HoldNote(store="memory://a", key="c@q", lease="l" * 24, bucket="b", object="é|/-")
+        handle = ClaimHandle(handle=own, hold=note)
+        assert str(handle).isascii()
+        assert read_handle(str(handle)) == handle
+
     def test_that_was_cut_is_refused_and_nothing_is_deleted(
         self, sqs: SQSClient, queue: str
     ) -> None:
