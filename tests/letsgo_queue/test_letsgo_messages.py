@@ -67,6 +67,7 @@ CONTACT = {
         "timestamp": "2026-11-26T08:00:00.000Z",
         "query": {"plan": "business"},
         "tenantId": "ten-1",
+        "identityId": "ide-1",
     },
 }
 
@@ -150,7 +151,8 @@ def test_every_field_is_read_by_its_name() -> None:
     assert plan.changes == (
         PlanChange(timestamp="2026-11-26T08:00:00.000Z", updated_by=ada, new_plan_id=None),
     )
-    assert (contact.tenant_id, contact.identity_id) == ("ten-1", None)
+    assert plan.changes[0].new_plan_id is None
+    assert (contact.tenant_id, contact.identity_id) == ("ten-1", "ide-1")
 
 
 def test_a_contact_form_may_lack_what_letsgos_api_does_not_ask_for() -> None:

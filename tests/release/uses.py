@@ -119,7 +119,11 @@ def _of_entry(corpus: Corpus, entry: Entry) -> Iterator[Use]:
             continue
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
             for option in _options_in(str(parameter.annotation)):
-                yield Use(f"{what}({option})", corpus.keywords.get((short, option)))
+                # They may be kept in a variable that has the type of the options.
+                unpacked = _typed_dict_in(str(parameter.annotation))
+                place = corpus.keywords.get((short, option))
+                place = place or corpus.keywords.get((unpacked, option))
+                yield Use(f"{what}({option})", place)
             continue
         place = corpus.keywords.get((short, parameter.name))
         count, where = corpus.longest.get(short, (0, ""))
@@ -144,8 +148,12 @@ def _is_typed_dict(name: str) -> bool:
 
 def _options_in(annotation: str) -> list[str]:
     """The options that `Unpack[RunOptions]` stands for."""
+    return _typed_dicts().get(_typed_dict_in(annotation), [])
+
+
+def _typed_dict_in(annotation: str) -> str:
     match = re.match(r"Unpack\[(\w+)", annotation)
-    return _typed_dicts().get(match[1], []) if match else []
+    return match[1] if match else ""
 
 
 @functools.cache
@@ -208,17 +216,28 @@ def _read_code(corpus: Corpus, source: str, path: str, above: int) -> None:
         elif isinstance(node, ast.arg):
             corpus.names.setdefault(node.arg, place)  # a fixture
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            corpus.texts[path].append(node.value)
-            corpus.words.setdefault(node.value, place)
-            for word in _WORD.findall(node.value):
-                corpus.words.setdefault(word, place)
+            _read_text(corpus, node.value, path, place)
         elif isinstance(node, ast.ClassDef):
-            for method in node.body:
-                if isinstance(method, ast.FunctionDef | ast.AsyncFunctionDef):
-                    corpus.defined.add(method.name)
-                    corpus.names.setdefault(method.name, f"{path}:{above + method.lineno}")
+            _read_methods(corpus, node, place)
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.value, ast.Dict):
+            kind = _last_name(node.annotation)
+            keys = [key.value for key in node.value.keys if isinstance(key, ast.Constant)]
+            corpus.keywords = {(kind, str(key)): place for key in keys} | corpus.keywords
         elif isinstance(node, ast.Call):
             _read_call(corpus, node, place)
+
+
+def _read_methods(corpus: Corpus, defined: ast.ClassDef, place: str) -> None:
+    for method in defined.body:
+        if isinstance(method, ast.FunctionDef | ast.AsyncFunctionDef):
+            corpus.defined.add(method.name)
+            corpus.names.setdefault(method.name, place)
+
+
+def _read_text(corpus: Corpus, text: str, path: str, place: str) -> None:
+    corpus.texts[path].append(text)
+    for word in (text, *_WORD.findall(text)):
+        corpus.words.setdefault(word, place)
 
 
 def _read_call(corpus: Corpus, call: ast.Call, place: str) -> None:

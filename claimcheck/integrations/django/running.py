@@ -102,6 +102,9 @@ def drain(alias: str = DEFAULT_BACKEND, *, queues: Collection[str] | None = None
 
 
 def _backend(alias: str) -> SqsBackend:
+    if alias not in task_backends.settings:
+        known = ", ".join(sorted(map(repr, task_backends.settings)))
+        raise SettingsInvalid(f"TASKS has no backend {alias!r}: give one of {known}.")
     backend = task_backends[alias]
     if not isinstance(backend, SqsBackend):
         raise SettingsInvalid(

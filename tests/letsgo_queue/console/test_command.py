@@ -58,7 +58,7 @@ def test_an_option_names_the_store_whose_claims_it_shows(url: str, tmp_path: Pat
             signed_in = connection.getresponse()
             cookie = (signed_in.headers["set-cookie"] or "").partition(";")[0]
             signed_in.read()
-            connection.request("GET", "/claims", headers={"cookie": cookie})
+            connection.request("GET", "/claims/0", headers={"cookie": cookie})
             shown = connection.getresponse().read().decode()
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
