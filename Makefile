@@ -104,10 +104,13 @@ dist: $(RELEASE)/.tools ## build sdist and wheel into dist/, and look into both
 release-check: dist ## all that must hold before a release, but the tests; AUDIT=skip asks no advisory service
 	$(RELEASE)/bin/python -m tests.release.installing dist $(ARGS)
 	mkdir -p build/release
-	$(RELEASE)/bin/python -m uv pip compile --quiet --all-extras --python-version 3.11 --upgrade \
+	$(RELEASE)/bin/python -m uv pip compile --quiet --all-extras --python $(RELEASE)/bin/python --upgrade \
 		--output-file build/release/requirements.txt pyproject.toml
-	$(RELEASE)/bin/cyclonedx-py requirements --pyproject pyproject.toml --mc-type library \
-		--output-reproducible --output-file build/release/sbom.cdx.json build/release/requirements.txt
+	$(RELEASE)/bin/python -m uv venv --quiet --clear --python $(RELEASE)/bin/python build/release/environment
+	$(RELEASE)/bin/python -m uv pip install --quiet --python build/release/environment \
+		--requirement build/release/requirements.txt dist/*.whl
+	$(RELEASE)/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type library \
+		--output-reproducible --output-file build/release/sbom.cdx.json build/release/environment
 ifeq ($(AUDIT),skip)
 	@echo "- AUDIT=skip: no advisory service was asked. Do not publish before one was."
 else
