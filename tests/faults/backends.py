@@ -9,10 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args
 from urllib.parse import urlsplit
 
-import boto3.session
 import pytest
 from botocore.exceptions import ClientError
 
@@ -25,6 +24,9 @@ from letsgo_queue.transports.base import Transport
 from tests.conftest import hide, read_aws_models_once, use_emulator
 from tests.faults.stores import PLACE_NAMES, Clock, Rows, make_store, open_place, rows_in
 from tests.support.servers import AwsServer, run_ministack, run_moto
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
 
 BackendName: TypeAlias = Literal["sqlite", "ministack", "moto", "bucket", "s3"]
 BACKENDS: tuple[BackendName, ...] = get_args(BackendName)
@@ -147,14 +149,15 @@ class AwsBackend:
         most_receives: int = MOST_RECEIVES,
     ) -> None:
         self.name = name
-        self._server, self._sqs = server, server.sqs()
+        self._server = server
+        self._sqs: SQSClient = server.lasting("sqs")
         self._dead_letters = server.make_queue(name="dead-letters")
         self.queue_url = server.make_queue(
             MaximumMessageSize=str(largest_message),
             VisibilityTimeout=str(visibility_timeout),
             RedrivePolicy=self._redrive_policy(most_receives),
         )
-        self.store_url = make_store(server, _PLACES[name], boto3.session.Session())
+        self.store_url = make_store(server, _PLACES[name])
 
     def depth(self) -> int:
         return self._depth(self.queue_url)

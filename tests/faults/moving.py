@@ -20,8 +20,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal, TypeAlias, get_args
 
-import boto3.session
-
 from tests.faults.actors import Produce, Work
 from tests.faults.backends import AwsBackend, servers
 from tests.faults.crew import Crew, Running
@@ -85,7 +83,7 @@ def move(move: Move, messages: int, server: AwsServer, folder: Path) -> Moved:
     """Move there and back with so many messages in flight."""
     backend = AwsBackend(server, "ministack", largest_message=QUEUE_BYTES)
     table = backend.store_url
-    bucket = make_store(server, "s3", boto3.session.Session())
+    bucket = make_store(server, "s3")
     low = {"CLAIMCHECK_THRESHOLD": str(QUEUE_BYTES)}
     if move == "to S3 and back":
         other = bucket

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from threading import Lock
 from typing import Literal, TypeAlias
 
 from claimcheck.core.cost import Place
@@ -195,6 +196,10 @@ class Ending:
         return ", ".join(said)
 
 
+_making = Lock()
+"""Boto3's sessions make clients for one thread at a time."""
+
+
 def live(case: Case, server: AwsServer) -> Ending:
     """Have a message live its life, with one call failing.
 
@@ -210,7 +215,14 @@ def _live(case: Case, server: AwsServer) -> Ending:
     life, call, failure = case.life, case.call, case.failure
     times = HOW_OFTEN[case.how_often]
     with FaultyServer(server.endpoint_url) as proxy:
-        rig = Rig(server, proxy, place=case.place, concurrency=1, purge=life.purge, once=life.once)
+        with _making:
+            rig = Rig(
+                *(server, proxy),
+                place=case.place,
+                concurrency=1,
+                purge=life.purge,
+                once=life.once,
+            )
 
         def inject() -> None:
             faults.append(proxy.inject(failure, on=call, matches=is_first_part, times=times))

@@ -127,20 +127,18 @@ class Rig:
             once: Whether messages without a claim get a record too.
         """
         self.proxy = proxy
-        # One for all that is made here: a new one reads the models of all services again.
-        self._session = boto3.session.Session(region_name=server.region)
         self._server = server
-        self.store_url = make_store(server, place, self._session)
+        self.store_url = make_store(server, place)
         self.queue = server.make_queue(VisibilityTimeout=str(VISIBILITY_SECONDS))
         self.runs: list[Run] = []
         self.succeeded: Counter[str] = Counter()
         self.handle: Callable[[str, Delivery], None] = lambda _payload, _delivery: None
-        self._sqs = server.sqs()
+        self._sqs: SQSClient = server.lasting("sqs")
         self._concurrency = concurrency
         self._options: Mapping[str, Any] = {"purge": purge, "once": once}
         self._transport = SqsTransport(
             f"{proxy.url}/{self.queue.split('/', 3)[3]}",
-            client=_sqs_client(self._session, proxy.url),
+            client=_sqs_client(server.session, proxy.url),
         )
         self._store = self._open_store()
         self.client = Client(
@@ -247,7 +245,7 @@ class Rig:
             self.store_url,
             region=self._server.region,
             endpoint_url=self.proxy.url,
-            session=self._session,
+            session=self._server.session,
         )
 
 

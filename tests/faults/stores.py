@@ -84,9 +84,9 @@ class Rows:
         )
 
 
-def make_store(server: AwsServer, place: Place, session: boto3.session.Session) -> str:
+def make_store(server: AwsServer, place: Place) -> str:
     """Make what a store needs, as `claimcheck store create` does, and return the store's URL."""
-    region, endpoint_url = server.region, server.endpoint_url
+    region, endpoint_url, session = server.region, server.endpoint_url, server.session
     bucket = "" if place == "dynamodb" else server.make_bucket_name()
     if bucket:
         ClaimBucket(bucket, region=region, endpoint_url=endpoint_url, session=session).create()
@@ -122,13 +122,10 @@ def rows_in(server: AwsServer, url: str) -> Rows:
     table, bucket = names_in(url)
     rows = Rows()
     if table:
-        dynamodb = server.dynamodb()
-        rows += Rows.count(_rows_of_table(dynamodb, table))
-        dynamodb.close()
+        rows += Rows.count(_rows_of_table(server.lasting("dynamodb"), table))
     if bucket:
-        s3 = server.s3()
-        rows += Rows.count(_rows_of_bucket(s3, bucket), within=LATEST_EXPIRY_IN_BUCKET)
-        s3.close()
+        found = _rows_of_bucket(server.lasting("s3"), bucket)
+        rows += Rows.count(found, within=LATEST_EXPIRY_IN_BUCKET)
     return rows
 
 

@@ -18,7 +18,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 from urllib.request import urlopen
 
 import boto3
@@ -54,7 +55,8 @@ sys.exit(server.wait())
 
 Service: TypeAlias = Literal["sqs", "dynamodb", "s3", "sns", "kms"]
 
-_own_clients: dict[tuple[object, str, str, str | None], Any] = {}
+_clients: dict[tuple[object, ...], Any] = {}
+_lock = Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,19 +200,31 @@ class AwsServer:
         if self.endpoint_url is None:  # moto cannot, and forgets them anyway
             for key in self._kms_keys:
                 self._own("kms").schedule_key_deletion(KeyId=key, PendingWindowInDays=7)
-        for service in get_args(Service):
-            client = _own_clients.get((self._session, service, self.region, self.endpoint_url))
-            if client is not None:
+        for (session, *_), client in _clients.items():
+            if session is self._session:
                 client.close()
 
+    @property
+    def session(self) -> boto3.Session:
+        """What the clients here are made by: a session of its own reads all models again."""
+        return self._session
+
+    def lasting(self, service: Service) -> Any:
+        """A client that many tests share; it is closed with each test, and works on."""
+        return self._client(service, "lasting")
+
     def _own(self, service: Service) -> Any:
-        """A client for what is made and removed here, one for all tests; closed, it works on."""
-        key = (self._session, service, self.region, self.endpoint_url)
-        if key not in _own_clients:
-            _own_clients[key] = self._session.client(
-                service, self.region, endpoint_url=self.endpoint_url
-            )
-        return _own_clients[key]
+        """The same for what is made and removed here, which closes it each time."""
+        return self._client(service, "own")
+
+    def _client(self, service: Service, use: str) -> Any:
+        key = (self._session, service, self.region, self.endpoint_url, use)
+        with _lock:  # a session makes clients for one thread at a time
+            if key not in _clients:
+                _clients[key] = self._session.client(
+                    service, self.region, endpoint_url=self.endpoint_url
+                )
+            return _clients[key]
 
     def _remove_bucket(self, name: str) -> None:
         client = self._own("s3")
