@@ -118,7 +118,7 @@ else
 endif
 
 infrastructure: $(VENV)/.dev $(MINISTACK)/.installed-$(MINISTACK_VERSION) $(INFRASTRUCTURE)/.tools ## the tests of docs/infrastructure, with CDK and other heavy tools
-	$(BIN)/pytest -q tests/docs/infrastructure $(ARGS)
+	LETSGO_TEST_TOOLS=$(CURDIR)/$(INFRASTRUCTURE)/bin $(BIN)/pytest -q tests/docs/infrastructure $(ARGS)
 
 format: $(VENV)/.dev ## let ruff fix and format
 	$(BIN)/ruff check --fix

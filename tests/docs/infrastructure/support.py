@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import json
+import os
 import socket
 import sys
 import uuid
@@ -23,8 +24,9 @@ from tests.docs.support import ROOT
 from tests.support.servers import AwsServer
 
 INFRASTRUCTURE = ROOT / "docs/infrastructure"
-TOOLS = ROOT / ".venv-infrastructure/bin"
-"""Heavy tools, which `make infrastructure` installs."""
+# Read here, as no test sees the caller's variables.
+TOOLS = Path(os.environ.get("LETSGO_TEST_TOOLS", "/no-such-folder/bin"))
+"""Heavy tools, which `make infrastructure` installs and names."""
 
 ROLES = ("sender", "worker", "operator", "console")
 
