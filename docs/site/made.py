@@ -39,9 +39,27 @@ def guide(_page: str, _what: str) -> str:
     return guide_text().partition("\n")[2].strip()
 
 
+def files(page: str, what: str) -> str:
+    """The files beside a page, each as a block of code.
+
+    Args:
+        page: The page.
+        what: Their names.
+    """
+    folder = (ROOT / "docs" / page).parent
+    return "\n\n".join(_block(folder / name, name) for name in what.split())
+
+
+def _block(path: Path, name: str) -> str:
+    text = path.read_text(encoding="utf-8").strip()
+    language = {".py": "python", ".ts": "typescript", ".txt": "text"}.get(path.suffix, "yaml")
+    return f'```{language} title="{name}"\n{text}\n```'
+
+
 MAKERS: dict[str, Callable[[str, str], str]] = {
     "changelog": changelog,
     "commands": commands,
+    "files": files,
     "guide": guide,
     "names": names,
     "settings": settings,

@@ -94,4 +94,6 @@ def _on_the_site(link: re.Match[str], page: str) -> str:
         path, sharp, anchor = ELSEWHERE[path], "", ""
     elif (DOCS / path).is_dir():
         path = f"{path}/README.md"
+        if not (DOCS / path).exists():
+            return text
     return f"[{text}]({posixpath.relpath(path, folder or '.')}{sharp}{anchor})"

@@ -9,7 +9,7 @@ import pytest
 from tests.docs.support import Reader, write_blocks
 from tests.letsgo_queue.support import wait_for
 
-FILES = {"orders.py", "send.py", "work.py", "watch.py", "configured.py"}
+FILES = {"orders.py", "send.py", "work.py", "configured.py"}
 
 
 @pytest.fixture
@@ -38,8 +38,3 @@ def test_the_worker_command_runs_the_same_worker(reader: Reader) -> None:
 def test_what_is_configured_in_code_works(reader: Reader) -> None:
     assert reader.type("python configured.py").split() == ["compressed", "150000"]
     assert {path.name for path in reader.folder.glob("*.db")} <= {"queue.db", "claims.db"}
-
-
-def test_a_listener_sees_the_route(reader: Reader) -> None:
-    message_type, route, size, *_ = reader.type("python watch.py").split()
-    assert (message_type, route, int(size)) == ("report:ready", "compressed", 1_000_036)

@@ -54,6 +54,13 @@ def test_a_picture_has_the_colours_of_the_scheme_that_the_reader_chose() -> None
     assert set(map(tuple, palettes)) == {tuple(re.findall(r"--p-[\w-]+: #\w+", read(STYLE)))}
 
 
+def test_an_example_shows_its_files() -> None:
+    page = "examples/fastapi_app/README.md"
+    shown = page_of(page, read(DOCS / page))
+    assert '```python title="worker.py"\n"""The worker.' in shown
+    assert "made: files" not in shown
+
+
 @pytest.mark.parametrize(
     ("written", "shown"),
     [

@@ -1,4 +1,4 @@
-"""The README's table of stores: its bills are those of the cost model."""
+"""docs/concepts/cost.md: its bills are those of the cost model."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from claimcheck.core.prices import Prices
 from claimcheck.stores import open_store
 from tests.docs.support import ROOT
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs/concepts/cost.md").read_text(encoding="utf-8")
 ROWS = re.findall(
-    r"^\| `((?:dynamodb|s3)://\S+)` \| .* \| \$([\d.,]+) \| \$([\d.,]+) \|$", README, re.MULTILINE
+    r"^\| `((?:dynamodb|s3)://\S+)` \| .* \| \$([\d.,]+) \| \$([\d.,]+) \|$", PAGE, re.MULTILINE
 )
 STORED_BYTES = 1_000_000
 
@@ -34,3 +34,12 @@ def test_a_bill_is_that_of_the_cost_model(url: str, few: str, many: str) -> None
 def test_there_is_such_a_store(url: str) -> None:
     url = url.replace("TABLE", "claims").replace("BUCKET", "my-claims")
     assert open_store(url, region="us-west-2").url == url
+
+
+def test_the_readme_says_the_same() -> None:
+    dollars = {place_of(url): float(many.replace(",", "")) / 10 for url, _, many in ROWS}
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    told = (
+        f"${dollars['bucket']:,.0f} a million with a bucket, and ${dollars['dynamodb']:,.0f} with"
+    )
+    assert told in readme
