@@ -73,6 +73,16 @@ def test_an_app_that_has_sent_before_has_it_from_then_on(app: Celery, desk: Desk
     assert desk.left() == Left(1, 0)
 
 
+def test_contents_may_be_left_to_expire(app: Celery, desk: Desk) -> None:
+    configure(app, desk)
+    install(app, desk.check, purge="never")
+    app.send_task("resize", [LARGE])
+    with app.connection_for_read() as connection:
+        ((arguments, _, _),) = desk.take(1, connection)
+    assert arguments == [LARGE]
+    assert desk.left() == Left(1, 1)
+
+
 @pytest.mark.parametrize("size", [10, 100_000])
 def test_a_small_task_travels_as_celery_sends_it(
     app: Celery, desk: Desk, monkeypatch: pytest.MonkeyPatch, size: int

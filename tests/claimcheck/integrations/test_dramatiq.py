@@ -134,6 +134,16 @@ def test_with_once_a_small_message_leaves_a_receipt(
     desk.consumer.close()
 
 
+def test_contents_may_be_left_to_expire(
+    broker: Any, check: ClaimCheck, store: MemoryClaimStore
+) -> None:
+    desk = Desk(install(broker, check, purge="never"))
+    desk.send(LARGE)
+    desk.consumer.ack(desk.take())
+    assert (desk.counts(), len(store._contents), len(store._records)) == ((0, 0), 1, 1)
+    desk.consumer.close()
+
+
 def test_one_that_cannot_be_opened_stays_and_stops_no_other(
     desk: Desk, store: MemoryClaimStore, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -252,6 +252,13 @@ class TestReceiving:
             assert desk.take(1, connection) == ["small"]
         assert desk.left() == Left(0, 1)
 
+    def test_contents_may_be_left_to_expire(self, desk: Desk) -> None:
+        connection = with_claim_check(desk.plain(), desk.check, purge="never")
+        with closing(connection):
+            desk.send(LARGE, connection)
+            assert desk.take(1, connection) == [LARGE]
+        assert desk.left() == Left(1, 1)
+
 
 class TestConnections:
     def test_pools_and_other_brokers_of_a_list_have_it(self, desk: Desk) -> None:

@@ -13,7 +13,7 @@ import pytest
 from taskiq import AckableMessage, SendTaskError
 from taskiq_aio_sqs import SQSBroker
 
-from claimcheck import ClaimCheck, ClaimStoreUnavailable
+from claimcheck import ClaimCheck, ClaimStoreUnavailable, Purge
 from claimcheck.integrations.taskiq import install
 from claimcheck.stores.memory import MemoryClaimStore
 from letsgo_queue.envelope import is_sealed
@@ -182,6 +182,21 @@ def test_with_once_a_small_message_is_not_heard_again(
             assert desk.heard.empty()
 
     run(ministack, check, story, once=True)
+
+
+@pytest.mark.parametrize(("purge", "left"), [("after", 0), ("never", 1)])
+def test_contents_may_be_left_to_expire(
+    ministack: AwsServer, check: ClaimCheck, store: MemoryClaimStore, purge: Purge, left: int
+) -> None:
+    async def story(desk: Desk) -> None:
+        install(desk.broker, check, purge=purge)
+        async with at_work(desk):
+            message: Any = await desk.take()
+            await message.ack()
+            await desk.counts((0, 0))
+        assert (len(store._contents), len(store._records)) == (left, 1)
+
+    run(ministack, check, story)
 
 
 def test_one_that_can_never_be_opened_is_a_dead_letter_in_the_end(
