@@ -24,6 +24,9 @@ from letsgo_queue.text import counted
 logger = get_logger(__name__)
 
 PAUSE_SECONDS = 600.0
+BEGIN_SECONDS = 1.0
+"""How long it leaves the processor to the first page: AWS's libraries take a second to load."""
+
 ENDING_SECONDS = 2.0
 """How long the end waits for a thread that asks. It changes nothing, so nothing is lost by it."""
 
@@ -65,6 +68,7 @@ class Notices:
         self._known = [*self._costs(), *self._findings()]
 
     def _run(self) -> None:
+        self._stopping.wait(BEGIN_SECONDS)
         while not self._stopping.is_set():
             try:
                 self.ask()
