@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from tests.release.interface import PACKAGES, PUBLIC, SNAPSHOT, names_of, snapshot
+from tests.release.uses import uses
 
 ROOT = Path(__file__).parents[1]
 
@@ -30,6 +31,13 @@ def test_the_public_interface_is_the_one_that_was_announced() -> None:
         "The public interface changed. If that is meant, docs/releasing.md says what has to go "
         "with it. Say it in CHANGELOG.md, and renew the snapshot with `make public-interface`.\n"
         + "\n".join(changes)
+    )
+
+
+def test_somebody_uses_each_name_and_option_from_outside() -> None:
+    assert [use.what for use in uses() if use.place is None] == [], (
+        "No test and no page uses these. Use them, or take them away: `make public-use` has the "
+        "whole table."
     )
 
 

@@ -94,6 +94,8 @@ PROMISED: Mapping[str, tuple[str, ...]] = {
         "sent_at",
         "type",
     ),
+    "DeliveryInTest": ("extend", "extensions"),
+    "Drained": ("handled", "rejected", "retried", "skipped"),
     "Encryption": (),
     "IncomingMessage": (
         "body",
@@ -107,6 +109,7 @@ PROMISED: Mapping[str, tuple[str, ...]] = {
         "type",
     ),
     "InventoryContract": ("lose_part",),
+    "LambdaInTest": ("advance", "drain", "waiting"),
     "LetsGoQueueInstrumentor": (),
     "Middleware": (
         _MADE,
@@ -122,6 +125,7 @@ PROMISED: Mapping[str, tuple[str, ...]] = {
     ),
     "Opened": ("body", "claim_id", "complete", "extend", "release", "route", "size"),
     "QueueSettings": (_MADE, "from_environment", "url"),
+    "Sandbox": (_MADE, "advance", "lambda_function", "outbox", "worker"),
     "Sealed": ("attributes", "body", "claim_id", "route", "size", "text"),
     "SendContext": ("emit",),
     "SqsBackend": (),
@@ -137,6 +141,7 @@ PROMISED: Mapping[str, tuple[str, ...]] = {
         "serve",
         "stop",
     ),
+    "WorkerInTest": ("adrain", "advance", "drain", "waiting"),
 }
 """Classes that our own modules use too: what of them is public. `()` is how one is made."""
 
@@ -407,7 +412,8 @@ def _members(module: str, name: str, found: type[Any]) -> dict[str, list[Entry]]
             members[attribute] = [Entry(module, f"{name}.{attribute}", "attribute", text)]
         for attribute, value in vars(base).items():
             # Tests of a contract run by themselves.
-            if attribute.startswith(("_", "model_", "test_")):
+            is_call = attribute == "__call__" and getattr(found, "_is_protocol", False)
+            if attribute.startswith(("_", "model_", "test_")) and not is_call:
                 continue
             entry = list(_member(module, f"{name}.{attribute}", value))
             if entry:

@@ -100,8 +100,8 @@ def uses() -> Iterator[Use]:
 def _of_entry(corpus: Corpus, entry: Entry) -> Iterator[Use]:
     owner, _, short = entry.name.rpartition(".")
     what = f"{entry.module}.{entry.name}"
-    if owner and _is_typed_dict(owner):
-        return  # these are options of the functions below
+    if (owner and _is_typed_dict(owner)) or short == "__call__":
+        return  # what has these is called by another name
     # A class may be named in settings.
     place = corpus.names.get(short) or corpus.words.get(what)
     if place is None and entry.kind == "attribute" and " = " in entry.text:
