@@ -10,30 +10,30 @@ from claimcheck.settings import ClaimCheckSettings, claim_check_for
 from letsgo_queue.settings import url_in_environment
 
 if TYPE_CHECKING:
-    from letsgo_queue.testing.sandbox import Sandbox
+    from letsgo_queue.testing.surroundings import Surroundings
 
 _IN_MEMORY = {"store": "memory://", "stores": {}, "read_stores": ()}
 
 
-def claim_check_in(sandbox: Sandbox, given: ClaimCheck | None, queue: str | None) -> ClaimCheck:
-    """The claim check for the messages of a queue, with its claims in the sandbox.
+def claim_check_in(test: Surroundings, given: ClaimCheck | None, queue: str | None) -> ClaimCheck:
+    """The claim check for the messages of a queue, with its claims in the memory of the test.
 
     Args:
-        sandbox: The sandbox.
+        test: What the test has.
         given: The claim check that code made; None for that of the environment.
         queue: URL of the queue; None where a message does not say.
 
     Raises:
         SettingsInvalid: A setting cannot be used.
     """
-    return sandbox.kept((ClaimCheck, given, queue), partial(_make, sandbox, given, queue))
+    return test.kept((ClaimCheck, given, queue), partial(_make, test, given, queue))
 
 
-def _make(sandbox: Sandbox, given: ClaimCheck | None, queue: str | None) -> ClaimCheck:
+def _make(test: Surroundings, given: ClaimCheck | None, queue: str | None) -> ClaimCheck:
     from claimcheck.stores.memory import MemoryClaimStore
 
     if given is None:
         settings = ClaimCheckSettings.from_environment().model_copy(update=_IN_MEMORY)
         given = claim_check_for(queue or url_in_environment() or "", settings)
-    store = sandbox.kept(MemoryClaimStore, lambda: MemoryClaimStore(clock=sandbox.now))
+    store = test.kept(MemoryClaimStore, lambda: MemoryClaimStore(clock=test.now))
     return given.kept_in(store)

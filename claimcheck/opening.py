@@ -109,7 +109,7 @@ class Opener:
         Raises:
             SettingsInvalid: A setting cannot be used.
         """
-        if (test := in_test.sandbox()) is not None:
+        if (test := in_test.surroundings()) is not None:
             return claim_check_in(test, self._claim_check, queue)
         if self._claim_check is not None:
             return self._claim_check

@@ -10,23 +10,23 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from letsgo_queue.testing.sandbox import Sandbox
+    from letsgo_queue.testing.surroundings import Surroundings
 
 
 class _Current:
-    sandbox: Sandbox | None = None
+    surroundings: Surroundings | None = None
 
 
-def sandbox() -> Sandbox | None:
-    """The sandbox of the test that runs; None outside of tests."""
-    return _Current.sandbox
+def surroundings() -> Surroundings | None:
+    """Those of the test that runs; None outside of tests."""
+    return _Current.surroundings
 
 
-def set_sandbox(sandbox: Sandbox | None) -> None:
-    """Have everything in this process use a sandbox, or None."""
-    _Current.sandbox = sandbox
+def set_surroundings(surroundings: Surroundings | None) -> None:
+    """Have everything in this process use these; None for the world outside."""
+    _Current.surroundings = surroundings
 
 
 def now(clock: Callable[[], float]) -> float:
     """Seconds since 1970 by a clock, or by that of the test that runs."""
-    return clock() if _Current.sandbox is None else _Current.sandbox.now()
+    return clock() if _Current.surroundings is None else _Current.surroundings.now()

@@ -156,8 +156,8 @@ class Client(Generic[ResultT_co]):
         # One transport for a queue, also where one call names it and another does not.
         if self._given is not None and self._given.url == url:
             return self._given
-        if (test := in_test.sandbox()) is not None:
-            return test.transport(url)
+        if (test := in_test.surroundings()) is not None:
+            return test.queue(url)
         try:
             known = self._transports.get(url)
         except TypeError:  # a list, or the like
@@ -297,7 +297,7 @@ class Client(Generic[ResultT_co]):
         return cast("list[ResultT_co]", results)
 
     def _sending(self, message: AnyMessage, url: str | None) -> Sending:
-        test = in_test.sandbox()
+        test = in_test.surroundings()
         return Sending(
             *encode(message),
             queue=url or "",

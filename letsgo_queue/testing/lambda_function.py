@@ -30,7 +30,7 @@ from letsgo_queue.testing.queues import QueueInTest, Waiting
 from letsgo_queue.transports.base import ReceivedMessage
 
 if TYPE_CHECKING:
-    from letsgo_queue.testing.sandbox import Sandbox
+    from letsgo_queue.testing.surroundings import Surroundings
 
 DEFAULT_BATCH = 10
 """Messages in an event: Lambda's own default, and all that SQS gives at once."""
@@ -99,7 +99,7 @@ class LambdaInTest:
         self,
         function: Callable[[Any, Any], object],
         queue: QueueInTest,
-        sandbox: Sandbox,
+        surroundings: Surroundings,
         *,
         batch_size: int = DEFAULT_BATCH,
     ) -> None:
@@ -108,16 +108,16 @@ class LambdaInTest:
         Args:
             function: It takes `(event, context)`.
             queue: Its queue.
-            sandbox: Has the queue.
+            surroundings: Have the queue, and the clock.
             batch_size: Messages in an event at most.
         """
         self._function = function
         self._queue = queue
-        self._sandbox = sandbox
+        self._surroundings = surroundings
         self._batch_size = batch_size
         self._arn = _arn_of(queue)
         if url := queue_url_of_arn(self._arn):
-            sandbox.alias(url, queue)
+            surroundings.alias(url, queue)
 
     def drain(self, *, raises: bool = True, limit: int = DEFAULT_LIMIT) -> Drained:
         """Invoke the function until nothing is due any more.
@@ -159,7 +159,7 @@ class LambdaInTest:
 
     def advance(self, seconds: Duration) -> None:
         """Let time pass for all queues and claims of the test; see `Sandbox.advance`."""
-        self._sandbox.advance(seconds)
+        self._surroundings.advance(seconds)
 
     @property
     def waiting(self) -> list[Waiting]:
@@ -220,7 +220,7 @@ class LambdaInTest:
             "receive_count": received.receive_count,
             "has_handler": True,
             "route": "inline",
-            "age": max(self._sandbox.now() - received.sent_at, 0.0),
+            "age": max(self._surroundings.now() - received.sent_at, 0.0),
             "duration": duration,
             "handler_duration": duration,
         }

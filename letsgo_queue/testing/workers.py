@@ -21,7 +21,7 @@ from letsgo_queue.worker.event_loop import contained
 from letsgo_queue.worker.worker import Worker
 
 if TYPE_CHECKING:
-    from letsgo_queue.testing.sandbox import Sandbox
+    from letsgo_queue.testing.surroundings import Surroundings
 
 __tracebackhide__ = True  # pytest shows the test, and then the handler
 
@@ -33,15 +33,19 @@ class WorkerInTest:
     debugger stops in them. Limits of concurrency, rate and time are not observed.
     """
 
-    def __init__(self, workers: Sequence[Worker], sandbox: Sandbox) -> None:
+    def __init__(
+        self, workers: Sequence[Worker], surroundings: Surroundings, loop: LoopInTest
+    ) -> None:
         """Take the workers; `Sandbox.worker` does.
 
         Args:
             workers: The workers.
-            sandbox: Has their queues.
+            surroundings: Have the clock.
+            loop: Runs async handlers.
         """
         self._workers = workers
-        self._sandbox = sandbox
+        self._surroundings = surroundings
+        self._loop = loop
 
     def drain(self, *, raises: bool = True, limit: int = DEFAULT_LIMIT) -> Drained:
         """Handle all that is due, one after another, on this thread.
@@ -65,7 +69,7 @@ class WorkerInTest:
                 and the workers have async handlers.
             SettingsInvalid: A handler or a setting is wrong.
         """
-        return _drain(self._workers, self._sandbox.loop, raises=raises, limit=limit)
+        return _drain(self._workers, self._loop, raises=raises, limit=limit)
 
     async def adrain(self, *, raises: bool = True, limit: int = DEFAULT_LIMIT) -> Drained:
         """`drain` for an async test: async handlers run on the test's own event loop.
@@ -78,7 +82,7 @@ class WorkerInTest:
 
     def advance(self, seconds: Duration) -> None:
         """Let time pass for all queues and claims of the test; see `Sandbox.advance`."""
-        self._sandbox.advance(seconds)
+        self._surroundings.advance(seconds)
 
     @property
     def waiting(self) -> list[Waiting]:

@@ -356,6 +356,13 @@ def test_messages_of_a_fifo_group_stay_in_order(letsgo_worker: WorkerFixture) ->
     assert handled == [1, 2, 2]
 
 
+def test_what_is_no_worker_is_refused(letsgo_worker: WorkerFixture) -> None:
+    with pytest.raises(SettingsInvalid, match="give one worker or more"):
+        letsgo_worker()
+    with pytest.raises(SettingsInvalid, match="give one worker or more"):
+        letsgo_worker("app:worker")  # type: ignore[arg-type]  # no checker
+
+
 def test_time_does_not_go_back(letsgo_worker: WorkerFixture) -> None:
     work = letsgo_worker(Worker())
     with pytest.raises(SettingsInvalid, match="advance=-1: give 0 seconds or more"):
