@@ -19,7 +19,7 @@ import re
 import sys
 import textwrap
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -176,11 +176,12 @@ class Entry:
     parameters: tuple[inspect.Parameter, ...] = ()
 
 
-def entries() -> Iterator[Entry]:
+@functools.cache
+def entries() -> Sequence[Entry]:
     """All public names, in the order of the snapshot."""
-    for module in PUBLIC:
-        for name in names_of(module):
-            yield from _entries(module, name)
+    return [
+        entry for module in PUBLIC for name in names_of(module) for entry in _entries(module, name)
+    ]
 
 
 def names_of(module: str) -> list[str]:
@@ -209,10 +210,14 @@ def _lines() -> Iterator[str]:
         yield ""
         yield module
         yield "=" * len(module)
-        for name in names_of(module):
-            yield ""
-            for entry in _entries(module, name):
-                yield from _wrapped(entry.text, "" if entry.name == name else "    ")
+        before = ""
+        for entry in entries():
+            if entry.module == module:
+                is_member = "." in entry.name
+                if not is_member and entry.name != before:
+                    yield ""
+                yield from _wrapped(entry.text, "    " if is_member else "")
+                before = entry.name
     for title, lines in (
         ("Commands", commands()),
         ("manage.py letsgo_worker", django_options()),
@@ -275,12 +280,20 @@ def _entries(module: str, name: str) -> Iterator[Entry]:
 
 def defined_in(module: str, name: str) -> tuple[str, str]:
     """The module that defines a name, and the name that it has there."""
-    for node in ast.walk(_tree(module)):
-        if isinstance(node, ast.ImportFrom) and node.module is not None:
-            for alias in node.names:
-                if (alias.asname or alias.name) == name:
-                    return defined_in(node.module, alias.name)
+    if name in _imported(module):
+        return defined_in(*_imported(module)[name])
     return module, name
+
+
+@functools.cache
+def _imported(module: str) -> Mapping[str, tuple[str, str]]:
+    """The names that a module imports, with where from."""
+    return {
+        alias.asname or alias.name: (node.module, alias.name)
+        for node in ast.walk(_tree(module))
+        if isinstance(node, ast.ImportFrom) and node.module is not None
+        for alias in node.names
+    }
 
 
 @functools.cache

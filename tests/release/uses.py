@@ -242,7 +242,7 @@ def _read_text(corpus: Corpus, text: str, path: str, place: str) -> None:
 
 def _read_call(corpus: Corpus, call: ast.Call, place: str) -> None:
     called, arguments = call.func, len(call.args)
-    if ast.unparse(called) in {"partial", "functools.partial", "replace"} and call.args:
+    if _last_name(called) in {"partial", "replace"} and call.args:
         called, arguments = call.args[0], arguments - 1
     name = _last_name(called)
     for keyword in call.keywords:
