@@ -122,11 +122,12 @@ def _travel(
             through.delete(message)
     finally:
         check.discard(sealed)  # which a worker does when it completes, and only logs what fails
-    sent = "" if through is None else ", sent, received and deleted"
-    kept = f" in {store}; its receipt stays for {in_words(RECORD_SECONDS)}"
+    steps = "and opened" if through is None else "sent, received, opened and deleted"
+    comma = "" if through is None else ","
+    kept = f". It was in {store}; its receipt stays there for {in_words(RECORD_SECONDS)}"
     yield passed(
         name,
-        f"{len(body):,} bytes were sealed ({sealed.route}){sent} and opened"
+        f"{len(body):,} bytes were sealed ({sealed.route}){comma} {steps}"
         + (kept if sealed.route == "stored" else ""),
     )
 

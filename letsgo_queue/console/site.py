@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -32,6 +33,7 @@ from letsgo_queue.console.pages import Pages
 from letsgo_queue.console.queues import ConsoleQueue
 from letsgo_queue.errors import LetsGoError
 from letsgo_queue.settings import QueueSettings
+from letsgo_queue.text import shown
 
 
 def make_site(
@@ -85,6 +87,8 @@ def make_site(
         status, text = 500, "The console failed; its log says why."
         if isinstance(error, HTTPException):
             status, text = error.status_code, error.detail
+            if text == HTTPStatus(status).phrase:  # as the router says it
+                text = f"The console has no page {shown(request.url.path)}."
         elif isinstance(error, LetsGoError):
             status, text = 502, str(error)
         return pages.render(request, "problem.html", status=status, problem=text)

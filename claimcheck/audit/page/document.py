@@ -89,8 +89,8 @@ def _header(report: AuditReport, about: str | None) -> Element:
     return element(
         "header",
         element("h1", "Size audit"),
-        *([] if about is None else [element("p", about)]),
         element("p", *_summary(report), class_="summary"),
+        *([] if about is None else [element("p", about)]),
         element(
             "dl",
             *(

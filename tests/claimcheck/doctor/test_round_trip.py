@@ -95,7 +95,7 @@ def test_through_a_queue_that_is_made_like_the_queue_and_deleted_again(
     found = {each["name"]: each for each in json.loads(result.stdout)["findings"]}
     for route in ROUTES:
         assert (
-            f"({route}), sent, received and deleted and opened"
+            f"({route}), sent, received, opened and deleted"
             in (found[f"round-trip.{route}"]["detail"])
         )
     assert "was made like" in found["round-trip.queue"]["detail"]

@@ -246,3 +246,10 @@ def test_read_only(open_console: OpenConsole, url: str) -> None:
 
 def test_a_queue_that_the_console_does_not_have(open_console: OpenConsole) -> None:
     assert open_console().get("/queues/7/messages").status_code == 404
+
+
+def test_a_page_that_the_console_does_not_have(open_console: OpenConsole) -> None:
+    answer = open_console().get("/nowhere")
+
+    assert answer.status_code == 404
+    assert "The console has no page /nowhere." in answer.text
