@@ -314,6 +314,42 @@ def test_middleware_runs(letsgo_worker: WorkerFixture) -> None:
         assert (len(drained.skipped), len(drained.retried)) == (skipped, retried)
 
 
+class Naming(Middleware):
+    def handle(self, message: object, /) -> Steps:
+        request_id.set("middleware")
+        yield
+
+
+@pytest.mark.parametrize("in_async_test", [False, True])
+def test_middleware_and_handler_share_context_variables_and_no_one_else(
+    letsgo_worker: WorkerFixture, *, in_async_test: bool
+) -> None:
+    worker, seen = Worker(middleware=[Naming()]), []
+
+    @worker.handler("sync")
+    def handle(message: Fields) -> None:
+        seen.append(request_id.get())
+
+    @worker.handler("async")
+    async def handle_async(message: Fields) -> None:
+        seen.append(request_id.get())
+        request_id.set("handler")
+
+    async def test() -> None:
+        await letsgo_worker(worker).adrain()
+        assert request_id.get() == "none"
+
+    for name in ("async", "sync"):
+        enqueue({"type": name})
+    if in_async_test:
+        asyncio.run(test())
+    else:
+        letsgo_worker(worker).drain()
+
+    assert seen == ["middleware", "middleware"]
+    assert request_id.get() == "none"
+
+
 def test_a_message_without_a_handler_is_an_error(letsgo_worker: WorkerFixture) -> None:
     enqueue({"type": "a"})
 
