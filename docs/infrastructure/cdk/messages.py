@@ -36,8 +36,9 @@ class Messages(Construct):
         Args:
             scope: The stack.
             id: Its name there.
-            name: The queue's name, up to 30 of a-z, 0-9 and -. The others begin with it, and a
-                bucket's name has at most 63 characters.
+            name: The queue's name, up to 27 of a-z, 0-9 and -. The others begin with it. With
+                account and region it is a bucket's name, which has at most 63 characters:
+                https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
             visibility_timeout: How long a received message is hidden from others. On Lambda at
                 least six times the function's timeout:
                 https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import boto3
 import pytest
 from cfnlint.api import lint_file
 
@@ -213,3 +214,16 @@ def test_an_ecs_task_handles_messages(
 
     assert done.stdout.endswith(" has 0 lines\n"), done.stderr
     assert option(container["command"], "--drain-timeout") < container["stopTimeout"] <= 120
+
+
+def test_the_longest_name_makes_a_bucket_in_every_region() -> None:
+    template = read_template("messages")
+    pattern = template["Parameters"]["Name"]["AllowedPattern"]
+    longest = max(count for count in range(63) if re.fullmatch(pattern, "a" * count))
+    name = template["Resources"]["Bucket"]["Properties"]["BucketName"]["Fn::Sub"]
+    session = boto3.Session()
+    for partition in session.get_available_partitions():
+        for region in session.get_available_regions("s3", partition):
+            filled = name.replace("${AWS::AccountId}", "0" * 12)
+            filled = filled.replace("${Name}", "a" * longest).replace("${AWS::Region}", region)
+            assert len(filled) <= 63, filled

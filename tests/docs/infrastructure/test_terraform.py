@@ -74,6 +74,9 @@ def test_queue_and_dead_letters() -> None:
     timeout = MODULES["messages"].variables["visibility_timeout"]["default"]
     assert timeout == default_of("messages", "VisibilityTimeout")
     assert timeout == 6 * resource("lambda", "aws_lambda_function")["timeout"]
+    pattern = read_template("messages")["Parameters"]["Name"]["AllowedPattern"]
+    (validation,) = MODULES["messages"].variables["name"]["validation"]
+    assert f'"^{pattern}$"' in validation["condition"]
 
 
 def test_table_and_bucket() -> None:

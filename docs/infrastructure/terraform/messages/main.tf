@@ -6,9 +6,10 @@ variable "name" {
   type        = string
 
   validation {
-    # It becomes part of a bucket's name, which has at most 63 characters.
-    condition     = can(regex("^[a-z0-9-]{1,30}$", var.name))
-    error_message = "Use 1 to 30 of a-z, 0-9 and -."
+    # With account and region it is a bucket's name, which has at most 63 characters.
+    # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+    condition     = can(regex("^[a-z0-9][a-z0-9-]{0,26}$", var.name))
+    error_message = "Use 1 to 27 of a-z, 0-9 and -, and no - at the beginning."
   }
 }
 
