@@ -11,7 +11,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from letsgo_queue import Client
-from letsgo_queue.admin import open_admin
+from letsgo_queue.admin import DeadLetterFilter, open_admin
 from letsgo_queue.settings import QueueSettings
 from tests.letsgo_queue.console.conftest import OpenConsole
 from tests.letsgo_queue.console.support import finished, ids_in, make_dead_letters, query_in
@@ -125,7 +125,7 @@ class TestDeadLetters:
         assert "a secret" not in text
 
     def test_what_most_failed_of_comes_first_and_is_one_click_away(
-        self, console: TestClient
+        self, console: TestClient, url: str
     ) -> None:
         def whys(text: str) -> list[list[str]]:
             table = text.partition("<tbody>")[2].partition("</tbody>")[0]
@@ -134,12 +134,14 @@ class TestDeadLetters:
                 for row in table.split("</tr>")[:-1]
             ]
 
+        with closing(open_admin(url, QueueSettings())) as admin:
+            admin.delete(only=DeadLetterFilter(types=["order:0"]), limit=1)
         text = console.get("/queues/0/dead-letters").text
 
         assert whys(text) == [
-            ["3", "order:0", "no such customer"],
             ["3", "order:1", "NoStockError"],
             ["3", "order:2", "NoStockError"],
+            ["2", "order:0", "no such customer"],
         ]
         (link,) = re.findall(r'href="(\?type=order%3A1[^"]*)"', text.partition("<form")[0])
         assert "NoStockError" in link
