@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import random
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -30,7 +32,7 @@ from claimcheck.stores.dynamodb import DynamoDBClaimStore
 from letsgo_queue import Client, Delivery, Message, RetryPolicy, Worker
 from letsgo_queue.errors import LetsGoError, LetsGoQueueError
 from letsgo_queue.transports.sqs import SqsTransport
-from letsgo_queue.worker import incoming, loop
+from letsgo_queue.worker import incoming, loop, processing, receipts
 from tests.faults.stores import Rows, make_store, open_place, rows_in
 from tests.support.faulty_server import FaultyServer
 from tests.support.servers import AwsServer
@@ -44,6 +46,9 @@ ATTEMPTS = 2
 """Attempts of one call to SQS, DynamoDB or S3, botocore's retry included."""
 
 READ_TIMEOUT_SECONDS = 3
+PAUSE_SECONDS = 0.05
+"""Before what failed is tried again."""
+
 PART_BYTES = 70_000
 TWO_PARTS = 200_000
 """Characters of a payload whose claim has two parts here. In S3 it travels in two pieces."""
@@ -92,9 +97,17 @@ def impatient(store_retries: int = ATTEMPTS - 1) -> Iterator[None]:
         patch.setattr(DynamoDBClaimStore, "part_bytes", PART_BYTES)
         patch.setattr(s3_contents, "LARGEST_PUT", PART_BYTES)
         patch.setattr(s3_contents, "PIECE_BYTES", PART_BYTES)
+        for module in (incoming, processing, receipts):
+            patch.setattr(module, "FIRST_PAUSE_SECONDS", PAUSE_SECONDS)
+        patch.setattr("botocore.endpoint.time", SimpleNamespace(time=time.time, sleep=_sleep))
         patch.setattr(incoming, "LONGEST_PAUSE_SECONDS", 1.0)
         patch.setattr(loop, "MAX_PAUSE_SECONDS", 1.0)
         yield
+
+
+def _sleep(seconds: float) -> None:
+    """Wait less before a retry than botocore does."""
+    time.sleep(min(seconds, PAUSE_SECONDS))
 
 
 class Rig:

@@ -1,8 +1,8 @@
 """One call after another fails on its way: nothing is lost, nothing is wrong, nothing runs twice.
 
 `make faults` has each of them fail in every way, once and with its retry. Here is what reaches our
-code of each kind: an answer that never comes, one that comes too late, and two refusals. Of claims
-in a bucket here are the calls to S3 that take effect and are not answered.
+code of each kind: an answer that never comes, a write that comes too late, and two refusals. Of
+claims in a bucket here are the calls to S3 that take effect and are not answered.
 """
 
 from __future__ import annotations
@@ -23,11 +23,22 @@ from tests.support.servers import AwsServer
 CASES: Sequence[tuple[Failure, HowOften]] = (
     (Failure.ANSWER_LOST, "one request"),
     (Failure.ANSWER_LOST, "the whole call"),
-    (Failure.REQUEST_LATE, "one request"),
     (Failure.THROTTLED, "the whole call"),
     (Failure.DENIED, "one request"),
 )
 CASES_IN_S3 = CASES[:2]
+LATE: tuple[Failure, HowOften] = (Failure.REQUEST_LATE, "one request")
+"""Each takes as long as a client waits for an answer."""
+
+WRITES = {
+    Call.SEND,
+    Call.WRITE_PART,
+    Call.ACQUIRE,
+    Call.EXTEND,
+    Call.HAND_OVER,
+    Call.COMPLETE,
+    Call.RELEASE,
+}
 
 OF_CONTENTS = {
     Call.BEGIN_UPLOAD,
@@ -70,7 +81,9 @@ def clients_give_up_soon() -> Iterator[None]:
 def test_a_call_fails(place: Place, life: Life, call: Call, ministack: AwsServer) -> None:
     cases = [
         Case(place, life, call, failure, how_often)
-        for failure, how_often in (CASES if place == "dynamodb" else CASES_IN_S3)
+        for failure, how_often in (
+            CASES_IN_S3 if place != "dynamodb" else (*CASES, LATE) if call in WRITES else CASES
+        )
     ]
     with ThreadPoolExecutor(len(cases)) as pool:
         endings = list(pool.map(lambda case: live(case, ministack), cases))
