@@ -315,7 +315,7 @@ class TestOpenPolls:
         class Strict(Polled):
             asked_for_limit = threading.Event()
 
-            def max_receives(self) -> int:  # type: ignore[override]  # a queue that has one
+            def max_receives(self) -> int:
                 self.asked_for_limit.set()
                 return 1
 
