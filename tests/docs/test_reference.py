@@ -23,6 +23,7 @@ from docs.site.reference import full_name, modules, places
 from docs.site.signatures import shown_signature, signatures_of
 from docs.site.staging import DOCS, page_of
 from tests.docs.support import ROOT
+from tests.release.interface import PUBLIC
 
 PAGES = {page.name: page.read_text(encoding="utf-8") for page in (DOCS / "reference").glob("*.md")}
 
@@ -44,7 +45,12 @@ def test_every_public_name_has_an_entry(module: str) -> None:
         and not any(find(module, name) is each for each in elsewhere)
     ]
     assert missing == []
-    assert {"letsgo_queue", "claimcheck"} < set(modules())
+
+
+def test_it_has_the_public_modules() -> None:
+    assert modules() == sorted(PUBLIC)
+    listed = {f"{module}.{name}" for module, names in PUBLIC.items() for name in names}
+    assert listed <= set(places())
 
 
 def is_top(full: str) -> bool:
