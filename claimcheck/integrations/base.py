@@ -18,13 +18,14 @@ from claimcheck.core.holds import Hold
 from claimcheck.core.notes import HoldNote
 from claimcheck.core.opened import Opened
 from claimcheck.core.sealing import AskQueue, Sealed
-from claimcheck.errors import ClaimStoreError, SettingsInvalid
+from claimcheck.errors import ClaimInProgress, ClaimStoreError, SettingsInvalid
 from claimcheck.events import (
     DuplicateSuppressed,
     MessageNotOpened,
     MessageOpened,
     MessageSealed,
 )
+from claimcheck.integrations.sqs import pause_after
 from claimcheck.opening import Opener
 from letsgo_queue.envelope import mentions_claim_check
 from letsgo_queue.errors import LetsGoError
@@ -35,6 +36,33 @@ logger = get_logger(__name__)
 
 _process = Listeners()
 """Without listeners of its own: only `listen_to_all` hears it."""
+
+
+def log_left(
+    error: LetsGoError, *, message_id: str, queue: str, receive_count: int, hidden: float
+) -> int:
+    """Log that a message was not opened and stays on its queue.
+
+    Args:
+        error: Why.
+        message_id: The id that the queue gave it.
+        queue: The queue's URL.
+        receive_count: How often it was received, this time included.
+        hidden: For how many seconds the queue hides it at most.
+
+    Returns:
+        For how many seconds to hide it, before it is tried again.
+    """
+    pause = min(pause_after(error, receive_count), int(hidden))
+    log = logger.info if isinstance(error, ClaimInProgress) else logger.error
+    log(
+        "%s Message %s stays on queue %s, and is tried again in %s s.",
+        error,
+        message_id,
+        queue,
+        pause,
+    )
+    return pause
 
 
 class Carrier:

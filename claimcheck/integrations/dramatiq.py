@@ -20,28 +20,16 @@ messages that need it.
 from __future__ import annotations
 
 import sys
-import threading
-import time
-from base64 import b64decode, b64encode
-from collections.abc import Iterable, Mapping, Sequence
-from contextvars import ContextVar
+from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from claimcheck.core.claim_check import ClaimCheck
 from claimcheck.core.life import Purge
-from claimcheck.core.opened import Opened
-from claimcheck.errors import ClaimInProgress
-from claimcheck.integrations import sqs
 from claimcheck.integrations.base import Carrier
+from claimcheck.integrations.dramatiq_queue import SENDING, Inbox, SealingQueue
 from claimcheck.integrations.installing import Package, check_given, derive
 from claimcheck.opening import Opener
-from letsgo_queue.daemon_threads import DaemonThreads
-from letsgo_queue.errors import LetsGoError
-from letsgo_queue.limits import ANY_QUEUE_BYTES, SQS_UNIT_BYTES
-from letsgo_queue.log import get_logger
 
 PACKAGE = Package("dramatiq-sqs", (0, 4), extra="dramatiq")
 
@@ -53,27 +41,10 @@ except ImportError as missing:
     raise PACKAGE.missing(missing) from missing
 
 if TYPE_CHECKING:
-    from mypy_boto3_sqs.service_resource import Message, Queue
-
-logger = get_logger(__name__)
+    from mypy_boto3_sqs.service_resource import Queue
 
 _HOOKS = {SQSBroker: ("_ensure_queue", "consumer_class", "enqueue")}
 """What is overridden here, or called, of the package's classes."""
-
-_THREADS = 8
-"""Messages that a consumer opens at once."""
-
-_MOST_OPENING = 2 * _THREADS
-"""Messages that are opened, or wait for it, beside those that dramatiq has."""
-
-_TEXT_FROM_BYTES = SQS_UNIT_BYTES
-"""From here on a message is sealed as text: in base64 a compressor finds little to save."""
-
-_TRIES = 5
-"""Receives after which a message that can never be opened goes to dramatiq's dead-letter queue."""
-
-_sending: ContextVar[str | None] = ContextVar("sending", default=None)
-"""The actor whose message is on its way to SQS."""
 
 BrokerT = TypeVar("BrokerT", bound=dramatiq.Broker)
 
@@ -129,12 +100,12 @@ class _Broker(SQSBroker):  # type: ignore[misc]  # dramatiq_sqs has no types
     def enqueue(
         self, message: dramatiq.Message[Any], *, delay: int | None = None
     ) -> dramatiq.Message[Any]:
-        token = _sending.set(message.actor_name)
+        token = SENDING.set(message.actor_name)
         try:
             sent: dramatiq.Message[Any] = super().enqueue(message, delay=delay)
             return sent
         finally:
-            _sending.reset(token)
+            SENDING.reset(token)
 
     @property
     def consumer_class(self) -> partial[_Consumer]:
@@ -143,98 +114,8 @@ class _Broker(SQSBroker):  # type: ignore[misc]  # dramatiq_sqs has no types
     def _ensure_queue(self, queue_name: str) -> None:
         super()._ensure_queue(queue_name)
         queue = self.queues[queue_name]
-        if not isinstance(queue, _Queue):
-            self.queues[queue_name] = cast("Queue", _Queue(queue, self))
-
-
-class _Wrapper:
-    """One of boto3's resources, with some methods of ours."""
-
-    def __init__(self, wrapped: object) -> None:
-        self._wrapped = wrapped
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._wrapped, name)
-
-
-class _Queue(_Wrapper):
-    """A queue as boto3 has it: what is sent to it is sealed.
-
-    Attributes:
-        facts: What it says of itself, asked once; nothing where that is not permitted.
-    """
-
-    def __init__(self, queue: Queue, broker: _Broker) -> None:
-        super().__init__(queue)
-        self._queue = queue
-        self._broker = broker
-        self._facts = sqs.QueueFacts()
-
-    @property
-    def facts(self) -> Mapping[str, str]:
-        return self._facts.of(self._queue.meta.client, self._queue.url)
-
-    def send_message(self, **request: Any) -> object:
-        """Send what dramatiq_sqs made of a message: base64."""
-        carrier, url = self._broker.carrier, self._queue.url
-        encoded: str = request["MessageBody"]
-        text = _as_text(encoded)
-        sealed = carrier.seal(
-            text,
-            queue=url,
-            name=_sending.get(),
-            queue_limit=self._limit,
-            delay_seconds=request.get("DelaySeconds", 0),
-        )
-        # What need not be sealed travels in base64, as it does to workers without the claim check.
-        if sealed.route != "inline" or not self._fits(encoded):
-            request = {**request, "MessageBody": sealed.body.decode()}
-        try:
-            return self._queue.send_message(**request)
-        except (BotoCoreError, ClientError) as error:
-            if sqs.was_certainly_not_sent(error):
-                carrier.discard(sealed, queue=url)
-            raise
-
-    def _fits(self, body: str) -> bool:
-        return len(body) <= min(ANY_QUEUE_BYTES, self._broker.most_bytes) or (
-            len(body) <= self._limit()
-        )
-
-    def _limit(self) -> int:
-        return min(sqs.max_message_bytes(self.facts) or ANY_QUEUE_BYTES, self._broker.most_bytes)
-
-
-class _Received(_Wrapper):
-    """A message as boto3 has it, opened.
-
-    Attributes:
-        body: What dramatiq_sqs decodes: base64. Once it did, the body as it travelled, which is
-            what goes to its dead-letter queue.
-    """
-
-    def __init__(self, message: Message, opened: Opened) -> None:
-        super().__init__(message)
-        self._message = message
-        self._opened = opened
-        self._lock = threading.Lock()
-        self._is_settled = False
-        self.body = _as_base64(opened.body)
-        opened.body = ""  # it may be large, and dramatiq has it
-
-    def was_decoded(self) -> None:
-        self.body = self._message.body
-
-    def settle(self, *, succeeded: bool) -> None:
-        """Complete the claim, or release it, unless that was done."""
-        with self._lock:
-            settled, self._is_settled = self._is_settled, True
-        if not settled:
-            self._opened.settle(succeeded=succeeded)
-
-    def delete(self) -> None:
-        self.settle(succeeded=True)
-        self._message.delete()
+        if not isinstance(queue, SealingQueue):
+            self.queues[queue_name] = cast("Queue", SealingQueue(queue, self))
 
 
 class _Consumer(SQSConsumer):  # type: ignore[misc]  # dramatiq_sqs has no types
@@ -243,14 +124,14 @@ class _Consumer(SQSConsumer):  # type: ignore[misc]  # dramatiq_sqs has no types
     def __init__(
         self,
         carrier: Carrier,
-        queue: _Queue,
+        queue: SealingQueue,
         prefetch: int,
         timeout: int,
         *,
         dead_letter_queue: Queue | None,
         visibility_timeout: int | None,
     ) -> None:
-        self._inbox = _Inbox(carrier, queue, dead_letter_queue, visibility_timeout)
+        self._inbox = Inbox(carrier, queue, dead_letter_queue, visibility_timeout)
         super().__init__(
             self._inbox,
             prefetch,
@@ -279,149 +160,3 @@ class _Consumer(SQSConsumer):  # type: ignore[misc]  # dramatiq_sqs has no types
     def close(self) -> None:
         self._inbox.close()
         super().close()
-
-
-class _Inbox(_Wrapper):
-    """A queue as boto3 has it: what is received from it was opened."""
-
-    def __init__(
-        self,
-        carrier: Carrier,
-        queue: _Queue,
-        dead_letters: Queue | None,
-        visibility_timeout: int | None,
-    ) -> None:
-        super().__init__(queue)
-        self._carrier = carrier
-        self._queue = queue
-        self._dead_letters = dead_letters
-        self._visibility_timeout = visibility_timeout
-        self._pool = DaemonThreads(_THREADS, "claimcheck-dramatiq")
-        self._changed = threading.Condition()
-        self._opening = 0
-        self._opened: list[_Received] = []
-        self._is_closed = False
-
-    def receive_messages(self, **request: Any) -> Sequence[_Received]:
-        """Receive messages, and give those that are open.
-
-        While others are being opened, SQS is not waited for: the first of them is.
-        """
-        seconds: int = request["WaitTimeSeconds"]
-        with self._changed:
-            under_way = self._opening + len(self._opened)
-        room = min(request["MaxNumberOfMessages"], _MOST_OPENING - under_way)
-        if room > 0:
-            request |= {
-                "MaxNumberOfMessages": room,
-                "WaitTimeSeconds": 0 if under_way else seconds,
-                "AttributeNames": ["ApproximateReceiveCount"],
-            }
-            arrived = time.monotonic()
-            for message in self._queue.receive_messages(**request):
-                self._take(message, arrived)
-        with self._changed:
-            if self._opening and not self._opened:
-                self._changed.wait(seconds)
-            opened, self._opened = self._opened, []
-        return opened
-
-    def close(self) -> None:
-        """Give back what dramatiq does not have."""
-        with self._changed:
-            self._is_closed = True
-            opened, self._opened = self._opened, []
-        self._pool.close(wait=False)
-        for received in opened:
-            self._give_back(received)
-
-    def _take(self, message: Message, arrived: float) -> None:
-        with self._changed:
-            self._opening += 1
-        if self._carrier.asks_store(message.body):
-            self._pool.submit(partial(self._open, message, arrived))
-        else:
-            self._open(message, arrived)
-
-    def _open(self, message: Message, arrived: float) -> None:
-        received = None
-        try:
-            if not self._is_closed:
-                received = self._try_to_open(message, arrived)
-            else:
-                self._hide(message, 0)
-        except Exception:  # a fault of ours must not end the consumer
-            logger.exception(
-                "a message could not be opened, and stays on queue %s", self._queue.url
-            )
-        finally:
-            with self._changed:
-                self._opening -= 1
-                gone = self._is_closed
-                if received is not None and not gone:
-                    self._opened.append(received)
-                self._changed.notify()
-        if received is not None and gone:
-            self._give_back(received)
-
-    def _try_to_open(self, message: Message, arrived: float) -> _Received | None:
-        count = int((message.attributes or {}).get("ApproximateReceiveCount", 1))
-        hidden = self._visibility_timeout or sqs.visibility_timeout(self._queue.facts)
-        try:
-            opened = self._carrier.open(
-                message.body,
-                queue=self._queue.url,
-                name=None,
-                message_id=message.message_id,
-                receive_count=count,
-                lease_seconds=sqs.lease_seconds(hidden, waited=time.monotonic() - arrived),
-            )
-            if opened is not None:
-                return _Received(message, opened)
-            message.delete()
-        except LetsGoError as error:
-            self._leave(message, error, count, hidden)
-        except (BotoCoreError, ClientError) as error:
-            logger.warning("a duplicate stays on queue %s: %s", self._queue.url, error)
-        return None
-
-    def _leave(self, message: Message, error: LetsGoError, count: int, hidden: float) -> None:
-        """Leave a message that could not be opened on its queue, or to the dead letters."""
-        hopeless = not error.retryable and count >= _TRIES
-        if hopeless and self._dead_letters is not None:
-            self._dead_letters.send_message(MessageBody=message.body)
-            message.delete()
-            logger.error("%s It was moved to queue %s.", error, self._dead_letters.url)
-            return
-        pause = min(sqs.pause_after(error, count), int(hidden))
-        log = logger.info if isinstance(error, ClaimInProgress) else logger.error
-        log("%s It stays on queue %s, and is tried again in %s s.", error, self._queue.url, pause)
-        self._hide(message, pause)
-
-    def _give_back(self, received: _Received) -> None:
-        received.settle(succeeded=False)
-        self._hide(received, 0)
-
-    def _hide(self, message: Message | _Received, seconds: int) -> None:
-        try:
-            message.change_visibility(VisibilityTimeout=seconds)
-        except (BotoCoreError, ClientError) as error:
-            logger.info("a message of %s keeps its visibility timeout: %s", self._queue.url, error)
-
-
-def _as_text(encoded: str) -> str:
-    """A message as dramatiq encoded it, if that is JSON and large; else in base64, as it came."""
-    if len(encoded) <= _TEXT_FROM_BYTES:
-        return encoded
-    data = b64decode(encoded)
-    if not data.startswith(b"{"):
-        return encoded
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return encoded
-
-
-def _as_base64(text: str) -> str:
-    """What `_as_text` was given: no base64 starts with a brace."""
-    return b64encode(text.encode()).decode() if text.startswith("{") else text

@@ -22,14 +22,8 @@ from __future__ import annotations
 
 import functools
 import secrets
-import socket
-import threading
-import time
 from base64 import b64decode
-from collections import deque
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from functools import partial
+from collections.abc import Hashable, Mapping, Sequence
 from queue import Empty
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
@@ -38,9 +32,9 @@ from claimcheck.core.life import Purge
 from claimcheck.errors import SettingsInvalid
 from claimcheck.integrations.base import Carrier
 from claimcheck.integrations.installing import Package, check_given, derive, without
-from claimcheck.integrations.kombu_claims import Claims, Outcome, hide
+from claimcheck.integrations.kombu_claims import Claims
+from claimcheck.integrations.kombu_opening import Received, Threads, opened_in_order
 from claimcheck.opening import Opener
-from letsgo_queue.daemon_threads import DaemonThreads
 
 KOMBU = Package("kombu", (5, 4), extra="celery")
 
@@ -72,9 +66,6 @@ HOOKS: Mapping[type, Sequence[str]] = {
 }
 """What is overridden here, or called, of kombu's classes."""
 
-_THREADS = 8
-"""Messages that a worker opens at once."""
-
 _OTHER_BROKER = (
     "the broker is {}, and the claim check works with SQS only: give a broker with sqs://, or do "
     "not install it here."
@@ -105,7 +96,14 @@ def with_claim_check(
     """
     check_given(connection, Connection, "a connection of kombu")
     KOMBU.check(HOOKS)
-    return carried_by(Carrier(Opener(claim_check, purge=purge, once=once)), connection)
+    Opener(claim_check, purge=purge, once=once)  # which looks at them
+    return carried_by(_carrier(claim_check, purge, once), connection)
+
+
+@functools.cache
+def _carrier(claim_check: ClaimCheck | None, purge: Purge | None, once: bool | None) -> Carrier:
+    """One for all connections with these options: kombu keeps a transport for each, for good."""
+    return Carrier(Opener(claim_check, purge=purge, once=once))
 
 
 def carried_by(carrier: Carrier, connection: ConnectionT) -> ConnectionT:
@@ -239,6 +237,10 @@ class _Channel(SQS.Channel):
         finally:
             self.claims.settle(delivery_tag, succeeded=False)
 
+    def client_for(self, queue: str) -> SQSClient:
+        """What makes calls for a queue."""
+        return cast("SQSClient", self.sqs(queue=self.canonical_queue_name(queue)))
+
     def has_consumer(self, queue: str) -> bool:
         """Whether somebody still takes the messages of a queue."""
         return not self.closed and queue in self.connection._callbacks
@@ -265,8 +267,8 @@ class _Channel(SQS.Channel):
         return made
 
     def _messages_to_python(self, messages: Sequence[MessageTypeDef], queue: str) -> list[Any]:
-        received = [_Received(self, each, self._new_queue(queue), queue) for each in messages]
-        opened = [each.message for each in _opened_in_order(received)]
+        received = [Received(self, each, self._new_queue(queue), queue) for each in messages]
+        opened = [each.message for each in opened_in_order(received)]
         if not opened:
             raise Empty
         for message in opened:
@@ -276,136 +278,21 @@ class _Channel(SQS.Channel):
     def _on_messages_ready(self, queue: str, qname: str, messages: dict[str, Any]) -> int:
         if not self.has_consumer(qname):
             return int(super()._on_messages_ready(queue, qname, messages) or 0)
-        received = [_Received(self, each, queue, qname) for each in messages.get("Messages") or []]
-        threads: _Threads | None = self.connection.threads
+        received = [Received(self, each, queue, qname) for each in messages.get("Messages") or []]
+        threads: Threads | None = self.connection.threads
         here = received
         if threads is not None and not queue.endswith(".fifo"):
             here = [each for each in received if not each.asks_store]
             for each in received:
                 if each.asks_store:
                     threads.open(each)
-        for each in _opened_in_order(here):
+        for each in opened_in_order(here):
             self.hand_over(each.message, queue, qname)
         return len(received)
 
     def _settle_without_ack(self, message: MessageTypeDef, queue: str) -> None:
         if queue in self._noack_queues:  # kombu deletes it before its consumer has it
             self.claims.settle(message["ReceiptHandle"], succeeded=True)
-
-
-class _Received:
-    """A message on its way from SQS to kombu."""
-
-    def __init__(self, channel: _Channel, message: MessageTypeDef, url: str, queue: str) -> None:
-        self.channel = channel
-        self.message = message
-        self.asks_store = channel.claims.asks_store(message)
-        self.is_fifo = url.endswith(".fifo")
-        self._client = cast("SQSClient", channel.sqs(queue=channel.canonical_queue_name(queue)))
-        self._url = url
-        self._queue = queue
-        self._arrived = time.monotonic()
-        self._outcome: Outcome = "waiting"
-
-    def open(self) -> Outcome:
-        """Open it."""
-        self._outcome = self.channel.claims.open(
-            self.message,
-            client=self._client,
-            queue=self._url,
-            arrived=self._arrived,
-            has_record=self.asks_store,
-        )
-        return self._outcome
-
-    def deliver(self) -> None:
-        """Hand it to kombu, if it was opened and there is a consumer."""
-        if not self.channel.has_consumer(self._queue):
-            self.give_back()
-        elif self._outcome == "opened":
-            self.channel.hand_over(self.message, self._url, self._queue)
-
-    def give_back(self) -> None:
-        """Leave it to another consumer."""
-        if self._outcome in {"waiting", "opened"}:
-            handle = self.message["ReceiptHandle"]
-            self.channel.claims.settle(handle, succeeded=False)
-            hide(self._client, self._url, handle, 0)
-
-
-def _opened_in_order(received: Sequence[_Received]) -> Iterator[_Received]:
-    """Open messages here and now; those that kombu may have."""
-    waiting = deque(received)
-    while waiting:
-        message = waiting.popleft()
-        outcome = message.open()
-        if outcome == "opened":
-            yield message
-        elif outcome == "left" and message.is_fifo:
-            for behind in waiting:  # in its group none may overtake it
-                behind.give_back()
-            return
-
-
-class _Threads:
-    """Opens messages beside the event loop of kombu, which delivers them."""
-
-    def __init__(self, loop: Any) -> None:
-        self._loop = loop
-        self._pool = DaemonThreads(_THREADS, "claimcheck-kombu")
-        self._opened: deque[_Received] = deque()
-        self._lock = threading.Lock()
-        self._closed = False
-        self._bell, self._button = socket.socketpair()
-        self._bell.setblocking(False)
-        self._button.setblocking(False)
-        loop.add_reader(self._bell.fileno(), self._deliver)
-
-    def open(self, message: _Received) -> None:
-        """Have a message opened, and delivered then."""
-        message.channel.opening += 1
-        try:
-            self._pool.submit(partial(self._open, message))
-        except RuntimeError:  # the machine has no more threads
-            self._open(message)
-
-    def close(self) -> None:
-        """Give back what was not delivered."""
-        with self._lock:
-            self._closed = True
-        self._pool.close(wait=False)
-        self._loop.remove_reader(self._bell.fileno())
-        self._bell.close()
-        self._button.close()
-        for message in self._opened:
-            message.give_back()
-
-    def _open(self, message: _Received) -> None:
-        if not self._closed:
-            message.open()
-        with self._lock:
-            if not self._closed:
-                self._opened.append(message)
-                self._ring()
-                return
-        message.give_back()
-
-    def _ring(self) -> None:
-        with suppress(BlockingIOError):  # it rings already
-            self._button.send(b"\0")
-
-    def _deliver(self) -> None:
-        with suppress(BlockingIOError):
-            while self._bell.recv(4096):
-                pass
-        try:
-            while self._opened:
-                message = self._opened.popleft()
-                message.channel.opening -= 1
-                message.deliver()
-        finally:
-            if self._opened:  # what a consumer raised is no matter of the others
-                self._ring()
 
 
 class _Transport(SQS.Transport):
@@ -421,13 +308,13 @@ class _Transport(SQS.Transport):
 
     def __init__(self, client: Connection, **options: Any) -> None:
         self.claims = Claims(self.carrier)
-        self.threads: _Threads | None = None
+        self.threads: Threads | None = None
         super().__init__(client, **options)
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         super().register_with_event_loop(connection, loop)
         if self.threads is None:
-            self.threads = _Threads(loop)
+            self.threads = Threads(loop)
 
     def close_connection(self, connection: Any) -> None:
         super().close_connection(connection)

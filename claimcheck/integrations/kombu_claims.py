@@ -165,7 +165,10 @@ class Claims:
             return "left"
         except (LetsGoError, BotoCoreError, ClientError) as error:
             logger.error(  # noqa: TRY400  what it says is enough
-                "%s It stays on queue %s until its visibility timeout ends.", error, queue
+                "%s Message %s stays on queue %s until its visibility timeout ends.",
+                error,
+                message["MessageId"],
+                queue,
             )
             return "left"
         except Exception:  # a fault of ours must not end the consumer

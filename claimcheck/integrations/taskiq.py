@@ -31,9 +31,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from claimcheck.core.claim_check import ClaimCheck
 from claimcheck.core.life import Purge
 from claimcheck.core.opened import Opened
-from claimcheck.errors import ClaimInProgress, ClaimStoreError, SettingsInvalid
+from claimcheck.errors import ClaimStoreError, SettingsInvalid
 from claimcheck.integrations import sqs
-from claimcheck.integrations.base import Carrier
+from claimcheck.integrations.base import Carrier, log_left
 from claimcheck.integrations.installing import Package, check_given, derive
 from claimcheck.opening import Opener
 from letsgo_queue.async_threads import AsyncThreads
@@ -310,9 +310,13 @@ class _Broker(SQSBroker):
 
     async def _leave(self, received: _Received, error: LetsGoError, hidden: float) -> None:
         """Leave a message that could not be opened on its queue."""
-        pause = min(sqs.pause_after(error, received.receive_count), int(hidden))
-        log = logger.info if isinstance(error, ClaimInProgress) else logger.error
-        log("%s It stays on queue %s, and is tried again in %s s.", error, received.url, pause)
+        pause = log_left(
+            error,
+            message_id=received.message_id,
+            queue=received.url,
+            receive_count=received.receive_count,
+            hidden=hidden,
+        )
         await self._hide(received, pause)
 
     async def _give_back(self, received: _Received) -> None:

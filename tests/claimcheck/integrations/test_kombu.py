@@ -282,6 +282,13 @@ class TestConnections:
         assert desk.left() == Left(1, 0)
         assert desk.take(1) == [LARGE]
 
+    def test_connections_with_the_same_options_share_a_transport(self, desk: Desk) -> None:
+        """kombu keeps each for as long as the process lives."""
+        first = with_claim_check(desk.plain(), desk.check)
+        again = with_claim_check(desk.plain(), desk.check)
+        once = with_claim_check(desk.plain(), desk.check, once=True)
+        assert first.transport_cls == again.transport_cls != once.transport_cls
+
     def test_the_connection_that_was_given_is_left_as_it_is(self, desk: Desk) -> None:
         plain = desk.plain()
         with_claim_check(plain, desk.check)
