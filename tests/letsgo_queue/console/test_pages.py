@@ -135,7 +135,8 @@ class TestDeadLetters:
             ]
 
         with closing(open_admin(url, QueueSettings())) as admin:
-            admin.delete(only=DeadLetterFilter(types=["order:0"]), limit=1)
+            *_, newest = admin.dead_letters(only=DeadLetterFilter(types=["order:0"]))
+            admin.delete(only=DeadLetterFilter(ids=[newest.message_id]))
         text = console.get("/queues/0/dead-letters").text
 
         assert whys(text) == [
