@@ -119,11 +119,13 @@ def test_each_test_has_the_settings_of_its_own(
     letsgo_outbox: Outbox,
     letsgo_worker: WorkerFixture,
     monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
     threshold: str | None,
 ) -> None:
     if threshold is not None:
         monkeypatch.setenv("CLAIMCHECK_THRESHOLD", threshold)
     # A folder of the user, and DynamoDB: neither is touched.
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("LETSGO_LOCAL_QUEUE_URL", "http://localhost:1")
     monkeypatch.setenv("CLAIMCHECK_STORES", "a=dynamodb://claims")
 
@@ -131,6 +133,7 @@ def test_each_test_has_the_settings_of_its_own(
 
     assert letsgo_outbox.one().route == ("compressed" if threshold == "1000" else "inline")
     assert len(letsgo_worker(Module.worker).drain().handled) == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_a_handler_opened_in_a_test_is_forgotten(
