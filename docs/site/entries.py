@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 
 from pydantic import BaseModel
 
-from docs.site.declared import alias, attributes, class_of_ours, find, methods
+from docs.site.declared import alias, attributes, class_of_ours, find, is_ours, methods
 from docs.site.docstrings import Docstring
 from docs.site.signatures import shown_parameter, shown_signature, signatures_of
 from letsgo_queue import LetsGoError, Reject, Retry
@@ -48,6 +48,8 @@ def _of_class(
     if calls:
         yield _parameters(calls, made)
         yield _raises(made)
+    if issubclass(cls, LetsGoError) and _is_error(cls):
+        yield _retrying(cls)
     yield _attributes(cls)
     yield _raises(words)
     for member, value in methods(cls, public=public):
@@ -111,8 +113,28 @@ def _code(*lines: str) -> str:
     return "```python { .signature }\n" + "\n".join(lines) + "\n```"
 
 
+def _is_error(cls: type[object]) -> bool:
+    return issubclass(cls, LetsGoError) and cls is not LetsGoError
+
+
+def _retrying(error: type[LetsGoError]) -> str:
+    """What the attributes of every error say for this one."""
+    makers = [base.__dict__.get("__init__") for base in filter(is_ours, error.__mro__)]
+    if any("self.retryable =" in inspect.getsource(made) for made in makers if made is not None):
+        answer = "`retryable` says it"
+    else:
+        answer = "yes" if error.retryable else "no"
+    text = f"May the same call succeed later? {answer[0].upper()}{answer[1:]}."
+    if error.patience:
+        hours, minutes = divmod(round(error.patience / 60), 60)
+        time = f"{hours} hours" if hours else f"{minutes} minutes"
+        text += f" A worker holds the message, and tries again for {time}."
+    return text
+
+
 def _attributes(cls: type[object]) -> str:
-    rows = [(shown, text) for _, shown, text in attributes(cls)]
+    of_all = {name for name, _, _ in attributes(LetsGoError)} if _is_error(cls) else set()
+    rows = [(shown, text) for name, shown, text in attributes(cls) if name not in of_all]
     told = _list("Attributes", ((shown, text) for shown, text in rows if text))
     # Those of `EnqueueOptions` are told where they are used.
     others = [shown for shown, text in rows if not text]

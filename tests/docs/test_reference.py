@@ -65,6 +65,18 @@ def test_every_entry_says_something() -> None:
         assert re.search(r"^[A-Z`].* ", below, re.MULTILINE), full
 
 
+def test_an_error_says_whether_to_try_again() -> None:
+    def told(module: str, name: str) -> str:
+        return entry(module, name, public=())
+
+    assert "May the same call succeed later? No." in told("claimcheck", "ClaimMissing")
+    assert "`retryable` says it." in told("letsgo_queue", "SendFailed")
+    held = told("claimcheck", "ClaimStoreUnavailable")
+    assert "later? Yes. A worker holds the message, and tries again for 15 minutes." in held
+    assert "`retryable: bool" not in held
+    assert "tries again for 12 hours" in told("claimcheck", "ClaimInProgress")
+
+
 def test_names_in_words_are_links() -> None:
     page = shown("worker.md")
 
