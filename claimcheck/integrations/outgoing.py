@@ -147,9 +147,9 @@ class Outgoing(ABC):
     ) -> Mapping[str, Any] | None:
         """Put a sealed message in place of one that is too large."""
         target = self.target_in(params)
-        if target is None or (text := self.text_in(target, params)) is None:
+        if target is None or self._is_left_alone(target, params):
             return None
-        if self._carrier.leaves_alone(text.body, queue=target, attributes_size=text.others):
+        if (text := self.text_in(target, params)) is None:
             return None
         sealed = self._seal(text)
         if sealed.route == "inline":
@@ -203,6 +203,19 @@ class Outgoing(ABC):
         """Remove the claims of a call that will not be made."""
         if (call := context.get(_CALL)) is not None:
             self._discard(call)
+
+    def _is_left_alone(self, target: str, params: Mapping[str, Any]) -> bool:
+        """Whether a message certainly goes as it is: the short way for most, which are small."""
+        body = params.get(self.body)
+        return (
+            isinstance(body, str)
+            and "MessageStructure" not in params  # with which a part of it is what counts
+            and self._carrier.leaves_alone(
+                body,
+                queue=target,
+                attributes_size=attributes_size(params.get("MessageAttributes")),
+            )
+        )
 
     def _seal_entries(self, call: SealedCall, entries: Sequence[Any]) -> list[Any]:
         """The entries of a batch, sealed where they are too large."""

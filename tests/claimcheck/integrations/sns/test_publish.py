@@ -239,6 +239,17 @@ class TestMessageStructure:
         ((message, _),) = handled(queue, check)
         assert message.model_dump() == json.loads(LARGE)
 
+    def test_a_small_text_that_looks_sealed_is_sealed_again(
+        self, sns: SNSClient, topic: str, check: ClaimCheck
+    ) -> None:
+        requests, looks_sealed = requests_of(sns, "Publish"), '{"claimCheck":1}'
+        texts = json.dumps({"default": "x", "sqs": looks_sealed})
+
+        sns.publish(TopicArn=topic, Message=texts, MessageStructure="json")
+
+        sent = json.loads(requests[0]["Message"])["sqs"]
+        assert check.open(sent, consumer="any").body == looks_sealed
+
     @pytest.mark.parametrize("message", [json.dumps({"default": LARGE}), "no JSON" + LARGE, "[]"])
     def test_without_one_the_message_is_as_it_was(
         self, sns: SNSClient, topic: str, store: MemoryClaimStore, message: str
