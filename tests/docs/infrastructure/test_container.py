@@ -12,6 +12,7 @@ import re
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -67,6 +68,25 @@ def environment(app: Path, settings: Mapping[str, str]) -> dict[str, str]:
     return {**os.environ, **settings, "PATH": path}
 
 
+@contextmanager
+def running(
+    command: Sequence[str], port: int, app: Path, settings: Mapping[str, str]
+) -> Iterator[subprocess.Popen[str]]:
+    """The worker of the image, which does not outlive a failure."""
+    with subprocess.Popen(
+        moved(in_process(command), port=port),
+        cwd=app,
+        env=environment(app, settings),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 def test_the_app_is_that_of_the_readme(tmp_path: Path) -> None:
     write_blocks("README.md", tmp_path)
     for path in (FOLDER / "app").glob("*.py"):
@@ -85,23 +105,16 @@ def test_the_worker_of_the_image_is_well_and_ends_when_it_is_told_to(app: Path) 
     client.close()
 
     assert subprocess.run(health, check=False, stderr=subprocess.DEVNULL).returncode == 1
-    with subprocess.Popen(
-        moved(in_process(command), port=port),
-        cwd=app,
-        env=environment(app, settings),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as worker:
+    with running(command, port, app, settings) as worker:
         assert worker.stdout is not None
         assert worker.stdout.readline() == "order 1 has 0 lines\n"
         assert subprocess.run(health, check=False).returncode == 0
         with urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
             assert b"letsgo_queue_deliveries_total" in answer.read()
         worker.send_signal(signal.SIGTERM)
-        _, log = worker.communicate(timeout=SECONDS)
-    assert worker.returncode == 0
-    assert [json.loads(line) for line in log.splitlines()]
+        assert worker.wait(SECONDS) == 0
+        assert worker.stderr is not None
+        assert [json.loads(line) for line in worker.stderr]
 
 
 def test_the_image_is_small_and_not_root() -> None:
@@ -154,14 +167,7 @@ def test_compose_runs_the_example_of_the_readme(services: dict[str, Any], app: P
         )
     worker = services["worker"]
     command = [*in_exec_form(instruction("ENTRYPOINT")), *in_exec_form(instruction("CMD"))]
-    with subprocess.Popen(
-        moved(in_process(command), port=free_port()),
-        cwd=app,
-        env=environment(app, worker["environment"]),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as process:
+    with running(command, free_port(), app, worker["environment"]) as process:
         assert process.stdout is not None
         said = process.stdout.readline() + process.stdout.readline()  # in any order
         process.terminate()
