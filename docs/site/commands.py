@@ -96,6 +96,6 @@ def _value(option: Parameter) -> str:
 def _help(option: Parameter) -> str:
     text = option.help or ""
     default = getattr(option, "default", None)
-    if default is None or isinstance(default, bool) or callable(default) or default == []:
+    if isinstance(default, bool) or not isinstance(default, str | int | float):
         return text
     return f"{text} Default: `{default}`."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,7 +61,12 @@ def test_logging(reader: Reader) -> None:
 
     assert f"INFO [order:new {message_id}] an order of Ada\n" in told
     assert "INFO [-] worker started" in told
-    assert "changes nothing" in reader.log_of(with_json)  # the module configures logging
+
+    # The command logs by itself only where the module configures nothing.
+    assert "changes nothing" in reader.log_of(with_json.replace("shop", "logged"))
+    (reader.folder / "shop.py").write_text("from letsgo_queue import Worker\nworker = Worker()\n")
+    first, *_ = reader.log_of(with_json).splitlines()
+    assert json.loads(first)["message"].startswith("worker started")
 
 
 def test_many_queues(reader: Reader) -> None:
