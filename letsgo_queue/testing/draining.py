@@ -122,6 +122,8 @@ class Draining:
         try:
             yield from self._handle_all()
         finally:
+            for each in self._workers:
+                each.worker._finish()
             stop_listening()
 
     def _handle_all(self) -> Steps:
@@ -186,6 +188,7 @@ class _Station:
     """A worker at its queue."""
 
     def __init__(self, worker: Worker) -> None:
+        self.worker = worker
         self.transport = worker._transport()
         worker._prepare(self.transport.url)
         self._processor = worker._processor()

@@ -314,6 +314,35 @@ def test_middleware_runs(letsgo_worker: WorkerFixture) -> None:
         assert (len(drained.skipped), len(drained.retried)) == (skipped, retried)
 
 
+class Counting(Middleware):
+    """Counts how often a worker began and ended."""
+
+    def __init__(self) -> None:
+        self.running: list[int] = []
+
+    def prepare(self, queue: str, /) -> None:
+        self.running.append(1)
+
+    def finish(self) -> None:
+        self.running.append(-1)
+
+
+def test_middleware_is_prepared_and_finished_each_time(letsgo_worker: WorkerFixture) -> None:
+    counting = Counting()
+    worker = Worker(middleware=[counting])
+
+    @worker.default
+    def handle(message: Fields) -> None:
+        assert counting.running == [1]
+        raise ConnectionError
+
+    enqueue({"type": "a"})
+    with pytest.raises(ConnectionError):
+        letsgo_worker(worker).drain()
+
+    assert counting.running == [1, -1]
+
+
 class Naming(Middleware):
     def handle(self, message: object, /) -> Steps:
         request_id.set("middleware")
