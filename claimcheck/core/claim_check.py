@@ -222,10 +222,6 @@ class ClaimCheck:
             room=room,
         )
 
-    def asks_nobody(self, size: int) -> bool:
-        """Whether sealing a message of so many bytes waits for no store, no queue and no KMS."""
-        return self._sealer.asks_nobody(size)
-
     def leaves_alone(self, body: str, *, attributes_size: int = 0) -> bool:
         """Whether `seal` certainly gives a small body back as it is, at a fraction of its time.
 

@@ -154,10 +154,6 @@ class Sealer:
         other._stores = stores
         return other
 
-    def asks_nobody(self, size: int) -> bool:
-        """Whether a message of so many bytes is sealed without a store, a queue or KMS."""
-        return size <= self._threshold and not self._trust.seals_every_message
-
     def leaves_alone(self, body: str, *, attributes_size: int) -> bool:
         """Whether a message certainly goes as it is; where that is False, `seal` decides.
 

@@ -135,13 +135,13 @@ class Carrier:
 
     def leaves_alone(self, body: str, *, queue: str, attributes_size: int) -> bool:
         """Whether a body certainly goes as it is, and nobody is to be told; else `seal` it."""
-        return not _process and self.opener.claim_check_for(queue).leaves_alone(
+        return not _process and self.asks_nobody(body, queue=queue, attributes_size=attributes_size)
+
+    def asks_nobody(self, body: str, *, queue: str, attributes_size: int) -> bool:
+        """Whether a body certainly goes as it is, so that `seal` waits for nobody."""
+        return self.opener.claim_check_for(queue).leaves_alone(
             body, attributes_size=attributes_size
         )
-
-    def asks_nobody(self, size: int, *, queue: str) -> bool:
-        """Whether `seal` waits for nobody with a message of so many bytes."""
-        return self.opener.claim_check_for(queue).asks_nobody(size)
 
     def asks_store(self, body: str) -> bool:
         """Whether opening a message, as it came, may wait for a store."""

@@ -127,20 +127,19 @@ class Outgoing(ABC):
     def waits(self, params: Mapping[str, Any]) -> bool:
         """Whether sealing the message of a call, or those of its batch, may ask somebody."""
         target = self.target_in(params)
-        if target is None:
-            return False
         messages = params.get(self.entries) or [params]
-        if not isinstance(messages, list | tuple):
+        if target is None or not isinstance(messages, list | tuple):
             return False  # botocore says so
-        texts = [each.get(self.body) for each in messages if isinstance(each, Mapping)]
-        most = sum(_MOST_BYTES * len(text) for text in texts if isinstance(text, str))
-        of_attributes = sum(
-            attributes_size(each.get("MessageAttributes"))
-            for each in messages
-            if isinstance(each, Mapping)
-        )
-        size = most + of_attributes
-        return size > SQS_UNIT_BYTES or not self._carrier.asks_nobody(size, queue=target)
+        together = 0
+        for each in messages:
+            body = each.get(self.body) if isinstance(each, Mapping) else None
+            if not isinstance(body, str):
+                continue
+            size = attributes_size(each.get("MessageAttributes"))
+            if not self._carrier.asks_nobody(body, queue=target, attributes_size=size):
+                return True
+            together += size + _MOST_BYTES * len(body)
+        return together > SQS_UNIT_BYTES
 
     def seal_one(
         self, params: Mapping[str, Any], model: OperationModel, context: dict[str, Any], **_: object

@@ -96,6 +96,23 @@ def test_a_message_of_2_mb_comes_as_it_was_sent_and_leaves_a_receipt(
     assert store._contents == {}
 
 
+@pytest.mark.parametrize("body", [noise(12_000), '{"claimCheck":"' + noise(11_000) + '"}'])
+def test_a_small_message_that_is_stored_is_stored_on_a_thread_too(
+    ministack: AwsServer, body: str
+) -> None:
+    store, queue = NotOnTheLoop(), ministack.make_queue()
+
+    async def work(sqs: Any, other: Any) -> None:
+        store.watched = True
+        await sqs.send_message(QueueUrl=queue, MessageBody=body)
+        entries = [{"Id": "a", "MessageBody": body}]
+        await sqs.send_message_batch(QueueUrl=queue, Entries=entries)
+        store.watched = False
+
+    run(work, made_by("aiobotocore"), ClaimCheck(store, inline_limit=5_000))
+    assert store.asked == 2
+
+
 def test_what_was_handled_is_deleted_and_what_is_held_elsewhere_stays(
     ministack: AwsServer,
 ) -> None:
