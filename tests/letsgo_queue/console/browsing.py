@@ -52,7 +52,12 @@ class Hand(ABC):
 
     @abstractmethod
     def press(self, what: Locator) -> None:
-        """Follow a link, or press a button."""
+        """Press a link or a button."""
+
+    def follow(self, what: Locator) -> None:
+        """Press what leads to another page, and wait for that."""
+        with self.page.expect_navigation():
+            self.press(what)
 
     @abstractmethod
     def tick(self, box: Locator) -> None:
@@ -64,11 +69,11 @@ class Hand(ABC):
 
     def go(self, link: str) -> None:
         """Follow a link of the navigation."""
-        self.press(self.page.get_by_role("navigation").first.get_by_role("link", name=link))
+        self.follow(self.page.get_by_role("navigation").first.get_by_role("link", name=link))
 
     def do(self, button: str) -> None:
         """Press a button that begins with this."""
-        self.press(self.page.get_by_role("main").get_by_role("button", name=button))
+        self.follow(self.page.get_by_role("main").get_by_role("button", name=button))
 
 
 class Mouse(Hand):
