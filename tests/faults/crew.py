@@ -16,6 +16,7 @@ from typing import TypeAlias
 from tests.faults.actors import Produce, Work, obey
 from tests.faults.backends import Backend, environment_of
 from tests.faults.journal import DEADLINE_SECONDS, Journal
+from tests.support.quick_python import quick_python
 
 _ROOT = Path(__file__).parents[2]
 _ACTORS = "tests.faults.actors"
@@ -115,9 +116,10 @@ class Crew(AbstractContextManager["Crew"]):
         environment = {**self._environment, **settings}
         process: Running
         if clock_ahead:
-            process = self._spawn(["-c", _CLOCK_AHEAD, str(clock_ahead)], orders, environment)
+            python = [sys.executable, "-c", _CLOCK_AHEAD, str(clock_ahead)]
+            process = self._spawn(python, orders, environment)
         elif isinstance(orders, Work) and orders.processes > 1:  # a forked one has no children
-            process = self._spawn(["-m", _ACTORS], orders, environment)
+            process = self._spawn([*quick_python(), "-m", _ACTORS], orders, environment)
         else:
             process = Forked(orders, environment, self._log)
         self._processes.append(process)
@@ -128,7 +130,7 @@ class Crew(AbstractContextManager["Crew"]):
     ) -> subprocess.Popen[bytes]:
         with self._log.open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, *program, orders.model_dump_json()],
+                [*program, orders.model_dump_json()],
                 cwd=_ROOT,
                 env=environment,
                 stderr=log,
