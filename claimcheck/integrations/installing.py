@@ -17,12 +17,12 @@ class Package:
 
     Attributes:
         name: What pip calls it.
-        oldest: The oldest version that works here, as major and minor.
+        oldest: The oldest version that works here.
         extra: The extra of ours that installs it.
     """
 
     name: str
-    oldest: tuple[int, int]
+    oldest: tuple[int, ...]
     extra: str
 
     def missing(self, error: ImportError) -> SettingsInvalid:
@@ -45,8 +45,8 @@ class Package:
             found = version(self.name)
         except PackageNotFoundError:  # somebody has put it into a bundle without its metadata
             found = ""
-        numbers = re.match(r"(\d+)\.(\d+)", found)
-        if numbers and (int(numbers[1]), int(numbers[2])) < self.oldest:
+        numbers = tuple(map(int, re.findall(r"\d+", found)[: len(self.oldest)]))
+        if found and numbers < self.oldest:
             raise SettingsInvalid(
                 f"{self.name} {found} is too old for the claim check: it needs {self._oldest} or "
                 f"newer. pip install 'letsgo-claimcheck[{self.extra}]' has it."

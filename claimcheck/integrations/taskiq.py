@@ -42,7 +42,7 @@ from letsgo_queue.errors import LetsGoError
 from letsgo_queue.limits import ANY_QUEUE_BYTES, SQS_UNIT_BYTES
 from letsgo_queue.log import get_logger
 
-PACKAGE = Package("taskiq-aio-sqs", (2, 1), extra="taskiq")
+PACKAGE = Package("taskiq-aio-sqs", (2, 1, 1), extra="taskiq")
 
 try:
     import anyio
