@@ -48,6 +48,9 @@ FOLDER = INFRASTRUCTURE / "cloudformation"
 TEMPLATES = sorted(FOLDER.glob("*.yaml"))
 NETWORK = {"Image": "shop", "Subnets": "subnet-1", "SecurityGroups": "sg-1"}
 
+WITH_A_KEY = pytest.mark.parametrize("applied", ["yes"], indirect=True, ids=["with a key"])
+"""Where the key only adds to the rest."""
+
 
 class Applied:
     """The stack of messages.yaml, without and with a key."""
@@ -140,6 +143,7 @@ def test_the_policies_are_those_that_are_printed(settings: Applied) -> None:
         assert made[role] == without_making(normal(policy_statements(role))), role
 
 
+@WITH_A_KEY
 def test_the_console_may_look_and_nothing_else(
     settings: Applied, ministack: AwsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,6 +188,7 @@ def test_a_function_has_all_that_the_doctor_asks_for(
     assert part == {name: whole[name] for name in ("Function", "EventSourceMappings", "Policies")}
 
 
+@WITH_A_KEY
 def test_an_ecs_task_handles_messages(
     settings: Applied, ministack: AwsServer, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
