@@ -84,7 +84,8 @@ def count(page: Page, name: str) -> int:
 
 
 def test_numbers_go_on_and_nothing_moves(page: Page, url: str) -> None:
-    places = "Array.from(document.querySelectorAll('section *'), e => e.getBoundingClientRect().x)"
+    places = """Array.from(document.querySelectorAll('[data-numbers] :not(rect)'))
+        .map(each => each.getBoundingClientRect()).map(box => [box.x, box.y])"""
     waiting, before = count(page, "waiting"), page.evaluate(places)
 
     Client(url).enqueue({"type": "mail:send", "payload": {"to": "Bo"}})
