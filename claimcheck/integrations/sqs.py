@@ -129,7 +129,9 @@ def attributes_size(attributes: object) -> int:
 
 def md5_of(text: str) -> str:
     """What SQS says of a body, for its receiver to check; it is no protection."""
-    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+    # JSON can write half a character, and an envelope that was parsed may have one.
+    data = text.encode(errors="surrogatepass")
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
 def lease_seconds(hidden: float, *, waited: float = 0) -> float:

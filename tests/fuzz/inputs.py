@@ -11,6 +11,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 from hypothesis import strategies as st
@@ -18,6 +19,9 @@ from pydantic import BaseModel
 
 from claimcheck import ClaimCheck, unwrap_claim_check
 from claimcheck.core import ticket as tickets
+from claimcheck.integrations.base import Carrier
+from claimcheck.integrations.incoming import Incoming
+from claimcheck.opening import Opener
 from claimcheck.stores.memory import MemoryClaimStore
 from letsgo_queue import LetsGoError, Message
 from letsgo_queue.envelope import holds_sealed, is_sealed, type_in, type_of
@@ -29,6 +33,7 @@ from tests.letsgo_queue.support import incoming
 MAX_SIZE = 100_000
 _PIECES = ['"', "{", "}", ",", ":", "\\", "\\ud800", "\0", "\ud800", "0", "-1", "1e999", "NaN", "é"]
 KEY = "a-key-for-the-fuzz-run"
+_OK: Any = SimpleNamespace(status_code=200)
 AES_KEY = b64encode(bytes(32)).decode()
 
 
@@ -66,6 +71,8 @@ class Readers:
         )
         self._handlers = [Handler(f) for f in (_takes_order, _takes_anything, _takes_dict)]
         self._unwrapped = unwrap_claim_check(claim_check=self._plain)(_fails)
+        carrier = Carrier(Opener(self._plain))
+        self._incoming = Incoming(carrier, lambda _: {}, on_error="leave")
         bodies = (noisy_body(3000), noisy_body(3000, "größe"), body_of(3000), "no message " * 200)
         self.sealed = [
             json.loads(check.seal(body).body)
@@ -89,8 +96,24 @@ class Readers:
         handler = self._handlers[len(body) % len(self._handlers)]
         check_ours(lambda: handler.arguments(incoming(body)))
         record = {"messageId": "m", "body": body}
+        self._receive(body)
+        self._receive(json.dumps({"Type": "Notification", "TopicArn": body, "Message": body}))
         for argument in (record, {"Body": body}, {"Records": [record, record]}, [record]):
             check_ours(lambda argument=argument: self._unwrapped(argument))  # type: ignore[misc]
+
+    def _receive(self, body: str) -> None:
+        """Have an attached client receive a body, which fails no other of its answer."""
+        bodies, context = (body, "the last"), dict[str, Any]()
+        answer: dict[str, Any] = {
+            "Messages": [
+                {"MessageId": "m", "ReceiptHandle": "r", "Body": each, "MD5OfBody": ""}
+                for each in bodies
+            ]
+        }
+        self._incoming.ask({"QueueUrl": "https://sqs.eu-west-1.amazonaws.com/1/queue"}, context)
+        self._incoming.open_answer(_OK, answer, context)
+        assert answer["Messages"][-1]["Body"] == "the last"
+        self._incoming.give_back(answer, context)
 
     def feed_message(self, message: Any) -> None:
         """Have a message written; what was written must be readable."""

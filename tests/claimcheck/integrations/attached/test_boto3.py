@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -213,6 +214,18 @@ class TestWhatCannotBeOpened:
         bodies = [each["Body"] for each in receive(client, queue)]
         assert (len(bodies), sum(map(is_sealed, bodies))) == (2, 1)
         client.close()
+
+
+def test_half_a_character_in_an_envelope_fails_no_other_message(
+    sqs: SQSClient, plain: SQSClient, queue: str, check: ClaimCheck
+) -> None:
+    carried = check.seal('{"claimCheck":1}').text
+    fields = {"Type": "Notification", "TopicArn": "a", "Subject": "\ud800", "Message": carried}
+    plain.send_message(QueueUrl=queue, MessageBody=json.dumps(fields))
+    plain.send_message(QueueUrl=queue, MessageBody=SMALL)
+    envelope, small = sorted(receive(sqs, queue), key=lambda each: "payload" in each["Body"])
+    assert json.loads(envelope["Body"]) == {**fields, "Message": '{"claimCheck":1}'}
+    assert small["Body"] == SMALL
 
 
 def test_an_answer_of_which_nothing_is_left_is_as_sqs_gives_it(
