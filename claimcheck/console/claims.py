@@ -141,8 +141,8 @@ class ClaimPages:
             rows: Sequence[Row] = wanted.among(look.rows, datetime.now(UTC))
             ids, reason = [row.id for row in rows], wanted.may_go
         else:
-            ids = [*dict.fromkeys(form.get("id", ()))]
-            rows = [row for row in (look.rows if look else ()) if row.id in set(ids)]
+            chosen = dict.fromkeys(form.get("id", ()))
+            ids, rows = [*chosen], [row for row in (look.rows if look else ()) if row.id in chosen]
         if not ids:
             raise HTTPException(400, "No claim is selected. Go back and select some.")
         return self._pages.render(
