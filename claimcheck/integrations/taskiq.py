@@ -31,6 +31,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from claimcheck.core.claim_check import ClaimCheck
 from claimcheck.core.life import Purge
 from claimcheck.core.opened import Opened
+from claimcheck.core.sealing import Sealed
 from claimcheck.errors import ClaimStoreError, SettingsInvalid
 from claimcheck.integrations import sqs
 from claimcheck.integrations.base import Carrier, log_left
@@ -155,6 +156,25 @@ class _Claims:
         self.opening: set[asyncio.Task[None]] = set()
         self.ready: MemoryObjectSendStream[AckableMessage] | None = None
 
+    async def seal(self, body: bytes, *, queue: str, **options: Any) -> Sealed:
+        """Seal a body; where the caller is cancelled meanwhile, nothing stays in the store."""
+        made: list[Sealed] = []
+
+        def seal() -> None:
+            made.append(self.carrier.seal(body, queue=queue, **options))
+
+        try:
+            await self.threads.run_to_end(seal)
+        except asyncio.CancelledError:
+            for sealed in made:
+                await self.discard(sealed, queue=queue)
+            raise
+        return made[0]
+
+    async def discard(self, sealed: Sealed, *, queue: str) -> None:
+        """Remove the claim of a message that is certainly not on the queue."""
+        await self.threads.run_to_end(partial(self.carrier.discard, sealed, queue=queue))
+
 
 class _Broker(SQSBroker):
     """A broker with the claim check. `install` derives it.
@@ -171,15 +191,12 @@ class _Broker(SQSBroker):
         limit = None
         if len(message.message) > SQS_UNIT_BYTES:
             limit = await self._limit(url)
-        sealed = await self.claims.threads.run(
-            partial(
-                self.claims.carrier.seal,
-                message.message,
-                queue=url,
-                name=message.task_name,
-                queue_limit=lambda: limit,
-                delay_seconds=delay or 0,
-            )
+        sealed = await self.claims.seal(
+            message.message,
+            queue=url,
+            name=message.task_name,
+            queue_limit=lambda: limit,
+            delay_seconds=delay or 0,
         )
         if sealed.route != "inline":
             # By itself: no batch has room for several that are as large as a queue takes.
@@ -190,8 +207,7 @@ class _Broker(SQSBroker):
         except (TaskIQSQSError, BotoCoreError, ClientError) as error:
             cause = error.__cause__ or error
             if isinstance(cause, BotoCoreError | ClientError) and sqs.was_certainly_not_sent(cause):
-                discard = partial(self.claims.carrier.discard, sealed, queue=url)
-                await self.claims.threads.run(discard)
+                await self.claims.discard(sealed, queue=url)
             raise
 
     async def build_kick_kwargs(
@@ -233,8 +249,9 @@ class _Broker(SQSBroker):
     ) -> AckableMessage | None:
         if not isinstance(message, dict) or not isinstance(message.get("Body"), str):
             return await super()._to_ackable_message(message, queue, queue_url)
-        received = _Received(message, queue, queue_url, time.monotonic())
-        if self.claims.ready is None or queue.is_fifo or not self._asks_store(received):
+        asks_store = self.claims.carrier.asks_store(message["Body"])
+        received = _Received(message, queue, queue_url, time.monotonic(), asks_store)
+        if self.claims.ready is None or queue.is_fifo or not asks_store:
             return await self._open(received)
         await self.claims.slots.acquire()
         task = asyncio.create_task(self._open_beside(received, self.claims.ready))
@@ -272,7 +289,7 @@ class _Broker(SQSBroker):
             lease_seconds=sqs.lease_seconds(hidden, waited=waited),
         )
         try:
-            if self._asks_store(received):
+            if received.asks_store:
                 opened = await self.claims.threads.run(open_it)
             else:
                 opened = open_it()
@@ -334,10 +351,6 @@ class _Broker(SQSBroker):
         except (BotoCoreError, ClientError) as error:
             logger.info("a message of %s keeps its visibility timeout: %s", received.url, error)
 
-    def _asks_store(self, received: _Received) -> bool:
-        """Whether opening a message takes a call to the store."""
-        return self.claims.carrier.asks_store(received.body)
-
     async def _limit(self, url: str) -> int:
         """Bytes that a sealed message may have."""
         limit = sqs.max_message_bytes(await self._facts(url)) or ANY_QUEUE_BYTES
@@ -356,12 +369,14 @@ class _Received:
         queue: Where it came from.
         url: The same.
         arrived: When (on the monotonic clock).
+        asks_store: Whether opening it takes a call to the store.
     """
 
     message: Mapping[str, Any] = field(repr=False)
     queue: SQSQueue
     url: str
     arrived: float
+    asks_store: bool
 
     @property
     def body(self) -> str:

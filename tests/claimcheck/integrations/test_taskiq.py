@@ -241,6 +241,34 @@ def test_a_store_that_is_down_refuses_what_is_large_and_what_is_small_goes_on(
     assert LARGE[:50] not in caplog.text
 
 
+def test_a_sender_that_is_cancelled_leaves_nothing_in_the_store(ministack: AwsServer) -> None:
+    begun, goes_on, behind = threading.Event(), threading.Event(), MemoryClaimStore()
+    store = Watched(behind)
+
+    def wait() -> None:
+        begun.set()
+        goes_on.wait(60)
+
+    async def story(desk: Desk) -> None:
+        desk.take_raw()
+        behind._contents.clear()
+        store.before("write", wait)
+        await desk.broker.startup()
+        sending = asyncio.create_task(desk.task.kiq(LARGE))
+        await until(begun.is_set, "the store")
+        sending.cancel()
+        goes_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+        await desk.broker.shutdown()
+        await desk.counts((0, 0))
+        desk.plain.close()
+
+    run(ministack, ClaimCheck(store.store), story)
+
+    assert (store.calls["write"], behind._contents) == (2, {})
+
+
 def test_one_that_cannot_be_opened_stays_and_stops_no_other(
     ministack: AwsServer,
     check: ClaimCheck,
