@@ -17,8 +17,9 @@ RELEASE := .venv-release
 PYTHONS := $(addprefix pytest-,3.11 3.12 3.13)
 ARGS ?=
 
-# A shell's own settings must not leak into these environments.
-unexport PYTHONHOME PYTHONPATH PIP_USER
+# A shell's own settings must not leak into these environments. The tests start Python by the hundred,
+# and each would compile all that it loads.
+unexport PYTHONHOME PYTHONPATH PIP_USER PYTHONDONTWRITEBYTECODE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
@@ -52,7 +53,7 @@ pytest: $(VENV)/.dev $(MINISTACK)/.installed-$(MINISTACK_VERSION) typescript ## 
 coverage: $(VENV)/.dev $(MINISTACK)/.installed-$(MINISTACK_VERSION) typescript ## the tests, half as quick, with branch coverage
 	$(BIN)/pytest -n 6 --dist worksteal --cov $(ARGS)
 
-faults: $(VENV)/.dev $(MINISTACK)/.installed-$(MINISTACK_VERSION) ## kill a process, or fail a call, at each step of a message's life, and print tables
+faults: $(VENV)/.dev $(MINISTACK)/.installed-$(MINISTACK_VERSION) ## kill a process, or fail a call, at every step on every store, and print tables; pytest does a part
 	$(BIN)/python -m tests.faults.matrix $(ARGS)
 
 soak: $(VENV)/.dev $(MINISTACK)/.installed-$(MINISTACK_VERSION) ## 10,000 messages, workers killed, duplicates; fewer with ARGS='--messages 500'

@@ -6,6 +6,7 @@ import functools
 import os
 import signal
 from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import boto3
@@ -24,6 +25,18 @@ REGION = "us-west-2"
 
 CALLERS_AWS = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
 """What the environment says of AWS, which only tests on AWS itself see."""
+
+
+LONG = (
+    "tests/docs/test_types.py",
+    "tests/faults/test_duplicates.py",
+    "tests/faults/test_long_handlers.py",
+    "tests/faults/test_moving.py",
+    "tests/faults/test_soak.py",
+    "tests/claimcheck/integrations/test_celery_workers.py",
+    "tests/docs/test_size_audit.py",
+)
+"""Tests that take many seconds, most of which they wait."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -52,6 +65,27 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "aws" in metafunc.fixturenames:
         real = ["aws"] if metafunc.config.getoption("--aws") else []
         metafunc.parametrize("aws", ["ministack", "moto", *real], indirect=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have each worker of pytest-xdist begin with tests that wait for long.
+
+    Each gets a slice, and who is done takes from the end of another's. A long test there would be
+    waited for when all else is done.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if workers == 1:
+        return
+    long = [each for each in items if each.nodeid.startswith(LONG)]
+    others = (each for each in items if not each.nodeid.startswith(LONG))
+    rest = len(items)
+    ordered: list[pytest.Item] = []
+    for number in range(workers):
+        begins = long[number::workers]
+        size = rest // (workers - number)
+        ordered += [*begins, *islice(others, max(size - len(begins), 0))]
+        rest -= size
+    items[:] = [*ordered, *others]
 
 
 @pytest.fixture(autouse=True)
