@@ -198,7 +198,7 @@ def test_a_package_that_is_too_old(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     wrong = examine("--queue", f"sqlite:///{tmp_path}/work.db")
 
     assert wrong["versions"]["level"] == "fail"
-    assert wrong["versions"]["detail"].startswith("boto3 1.9.0 is not >=1.35")
+    assert wrong["versions"]["detail"].startswith("boto3 1.9.0 is not >=1.39")
 
 
 class TestWithoutAws:
