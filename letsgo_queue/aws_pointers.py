@@ -67,6 +67,7 @@ def read_aws_pointer(body: str) -> AwsPointer | None:
             raise ValueError
         _, place = json.loads(body)
         bucket, key = place[_BUCKET], place[_KEY]
+        f"{bucket}{key}".encode()  # JSON can write half a character, and S3 has no such key
     except (ValueError, TypeError, KeyError, RecursionError):
         raise MessageInvalid("its pointer to S3 is malformed") from None
     if not (isinstance(bucket, str) and bucket and isinstance(key, str) and key):

@@ -155,6 +155,13 @@ class TestOpen:
         with pytest.raises(TicketInvalid, match="pointer"):
             check.open('["software.amazon.payloadoffloading.PayloadS3Pointer"' + rest)
 
+    @pytest.mark.parametrize("half", ["\ud800", "\\ud800"])
+    def test_a_key_with_half_a_character_is_none(
+        self, check: ClaimCheck, bucket: str, half: str
+    ) -> None:
+        with pytest.raises(TicketInvalid, match="pointer to S3 is malformed"):
+            check.open(pointer(bucket, half), consumer="a")
+
     def test_without_buckets_a_pointer_is_left_as_it_is(self, store: MemoryClaimStore) -> None:
         body = pointer("any", "k")
         assert ClaimCheck(store).open(body).body == body
