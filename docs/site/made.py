@@ -28,10 +28,14 @@ def make(name: str, markdown: str) -> str:
     return _MARK.sub(lambda mark: MAKERS[mark[1]](name, mark[2].strip()), markdown)
 
 
-def changelog(_page: str, _what: str) -> str:
-    """CHANGELOG.md without its heading."""
-    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    return text.partition("\n")[2].replace("](docs/", "](../")
+def include(_page: str, what: str) -> str:
+    """A page at top level without its heading, on a page of a folder of docs/.
+
+    Args:
+        what: Its name.
+    """
+    text = (ROOT / what).read_text(encoding="utf-8")
+    return text.partition("\n")[2].strip().replace("](docs/", "](../")
 
 
 def guide(_page: str, _what: str) -> str:
@@ -57,10 +61,10 @@ def _block(path: Path, name: str) -> str:
 
 
 MAKERS: dict[str, Callable[[str, str], str]] = {
-    "changelog": changelog,
     "commands": commands,
     "files": files,
     "guide": guide,
+    "include": include,
     "names": names,
     "settings": settings,
 }

@@ -21,7 +21,11 @@ DOCS = ROOT / "docs"
 LEFT_OUT = ("site", "node_modules", "dist", "__pycache__")
 """Folders of docs/ that are no part of the site."""
 
-ELSEWHERE = {"../README.md": "index.md", "../CHANGELOG.md": "reference/changelog.md"}
+ELSEWHERE = {
+    "../README.md": "index.md",
+    "../CHANGELOG.md": "reference/changelog.md",
+    "../SECURITY.md": "reference/security-policy.md",
+}
 """Where the site has what a file outside of docs/ says."""
 
 _FENCE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
