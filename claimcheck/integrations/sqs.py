@@ -121,7 +121,7 @@ def attributes_size(attributes: object) -> int:
         values = [name, *(attribute.values() if isinstance(attribute, Mapping) else ())]
         for value in values:
             if isinstance(value, str):
-                size += len(value.encode())
+                size += len(value.encode(errors="surrogatepass"))  # SQS refuses half a character
             elif isinstance(value, bytes | bytearray):
                 size += len(value)
     return size

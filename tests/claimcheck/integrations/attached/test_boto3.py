@@ -22,6 +22,7 @@ from claimcheck import (
 from claimcheck.integrations.boto3 import attach
 from claimcheck.integrations.incoming import Incoming, OnError
 from claimcheck.integrations.receipt_handles import read_handle
+from claimcheck.integrations.sqs import attributes_size
 from claimcheck.stores.dynamodb_table import ClaimTable
 from claimcheck.stores.memory import MemoryClaimStore
 from letsgo_queue import Event
@@ -312,6 +313,10 @@ class TestWhatIsNotSent:
         with pytest.raises((ParamValidationError, ClientError)):
             sqs.send_message(**{"QueueUrl": queue, "MessageBody": LARGE, **wrong})
         assert store._contents == {}
+
+
+def test_half_a_character_in_an_attribute_is_left_to_sqs() -> None:
+    assert attributes_size({"a": {"DataType": "String", "StringValue": "\ud800"}}) == 10
 
 
 class TestWhatBotocoreTriesAgain:
