@@ -9,6 +9,7 @@ It works where kombu calls SQS:
     DeleteMessage            the claim is completed before: the message was acknowledged, or it was
                              rejected and nothing keeps it
     ChangeMessageVisibility  the lease ends when the message is visible
+    Publish                  of SNS, for fanout exchanges: the message is sealed for several queues
 
 A message that is requeued, or rejected and left to the dead-letter queue, has its claim released.
 Until then it stays hidden and its claim held, however long kombu has it.
@@ -25,7 +26,7 @@ import secrets
 from base64 import b64decode
 from collections.abc import Hashable, Mapping, Sequence
 from queue import Empty
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, cast
 
 from claimcheck.core.claim_check import ClaimCheck
 from claimcheck.core.life import Purge
@@ -34,6 +35,7 @@ from claimcheck.integrations.base import Carrier
 from claimcheck.integrations.installing import Package, check_given, derive, without
 from claimcheck.integrations.kombu_claims import Claims
 from claimcheck.integrations.kombu_opening import Received, Threads, opened_in_order
+from claimcheck.integrations.sns import seal_topics
 from claimcheck.opening import Opener
 
 KOMBU = Package("kombu", (5, 4), extra="celery")
@@ -220,6 +222,12 @@ class _Channel(SQS.Channel):
 
     def sqs(self, queue: str | None = None) -> _Client:
         return _Client(super().sqs(queue=queue), self)
+
+    def _new_boto_client(self, service: Literal["sqs", "sns"], *args: Any, **options: Any) -> Any:
+        client = super()._new_boto_client(service, *args, **options)
+        if service == "sns":  # what goes to a fanout exchange
+            seal_topics(self.connection.carrier, client)
+        return client
 
     def basic_consume(self, queue: str, *args: Any, **options: Any) -> Any:
         self.claims.prepare(self._new_queue(queue))

@@ -68,7 +68,18 @@ def attach(client: ClientT, claim_check: ClaimCheck | None = None) -> ClientT:
             "attach takes a boto3 client of SNS, and got one of aiobotocore. Publish with boto3 on "
             "a thread (asyncio.to_thread)."
         )
-    outgoing = _Topics(Carrier(Opener(claim_check)), client)
+    seal_topics(Carrier(Opener(claim_check)), client)
+    return client
+
+
+def seal_topics(carrier: Carrier, client: BaseClient) -> None:
+    """Have a client of SNS seal what it sends to topics.
+
+    Args:
+        carrier: Seals.
+        client: The client.
+    """
+    outgoing = _Topics(carrier, client)
     register(
         client,
         {
@@ -78,7 +89,6 @@ def attach(client: ClientT, claim_check: ClaimCheck | None = None) -> ClientT:
             "after-call.sns.PublishBatch": outgoing.look_at_answer,
         },
     )
-    return client
 
 
 class _Topics(Outgoing):

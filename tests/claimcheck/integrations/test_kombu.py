@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from kombu import Connection
+from kombu import Connection, Consumer, Exchange, Producer, Queue
+from kombu.message import Message
 from kombu.transport.virtual import base as virtual
 
 from claimcheck import ClaimCheck, ClaimStoreUnavailable, SettingsInvalid
@@ -20,6 +21,7 @@ from claimcheck.integrations import kombu_claims
 from claimcheck.integrations.kombu import with_claim_check
 from letsgo_queue.envelope import is_sealed
 from letsgo_queue.events import listen_to_all
+from tests.claimcheck.integrations.celery_broker import broker_url, transport_options
 from tests.claimcheck.integrations.kombu_desk import Desk
 from tests.claimcheck.places import Left
 from tests.claimcheck.support import noise, wait_for
@@ -258,6 +260,36 @@ class TestReceiving:
             desk.send(LARGE, connection)
             assert desk.take(1, connection) == [LARGE]
         assert desk.left() == Left(1, 1)
+
+
+class TestFanout:
+    """What kombu sends through SNS."""
+
+    def test_each_queue_has_a_large_message_once(self, ministack: AwsServer, desk: Desk) -> None:
+        news, *names = [ministack.make_table_name() for _ in range(3)]
+        queues = [Queue(name, Exchange(news, "fanout"), routing_key="") for name in names]
+        plain = Connection(
+            broker_url(ministack.endpoint_url or ""),
+            transport_options={**transport_options({}), "supports_fanout": True},
+        )
+        taken: list[Any] = []
+
+        def take(payload: object, message: Message) -> None:
+            taken.append(payload)
+            message.ack()
+
+        with (
+            closing(with_claim_check(plain, desk.check)) as connection,
+            Consumer(connection, queues, callbacks=[take], accept=["json", "text/plain"]),
+        ):
+            producer = Producer(connection.default_channel, exchange=queues[0].exchange)
+            for payload in (LARGE, "small"):
+                producer.publish(payload)
+            while len(taken) < 4:
+                connection.drain_events(timeout=20)
+
+        assert sorted(taken) == sorted([LARGE, LARGE, "small", "small"])
+        assert desk.left() == Left(1, 2)  # contents that expire, and a receipt for each queue
 
 
 class TestConnections:
