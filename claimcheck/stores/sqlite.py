@@ -26,6 +26,7 @@ from claimcheck.stores.base import (
     store_label,
 )
 from claimcheck.stores.sqlite_inventory import SqliteInventory
+from letsgo_queue.files import exists
 from letsgo_queue.sqlite import Schema, SqliteFile, is_retryable
 
 SCHEMA_VERSION = 1
@@ -204,7 +205,9 @@ class SqliteClaimStore:
 
     def inventory(self) -> SqliteInventory:
         """What is in the file; see `Inventory`."""
-        return SqliteInventory(self._transaction, self.remove)
+        return SqliteInventory(
+            self._transaction, self.remove, is_there=lambda: exists(self._file.path)
+        )
 
     def close(self) -> None:
         """Close the file."""

@@ -25,25 +25,36 @@ _LAST = 2**63 - 1
 
 
 class SqliteInventory:
-    """The claims in a SQLite file; see `Inventory`. No page holds up a writer."""
+    """The claims in a SQLite file; see `Inventory`. No page holds up a writer, or makes a file."""
 
     newest_first = True
     lists_records = True
     finds_consumers = True
     read_units = 0.0
 
-    def __init__(self, transaction: Transaction, remove: Callable[[str, int], None]) -> None:
+    def __init__(
+        self,
+        transaction: Transaction,
+        remove: Callable[[str, int], None],
+        *,
+        is_there: Callable[[], bool],
+    ) -> None:
         """Keep how to read the file.
 
         Args:
-            transaction: Begins one; it is given what an error prevents, and the statement.
+            transaction: Begins one, and makes the file where there is none; it is given what an
+                error prevents, and the statement.
             remove: Removes contents; see `ContentsStore.remove`.
+            is_there: Whether there is a file: one that is not there has nothing.
         """
         self._transaction = transaction
         self._remove = remove
+        self._is_there = is_there
 
     def pages(self) -> Iterator[Page]:
         """All contents, then all records; see `Inventory.pages`."""
+        if not self._is_there():
+            return
         last = _LAST
         while True:
             with self._reading("its claims were not listed") as connection:
@@ -64,12 +75,16 @@ class SqliteInventory:
 
     def claim(self, claim_id: str) -> StoredClaim | None:
         """Contents and their records; see `Inventory.claim`."""
+        if not self._is_there():
+            return None
         with self._reading(f"claim {claim_id} was not looked up") as connection:
             row = connection.execute(f"{_CLAIM} WHERE claim_id = ?", (claim_id,)).fetchone()
             return None if row is None else _claim(connection, row)
 
     def record(self, key: str) -> StoredRecord | None:
         """A record; see `Inventory.record`."""
+        if not self._is_there():
+            return None
         with self._reading(f"record {key} was not looked up") as connection:
             row = connection.execute(f"{_RECORD} WHERE key = ?", (key,)).fetchone()
             return None if row is None else _record(row)

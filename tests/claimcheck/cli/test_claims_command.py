@@ -116,6 +116,15 @@ class TestList:
         assert printed("list")["claims"][0]["type"] == "\x1b[2Jgotcha\n"
 
 
+def test_a_look_makes_no_file(tmp_path: Path) -> None:
+    here = ("--store", f"sqlite:///{tmp_path}/none.db")
+
+    assert "0 claims, 0 bytes stored" in command("list", *here).stdout
+    assert command("show", "any", *here).exit_code == 1
+    assert command("release", "any", *here).exit_code == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 class TestShow:
     def test_a_claim_is_shown_without_its_contents(self, store: SqliteClaimStore) -> None:
         claim = write(store, 100, 50)
