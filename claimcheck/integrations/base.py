@@ -13,6 +13,10 @@ open    acquires the claim; the user's code runs after it
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from botocore.exceptions import BotoCoreError, ClientError
 
 from claimcheck.core.holds import Hold
 from claimcheck.core.notes import HoldNote
@@ -25,17 +29,21 @@ from claimcheck.events import (
     MessageOpened,
     MessageSealed,
 )
-from claimcheck.integrations.sqs import pause_after
+from claimcheck.integrations import sqs
 from claimcheck.opening import Opener
 from letsgo_queue.envelope import mentions_claim_check
 from letsgo_queue.errors import LetsGoError
 from letsgo_queue.events import Listeners
+from letsgo_queue.limits import ANY_QUEUE_BYTES, SQS_UNIT_BYTES
 from letsgo_queue.log import get_logger
 
 logger = get_logger(__name__)
 
 _process = Listeners()
 """Without listeners of its own: only `listen_to_all` hears it."""
+
+
+ResultT = TypeVar("ResultT")
 
 
 def log_left(
@@ -53,7 +61,7 @@ def log_left(
     Returns:
         For how many seconds to hide it, before it is tried again.
     """
-    pause = min(pause_after(error, receive_count), int(hidden))
+    pause = min(sqs.pause_after(error, receive_count), int(hidden))
     log = logger.info if isinstance(error, ClaimInProgress) else logger.error
     log(
         "%s Message %s stays on queue %s, and is tried again in %s s.",
@@ -132,6 +140,58 @@ class Carrier:
                 )
             )
         return sealed
+
+    def send_encoded(
+        self,
+        body: str,
+        send: Callable[[str], ResultT],
+        *,
+        as_text: Callable[[], str],
+        queue: str,
+        name: str | None,
+        queue_limit: AskQueue,
+        surely: int = ANY_QUEUE_BYTES,
+        attributes_size: int = 0,
+        delay_seconds: float = 0,
+    ) -> ResultT:
+        """Send a body that a client has written in base64, in which a compressor finds little.
+
+        A larger one is sealed as text. What need not be sealed travels as the client wrote it, or
+        as text where the queue takes only that.
+
+        Args:
+            body: What the client wrote.
+            send: Sends a body.
+            as_text: Makes text of the same message.
+            queue: The queue's URL.
+            name: What the message is, for events.
+            queue_limit: Asks the queue how many bytes it accepts (None: it will not say).
+            surely: Bytes that it accepts for certain.
+            attributes_size: Bytes of the message attributes.
+            delay_seconds: Seconds until the message can be received.
+
+        Raises:
+            ClaimCheckError: See `seal`.
+            BotoCoreError: The message was not sent, or nobody knows; so too with a `ClientError`.
+        """
+        sealed = self.seal(
+            body if len(body) <= SQS_UNIT_BYTES else as_text(),
+            queue=queue,
+            name=name,
+            attributes_size=attributes_size,
+            queue_limit=queue_limit,
+            delay_seconds=delay_seconds,
+        )
+        size = len(body) + attributes_size
+        fits = size <= surely or size <= (queue_limit() or 0)
+        if sealed.route != "inline" or not fits:
+            body = sealed.body.decode()
+        try:
+            return send(body)
+        except (BotoCoreError, ClientError) as error:
+            if sqs.was_certainly_not_sent(error):
+                self.discard(sealed, queue=queue)
+            raise
 
     def leaves_alone(self, body: str, *, queue: str, attributes_size: int) -> bool:
         """Whether a body certainly goes as it is, and nobody is to be told; else `seal` it."""

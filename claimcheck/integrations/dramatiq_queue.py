@@ -21,7 +21,7 @@ from claimcheck.integrations import sqs
 from claimcheck.integrations.base import Carrier, log_left
 from letsgo_queue.daemon_threads import DaemonThreads
 from letsgo_queue.errors import LetsGoError
-from letsgo_queue.limits import ANY_QUEUE_BYTES, SQS_UNIT_BYTES
+from letsgo_queue.limits import ANY_QUEUE_BYTES
 from letsgo_queue.log import get_logger
 
 if TYPE_CHECKING:
@@ -34,9 +34,6 @@ _THREADS = 8
 
 _MOST_OPENING = 2 * _THREADS
 """Messages that are opened, or wait for it, beside those that dramatiq has."""
-
-_TEXT_FROM_BYTES = SQS_UNIT_BYTES
-"""From here on a message is sealed as text: in base64 a compressor finds little to save."""
 
 _TRIES = 5
 """Receives after which a message that can never be opened goes to dramatiq's dead-letter queue."""
@@ -83,29 +80,16 @@ class SealingQueue(_Wrapper):
 
     def send_message(self, **request: Any) -> object:
         """Send what dramatiq_sqs made of a message: base64."""
-        carrier, url = self._broker.carrier, self._queue.url
         encoded: str = request["MessageBody"]
-        text = _as_text(encoded)
-        sealed = carrier.seal(
-            text,
-            queue=url,
+        return self._broker.carrier.send_encoded(
+            encoded,
+            lambda body: self._queue.send_message(**{**request, "MessageBody": body}),
+            as_text=lambda: _as_text(encoded),
+            queue=self._queue.url,
             name=SENDING.get(),
             queue_limit=self._limit,
+            surely=min(ANY_QUEUE_BYTES, self._broker.most_bytes),
             delay_seconds=request.get("DelaySeconds", 0),
-        )
-        # What need not be sealed travels in base64, as it does to workers without the claim check.
-        if sealed.route != "inline" or not self._fits(encoded):
-            request = {**request, "MessageBody": sealed.body.decode()}
-        try:
-            return self._queue.send_message(**request)
-        except (BotoCoreError, ClientError) as error:
-            if sqs.was_certainly_not_sent(error):
-                carrier.discard(sealed, queue=url)
-            raise
-
-    def _fits(self, body: str) -> bool:
-        return len(body) <= min(ANY_QUEUE_BYTES, self._broker.most_bytes) or (
-            len(body) <= self._limit()
         )
 
     def _limit(self) -> int:
@@ -288,9 +272,7 @@ class Inbox(_Wrapper):
 
 
 def _as_text(encoded: str) -> str:
-    """A message as dramatiq encoded it, if that is JSON and large; else in base64, as it came."""
-    if len(encoded) <= _TEXT_FROM_BYTES:
-        return encoded
+    """A message as dramatiq encoded it, if that is JSON; else in base64, as it came."""
     data = b64decode(encoded)
     if not data.startswith(b"{"):
         return encoded

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -17,7 +16,7 @@ from claimcheck.errors import ClaimCheckError, ClaimInProgress
 from claimcheck.integrations import sqs
 from claimcheck.integrations.base import Carrier
 from letsgo_queue.errors import LetsGoError
-from letsgo_queue.limits import ANY_QUEUE_BYTES, MAX_VISIBILITY_SECONDS, SQS_UNIT_BYTES
+from letsgo_queue.limits import MAX_VISIBILITY_SECONDS
 from letsgo_queue.log import get_logger
 
 if TYPE_CHECKING:
@@ -34,9 +33,6 @@ _MARGIN_SECONDS = 60
 
 HOLDING = "claimcheck-kombu-holding"
 """The name of threads that keep messages hidden."""
-
-_TEXT_FROM_BYTES = SQS_UNIT_BYTES
-"""From here on a body is sealed as text. Those up to it are hardly ever sealed."""
 
 Outcome: TypeAlias = Literal["waiting", "opened", "over", "left"]
 """Of opening a message: kombu may have it; it was a duplicate; it stays on the queue."""
@@ -99,25 +95,17 @@ class Claims:
             name: The name of the task, for events.
             as_text: Makes a body of the same message that compresses better.
         """
-        url, body = request["QueueUrl"], request["MessageBody"]
-        others = sqs.attributes_size(request.get("MessageAttributes"))
-        to_seal = body if len(body) <= _TEXT_FROM_BYTES else as_text()
-        sealed = self._carrier.seal(
-            to_seal,
+        url = request["QueueUrl"]
+        return self._carrier.send_encoded(
+            request["MessageBody"],
+            lambda body: client.send_message(**{**request, "MessageBody": body}),
+            as_text=as_text,
             queue=url,
             name=name,
-            attributes_size=others,
-            queue_limit=partial(self._limit, client, url),
+            queue_limit=lambda: sqs.max_message_bytes(self._ask(client, url)),
+            attributes_size=sqs.attributes_size(request.get("MessageAttributes")),
             delay_seconds=request.get("DelaySeconds", 0),
         )
-        if sealed.route != "inline" or not self._fits(len(body) + others, client, url):
-            request = {**request, "MessageBody": sealed.body.decode()}
-        try:
-            return client.send_message(**request)
-        except (BotoCoreError, ClientError) as error:
-            if sqs.was_certainly_not_sent(error):
-                self._carrier.discard(sealed, queue=url)
-            raise
 
     def asks_store(self, message: MessageTypeDef) -> bool:
         """Whether opening a message takes a call to the store."""
@@ -263,12 +251,6 @@ class Claims:
             SettingsInvalid: A setting cannot be used.
         """
         self._carrier.opener.claim_check_for(queue)
-
-    def _fits(self, size: int, client: SQSClient, queue: str) -> bool:
-        return size <= ANY_QUEUE_BYTES or size <= (self._limit(client, queue) or 0)
-
-    def _limit(self, client: SQSClient, queue: str) -> int | None:
-        return sqs.max_message_bytes(self._ask(client, queue))
 
     def _ask(self, client: SQSClient, queue: str) -> Mapping[str, str]:
         """What a queue says of itself, asked once; nothing where that is not permitted."""
