@@ -63,6 +63,8 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
 
         client = Client(middleware=[ClaimCheckMiddleware()])
         worker = Worker(middleware=[ClaimCheckMiddleware()])
+
+    Where several surround one handler, only the innermost runs.
     """
 
     kind = "claim check"

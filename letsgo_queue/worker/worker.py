@@ -79,6 +79,8 @@ class Worker:
         def on_order(message: OrderNew) -> None: ...
 
         worker.run()
+
+    The same worker runs behind AWS Lambda (`lambda_handler`), and in LetsGo's local mode (`serve`).
     """
 
     def __init__(

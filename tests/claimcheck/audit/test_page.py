@@ -9,7 +9,15 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, ViewportSize
+from playwright.sync_api import (
+    Browser,
+    ConsoleMessage,
+    Error,
+    Locator,
+    Page,
+    Request,
+    ViewportSize,
+)
 
 from claimcheck.audit import AuditReport, AuditSettings, Prices
 from claimcheck.audit.page import page
@@ -35,30 +43,47 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> AuditReport:
 Open = Callable[..., Page]
 
 
+@pytest.fixture(scope="module")
+def tab(browser: Browser) -> Iterator[Page]:
+    """One for all tests: a new one takes a second of Chromium."""
+    tab = browser.new_page()
+    tab.set_default_timeout(30_000)
+    yield tab
+    tab.close()
+
+
 @pytest.fixture
-def open_page(browser: Browser, tmp_path: Path) -> Iterator[Open]:
+def open_page(tab: Page, tmp_path: Path) -> Iterator[Open]:
     """Opens a report's page; at the end, nothing must have been complained of, or loaded."""
     complaints: list[str] = []
     requests: list[str] = []
     file = tmp_path / "audit.html"
-    tabs: list[Page] = []
+
+    def on_console(message: ConsoleMessage) -> None:
+        complaints.append(message.text)
+
+    def on_error(error: Error) -> None:
+        complaints.append(str(error))
+
+    def on_request(request: Request) -> None:
+        requests.append(request.url)
 
     def open_report(
         report: AuditReport, viewport: ViewportSize = DESKTOP, scheme: Scheme = "light"
     ) -> Page:
         file.write_text(page(report), encoding="utf-8")
-        tab = browser.new_page(viewport=viewport, color_scheme=scheme)
-        tab.set_default_timeout(30_000)
-        tab.on("console", lambda message: complaints.append(message.text))
-        tab.on("pageerror", lambda error: complaints.append(str(error)))
-        tab.on("request", lambda request: requests.append(request.url))
+        tab.set_viewport_size(viewport)
+        tab.emulate_media(color_scheme=scheme)
         tab.goto(file.as_uri())
-        tabs.append(tab)
         return tab
 
+    tab.on("console", on_console)
+    tab.on("pageerror", on_error)
+    tab.on("request", on_request)
     yield open_report
-    for tab in tabs:
-        tab.close()
+    tab.remove_listener("console", on_console)
+    tab.remove_listener("pageerror", on_error)
+    tab.remove_listener("request", on_request)
     assert complaints == []
     assert set(requests) == {file.as_uri()}
 

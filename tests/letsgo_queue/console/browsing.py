@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,12 +10,14 @@ from contextlib import contextmanager
 from playwright.sync_api import Browser, Locator, Page, ViewportSize
 
 from tests.support.browser import Scheme
+from tests.support.quick_python import quick_python
 
 
 @contextmanager
 def started(*options: str) -> Iterator[str]:
     """A console as somebody starts it; gives its address."""
-    command = [sys.executable, "-m", "letsgo_queue.cli.app", "console", *options, "--port", "0"]
+    console = ["-m", "letsgo_queue.cli.app", "console", *options, "--port", "0"]
+    command = [*quick_python(), *console]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         yield process.stdout.readline().strip()
