@@ -115,7 +115,7 @@ class SqliteFile:
     def explain(self, error: sqlite3.Error) -> str:
         """What SQLite says, and what to do."""
         if not is_folder(self.path.parent):
-            return f"the folder of {self.path} does not exist."
+            return f"the folder of {self.path} does not exist. Make it, or correct the path."
         return (
             f"SQLite says {error} ({self.path}). Check that the file can be written and is a "
             "SQLite database."

@@ -104,7 +104,10 @@ def show(
         letters = admin.dead_letters(only=DeadLetterFilter(ids=[message_id]), limit=1)
         url = admin.url
     if not letters:
-        print_error(f"no dead letter of {url} has the id {shown(message_id)}.")
+        print_error(
+            f"no dead letter of {url} has the id {shown(message_id)}. "
+            "`letsgo-queue dead-letter list` shows their ids."
+        )
         raise typer.Exit(1)
     (letter,) = letters
     content = _content(letter) if payload else {}

@@ -47,7 +47,8 @@ def find_queue(
     except AwsError as error:
         raise QueueNotFound(
             f"no queue is set, and looking for the queue of LetsGo deployment {deployment.name!r}"
-            f"{f' in {region}' if region else ''} failed: {explain(error)}. Set LETSGO_QUEUE_URL."
+            f"{f' in {region}' if region else ''} failed: {explain(error)}. Set LETSGO_QUEUE_URL, "
+            "on a laptop to sqlite:///work.db."
         ) from error
     matching = [url for url, tag in queues.items() if tag == deployment.name]
     if len(matching) == 1:

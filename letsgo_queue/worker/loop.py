@@ -544,7 +544,10 @@ class WorkLoop:
         self._heartbeat.close()
         self._executors.end()
         if self._receivers:
-            logger.info("an open poll is given up: what it brings comes again")
+            logger.info(
+                "an open poll is given up: a message that it still brings comes again "
+                "when its visibility timeout ends"
+            )
         elif not running:
             self._parts.join(max(deadline - time.monotonic(), 0))
         self._giving_back.deadline = math.inf

@@ -278,7 +278,9 @@ def test_says_that_the_folder_is_missing(tmp_path: Path) -> None:
     with pytest.raises(sqlite3.Error) as error:
         note(file, "lost")
 
-    assert file.explain(error.value) == f"the folder of {file.path} does not exist."
+    assert file.explain(error.value) == (
+        f"the folder of {file.path} does not exist. Make it, or correct the path."
+    )
     assert not is_retryable(error.value)
 
 

@@ -192,7 +192,7 @@ class TestShow:
         shown = command("show", "gone")
 
         assert (shown.exit_code, shown.stdout) == (1, "")
-        assert shown.stderr.endswith("has the id gone.\n")
+        assert "has the id gone. `letsgo-queue dead-letter list` shows" in shown.stderr
 
 
 class TestRedrive:
