@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,8 @@ from tests.letsgo_queue.support import wait_for
 PAGE = "docs/how-to/schedules.md"
 (WORK,) = commands(PAGE)
 
-# A day in three seconds, before anything is loaded that keeps the right clock.
+# A day in three seconds, before anything is loaded that keeps the right clock, so by a new Python.
+PYTHON = shlex.quote(sys.executable)
 HURRY = """
 import runpy, sys, time
 right, begun = time.time, time.time()
@@ -41,13 +44,13 @@ def test_the_command_tells_when_schedules_are_due(reader: Reader) -> None:
 
 
 def test_schedules_run(reader: Reader) -> None:
-    with reader.leave_running("python hurry.py jobs.py") as log:
+    with reader.leave_running(f"{PYTHON} hurry.py jobs.py") as log:
         wait_for(lambda: "report 20" in log.read_text(), "the report")
         assert "clean up 20" in log.read_text()
 
 
 def test_a_handler_that_enqueues(reader: Reader) -> None:
-    with reader.leave_running("python hurry.py enqueue_nightly.py") as log:
+    with reader.leave_running(f"{PYTHON} hurry.py enqueue_nightly.py") as log:
         wait_for(lambda: "invoice for bob" in log.read_text(), "the invoices")
         assert "invoice for ada" in log.read_text()
 

@@ -11,6 +11,7 @@ import pytest
 
 from claimcheck import ClaimCheck
 from claimcheck.integrations.boto3 import attach
+from letsgo_queue import events
 from tests.claimcheck.integrations.attached.messages import SMALL
 from tests.claimcheck.integrations.attached.refusals import always_answer
 from tests.conftest import REGION
@@ -25,7 +26,8 @@ and 5 to 10 where the processor's caches are cold. They are counted since times 
 
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[SQSClient]:
-    """A client whose server always has the same answer."""
+    """A client whose server always has the same answer; nobody listens, not even the size audit."""
+    monkeypatch.setattr(events._process, "listeners", ())
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     client = boto3.client("sqs", region_name=REGION)
