@@ -49,17 +49,15 @@ def load_worker(target: str) -> Worker:
             f"{target!r}: its module cannot be imported, see above: {type(error).__name__}."
         ) from None
     found = getattr(module, name, None)
+    if isinstance(found, Worker):
+        return found
+    workers = [each for each, value in vars(module).items() if isinstance(value, Worker)]
+    there_is = f"Its workers: {', '.join(workers)}." if workers else "It has no worker."
     if found is None:
-        workers = [each for each, value in vars(module).items() if isinstance(value, Worker)]
-        raise SettingsInvalid(
-            f"{target!r}: that module has no {name!r}. "
-            + (f"Its workers: {', '.join(workers)}." if workers else "It has no worker.")
-        )
-    if not isinstance(found, Worker):
-        raise SettingsInvalid(
-            f"{target!r} is of type {type(found).__name__}, not letsgo_queue.Worker."
-        )
-    return found
+        raise SettingsInvalid(f"{target!r}: that module has no {name!r}. {there_is}")
+    raise SettingsInvalid(
+        f"{target!r}: {name!r} of that module is no letsgo_queue.Worker. {there_is}"
+    )
 
 
 def _without_importing(frames: TracebackType | None) -> TracebackType | None:

@@ -32,9 +32,22 @@ with TestClient(app) as client:
 """
 
 
+ASK = """
+from fastapi.testclient import TestClient
+from jobs import app, worker
+
+client = TestClient(app)
+answer = client.post("/counts", content="a,b\\n" * 900_000)
+print(answer.status_code, client.get(answer.headers["Location"]).status_code)
+worker.run(burst=True)
+counted = client.get(answer.headers["Location"])
+print(counted.status_code, counted.json())
+"""
+
+
 def test_fastapi(reader: Reader) -> None:
     names = write_blocks(f"{HOW_TO}/fastapi.md", reader.folder)
-    assert names == {"tables.py", "app.py", "work.py", "test_app.py"}
+    assert names == {"tables.py", "app.py", "work.py", "test_app.py", "jobs.py"}
     reader.type("python -m pytest -q -p no:cacheprovider test_app.py")
 
     # The settings of the page are those of the app and of the worker.
@@ -47,6 +60,8 @@ def test_fastapi(reader: Reader) -> None:
     assert refused == "422"
     assert app.startswith("uvicorn app:app")
     assert reader.type(f"{work} --burst") == "prices has 5 rows\n"
+    (reader.folder / "ask.py").write_text(ASK)
+    assert reader.type("python ask.py").splitlines() == ["202 404", "200 900000"]
     reader.settings["LETSGO_QUEUE_URL"] = "http://127.0.0.1:1"  # nobody listens there
     posted, refused = reader.type("python post.py").splitlines()
     assert posted == '{"detail":"SendFailed"}'

@@ -45,7 +45,7 @@ def test_the_front_page(tmp_path: Path) -> None:
 def test_five_minutes(tmp_path: Path) -> None:
     assert write_blocks(LAPTOP, tmp_path) == FILES
     venv, install, export, send, work, listing, send_empty, work_again, letters = commands(LAPTOP)
-    assert venv.startswith("python -m venv")
+    assert venv.startswith("python3 -m venv")
     assert "letsgo-claimcheck[cli]" in install
     name, value = setting(export)
     reader = Reader(tmp_path, **{name: value})
