@@ -67,7 +67,10 @@ def test_what_is_enqueued_is_handled(
         (("worker", ".work"), "give a module"),
         (("worker", "work.missing:worker"), "no module 'work.missing'"),
         (("worker", "work"), "has no 'worker'"),
-        (("worker", "work:other"), "'other' of that module is no letsgo_queue.Worker. Its workers: jobs."),
+        (
+            ("worker", "work:other"),
+            "'other' of that module is no letsgo_queue.Worker. Its workers: jobs.",
+        ),
     ],
 )
 def test_a_mistake_is_one_clear_line(project: Path, arguments: tuple[str, ...], said: str) -> None:
