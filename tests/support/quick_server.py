@@ -179,9 +179,13 @@ class Server:
 
     def _fork(self) -> Request | None:
         launcher, _ = self._listener.accept()
-        request = Request.receive(launcher)
+        try:
+            request = Request.receive(launcher)
+        except (OSError, EOFError, ValueError):  # it was killed before it had asked
+            launcher.close()
+            return None
         if not request.is_quick():
-            with launcher:
+            with launcher, suppress(OSError):
                 launcher.sendall(NOT_QUICK + b"\n")
             request.close()
             return None
@@ -197,7 +201,8 @@ class Server:
             return request
         request.close()
         self._launchers[process] = launcher
-        launcher.sendall(b"%d\n" % process)
+        with suppress(OSError):  # it was killed meanwhile, and `serve` kills what it asked for
+            launcher.sendall(b"%d\n" % process)
         return None
 
 

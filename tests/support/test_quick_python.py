@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -126,3 +127,16 @@ def test_no_process_outlives_who_started_it() -> None:
         process.kill()
 
     wait_for(lambda: not Path(f"/proc/{number}").exists(), "the end of it")
+
+
+def test_who_is_killed_while_it_asks_takes_nobody_along() -> None:
+    *_, address = quick_python()
+    for sent in (b"", b"\0\0\0"):
+        with socket.socket(socket.AF_UNIX) as launcher:
+            launcher.connect(address)
+            launcher.sendall(sent)
+    for _ in range(30):  # at any moment
+        with subprocess.Popen([*quick_python(), "-c", ""]) as process:
+            process.kill()
+    done = subprocess.run([*quick_python(), "-c", "print(1)"], capture_output=True, check=True)
+    assert done.stdout == b"1\n"
