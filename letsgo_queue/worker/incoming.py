@@ -203,7 +203,9 @@ class IncomingMessage:
         self.leases_due = math.inf
         self.unsettled: LetsGoError | None = None
         self.invisible_until = until = received.invisible_until
-        self.visibility_timeout = 0.0 if until is None else max(until - received.received_at, 0.0)
+        # Rounded, since what is a hair over 600 s would become 601.
+        held = 0.0 if until is None else round(until - received.received_at, 3)
+        self.visibility_timeout = max(held, 0.0)
         self.extension_due = math.inf if until is None else until - self.visibility_timeout / 2
         self.lease_id: str | None = None
         self.arrived = time.monotonic()

@@ -15,6 +15,7 @@ from __future__ import annotations
 import atexit
 import functools
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -49,10 +50,16 @@ _SETTINGS = ("AWS_", "CLAIMCHECK_", "LETSGO_")
 @functools.cache
 def quick_python() -> Sequence[str]:
     """What a command line begins with, in place of `sys.executable`."""
-    stack = ExitStack()
-    atexit.register(stack.close)
+    stack, owner = ExitStack(), os.getpid()
+
+    def close() -> None:
+        if os.getpid() == owner:  # and not a process that a test forked
+            stack.close()
+
+    atexit.register(close)
     # Not pytest's folder, whose path is too long for a socket.
-    folder = stack.enter_context(tempfile.TemporaryDirectory())
+    folder = tempfile.mkdtemp()
+    stack.callback(shutil.rmtree, folder)
     socket = f"{folder}/python"
     server = stack.enter_context(
         subprocess.Popen(

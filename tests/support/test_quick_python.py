@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import signal
@@ -138,5 +139,15 @@ def test_who_is_killed_while_it_asks_takes_nobody_along() -> None:
     for _ in range(30):  # at any moment
         with subprocess.Popen([*quick_python(), "-c", ""]) as process:
             process.kill()
+    done = subprocess.run([*quick_python(), "-c", "print(1)"], capture_output=True, check=True)
+    assert done.stdout == b"1\n"
+
+
+def test_a_process_that_a_test_forks_leaves_the_server_alone() -> None:
+    quick_python()
+    if (child := os.fork()) == 0:
+        atexit._run_exitfuncs()
+        os._exit(0)
+    os.waitpid(child, 0)
     done = subprocess.run([*quick_python(), "-c", "print(1)"], capture_output=True, check=True)
     assert done.stdout == b"1\n"
