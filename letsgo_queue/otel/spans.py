@@ -95,16 +95,16 @@ class SpanMaker(tracing.Tracer):
             kind=SpanKind.PRODUCER,
             attributes=_of_queue(queue, "enqueue", "create"),
         )
-        travelling = self._travelling if self._continue_trace else None
         if span.is_recording():  # most are not, where few are sampled
             span.set_attribute("letsgo.message.type", shown(message_type))
-            travelling = self._travelling
-        return _SendSpan(span, travelling, has_queue=bool(queue))
+        elif not self._continue_trace:
+            return _UnsampledSend(span)
+        return _SendSpan(span, self._travelling, has_queue=bool(queue))
 
     def send(self, spans: Sequence[tracing.SendSpan], queue: str) -> Running:
         """A span inside that of the message; for several, one with links to theirs."""
         first = spans[0]
-        if len(spans) == 1 and isinstance(first, _SendSpan) and not first.span.is_recording():
+        if len(spans) == 1 and not (isinstance(first, _SendSpan) and first.span.is_recording()):
             return first.running()  # so that nothing in it is recorded either
         of_messages = [each.span for each in spans if isinstance(each, _SendSpan)]
         return self._request("send", "send", of_messages, len(spans), queue)
@@ -163,12 +163,24 @@ class SpanMaker(tracing.Tracer):
         )
 
 
+class _UnsampledSend(tracing.SendSpan):
+    """The span of a message that is not sampled: nothing inside of it is either."""
+
+    __slots__ = ("_running",)
+
+    def __init__(self, span: Span) -> None:
+        self._running = _Current(span)
+
+    def running(self) -> Running:
+        return self._running
+
+
 class _SendSpan(tracing.SendSpan):
     """The span of a message on its way to the queue."""
 
     __slots__ = ("_has_queue", "_running", "_travelling", "span")
 
-    def __init__(self, span: Span, travelling: Travelling | None, *, has_queue: bool) -> None:
+    def __init__(self, span: Span, travelling: Travelling, *, has_queue: bool) -> None:
         self.span = span
         self._travelling = travelling
         self._has_queue = has_queue
@@ -181,8 +193,6 @@ class _SendSpan(tracing.SendSpan):
         if not self._has_queue:
             self.span.update_name(_named("enqueue", transport.url))
             self.span.set_attributes(_of_queue(transport.url, "enqueue", "create"))
-        if self._travelling is None:
-            return message
         return self._travelling.write(self.span, message, transport)
 
     def sent(self, message: OutgoingMessage, message_id: str) -> None:
