@@ -30,6 +30,7 @@ from botocore.exceptions import (
     ConfigNotFound,
     ConfigParseError,
     CredentialRetrievalError,
+    EndpointConnectionError,
     InvalidConfigError,
     NoCredentialsError,
     NoRegionError,
@@ -221,6 +222,8 @@ def explain(error: ClientError | BotoCoreError) -> str:
         return one_line(f"{said.get('Code', '')}: {said.get('Message', '')}").strip(": ")
     if isinstance(error, NoCredentialsError):
         return f"{one_line(error)}: set AWS_PROFILE, give keys, or give the machine a role"
+    if isinstance(error, EndpointConnectionError):
+        return f"{one_line(error)}: check the region, AWS_ENDPOINT_URL, and the way to it"
     return one_line(error)
 
 

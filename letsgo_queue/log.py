@@ -63,9 +63,9 @@ class _Logger(_Adapter):
         if error is True:
             error = sys.exception()
         if isinstance(error, BaseException):
-            from letsgo_queue.tracebacks import without_input
+            from letsgo_queue.tracebacks import for_log
 
-            kwargs["exc_info"] = without_input(error)
+            kwargs["exc_info"] = for_log(error)
         return msg, kwargs
 
 

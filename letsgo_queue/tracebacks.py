@@ -1,12 +1,15 @@
 """What the log shows of an exception that a handler raised: never the input of a validation.
 
 The text of pydantic's `ValidationError` quotes the input, and a handler that validates its payload
-by itself raises one. All other texts are the application's own.
+by itself raises one. All other texts are the application's own. So are the lines of code that it
+shows: how the library came to call the application helps nobody.
 """
 
 from __future__ import annotations
 
 import copy
+import sys
+from types import TracebackType
 
 from pydantic import ValidationError
 
@@ -14,13 +17,38 @@ from letsgo_queue.errors import LetsGoError
 from letsgo_queue.text import counted
 
 _MOST_PROBLEMS = 10
+_ON_THE_WAY = {"claimcheck", "letsgo_queue", *sys.stdlib_module_names}
+_CALLED_BY_US = {"boto3", "botocore", "pydantic", "pynamodb", "zstandard"}
 
 
 class InputHidden(LetsGoError):
     """Stands in the log for a `ValidationError`, whose text would quote the payload."""
 
 
-def without_input(error: BaseException) -> BaseException:
+def for_log(
+    error: BaseException,
+) -> tuple[type[BaseException], BaseException, TracebackType | None]:
+    """An exception as `logging` takes it: without input, and from the application's first line.
+
+    An exception that began in the library keeps all its lines.
+    """
+    shown = _without_input(error)
+    return type(shown), shown, _from_the_application(shown.__traceback__)
+
+
+def _from_the_application(lines: TracebackType | None) -> TracebackType | None:
+    line = lines
+    while line is not None:
+        package = str(line.tb_frame.f_globals.get("__name__")).partition(".")[0]
+        if package in _CALLED_BY_US:
+            break
+        if package not in _ON_THE_WAY:
+            return line
+        line = line.tb_next
+    return lines
+
+
+def _without_input(error: BaseException) -> BaseException:
     """An exception for the log: as it was raised, without the input of a validation."""
     if not any(isinstance(each, ValidationError) for each in _chain(error)):
         return error

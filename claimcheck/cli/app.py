@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from letsgo_queue.sending.client import Client
 
 app = make_command("Messages of any size on Amazon SQS.")
+StoresOption = Annotated[
+    list[str] | None,
+    typer.Option("--store", help="Store URL; repeatable. By default the environment names it."),
+]
+
 store_app = make_group("The store that claims are kept in: make it, check it.")
 app.add_typer(store_app, name="store")
 app.add_typer(claims_app, name="claims")
@@ -123,10 +128,7 @@ def audit(
 def iam(
     *,
     role: Annotated[Role, typer.Option("--as", help="Whose policy.")],
-    store: Annotated[
-        list[str] | None,
-        typer.Option("--store", help="Store URL; repeatable. By default the environment names it."),
-    ] = None,
+    store: StoresOption = None,
     queue: QueueOption = None,
     dead_letter_queue: Annotated[
         str | None,
@@ -240,29 +242,31 @@ def doctor(
 
 @store_app.command("create")
 def store_create(
+    *,
+    store: StoresOption = None,
     yes: Annotated[
         bool, typer.Option("--yes", help="Change what is there without asking.")
     ] = False,
 ) -> None:
-    """Make the tables and buckets that the settings name, as claims need them.
+    """Make the tables and buckets of a store, as claims need them.
 
     It is safe to repeat. What is there is changed only if you agree to each change; without a
     terminal to ask on, it says what it would change.
     """
     from claimcheck.cli.store import create_store
 
-    _end(fine=create_store(yes=yes))
+    _end(fine=create_store(store or [], yes=yes))
 
 
 @store_app.command("check")
-def store_check() -> None:
+def store_check(*, store: StoresOption = None) -> None:
     """Compare tables and buckets with what claims need, and change nothing.
 
     Exit code 1 if something is wrong.
     """
     from claimcheck.cli.store import check_store
 
-    _end(fine=check_store())
+    _end(fine=check_store(store or []))
 
 
 def _read_body() -> str:

@@ -1,4 +1,4 @@
-"""`claimcheck store`: makes or checks the stores that the settings name.
+"""`claimcheck store`: makes or checks the stores that are named, or those of the settings.
 
 Only tables and buckets need it: a SQLite file is made when it is first used.
 """
@@ -20,10 +20,11 @@ from letsgo_queue.cli.terminal import agrees, errors, is_interactive, print_chec
 from letsgo_queue.settings import QueueSettings, region_in
 
 
-def create_store(*, yes: bool) -> bool:
+def create_store(stores: Sequence[str] = (), *, yes: bool) -> bool:
     """Make the stores where they are missing, change what somebody agrees to, and check them.
 
     Args:
+        stores: Their URLs; by default those of the settings.
         yes: Whether to make every change without asking.
 
     Returns:
@@ -33,12 +34,15 @@ def create_store(*, yes: bool) -> bool:
         SettingsInvalid: A setting cannot be used.
         ClaimStoreError: AWS refused, or did not answer.
     """
-    fine = [_create(store, yes=yes) for store in _stores()]
+    fine = [_create(store, yes=yes) for store in _stores(stores)]
     return all(fine)
 
 
-def check_store() -> bool:
+def check_store(stores: Sequence[str] = ()) -> bool:
     """Compare the stores with what claims need, and print what was found.
+
+    Args:
+        stores: Their URLs; by default those of the settings.
 
     Returns:
         Whether everything is as it should be.
@@ -47,17 +51,17 @@ def check_store() -> bool:
         SettingsInvalid: A setting cannot be used.
         ClaimStoreError: AWS did not answer, or refused for another reason than a right.
     """
-    fine = [_check(_resources(store)) for store in _stores()]
+    fine = [_check(_resources(store)) for store in _stores(stores)]
     return all(fine)
 
 
-def _stores() -> Sequence[ClaimStore]:
+def _stores(urls: Sequence[str]) -> Sequence[ClaimStore]:
     """Where messages are stored. Stores that are only read from were made long ago."""
     queue = QueueSettings.from_environment()
     url = queue.url or ""
     settings = ClaimCheckSettings.from_environment()
     region = region_in(url) or queue.region
-    return [open_store(each, region=region) for each in settings.stores_for(url)]
+    return [open_store(each, region=region) for each in urls or settings.stores_for(url)]
 
 
 def _create(store: ClaimStore, *, yes: bool) -> bool:

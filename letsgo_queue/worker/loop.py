@@ -85,9 +85,9 @@ MAX_UNACKNOWLEDGED = 100
 """Handled messages that may wait for their acknowledgement while others are still received."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Ask:
-    """What a receiver asks for.
+    """What a receiver asks for. Two of them are never the same.
 
     Attributes:
         slots: How many messages.
@@ -148,8 +148,8 @@ class WorkLoop:
         self._held: list[tuple[float, int, IncomingMessage]] = []  # by when they are tried again
         self._numbers = count()
         self._aside: list[tuple[float, Sequence[IncomingMessage]]] = []  # by when they come again
-        self._asked = 0
-        self._receivers = 0
+        # One of each receiver. An interrupt may end one twice: where it starts, and where it runs.
+        self._asks: set[_Ask] = set()
         self._queue_has_more = False
         self._reached = False
         self._failures = 0
@@ -200,7 +200,7 @@ class WorkLoop:
             stopping=self._is_over() or self._closed,
             turned=now - self._turned_at,
             last_poll=_seconds_since(self._polled_at, now),
-            poll_overdue=max(now - self._polls_end, 0.0) if self._receivers else 0.0,
+            poll_overdue=max(now - self._polls_end, 0.0) if self._asks else 0.0,
             last_acknowledgement=_seconds_since(self._acknowledged_at, now),
             in_hand=len(in_hand),
             running=len(running),
@@ -232,8 +232,12 @@ class WorkLoop:
         """Start a receiver, if one more should ask."""
         if ask := self._ask():
             receive = partial(self._receive, ask)
-            if not self._parts.start("receive", receive, again=False):
-                self._end_ask(ask)
+            started = False
+            try:
+                started = self._parts.start("receive", receive, again=False)
+            finally:  # an interrupt may have come instead of the thread
+                if not started:
+                    self._end_ask(ask)
 
     def _receive(self, ask: _Ask | None) -> None:
         """Ask the queue, and go on as long as one more receiver should ask."""
@@ -296,10 +300,9 @@ class WorkLoop:
 
     def _end_ask(self, ask: _Ask) -> None:
         with self._changed:
-            self._asked -= ask.slots
-            self._receivers -= 1
+            self._asks.discard(ask)
             self._changed.notify_all()
-        if self._closed and self._receivers == 0:
+        if self._closed and not self._asks:
             self._give_back_aside()
 
     def _ask(self) -> _Ask | None:
@@ -308,13 +311,13 @@ class WorkLoop:
             slots = 0 if self._is_over() else self._room()
             if not slots:
                 return None
-            alone = self._receivers == 0 and self._nothing_in_hand()
+            alone = not self._asks and self._nothing_in_hand()
             if alone:
                 self._queue_has_more = False  # so that nobody else asks meanwhile
-            self._asked += slots
-            self._receivers += 1
             self._polls_end = time.monotonic() + self._wait_seconds
-            return _Ask(slots, alone)
+            ask = _Ask(slots, alone)
+            self._asks.add(ask)
+            return ask
 
     def _room(self) -> int:
         """How many messages one more receiver may ask for."""
@@ -323,11 +326,13 @@ class WorkLoop:
         waiting = len(self._held) + self._lanes.waiting + self._gates.waiting + self._stuck
         waiting = min(waiting, MAX_HELD)
         unacknowledged = max(self._unacknowledged - MAX_UNACKNOWLEDGED, 0)
-        busy = len(self._in_hand) - waiting + unacknowledged + self._asked
+        busy = (
+            len(self._in_hand) - waiting + unacknowledged + sum(each.slots for each in self._asks)
+        )
         free = self.options.concurrency + ahead - busy
         enough = min(max(ahead // 2, 1), MAX_BATCH)
-        if self._receivers:
-            if not self._queue_has_more or self._receivers == MAX_RECEIVERS:
+        if self._asks:
+            if not self._queue_has_more or len(self._asks) == MAX_RECEIVERS:
                 return 0
             enough = MAX_BATCH  # each request costs, so further ones should bring much
         return min(free, MAX_BATCH) if free >= enough else 0
@@ -478,7 +483,7 @@ class WorkLoop:
                 self._turned_at = now = time.monotonic()
                 end = deadline
                 if self._nothing_in_hand():
-                    end = min(poll_deadline, deadline) if self._receivers else now
+                    end = min(poll_deadline, deadline) if self._asks else now
                 if now >= end:
                     return
                 self._changed.wait(min(end - now, due_in))
@@ -501,11 +506,11 @@ class WorkLoop:
     def _give_back_aside(self) -> None:
         """Give back what is set aside, but not to a poll of our own: it would use up a receive."""
         with self._changed:
-            if self._receivers and not self._closed:
+            if self._asks and not self._closed:
                 return
             aside, self._aside = self._aside, []
             now = time.monotonic()
-            poll = max(self._polls_end - now, 0) if self._receivers else 0.0
+            poll = max(self._polls_end - now, 0) if self._asks else 0.0
         by_second: dict[int, list[IncomingMessage]] = {}  # so that many share a request
         for due, messages in aside:
             by_second.setdefault(math.ceil(max(due - now, poll, 0)), []).extend(messages)
@@ -514,7 +519,7 @@ class WorkLoop:
 
     def _must_wait_for_poll(self) -> bool:
         """Whether a message that an open poll brings would be lost, as it gets no other receive."""
-        if not self._receivers:
+        if not self._asks:
             return False
         try:
             return self._transport.max_receives() == 1
@@ -543,7 +548,7 @@ class WorkLoop:
         self._acknowledger.close(deadline)
         self._heartbeat.close()
         self._executors.end()
-        if self._receivers:
+        if self._asks:
             logger.info(
                 "an open poll is given up: a message that it still brings comes again "
                 "when its visibility timeout ends"
@@ -555,7 +560,7 @@ class WorkLoop:
     def _wait_for_polls(self) -> None:
         until = time.monotonic() + OPEN_POLL_SECONDS
         with self._changed:
-            while self._receivers and (left := until - time.monotonic()) > 0:
+            while self._asks and (left := until - time.monotonic()) > 0:
                 self._changed.wait(left)
 
 

@@ -32,7 +32,7 @@ from letsgo_queue.events import (
 from letsgo_queue.log import get_logger
 from letsgo_queue.middleware import Middleware, merge
 from letsgo_queue.settings import DeadLetterErrors
-from letsgo_queue.tracebacks import without_input
+from letsgo_queue.tracebacks import for_log
 from letsgo_queue.tracing import tracer
 from letsgo_queue.transports.base import ReceivedMessage, Transport
 from letsgo_queue.worker.envelopes import open_envelope
@@ -395,7 +395,7 @@ class Processor:
         if isinstance(error, SystemExit):
             code = error.code
         elif error is not None:
-            traceback.print_exception(without_input(error))
+            traceback.print_exception(*for_log(error))
         with suppress(Exception):
             sys.stdout.flush()
             sys.stderr.flush()

@@ -544,7 +544,7 @@ class Worker:
 
     def _run(self, loop: WorkLoop, ticks: WorkLoop | None) -> None:
         """Run a loop, and the one of the schedules beside it, until the worker is stopped."""
-        logger.info("worker started on %s, %d at once", loop.queue, loop.options.concurrency)
+        logger.info("worker starts on %s, %d at once", loop.queue, loop.options.concurrency)
         try:
             with running_beside(ticks, self._stopping):
                 loop.run()

@@ -75,13 +75,13 @@ def test_logging(reader: Reader) -> None:
     told = reader.log_of(work)
 
     assert f"INFO [order:new {message_id}] an order of Ada\n" in told
-    assert "INFO [-] worker started" in told
+    assert "INFO [-] worker starts" in told
 
     # The command logs by itself only where the module configures nothing.
     assert "changes nothing" in reader.log_of(with_json.replace("shop", "logged"))
     (reader.folder / "shop.py").write_text("from letsgo_queue import Worker\nworker = Worker()\n")
     first, *_ = reader.log_of(with_json).splitlines()
-    assert json.loads(first)["message"].startswith("worker started")
+    assert json.loads(first)["message"].startswith("worker starts")
 
 
 def test_many_queues(reader: Reader) -> None:

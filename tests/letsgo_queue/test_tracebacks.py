@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from letsgo_queue import Client, Message, Worker
+from letsgo_queue.tracebacks import for_log
 from letsgo_queue.transports.memory import MemoryTransport
 from tests.letsgo_queue.support import SECRET
 
@@ -107,6 +109,58 @@ def test_other_exceptions_are_shown_as_they_are(
     worker.run(burst=True)
 
     assert "KeyError: 'sku'" in caplog.text
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_the_traceback_begins_in_the_handler(
+    client: Client, queue: MemoryTransport, caplog: pytest.LogCaptureFixture, is_async: bool
+) -> None:
+    worker = Worker(queue)
+
+    def on_card(message: Message[dict[str, Any]]) -> None:
+        client.enqueue({"type": "", "payload": {}})
+
+    async def on_card_async(message: Message[dict[str, Any]]) -> None:
+        await asyncio.sleep(0)
+        on_card(message)
+
+    worker.handler("card:new")(on_card_async if is_async else on_card)
+    client.enqueue({"type": "card:new", "payload": {}})
+
+    worker.run(burst=True)
+
+    lines = [each.rpartition(", in ")[2] for each in caplog.text.splitlines() if '  File "' in each]
+    first, *others = lines
+    assert first == ("on_card_async" if is_async else "on_card")
+    assert "enqueue" in others, "what the handler calls is all there"
+
+
+@pytest.mark.parametrize(
+    ("modules", "first"),
+    [
+        (["letsgo_queue.worker.processing", "contextlib", "shop", "claimcheck.enqueue"], "shop"),
+        (["asyncio.tasks", "letsgo_queue.worker.event_loop", "__main__", "asyncio"], "__main__"),
+        (["letsgo_queue.worker.loop", "claimcheck.core.life"], "letsgo_queue.worker.loop"),
+        (["claimcheck.stores.s3", "botocore.client", "urllib3"], "claimcheck.stores.s3"),
+    ],
+)
+def test_what_began_in_the_library_keeps_all_its_lines(modules: list[str], first: str) -> None:
+    line, call = "1 / 0", None
+    for name in reversed(modules):
+        module: dict[str, Any] = {"__name__": name, "call": call}
+        exec(f"def run(): {line}", module)
+        line, call = "call()", module["run"]
+    assert call is not None
+    with pytest.raises(ZeroDivisionError) as raised:
+        call()
+    error = raised.value
+    assert error.__traceback__ is not None
+    error.__traceback__ = error.__traceback__.tb_next  # without the line of this test
+
+    _, _, shown = for_log(error)
+
+    assert shown is not None
+    assert shown.tb_frame.f_globals["__name__"] == first
 
 
 def test_nor_is_the_input_that_a_listener_refuses(

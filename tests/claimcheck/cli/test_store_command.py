@@ -33,6 +33,23 @@ def test_create_makes_the_table_of_the_settings_and_can_be_repeated(
     assert (ttl["TimeToLiveStatus"], ttl["AttributeName"]) == ("ENABLED", "expires_at")
 
 
+def test_stores_may_be_named_on_the_command_line(
+    ministack: AwsServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CLAIMCHECK_STORE", "sqlite:///not-this-one.db")
+    first, second = (ministack.make_table_name() for _ in range(2))
+    named = [f"--store=dynamodb://{each}" for each in (first, second)]
+
+    before = run("claimcheck", "store", "check", *named, cwd=tmp_path)
+    made = run("claimcheck", "store", "create", *named, cwd=tmp_path)
+    after = run("claimcheck", "store", "check", *named, cwd=tmp_path)
+
+    assert [each.returncode for each in (before, made, after)] == [1, 0, 0], made.stderr
+    for each in (first, second):
+        assert f"table {each} in {ministack.region}: made\n" in made.stdout
+    assert "not-this-one" not in before.stdout + made.stdout + after.stdout
+
+
 def test_check_says_what_is_missing_and_what_to_do(table: str, tmp_path: Path) -> None:
     before = run("claimcheck", "store", "check", cwd=tmp_path)
     run("claimcheck", "store", "create", cwd=tmp_path)

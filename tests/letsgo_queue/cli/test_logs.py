@@ -60,7 +60,7 @@ def lines_in(log: str) -> list[Mapping[str, Any]]:
 
 def test_text_by_default(project: Path) -> None:
     first, last = work(project).splitlines()
-    assert re.fullmatch(r"\d{4}-\d\d-\d\d [\d:,]+ INFO worker started on sqlite.*", first)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d [\d:,]+ INFO worker starts on sqlite.*", first)
     assert last.endswith(" INFO worker stopped")
 
 

@@ -125,13 +125,13 @@ def test_children_work_and_finish_what_they_have_when_told_to_stop(
 
 def test_a_child_that_dies_is_started_again(tmp_path: Path) -> None:
     with running(tmp_path, "jobs:orders", "--processes", "2") as fleet:
-        fleet.wait_for_log("worker started", times=2)
+        fleet.wait_for_log("worker starts", times=2)
         first, second = pids_in(fleet.log())
         os.kill(first, signal.SIGKILL)
         fleet.wait_for_log(
             f"worker process 0 (pid {first}) was ended by SIGKILL; starting it again in 1 s"
         )
-        fleet.wait_for_log("worker started", times=3)
+        fleet.wait_for_log("worker starts", times=3)
 
         fleet.enqueue("wait", "wait", count=10)  # more than one process takes
         begun = set(fleet.wait_until_said("begun", 20))
@@ -234,7 +234,7 @@ class TestRecycling:
             (before,) = fleet.wait_until_said("note", 1)
             fleet.enqueue("grow")
             fleet.wait_for_log("this process is recycled: it has ")
-            fleet.wait_for_log("worker started", times=2)
+            fleet.wait_for_log("worker starts", times=2)
             fleet.enqueue("note")
             after = fleet.wait_until_said("note", 2)[1]
 
@@ -260,7 +260,7 @@ def test_reload_starts_again_when_code_changes(tmp_path: Path) -> None:
         code = (tmp_path / "jobs.py").read_text()
         (tmp_path / "jobs.py").write_text(code.replace('f"note:', 'f"changed:'))
         fleet.enqueue("note")
-        fleet.wait_for_log("worker started", times=2)
+        fleet.wait_for_log("worker starts", times=2)
         wait_for(lambda: fleet.said("changed") or len(fleet.said("note")) > 1, "a message")
         fleet.enqueue("note")
         (after, *_) = fleet.wait_until_said("changed", 1)
