@@ -24,27 +24,27 @@ class SameRecords(ForwardedRecords):
 
     @property
     def url(self) -> str:
-        """That of the first."""
+        """The URL of the first."""
         return self._first.url
 
     @property
     def label(self) -> str:
-        """What all have in common."""
+        """The label that all have."""
         return self._first.label
 
     @property
     def records_at(self) -> object:
-        """What all have in common, too."""
+        """Where all have their records."""
         return self._first.records_at
 
     @property
     def missing_advice(self) -> str:
-        """That of the first."""
+        """The advice of the first."""
         return self._first.missing_advice
 
     @property
     def part_bytes(self) -> int | None:
-        """Of the first, which new contents go to."""
+        """The part size of the first, which new contents go to."""
         return self._first.part_bytes
 
     def write(self, facts: ClaimFacts, parts: Sequence[bytes | memoryview]) -> None:
@@ -52,8 +52,11 @@ class SameRecords(ForwardedRecords):
         self._first.write(facts, parts)
 
     def read(self, claim_id: str, parts: int, *, stored: int, consistent: bool = False) -> Reading:
-        """Begin to read contents in the first; see `ContentsStore.read`."""
-        return _ReadingEach(self._stores, claim_id, parts, stored, consistent)
+        """Begin to read contents, in one store after another; see `ContentsStore.read`."""
+        return _ReadingEach(
+            (store, store.read(claim_id, parts, stored=stored, consistent=consistent))
+            for store in self._stores
+        )
 
     def remove(self, claim_id: str, parts: int, *, later: bool = False) -> None:
         """Remove contents wherever they are; see `ContentsStore.remove`."""
@@ -74,11 +77,9 @@ class SameRecords(ForwardedRecords):
 class _ReadingEach:
     """Contents that are read in one store after another, until they are found whole."""
 
-    def __init__(
-        self, stores: Sequence[ClaimStore], claim_id: str, parts: int, stored: int, consistent: bool
-    ) -> None:
-        self._readings = _begin_each(stores, claim_id, parts, stored, consistent)
-        self._begun = [next(self._readings)]
+    def __init__(self, readings: Iterator[tuple[ClaimStore, Reading]]) -> None:
+        self._readings = readings
+        self._begun = [next(readings)]
 
     def result(self) -> Contents | None:
         """The first that are whole; else those that have parts; see `Reading.result`."""
@@ -109,10 +110,3 @@ class _ReadingEach:
         """See `Reading.cancel`."""
         for _, reading in self._begun:
             reading.cancel()
-
-
-def _begin_each(
-    stores: Sequence[ClaimStore], claim_id: str, parts: int, stored: int, consistent: bool
-) -> Iterator[tuple[ClaimStore, Reading]]:
-    for store in stores:
-        yield store, store.read(claim_id, parts, stored=stored, consistent=consistent)
