@@ -27,8 +27,9 @@ from claimcheck.opening import Opener, in_unknown_envelope
 from letsgo_queue.envelope import holds_sealed, type_in
 from letsgo_queue.errors import LetsGoError
 from letsgo_queue.events import Listeners
+from letsgo_queue.limits import MAX_VISIBILITY_SECONDS
 from letsgo_queue.log import get_logger
-from letsgo_queue.transports.base import MAX_VISIBILITY_SECONDS, ReceivedMessage
+from letsgo_queue.transports.base import ReceivedMessage
 
 if TYPE_CHECKING:  # a program that only sends does not load these
     from letsgo_queue.aws_lambda.batches import Batch, Invocation

@@ -15,7 +15,8 @@ from dataclasses import replace
 
 from letsgo_queue.attributes import DUE_AT, MAX_ATTRIBUTES, MessageAttribute
 from letsgo_queue.errors import MessageInvalid
-from letsgo_queue.transports.base import MAX_DELAY_SECONDS, OutgoingMessage, ReceivedMessage
+from letsgo_queue.limits import MAX_DELAY_SECONDS
+from letsgo_queue.transports.base import OutgoingMessage, ReceivedMessage
 
 LONGEST_DELAY_SECONDS = 14 * 24 * 3600
 """The longest delay of a message, over all its sends: as long as SQS keeps one at most."""

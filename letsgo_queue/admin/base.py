@@ -15,7 +15,7 @@ from typing import Protocol
 
 from letsgo_queue.admin.letters import EVERY_LETTER, DeadLetter, DeadLetterFilter, Progress
 from letsgo_queue.errors import SettingsInvalid
-from letsgo_queue.transports.base import MAX_VISIBILITY_SECONDS
+from letsgo_queue.limits import MAX_VISIBILITY_SECONDS
 
 DEFAULT_MAX_RECEIVE_COUNT = 5
 

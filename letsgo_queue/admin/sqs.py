@@ -37,13 +37,8 @@ from letsgo_queue.errors import (
     QueueNotFound,
     QueueUnavailable,
 )
-from letsgo_queue.transports.base import (
-    ANY_QUEUE_BYTES,
-    MAX_BATCH,
-    OutgoingMessage,
-    ReceivedMessage,
-    Sent,
-)
+from letsgo_queue.limits import ANY_QUEUE_BYTES, MAX_BATCH
+from letsgo_queue.transports.base import OutgoingMessage, ReceivedMessage, Sent
 from letsgo_queue.transports.sqs import SqsTransport
 from letsgo_queue.transports.sqs_client import asking, dead_letter_url
 

@@ -12,8 +12,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from letsgo_queue.errors import LetsGoQueueError, QueueNotFound, QueueUnavailable
+from letsgo_queue.limits import MAX_BATCH
 from letsgo_queue.log import get_logger
-from letsgo_queue.transports.base import MAX_BATCH, ReceivedMessage
+from letsgo_queue.transports.base import ReceivedMessage
 from letsgo_queue.transports.sqs import SYSTEM_ATTRIBUTES, SqsTransport, from_sqs
 from letsgo_queue.transports.sqs_client import asking
 

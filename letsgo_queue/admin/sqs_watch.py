@@ -15,8 +15,9 @@ from letsgo_queue.attributes import attributes_size
 from letsgo_queue.aws_client import AwsError, explain
 from letsgo_queue.envelope import type_in
 from letsgo_queue.forking import PerProcess
+from letsgo_queue.limits import MAX_BATCH
 from letsgo_queue.log import get_logger
-from letsgo_queue.transports.base import MAX_BATCH, ReceivedMessage
+from letsgo_queue.transports.base import ReceivedMessage
 from letsgo_queue.transports.sqs import SqsTransport
 from letsgo_queue.transports.sqs_client import make_cloudwatch_client
 

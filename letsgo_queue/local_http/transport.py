@@ -25,10 +25,10 @@ from letsgo_queue.delays import without_due_time
 from letsgo_queue.deployment import DEFAULT_REGION
 from letsgo_queue.errors import LetsGoQueueError, SendFailed, SendUncertain, SettingsInvalid
 from letsgo_queue.failure import Failure
+from letsgo_queue.limits import MAX_MESSAGE_BYTES
 from letsgo_queue.log import get_logger
 from letsgo_queue.settings import named_queue
 from letsgo_queue.transports.base import (
-    MAX_MESSAGE_BYTES,
     OutgoingMessage,
     ReceivedMessage,
     Sent,

@@ -27,15 +27,11 @@ from letsgo_queue.errors import (
     SendFailed,
 )
 from letsgo_queue.events import EnqueueResult
+from letsgo_queue.limits import ANY_QUEUE_BYTES, MAX_BATCH
 from letsgo_queue.message import MessageT
 from letsgo_queue.sending.one import Sending
 from letsgo_queue.tracing import tracer
-from letsgo_queue.transports.base import (
-    ANY_QUEUE_BYTES,
-    MAX_BATCH,
-    Sent,
-    Transport,
-)
+from letsgo_queue.transports.base import Sent, Transport
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called after each batch with how many messages were sent, and how many failed, so far."""

@@ -27,30 +27,7 @@ from letsgo_queue.errors import (
     SettingsInvalid,
 )
 from letsgo_queue.failure import Failure
-from letsgo_queue.limits import (
-    ANY_QUEUE_BYTES,
-    MAX_BATCH,
-    MAX_DELAY_SECONDS,
-    MAX_MESSAGE_BYTES,
-    MAX_VISIBILITY_SECONDS,
-)
 from letsgo_queue.log import get_logger
-
-__all__ = [
-    "ANY_QUEUE_BYTES",
-    "MAX_BATCH",
-    "MAX_DELAY_SECONDS",
-    "MAX_MESSAGE_BYTES",
-    "MAX_VISIBILITY_SECONDS",
-    "SEALED_BYTES",
-    "DeliveryEnded",
-    "OutgoingMessage",
-    "ReceivedMessage",
-    "Sent",
-    "Transport",
-    "too_large",
-    "with_failure",
-]
 
 logger = get_logger(__name__)
 

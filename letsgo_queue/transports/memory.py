@@ -23,9 +23,8 @@ from letsgo_queue.attributes import FAILURE, MessageAttribute, spell_out
 from letsgo_queue.errors import LetsGoQueueError, MessageTooLarge, SendFailed
 from letsgo_queue.failure import Failure
 from letsgo_queue.forking import renew_in_children
-from letsgo_queue.limits import DEFAULT_VISIBILITY_TIMEOUT
+from letsgo_queue.limits import DEFAULT_VISIBILITY_TIMEOUT, MAX_MESSAGE_BYTES
 from letsgo_queue.transports.base import (
-    MAX_MESSAGE_BYTES,
     DeliveryEnded,
     OutgoingMessage,
     ReceivedMessage,

@@ -15,9 +15,10 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from letsgo_queue.errors import LetsGoError, QueueUnavailable
+from letsgo_queue.limits import MAX_BATCH
 from letsgo_queue.log import get_logger
 from letsgo_queue.tracing import tracer
-from letsgo_queue.transports.base import MAX_BATCH, Transport
+from letsgo_queue.transports.base import Transport
 from letsgo_queue.worker.incoming import IncomingMessage
 from letsgo_queue.worker.parts import Parts
 

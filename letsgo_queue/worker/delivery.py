@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from letsgo_queue.attributes import RESERVED_NAMES, MessageAttribute
 from letsgo_queue.durations import Duration, seconds_in
 from letsgo_queue.errors import MessageInvalid
-from letsgo_queue.transports.base import MAX_VISIBILITY_SECONDS
+from letsgo_queue.limits import MAX_VISIBILITY_SECONDS
 
 if TYPE_CHECKING:
     from letsgo_queue.worker.incoming import IncomingMessage

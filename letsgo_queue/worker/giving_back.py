@@ -7,8 +7,9 @@ import time
 from collections.abc import Collection, Sequence
 
 from letsgo_queue.events import MessageGivenBack
+from letsgo_queue.limits import MAX_BATCH
 from letsgo_queue.log import get_logger
-from letsgo_queue.transports.base import MAX_BATCH, Transport
+from letsgo_queue.transports.base import Transport
 from letsgo_queue.worker.heartbeat import Heartbeat
 from letsgo_queue.worker.incoming import EXTENSION_SECONDS, IncomingMessage
 from letsgo_queue.worker.parts import Calls, Parts

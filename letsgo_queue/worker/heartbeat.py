@@ -17,8 +17,9 @@ from functools import partial
 from letsgo_queue.errors import LetsGoError
 from letsgo_queue.events import QueueFailed
 from letsgo_queue.forking import renew_in_children
+from letsgo_queue.limits import MAX_BATCH
 from letsgo_queue.log import get_logger
-from letsgo_queue.transports.base import MAX_BATCH, DeliveryEnded, Transport
+from letsgo_queue.transports.base import DeliveryEnded, Transport
 from letsgo_queue.worker.incoming import IncomingMessage
 from letsgo_queue.worker.parts import Calls, Parts
 

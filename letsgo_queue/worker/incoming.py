@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 from letsgo_queue.envelope import is_text, sealed_fields, type_of
 from letsgo_queue.errors import LetsGoError, MessageInvalid, QueueUnavailable
 from letsgo_queue.events import Event, Listeners, MessageStarted
+from letsgo_queue.limits import MAX_VISIBILITY_SECONDS
 from letsgo_queue.log import LogFields, get_logger
 from letsgo_queue.tracing import UNTRACED, ProcessSpan
-from letsgo_queue.transports.base import MAX_VISIBILITY_SECONDS, ReceivedMessage, Transport
+from letsgo_queue.transports.base import ReceivedMessage, Transport
 from letsgo_queue.worker.delivery import Delivery
 from letsgo_queue.worker.retries import RetryPolicy, doubled
 

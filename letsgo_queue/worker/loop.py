@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING
 
 from letsgo_queue.errors import LetsGoError, QueueUnavailable
 from letsgo_queue.events import QueueFailed
+from letsgo_queue.limits import MAX_BATCH
 from letsgo_queue.log import get_logger
 from letsgo_queue.text import shown
-from letsgo_queue.transports.base import MAX_BATCH, ReceivedMessage, Transport
+from letsgo_queue.transports.base import ReceivedMessage, Transport
 from letsgo_queue.worker.acknowledging import Acknowledger
 from letsgo_queue.worker.event_loop import EventLoopThread
 from letsgo_queue.worker.executors import Executors

@@ -29,10 +29,10 @@ from letsgo_queue.durations import Duration, seconds_in
 from letsgo_queue.errors import LetsGoError, Reject, Retry, SettingsInvalid
 from letsgo_queue.events import MessageFailed, MessageRejected
 from letsgo_queue.failure import Failure, fit
+from letsgo_queue.limits import MAX_VISIBILITY_SECONDS
 from letsgo_queue.log import get_logger
 from letsgo_queue.place import place_of
 from letsgo_queue.text import name_of_error, shown, shown_error
-from letsgo_queue.transports.base import MAX_VISIBILITY_SECONDS
 from letsgo_queue.validation import check_number
 
 if TYPE_CHECKING:

@@ -33,8 +33,9 @@ from letsgo_queue import (
 from letsgo_queue.admin.sqs import SqsAdmin
 from letsgo_queue.aws_client import _making, make_client
 from letsgo_queue.failure import Failure
+from letsgo_queue.limits import MAX_MESSAGE_BYTES
 from letsgo_queue.sending.default import _Default
-from letsgo_queue.transports.base import MAX_MESSAGE_BYTES, Transport
+from letsgo_queue.transports.base import Transport
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.transports.sqlite import SqliteTransport
 from letsgo_queue.transports.sqs import SqsTransport

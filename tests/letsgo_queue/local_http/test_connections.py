@@ -15,9 +15,9 @@ from contextlib import ExitStack, contextmanager, suppress
 import pytest
 
 from letsgo_queue import Client
+from letsgo_queue.limits import MAX_MESSAGE_BYTES
 from letsgo_queue.local_http import connections
 from letsgo_queue.local_http.transport import MAX_POST_BYTES, LocalHttpTransport
-from letsgo_queue.transports.base import MAX_MESSAGE_BYTES
 from tests.letsgo_queue.local_http.letsgo import NODE, post_from_node, posted_by_letsgo
 from tests.letsgo_queue.local_http.support import ask, collecting, connect, listens
 from tests.letsgo_queue.support import DEADLINE_SECONDS, order, serving, sized, wait_for

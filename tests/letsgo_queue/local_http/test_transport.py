@@ -23,9 +23,10 @@ from letsgo_queue import (
     Worker,
 )
 from letsgo_queue.aws_lambda.records import SqsRecord
+from letsgo_queue.limits import MAX_MESSAGE_BYTES
 from letsgo_queue.local_http import transport as local_http
 from letsgo_queue.local_http.transport import LocalHttpTransport
-from letsgo_queue.transports.base import MAX_MESSAGE_BYTES, OutgoingMessage, ReceivedMessage
+from letsgo_queue.transports.base import OutgoingMessage, ReceivedMessage
 from tests.letsgo_queue.local_http.letsgo import LetsGoWorker, letsgo_worker
 from tests.letsgo_queue.support import COMPLETE, SECRET, order, outgoing, printed, sized, wait_for
 

@@ -22,7 +22,8 @@ from letsgo_queue import (
     SendUncertain,
     Worker,
 )
-from letsgo_queue.transports.base import ANY_QUEUE_BYTES, ReceivedMessage
+from letsgo_queue.limits import ANY_QUEUE_BYTES
+from letsgo_queue.transports.base import ReceivedMessage
 from letsgo_queue.transports.sqs import SqsTransport
 from tests.letsgo_queue.support import events_of, numbered
 from tests.support.servers import AwsServer

@@ -16,7 +16,7 @@ import pytest
 
 from claimcheck.testing import Clock
 from letsgo_queue import Client, QueueUnavailable, SendFailed, SettingsInvalid
-from letsgo_queue.transports.base import MAX_MESSAGE_BYTES
+from letsgo_queue.limits import MAX_MESSAGE_BYTES
 from letsgo_queue.transports.sqlite import SqliteTransport
 from letsgo_queue.transports.sqlite_file import SCHEMA_VERSION
 from tests.letsgo_queue.support import (

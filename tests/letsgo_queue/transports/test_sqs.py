@@ -23,7 +23,8 @@ from letsgo_queue import (
     SendFailed,
     SendUncertain,
 )
-from letsgo_queue.transports.base import ANY_QUEUE_BYTES, MAX_MESSAGE_BYTES, ReceivedMessage
+from letsgo_queue.limits import ANY_QUEUE_BYTES, MAX_MESSAGE_BYTES
+from letsgo_queue.transports.base import ReceivedMessage
 from letsgo_queue.transports.sqs import SqsTransport
 from letsgo_queue.transports.sqs_client import make_client
 from tests.letsgo_queue.support import (
