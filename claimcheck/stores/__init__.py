@@ -1,6 +1,6 @@
 """Where claims are kept, and how a URL chooses a store.
 
-What a store of your own is made of is here too: see docs/how-to/own-store.md.
+It also exports the parts of a store of your own: see docs/how-to/own-store.md.
 """
 
 from __future__ import annotations
@@ -105,10 +105,10 @@ def open_store(
 
 
 def check_store(store: ClaimStore) -> ClaimStore:
-    """Refuse what is no store.
+    """Refuse a value that is not a store.
 
     Raises:
-        SettingsInvalid: It is none.
+        SettingsInvalid: It is not a store.
     """
     if not is_store(store):
         raise SettingsInvalid(
@@ -138,10 +138,10 @@ class _Given:
         return self.options.get("endpoint_url") or None
 
     def bucket(self, name: str) -> str:
-        """The name of a bucket.
+        """Check the name of a bucket.
 
         Raises:
-            SettingsInvalid: It is none.
+            SettingsInvalid: S3 has no such names.
         """
         if not _BUCKET.fullmatch(name):
             raise SettingsInvalid(f"{_named(self.url)}: {name!r} is no name of a bucket.")
@@ -233,7 +233,7 @@ class _Scheme:
     Attributes:
         form: Its URLs, for errors.
         options: The options that they may have.
-        open: Opens one; None where that names no store.
+        open: Opens a URL; None if the URL names no store.
     """
 
     form: str
@@ -261,7 +261,7 @@ def _listed(words: Sequence[str], last: str = "and") -> str:
 
 
 def _named(url: str) -> str:
-    """A store's URL that cannot be used, for errors, with the variable that has it."""
+    """How errors name the URL of a store, with the variable that has it."""
     shown = f"claim store {_without_password(url)!r}"
     for variable in _VARIABLES:
         entries = [entry.strip() for entry in os.environ.get(variable, "").split(",")]

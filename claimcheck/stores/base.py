@@ -11,12 +11,11 @@ conditional write only: the writer names the lease it holds.
          ^                    │  │                 ^
          └──────release───────┘  └─hand_over─> handed_over
 
-The next `acquire` takes a record whose lease has run out. It takes a record that is `handed_over`
-only if the caller asks for that (`take_over`), and leaves it `handed_over`: the contents may be
-gone, whatever the caller finds out next.
+The next `acquire` takes a record whose lease has run out. It takes a `handed_over` record only if
+the caller asks for that (`take_over`), and leaves it `handed_over`, as the contents may be gone.
 
-What a store has was written by somebody, and may be damaged. So a store makes `Contents` and
-`Record` of what it finds by their `read`, which takes nothing on trust and raises `ClaimCorrupted`.
+Anybody may have written what a store has, and it may be damaged. So a store makes `Contents` and
+`Record` with their `read`, which checks everything and raises `ClaimCorrupted`.
 """
 
 from __future__ import annotations
@@ -94,7 +93,7 @@ class Contents:
 
     @classmethod
     def read(cls, parts: Sequence[object], *, expires_at: object) -> Self:
-        """Make contents of what a store has, whatever that is.
+        """Check what a store has, and make contents of it.
 
         Raises:
             ClaimCorrupted: A part is not bytes, or the time is no time.
@@ -124,7 +123,7 @@ class Reading(Protocol):
 
 
 def record_key(claim_id: str, consumer: str = "") -> str:
-    """The key of the record that a consumer of a claim has; its only one has no name."""
+    """The key of the record of a claim and a consumer; an only consumer has no name."""
     return f"{claim_id}@{consumer}"
 
 
@@ -205,7 +204,7 @@ class Record:
 
     @classmethod
     def read(cls, state: object, lease_until: object, *, now: float) -> Self:
-        """Make a record of what a store has, whatever that is.
+        """Check what a store has, and make a record of it.
 
         Args:
             state: Its state.
@@ -301,10 +300,10 @@ class ClaimStore(ContentsStore, RecordStore, Protocol):
 
     @property
     def records_at(self) -> object:
-        """What equals that of another store with this label only if both have the same records.
+        """Tells stores with one label apart: equal only where both have the same records.
 
-        A label leaves out what no message should tell: the account, the server. So two stores may
-        have one label and different records; a claim check refuses to be given both.
+        A label leaves out the account and the server, which no message should tell. So two stores
+        may have one label and different records. A claim check refuses to be given both.
         """
         ...
 
@@ -319,7 +318,7 @@ class ClaimStore(ContentsStore, RecordStore, Protocol):
 
 
 def is_store(value: object) -> bool:
-    """Whether something is a store, as far as one can see: what somebody gave may be anything."""
+    """Whether something looks like a store; a caller may give anything."""
     return hasattr(value, "acquire")
 
 
@@ -356,7 +355,7 @@ def store_label(kind: str, name: str) -> str:
 
     Args:
         kind: What kind of place it is.
-        name: Which place. The left of a long one is left out, and a hash of it stands there.
+        name: Which place. A hash replaces the beginning of a long name.
     """
     # As bytes: a path need not be Unicode.
     place = quote(os.fsencode(name), safe=_KEPT_IN_LABELS)
@@ -369,9 +368,9 @@ def store_label(kind: str, name: str) -> str:
 
 
 def url_of_label(label: str) -> str:
-    """A label as `CLAIMCHECK_STORE` would name that store, for people; others are left as they are.
+    """A label as `CLAIMCHECK_STORE` would name that store, for people; an unknown one as it is.
 
-    The labels in tickets are from senders, so this may be anything: nobody opens a store by it.
+    A sender wrote the label, so it may be anything. Nobody opens a store by it.
     """
     kind, _, name = label.partition(":")
     region, _, table = name.partition(":")

@@ -1,10 +1,10 @@
-"""The clock of a server, as far as its answers tell it.
+"""The clock of a server, learned from its answers.
 
 The clocks of two machines may differ by minutes, and one machine reads the leases of the other. So
 both go by the store's clock. Every answer has the server's time in its `Date` header, in whole
 seconds: when an answer said second D, the server's clock was between D and D + 1 at some moment
-between sending and receiving. That is true however long it took: a slow answer says less than a
-quick one, but nothing false. Every answer narrows it down further.
+between sending and receiving. A slow answer says less than a quick one, but nothing false. Every
+answer narrows the time down further.
 
 Between answers the monotonic clock counts on, so nothing changes when somebody sets this machine's
 clock. Where the two clocks of the machine drift apart by more than a second, it was suspended or
@@ -74,7 +74,7 @@ class ServerClock:
 
     @property
     def known(self) -> bool:
-        """Whether the answers told it well, and this machine's clocks went on together since."""
+        """Whether answers told the time well, and nobody has set this machine's clock since."""
         anchor = self._anchor
         return (
             anchor is not None
@@ -100,10 +100,10 @@ class ServerClock:
         """Learn the time from an answer.
 
         Args:
-            second: What its `Date` header says (seconds since 1970). Where there is none, this
-                machine's time must do.
+            second: What its `Date` header says (seconds since 1970); None takes this machine's
+                time.
             sent: When the request was sent: a `moment`.
-            received: When the answer was there: a `moment`.
+            received: When the answer came: a `moment`.
         """
         wall = self._wall() - self._monotonic()
         anchor = self._anchor

@@ -92,7 +92,7 @@ _STATES: Mapping[str, Value] = {
 
 @dataclass(frozen=True, slots=True)
 class _Resources:
-    """What a process makes calls with.
+    """The client and the threads of one process.
 
     Attributes:
         items: The items of the table.
@@ -146,8 +146,8 @@ class DynamoDBClaimStore:
         self.layout = layout
         self.endpoint_url = endpoint_url
         self.session = session
-        own = session.region_name if session else None
-        self.region = region or own or os.environ.get("AWS_REGION") or None
+        of_session = session.region_name if session else None
+        self.region = region or of_session or os.environ.get("AWS_REGION") or None
         self._parallelism = parallelism
         self._server_clock = ServerClock(f"claim store {self.url}")
         self._clock = clock
@@ -173,7 +173,7 @@ class DynamoDBClaimStore:
 
     @property
     def table_advice(self) -> str:
-        """What to check of the table where it has nothing of a claim."""
+        """What to check where the table has nothing of a claim."""
         return (
             "Check that account and region are the sender's too, that TTL is on "
             f"`{self.layout.expires_at}`, and that nobody removed items or restored the table."
@@ -201,7 +201,7 @@ class DynamoDBClaimStore:
         )
 
     def _use(self) -> _Resources:
-        """What calls are made with, opened when it is first asked for."""
+        """The client and the threads, opened on first use."""
         return self._own.get()
 
     def _open(self) -> _Resources:
@@ -371,7 +371,7 @@ class DynamoDBClaimStore:
     def _values(
         self, expressions: str, lease_id: str, lease_seconds: float = 0
     ) -> dict[str, Value]:
-        """The values that expressions name: DynamoDB refuses any other."""
+        """Only the values that the expressions name: DynamoDB refuses others."""
         now = self.now()
         values = {
             **_STATES,
@@ -386,9 +386,9 @@ class DynamoDBClaimStore:
         return Record.read(text_in(item, "state"), number_in(item, "lease_until"), now=self.now())
 
     def _learn_the_time(self, key: str, changed: str) -> None:
-        """Ask for the record where DynamoDB's time is not known: the answer says it.
+        """Read the record while DynamoDB's time is unknown: the answer has the time.
 
-        The first answer may be slow, and then says little.
+        Twice at most: the first answer may be slow, and then tells the time only roughly.
         """
         failed = f"record {key} was not {changed}"
         for _ in range(2):
@@ -442,7 +442,7 @@ class DynamoDBReading:
         items: list[Item | None] = [None] * self._parts
         try:
             items[0] = self._first.result()
-            for part, call in self._begun.items():  # by now all that will be
+            for part, call in self._begun.items():  # part 0 has begun all others
                 items[part] = call.result()
             if items[0] is not None and not self._consistent:
                 for part in range(1, min(self._parts, _AT_ONCE)):

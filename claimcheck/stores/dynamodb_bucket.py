@@ -111,7 +111,7 @@ class DynamoDBBucketClaimStore(ForwardedRecords):
         self.contents.write(facts, parts)
 
     def read(self, claim_id: str, parts: int, *, stored: int, consistent: bool = False) -> Reading:
-        """Begin to read contents where they can be; see `ContentsStore.read`."""
+        """Begin to read contents, in the bucket or the table; see `ContentsStore.read`."""
         read_table = partial(self.table.read, claim_id, parts, stored=stored, consistent=consistent)
         if parts > 1:
             return _FromTable(read_table(), self.table)
@@ -119,7 +119,7 @@ class DynamoDBBucketClaimStore(ForwardedRecords):
         return _FromBucket(bucket, lambda: _FromTable(read_table(), self.table))
 
     def remove(self, claim_id: str, parts: int, *, later: bool = False) -> None:
-        """Remove what this store wrote; `Contents` name the place to remove others from."""
+        """Remove the object; `Contents.store` is where to remove contents in the table from."""
         self.contents.remove(claim_id, parts, later=later)
 
     def renew(self, claim_id: str, parts: int, *, expires_at: int) -> None:
@@ -145,7 +145,7 @@ class _FromTable:
 
 
 class _FromBucket:
-    """Contents that are read from the bucket, and elsewhere if they are not there."""
+    """Contents that are read from the bucket, else from the table; see `Reading`."""
 
     def __init__(self, reading: Reading, elsewhere: Callable[[], Reading]) -> None:
         self._reading = reading

@@ -1,13 +1,11 @@
 """Contents that are removed in the background, when their messages have been handled.
 
-Nobody waits for such a removal, and what is not removed expires. So a removal that fails is logged,
-and one that would wait too long is left out: a store that is busy, or does not answer, must hold up
-no handler, and no process that ends.
+A store that is busy, or does not answer, must hold up no handler, and no process that ends. So a
+removal that fails is logged, and a removal that would wait too long is skipped: contents expire.
 
-    a worker, or a program, ends   it waits for what is under way, for two seconds
-    in Lambda                      who asks for a removal waits so long, as the function may answer
-                                   next: between two invocations it stands still, with all its
-                                   threads. A store that does not answer is waited for once
+    a worker, or a program, ends   it waits for removals under way, for two seconds
+    in Lambda                      `add` waits as long, since all threads stand still between two
+                                   invocations. It waits once for a store that does not answer
 """
 
 from __future__ import annotations
@@ -32,7 +30,7 @@ logger = get_logger(__name__)
 THREADS = 8
 THREAD_NAME = "claimcheck-removals"
 MOST_WAITING = 1_000
-"""How many removals may wait for a thread. The contents of further ones are left to expire."""
+"""How many removals may wait for a thread. Further contents are left to expire."""
 
 LONGEST_WAIT_SECONDS = 30.0
 """How long a removal may wait for a thread, and how long `close` waits for all."""
@@ -92,9 +90,9 @@ class Removals:
             self._answers_from = time.monotonic() + LONGEST_WAIT_SECONDS
 
     def wait(self, seconds: float | None = None) -> int:
-        """Wait for all removals; how many are left.
+        """Wait for all removals, and return how many are left.
 
-        Nobody waits for those again: the next call waits for later ones.
+        The next call does not wait for these again.
 
         Args:
             seconds: How long, at most; by default `FINISH_SECONDS`.
@@ -129,11 +127,11 @@ class Removals:
 
 
 _of_process: PerProcess[WeakSet[Removals]] = PerProcess(WeakSet)
-"""All that this process has made. A child removes nothing for its parent."""
+"""The `Removals` of this process. A child removes nothing for its parent."""
 
 
 def finish() -> None:
-    """Wait for all that is being removed in this process, and say what may be left to expire."""
+    """Wait for all removals of this process, and log how many are left."""
     with forks_wait():
         made = list(_of_process.get())
     until = time.monotonic() + FINISH_SECONDS

@@ -166,9 +166,9 @@ class S3ClaimStore(SwappingRecords):
         return f"{self.contents.prefix}{_RECORDS}{quote(key, safe='@')}"
 
     def _learn_the_time(self, key: str, failed: str) -> None:
-        """Ask for the record where S3's time is not known: the answer says it.
+        """Read the record while S3's time is unknown: the answer has the time.
 
-        The first answer may be slow, and then says little.
+        Twice at most: the first answer may be slow, and then tells the time only roughly.
         """
         for _ in range(2):
             if self._clock is not None or self.contents.clock.known:

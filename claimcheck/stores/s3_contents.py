@@ -6,10 +6,10 @@
 A bucket may serve several stores. The folder has a store find only the contents whose records it
 has too: with other records it could not tell that a message was handled.
 
-Metadata of the object says what it is, for people who look into the bucket. Nothing of the payload
-is in it. An object is never renewed: the bucket's lifecycle rule removes it 43 days after it was
-written, when no message can name it any more (a delay and a queue of 15 days together, and 14 days
-each in the dead letters and after a redrive).
+The metadata of an object describe it, for people who look into the bucket, without the payload. An
+object is never renewed. The bucket's lifecycle rule removes it 43 days after it was written, when
+no message can name it any more: 15 days for a delay and the queue together, 14 on the dead-letter
+queue, and 14 after a redrive.
 
 The bucket is made by `claimcheck store create`, never here.
 """
@@ -49,8 +49,8 @@ DEFAULT_PARALLELISM = 4
 """Threads of one store, to read and write pieces of large contents side by side."""
 
 LARGEST_PUT = 32 * 1024 * 1024
-"""Bytes up to which contents are written, and read, in one request. Pieces of so many take as long:
-there are two requests more, one before and one after them. And each request is billed."""
+"""Bytes up to which contents are written, and read, in one request. Pieces save no time below it,
+as they need a request before them and one after. And each request is billed."""
 
 PIECE_BYTES = 16 * 1024 * 1024
 """Bytes of each piece of larger ones. S3 takes 10,000 of 5 MiB or more:
@@ -69,12 +69,12 @@ class _Get(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Resources:
-    """What a process makes calls with.
+    """The client and the threads of one process.
 
     Attributes:
         objects: The objects of the bucket.
         calls: The threads for calls to it.
-        removals: What is removed in the background.
+        removals: Removes contents in the background.
     """
 
     objects: S3Objects
@@ -126,8 +126,8 @@ class S3Contents:
         self.prefix = f"{folder}/" if folder else ""
         self.endpoint_url = endpoint_url
         self.session = session
-        own = session.region_name if session else None
-        self.region = region or own or os.environ.get("AWS_REGION") or None
+        of_session = session.region_name if session else None
+        self.region = region or of_session or os.environ.get("AWS_REGION") or None
         self.clock = ServerClock(f"claim store {store}")
         self._store = store
         self._table = table
@@ -162,7 +162,7 @@ class S3Contents:
         except ClaimBucketMissing:  # nothing was written
             raise
         except ClaimStoreError:
-            self._remove_quietly(facts.id)  # its answer may be all that was lost
+            self._remove_quietly(facts.id)  # perhaps only the answer was lost
             raise
 
     def read(
@@ -192,7 +192,7 @@ class S3Contents:
         """
 
     def pages(self) -> Iterator[Sequence[StoredClaim]]:
-        """What a list of the bucket says of all contents: 1,000 at a time, by their ids."""
+        """All contents as a list of the bucket shows them: 1,000 at a time, by their ids."""
         folder = self._key("")
         for listed in self.objects.pages(folder, failed="its claims were not listed"):
             yield [self._stored(each, folder) for each in listed]
@@ -258,8 +258,8 @@ class S3Contents:
 class S3Reading:
     """Contents that are being read; see `Reading`.
 
-    A ticket may lie about their size. So of large ones a piece is read first, and the others side
-    by side when its answer has confirmed the size.
+    A ticket may lie about their size. So the first piece of large contents is read alone, and the
+    others side by side when its answer has confirmed the size.
     """
 
     def __init__(self, calls: Calls, get: _Get, *, parts: int, stored: int) -> None:

@@ -365,13 +365,18 @@ class S3Objects:
         *,
         gone: bool = False,
     ) -> bool:
-        """Make a call under a condition, which an absent object fulfils if `gone` is set."""
+        """Make a call, whose condition an absent object fulfils if `gone` is set.
+
+        Where it has no condition, none can fail: whoever says so has not done it.
+        """
+        is_conditional = not request.keys().isdisjoint({"IfMatch", "IfNoneMatch"})
         try:
             self._call(call, request, failed)
         except ClientError as error:
-            if error_code(error) in _ABSENT:
+            code = error_code(error)
+            if code in _ABSENT and (gone or is_conditional):
                 return gone
-            if error_code(error) in _CHANGED:
+            if code in _CHANGED and is_conditional:
                 return False
             raise self._error(failed, error) from error
         return True

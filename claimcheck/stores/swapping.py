@@ -1,10 +1,10 @@
 """Records for a store that replaces a value only if nobody has changed it since it was read.
 
-Many services do: S3 on the condition `If-Match`, Redis after `WATCH`, a database by a version. Such
-a store has three methods to write, and `SwappingRecords` makes a `RecordStore` of them. A change
-reads the record, decides, and writes. Where another delivery was quicker, it begins anew. Every
-record has the lease that wrote it, so a write whose answer was lost is known for ours when it is
-read again.
+Many services can do that: S3 with `If-Match`, Redis after `WATCH`, a database with a version
+column. Such a store needs three methods, and `SwappingRecords` makes a `RecordStore` of them. A
+change reads the record, decides, and writes. If another delivery was quicker, it begins anew. Every
+record names the lease that wrote it. So after a lost answer, reading the record again tells whether
+the write arrived.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from claimcheck.stores.base import RECORD_SECONDS, Lease, Record, State
 from claimcheck.stores.inventory import StoredRecord
 
 LARGEST_RECORD = 4_096
-"""Bytes that a record never has: no store reads more."""
+"""Every record has fewer bytes: no store reads more."""
 
 _TRIES = 20
 """How often a change begins anew. Each time another delivery changed the record."""
@@ -97,7 +97,7 @@ class SwappingRecords(ABC):
     def acquire(self, key: str, lease: Lease, *, take_over: bool = False) -> Record | None:
         """Make a record ours; see `RecordStore.acquire`."""
         failed = f"record {key} was not acquired"
-        # Most have no record: one request.
+        # Most claims have no record yet: one request.
         if self._put(key, self._leased(lease), None, failed):
             return None
         blocking: Record | None = None
@@ -154,7 +154,7 @@ class SwappingRecords(ABC):
 
         def change(kept: _Kept | None) -> _Kept | None:
             if kept is not None:
-                kept.record(self.now())  # which refuses what is damaged
+                kept.record(self.now())  # raises where it is damaged
                 if kept.lease_id != lease_id:
                     return None
             return _Kept(state="done", lease_id=lease_id, lease_until=0, expires_at=self._expiry())
@@ -169,7 +169,7 @@ class SwappingRecords(ABC):
     def _change(
         self, key: str, change: Callable[[_Kept | None], _Kept | None], failed: str
     ) -> bool:
-        """Read a record, and write what `change` makes of it; False if it makes nothing of it."""
+        """Read a record, and write what `change` returns; False if that is None."""
         for _ in range(_TRIES):
             found = self.get_record(key, failed=failed)
             wanted = change(None if found is None else _Kept.read(found.data))
@@ -206,7 +206,7 @@ class SwappingRecords(ABC):
 
 
 def stored_record(key: str, found: Found) -> StoredRecord:
-    """A record as people look at it, whatever its bytes are."""
+    """A record for people to look at, also one whose bytes are damaged."""
     try:
         kept = _Kept.read(found.data)
     except ClaimCorrupted:
@@ -234,7 +234,7 @@ class _Kept:
 
     @classmethod
     def read(cls, data: bytes) -> Self:
-        """Make a record of bytes, whatever they are.
+        """Parse the bytes of a record.
 
         Raises:
             ClaimCorrupted: They are no record.
