@@ -241,6 +241,7 @@ def hand_over(
         undo.settle(succeeded=False)
         raise
     if not ours:
+        undo.settle(succeeded=False)  # that delivery may have failed before we removed them
         raise ClaimInProgress(_in_progress(what), retry_after=0.0)
     return after
 

@@ -223,6 +223,21 @@ class TestOneHandler:
         assert others[0].release()
         assert end_of(purging_before(place.store), sealed) == BODY
 
+    def test_loses_nothing_that_another_delivery_gave_back_before_we_removed(
+        self, place: Place, sealed: str, clock: Clock
+    ) -> None:
+        other = small_claim_check(place.store)
+        watched = Watched(place.store)
+
+        def another_fails() -> None:
+            clock.advance(120)
+            fail(other, sealed)
+
+        watched.before("remove", another_fails)
+        assert end_of(purging_before(watched), sealed) is ClaimInProgress
+
+        assert end_of(other, sealed) == BODY
+
     def test_contents_do_not_come_back_behind_another_delivery(
         self, place: Place, sealed: str, clock: Clock
     ) -> None:
