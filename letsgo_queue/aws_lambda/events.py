@@ -19,7 +19,7 @@ from letsgo_queue.transports.base import (
     Transport,
     one_by_one,
 )
-from letsgo_queue.worker.processing import Hold, Processor
+from letsgo_queue.worker.processing import Held, Processor
 
 logger = get_logger(__name__)
 
@@ -202,14 +202,14 @@ class LambdaEvents:
             logger.warning("%s", error)
             return False
         queue = LambdaQueue(record, self._open_queue)
-        return self._processor.process(
+        return self._processor.run_to_end(
             queue,
             received,
-            wait=lambda hold: _wait(hold, invocation),
+            wait=lambda held: _wait(held, invocation),
             lambda_context=invocation.context,
         )
 
 
-def _wait(hold: Hold, invocation: Invocation) -> bool:
+def _wait(held: Held, invocation: Invocation) -> bool:
     """Wait for a store; a message that another delivery holds comes back by itself."""
-    return hold.error.retry_after is None and invocation.wait(hold.seconds)
+    return held.error.retry_after is None and invocation.wait(held.seconds)

@@ -193,8 +193,8 @@ class LocalHttpServer:
         handling.add_done_callback(self._accepted.discard)
 
     def _handle(self, received: ReceivedMessage) -> None:
-        settled = self._processor.process(
-            self._transport, received, wait=lambda hold: not self._stopping.wait(hold.seconds)
+        settled = self._processor.run_to_end(
+            self._transport, received, wait=lambda held: not self._stopping.wait(held.seconds)
         )
         if not settled:
             logger.warning(

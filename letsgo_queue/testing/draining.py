@@ -27,7 +27,7 @@ from letsgo_queue.events import (
 )
 from letsgo_queue.place import is_ours
 from letsgo_queue.transports.base import ReceivedMessage
-from letsgo_queue.worker.processing import Hold
+from letsgo_queue.worker.processing import Held
 from letsgo_queue.worker.worker import Worker
 
 DEFAULT_LIMIT = 1_000
@@ -218,12 +218,12 @@ class _Station:
         message.end_handler(failure)
         processor._end_fork(failure)
         result = message.context.run(processor.leave, message, passage, failure)
-        if isinstance(result, Hold):  # the test would wait
+        if isinstance(result, Held):  # the test would wait
             processor.fail(message, result.error)
         elif result:
             processor.acknowledge(message, wait=_never)
 
 
-def _never(_hold: Hold) -> bool:
+def _never(_held: Held) -> bool:
     """What cannot be done now fails: the test would wait."""
     return False

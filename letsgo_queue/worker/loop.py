@@ -38,7 +38,7 @@ from letsgo_queue.worker.lanes import Lanes
 from letsgo_queue.worker.options import LoopOptions
 from letsgo_queue.worker.pace import Pace
 from letsgo_queue.worker.parts import Parts
-from letsgo_queue.worker.processing import Hold, Outcome, Processor
+from letsgo_queue.worker.processing import Held, Outcome, Processor
 from letsgo_queue.worker.receipts import Receipts
 from letsgo_queue.worker.retries import doubled
 from letsgo_queue.worker.signals import WATCH_SECONDS
@@ -388,7 +388,7 @@ class WorkLoop:
 
     def _finish(self, message: IncomingMessage, outcome: Outcome) -> None:
         """A message was run: settle it, or hold it until it is run again."""
-        if isinstance(outcome, Hold):
+        if isinstance(outcome, Held):
             self._hold(message, outcome.seconds)
             return
         unrun: Sequence[IncomingMessage] = ()

@@ -49,7 +49,7 @@ class Passage:
         return True
 
     def go_on(self, middleware: Sequence[Middleware]) -> bool:
-        """Go in further, through more middleware; as `enter`."""
+        """Go in through more middleware, inside the first; as `enter`."""
         self._middleware = middleware
         return self.enter()
 
@@ -60,8 +60,8 @@ class Passage:
             error: What was raised inside.
 
         Raises:
-            BaseException: `error`, or what a middleware raises instead; nothing where a middleware
-                keeps it to itself.
+            BaseException: `error`, or what a middleware raises instead; nothing if a middleware
+                catches it.
         """
         while self._entered:
             error = _leave(self._entered.pop(), error)
@@ -70,7 +70,7 @@ class Passage:
 
 
 def _leave(steps: Steps, error: BaseException | None) -> BaseException | None:
-    """Leave one middleware; what is raised outside of it."""
+    """Leave one middleware, and return the error that goes on to the next one outside."""
     try:
         if error is None:
             next(steps)

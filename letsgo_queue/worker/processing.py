@@ -53,8 +53,8 @@ logger = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
-    """A message that cannot be opened yet stays in hand, invisible, and is tried again.
+class Held:
+    """A message that cannot be opened yet: it stays in hand, invisible, and is tried again.
 
     Attributes:
         seconds: How long it waits.
@@ -65,20 +65,19 @@ class Hold:
     error: LetsGoError
 
 
-Outcome: TypeAlias = bool | Hold
-"""Whether a message is done with, and off the queue once it is acknowledged; or how long to hold
-it."""
-
+Outcome: TypeAlias = bool | Held
+"""True: done, to be acknowledged. False: it failed, and is left to its queue. Or it is held."""
 
 CallHandler: TypeAlias = Callable[[IncomingMessage, Callable[[], object]], object]
 """Calls the handler of a message."""
 
 
 def _read_first(message: object) -> None:
-    """Is never called: once its message is read, another handler takes its place."""
+    """Never called: the real handler is found once middleware has read the message's type."""
 
 
 _UNREAD = Handler(_read_first)
+"""Stands for the handler of a message whose type only middleware can read."""
 
 
 def _call(_message: IncomingMessage, handler: Callable[[], object]) -> object:
@@ -136,7 +135,7 @@ class Processor:
     ) -> IncomingMessage:
         """Take a message in hand, and find its handler.
 
-        What is wrong with it is the message's failure, and shows when it is run.
+        Raises nothing: a message without a handler fails when it is run, for its `refusal`.
 
         Args:
             transport: The queue.
@@ -175,7 +174,7 @@ class Processor:
         return Passage(self._surrounding(message), message)
 
     def _leave_unread(self, message: IncomingMessage, error: LetsGoError) -> bool:
-        """Leave a message without a type to middleware that will read it; False if none does."""
+        """Leave a message without a type to middleware that can read it; False if none can."""
         if not isinstance(error, MessageInvalid):
             return False
         for middleware in (self._middleware, *self._registry.middleware()):
@@ -186,10 +185,10 @@ class Processor:
         return False
 
     def _find_handler(self, message: IncomingMessage, passage: Passage) -> bool:
-        """Find the handler of a message that was just read, and go in to it.
+        """Find the handler of a message whose type middleware has just read, and go in to it.
 
         Raises:
-            LetsGoError: It has no type, or there is no handler for it.
+            LetsGoError: It still has no type, or there is no handler for it.
         """
         if message.handler is not _UNREAD:
             return True
@@ -218,7 +217,7 @@ class Processor:
         return around
 
     def opened_bytes(self, message: IncomingMessage) -> int:
-        """Bytes that its body will have once it is opened; 0 where nothing is to be opened."""
+        """Bytes that its body will have once opened; 0 if it is not sealed."""
         if not message.sealed:
             return 0
         try:
@@ -230,10 +229,10 @@ class Processor:
             return 0
 
     def enter(self, message: IncomingMessage, passage: Passage) -> Callable[[], object] | None:
-        """Go in to the handler.
+        """Go through the middleware, in to the handler.
 
         Returns:
-            What calls the handler; None where it must not run.
+            Calls the handler; None if the handler must not run.
 
         Raises:
             BaseException: Why the message failed on the way.
@@ -263,9 +262,9 @@ class Processor:
     async def call_async(
         self, message: IncomingMessage, handler: Callable[[], object]
     ) -> BaseException | None:
-        """Call a handler, and await it; what it raises is the result, SystemExit included.
+        """Call a handler, await it, and return what it raises, SystemExit included.
 
-        Raised in a task, that would end the event loop and all that runs on it.
+        SystemExit raised in a task would end the event loop, and all that runs on it.
         """
         try:
             await await_within_limit(message, cast("Awaitable[object]", handler()))
@@ -280,7 +279,7 @@ class Processor:
     def leave(
         self, message: IncomingMessage, passage: Passage, error: BaseException | None
     ) -> Outcome:
-        """Go out again, and say what becomes of the message.
+        """Go out through the middleware, and say what becomes of the message.
 
         Args:
             message: The message.
@@ -291,35 +290,35 @@ class Processor:
             message.waits_since = time.monotonic()
         try:
             return self._settle(message, passage, error)
-        except BaseException:  # somebody's listener, say; the message must not stay in hand
+        except BaseException:  # a listener's, say: the message must not stay in hand
             logger.exception(
                 "message %s is left to its queue", message.message_id, extra=message.log_fields
             )
             message.span.end()
             return False
 
-    def process(
+    def run_to_end(
         self,
         transport: Transport,
         received: ReceivedMessage,
         *,
-        wait: Callable[[Hold], bool],
+        wait: Callable[[Held], bool],
         lambda_context: object = None,
     ) -> bool:
-        """Handle a message to its end, and wait here as long as it cannot be opened.
+        """Handle a message and acknowledge it, on this thread, which waits while it is held.
 
         Args:
             transport: The queue.
             received: The message.
-            wait: Waits for as long as it is told, and returns True; or returns False at once, to
-                have the message fail.
+            wait: Waits the seconds that it is given, and returns True; or returns False at once,
+                and the message fails.
             lambda_context: AWS Lambda's context.
 
         Returns:
             Whether it was settled; False leaves it to the queue's retries.
         """
         message = self.accept(transport, received, lambda_context=lambda_context)
-        while isinstance(outcome := self.run(message), Hold):
+        while isinstance(outcome := self.run(message), Held):
             if not wait(outcome):
                 outcome = self.fail(message, outcome.error)
                 break
@@ -327,12 +326,12 @@ class Processor:
             self.acknowledge(message, wait=wait)
         return outcome
 
-    def acknowledge(self, message: IncomingMessage, *, wait: Callable[[Hold], bool]) -> None:
+    def acknowledge(self, message: IncomingMessage, *, wait: Callable[[Held], bool]) -> None:
         """Take a message that is done with off its queue.
 
         Args:
             message: The message.
-            wait: As in `process`.
+            wait: As in `run_to_end`.
         """
         if message.is_gone:
             return
@@ -353,8 +352,8 @@ class Processor:
                 if inspect.isawaitable(result):
                     self._event_loop.run(result)
         except BaseException as error:  # noqa: BLE001
-            # Nobody above on this thread could deal with it: whatever a handler raises,
-            # SystemExit and a cancelled task included, is the failure of its message.
+            # Whatever a handler raises fails its message only, SystemExit and a cancelled task
+            # included: nobody above on this thread could deal with it.
             failure = error
         message.end_handler(failure)
         self._end_fork(failure)
@@ -380,7 +379,7 @@ class Processor:
                     )
                     if message.has_listeners:
                         message.emit(MessageHeld(**message.facts(), error=raised, seconds=seconds))
-                    return Hold(seconds, raised)
+                    return Held(seconds, raised)
             return self.fail(message, raised)
         message.settle_handled()
         if message.delay_left and message.has_listeners:
@@ -388,7 +387,7 @@ class Processor:
         return True
 
     def _end_fork(self, error: BaseException | None) -> None:
-        """End a process that a handler forked: the message is its parent's."""
+        """End this process if a handler forked it: the message is the parent's."""
         if os.getpid() == self._pid:
             return
         code: object = error
@@ -452,12 +451,12 @@ class Processor:
             message.emit(MessageSkipped(**message.facts(), reason=message.skip_reason))
 
     def fail(self, message: IncomingMessage, error: BaseException) -> bool:
-        """End a message that was not handled; whether it is on the dead-letter queue now."""
+        """End a message that was not handled; True if it is on the dead-letter queue now."""
         if message.is_over:  # the worker gave it back, and cancelled its handler
             return False
         message.end()
-        # Before a handler, an error of our own says all there is to say. A handler's error needs
-        # its traceback, and no text: anybody else's may quote the payload.
+        # An error of ours before the handler says everything. A handler's error needs a traceback,
+        # without its text, which may quote the payload.
         ours = isinstance(error, LetsGoError)
         expected = ours and (isinstance(error, Retry | Reject) or not message.handler_started)
         level = logging.WARNING if getattr(error, "retryable", False) else logging.ERROR
@@ -486,14 +485,14 @@ class Processor:
         return message.is_gone
 
 
-def _settle_again(message: IncomingMessage, wait: Callable[[Hold], bool]) -> None:
-    """Try again to end what a handled message leases, while there is time."""
+def _settle_again(message: IncomingMessage, wait: Callable[[Held], bool]) -> None:
+    """Try again to end the leases of a handled message, while there is time."""
     latest = time.monotonic() + PATIENCE_SECONDS
     for tries in count():
         if (error := message.unsettled) is None:
             return
         pause = pause_before(tries)
-        if time.monotonic() + pause > latest or not wait(Hold(pause, error)):
+        if time.monotonic() + pause > latest or not wait(Held(pause, error)):
             give_up(message, error)
             return
         message.settle_handled()
@@ -505,7 +504,7 @@ def _start(message: IncomingMessage, handler: Handler, arguments: Sequence[objec
 
 
 def _level_of_hold(error: LetsGoError, seconds: float) -> int:
-    """How loud to say that a message waits: what only somebody can mend is an error."""
+    """The level at which to log that a message waits: an error if somebody has to act."""
     if error.retry_after is not None:  # another delivery has it: all is well
         return logging.INFO
     if not error.retryable:

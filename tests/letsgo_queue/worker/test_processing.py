@@ -28,7 +28,7 @@ from letsgo_queue.transports.base import ReceivedMessage
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.worker.event_loop import EventLoopThread
 from letsgo_queue.worker.incoming import IncomingMessage
-from letsgo_queue.worker.processing import Hold, Processor
+from letsgo_queue.worker.processing import Held, Processor
 from letsgo_queue.worker.registry import Registry
 from tests.letsgo_queue.support import (
     DEADLINE_SECONDS,
@@ -280,7 +280,7 @@ class TestHolding:
         message = bench.take()
 
         holds = [bench.processor.run(message) for _ in range(3)]
-        assert holds == [Hold(seconds, opens.error) for seconds in (0.5, 1.0, 2.0)]
+        assert holds == [Held(seconds, opens.error) for seconds in (0.5, 1.0, 2.0)]
         assert (bench.events, bench.handled) == ([], [])
         assert f"message {message.message_id} waits 2.0 s in the worker: the store" in caplog.text
         assert bench.processor.run(message) is True
@@ -308,7 +308,7 @@ class TestHolding:
         bench = Bench(queue, Opens(failures=0), inside)
         message = bench.take()
 
-        assert isinstance(bench.processor.run(message), Hold)
+        assert isinstance(bench.processor.run(message), Held)
         assert message.body == message.received.body
         assert bench.processor.run(message) is True
 
@@ -319,7 +319,7 @@ class TestHolding:
         error.retry_after = 120.0
         bench = Bench(queue, Opens(1, error))
 
-        assert bench.processor.run(bench.take()) == Hold(120, error)
+        assert bench.processor.run(bench.take()) == Held(120, error)
 
     def test_fails_when_patience_ends(
         self, queue: MemoryTransport, time_passes: PassingTime
@@ -327,7 +327,7 @@ class TestHolding:
         opens = Opens(failures=100)
         bench = Bench(queue, opens)
         message = bench.take()
-        assert isinstance(bench.processor.run(message), Hold)
+        assert isinstance(bench.processor.run(message), Held)
 
         time_passes(900)
         assert bench.processor.run(message) is False
@@ -377,11 +377,11 @@ class TestWhereNobodyHolds:
         bench = Bench(queue, Opens(failures=3))
         waited: list[float] = []
 
-        def wait(hold: Hold) -> bool:
+        def wait(hold: Held) -> bool:
             waited.append(hold.seconds)
             return True
 
-        assert bench.processor.process(queue, received, wait=wait) is True
+        assert bench.processor.run_to_end(queue, received, wait=wait) is True
         assert waited == [0.5, 1, 2]
         assert bench.handled == ["opened"]
 
@@ -391,7 +391,7 @@ class TestWhereNobodyHolds:
         opens = Opens(failures=3)
         bench = Bench(queue, opens)
 
-        assert bench.processor.process(queue, received, wait=lambda _hold: False) is False
+        assert bench.processor.run_to_end(queue, received, wait=lambda _hold: False) is False
 
         assert len(opens.seen) == 1
         (event,) = bench.events
@@ -410,6 +410,8 @@ class TestWhereNobodyHolds:
                 yield
 
         bench = Bench(queue, Looks())
-        bench.processor.process(queue, received, wait=lambda _hold: False, lambda_context=context)
+        bench.processor.run_to_end(
+            queue, received, wait=lambda _hold: False, lambda_context=context
+        )
 
         assert seen == [context]
