@@ -25,7 +25,7 @@ from claimcheck.core import asynchronous
 from claimcheck.core.asynchronous import OpenOptions, SealOptions
 from claimcheck.core.aws_pointers import AwsPointers, pointer_name
 from claimcheck.core.encryption import Decrypt, Encryption
-from claimcheck.core.holds import Hold
+from claimcheck.core.holds import LONGEST_LEASE_SECONDS, Hold
 from claimcheck.core.life import (
     Purge,
     acquire_claim,
@@ -100,7 +100,7 @@ class ClaimCheck:
                 process that is killed loses them. `never`: they expire, which DynamoDB does not
                 bill.
             lease_seconds: How long a claim is held where the delivery does not say: seconds, or a
-                timedelta.
+                timedelta; 14 days at most.
             signing_key: Signs tickets, and refuses those that are not signed: one key, or several
                 of which the first signs and all are accepted. At least 16 bytes each.
             sign_every_message: Whether messages of every size are sealed, and so signed, and those
@@ -113,7 +113,7 @@ class ClaimCheck:
                 these buckets, for readers that have AWS's client.
 
         Raises:
-            SettingsInvalid: A number is not positive, `purge` is not known, a store or its
+            SettingsInvalid: A number is out of range, `purge` is not known, a store or its
                 URL is none, a key is too short, there is none to sign every message with, or
                 `encryption` cannot be used.
         """
@@ -128,6 +128,11 @@ class ClaimCheck:
             check_number(name, value, whole=name != "lease_seconds")
             if not 0 < value < math.inf:
                 raise SettingsInvalid(f"{name}={value:.15g}: give a number above 0.")
+        if self._lease_seconds > LONGEST_LEASE_SECONDS:
+            raise SettingsInvalid(
+                f"lease_seconds={self._lease_seconds:.15g}: a claim is held for "
+                f"{LONGEST_LEASE_SECONDS:,} seconds (14 days) at most."
+            )
         check_purge(purge)
         self.store = store
         self._max_size = max_size
@@ -274,8 +279,8 @@ class ClaimCheck:
             message_id: The message's id, for errors.
             lease_id: What this delivery holds the claim with, the same for each try of one
                 delivery; by default a new one. At least 128 random bits.
-            lease_seconds: How long the message stays invisible, and so how long its claim is held.
-                By default, or where that has passed, the claim check's own.
+            lease_seconds: How long the message stays invisible, and so how long its claim is held,
+                up to 14 days. By default, or where that has passed, the claim check's own.
             purge: In place of the claim check's own. Contents that several queues need are not
                 removed.
             once: A key for this message, the same for each of its deliveries: a message without a
@@ -309,7 +314,9 @@ class ClaimCheck:
         lease = Lease(
             lease_id or new_lease_id(),
             # A lease that has ended already would keep no other delivery away.
-            lease_seconds if lease_seconds and lease_seconds > 0 else self._lease_seconds,
+            min(lease_seconds, LONGEST_LEASE_SECONDS)
+            if lease_seconds and lease_seconds > 0
+            else self._lease_seconds,
         )
         what = named(message_id)
         if pointed:

@@ -47,6 +47,9 @@ message is not acknowledged before."""
 LAST_TRY_SECONDS = 2.0
 """How long before the lease ends the last of these tries begins."""
 
+LONGEST_LEASE_SECONDS = 14 * 24 * 3600
+"""A lease must end before its record expires, by every clock. SQS keeps no message longer."""
+
 WRITE_AGAIN_SECONDS = 60
 """How long a claim is held while its contents are written back."""
 
@@ -73,11 +76,12 @@ class Hold:
         self.lease_ends = time.monotonic() + self.lease.seconds
 
     def extend(self, seconds: float) -> bool:
-        """Have the lease end this many seconds from now.
+        """Have the lease end this many seconds from now, up to 14 days.
 
         Raises:
             ClaimStoreError: The store refused, or did not answer.
         """
+        seconds = min(seconds, LONGEST_LEASE_SECONDS)
         ends = time.monotonic() + seconds
         ours = self.store.extend(self.key, Lease(self.lease.id, seconds))
         if ours:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
-from claimcheck import ClaimCheck, ClaimInProgress
+from claimcheck import ClaimAlreadyProcessed, ClaimCheck, ClaimInProgress, SettingsInvalid
 from claimcheck.stores.memory import MemoryClaimStore
 from letsgo_queue.envelope import sealed_fields
-from tests.claimcheck.support import claim_record, noisy_body
+from tests.claimcheck.support import DAY, claim_record, noisy_body
 
 BODY = noisy_body(6_000)
 
@@ -32,6 +34,23 @@ def test_a_claim_is_held_for_the_time_of_the_claim_check(store: MemoryClaimStore
         assert record.seconds_left == pytest.approx(600, abs=30)
         with pytest.raises(ClaimInProgress):
             check_with(store).open(sealed)
+
+
+def test_no_lease_outlives_its_record(store: MemoryClaimStore) -> None:
+    check = check_with(store)
+    sealed = check.seal(BODY).text
+
+    with check.open(sealed, lease_seconds=math.inf) as opened:
+        for _ in range(2):
+            with pytest.raises(ClaimInProgress) as held:
+                check.open(sealed)
+            assert held.value.retry_after == pytest.approx(14 * DAY, abs=30)
+            assert opened.extend(60 * DAY)
+    with pytest.raises(ClaimAlreadyProcessed):
+        check.open(sealed)
+
+    with pytest.raises(SettingsInvalid, match=r"lease_seconds=1296000: .*\(14 days\) at most"):
+        check_with(store, 15 * DAY)
 
 
 def test_a_ticket_that_was_parsed_is_not_parsed_again(store: MemoryClaimStore) -> None:
