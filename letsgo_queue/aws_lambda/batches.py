@@ -1,10 +1,10 @@
-"""The batch of records in one Lambda event: in which order they go, and which come again.
+"""The batch of records in one Lambda event: their order, and which of them come again.
 
 Lambda receives the messages, calls the function with a batch of them, and deletes those that the
 answer does not name as failed. The event source mapping must report batch item failures
 (`FunctionResponseTypes: [ReportBatchItemFailures]`): without it Lambda ignores the answer, and
-deletes what failed. On a FIFO queue a record that failed takes with it those behind it in its
-group, so that the group keeps its order.
+deletes what failed. On a FIFO queue the records behind a failed one in its group fail too, so that
+the group keeps its order.
 
 https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
 """
@@ -18,7 +18,7 @@ from typing import TypedDict
 from letsgo_queue.aws_lambda.records import SqsRecord
 
 RESERVE_SECONDS = 1.0
-"""With less time left, the invocation begins no record and waits for nothing."""
+"""With less time left, an invocation begins no record and does not wait."""
 
 
 class ItemFailure(TypedDict):
@@ -48,10 +48,10 @@ class Batch:
         self._failed: set[str] = set()
         self._broken_groups: set[str | None] = set()
 
-    def lines(self) -> list[list[SqsRecord]]:
-        """The records in lines: within one they go one after the other, and lines go at once.
+    def lanes(self) -> list[list[SqsRecord]]:
+        """The records in lanes, which go at once; in a lane one record goes after the other.
 
-        On a FIFO queue a line is a message group, else a single record.
+        On a FIFO queue a lane is a message group, else a single record.
         """
         if not self.is_fifo:
             return [[record] for record in self.records]
@@ -106,12 +106,12 @@ class Invocation:
         return None if self._ends_at is None else self._ends_at - time.monotonic()
 
     def has_time_for(self, seconds: float) -> bool:
-        """Whether this many seconds leave enough time for the rest."""
+        """Whether the invocation has time for these seconds, and for its end."""
         left = self.seconds_left
         return left is None or seconds + RESERVE_SECONDS < left
 
     def wait(self, seconds: float) -> bool:
-        """Wait, where it is known that there is time for it."""
+        """Wait, if the context says that there is time for it; whether it did."""
         if self.seconds_left is None or not self.has_time_for(seconds):
             return False
         time.sleep(seconds)

@@ -27,7 +27,7 @@ logger = get_logger(__name__)
 class LambdaQueue:
     """The queue behind an event: Lambda has received the messages, and deletes them.
 
-    Everything else is asked of the queue itself, which is opened only then.
+    Only what else a message needs opens the queue itself: a retry, a long delay, a dead letter.
     """
 
     seconds_to_prove_empty = 0
@@ -45,9 +45,9 @@ class LambdaQueue:
         self._open_queue = open_queue
 
     def max_receives(self) -> int | None:
-        """See `Transport`; None in a first delivery, whose failure costs no call to SQS.
+        """See `Transport`; None in a first delivery, so that its failure costs no call to SQS.
 
-        Lambda needs more receives than one anyway:
+        It should not be the last one: AWS asks for a maxReceiveCount of at least 5 with Lambda.
         https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
         """
         return self._open().max_receives() if self._is_redelivery else None
@@ -163,31 +163,30 @@ class LambdaEvents:
         for record in batch.records:
             self._prepare(record.queue_url or "")
         invocation = Invocation(context)
-        lines = batch.lines()
+        lanes = batch.lanes()
         variables = copy_context()  # those of this thread
 
-        def run(line: Sequence[SqsRecord]) -> None:
-            variables.copy().run(self._run, line, batch, invocation)
+        def run(lane: Sequence[SqsRecord]) -> None:
+            variables.copy().run(self._run, lane, batch, invocation)
 
-        with ThreadPoolExecutor(min(self._concurrency, len(lines)), "letsgo-lambda") as pool:
-            for done in pool.map(run, lines):
-                del done  # raises what a thread raised
+        with ThreadPoolExecutor(min(self._concurrency, len(lanes)), "letsgo-lambda") as pool:
+            list(pool.map(run, lanes))  # raises what a thread raised
         return batch.response()
 
     def _run(
         self,
-        line: Sequence[SqsRecord],
+        lane: Sequence[SqsRecord],
         batch: Batch,
         invocation: Invocation,
     ) -> None:
-        """Handle the records of a line one after the other, until one fails."""
-        for position, record in enumerate(line):
-            if not self._process(record, invocation):
-                for unhandled in line[position:]:
+        """Handle the records of a lane one after the other, until one fails."""
+        for position, record in enumerate(lane):
+            if not self._handle_record(record, invocation):
+                for unhandled in lane[position:]:
                     batch.fail(unhandled)
                 return
 
-    def _process(self, record: SqsRecord, invocation: Invocation) -> bool:
+    def _handle_record(self, record: SqsRecord, invocation: Invocation) -> bool:
         if not invocation.has_time_for(0):
             logger.warning(
                 "message %s was not begun: the invocation is about to end. It is delivered again; "
@@ -211,5 +210,5 @@ class LambdaEvents:
 
 
 def _wait(held: Held, invocation: Invocation) -> bool:
-    """Wait for a store; a message that another delivery holds comes back by itself."""
+    """Wait for a store; but not for another delivery: then the message comes again by itself."""
     return held.error.retry_after is None and invocation.wait(held.seconds)

@@ -1,4 +1,4 @@
-"""What a worker does not handle goes back: messages to their queue, claims to their store."""
+"""Gives back what a worker does not handle: messages to their queue, claims to their store."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ RELEASE_SECONDS = 2.0
 RELEASE_THREADS = 8
 
 LAST_EXTENSION_SECONDS = 1.0
-"""How long a worker that ends waits for an extension of what it gives back."""
+"""How long a worker that ends waits for an extension under way of a message it gives back."""
 
 
 class GivingBack:
     """Gives messages back.
 
     Attributes:
-        deadline: When to leave the others to their visibility timeouts (on the monotonic clock).
+        deadline: From when on messages are left to their visibility timeouts (on the monotonic
+            clock).
     """
 
     def __init__(self, transport: Transport, heartbeat: Heartbeat, parts: Parts) -> None:
@@ -63,7 +64,7 @@ class GivingBack:
         stops = self.deadline < math.inf
         until = time.monotonic() + (LAST_EXTENSION_SECONDS if stops else EXTENSION_SECONDS)
         for message in batch:
-            self._heartbeat.release(message)
+            self._heartbeat.drop(message)
             message.end(wait=max(until - time.monotonic(), 0))
         changes = [
             (message.received, min(math.ceil(seconds), message.longest_extension))
@@ -82,8 +83,8 @@ class GivingBack:
         except Exception:  # a defect of a transport; the others must be given back too
             logger.exception("%d messages come again later", len(batch))
 
-    def tell(self, messages: Collection[IncomingMessage]) -> None:
-        """Say that messages are given back though they were begun, and why."""
+    def report(self, messages: Collection[IncomingMessage]) -> None:
+        """Log that messages which were begun are given back, and why."""
         for message in messages:
             logger.warning(
                 "message %s of type %s is given back: %s after %.0f s",
@@ -108,7 +109,7 @@ class GivingBack:
 
 
 def _why_begun(message: IncomingMessage) -> str:
-    """Why a message that was begun has not come to its end."""
+    """Why a message that was begun has not ended."""
     if message.handler_runs:
         return "its handler still runs"
     if message.waits_since < math.inf:

@@ -1,9 +1,9 @@
 """The heartbeat: keeps messages invisible, and their claims leased, while they are in hand.
 
-Whenever half of its visibility timeout has passed, a message is extended by as much again. SQS
-allows 12 hours in all. Messages go to the queue ten at a time, and leases to the store beside that:
-a store that does not answer makes no message visible, and the other way round. An extension that
-fails is tried again, whatever it was that failed, until the delivery is known to have ended.
+When half of its visibility timeout has passed, a message is extended by a whole one. SQS allows 12
+hours in all. The queue is asked for ten messages at a time, and the store for leases on other
+threads: a store that does not answer makes no message visible, and a queue ends no lease. An
+extension that fails, for whatever reason, is tried again until the delivery is known to have ended.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ RETRY_SECONDS = 1.0
 """How soon an extension that failed is tried again, while there is time left."""
 
 LATE_RETRY_SECONDS = 15.0
-"""How soon it is tried again where the message may be visible already: nobody may have it yet."""
+"""How soon it is tried again if the message may be visible: perhaps nobody has received it yet."""
 
 LOOK_SECONDS = 1.0
 """How often the heartbeat looks for messages that are due, while any are in hand."""
@@ -61,7 +61,7 @@ class Heartbeat:
         renew_in_children(self._unlock_messages)
 
     def hold(self, messages: Iterable[IncomingMessage]) -> None:
-        """Keep messages invisible until they are released.
+        """Keep messages invisible until they are dropped.
 
         A message whose visibility timeout is 0 or not known is left alone.
         """
@@ -76,7 +76,7 @@ class Heartbeat:
                 self._started = True
                 self._parts.start("heartbeat", self._watch)
 
-    def release(self, message: IncomingMessage) -> None:
+    def drop(self, message: IncomingMessage) -> None:
         """Extend a message no more."""
         self._in_hand.discard(message)
 
@@ -111,14 +111,14 @@ class Heartbeat:
                 now = time.monotonic()
                 if self._wakes_at <= now:
                     return now
-                # A lease that is attached meanwhile wakes nobody.
+                # Attaching a lease does not wake this thread.
                 left = min(self._wakes_at - now, LOOK_SECONDS)
                 self._changed.wait(left if self._in_hand else None)
             return None
 
     def _extend(self, messages: Sequence[IncomingMessage]) -> None:
         """Extend messages at the queue, in one request."""
-        # One that is locked is being extended by its handler, or has ended.
+        # Where the lock is taken, the handler extends the message, or the message has ended.
         locked = [message for message in messages if message.lock.acquire(blocking=False)]
         try:
             self._extend_locked(locked)
@@ -146,22 +146,22 @@ class Heartbeat:
             if error is None:
                 message.extended(began + seconds)
                 if seconds < message.visibility_timeout:  # that was all that SQS allows
-                    self.release(message)
+                    self.drop(message)
             elif message in self._in_hand:
                 self._failed(message, error)
 
     def _seconds_for(self, message: IncomingMessage) -> int:
-        """By how long to extend a message; 0 where its handler did it, or nothing is left."""
+        """Seconds to extend a message by; 0 if its handler did it, or its 12 hours are over."""
         left = message.seconds_invisible or 0.0
         if message.is_over:
-            self.release(message)
+            self.drop(message)
             return 0
         if left > message.visibility_timeout / 2:
             message.extended(time.monotonic() + left)
             return 0
         seconds = min(math.ceil(message.visibility_timeout), message.longest_extension)
         if seconds <= left:  # its 12 hours are over
-            self.release(message)
+            self.drop(message)
             return 0
         return seconds
 
@@ -180,7 +180,7 @@ class Heartbeat:
                 )
             )
         if isinstance(error, DeliveryEnded):
-            self.release(message)
+            self.drop(message)
 
     def _extend_leases(self, message: IncomingMessage) -> None:
         """Extend what middleware has leased for a message."""
@@ -201,7 +201,7 @@ class Heartbeat:
             self._look_again()
 
     def _unlock_messages(self) -> None:
-        # A process that a handler forks may extend its message, which this may have been at.
+        # A handler may fork while this thread has the lock of its message, and extend it there.
         for message in self._in_hand:
             message.lock = threading.RLock()
 

@@ -405,11 +405,11 @@ class WorkLoop:
                 unrun = self._lanes.fail(message)
                 self._in_hand.difference_update(unrun)
             self._pace.note(time.monotonic() - (message.begun or message.arrived))
-            self._tell()
+            self._wake_if_needed()
         if outcome and not message.is_gone:
             (self._receipts if message.unsettled else self._acknowledger).add(message)
         else:
-            self._heartbeat.release(message)
+            self._heartbeat.drop(message)
         self._giving_back.give_back(unrun)
         self._begin(ready)
 
@@ -420,7 +420,7 @@ class WorkLoop:
         if not all(errors):
             self._acknowledged_at = time.monotonic()
         for message, error in zip(messages, errors, strict=True):
-            self._heartbeat.release(message)
+            self._heartbeat.drop(message)
             try:
                 self._processor.acknowledged(message, error)
             except BaseException:  # somebody's listener; the others must go on
@@ -429,7 +429,7 @@ class WorkLoop:
                 )
         with self._changed:
             self._unacknowledged -= len(messages)
-            self._tell()
+            self._wake_if_needed()
 
     def _hold(self, message: IncomingMessage, seconds: float) -> None:
         with self._changed:
@@ -457,7 +457,7 @@ class WorkLoop:
             if not self._is_over():
                 self._changed.wait(seconds)
 
-    def _tell(self) -> None:
+    def _wake_if_needed(self) -> None:
         """Wake the loop if it has something to do: waking costs, and messages are many."""
         if self._room() or self._gates.waiting or self._is_over():
             self._changed.notify_all()
@@ -537,7 +537,7 @@ class WorkLoop:
         for message in left:
             message.end(wait=0)
         running = {message for message in left if message.begun is not None}
-        self._giving_back.tell(running)  # before handlers are cancelled: they run still
+        self._giving_back.report(running)  # before handlers are cancelled: they still run
         self._executors.close(now + CANCELLING_SECONDS)
         self._giving_back.release_claims(running)
         if left:

@@ -18,7 +18,7 @@ def batch_of(count: int, groups: str = "") -> Batch:
 
 
 def names(batch: Batch) -> list[list[str]]:
-    return [[record.name for record in line] for line in batch.lines()]
+    return [[record.name for record in lane] for lane in batch.lanes()]
 
 
 def failures(batch: Batch) -> list[str]:
@@ -26,7 +26,7 @@ def failures(batch: Batch) -> list[str]:
 
 
 class TestStandardQueues:
-    def test_every_record_is_a_line(self) -> None:
+    def test_every_record_is_a_lane(self) -> None:
         assert names(batch_of(3)) == [["m0"], ["m1"], ["m2"]]
 
     def test_a_failure_is_its_own(self) -> None:
@@ -44,12 +44,12 @@ class TestStandardQueues:
 
         batch.fail(batch.records[0])
 
-        assert len(batch.lines()) == 3
+        assert len(batch.lanes()) == 3
         assert not batch.is_behind_a_failure(batch.records[1])
 
 
 class TestFifoQueues:
-    def test_a_group_is_a_line(self) -> None:
+    def test_a_group_is_a_lane(self) -> None:
         assert names(batch_of(5, "abaca")) == [["m0", "m2", "m4"], ["m1"], ["m3"]]
 
     def test_a_failure_takes_with_it_what_is_behind_it_in_its_group(self) -> None:

@@ -90,7 +90,7 @@ def test_the_log_says_what_it_waited_for(
 ) -> None:
     def reason() -> str:
         caplog.clear()
-        giving_back.tell([message])
+        giving_back.report([message])
         return caplog.messages[0].partition("is given back: ")[2].partition(" after")[0]
 
     message.waits_since = 1.0

@@ -182,7 +182,7 @@ def test_leaves_alone_what_its_handler_has_extended(
     time_passes(400)
     wait_for(lambda: other.message_id in queue.extended, "the other one")
     assert queue.extensions == [3600, TIMEOUT]
-    heartbeat.release(other)
+    heartbeat.drop(other)
     time_passes(3000)
     wait_for(partial(queue.has_extended, 3), "an extension by the timeout")
 
