@@ -7,8 +7,8 @@ open    acquires the claim, so that it is gone for everyone else, and gives the 
         ├── release    the work failed: the claim is back
         └── neither    a crash: the lease runs out, and the next delivery acquires
 
-`life` tells what becomes of a claim, `ticket` what travels in place of the payload, and `trust`
-which tickets are opened.
+`life` has the states of a claim, `ticket` the message that travels in place of the payload, and
+`trust` decides which tickets are opened.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from claimcheck.core.life import (
     Purge,
     acquire_claim,
     acquire_record,
+    check_lease,
     check_purge,
     hand_over,
     record_of,
@@ -55,11 +56,11 @@ DEFAULT_LEASE_SECONDS = 120
 
 
 Write: TypeAlias = Literal["ticket", "aws-pointer"]
-"""What is sent for a message that is stored."""
+"""How a stored message travels: as a ticket, or as a pointer of AWS's clients."""
 
 
 def new_lease_id() -> str:
-    """An id for the lease of one delivery; nobody guesses it."""
+    """An id for the lease of one delivery, which nobody can guess."""
     return secrets.token_urlsafe(ID_BYTES)
 
 
@@ -89,9 +90,9 @@ class ClaimCheck:
             store: Where claims are kept, and the records of `once`.
             stores: Where the claims of some messages are kept instead: a mapping of patterns of
                 types (`video:*`) to stores or their URLs, of which the first that fits counts; or
-                a function of a `MessageToStore` that gives one of `read_stores`, or None.
+                a function that takes a `MessageToStore` and returns one of `read_stores`, or None.
             read_stores: More stores, or their URLs, where claims may be. The label in a ticket
-                tells in which of those that are given here.
+                picks one of them.
             threshold: Bytes of body and attributes up to which a message travels untouched, if the
                 queue accepts as many. `auto`: 64 KB, and more where AWS bills that least.
             inline_limit: Bytes that the queue accepts, instead of asking it.
@@ -109,8 +110,8 @@ class ClaimCheck:
                 not encrypted: `kms://KEY` or `aes256:BASE64`, several of which the first encrypts
                 and all decrypt, or what `open_encryption` makes.
             aws_pointers: Buckets: the pointers of AWS's extended clients to these are opened too.
-            write: What is sent for a large message: a `ticket`, or an `aws-pointer` to the first of
-                these buckets, for readers that have AWS's client.
+            write: How a large message travels: as a `ticket`, or as an `aws-pointer` to the first
+                of these buckets, for readers that have AWS's client.
 
         Raises:
             SettingsInvalid: A number is out of range, `purge` is not known, a store or its
@@ -176,7 +177,7 @@ class ClaimCheck:
         return other
 
     def opens_pointer(self, body: str) -> bool:
-        """Whether a body is a pointer of AWS's clients, and such are opened."""
+        """Whether a body is a pointer of AWS's clients, and this claim check opens those."""
         return self._aws_pointers is not None and is_aws_pointer(body)
 
     @property
@@ -201,14 +202,14 @@ class ClaimCheck:
             body: Any text; bytes are taken as UTF-8.
             type: The message's type, for errors; what travels is the one in the body.
             attributes_size: Bytes of the message attributes, which count as well.
-            queue_limit: Asks the queue how many bytes it accepts (None: it will not say); called
-                only where that decides.
-            delay_seconds: Seconds until the message can be received; its claim lives longer by so
-                much.
-            shared: Whether several queues get the message, each of which is to handle it: through a
+            queue_limit: Asks the queue how many bytes it accepts; None if it will not say. Called
+                only if the answer decides.
+            delay_seconds: Seconds until the message can be received. Its claim lives that much
+                longer.
+            shared: Whether several queues get the message, and each is to handle it: through a
                 topic of SNS, or rules of EventBridge. Nobody removes the contents, which expire.
-            room: Bytes that are left for it, attributes included, in a batch of messages that fit
-                the queue one by one but not together.
+            room: Bytes left for it, attributes included, in a batch of messages that fit the queue
+                one by one but not together.
 
         Raises:
             BodyInvalid: Empty, not text, or of another type than given.
@@ -248,7 +249,7 @@ class ClaimCheck:
             sealed.store.remove(sealed.claim_id, sealed.parts)
 
     def close(self) -> None:
-        """Close its stores, also those that it was given; see `ClaimStore.close`."""
+        """Close its stores, also stores that the caller made; see `ClaimStore.close`."""
         self.stores.close()
         if self._aws_pointers is not None:
             self._aws_pointers.close()
@@ -283,17 +284,17 @@ class ClaimCheck:
                 up to 14 days. By default, or where that has passed, the claim check's own.
             purge: In place of the claim check's own. Contents that several queues need are not
                 removed.
-            once: A key for this message, the same for each of its deliveries: a message without a
-                claim then gets a record under it, so that its handler does not run again after it
-                succeeded. A message with a claim has a record anyway. A message that carries
-                its contents, and is signed or encrypted, has it under its nonce, so that a copy is
-                a duplicate too.
+            once: A key for this message, the same for each of its deliveries. A message without a
+                claim then gets a record under this key, so that its handler does not run again
+                after it succeeded. A message with a claim has a record anyway. The record of a
+                message that carries its contents, signed or encrypted, is under its nonce: so a
+                copy is a duplicate too.
             consumer: Names the queue, the same for each delivery from it. A message that was sealed
                 with `shared` is handled once for each name.
-            fields: What `letsgo_queue.envelope.sealed_fields` found in the body, where the caller
-                has asked already: a long ticket is then parsed once.
-            made_here: Whether this process made the message, as a tick of a schedule. It is taken
-                as it is: nobody has sealed it.
+            fields: The result of `letsgo_queue.envelope.sealed_fields` for the body, if the caller
+                has it: a long ticket is then parsed once.
+            made_here: Whether this process made the message, as a tick of a schedule: it is not
+                sealed, and need not be.
 
         Raises:
             TicketInvalid: It is sealed, but its ticket is malformed or does not fit it.
@@ -353,7 +354,7 @@ class ClaimCheck:
         return Opened(text, "compressed", size=sealed.ticket.size, hold=hold)
 
     def write_down(self, opened: Opened) -> HoldNote | None:
-        """What another process needs to settle a message (`take_up`), signed where there is a key.
+        """A note by which another process can settle a message (`take_up`), signed with a key.
 
         Raises:
             SettingsInvalid: No other process can (`purge="before"`).
@@ -362,7 +363,7 @@ class ClaimCheck:
         return None if note is None else self._trust.write_note(note)
 
     def take_up(self, note: HoldNote) -> Hold:
-        """The hold that a process wrote down (`write_down`), for this one to settle.
+        """The hold that another process wrote down (`write_down`), to settle here.
 
         Raises:
             TicketForged: This claim check has a signing key, and the note is not signed with it.
@@ -413,11 +414,10 @@ class ClaimCheck:
         return asynchronous.opened(partial(self.open, body, **options))
 
     def opened_size(self, body: str | Mapping[str, Any]) -> int:
-        """Bytes of what `open` would give back, as the ticket says; 0 where it opens nothing.
+        """Bytes of the body that `open` would give back, as the ticket says; 0 if it is not sealed.
 
         Args:
-            body: What came from the queue; or, where it is sealed and was parsed already, its
-                fields.
+            body: What came from the queue; or its fields, if it is sealed and was parsed already.
         """
         try:
             sealed = self._read(body, None)
@@ -431,7 +431,7 @@ class ClaimCheck:
     def _once_key(
         self, sealed: SealedMessage | None, consumer: str | None, what: str
     ) -> str | None:
-        """The key of a record for a carried ticket, after its nonce."""
+        """The key of a record that a carried ticket gets by its nonce; None if it gets none."""
         ticket = None if sealed is None else sealed.ticket
         if not isinstance(ticket, CarriedTicket) or not self._trust.has_own_nonce(ticket):
             return None
@@ -464,6 +464,7 @@ class ClaimCheck:
         try:
             with step("open"):
                 text = pointers.text_of(pointer, most=self._max_size, what=what)
+            check_lease(hold, what)
         except BaseException:
             hold.settle(succeeded=False)
             raise
@@ -491,6 +492,7 @@ class ClaimCheck:
         try:
             with step("open"):
                 text = unpack(what, sealed, parts, decrypt)
+            check_lease(claim, what)
         except BaseException:
             claim.settle(succeeded=False)
             raise

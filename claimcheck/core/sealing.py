@@ -1,12 +1,12 @@
-"""Sealing: how a body becomes small enough for the queue, and which way it goes.
+"""Sealing: makes a body small enough for the queue, and decides which way it goes.
 
     up to threshold ─────────────────────────> inline       as it is
     compressed, if the queue takes that ─────> compressed   the ticket carries it
     else ────────────────────────────────────> stored       the ticket has its key
 
-What the queue does not take is over the threshold, whatever that is. What a ticket would only make
-larger goes inline, where the queue takes it. With `threshold="auto"` the bill decides instead: see
-`cheapest`.
+A body that the queue refuses is over the threshold, whatever that is. A body that a ticket would
+only make larger goes inline, if the queue takes it. With `threshold="auto"` the bill decides
+instead: see `cheapest`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from letsgo_queue.limits import ANY_QUEUE_BYTES, SQS_UNIT_BYTES
 from letsgo_queue.tracing import step
 
 AskQueue: TypeAlias = Callable[[], int | None]
-"""Asks the queue how many bytes it accepts; None: it will not say."""
+"""Asks the queue how many bytes it accepts; None if it will not say."""
 
 ID_BYTES = 18  # 144 bits, 24 characters
 
@@ -45,13 +45,14 @@ _PIECE_BYTES = 1024 * 1024
 """Bytes of a piece, for a store that keeps contents as one part."""
 
 _MOST_AROUND_DATA = 400
-"""Bytes of a ticket beside the data it carries, with a signature and a type of usual length."""
+"""Bytes of a sealed body beside the data, with a signature and a type of usual length."""
 
 _MOST_AROUND_ENCRYPTED = 1_000
 """The same, with a key that KMS has wrapped."""
 
 _WORTH_ASKING_BYTES = SQS_UNIT_BYTES
-"""From here on the queue is asked what it accepts: SQS bills such a message as several requests."""
+"""The queue is asked what it accepts only for more than this, which SQS bills as several requests
+anyway."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,12 +81,12 @@ class Sealed:
 
     @property
     def text(self) -> str:
-        """`body` as a client takes it that sends text: boto3, say."""
+        """`body` for a client that sends text: boto3, say."""
         return self.body.decode()
 
     @property
     def attributes(self) -> Mapping[str, int]:
-        """The numbers that have to travel as message attributes: by these, AWS knows a pointer."""
+        """Numbers to send as message attributes: AWS's clients know a pointer by them."""
         return {} if self.pointer is None else {SIZE_ATTRIBUTE: self.size}
 
 
@@ -111,13 +112,24 @@ class _Encoded:
 
     @property
     def carried_size(self) -> int:
-        """Bytes of a body whose ticket carries it, about."""
+        """About how many bytes are sent if the ticket carries it."""
         return _base64_size(self.stored) + _MOST_AROUND_DATA
 
     @property
     def to_store(self) -> MessageToStore:
-        """What a choice of stores is told of it."""
+        """The facts by which a store is chosen for it."""
         return MessageToStore(type=self.type, size=self.size, stored=self.stored)
+
+    def bound(
+        self,
+        place: Literal["carried", "stored"],
+        id: str,
+        *,
+        store: str | None = None,
+        shared: bool,
+    ) -> Bound:
+        """What its bytes are encrypted for; see `Bound`."""
+        return Bound(place, id, self.encoding, self.size, self.type, store=store, shared=shared)
 
 
 class Sealer:
@@ -133,7 +145,7 @@ class Sealer:
         max_size: int,
         write_pointer: Callable[[bytes], AwsPointer] | None = None,
     ) -> None:
-        """Take the options, which are those of `ClaimCheck`, as they were checked there."""
+        """Take the options of `ClaimCheck`, which has checked them."""
         self._stores = stores
         self._trust = trust
         self._goes_by_the_bill = threshold == "auto"
@@ -155,9 +167,9 @@ class Sealer:
         return other
 
     def leaves_alone(self, body: str, *, attributes_size: int) -> bool:
-        """Whether a message certainly goes as it is; where that is False, `seal` decides.
+        """Whether `seal` certainly sends a message as it is. If False, `seal` decides.
 
-        It is the short way for most messages, which are small, and says what `seal` would.
+        A shortcut for small messages, which are most.
         """
         size = len(body)
         if not body.isascii():
@@ -189,7 +201,7 @@ class Sealer:
                 limit=self._max_size,
             )
         inline = Sealed(body=data, route="inline", size=size)
-        # What already looks sealed is sealed again: opening gives back exactly what was given.
+        # A body that looks sealed already is sealed again, so that opening gives it back as it was.
         must_seal = self._trust.seals_every_message or is_sealed(data)
         fits = room is None or size + attributes_size <= room
         if not must_seal and fits and self._is_small(size + attributes_size, queue_limit):
@@ -255,16 +267,8 @@ class Sealer:
     def _carry(self, encoded: _Encoded, *, shared: bool) -> bytes:
         """A body whose ticket carries the encoded bytes."""
         nonce = secrets.token_urlsafe(ID_BYTES) if self._trust.makes_nonces else None
-        sent = [*encoded.parts]  # what turns out too large is stored instead
-        bound = Bound(
-            "carried",
-            nonce or "",
-            encoded.encoding,
-            encoded.size,
-            encoded.type,
-            shared=shared,
-        )
-        encrypted = self._trust.encrypt(sent, bound)
+        sent = [*encoded.parts]  # a copy: if the body is too large, the parts are stored instead
+        encrypted = self._trust.encrypt(sent, encoded.bound("carried", nonce or "", shared=shared))
         ticket = CarriedTicket(
             v=tickets.VERSION,
             encoding=encoded.encoding,
@@ -280,7 +284,6 @@ class Sealer:
     def _store(self, encoded: _Encoded, delay_seconds: float, *, shared: bool) -> Sealed:
         """A body whose ticket has the key of the encoded bytes, which are stored."""
         store = self._stores.for_message(encoded.to_store)
-        label = store.label
         parts = recut(encoded.parts, store.part_bytes, was=encoded.part_bytes)
         facts = ClaimFacts(
             id=_new_id(),
@@ -291,15 +294,7 @@ class Sealer:
             created_at=int(store.now()),
             expires_at=expiry_from(store.now() + delay_seconds),
         )
-        bound = Bound(
-            "stored",
-            facts.id,
-            encoded.encoding,
-            encoded.size,
-            encoded.type,
-            store=label,
-            shared=shared,
-        )
+        bound = encoded.bound("stored", facts.id, store=store.label, shared=shared)
         encrypted = self._trust.encrypt(parts, bound)
         ticket = StoredTicket(
             v=tickets.VERSION,
@@ -312,7 +307,7 @@ class Sealer:
             parts=facts.parts,
             stored=encoded.stored,
             expires=facts.expires_at,
-            store=label,
+            store=store.label,
         )
         with step("store"):
             store.write(facts, parts)
@@ -337,7 +332,7 @@ class Sealer:
         """Whether a message that may travel as it is gains by being compressed."""
         if not self._goes_by_the_bill:
             return encoded.carried_size < encoded.size
-        from claimcheck.core.cheapest import is_cheaper_carried  # few need it, and the prices in it
+        from claimcheck.core.cheapest import is_cheaper_carried  # few need the prices in it
 
         return is_cheaper_carried(
             encoded.size + attributes_size, encoded.carried_size + attributes_size
@@ -359,7 +354,7 @@ class Sealer:
 
 
 def _new_id() -> str:
-    """A claim id; a command takes what begins with a dash for an option."""
+    """A claim id. None begins with a dash, which a command would take for an option."""
     while (id := secrets.token_urlsafe(ID_BYTES)).startswith("-"):
         pass
     return id
@@ -379,7 +374,7 @@ def _to_bytes(body: str | bytes) -> bytes:
 
 
 def _check_utf8(body: bytes) -> None:
-    """Decode it a piece at a time: as one text it may take four times the memory."""
+    """Decode it in pieces: as one text it may take four times the memory."""
     decode = codecs.getincrementaldecoder("utf-8")().decode
     for start in range(0, len(body), _CHECKED_AT_ONCE):
         end = start + _CHECKED_AT_ONCE

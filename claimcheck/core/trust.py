@@ -1,4 +1,4 @@
-"""Which messages a claim check trusts: signatures, encryption, and what must have them.
+"""Which messages a claim check trusts: signatures, encryption, and which messages need them.
 
 A sender that has keys signs and encrypts with them. A reader that has keys refuses what lacks them.
 """
@@ -42,8 +42,8 @@ class Trust:
         """Take the keys; the arguments are those of `ClaimCheck`.
 
         Raises:
-            SettingsInvalid: A key is too short or cannot be used, or there is none to sign every
-                message with.
+            SettingsInvalid: A key is too short or cannot be used, or `sign_every_message` has no
+                key.
         """
         keys = [signing_key] if isinstance(signing_key, str) else signing_key
         self._signer = None if keys is None else Signer(keys)
@@ -78,7 +78,7 @@ class Trust:
         return self._signer is not None or self.encrypts
 
     def has_own_nonce(self, ticket: CarriedTicket) -> bool:
-        """Whether the nonce of a ticket is from a sender with a key: nobody made it up."""
+        """Whether a sender with a key made the nonce of a ticket, and nobody else."""
         return self._signer is not None or ticket.encryption is not None
 
     def encrypt(self, parts: Parts, bound: Bound) -> Encrypted | None:
@@ -101,10 +101,10 @@ class Trust:
     def read(
         self, body: str | Mapping[str, Any], *, max_size: int, message_id: str | None
     ) -> SealedMessage | None:
-        """The ticket in a body, if it is to be trusted; None if the body is not sealed.
+        """The ticket in a body, if it can be trusted; None if the body is not sealed.
 
         Args:
-            body: The body; or, where it is sealed and was parsed already, its fields.
+            body: The body; or its fields, if it is sealed and was parsed already.
             max_size: Bytes that a ticket may claim.
             message_id: The message's id, for errors.
 
@@ -160,7 +160,7 @@ class Trust:
         return note.model_copy(update={"sig": self._signer.sign_note(note)})
 
     def check_note(self, note: HoldNote) -> None:
-        """Refuse a hold that nobody with a key here has written down.
+        """Refuse a hold that was not written down by a process with a key known here.
 
         Raises:
             TicketForged: It is not signed with a key that is known here.
@@ -173,7 +173,7 @@ class Trust:
             )
 
     def decryption(self, what: str, sealed: SealedMessage) -> Decrypt | None:
-        """What decrypts a message; None for one that is not encrypted. It may ask KMS for the key.
+        """A function that decrypts a message; None if it is not encrypted. May ask KMS for the key.
 
         Raises:
             EncryptionError: The key is not here.
