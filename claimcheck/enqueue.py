@@ -1,6 +1,6 @@
 """The transparent enqueue: messages of any size, through the default client.
 
-What it stands on is loaded by the first call, since `import claimcheck` loads this module.
+`import claimcheck` loads this module, and must stay cheap. So the first call loads the rest.
 """
 
 from __future__ import annotations
@@ -76,10 +76,10 @@ def install(claim_check: ClaimCheck | None = None, *, client: Client | None = No
     """Give a client, and the workers that use it, the claim check.
 
     For code that already calls `letsgo_queue.enqueue`, and for handlers without
-    `@unwrap_claim_check`. A worker uses the client that it was given, else the default client. It
-    looks for the claim check when it starts. A claim check nearer to the handler comes first: one
-    of the worker's own, or a handler's `@unwrap_claim_check`. It takes from this one the options
-    that it leaves unset. Safe to repeat: the last one counts.
+    `@unwrap_claim_check`. A worker uses the client that it was given, else the default client, and
+    looks for the claim check when it starts. A claim check nearer to the handler comes first: the
+    worker's own, or the handler's `@unwrap_claim_check`. Options that it leaves unset are taken
+    from this one. You can call this again: the last call counts.
 
     Args:
         claim_check: By default made from the environment.
@@ -97,15 +97,15 @@ def install(claim_check: ClaimCheck | None = None, *, client: Client | None = No
 
 
 class _Latest:
-    """The default client of the latest call, its middleware then, and the client that was used."""
+    """Of the latest call: the default client, its middleware, and the client with a claim check."""
 
     call: tuple[Client, tuple[Middleware, ...], Client[EnqueueResult]] | None = None
 
 
 def _client() -> Client[EnqueueResult]:
-    """The default client, with the default claim check where it has none.
+    """The default client, with the default claim check if it has none.
 
-    Asked for each call: the default client may have changed since the last, or its middleware.
+    Looked up for each call: the default client, or its middleware, may have changed.
     """
     _load()
     from letsgo_queue.sending.default import default_client
