@@ -80,17 +80,16 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
     ) -> None:
         """Make the middleware.
 
-        An option that is None is as the claim check of the worker or its client has it, where this
-        one is for a handler, or for a worker.
+        A handler's middleware takes an option that is None from its worker's, and a worker's from
+        its client's.
 
         Args:
             claim_check: By default made from the environment, on first use.
             purge: When contents are removed, in place of the claim check's own setting.
             on_duplicate: `acknowledge` a delivery of a message that was handled before, without
                 running the handler (the default), or `raise` `ClaimAlreadyProcessed`.
-            once: Whether every message gets a receipt, also a small one: a handler that succeeded
-                does not run again for a redelivery. That costs two write units a message. By
-                default not.
+            once: Whether small messages get a receipt too: a handler that succeeded does not run
+                again for a redelivery. That costs two write units a message. By default not.
 
         Raises:
             SettingsInvalid: `purge` or `on_duplicate` is not known.
@@ -100,7 +99,7 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
 
     @property
     def handling(self) -> bool:
-        """Whether it opened the message that this thread or task handles, merged or as it is."""
+        """Whether it opened the message that this thread or task handles, itself or merged."""
         return self._token in _handling.get()
 
     def inside(self, outer: Middleware) -> Middleware:
@@ -116,7 +115,7 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
         self.opener.claim_check_for(queue)
 
     def finish(self) -> None:
-        """Wait for contents that are being removed, for two seconds at most."""
+        """Wait for removals of contents, for two seconds at most."""
         removals.finish()
 
     def before_send(self, message: OutgoingMessage, context: SendContext) -> OutgoingMessage:
@@ -175,7 +174,7 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
         )
 
     def send_failed(self, message: OutgoingMessage, error: Exception) -> None:
-        """Remove the claim of a message that is not on the queue; keep it where nobody knows."""
+        """Remove the claim of a message that was not sent; keep it if nobody knows."""
         assert isinstance(message, _SealedMessage)
         if isinstance(error, SendUncertain):
             return
@@ -193,11 +192,11 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
         return self._has_record(message)
 
     def gives_type(self, message: IncomingMessage, /) -> bool:
-        """Whether it is a pointer of AWS's clients that is opened."""
+        """Whether it is a pointer of AWS's clients, which is opened here."""
         return self.opener.opens_pointer(message.body, message.queue)
 
     def opened_bytes(self, message: IncomingMessage, /) -> int:
-        """What the ticket says."""
+        """The size that the ticket says."""
         sealed = message.body if message.sealed_fields is None else message.sealed_fields
         return self.opener.claim_check_for(message.queue).opened_size(sealed)
 
@@ -242,8 +241,8 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
 
     def _open(self, message: IncomingMessage) -> Opened | None:
         if message.lease_id is None and self._has_record(message):
-            # One for all tries: a write whose answer was lost has acquired the claim for this
-            # delivery. Most messages need none, and random bytes cost a switch of threads.
+            # One id for all tries: a write whose answer was lost has acquired the claim for this
+            # delivery. Most messages need no id, and random bytes cost a switch of threads.
             message.lease_id = new_lease_id()
         return self.opener.open(
             message.body,
@@ -277,10 +276,10 @@ class _ClaimLease:
             logger.warning("claim %s: another delivery has it", self._opened.claim_id)
 
     def settle(self, *, succeeded: bool) -> None:
-        """Complete the claim, or release it, if nobody did. The worker tries again.
+        """Complete the claim, or release it, once. If that raises, the worker tries again.
 
-        A tick whose handler failed is completed too: else each worker would run it, and fail in
-        turn. One that was given back is released, so that another worker runs it.
+        A tick whose handler failed is completed too: else each worker of the fleet would run it,
+        and fail. A tick that was given back is released, so that another worker runs it.
         """
         message = self._message
         has_run = message.handler_started and not message.handler_runs and not message.is_over
@@ -296,10 +295,10 @@ class _ClaimLease:
             raise
 
     def give_back(self) -> None:
-        """Release the claim, unless its contents are here only and its handler has them.
+        """Release the claim, unless a running handler has the only copy of its contents.
 
-        That handler would run a second time. It settles the claim when it ends. If the process ends
-        first, the lease runs out, and the next delivery raises `ClaimLost`.
+        Else a second handler could run beside it. That handler settles the claim when it ends. If
+        the process ends first, the lease runs out, and the next delivery raises `ClaimLost`.
         """
         if not (self._opened.is_handed_over and self._message.handler_started):
             self.settle(succeeded=False)

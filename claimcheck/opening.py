@@ -26,7 +26,7 @@ from letsgo_queue.settings import is_sqs, split_url, url_in_environment
 logger = get_logger(__name__)
 
 OnDuplicate: TypeAlias = Literal["acknowledge", "raise"]
-"""What becomes of a delivery of a message that was handled before."""
+"""What happens to a delivery of a message that was handled before."""
 
 
 class Opener:
@@ -93,7 +93,7 @@ class Opener:
         return self.claim_check_for(queue).refuses_unsealed
 
     def opens_pointer(self, body: object, queue: str | None) -> bool:
-        """Whether a body is a pointer of AWS's clients, or wraps one, and such are opened."""
+        """Whether a body is, or wraps, a pointer of AWS's clients that is opened here."""
         if not isinstance(body, str) or IN_EVERY_POINTER not in body:
             return False
         wrapped = unwrap_sealed(body)
@@ -104,7 +104,7 @@ class Opener:
         """The claim check for the messages of a queue.
 
         Args:
-            queue: Its URL; None where a message does not say, for that of the environment.
+            queue: Its URL; None if the message does not say, for the queue of the environment.
 
         Raises:
             SettingsInvalid: A setting cannot be used.
@@ -134,8 +134,8 @@ class Opener:
         A sealed message in an envelope of SNS, EventBridge or a pipe is opened in it: the envelope
         stays around the message.
 
-        A tick of a schedule gets a record always, since every worker of a fleet has it, and all but
-        one of them find it handled.
+        A tick of a schedule always gets a record: every worker of a fleet has the tick, and only
+        one of them may handle it.
 
         Args:
             body: What came from the queue.
@@ -143,9 +143,9 @@ class Opener:
             message_id: The message's id; with `once=True` it must have one.
             lease_seconds: How long the message stays invisible, if that is known.
             lease_id: What this delivery holds the claim with.
-            fields: The body's fields, where it is sealed and was parsed already.
+            fields: The body's fields, if it is sealed and was parsed already.
             is_tick: Whether it is a tick of a schedule.
-            settled_by: What becomes of a duplicate, for the log.
+            settled_by: What happens to a duplicate, for the log.
 
         Returns:
             The message; None if it is a duplicate, to acknowledge.
@@ -181,7 +181,7 @@ class Opener:
 
 
 def in_unknown_envelope(message: str) -> RecordUnsupported:
-    """Says that a message has a claim check inside, and nobody can tell what is around it.
+    """The error for a message with a claim check in an envelope that is not known.
 
     Args:
         message: Its id, for people.
@@ -195,13 +195,13 @@ def in_unknown_envelope(message: str) -> RecordUnsupported:
 
 @functools.lru_cache(maxsize=1_000)
 def consumer_of(queue: str | None) -> str | None:
-    """Names a queue among those that have a message, the same on a worker and in Lambda.
+    """Names a queue that has a message, the same on a worker and in Lambda.
 
-    Queues of one name may be in several regions and accounts, so it is the end of the queue's ARN:
-    `REGION:ACCOUNT:NAME`. Of a queue that is not SQS's it is the URL.
+    For an SQS queue that is the end of its ARN, `REGION:ACCOUNT:NAME`, as several regions and
+    accounts may have a queue of one name. For any other queue it is the URL.
 
     Args:
-        queue: Its URL; None, or empty, where a message does not say.
+        queue: Its URL; None, or empty, if the message does not say.
     """
     if not queue:
         return None
