@@ -1,13 +1,13 @@
-"""Opening the SQS records that functions work on: one, or all those of a Lambda event.
+"""Opens the SQS records that functions work on: one record, or all records of a Lambda event.
 
     not sealed             to the function, as it is
     opened                 to the function, with its original body
     a duplicate            left out, and not reported: Lambda deletes it
     cannot be opened       left out, and reported in `batchItemFailures`: it comes again
-    FIFO, behind such one  the same, so that its group keeps its order
+    FIFO, behind a failed  the same, so that its group keeps its order
 
 The function's own `batchItemFailures` decide which claims are released; the others are completed.
-Lambda takes a malformed answer for the failure of the whole batch, and so does this:
+A malformed answer releases all claims, since Lambda counts it as a failure of the whole batch:
 https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
 """
 
@@ -17,7 +17,7 @@ import logging
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from claimcheck.at_once import at_once
 from claimcheck.core.opened import Opened
@@ -38,22 +38,22 @@ if TYPE_CHECKING:  # a program that only sends does not load these
 logger = get_logger(__name__)
 
 SOONEST_RETURN_SECONDS = 5
-"""A message that is handled elsewhere stays away at least so long, also when the lease there is
-about to end: each look costs a receive."""
+"""A message that is handled elsewhere comes again no sooner, even if the lease there ends soon:
+each time costs a receive."""
 
-FAILURES = "batchItemFailures"
-IDENTIFIER = "itemIdentifier"
+FAILURES: Final = "batchItemFailures"
+IDENTIFIER: Final = "itemIdentifier"
 
 _process = Listeners()
-"""Without listeners of its own: only `listen_to_all` hears it."""
+"""Has no listeners of its own: `listen_to_all` hears it."""
 
 
 class Work(Protocol):
-    """What one call of a function works on, opened."""
+    """The opened records of one call of a function."""
 
     @property
     def argument(self) -> object:
-        """What the function gets in place of what it was called with."""
+        """The argument for the function, in place of the sealed one."""
         ...
 
     @property
@@ -62,7 +62,7 @@ class Work(Protocol):
         ...
 
     def succeeded(self, answer: object) -> object:
-        """Settle the claims; the answer to give in place of the function's."""
+        """Settle the claims, and return the answer to give in place of the function's."""
         ...
 
     def failed(self) -> None:
@@ -195,8 +195,8 @@ class OpenedBatch:
     Attributes:
         argument: The event for the function.
         nothing_left: Whether no record is left for it.
-        opened: What it works on.
-        batch: All records, and which could not be opened.
+        opened: The records that were opened for it, each with its hold.
+        batch: All records, and which of them could not be opened.
     """
 
     argument: object = field(repr=False)
@@ -207,7 +207,7 @@ class OpenedBatch:
     @property
     def left_out(self) -> int:
         """How many records could not be opened, or wait for one of those."""
-        return len(self.batch.response()["batchItemFailures"])
+        return len(self.batch.response()[FAILURES])
 
     def succeeded(self, answer: object) -> object:
         """Settle each claim by what the function reports, and report what could not be opened."""
@@ -227,8 +227,8 @@ class OpenedBatch:
             ),
             self.opened,
         )
-        failed = self.batch.response()["batchItemFailures"]
-        ours = [item for item in failed if item["itemIdentifier"] not in reported]
+        failed = self.batch.response()[FAILURES]
+        ours = [item for item in failed if item[IDENTIFIER] not in reported]
         if not ours and not self.nothing_left:
             return answer
         theirs = answer if isinstance(answer, Mapping) else {}
@@ -268,7 +268,7 @@ def open_batch(
 
 
 _Outcome: TypeAlias = OpenedRecord | BaseException | None
-"""What became of a record; None if it need not be opened."""
+"""An opened record, or why it was not opened; None if it need not be opened."""
 
 
 def _open_all(opener: Opener, batch: Batch, invocation: Invocation) -> Sequence[_Outcome]:
@@ -298,9 +298,9 @@ def _open_all(opener: Opener, batch: Batch, invocation: Invocation) -> Sequence[
 def _sort_out(event: object, batch: Batch, outcomes: Sequence[_Outcome]) -> OpenedBatch:
     from letsgo_queue.aws_lambda.records import with_records
 
-    left: list[object] = []
+    remaining: list[object] = []
     opened: list[tuple[SqsRecord, OpenedRecord]] = []
-    left_out: list[_Outcome] = []
+    behind: list[_Outcome] = []
     for record, outcome in zip(batch.records, outcomes, strict=True):
         if isinstance(outcome, OpenedRecord) and outcome.nothing_left:
             continue
@@ -310,15 +310,18 @@ def _sort_out(event: object, batch: Batch, outcomes: Sequence[_Outcome]) -> Open
         elif batch.is_behind_a_failure(record):
             logger.warning("message %s waits for an earlier one of its FIFO group", record.name)
             batch.fail(record)
-            left_out.append(outcome)
+            behind.append(outcome)
         elif outcome is None:
-            left.append(record.original)
+            remaining.append(record.original)
         else:
-            left.append(outcome.argument)
+            remaining.append(outcome.argument)
             opened.append((record, outcome))
-    _release(left_out)
+    _release(behind)
     return OpenedBatch(
-        argument=with_records(event, left), nothing_left=not left, opened=opened, batch=batch
+        argument=with_records(event, remaining),
+        nothing_left=not remaining,
+        opened=opened,
+        batch=batch,
     )
 
 
@@ -339,9 +342,9 @@ def _report(record: SqsRecord, error: BaseException) -> None:
 
 
 def _reported(answer: object, known: Collection[str | None]) -> Collection[str] | None:
-    """The ids that a function reports; None where Lambda takes the whole batch for failed.
+    """The ids that a function reports; None if Lambda counts the whole batch as failed.
 
-    An answer that says nothing of failures, or names none, means that all succeeded.
+    An answer without failures means that all succeeded.
     """
     items = answer.get(FAILURES) if isinstance(answer, Mapping) else None
     if items is None:
