@@ -1,7 +1,7 @@
 """Sealing and opening for asyncio.
 
-A store is waited for on threads of the library's own, since its clients have no async calls. A task
-that is cancelled waits for the call that it is at, and leaves no claim behind.
+Threads of the library's own wait for the store, whose clients have no async calls. A cancelled task
+waits for its call to end, and leaves no claim behind.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _threads = AsyncThreads("claimcheck-async")
 
 
 class SealOptions(TypedDict, total=False):
-    """The options of `ClaimCheck.seal`, which says what they are."""
+    """The options of `ClaimCheck.seal`, which explains them."""
 
     type: str | None
     attributes_size: int
@@ -35,7 +35,7 @@ class SealOptions(TypedDict, total=False):
 
 
 class OpenOptions(TypedDict, total=False):
-    """Options of `ClaimCheck.open`, which says what they are."""
+    """Options of `ClaimCheck.open`, which explains them."""
 
     message_id: str | None
     lease_id: str | None
@@ -46,7 +46,7 @@ class OpenOptions(TypedDict, total=False):
 
 
 async def seal(seal_now: Callable[[], Sealed], discard_now: Callable[[Sealed], None]) -> Sealed:
-    """Seal on a thread; what was stored for a task that is cancelled meanwhile is removed."""
+    """Seal on a thread. If the task is cancelled meanwhile, remove what was stored."""
     import asyncio
 
     sealed: list[Sealed] = []
@@ -69,7 +69,7 @@ async def discard(discard_now: Callable[[], None]) -> None:
 
 @asynccontextmanager
 async def opened(open_now: Callable[[], Opened]) -> AsyncIterator[Opened]:
-    """Open on a thread, and settle there what was opened."""
+    """Open on a thread, and settle the claim there."""
     import asyncio
 
     opened: list[Opened] = []

@@ -21,7 +21,7 @@ Encoding: TypeAlias = Literal["zstd", "identity"]
 """How a body is kept: compressed, or as it is where compressing does not pay."""
 
 Parts: TypeAlias = list[bytes | memoryview]
-"""Encoded bytes, in the pieces that a store keeps. Whoever is done with one takes it out."""
+"""Encoded bytes, in the pieces that a store keeps. Readers take out a piece when they are done."""
 
 LEVEL = 3
 """zstd's own default: about 2 ms for 1 MB of JSON. Level 1 saves a sixth of that, and costs a tenth
@@ -37,14 +37,13 @@ BILLED_LEVEL = 6
 """About 7 ms for 1 MB of JSON, for a sixth fewer bytes. Higher levels have tables of 10 MB."""
 
 BILLED_RATIO = 0.5
-"""How small `LEVEL` makes a body for which `BILLED_LEVEL` gains much. Noise as base64 stays at
-0.75."""
+"""The ratio at `LEVEL` below which `BILLED_LEVEL` gains much. Random bytes as base64 have 0.75."""
 
 _PROBE_BYTES = 256 * 1024
-"""Bytes that tell about the others."""
+"""Bytes at the beginning of a body that are compressed to estimate the rest."""
 
 _FAR = 2
-"""How far over its aim a body seems to be that is not compressed twice: a beginning may mislead."""
+"""Above this estimate, in aims, `LEVEL` is not tried first. Not 1, as the beginning may mislead."""
 
 _TEXT_BYTES = 4_096
 """Bytes decoded at once: few, since one wide character makes all of a piece wide."""
@@ -69,9 +68,10 @@ def encode(
     Args:
         body: What to compress.
         part_bytes: Bytes of each part but the last.
-        aim: Bytes that it should not exceed. A result that is a little over is compressed harder.
-        each_byte_counts: Whether any that is over is, where that gains much. DynamoDB bills each
-            KB, at hundreds of times what the CPU time costs.
+        aim: Bytes that the result should not exceed. If it is a little over, it is compressed
+            harder.
+        each_byte_counts: Whether to compress harder also if it is far over and that gains much.
+            DynamoDB bills each KB, at hundreds of times what the CPU time costs.
 
     Returns:
         How it is encoded, and the encoded bytes in parts.
@@ -83,7 +83,7 @@ def encode(
         size = size_of(parts)
         is_near = size <= aim * HARD_REACH
         if size > aim and (is_near or (each_byte_counts and size < len(body) * BILLED_RATIO)):
-            # Of what hardly compresses, the higher level may make a little more.
+            # Data that hardly compresses may get a little larger at the higher level.
             parts = min(parts, _compress(body, HARD_LEVEL, part_bytes), key=size_of)
     if size_of(parts) < len(body):
         return "zstd", parts
@@ -92,7 +92,7 @@ def encode(
 
 
 def recut(parts: Parts, part_bytes: int | None, *, was: int | None) -> Parts:
-    """Cut parts again, for a store that wants them cut in another way.
+    """Cut parts again, for a store with parts of another size.
 
     Args:
         parts: The parts.
@@ -111,7 +111,7 @@ def size_of(parts: Sequence[bytes | memoryview]) -> int:
 
 
 def _is_far_over(body: bytes, aim: int) -> bool:
-    """Whether a body compresses well, and yet to much more than its aim, as its beginning tells."""
+    """Whether a body, by its beginning, compresses well and is still far over its aim."""
     if len(body) <= aim:
         return False
     probe = body[:_PROBE_BYTES]
@@ -121,7 +121,7 @@ def _is_far_over(body: bytes, aim: int) -> bool:
 
 def _compress(body: bytes, level: int, part_bytes: int) -> Parts:
     compressor = zstandard.ZstdCompressor(level=level, write_checksum=True)
-    # In one call, zstandard would first allocate as much as the body has.
+    # In one call, zstandard would first allocate as much memory as the body takes.
     chunker = compressor.chunker(size=len(body), chunk_size=part_bytes)
     parts: Parts = list(chunker.compress(body))
     parts.extend(chunker.finish())  # type: ignore[no-untyped-call]  # the stub forgot its types

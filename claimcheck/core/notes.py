@@ -1,8 +1,8 @@
 """A hold that is written down, so that another process can settle it.
 
-A client of SQS hands out receipt handles. Whoever has one may delete its message, and so must be
-able to complete its claim. A note opens nothing: it names a store by its label, and a record
-changes only with the lease that it is held with.
+A client of SQS hands out receipt handles. Any process that has one may delete the message, and so
+must be able to complete its claim. A note gives no access: it names a store by its label, and a
+record by its key and lease.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from claimcheck.stores.base import ClaimStore, Lease
 from letsgo_queue.aws_pointers import AwsPointer
 
 _LEASE_SECONDS = 30.0
-"""How long the lease lasts, as far as this process knows: so long a receipt is tried for."""
+"""How long the process that settles it takes the lease to last, and so tries for a receipt."""
 
 
 class HoldNote(BaseModel):

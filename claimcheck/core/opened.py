@@ -51,7 +51,7 @@ class Opened:
         """Bytes of the body."""
         if self._size is not None:
             return self._size
-        # What came inline need not be Unicode; what was sealed is.
+        # A body that was sealed is Unicode; an inline one need not be.
         return len(self.body if self.body.isascii() else self.body.encode(errors="replace"))
 
     @property
@@ -60,7 +60,7 @@ class Opened:
         return isinstance(self._hold, HandedOverHold)
 
     def note(self) -> HoldNote | None:
-        """What another process needs to settle the claim; None where there is nothing to settle.
+        """A note by which another process can settle the claim; None if nothing has to be settled.
 
         Raises:
             SettingsInvalid: No other process can (`purge="before"`).
@@ -68,7 +68,7 @@ class Opened:
         return None if self._hold is None else HoldNote.of(self._hold)
 
     def without_body(self) -> Opened:
-        """The hold alone, for whoever settles it: the body may be large."""
+        """The same hold without the body, which may be large."""
         return Opened("", self.route, size=self._size, claim_id=self.claim_id, hold=self._hold)
 
     def extend(self, seconds: float) -> bool:

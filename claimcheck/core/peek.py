@@ -1,4 +1,4 @@
-"""Opens a body for somebody who looks at it: nothing is acquired, and the claim stays as it is."""
+"""Opens a body to look at it: acquires nothing, and leaves the claim as it is."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def peek(
     max_size: int,
     message_id: str | None = None,
 ) -> str | None:
-    """The body that was sealed in another; None if nothing was.
+    """The body that is sealed in this one; None if it is not sealed.
 
     Args:
         body: The body as it travelled.

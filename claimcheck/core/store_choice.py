@@ -1,12 +1,11 @@
-"""Which of several stores a message goes to, and which has the claim of a message.
+"""Chooses among several stores: where a message is stored, and where its claim is looked for.
 
-A sender puts a message into the store that its type, or a function of the caller's, chooses; else
-into the main store.
+A sender stores a message where its type, or a function of the caller's, says; else in the main
+store.
 
-A reader finds it again by the label in its ticket, which picks among the stores that the reader was
-given. It is never an address: where none of them has that label, the claim is looked for in the
-main store, and is missing. Wherever contents are found, the records of their claim are there too: a
-store finds no contents of another store whose records it does not have.
+A reader picks one of its stores by the label in the ticket. The label is never an address: if no
+store has it, the reader looks in the main store, and the claim is missing. A store that finds
+contents has the records of their claim too.
 """
 
 from __future__ import annotations
@@ -55,13 +54,13 @@ class Stores:
         """Open the stores that are given by their URL; nothing is asked yet.
 
         Args:
-            main: Where messages go for which no other is chosen, and where what is no claim is.
-            by_message: Patterns of types, the first that fits counts; or a function. What it
-                chooses must be in `read_from`.
+            main: Where messages go by default, and the records of messages without a claim.
+            by_message: Patterns of types, of which the first that fits counts; or a function, whose
+                stores must be in `read_from`.
             read_from: More stores to look for claims in.
 
         Raises:
-            SettingsInvalid: A URL names no store, or something else than a store was given.
+            SettingsInvalid: A URL names no store, or a value is not a store.
         """
         self.main = main
         self._opened: dict[str, ClaimStore] = {}
@@ -87,8 +86,8 @@ class Stores:
         """The store that a message goes to.
 
         Raises:
-            SettingsInvalid: The function chose a store that was not given: no reader would find it.
-                Or two stores have one label, and different records: no reader would open it.
+            SettingsInvalid: The function chose a store that was not given, so no reader would find
+                the claim. Or two stores have one label and different records.
         """
         if len(self.all) > 1:
             self._refuse_namesakes()
@@ -107,13 +106,13 @@ class Stores:
         )
 
     def with_label(self, label: str) -> ClaimStore:
-        """The store in which to look for a claim that a ticket says is in this one.
+        """The store to look in for the claim of a ticket with this label.
 
         Raises:
             SettingsInvalid: Two stores have one label, and different records.
         """
         if len(self.all) == 1:
-            return self.main  # which has no need to know its own label
+            return self.main  # without asking it for its label
         return self._by_label.get(label, self.main)
 
     def has(self, label: str) -> bool:
@@ -153,8 +152,8 @@ def _joined(label: str, stores: Sequence[ClaimStore]) -> ClaimStore:
     """One store for all of a label.
 
     Raises:
-        SettingsInvalid: Their records differ. A claim would be looked for in records that know
-            nothing of it, and could be handled twice.
+        SettingsInvalid: Their records differ. A reader would look into records that know nothing of
+            the claim, and could handle it twice.
     """
     first, *others = stores
     if any(other.records_at != first.records_at for other in others):

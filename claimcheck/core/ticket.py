@@ -11,9 +11,9 @@ With `"encryption"` in it the encoded bytes are encrypted; see `encryption`. Wit
 several queues get copies of the message, and each handles it once: see `life`.
 
 `type` stays outside so that a message can be routed without being opened. Anybody who writes to the
-queue can write a ticket, so every field is checked and bounded before anything is done with it. A
-ticket never says which server to contact: `store` is a name to compare with, and tables, regions
-and hosts come from the settings only.
+queue can write a ticket, so every field is checked and bounded before it is used. A ticket never
+says which server to contact: `store` is only compared with the reader's stores, and tables, regions
+and hosts come from the settings.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ class CarriedTicket(_Ticket):
 
     Attributes:
         data: The encoded body in base64.
-        nonce: 128 random bits or more, in a ticket that is signed or encrypted: copies of a message
-            have it in common.
+        nonce: 128 random bits or more, in a ticket that is signed or encrypted. Copies of a message
+            have the same.
     """
 
     nonce: str | None = Field(default=None, pattern=_ID)
@@ -122,19 +122,19 @@ class SealedMessage:
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """What the bytes of a message are encrypted for: they decrypt for nothing else.
+    """The facts that encryption binds the bytes of a message to: they decrypt with no others.
 
     Attributes:
-        place: Where they are. A stored claim has a receipt, so it must not turn into one that its
-            ticket carries.
-        id: The claim id; of a ticket that carries them, its nonce.
+        place: Where they are. It is bound because a stored claim has a receipt: nobody may turn it
+            into a ticket that carries the bytes, and has none.
+        id: The claim id; for a ticket that carries the bytes, its nonce.
         encoding: How they are encoded.
         size: Bytes of the body.
         type: The message's type; None if it has none.
-        store: The label of a stored claim; None for bytes that a ticket carries. With another label
-            the receipt would be looked for in another store.
-        shared: Whether each of several queues has a receipt of its own. If it could be changed, a
-            copy would have another receipt.
+        store: The label of a stored claim; None for bytes that a ticket carries. Under another
+            label a reader would look for the receipt in another store.
+        shared: Whether each of several queues has a receipt of its own. Changed, a copy would have
+            another receipt.
     """
 
     place: Literal["carried", "stored"]
@@ -147,7 +147,7 @@ class Bound:
 
     @classmethod
     def of(cls, sealed: SealedMessage) -> Bound:
-        """What the bytes of a message must have been encrypted for."""
+        """The facts that the bytes of a message must be bound to."""
         ticket = sealed.ticket
         shared = bool(ticket.shared)
         if isinstance(ticket, CarriedTicket):
@@ -165,7 +165,7 @@ class Bound:
 
     @property
     def additional_data(self) -> bytes:
-        """These, a line each. The type comes last, as it may have line breaks itself."""
+        """All of these, a line each. The type comes last: it may have line breaks itself."""
         place = f"{self.place} shared" if self.shared else self.place
         lines = [place, self.id, self.encoding, str(self.size), self.store, self.type]
         return "\n".join(line for line in lines if line is not None).encode()
@@ -181,7 +181,7 @@ def read(body: str | Mapping[str, Any], *, max_size: int) -> SealedMessage | Non
     """Read a body from the queue.
 
     Args:
-        body: The body; or, where it is sealed and was parsed already, its fields.
+        body: The body; or its fields, if it is sealed and was parsed already.
         max_size: Bytes that a ticket may claim.
 
     Returns:
@@ -227,7 +227,7 @@ def _check(fields: object, max_size: int) -> Ticket:
 
 
 def _is_newer(fields: Mapping[str, object]) -> bool:
-    """Whether a ticket says that it needs what this version does not have."""
+    """Whether a ticket needs something that this version does not have."""
     version, encoding, encryption = map(fields.get, ("v", "encoding", "encryption"))
     if isinstance(version, int) and version > VERSION:
         return True
