@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # who only sends does not load the worker
     from letsgo_queue.worker.incoming import IncomingMessage
 
 Steps: TypeAlias = Generator[None, None, None]
-"""What `handle` is: a generator that yields once."""
+"""The result of `handle`: a generator that yields once."""
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., object])
 
@@ -43,7 +43,7 @@ class SendContext:
     Attributes:
         transport: The queue.
         emit: Hands an event to the client's listeners.
-        has_listeners: Whether there are any: an event that nobody gets need not be made.
+        has_listeners: Whether there are any. If not, no event need be made.
     """
 
     transport: Transport
@@ -70,23 +70,22 @@ class Middleware(Generic[ResultT_co]):
     runs_ticks_once: ClassVar[bool] = False
 
     def prepare(self, queue: str, /) -> None:
-        """Called when a worker starts on the queue of that URL. What it raises stops the worker."""
+        """Called when a worker starts on the queue of that URL. An error stops the worker."""
 
     def finish(self) -> None:
-        """Called when a worker ends: finish what goes on in the background, within seconds."""
+        """Called when a worker ends: finish work in the background, within seconds."""
 
     def inside(self, outer: Middleware, /) -> Middleware:
         """The middleware that runs in place of this one, inside `outer` of the same `kind`.
 
-        A handler's middleware is inside that of its worker, which is inside that of its client. A
-        middleware with options takes from `outer` those that it leaves unset. By default it is this
-        one.
+        A handler's middleware is inside its worker's, which is inside its client's. Middleware with
+        options takes the options that it leaves unset from `outer`. By default this returns itself.
         """
         del outer
         return self
 
     def before_send(self, message: OutgoingMessage, context: SendContext, /) -> OutgoingMessage:
-        """The message to send in place of `message`. What it raises refuses the message."""
+        """The message to send in place of `message`. An error refuses the message."""
         del context
         return message
 
@@ -108,8 +107,8 @@ class Middleware(Generic[ResultT_co]):
                 finally:
                     measure(message.type, time.monotonic() - started)
 
-        The rest of the way runs at the `yield`; what it raises is raised there. A generator that
-        ends without it settles the message: it is acknowledged, and its handler does not run.
+        The rest of the way runs at the `yield`, and raises its error there. If the generator ends
+        without a `yield`, the message is acknowledged, and its handler does not run.
         """
         del message
         yield
@@ -117,8 +116,8 @@ class Middleware(Generic[ResultT_co]):
     def blocks(self, message: IncomingMessage, /) -> bool:
         """Whether `handle` may wait for something while it surrounds this message.
 
-        For an async handler it then runs on a thread, so that the event loop stays free. For a sync
-        one it makes no difference.
+        If so, it runs on a thread for an async handler, so that the event loop stays free. For a
+        sync handler it makes no difference.
         """
         del message
         return True
@@ -126,7 +125,7 @@ class Middleware(Generic[ResultT_co]):
     def gives_type(self, message: IncomingMessage, /) -> bool:
         """Whether a message without a type has one once `handle` has opened it.
 
-        Its handler is then looked for inside of this middleware. By default it is refused.
+        If so, its handler is looked up inside this middleware. By default the message is refused.
         """
         del message
         return False
@@ -177,10 +176,10 @@ def check_handle(middleware: Middleware) -> None:
 
 
 def check_middleware(middleware: object) -> tuple[Middleware, ...]:
-    """The middleware in a sequence, if it is that: without a type checker it may be anything.
+    """Check that this is a sequence of middleware, which only a type checker ensures.
 
     Raises:
-        SettingsInvalid: It is something else.
+        SettingsInvalid: It is not.
     """
     if not isinstance(middleware, Sequence):
         raise SettingsInvalid(
@@ -202,8 +201,8 @@ def check_middleware(middleware: object) -> tuple[Middleware, ...]:
 def merge(*groups: tuple[Middleware, ...]) -> tuple[Middleware, ...]:
     """The middleware of all groups, the first outermost: of each `kind` only the innermost.
 
-    In a group the last of a kind replaces the others. Inside another group it is what `inside`
-    makes of the two.
+    In a group the last of a kind replaces the others. Of two groups, the inner one's `inside` makes
+    one middleware of two.
     """
     merged: list[Middleware] = []
     for group in groups:

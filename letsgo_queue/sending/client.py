@@ -100,15 +100,16 @@ class Client(Generic[ResultT_co]):
         """Make a client; nothing is opened yet.
 
         Args:
-            queue: Where messages go: a URL, or a transport made in code. By default what the
-                settings say.
-            settings: Where to look without a `queue`; by default the environment.
+            queue: Where messages go: a URL, or a transport made in code. By default the queue that
+                the settings name.
+            settings: Name the queue if `queue` does not; by default those of the environment.
             middleware: Runs for every message, the first outermost.
             session: The boto3 session for SQS. By default one is made from the environment.
             clock: Seconds since 1970.
 
         Raises:
-            SettingsInvalid: What is given as a queue, or as middleware, is none.
+            SettingsInvalid: `queue` is neither a URL nor a transport, or `middleware` has something
+                else in it.
         """
         check_queue(queue)
         self._clock = clock
@@ -132,7 +133,7 @@ class Client(Generic[ResultT_co]):
         self._listeners.add(listener)
 
     def add_middleware(self, middleware: Middleware) -> None:
-        """Add middleware inside what is there. It replaces middleware of its `kind`, if it has one.
+        """Add middleware inside the others. It replaces middleware of the same `kind`.
 
         Type checkers do not see what it adds to the result of `enqueue`: see `using`.
         """
@@ -223,7 +224,7 @@ class Client(Generic[ResultT_co]):
         except Exception as error:
             sending.failed(error)
             raise
-        # Its class is what the middleware declares.
+        # The middleware declares its class.
         return cast("ResultT_co", sending.sent(message_id))
 
     def enqueue_many(

@@ -69,7 +69,7 @@ def send_many(
                 many.send_full_batches()
         many.send_the_rest()
     except BaseException as error:
-        # What cannot be iterated over, or an interruption: nothing more is sent.
+        # The iterable raised, or an interruption came: nothing more is sent.
         many.give_up()
         error.add_note(f"{many.sent:,} messages to {transport.url} were sent before that.")
         raise
@@ -86,7 +86,7 @@ class _Item:
 
 
 class _Many:
-    """The messages under way, and what became of those before them."""
+    """The messages under way, and the results and errors of the messages before them."""
 
     def __init__(
         self, transport: Transport, progress: Progress | None, *, keep_results: bool
@@ -185,7 +185,7 @@ class _Many:
         self.stopped |= isinstance(error, QueueNotFound) or bool(getattr(error, "retryable", False))
 
     def _count(self) -> int:
-        """How many of those ready fit one batch; the queue is asked only where it matters."""
+        """How many ready messages fit one batch; asks the queue only if that matters."""
         size = 0
         for count, item in enumerate(self._ready[:MAX_BATCH]):
             size += item.sending.outgoing.size
@@ -216,7 +216,7 @@ class _Many:
             self._progress(self.sent, len(self.errors))
 
     def _answers(self, batch: Sequence[Sending]) -> Sequence[Sent | Exception]:
-        """What became of each message of a batch."""
+        """For each message of a batch its id, or why it was not sent."""
         try:
             with tracer().send([each.span for each in batch], self._transport.url):
                 return self._transport.send_batch([each.outgoing for each in batch])
@@ -241,5 +241,5 @@ def _without_frames(error: Exception) -> Exception:
 
 
 def _text(error: Exception) -> str:
-    """What is wrong; of somebody else's error only the name, as its text may quote a payload."""
+    """The text of an error of ours; of any other only its class: a text may quote a payload."""
     return str(error).rstrip(".") if hasattr(error, "retryable") else type(error).__name__

@@ -21,13 +21,13 @@ logger = get_logger(__name__)
 
 
 class Sending:
-    """A message that the caller gave, until the queue has it or has not.
+    """A message from the caller, until the queue accepts or refuses it.
 
     `apply` the options and `prepare` it, send `outgoing`, then call `sent` or `failed`.
 
     Attributes:
         outgoing: The message, as far as the options and the middleware have changed it.
-        span: What traces it.
+        span: Traces it.
     """
 
     def __init__(
@@ -44,12 +44,12 @@ class Sending:
         Args:
             message_type: The message's type.
             body: The body as UTF-8.
-            queue: URL of the queue; empty where it is yet to be found.
+            queue: URL of the queue; empty while it is not known.
             middleware: Runs for the message, the first outermost.
-            listeners: Hear what becomes of it.
+            listeners: Hear whether it was sent.
         """
         self.outgoing = OutgoingMessage(type=message_type, body=body)
-        # Not the body itself: it is freed once a middleware has put a smaller one in its place.
+        # Its size, not the body: so the body is freed once middleware has replaced it by a smaller.
         self._body_size_given = len(body)
         self._queue = queue
         self._middleware = middleware
@@ -59,7 +59,7 @@ class Sending:
         self.span = tracer().enqueue(message_type, queue)
 
     def __enter__(self) -> Self:
-        """An error in the block means that the message is not sent."""
+        """Begin a block in which an error means that the message is not sent."""
         return self
 
     def __exit__(
@@ -150,7 +150,7 @@ class Sending:
 
 
 def _check_returned(value: object, expected: type, middleware: Middleware, hook: str) -> None:
-    """Refuse what a hook returned, where it is something else: nothing, most often."""
+    """Refuse a hook's result of another class: mostly None, from a forgotten `return`."""
     if not isinstance(value, expected):
         raise SettingsInvalid(
             f"{type(middleware).__qualname__}.{hook} returned {type(value).__name__}: have it "

@@ -52,12 +52,12 @@ class Options:
         """Check what the caller gave, as far as it does not depend on the queue.
 
         Raises:
-            MessageInvalid: The delay is out of range, SQS refuses an attribute, or the library has
-                its own use for its name.
+            MessageInvalid: The delay is out of range, SQS refuses an attribute, or the library
+                reserves its name.
         """
         none_given = attributes is None and group_id is None and deduplication_id is None
         if none_given and delay_seconds == 0:
-            return _NONE  # as most messages have it
+            return _NONE  # most messages
         checked = check_attributes(attributes)
         _refuse_reserved_names(checked)
         return cls(_whole_seconds(delay_seconds), checked, group_id, deduplication_id)
