@@ -1,4 +1,4 @@
-"""The same work for several items, a few at a time."""
+"""Does the same work for several items, a few at a time."""
 
 from __future__ import annotations
 

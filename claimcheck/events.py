@@ -1,4 +1,4 @@
-"""What the claim check tells listeners, beside the queue's own events. Sizes, never content."""
+"""The claim check's events for listeners, beside the queue's own: sizes, never content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The claim checks of a test that has a sandbox: as in production, with claims kept in memory."""
+"""The claim checks of a test with a sandbox: as in production, but with claims in memory."""
 
 from __future__ import annotations
 

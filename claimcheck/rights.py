@@ -1,4 +1,4 @@
-"""What a sender, a worker and an operator may do with each kind of thing on AWS, and no more.
+"""The rights of a sender, a worker and an operator on each kind of resource of AWS, and no more.
 
 tests/claimcheck/cli/test_iam_calls.py records the calls of each role: every call is allowed here,
 and everything here is called. A call may need more than its own right:

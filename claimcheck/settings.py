@@ -1,8 +1,8 @@
 """Settings of the claim check, and the claim check that they describe.
 
-Beside LetsGo's local mode claims go to one file of the user's: the two ends of that mode share no
-file of their own, and may call the queue by different names, so the file follows from neither. It
-is in the folder where this user's programs keep their state.
+In LetsGo's local mode claims go to one file, in the folder where this user's programs keep their
+state. Sender and worker of that mode have no queue file in common, and may name the queue
+differently, so the path cannot follow from the queue.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _SECRETS = {
     "signing_key": "nothing would be signed, and every ticket accepted",
     "encryption": "nothing would be encrypted",
 }
-"""Settings with keys in them, and what becomes of messages where one is empty."""
+"""Settings with keys in them, and what would happen to messages if one were empty."""
 
 _TOPIC = re.compile(r"arn:[^:]+:sns:([^:]+):")
 
@@ -224,7 +224,7 @@ def trust_for(queue_url: str, settings: ClaimCheckSettings) -> Trust:
 
 
 def encryption_for(queue_url: str, settings: ClaimCheckSettings) -> Encryption | None:
-    """The encryption that settings name; one in a process, as its data keys serve every queue.
+    """The encryption that settings name. A process has one, as its data keys serve every queue.
 
     Args:
         queue_url: The queue, whose region a key of KMS is in by default.
@@ -246,7 +246,7 @@ def _entries(value: str) -> list[str]:
 def region_for(queue_url: str) -> str | None:
     """The region of a queue, or of a topic that has an ARN in place of a URL.
 
-    It is that in the URL, or of the settings; None if neither says.
+    The URL says it, else the settings; None if neither does.
     """
     named = _TOPIC.match(queue_url)
     if named is not None:

@@ -1,4 +1,4 @@
-"""What is counted of the events of a process, whoever exports it: Prometheus or OpenTelemetry.
+"""Counts the events of a process, for Prometheus and OpenTelemetry.
 
 Every series costs memory, here and where it is collected, so nobody who writes to a queue can add
 one: a type has series of its own where a handler is registered for it by name, and the others share

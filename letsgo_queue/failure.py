@@ -1,4 +1,4 @@
-"""Why a message is a dead letter, as the worker knew it that moved it there.
+"""Why a message is a dead letter: what the worker that moved it there knew.
 
 It travels with the letter in one attribute, as JSON:
 

@@ -1,4 +1,4 @@
-"""Files: no more is read of one than anybody can mean, and payloads are for their user alone."""
+"""Reads files up to a size, and makes files of payloads that only their user can read."""
 
 from __future__ import annotations
 

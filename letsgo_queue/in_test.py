@@ -1,7 +1,7 @@
-"""Whether a test has queues of its own in place of all others: `letsgo_queue.testing` makes them.
+"""The queues and the clock of a test that runs, which `letsgo_queue.testing` makes.
 
-Clients, workers and claim checks ask here, for each message. What they opened before a test, and
-what they keep, stays as it is, so a test leaves nothing behind in them.
+Clients, workers and claim checks ask here for each message, and use these in place of their own. So
+a test leaves nothing behind in them.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ class _Current:
 
 
 def surroundings() -> Surroundings | None:
-    """Those of the test that runs; None outside of tests."""
+    """The surroundings of the test that runs; None outside of tests."""
     return _Current.surroundings
 
 
 def set_surroundings(surroundings: Surroundings | None) -> None:
-    """Have everything in this process use these; None for the world outside."""
+    """Have everything in this process use these; None ends that."""
     _Current.surroundings = surroundings
 
 

@@ -1,4 +1,4 @@
-"""What a message would lose on its way: found before it is sent, and named by its place.
+"""Finds what a message would lose on its way, before it is sent, and names the place in it.
 
 Dates and the like arrive as text, tuples and sets as lists: a handler expects that of JSON. This
 module finds what would arrive as something else, or not at all. Its texts name places and types,

@@ -1,4 +1,4 @@
-"""What pydantic's schema of a model says about its JSON, found once for each model.
+"""Reads in pydantic's schema what a model does to its JSON, once for each model.
 
 Most models read what they write, and nothing has to be tried for a message. This module knows the
 schemas of which that is true. A model with another schema, or with code of its own, may write what

@@ -1,4 +1,4 @@
-"""What the log shows of an exception that a handler raised: never the input of a validation.
+"""Prepares a handler's exception for the log, without the input of a validation.
 
 The text of pydantic's `ValidationError` quotes the input, and a handler that validates its payload
 by itself raises one. All other texts are the application's own. So are the lines of code that it

@@ -1,4 +1,4 @@
-"""What is wrong with settings, in the words of the person who wrote them."""
+"""Checks settings, and says what is wrong in the words of the person who wrote them."""
 
 from __future__ import annotations
 

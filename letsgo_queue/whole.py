@@ -1,4 +1,4 @@
-"""Whether a message arrives whole: its handler gets what was given, or it is refused.
+"""Refuses a message that its handler would not get as it was given.
 
 A mapping arrives as JSON has it; nothing of it may get lost there. A model must read what it
 writes. Most models always do (`schemas`), so only the others are read for each message.

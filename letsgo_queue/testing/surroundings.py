@@ -1,4 +1,4 @@
-"""What clients, workers and claim checks are in during a test, in place of the world outside."""
+"""The queues and the clock that clients, workers and claim checks use in one test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a handler sees of a delivery."""
+"""The view of a delivery that a handler gets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Delivery:
-    """What a handler may know of a delivery, and do with it."""
+    """A delivery as its handler sees it."""
 
     __slots__ = ("_message",)
 

@@ -1,4 +1,4 @@
-"""What handlers run on, and how a message that may begin gets there.
+"""Runs messages that may begin, each on what its handler needs.
 
     async handlers              tasks of the event loop
     sync handlers               threads

@@ -1,4 +1,4 @@
-"""How a worker works: what `Worker(...)` says, and what `run(...)` says in place of that."""
+"""The options of a worker: of `Worker(...)`, and of `run(...)` in their place."""
 
 from __future__ import annotations
 

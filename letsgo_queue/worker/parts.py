@@ -1,8 +1,8 @@
-"""The threads of a worker, none of which may end in silence.
+"""Starts the threads of a worker, and watches that none ends in silence.
 
-A part that fails is started again. One that fails again and again, or that cannot be started at
-all, ends the worker with an error that says so: a worker that is half alive would keep messages
-that it never handles, acknowledges or extends.
+A part that fails is started again. If it fails again and again, or cannot be started, the worker
+ends with an error: half alive, it would keep messages that it never handles, acknowledges or
+extends.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FIRST_PAUSE_SECONDS = 0.1
 
 
 class Parts:
-    """Starts threads, and watches them. They have the context variables of its maker.
+    """Starts threads, and watches them. They inherit the context variables of its maker.
 
     Attributes:
         broken: Why the worker cannot go on; None while it can.

@@ -1,17 +1,17 @@
-"""What becomes of a message that was not handled: when it comes again, how often, or never.
+"""Decides what happens to a message that was not handled: when it comes again, and how often.
 
     Reject, or the last attempt of the retry policy   to the dead-letter queue, and why
-    the last receive that its queue allows            the same: it would go there anyhow
+    the last receive that its queue allows            the same: the queue would move it anyway
     Retry(delay), or a retry policy                   visible again after that delay
     an error that says when to try again              visible again then
     any other error                                   visible again at the end of its timeout
 
 Without a policy the queue's redrive policy says how often. A message is not at fault if its queue
 or a store kept it from its handler: no retry policy moves it to the dead-letter queue for that. It
-counts as an attempt all the same: attempts are counted by receives.
+counts as an attempt all the same, since attempts are receives.
 
-A queue's own redrive does not say why. So the worker moves a message in the last receive, if it may
-ask for the redrive policy and send to the dead-letter queue. If it may not, the queue moves it.
+A queue that moves a message itself does not say why. So the worker moves it in its last receive, if
+it may read the redrive policy and send to the dead-letter queue.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class RetryPolicy:
     max_attempts: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant.
+        """Check the numbers.
 
         Raises:
             SettingsInvalid: A number is out of range.
@@ -110,14 +110,14 @@ class RetryPolicy:
         return seconds_in(self.cap, "cap", SettingsInvalid)
 
     def is_last(self, attempt: int) -> bool:
-        """Whether a message that fails in this delivery gets no other."""
+        """Whether a message that fails in this delivery is not delivered again."""
         return self.max_attempts is not None and attempt >= self.max_attempts
 
 
 def settle_failure(
     message: IncomingMessage, error: BaseException, *, with_text: bool = False
 ) -> MessageRejected | MessageFailed:
-    """Decide what becomes of a message, and tell its queue. A refusal of the queue is logged.
+    """Decide what happens to a message, and tell its queue. A refusal of the queue is logged.
 
     Args:
         message: The message.
@@ -146,10 +146,10 @@ def settle_failure(
 
 
 def _by_its_own_fault(message: IncomingMessage, error: BaseException) -> bool:
-    """Whether the message is at fault, and not the queue or a store that others need as well."""
+    """Whether the message is at fault, and not the queue or a store, as others need these too."""
     if message.handler_started or not isinstance(error, LetsGoError):
         return True
-    # A store that denies access, say, has patience, though the same call will not succeed.
+    # An error with `patience` is not the message's fault either: a store denies access, say.
     return not (error.retryable or error.patience)
 
 
@@ -168,14 +168,14 @@ def _reason_to_reject(message: IncomingMessage, error: BaseException) -> str | N
 
 
 def _another_delivery_has_it(message: IncomingMessage, error: BaseException) -> bool:
-    """Whether it may be handled yet, though this was its last receive."""
+    """Whether another delivery may still handle it, though this was its last receive."""
     if message.handler_started or not isinstance(error, LetsGoError):
         return False
     return error.retry_after is not None
 
 
 def _max_receives(message: IncomingMessage) -> int | None:
-    """After how many receives its queue moves it; None for never, or if that cannot be asked."""
+    """After how many receives its queue moves it; None if it never does, or cannot be asked."""
     try:
         return message.transport.max_receives()
     except LetsGoError as error:
@@ -186,7 +186,7 @@ def _max_receives(message: IncomingMessage) -> int | None:
 def _failure(
     message: IncomingMessage, error: BaseException, reason: str, with_text: bool
 ) -> Failure:
-    """What a dead letter says of why it is one."""
+    """Why it is a dead letter, to travel with it."""
     received = message.received
     handler = None if message.handler is None else message.handler.function
     first = received.first_received_at
