@@ -88,6 +88,14 @@ class Hold:
             self.lease_ends = ends
         return ours
 
+    def catch_up(self) -> bool:
+        """Extend the lease if it has run out already.
+
+        Raises:
+            ClaimStoreError: The store refused, or did not answer.
+        """
+        return time.monotonic() < self.lease_ends or self.extend(self.lease.seconds)
+
     def complete(self) -> bool:
         """The work is done: leave the receipt.
 

@@ -95,11 +95,13 @@ def acquire_record(store: ClaimStore, key: str, lease: Lease, *, what: str) -> H
         ClaimCorrupted: The record cannot be read.
         ClaimStoreError: The store refused, or did not answer.
     """
+    hold = Hold(store, key, lease)
     with step("acquire"), _damage_named(what):
         blocking = store.acquire(key, lease)
     if blocking:
         raise _why_not(blocking, what)
-    return Hold(store, key, lease)
+    check_lease(hold, what)
+    return hold
 
 
 def acquire_claim(
@@ -156,6 +158,7 @@ def _acquire_and_read(
     try:
         if contents is None:
             contents = _read(hold, reading)
+        check_lease(hold, what)
         if contents is None:
             raise _missing(stores, ticket, what)
         parts = _whole_parts(hold.store, ticket, contents, what)
@@ -194,6 +197,21 @@ def find_claim(
         raise _missing(stores, ticket, what)
     with _damage_named(what):
         return _whole_parts(stores.with_label(ticket.store), ticket, contents, what)
+
+
+def check_lease(hold: Hold, what: str) -> None:
+    """Have a lease go on that ran out while its claim was opened: the store may be slow.
+
+    Args:
+        hold: The hold on the claim.
+        what: The message, for errors.
+
+    Raises:
+        ClaimInProgress: Another delivery acquired the claim meanwhile, and its handler may run.
+        ClaimStoreError: The store refused, or did not answer.
+    """
+    if not hold.catch_up():
+        raise ClaimInProgress(_in_progress(what), retry_after=0.0)
 
 
 def hand_over(

@@ -11,12 +11,14 @@ import pytest
 from claimcheck import (
     ClaimAlreadyProcessed,
     ClaimCheck,
+    ClaimInProgress,
     ClaimStoreError,
     ClaimStoreUnavailable,
     Opened,
 )
 from claimcheck.core import holds
 from claimcheck.stores.memory import MemoryClaimStore
+from claimcheck.testing import Clock
 from tests.claimcheck.core.lives import BODY
 from tests.claimcheck.support import small_claim_check
 from tests.claimcheck.watched import ALWAYS, Watched
@@ -141,3 +143,44 @@ def test_a_lease_that_was_extended_lasts_longer(
     watched.fail("complete", times=3)
 
     assert settle(opened, caplog) == ""
+
+
+@pytest.mark.parametrize("body", [BODY, "small"], ids=["stored", "small"])
+def test_a_lease_that_ends_while_its_claim_is_opened_goes_on(
+    watched: Watched, check: ClaimCheck, pauses: Pauses, clock: Clock, body: str
+) -> None:
+    """The store was slow, or the machine stood still."""
+    sealed = check.seal(body).text
+
+    def time_passes() -> None:
+        pauses.now += 120
+        clock.advance(120)
+
+    watched.after("acquire", time_passes)
+
+    with check.open(sealed, once="m-1@") as opened:
+        assert opened.body == body
+        with pytest.raises(ClaimInProgress) as held:
+            check.open(sealed, once="m-1@")
+    assert held.value.retry_after == 120
+
+
+@pytest.mark.parametrize("body", [BODY, "small"], ids=["stored", "small"])
+def test_no_handler_runs_if_another_delivery_came_meanwhile(
+    watched: Watched, check: ClaimCheck, pauses: Pauses, clock: Clock, body: str
+) -> None:
+    sealed = check.seal(body).text
+
+    def another_comes() -> None:
+        pauses.now += 120
+        clock.advance(120)
+        with check.open(sealed, once="m-1@"):
+            pass
+
+    watched.after("acquire", another_comes)
+
+    with pytest.raises(ClaimInProgress):
+        check.open(sealed, once="m-1@")
+
+    with pytest.raises(ClaimAlreadyProcessed):
+        check.open(sealed, once="m-1@")
