@@ -22,6 +22,9 @@ from urllib.parse import unquote, urlsplit
 
 from letsgo_queue.errors import SettingsInvalid
 from letsgo_queue.files import is_folder, make_private_file
+from letsgo_queue.log import get_logger
+
+logger = get_logger(__name__)
 
 BUSY_TIMEOUT_SECONDS = 30
 
@@ -83,6 +86,7 @@ class SqliteFile:
         self._user = user
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
+        self._opened: tuple[int, int] | None = None
         # Closes the connection of a file that nobody closed, at the latest when the program ends.
         self._closing: weakref.finalize[[], SqliteFile] | None = None
         with _forking:
@@ -127,9 +131,14 @@ class SqliteFile:
             self._disconnect()
 
     def _connect(self) -> sqlite3.Connection:
+        if self._connection is not None and _identity(self.path) != self._opened:
+            # A connection would go on with a file that nobody else can open.
+            logger.warning("%s was removed or replaced, and is opened anew", str(self.path))
+            self._disconnect()
         if self._connection is None:
             self._connection = self._open()
             self._closing = weakref.finalize(self, self._connection.close)
+            self._opened = _identity(self.path)
         return self._connection
 
     def _disconnect(self) -> None:
@@ -178,6 +187,15 @@ class SqliteFile:
                 f"{self._user}: the file has schema {version}, this version reads "
                 f"{self._schema.version}. Upgrade letsgo-claimcheck, or use another file."
             )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file a path names now; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:

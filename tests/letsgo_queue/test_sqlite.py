@@ -223,6 +223,27 @@ def test_a_file_that_was_closed_is_opened_again(file: SqliteFile, path: Path) ->
     assert notes(file) == ["first", "second"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be removed")
+@pytest.mark.parametrize("others_wrote", [False, True])
+def test_a_file_that_was_removed_is_made_anew(
+    file: SqliteFile, path: Path, caplog: pytest.LogCaptureFixture, *, others_wrote: bool
+) -> None:
+    """Else a worker would wait for ever for messages that others send to the new file."""
+    note(file, "gone")
+    for each in path.parent.iterdir():
+        each.unlink()
+
+    with closing(SqliteFile(path, NOTES, user="the notes")) as other:
+        if others_wrote:
+            note(other, "theirs")
+        note(file, "ours")
+        assert notes(other) == [*(["theirs"] if others_wrote else []), "ours"]
+        note(other, "more")
+        assert notes(file) == notes(other)
+
+    assert caplog.text.count(f"{path} was removed or replaced, and is opened anew") == 1
+
+
 def test_a_file_that_nobody_closed_is_closed_with_its_user(path: Path) -> None:
     file = SqliteFile(path, NOTES, user="the notes")
     note(file, "first")
