@@ -265,7 +265,7 @@ class SqsTransport:
         request: ReceiveMessageRequestTypeDef = {
             "QueueUrl": self.url,
             "MaxNumberOfMessages": max_messages,
-            "WaitTimeSeconds": min(int(wait_seconds), MAX_WAIT_SECONDS),
+            "WaitTimeSeconds": min(math.ceil(wait_seconds), MAX_WAIT_SECONDS),
             "MessageAttributeNames": ["All"],
             "MessageSystemAttributeNames": SYSTEM_ATTRIBUTES,
             "VisibilityTimeout": visibility_timeout,
@@ -301,38 +301,19 @@ class SqsTransport:
     def delete_batch(
         self, messages: Sequence[ReceivedMessage]
     ) -> Sequence[LetsGoQueueError | None]:
-        """DeleteMessageBatch; see `Transport.delete_batch`."""
-        entries: list[DeleteMessageBatchRequestEntryTypeDef] = [
-            {"Id": str(position), "ReceiptHandle": message.receipt_handle}
-            for position, message in enumerate(messages)
-        ]
+        """DeleteMessageBatch; see `Transport.delete_batch`.
+
+        What failed for a reason that may pass is asked for again, up to four times in all.
+        """
+        outcomes: dict[int, LetsGoQueueError | None] = {}
+        waiting: Sequence[int] = range(len(messages))
         for pause in (*BATCH_PAUSES_SECONDS, None):
-            try:
-                answer = self._quick_clients.get().delete_message_batch(
-                    QueueUrl=self.url, Entries=entries
-                )
+            outcomes |= self._delete_entries({at: messages[at] for at in waiting})
+            waiting = [at for at in waiting if (error := outcomes[at]) and error.retryable]
+            if not waiting or pause is None:
                 break
-            except AwsError as error:
-                if pause is None or not is_retryable(error):
-                    return [self._unavailable(_not_acknowledged(each), error) for each in messages]
-                time.sleep(pause)
-        errors: dict[int, QueueUnavailable | None] = {
-            int(entry["Id"]): None for entry in answer.get("Successful", [])
-        }
-        for entry in answer.get("Failed", []):
-            at = int(entry["Id"])
-            errors[at] = QueueUnavailable(
-                f"queue {self.url}: {_not_acknowledged(messages[at])}: {_explain_entry(entry)}.",
-                retryable=not entry["SenderFault"],
-            )
-        return [
-            errors[at]
-            if at in errors
-            else QueueUnavailable(
-                f"queue {self.url}: {_not_acknowledged(message)}: the answer does not name it."
-            )
-            for at, message in enumerate(messages)
-        ]
+            time.sleep(pause)
+        return [outcomes[at] for at in range(len(messages))]
 
     def move_to_dead_letters(self, message: ReceivedMessage, failure: Failure) -> bool:
         """Send to the queue's dead-letter queue, then delete; see `Transport`.
@@ -489,6 +470,38 @@ class SqsTransport:
         for position in messages.keys() - sent.keys():
             sent[position] = self._uncertain(messages[position], "the answer does not name it")
         return sent
+
+    def _delete_entries(
+        self, messages: Mapping[int, ReceivedMessage]
+    ) -> Mapping[int, LetsGoQueueError | None]:
+        """One DeleteMessageBatch; what became of each message, by its position."""
+        entries: list[DeleteMessageBatchRequestEntryTypeDef] = [
+            {"Id": str(at), "ReceiptHandle": message.receipt_handle}
+            for at, message in messages.items()
+        ]
+        try:
+            answer = self._quick_clients.get().delete_message_batch(
+                QueueUrl=self.url, Entries=entries
+            )
+        except AwsError as error:
+            return {
+                at: self._unavailable(_not_acknowledged(message), error)
+                for at, message in messages.items()
+            }
+        outcomes: dict[int, LetsGoQueueError | None] = {
+            int(entry["Id"]): None for entry in answer.get("Successful", [])
+        }
+        for entry in answer.get("Failed", []):
+            at = int(entry["Id"])
+            outcomes[at] = QueueUnavailable(
+                f"queue {self.url}: {_not_acknowledged(messages[at])}: {_explain_entry(entry)}.",
+                retryable=not entry["SenderFault"],
+            )
+        for at in messages.keys() - outcomes.keys():
+            outcomes[at] = QueueUnavailable(
+                f"queue {self.url}: {_not_acknowledged(messages[at])}: the answer does not name it."
+            )
+        return outcomes
 
     def _check_size(self, message: OutgoingMessage) -> None:
         """Refuse what cannot fit; the queue is asked only about sizes that some queues take."""

@@ -119,14 +119,7 @@ class Acknowledger:
         try:
             with tracer().acknowledge([message.span for message in batch], self._transport.url):
                 errors = self._transport.delete_batch([message.received for message in batch])
-            outcomes = list(zip(batch, errors, strict=True))
+            return [error for _, error in zip(batch, errors, strict=True)]
         except Exception as error:  # a defect of a transport; the others must go on
             logger.exception("%d messages were not acknowledged", len(batch))
             return [QueueUnavailable(f"{type(error).__name__}.")] * len(batch)
-        if len(batch) == 1 or all(errors):
-            return errors  # a queue that does not answer, which has been retried already
-        return [
-            # The queue may fail entries of a batch one by one; alone, they are tried again.
-            self._acknowledge([message])[0] if error is not None and error.retryable else error
-            for message, error in outcomes
-        ]

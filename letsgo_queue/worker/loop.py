@@ -53,7 +53,8 @@ MAX_PAUSE_SECONDS = 30.0
 """The shortest and the longest pause before a queue that did not answer is asked again."""
 
 EMPTY_PAUSE_SECONDS = 0.05
-"""The pause before an empty queue is asked again, where the loop is to stop when it is empty."""
+"""The pause before an empty queue is asked again, where the loop is to stop when it is empty, or
+the queue answers at once."""
 
 AHEAD_SECONDS = 0.1
 """How soon a message that is received should be begun."""
@@ -290,10 +291,11 @@ class WorkLoop:
     def _received(self, ask: _Ask, received: int) -> _Ask | None:
         """A request is over; what to ask for next, None to end this receiver."""
         with self._changed:
-            if self.options.until_empty and not received:
-                if ask.alone and self._nothing_in_hand():
+            if not received:
+                until_empty = self.options.until_empty
+                if until_empty and ask.alone and self._nothing_in_hand():
                     self._over = True
-                else:
+                elif until_empty or self._wait_seconds < EMPTY_PAUSE_SECONDS:
                     self._changed.wait(EMPTY_PAUSE_SECONDS)
             self._queue_has_more = received == ask.slots
             self._end_ask(ask)

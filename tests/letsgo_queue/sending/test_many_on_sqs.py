@@ -152,8 +152,8 @@ def test_an_entry_that_sqs_does_not_name_may_be_on_the_queue(sqs: Stubber) -> No
     assert isinstance(caught.value.errors[1], SendUncertain)
 
 
-def test_acknowledgements_that_fail_are_told_one_by_one(sqs: Stubber) -> None:
-    received = [
+def deliveries(count: int) -> list[ReceivedMessage]:
+    return [
         ReceivedMessage(
             message_id=f"m{n}",
             receipt_handle=f"r{n}",
@@ -162,10 +162,39 @@ def test_acknowledgements_that_fail_are_told_one_by_one(sqs: Stubber) -> None:
             receive_count=1,
             sent_at=0,
         )
-        for n in range(3)
+        for n in range(count)
     ]
-    failed = answer("", failed={"1": False, "2": True})
-    sqs.add_response("delete_message_batch", {**failed, "Successful": [{"Id": "0"}]})
+
+
+def deleted(ids: str, *, failed: Mapping[str, bool] = MappingProxyType({})) -> dict[str, Any]:
+    """The same of a batch of acknowledgements."""
+    return {**answer("", failed=failed), "Successful": [{"Id": i} for i in ids]}
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("letsgo_queue.transports.sqs.BATCH_PAUSES_SECONDS", (0.01, 0.01))
+
+
+@pytest.mark.usefixtures("no_pauses")
+def test_acknowledgements_that_sqs_fails_are_sent_again(sqs: Stubber) -> None:
+    """Else their messages would come a second time, though SQS has been asked once only."""
+    sqs.add_response("delete_message_batch", deleted("0", failed={"1": False, "2": False}))
+    sqs.add_response("delete_message_batch", deleted("2", failed={"1": False}))
+    sqs.add_response("delete_message_batch", deleted("1"))
+    assert on_stub(sqs).delete_batch(deliveries(3)) == [None] * 3
+
+    sqs.add_response("delete_message_batch", deleted("", failed={"0": False}))
+    sqs.add_response("delete_message_batch", deleted("0"))
+    assert on_stub(sqs).delete_batch(deliveries(1)) == [None]
+
+
+@pytest.mark.usefixtures("no_pauses")
+def test_acknowledgements_that_fail_are_told_one_by_one(sqs: Stubber) -> None:
+    received = deliveries(3)
+    sqs.add_response("delete_message_batch", deleted("0", failed={"1": False, "2": True}))
+    for _ in range(2):
+        sqs.add_response("delete_message_batch", deleted("", failed={"1": False}))
     first, second, third = on_stub(sqs).delete_batch(received)
     assert first is None
     assert second is not None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import boto3
 import botocore
 import pytest
-from botocore.stub import Stubber
+from botocore.stub import ANY, Stubber
 
 from letsgo_queue import (
     Client,
@@ -342,8 +342,11 @@ def test_url_says_region_and_endpoint(url: str, region: str, endpoint: str) -> N
 @pytest.mark.parametrize(
     "answer", [[], "x", None, 5, {"Messages": [{"MessageId": "m"}], "Attributes": [SECRET]}]
 )
-def test_an_answer_that_is_not_of_sqs_leaves_doubt(ministack: AwsServer, answer: Any) -> None:
+def test_an_answer_that_is_not_of_sqs_leaves_doubt(
+    ministack: AwsServer, answer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """botocore's parser raises `AttributeError` and others over JSON of another shape."""
+    monkeypatch.setattr("letsgo_queue.transports.sqs.BATCH_PAUSES_SECONDS", (0.01,))
     operations = ("SendMessage", "ReceiveMessage", "DeleteMessageBatch", "GetQueueAttributes")
     with FaultyServer(str(ministack.endpoint_url)) as server:
         for operation in operations:
@@ -361,6 +364,26 @@ def test_an_answer_that_is_not_of_sqs_leaves_doubt(ministack: AwsServer, answer:
         assert isinstance(not_acknowledged, QueueUnavailable)
         assert SECRET not in printed(refused.value)
         transport.close()
+
+
+@pytest.mark.parametrize(("asked", "polls"), [(0, 0), (0.1, 1), (20, 20)])
+def test_a_poll_of_part_of_a_second_waits_for_one(asked: float, polls: int) -> None:
+    """Rounded down, it would be a short poll, which a worker makes again at once."""
+    client = boto3.client("sqs", region_name="us-west-2")
+    transport = SqsTransport(AWS_URL, client=client)
+    with Stubber(client) as sqs:
+        expected = dict.fromkeys(
+            [
+                "QueueUrl",
+                "MaxNumberOfMessages",
+                "MessageAttributeNames",
+                "MessageSystemAttributeNames",
+                "VisibilityTimeout",
+            ],
+            ANY,
+        )
+        sqs.add_response("receive_message", {}, {**expected, "WaitTimeSeconds": polls})
+        assert receive(transport, visibility_timeout=9, wait_seconds=asked) == []
 
 
 @pytest.mark.parametrize("by_content", [True, False])

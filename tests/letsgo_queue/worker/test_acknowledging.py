@@ -159,12 +159,12 @@ def stays(queue: Watched, requests: list[int]) -> None:
     assert queue.requests == requests
 
 
-def test_an_entry_that_failed_is_tried_again_alone(parts: Parts) -> None:
+def test_an_entry_that_failed_is_told_alone(parts: Parts) -> None:
     queue = Watched()
     queue.failing = {'{"type":"order:new","payload":{"n":3}}'}
     (failed,) = [outcome for outcome in acknowledge(queue, 8, parts) if outcome is not None]
     assert isinstance(failed, QueueUnavailable)
-    assert queue.requests == [1, 7, 1]
+    assert queue.requests == [1, 7]
 
 
 def test_a_queue_that_does_not_answer_is_not_asked_for_each(parts: Parts) -> None:

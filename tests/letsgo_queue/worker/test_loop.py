@@ -13,7 +13,7 @@ from claimcheck.testing import Clock
 from letsgo_queue import Client, Delivery, MessageHandled, Worker
 from letsgo_queue.transports.base import ReceivedMessage
 from letsgo_queue.transports.memory import MemoryTransport
-from letsgo_queue.worker import heartbeat
+from letsgo_queue.worker import heartbeat, loop
 from tests.letsgo_queue.support import (
     DEADLINE_SECONDS,
     PassingTime,
@@ -49,6 +49,15 @@ class Distant(MemoryTransport):
 
 def send(queue: MemoryTransport, count: int, message_type: str = "order:new") -> None:
     Client(queue).enqueue_many([{**order(n=n), "type": message_type} for n in range(count)])
+
+
+def test_a_queue_that_answers_at_once_is_not_asked_all_the_time() -> None:
+    """A request costs, and one without an end takes a core."""
+    queue = Distant()
+    began = time.perf_counter()
+    with running(Worker(queue, wait_seconds=0)):
+        wait_for(lambda: len(queue.found) == 10, "ten requests")
+    assert time.perf_counter() - began >= 9 * (loop.EMPTY_PAUSE_SECONDS + 0.02)
 
 
 class TestAhead:
