@@ -128,14 +128,21 @@ class _PerPeriod:
         self._period = rate.seconds
         self._begun: deque[float] = deque([-math.inf] * rate.count, maxlen=rate.count)
         """When the latest ones began, the first of them first."""
+        self._in_process: dict[IncomingMessage, float] = {}  # and when each began
 
-    def take(self, _message: IncomingMessage) -> bool:
+    def take(self, message: IncomingMessage) -> bool:
         if self.seconds_left() > 0:
             return False
-        self._begun.append(time.monotonic())
+        self._in_process[message] = now = time.monotonic()
+        self._begun.append(now)
         return True
 
-    def give(self, _message: IncomingMessage) -> None: ...
+    def give(self, message: IncomingMessage) -> None:
+        began = self._in_process.pop(message)
+        # One that was sent on as it is not due, or waits for its store, takes no other's turn.
+        if not message.handler_started and began in self._begun:
+            self._begun.remove(began)
+            self._begun.appendleft(-math.inf)
 
     def seconds_left(self) -> float:
         return self._begun[0] + self._period - time.monotonic()
@@ -202,6 +209,8 @@ class Gates:
         self.waiting = 0
         self._bytes = _Gate(_Bytes(max_opened_bytes))
         self._of_handlers: dict[Handler, tuple[_Gate, ...]] = {}
+        # By message, since its handler may be another one once it is opened.
+        self._passed: dict[IncomingMessage, tuple[_Gate, ...]] = {}
 
     def enter(self, messages: Sequence[IncomingMessage]) -> Sequence[IncomingMessage]:
         """Take messages in; those that may begin now."""
@@ -209,7 +218,7 @@ class Gates:
 
     def leave(self, message: IncomingMessage) -> Sequence[IncomingMessage]:
         """A message that had begun is done with, or is held; those that may begin now."""
-        gates = self._gates_of(message)
+        gates = self._passed.pop(message, ())
         for gate in gates:
             gate.room.give(message)
         return self._admit(gates) if self.waiting else ()
@@ -238,7 +247,10 @@ class Gates:
 
     def _pass(self, message: IncomingMessage, gates: Sequence[_Gate]) -> bool:
         passes = all(gate.enter(message) for gate in gates)
-        self.waiting += not passes
+        if not passes:
+            self.waiting += 1
+        elif passed := self._gates_of(message):
+            self._passed[message] = passed
         return passes
 
     def _admit(self, gates: Sequence[_Gate]) -> Sequence[IncomingMessage]:

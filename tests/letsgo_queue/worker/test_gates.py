@@ -12,7 +12,19 @@ from typing import Any
 
 import pytest
 
-from letsgo_queue import Delivery, IncomingMessage, Middleware, SettingsInvalid, Steps, Worker
+from claimcheck.testing import Clock
+from letsgo_queue import (
+    Client,
+    Delivery,
+    Event,
+    IncomingMessage,
+    MessageDelayed,
+    MessageHeld,
+    Middleware,
+    SettingsInvalid,
+    Steps,
+    Worker,
+)
 from letsgo_queue.errors import LetsGoError
 from letsgo_queue.transports.base import ReceivedMessage
 from letsgo_queue.transports.memory import MemoryTransport
@@ -242,6 +254,13 @@ def receive_now(queue: MemoryTransport) -> list[ReceivedMessage]:
     return receive(queue, visibility_timeout=0)
 
 
+def heard(worker: Worker, kind: type[Event]) -> list[Event]:
+    """The events of a kind, which fill this list as they happen."""
+    events: list[Event] = []
+    worker.add_listener(lambda event: events.append(event) if isinstance(event, kind) else None)
+    return events
+
+
 def has(values: list[Any], count: int) -> bool:
     return len(values) == count
 
@@ -295,6 +314,36 @@ class TestConcurrencyOfAHandler:
         assert most == 2
         assert counts == {1}
 
+    def test_one_whose_type_shows_once_it_is_opened_makes_no_room(
+        self, queue: MemoryTransport, busy: Busy
+    ) -> None:
+        """It took none: its handler was not known."""
+
+        class Pointers(Middleware):
+            def gives_type(self, message: IncomingMessage, /) -> bool:
+                return True
+
+            def handle(self, message: IncomingMessage, /) -> Steps:
+                if message.unread:
+                    message.open(json.dumps({"type": "limited", "payload": 1}))
+                yield
+
+        worker = Worker(queue, middleware=[Pointers()], concurrency=5, wait_seconds=0)
+        worker.handler("limited", concurrency=1)(busy)
+        events = events_of(worker)
+        with running(worker):
+            for _ in range(3):
+                queue.send(outgoing("[]"))
+            busy.end(3)
+            wait_for(lambda: len(events) == 3, "those without a type")
+            busy.most_at_once = 0
+            send(queue, *[{"type": "limited", "payload": 2}] * 5)
+            for count in range(4, 9):
+                busy.have_begun(count)
+                busy.end(1)
+
+        assert busy.most_at_once == 1
+
     def test_one_that_fails_makes_room(self, queue: MemoryTransport) -> None:
         worker = Worker(queue, wait_seconds=0)
         events = events_of(worker)
@@ -335,6 +384,37 @@ class TestRateOfAHandler:
             wait_for(lambda: len(events) == 32, "all of them")
 
         assert begun == [1] * 12
+
+    def test_one_that_waits_for_its_store_takes_no_turn(
+        self, queue: MemoryTransport, time_passes: PassingTime, busy: Busy
+    ) -> None:
+        opener = Opener()
+        opener.missing.add(20)
+        worker = Worker(queue, middleware=[opener], wait_seconds=0, visibility_timeout=36_000)
+        worker.handler("sealed", rate="1/h")(busy)
+        held = heard(worker, MessageHeld)
+        send(queue, sealed(20))
+        busy.end(1)
+        with running(worker):
+            wait_for(lambda: held, "its store to refuse it")
+            opener.missing.clear()
+            time_passes(Unavailable.retry_after)
+            busy.have_begun(1)
+
+    def test_one_that_is_not_due_takes_no_turn(
+        self, queue: MemoryTransport, clock: Clock, time_passes: PassingTime, busy: Busy
+    ) -> None:
+        worker = Worker(queue, clock=clock, wait_seconds=0, visibility_timeout=36_000)
+        worker.handler("limited", rate="1/h")(busy)
+        delayed = heard(worker, MessageDelayed)
+        limited = {"type": "limited", "payload": 1}
+        Client(queue, clock=clock).enqueue(limited, delay_seconds=7_200)
+        busy.end(1)
+        with running(worker):
+            time_passes(900)
+            wait_for(lambda: delayed, "it to be sent on")
+            send(queue, limited)
+            busy.have_begun(1)
 
     @pytest.mark.parametrize("rate", ["", "10", "10/d", "0/s", "-1/s", "1.5/s", "1000000/s", 10])
     def test_of_another_form_is_refused(self, rate: Any) -> None:
