@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
@@ -508,7 +509,8 @@ class IncomingMessage:
         self.begun = None
         self.waits_since = math.inf
         self.body = self.received.body
-        self.read_type()  # sealed again, if it was opened
+        with suppress(MessageInvalid):  # it may have a type only once it is opened
+            self.read_type()  # sealed again, if it was opened
         self.leases = ()
         self.leases_due = math.inf
         return pause

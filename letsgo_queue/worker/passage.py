@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from letsgo_queue.attributes import DUE_AT
+from letsgo_queue.log import get_logger
 from letsgo_queue.middleware import Middleware, Steps
 from letsgo_queue.worker.incoming import IncomingMessage
+
+logger = get_logger(__name__)
 
 
 def surrounding(middleware: Sequence[Middleware]) -> tuple[Middleware, ...]:
@@ -34,7 +37,7 @@ class Passage:
         self._message = message
         self._entered: list[Steps] = []
         self.blocks = DUE_AT in message.received.attributes or any(
-            each.blocks(message) for each in middleware
+            _blocks(each, message) for each in middleware
         )
 
     def enter(self) -> bool:
@@ -67,6 +70,19 @@ class Passage:
             error = _leave(self._entered.pop(), error)
         if error is not None:
             raise error
+
+
+def _blocks(middleware: Middleware, message: IncomingMessage) -> bool:
+    try:
+        return middleware.blocks(message)
+    except Exception:  # a defect of it, which must not keep the message in hand for ever
+        logger.exception(
+            "message %s: %s does not say whether it waits for something",
+            message.message_id,
+            type(middleware).__qualname__,
+            extra=message.log_fields,
+        )
+        return True
 
 
 def _leave(steps: Steps, error: BaseException | None) -> BaseException | None:

@@ -178,7 +178,7 @@ class Processor:
         if not isinstance(error, MessageInvalid):
             return False
         for middleware in (self._middleware, *self._registry.middleware()):
-            if any(each.gives_type(message) for each in middleware):
+            if any(_gives_type(each, message) for each in middleware):
                 message.unread = surrounding(merge(self._middleware, middleware))
                 message.handler = _UNREAD
                 return True
@@ -483,6 +483,19 @@ class Processor:
         message.is_gone = isinstance(outcome, MessageRejected)
         message.emit(outcome)
         return message.is_gone
+
+
+def _gives_type(middleware: Middleware, message: IncomingMessage) -> bool:
+    try:
+        return middleware.gives_type(message)
+    except Exception:  # a defect of it, which must not end the worker
+        logger.exception(
+            "message %s: %s does not say whether it gives it a type",
+            message.message_id,
+            type(middleware).__qualname__,
+            extra=message.log_fields,
+        )
+        return False
 
 
 def _settle_again(message: IncomingMessage, wait: Callable[[Held], bool]) -> None:

@@ -105,7 +105,11 @@ class Receipts:
         self._end(message)
 
     def _try(self, message: IncomingMessage) -> None:
-        message.settle_handled()
+        try:
+            message.settle_handled()
+        except Exception:  # a defect of a middleware
+            self._end(message)
+            raise
         if message.unsettled is None:
             self._end(message)
         else:

@@ -12,15 +12,19 @@ from letsgo_queue import (
     Client,
     EnqueueManyError,
     EnqueueResult,
+    IncomingMessage,
+    MessageFailed,
+    MessageHandled,
     Middleware,
     OutgoingMessage,
     SendContext,
     SettingsInvalid,
+    Steps,
     Worker,
     use_middleware,
 )
 from letsgo_queue.transports.memory import MemoryTransport
-from tests.letsgo_queue.support import bodies
+from tests.letsgo_queue.support import bodies, events_of, outgoing
 
 MESSAGE: Mapping[str, Any] = {"type": "a"}
 
@@ -107,3 +111,39 @@ def test_after_send_must_return_the_result(
 
     assert isinstance(result, EnqueueResult)
     assert "ForgetsTheResult.after_send returned NoneType" in caplog.text
+
+
+class DoesNotKnow(Middleware):
+    """Whose questions about a message raise."""
+
+    def blocks(self, message: IncomingMessage, /) -> bool:
+        raise ZeroDivisionError
+
+    def gives_type(self, message: IncomingMessage, /) -> bool:
+        raise ZeroDivisionError
+
+    def handle(self, message: IncomingMessage, /) -> Steps:
+        yield
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_middleware_that_cannot_say_keeps_no_message_and_ends_no_worker(
+    queue: MemoryTransport, caplog: pytest.LogCaptureFixture, *, is_async: bool
+) -> None:
+    worker = Worker(queue, middleware=[DoesNotKnow()])
+    handled: list[object] = []
+
+    async def handle(message: object) -> None:
+        handled.append(message)
+
+    worker.handler("a")(handle if is_async else handled.append)
+    events = events_of(worker)
+    queue.send(outgoing("[]"))
+    Client(queue).enqueue(MESSAGE)
+
+    worker.run(burst=True)
+
+    assert {type(event) for event in events} == {MessageFailed, MessageHandled}
+    assert len(handled) == 1
+    for said in ("waits for something", "gives it a type"):
+        assert f"DoesNotKnow does not say whether it {said}" in caplog.text

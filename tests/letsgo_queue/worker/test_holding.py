@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import threading
@@ -31,6 +32,7 @@ from tests.letsgo_queue.support import (
     DEADLINE_SECONDS,
     PassingTime,
     events_of,
+    outgoing,
     receive,
     receive_one,
     running,
@@ -164,6 +166,36 @@ def test_is_handled_in_the_same_delivery_once_it_can_be_opened(
     assert rig.handled == [("sealed", 1)]
     assert [type(event) for event in rig.events] == [MessageHandled]
     assert queue.given == 1
+
+
+class Pointers(Store):
+    """The same of messages that have no type before they are opened."""
+
+    def gives_type(self, message: IncomingMessage, /) -> bool:
+        return True
+
+    def handle(self, message: IncomingMessage, /) -> Steps:
+        self.asked += 1
+        if self.is_down:
+            raise Unavailable("the store does not answer.")
+        message.open(json.dumps(OPENED))
+        yield
+
+
+def test_so_is_one_that_has_no_type_before_it_is_opened(
+    queue: Asked, time_passes: PassingTime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "LOOK_SECONDS", 0.01)
+    store = Pointers()
+    rig = Rig(queue, store, time_passes, concurrency=1)
+    queue.send(outgoing("[]"))
+    with running(rig.worker):
+        for tries in range(1, 5):
+            rig.pass_time_until(partial(store.was_asked, tries), "another try")
+        store.is_down = False
+        rig.pass_time_until(lambda: bool(rig.events), "its end")
+
+    assert rig.handled == [("sealed", 1)]
 
 
 def test_keeps_no_other_message_waiting(

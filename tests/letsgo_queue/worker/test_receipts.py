@@ -26,6 +26,7 @@ class Store(Middleware):
         self.refused = 0
         self.receipts: list[str] = []
         self.given_back = 0
+        self.before_settling: Callable[[], None] = lambda: None
         self.lock = threading.Lock()
 
     def handle(self, message: IncomingMessage, /) -> Steps:
@@ -42,6 +43,7 @@ class Lease:
 
     def settle(self, *, succeeded: bool) -> None:
         assert succeeded
+        self.store.before_settling()
         with self.store.lock:
             if self.store.refused < self.store.refuse:
                 self.store.refused += 1
@@ -128,6 +130,23 @@ def test_in_the_end_it_is_acknowledged_without(
     assert store.refused > 1
     assert queue._messages == {}
     assert "its receipt could not be written: slow down. A duplicate of it will" in caplog.text
+
+
+def test_a_lease_with_a_defect_keeps_no_message(
+    queue: MemoryTransport, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    def break_it() -> None:
+        if store.refused:
+            raise ZeroDivisionError
+
+    store.refuse = 1
+    store.before_settling = break_it
+    send(queue, "sync")
+
+    worker_of(queue, store, lambda: None).run(burst=True)
+
+    assert (store.refused, store.receipts, queue._messages) == (1, [], {})
+    assert "ZeroDivisionError" in caplog.text
 
 
 def test_a_worker_that_stops_waits_no_longer(
