@@ -2,13 +2,18 @@
 
 enqueue   checks the task and its arguments, now
 commit    sends it, sealed if it is large; outside of a transaction that is at once
+
+Django calls no hook after one that raised. So a task that cannot be sent has those sent that were
+enqueued after it in the same transaction, and then raises.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from typing import Any
+from weakref import ref
 
 from django.core import checks
 from django.db import transaction
@@ -30,13 +35,17 @@ from claimcheck.middleware import ClaimCheckMiddleware
 from claimcheck.settings import ClaimCheckSettings, claim_check_for
 from letsgo_queue import Client
 from letsgo_queue.delays import LONGEST_DELAY_SECONDS
-from letsgo_queue.errors import LetsGoError
+from letsgo_queue.errors import LetsGoError, LetsGoQueueError
 from letsgo_queue.forking import Lock
+from letsgo_queue.log import get_logger
+from letsgo_queue.message import encode
 from letsgo_queue.settings import QueueSettings
 from letsgo_queue.transports import open_transport
 
 APP = "claimcheck.integrations.django"
 ID_LENGTH = 32
+
+logger = get_logger(__name__)
 
 
 class SqsBackend(BaseTaskBackend):  # type: ignore[misc]  # Django has no types here
@@ -96,6 +105,7 @@ class SqsBackend(BaseTaskBackend):  # type: ignore[misc]  # Django has no types 
         Raises:
             InvalidTask: It cannot be sent.
             TypeError: JSON cannot say an argument.
+            MessageInvalid: An argument would not arrive as it is.
             LetsGoQueueError: The queue did not take it. In a transaction it is raised when that is
                 committed: the transaction stays committed.
             ClaimStoreError: The same, of the claim store.
@@ -115,9 +125,13 @@ class SqsBackend(BaseTaskBackend):  # type: ignore[misc]  # Django has no types 
             errors=[],
             worker_ids=[],
         )
-        if self.given.on_commit:
-            transaction.on_commit(partial(self._send, result), using=self.given.database)
-        else:
+        connection = transaction.get_connection(self.given.database)
+        if self.given.on_commit and connection.in_atomic_block:
+            encode(_message_of(result, timezone.now()))  # which checks it
+            _OnCommit(result, self._send).register(connection)
+        elif self.given.on_commit and connection.connection is not None:
+            connection.on_commit(partial(self._send, result))  # at once, or it refuses
+        else:  # a connection that is not open has no transaction, and need not be opened for that
             self._send(result)
         return result
 
@@ -155,16 +169,30 @@ class SqsBackend(BaseTaskBackend):  # type: ignore[misc]  # Django has no types 
     def _send(self, result: TaskResult) -> None:
         task, now = result.task, timezone.now()
         self.client(task.queue_name, task.priority).enqueue(
-            {
-                "type": task.module_path,
-                "payload": SentTask.of(result, now).model_dump(mode="json"),
-            },
-            delay_seconds=max(_delay_of(task), 0),
+            _message_of(result, now), delay_seconds=max(_delay_of(task), 0)
         )
         object.__setattr__(result, "enqueued_at", now)
+        self.tell(task_enqueued, result)
+
+    def tell(self, signal: Any, result: TaskResult) -> None:
+        """Tell Django how far a task came. What fails here is logged: it changes nothing of that.
+
+        Args:
+            signal: Django's signal.
+            result: The task's result, as it is now.
+        """
         if self.results is not None:
-            self.results.keep(result)
-        task_enqueued.send(type(self), task_result=result)
+            try:
+                self.results.keep(result)
+            except Exception as error:  # noqa: BLE001  a cache raises what it likes
+                logger.warning(
+                    "the result of task %s (%s), which is %s, was not kept: %s",
+                    result.id,
+                    result.task.module_path,
+                    result.status,
+                    type(error).__name__,
+                )
+        signal.send_robust(type(self), task_result=result)
 
     def check(self, **_: Any) -> Iterable[checks.CheckMessage]:
         """What `manage.py check` says of the settings."""
@@ -207,6 +235,58 @@ class SqsBackend(BaseTaskBackend):  # type: ignore[misc]  # Django has no types 
         if self.given.store is None:
             return settings
         return settings.model_copy(update={"store": self.given.store})
+
+
+class _OnCommit:
+    """Sends a task when its transaction is committed."""
+
+    def __init__(self, result: TaskResult, send: Callable[[TaskResult], None]) -> None:
+        self._result = result
+        self._send = send
+        self._next: Callable[[], _OnCommit | None] = lambda: None
+
+    def register(self, connection: Any) -> None:
+        """Have Django call it on commit, and the task before it in the transaction know it."""
+        for _, hook, _ in reversed(connection.run_on_commit):
+            if isinstance(hook, _OnCommit):
+                hook._next = ref(self)  # Django drops it where its savepoint is rolled back
+                break
+        connection.on_commit(self)
+
+    def __call__(self) -> None:
+        """Send the task; if that fails, those after it too, of which Django calls none any more."""
+        try:
+            self._send(self._result)
+        except Exception as error:
+            failure = error
+            after = self._next()
+            while after is not None:
+                failure = after._send_or_log(failure)
+                after = after._next()
+            raise
+
+    def _send_or_log(self, failure: Exception) -> Exception:
+        """Send the task, unless its queue is away by the last failure; the failure after it."""
+        if not (isinstance(failure, LetsGoQueueError) and failure.retryable):
+            try:
+                self._send(self._result)
+            except Exception as error:  # noqa: BLE001  the first one is raised
+                failure = error
+            else:
+                return failure
+        logger.error(
+            "task %s (%s), of the same transaction, was not sent either: %s",
+            self._result.id,
+            self._result.task.module_path,
+            failure if isinstance(failure, LetsGoError) else type(failure).__name__,
+        )
+        return failure
+
+
+def _message_of(result: TaskResult, enqueued_at: datetime) -> Mapping[str, Any]:
+    # What JSON cannot say stays in it, so that it is refused and not changed.
+    payload = SentTask.of(result, enqueued_at).model_dump()
+    return {"type": result.task.module_path, "payload": payload}
 
 
 def _delay_of(task: Task) -> float:

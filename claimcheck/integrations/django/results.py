@@ -45,7 +45,11 @@ class ResultCache:
         self._results = results
 
     def keep(self, result: TaskResult) -> None:
-        """Keep a result as it is now."""
+        """Keep a result as it is now.
+
+        The sender keeps it when the message is on the queue already. A worker that was quicker has
+        kept more by then, which stays.
+        """
         kept = _Kept(
             path=result.task.module_path,
             sent=SentTask.of(result, result.enqueued_at),
@@ -54,9 +58,9 @@ class ResultCache:
             value=result._return_value,
             **{name: getattr(result, name) for name in _FILLED_IN},
         )
-        caches[self._results.cache].set(
-            _key(result.id), kept.model_dump_json(), self._results.seconds
-        )
+        cache = caches[self._results.cache]
+        keep = cache.add if result.status == TaskResultStatus.READY else cache.set
+        keep(_key(result.id), kept.model_dump_json(), self._results.seconds)
 
     def get(self, result_id: str) -> TaskResult:
         """A result.

@@ -144,18 +144,27 @@ class _Handler:
 
     def run(self, message: Mapping[str, Any], delivery: Delivery) -> None:
         """Run a task on this thread."""
-        with self._connections(), self._attempt(message, delivery) as (result, arguments):
-            value = result.task.call(*arguments, **result.kwargs)
-            _set(result, _return_value=_plain(value))
+        with self._connections():
+            result, arguments = self._begin(message, delivery)
+            try:
+                value = _plain(result.task.call(*arguments, **result.kwargs))
+            except BaseException as error:
+                self._fail(result, error)
+                raise
+            self._succeed(result, value)
 
     async def run_async(self, message: Mapping[str, Any], delivery: Delivery) -> None:
-        """Run an async task on this event loop."""
+        """Run an async task on this event loop; what Django is told, it is told on a thread."""
         close = sync_to_async(close_old_connections)
         await close()
         try:
-            with self._attempt(message, delivery) as (result, arguments):
-                value = await result.task.acall(*arguments, **result.kwargs)
-                _set(result, _return_value=_plain(value))
+            result, arguments = await sync_to_async(self._begin)(message, delivery)
+            try:
+                value = _plain(await result.task.acall(*arguments, **result.kwargs))
+            except BaseException as error:
+                await sync_to_async(self._fail)(result, error)
+                raise
+            await sync_to_async(self._succeed)(result, value)
         finally:
             await close()
 
@@ -171,11 +180,10 @@ class _Handler:
         finally:
             close_old_connections()
 
-    @contextmanager
-    def _attempt(
+    def _begin(
         self, message: Mapping[str, Any], delivery: Delivery
-    ) -> Iterator[tuple[TaskResult, Sequence[Any]]]:
-        """One attempt: Django is told when it begins and ends."""
+    ) -> tuple[TaskResult, Sequence[Any]]:
+        """Tell Django that an attempt begins; its result, and the task's arguments."""
         sent = SentTask.read(message)
         result = sent.result(find_task(str(message["type"])))
         now = timezone.now()
@@ -187,30 +195,33 @@ class _Handler:
             # Of the attempts before, only their number is known.
             worker_ids=[_worker_id()] * delivery.receive_count,
         )
-        self._tell(task_started, result)
+        self._backend.tell(task_started, result)
         arguments = [*result.args]
         if result.task.takes_context:
             arguments.insert(0, TaskContext(task_result=result))
-        try:
-            yield result, arguments
-        except BaseException as error:
-            _set(result, status=TaskResultStatus.FAILED, finished_at=timezone.now())
-            kind = type(error)
-            result.errors.append(
-                TaskError(
-                    exception_class_path=f"{kind.__module__}.{kind.__qualname__}",
-                    traceback="".join(traceback.format_exception(error)),
-                )
-            )
-            self._tell(task_finished, result)
-            raise
-        _set(result, status=TaskResultStatus.SUCCESSFUL, finished_at=timezone.now())
-        self._tell(task_finished, result)
+        return result, arguments
 
-    def _tell(self, signal: Any, result: TaskResult) -> None:
-        if self._backend.results is not None:
-            self._backend.results.keep(result)
-        signal.send(type(self._backend), task_result=result)
+    def _fail(self, result: TaskResult, error: BaseException) -> None:
+        """Tell Django that an attempt failed."""
+        _set(result, status=TaskResultStatus.FAILED, finished_at=timezone.now())
+        kind = type(error)
+        result.errors.append(
+            TaskError(
+                exception_class_path=f"{kind.__module__}.{kind.__qualname__}",
+                traceback="".join(traceback.format_exception(error)),
+            )
+        )
+        self._backend.tell(task_finished, result)
+
+    def _succeed(self, result: TaskResult, value: object) -> None:
+        """Tell Django what a task returned."""
+        _set(
+            result,
+            status=TaskResultStatus.SUCCESSFUL,
+            finished_at=timezone.now(),
+            _return_value=value,
+        )
+        self._backend.tell(task_finished, result)
 
 
 @contextmanager
