@@ -184,7 +184,8 @@ class Heartbeat:
 
     def _extend_leases(self, message: IncomingMessage) -> None:
         """Extend what middleware has leased for a message."""
-        seconds = message.visibility_timeout
+        # Its handler may have extended both by more.
+        seconds = max(message.visibility_timeout, message.seconds_invisible or 0.0)
         due = time.monotonic() + RETRY_SECONDS
         try:
             message.extend_leases(seconds)

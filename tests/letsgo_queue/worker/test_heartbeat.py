@@ -278,6 +278,22 @@ def test_a_queue_that_does_not_answer_lets_no_lease_run_out(
     assert lease.extensions == [TIMEOUT] * 3
 
 
+def test_a_lease_that_its_handler_made_longer_is_not_made_shorter(
+    queue: Extended, heartbeat: Heartbeat, time_passes: PassingTime
+) -> None:
+    """The handler may hold the interpreter for all that time, and stop the heartbeat."""
+    message = in_hand(queue)
+    lease = Leased()
+    message.attach(lease)
+    heartbeat.hold([message])
+    message.extend(3600)
+
+    time_passes(310)
+    wait_for(partial(has, lease.extensions, 2), "the lease to be extended")
+
+    assert lease.extensions == [3600, pytest.approx(3600 - 310, abs=60)]
+
+
 def test_a_lease_that_is_attached_during_an_extension_is_extended(
     queue: Extended, heartbeat: Heartbeat, time_passes: PassingTime
 ) -> None:
