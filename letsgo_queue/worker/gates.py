@@ -1,9 +1,9 @@
-"""What a message waits for before it begins: the gates of its limits.
+"""Gates: where a message waits for its limits before it begins.
 
-    lanes ──> of its handler: how many at once, how often ──> bytes of opened bodies ──> executors
+    lanes ──> its handler's concurrency and rate ──> bytes of opened bodies ──> executors
 
-A message over a limit waits in the worker, and those behind it at that limit wait in order. It is
-in hand: the heartbeat keeps it invisible, and it uses up no receive. All others pass.
+A message over a limit waits in the worker, and messages behind it at that limit wait in order. The
+heartbeat keeps them invisible, and they use up no receive. All others pass.
 """
 
 from __future__ import annotations
@@ -90,15 +90,15 @@ class _Room(Protocol):
     """How much room a limit leaves."""
 
     def take(self, message: IncomingMessage) -> bool:
-        """Take the room that a message needs, if it is there."""
+        """Take room for a message; False if there is not enough."""
         ...
 
     def give(self, message: IncomingMessage) -> None:
-        """The message is done with: there is room again."""
+        """Give back the room of a message that has ended."""
         ...
 
     def seconds_left(self) -> float:
-        """When time alone makes room; infinite where it does not."""
+        """Seconds until time alone makes room; infinite if it never does."""
         ...
 
 
@@ -176,20 +176,20 @@ class _Gate:
         self._waiting: deque[IncomingMessage] = deque()
 
     def enter(self, message: IncomingMessage) -> bool:
-        """Let a message through, or have it wait behind those that wait."""
+        """Let a message through, or put it behind those that wait; whether it is through."""
         if not self._waiting and self.room.take(message):
             return True
         self._waiting.append(message)
         return False
 
     def next(self) -> IncomingMessage | None:
-        """Let the first through that waits, if there is room."""
+        """Let the first waiting message through, if there is room."""
         if self._waiting and self.room.take(self._waiting[0]):
             return self._waiting.popleft()
         return None
 
     def seconds_left(self) -> float:
-        """When time alone lets one through."""
+        """Seconds until time alone lets a message through."""
         return self.room.seconds_left() if self._waiting else math.inf
 
 
@@ -224,11 +224,11 @@ class Gates:
         return self._admit(gates) if self.waiting else ()
 
     def tend(self) -> Sequence[IncomingMessage]:
-        """Those that may begin by now."""
+        """The messages that may begin by now."""
         return self._admit(self._all_of_handlers()) if self.waiting else ()
 
     def seconds_left(self) -> float:
-        """When time alone lets one begin."""
+        """Seconds until time alone lets a message begin."""
         if not self.waiting:
             return math.inf
         return min((gate.seconds_left() for gate in self._all_of_handlers()), default=math.inf)
@@ -237,7 +237,7 @@ class Gates:
         return [gate for gates in self._of_handlers.values() for gate in gates]
 
     def _gates_of(self, message: IncomingMessage) -> tuple[_Gate, ...]:
-        """All that a message has to pass, in order."""
+        """The gates that a message has to pass, in order."""
         gates: tuple[_Gate, ...] = ()
         if handler := message.handler:
             if handler not in self._of_handlers:

@@ -1,4 +1,4 @@
-"""One handler: what its signature asks for, and what it is called with."""
+"""One handler: reads its signature, and makes the arguments of its calls."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _MESSAGE_ONLY = 1
 _MESSAGE_AND_DELIVERY = 2
 
 _UNUSABLE = (NameError, AttributeError, TypeError, SyntaxError, PydanticUserError)
-"""What an annotation raises that cannot be evaluated, or not be validated against."""
+"""Raised where an annotation cannot be evaluated, or pydantic cannot validate against it."""
 
 
 class Handler:
-    """A function that handles messages, and what its signature asks for.
+    """A function that handles messages, and the arguments that it takes.
 
     Attributes:
         function: The function.
@@ -72,7 +72,7 @@ class Handler:
             parameter
             for parameter in inspect.signature(function).parameters.values()
             if parameter.kind not in {Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD}
-            # What has a default is the function's own business, and no place for the delivery.
+            # A parameter with a default is not for the delivery, unless it is named so.
             and (parameter.default is Parameter.empty or parameter.name in {"message", "delivery"})
         ]
         names = [parameter.name for parameter in parameters]
@@ -123,8 +123,8 @@ class Handler:
         """Validates a body against the annotation of the function's first parameter.
 
         Raises:
-            SettingsInvalid: The annotation names what is not there, cannot be validated, or is a
-                model of messages of another type.
+            SettingsInvalid: A name in the annotation is not defined, pydantic cannot validate it,
+                or it is a model of messages of another type.
         """
         try:
             adapter = TypeAdapter(self._annotation())
@@ -187,7 +187,7 @@ class Handler:
         return message
 
     def _validate(self, body: str) -> Any:
-        """The message in a body; whether that is JSON is not for pydantic to say.
+        """The message in a body; `read_json` decides whether it is JSON, not pydantic.
 
         Raises:
             MessageInvalid: The body is not JSON.
@@ -210,7 +210,7 @@ class Handler:
             return frozenset()
 
     def _problems(self, error: ValidationError) -> str:
-        """Where and how, in the schema's words only: keys of the payload are content too."""
+        """Where and how, with names from the schema only: keys of the payload are content too."""
         known = self._known_names
         errors = error.errors(include_url=False, include_input=False, include_context=False)
         named = [

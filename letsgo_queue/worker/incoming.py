@@ -42,7 +42,7 @@ EXTENSION_SECONDS = 10.0
 
 
 class Lease(Protocol):
-    """What a middleware leases for as long as a message is in hand: a claim, say."""
+    """A lease of middleware that lasts as long as its message is in hand: on a claim, say."""
 
     def extend(self, seconds: float) -> object:
         """Have it end this many seconds from now.
@@ -53,7 +53,7 @@ class Lease(Protocol):
         ...
 
     def settle(self, *, succeeded: bool) -> object:
-        """End it, for good where the message was handled. Only the first call counts.
+        """End it; for good if the message was handled. Only the first call counts.
 
         The message is handled once the handler and all middleware around it have succeeded.
 
@@ -64,10 +64,10 @@ class Lease(Protocol):
         ...
 
     def give_back(self) -> object:
-        """The worker ends and gives the message back: end it, as for one that was not handled.
+        """End it as for a message that was not handled: the worker ends, and gives it back.
 
-        A handler that has started may run on, and settles it then. So leave it alone where no
-        other handler may run beside that one.
+        A handler that has started may run on, and settle it later. If no other handler may run
+        beside that one, leave the lease alone.
         """
         ...
 
@@ -96,21 +96,21 @@ class IncomingMessage:
         transport: The queue.
         type: Its type; None until it is known.
         body: The message as JSON text, opened by the middleware that ran so far.
-        unread: The middleware that reads it first, where its type is not known before.
+        unread: The middleware that has to read it before its type is known.
         sealed_fields: The fields of `body` while that is a claim check; None once it is opened. A
             long ticket is parsed once.
         policy: The retry policy that applies to it.
         route: Which way it travelled: `inline`, or what the middleware says that opened it.
-        skip_reason: Why a middleware settles it without its handler: `duplicate`, say.
-        delay_left: Seconds until it is due; it was sent on where that is above 0.
+        skip_reason: Why middleware settles it without its handler: `duplicate`, say.
+        delay_left: Seconds until it is due; above 0 if it was sent on.
         is_gone: Whether it is off the queue already: sent on, or moved to the dead-letter queue.
-        opened_bytes: Bytes that its body will have once it is opened; 0 where it has them already.
+        opened_bytes: Bytes that its body will have once it is opened; 0 if it is not sealed.
         handler: The handler of its type; None until it is found.
         refusal: Why it cannot be handled, if that is known before it is run.
         context: The context variables that its middleware and its handler share.
         lambda_context: AWS Lambda's context; None elsewhere.
-        leases: What middleware has leased for it.
-        lease_id: What a claim check holds its claim with; the same for each try to open it.
+        leases: The leases that middleware has taken for it.
+        lease_id: The id of a claim check's lease; the same for each try to open it.
         arrived: When it arrived (on the monotonic clock).
         waits_since: Since when it waits for what opens it, or settles it.
         begun: When its way to the handler began; None while it waits.
@@ -119,10 +119,10 @@ class IncomingMessage:
         visibility_timeout: Seconds that the heartbeat extends it by; 0 if unknown.
         extension_due: When the heartbeat extends it next (on the monotonic clock).
         leases_due: When the heartbeat extends its leases next.
-        unsettled: Why what was leased is not ended though it was handled; None where it is.
+        unsettled: Why its leases could not be ended after it was handled; None if they were.
         is_over: Whether it is settled, so that nobody extends it any more.
         lock: Held while its visibility changes.
-        span: What traces this try to handle it.
+        span: Traces this try to handle it.
         now: The worker's clock (seconds since 1970).
     """
 
@@ -287,11 +287,11 @@ class IncomingMessage:
 
     @property
     def has_listeners(self) -> bool:
-        """Whether anybody listens: an event that nobody gets need not be made."""
+        """Whether anybody listens. If not, no event need be made."""
         return bool(self._listeners) or self.span.is_recording
 
     def emit(self, event: Event) -> None:
-        """Hand an event to the worker's listeners, and to what traces it."""
+        """Hand an event to the worker's listeners, and to the trace."""
         self.span.saw(event)
         self._listeners.emit(event)
 
@@ -331,7 +331,7 @@ class IncomingMessage:
     def age(self) -> float:
         """Seconds from its sending until its handler started, or until now.
 
-        The queue and this machine may differ in what time it is: it is never below 0.
+        Never below 0, though the clocks of the queue and this machine may differ.
         """
         if self._age is not None:
             return self._age
@@ -351,7 +351,7 @@ class IncomingMessage:
 
     @property
     def is_over_time(self) -> bool:
-        """Whether its handler has run for longer than it may, or its message can be hidden."""
+        """Whether its handler has run past its time limit, or past SQS's 12 hours."""
         if not self.handler_runs:
             return False
         limit = None if self.handler is None else self.handler.limits.timeout
@@ -360,7 +360,7 @@ class IncomingMessage:
         return self.longest_extension == 0
 
     def check_in_hand(self) -> None:
-        """Go no further with a message that the worker has given back.
+        """Stop the way of a message that the worker has given back.
 
         Raises:
             QueueUnavailable: It was given back meanwhile.
@@ -375,8 +375,8 @@ class IncomingMessage:
             QueueUnavailable: It was given back meanwhile.
         """
         self._age = self.age
-        # First this, then the look. Who gives it back does both the other way round: so either the
-        # handler does not start, or it is known to have started.
+        # Note the start, then check. Giving back ends the message, then looks for the start: so
+        # either the handler does not start, or it is known to have started.
         self.handler_began = time.monotonic()
         try:
             self.check_in_hand()
@@ -410,7 +410,7 @@ class IncomingMessage:
             self.leases_due = min(self.leases_due, now + (ends - now) / 2)
 
     def extend_leases(self, seconds: float) -> None:
-        """Extend what middleware has leased.
+        """Extend its leases.
 
         Raises:
             LetsGoError: That failed.
@@ -419,12 +419,12 @@ class IncomingMessage:
             lease.extend(seconds)
 
     def settle_leases(self, *, succeeded: bool) -> None:
-        """End what middleware has leased, the innermost first."""
+        """End its leases, the innermost first."""
         for lease in reversed(self.leases):
             lease.settle(succeeded=succeeded)
 
     def settle_handled(self) -> None:
-        """End what middleware has leased for a message that was handled; see `unsettled`."""
+        """End the leases of a message that was handled; see `unsettled`."""
         try:
             self.settle_leases(succeeded=True)
         except LetsGoError as error:
@@ -433,7 +433,7 @@ class IncomingMessage:
             self.unsettled = None
 
     def give_back_leases(self) -> None:
-        """End what middleware has leased, as the worker ends."""
+        """Give back its leases, as the worker ends."""
         for lease in reversed(self.leases):
             lease.give_back()
 
@@ -452,7 +452,7 @@ class IncomingMessage:
         return max(math.floor(MAX_VISIBILITY_SECONDS - passed), 0)
 
     def extend(self, seconds: float) -> int:
-        """Keep it invisible for `seconds` from now, as far as SQS allows, and tell who follows.
+        """Keep it invisible for `seconds` from now, as far as SQS allows, and extend its leases.
 
         Returns:
             The seconds, rounded up, or fewer where that is all that SQS allows.
@@ -485,8 +485,8 @@ class IncomingMessage:
         """Let nobody extend it any more.
 
         Args:
-            wait: Seconds to wait for an extension that is under way: it might hide a message that
-                is to come again.
+            wait: Seconds to wait for an extension under way, which might hide the message although
+                it is to come again.
         """
         locked = self.lock.acquire(timeout=wait)
         self.is_over = True

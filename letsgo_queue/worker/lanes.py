@@ -1,7 +1,6 @@
-"""The order of messages in hand: on a FIFO queue each group goes one message after the other.
+"""Lanes: on a FIFO queue each message group goes one message after the other, groups side by side.
 
-Groups go beside each other. Where a message of a group fails, the rest of the group goes back to
-the queue, unrun and in order.
+If a message of a group fails, the rest of the group goes back to the queue, unrun and in order.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ class Lanes:
         self.waiting = 0
 
     def enter(self, messages: Sequence[IncomingMessage]) -> Sequence[IncomingMessage]:
-        """Take messages in hand; those that may begin now."""
+        """Take messages in hand, and return those that may begin now."""
         if not self._fifo:
             return messages
         ready = []
@@ -45,7 +44,7 @@ class Lanes:
         return ready
 
     def leave(self, message: IncomingMessage) -> Sequence[IncomingMessage]:
-        """A message was handled; those that may begin now."""
+        """After a message was handled: the messages that may begin now."""
         if not self._fifo:
             return ()
         group = self._groups[message.received.group_id]
@@ -56,7 +55,7 @@ class Lanes:
         return ()
 
     def fail(self, message: IncomingMessage) -> Sequence[IncomingMessage]:
-        """A message was not handled; those that must not begin any more."""
+        """After a message was not handled: the messages behind it, which must not begin."""
         if not self._fifo:
             return ()
         rest = self._groups.pop(message.received.group_id)

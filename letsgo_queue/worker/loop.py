@@ -4,9 +4,9 @@
                   held: for a claim, a store, a limit        │
                   └───────── the heartbeat keeps all of them invisible
 
-Several receivers ask at once while the queue has more than one request brings, else a single one,
-since each request costs. How many messages may wait follows from how long handlers take: behind
-slow ones none waits, and quick ones never wait for the queue.
+Each request costs, so one receiver asks, and several only while the queue has more than one request
+brings. How many messages may wait follows from how long handlers take: none waits behind slow
+handlers, and quick handlers never wait for the queue.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ EMPTY_PAUSE_SECONDS = 0.05
 the queue answers at once."""
 
 AHEAD_SECONDS = 0.1
-"""How soon a message that is received should be begun."""
+"""How soon after its receive a message should be begun."""
 
 MAX_RECEIVERS = 5
 
@@ -65,8 +65,8 @@ TELL_SECONDS = 5.0
 """How often a loop that stops says what it waits for."""
 
 OPEN_POLL_SECONDS = 0.6
-"""How long a loop that stops waits for an open poll, once no message is in hand. Only SQS polls
-for longer."""
+"""How long a loop that stops waits for an open poll, once no message is in hand. Polls of other
+queues than SQS end sooner."""
 
 BROKEN_SECONDS = 3.0
 """How long a loop that is broken waits for the handlers that run."""
@@ -75,10 +75,10 @@ ENDING_SECONDS = 4.0
 """How long a loop that stops waits for claims and acknowledgements in the end."""
 
 CANCELLING_SECONDS = 1.0
-"""How long it waits, before that, for the async handlers that it cancels."""
+"""How long a loop that stops first waits for the async handlers that it cancels."""
 
 STUCK_SECONDS = 1.0
-"""How long a message may take to be opened, or settled, before others are received in its place."""
+"""After how long a message that is being opened or settled no longer counts as in hand."""
 
 MAX_HELD = 1_000
 """Messages that may wait for something else than a handler while others are still received."""
@@ -89,7 +89,7 @@ MAX_UNACKNOWLEDGED = 100
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Ask:
-    """What a receiver asks for. Two of them are never the same.
+    """A receiver's request to the queue. Compared by identity: no two are equal.
 
     Attributes:
         slots: How many messages.
@@ -188,7 +188,7 @@ class WorkLoop:
         return bool(self._in_hand or self._unacknowledged)
 
     def state(self) -> LoopState:
-        """What the loop does at this moment. It takes no lock, so that it says so when stuck."""
+        """What the loop does at this moment. It takes no lock, so that it works also when stuck."""
         from letsgo_queue.worker.health import LoopState
 
         now = time.monotonic()
@@ -211,7 +211,7 @@ class WorkLoop:
         )
 
     def _tend(self) -> float:
-        """Do what time alone brings about; seconds until that is due again."""
+        """Do what is due by now; seconds until something is due again."""
         self._turned_at = time.monotonic()
         due_in = [WATCH_SECONDS]
         with self._changed:
@@ -289,7 +289,7 @@ class WorkLoop:
         self._begin(ready)
 
     def _received(self, ask: _Ask, received: int) -> _Ask | None:
-        """A request is over; what to ask for next, None to end this receiver."""
+        """End a request; what to ask for next, None to end this receiver."""
         with self._changed:
             if not received:
                 until_empty = self.options.until_empty
@@ -316,7 +316,7 @@ class WorkLoop:
                 return None
             alone = not self._asks and self._nothing_in_hand()
             if alone:
-                self._queue_has_more = False  # so that nobody else asks meanwhile
+                self._queue_has_more = False  # so that no other receiver asks meanwhile
             self._polls_end = time.monotonic() + self._wait_seconds
             ask = _Ask(slots, alone)
             self._asks.add(ask)
@@ -341,11 +341,10 @@ class WorkLoop:
         return min(free, MAX_BATCH) if free >= enough else 0
 
     def _nothing_in_hand(self) -> bool:
-        """Whether no message is in hand that the loop waits for.
+        """Whether the loop waits for no message in hand.
 
-        With `until_empty` it waits 30 s at most for what a message needs, before its handler: a
-        store that is down, or the lease of another delivery, may take hours. Nor does it wait for
-        those in line behind such a message.
+        With `until_empty` it does not wait for messages that are held for more than 30 s, nor for
+        those in line behind them: a store that is down, or another delivery, may take hours.
         """
         if self._unacknowledged:
             return False
@@ -359,7 +358,7 @@ class WorkLoop:
         )
 
     def _could_not_receive(self, error: Exception) -> None:
-        """Wait, longer each time; give up where that is of no use."""
+        """Wait, longer each time; give up if the queue cannot be used at all."""
         if self._is_over():
             return
         if not isinstance(error, LetsGoError):
@@ -389,7 +388,7 @@ class WorkLoop:
         self._executors.begin(messages, quick=self._pace.is_quick)
 
     def _finish(self, message: IncomingMessage, outcome: Outcome) -> None:
-        """A message was run: settle it, or hold it until it is run again."""
+        """After a run: settle the message, or hold it until it is run again."""
         if isinstance(outcome, Held):
             self._hold(message, outcome.seconds)
             return
@@ -418,7 +417,7 @@ class WorkLoop:
     def _acknowledged(
         self, messages: Sequence[IncomingMessage], errors: Sequence[LetsGoError | None]
     ) -> None:
-        """Messages were acknowledged, or cannot be."""
+        """Tell the log and listeners of messages that were acknowledged, or could not be."""
         if not all(errors):
             self._acknowledged_at = time.monotonic()
         for message, error in zip(messages, errors, strict=True):
@@ -469,7 +468,7 @@ class WorkLoop:
             self._changed.notify_all()
 
     def _drain(self) -> None:
-        """Wait until the messages in hand are handled, and tell what is waited for."""
+        """Wait until the messages in hand are handled, and log which are waited for."""
         began = told = time.monotonic()
         broken = self._parts.broken is not None  # so that some messages cannot be handled
         deadline = began + min(self.options.drain_timeout, BROKEN_SECONDS if broken else math.inf)
@@ -501,13 +500,13 @@ class WorkLoop:
                 )
 
     def _set_aside(self, message: IncomingMessage, seconds: float) -> None:
-        """Have a message given back that is held, and those behind it."""
+        """Have a held message, and those behind it, given back soon."""
         aside = [message, *self._lanes.fail(message)]
         self._in_hand.difference_update(aside)
         self._aside.append((time.monotonic() + seconds, aside))
 
     def _give_back_aside(self) -> None:
-        """Give back what is set aside, but not to a poll of our own: it would use up a receive."""
+        """Give back what is set aside, once no poll of our own would receive it again."""
         with self._changed:
             if self._asks and not self._closed:
                 return
@@ -521,7 +520,7 @@ class WorkLoop:
             self._giving_back.give_back(together, seconds=seconds)
 
     def _must_wait_for_poll(self) -> bool:
-        """Whether a message that an open poll brings would be lost, as it gets no other receive."""
+        """Whether a message that an open poll brings would be lost: it gets one receive only."""
         if not self._asks:
             return False
         try:

@@ -1,8 +1,8 @@
-"""Receipts of handled messages that a busy store refused, tried for again.
+"""Tries again for the receipts of handled messages that a busy store refused.
 
-When a message is handled, what middleware leases for it is ended. A claim check leaves a receipt
-then, by which a duplicate is known. So that is tried again before the message is acknowledged. No
-thread waits meanwhile, and the heartbeat goes on. In the end the message is acknowledged without.
+When a message is handled, its leases are ended. A claim check then leaves a receipt, which tells a
+duplicate. If the store refuses it, it is tried again before the message is acknowledged. No thread
+waits meanwhile, and the heartbeat goes on. In the end the message is acknowledged without one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from letsgo_queue.worker.retries import doubled
 logger = get_logger(__name__)
 
 PATIENCE_SECONDS = 60.0
-"""How long after a handler's end the last try begins."""
+"""How long after a handler's end tries begin."""
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 8.0
@@ -41,7 +41,7 @@ def pause_before(tries: int) -> float:
 
 
 def give_up(message: IncomingMessage, error: LetsGoError) -> None:
-    """Say that a message is acknowledged without."""
+    """Log that a message is acknowledged without a receipt."""
     logger.warning(
         "message %s was handled, and its receipt could not be written: %s A duplicate of it will "
         "not be recognised.",
@@ -52,7 +52,7 @@ def give_up(message: IncomingMessage, error: LetsGoError) -> None:
 
 
 class Receipts:
-    """The handled messages of a worker that wait for this."""
+    """The handled messages of a worker that wait for their receipt."""
 
     def __init__(self, done: Callable[[IncomingMessage], None], parts: Parts) -> None:
         """Start nothing yet.
@@ -84,7 +84,7 @@ class Receipts:
             return self._due[0][0] - now if self._due else math.inf
 
     def close(self) -> None:
-        """Have all acknowledged without, and end the threads."""
+        """Have all messages acknowledged without a receipt, and end the threads."""
         with self._lock:
             self._closed = True
             self._due.clear()

@@ -1,11 +1,12 @@
-"""Async handlers: those that are begun run as tasks of one event loop.
+"""Runs async handlers as tasks of one event loop.
 
     waiting ──> in ──> the handler, as a task ──> out
                 │                                  │
-                └── on a few threads beside the loop, where they may wait for something
+                └── on a few threads beside the loop, if they may wait for something
 
-Opening a stored message is such a step, and so is settling one that failed. A sealed message takes
-no slot before it is open, so that a store that does not answer keeps no other from its handler.
+A message waits while it is opened from a store, say, or settled after it failed. A sealed message
+takes no slot before it is open, so that a store that does not answer keeps no other message from
+its handler.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class HandlerTasks:
         self._event_loop = event_loop
         self._processor = processor
         self._finish = finish
-        # Apart, so that a store that does not answer keeps nothing else waiting.
+        # Three pools, so that a store that does not answer holds up nothing else.
         self._openings = Calls("open", OPENING_THREADS, parts)
         self._middleware = Calls("middleware", OPENING_THREADS, parts)
         self._settlings = Calls("settle", SETTLING_THREADS, parts)
@@ -116,7 +117,7 @@ class HandlerTasks:
                 return
 
     def _enter(self, message: IncomingMessage, passage: Passage, *, has_slot: bool) -> None:
-        """Go in, on the loop or beside it."""
+        """Go in through the middleware, on the loop or beside it."""
         handler: CallsHandler | None = None
         failure: BaseException | None = None
         try:
@@ -146,7 +147,7 @@ class HandlerTasks:
             self._begin()
 
     def _leave_opened(self) -> None:
-        """Have those go out again that wait for a slot, which they will not get."""
+        """Take the messages out again that wait for a slot: they will not get one."""
         while opened := _next(self._opened):
             message, passage, _ = opened
             ended = QueueUnavailable("the worker has ended.")
@@ -180,7 +181,7 @@ class HandlerTasks:
     def _left(
         self, message: IncomingMessage, passage: Passage, error: BaseException | None
     ) -> None:
-        """Go out, and beside the loop where that may wait."""
+        """Go out through the middleware, beside the loop if that may wait."""
         leave = partial(self._leave, message, passage, error)
         if message.opened_bytes:
             self._openings.add(leave)

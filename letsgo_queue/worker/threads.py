@@ -1,4 +1,4 @@
-"""The threads that sync handlers run on: as many as there is work for, and none that only waits.
+"""The threads that sync handlers run on: no more than there is work for.
 
     in hand, in order of arrival ──> threads, up to `concurrency`, each taking the next by itself
 
@@ -20,10 +20,10 @@ from letsgo_queue.worker.incoming import IncomingMessage
 from letsgo_queue.worker.parts import Parts
 
 PATIENCE_SECONDS = 0.05
-"""How long a message may wait behind quick ones while a thread has nothing to do."""
+"""How long a message may wait behind quick messages while a thread is idle."""
 
 HELP_SECONDS = 0.005
-"""How long a thread that was woken has to help before one more is."""
+"""How long after one thread the next is woken."""
 
 
 class HandlerThreads:
@@ -43,7 +43,7 @@ class HandlerThreads:
             concurrency: Threads at most.
             run: Handles a message; must not raise.
             parts: Starts the threads, and watches them.
-            name: What the threads are for.
+            name: The name of the threads.
         """
         self._name = name
         self._concurrency = concurrency
@@ -90,7 +90,7 @@ class HandlerThreads:
             self._changed.notify_all()
 
     def _wake(self, count: int) -> None:
-        """Have so many more threads look for work, as far as there are any."""
+        """Have up to `count` more threads look for work."""
         woken = min(count, self._idle)
         self._idle -= woken
         self._changed.notify(woken)
