@@ -78,7 +78,7 @@ CANCELLING_SECONDS = 1.0
 """How long a loop that stops first waits for the async handlers that it cancels."""
 
 STUCK_SECONDS = 1.0
-"""After how long a message that is being opened or settled no longer counts as in hand."""
+"""How long a message may take to be opened, or settled, before others are received in its place."""
 
 MAX_HELD = 1_000
 """Messages that may wait for something else than a handler while others are still received."""

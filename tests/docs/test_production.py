@@ -89,4 +89,4 @@ def test_the_numbers_are_those_of_the_code() -> None:
     assert processes.MAX_PAUSE_SECONDS == 30
     assert processes.MAX_FAILURES == 10
     assert processes.STEADY_SECONDS == 60
-    assert f"ended {processes.ENDING_SECONDS:.0f} seconds after its drain time is killed" in text
+    assert f"ended {processes.ENDING_SECONDS:.0f} seconds after its drain time." in text
