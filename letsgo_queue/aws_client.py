@@ -17,9 +17,10 @@ import functools
 import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
 import boto3.session
 import botocore.session
@@ -47,7 +48,6 @@ from letsgo_queue.forking import Lock
 from letsgo_queue.text import shown_error
 
 if TYPE_CHECKING:
-    from botocore.client import BaseClient
     from botocore.credentials import Credentials
     from botocore.signers import RequestSigner
     from mypy_boto3_cloudwatch import CloudWatchClient
@@ -74,96 +74,39 @@ _UNUSABLE_SETTINGS = (
 )
 """What providers of credentials raise over settings."""
 
+ClientT = TypeVar("ClientT")
+
+
+@dataclass(frozen=True, slots=True)
+class Service(Generic[ClientT]):
+    """A service of AWS, and the type of its clients.
+
+    Attributes:
+        name: Its name in boto3.
+    """
+
+    name: Literal["cloudwatch", "dynamodb", "iam", "kms", "lambda", "s3", "sqs", "sts"]
+
+
+CLOUDWATCH: Service[CloudWatchClient] = Service("cloudwatch")
+DYNAMODB: Service[DynamoDBClient] = Service("dynamodb")
+KMS: Service[KMSClient] = Service("kms")
+S3: Service[S3Client] = Service("s3")
+SQS: Service[SQSClient] = Service("sqs")
+STS: Service[STSClient] = Service("sts")
 
 _making = Lock()
 """A boto3 session is not safe to make clients from on several threads."""
 
 
-@overload
 def make_client(
-    service: Literal["sqs"],
+    service: Service[ClientT],
     session: boto3.session.Session | None,
     *,
     region: str | None,
     endpoint_url: str | None,
     config: Config | None = None,
-) -> SQSClient: ...
-
-
-@overload
-def make_client(
-    service: Literal["cloudwatch"],
-    session: boto3.session.Session | None,
-    *,
-    region: str | None,
-    endpoint_url: str | None,
-    config: Config | None = None,
-) -> CloudWatchClient: ...
-
-
-@overload
-def make_client(
-    service: Literal["dynamodb"],
-    session: boto3.session.Session | None,
-    *,
-    region: str | None,
-    endpoint_url: str | None,
-    config: Config | None = None,
-) -> DynamoDBClient: ...
-
-
-@overload
-def make_client(
-    service: Literal["iam", "lambda"],
-    session: boto3.session.Session | None,
-    *,
-    region: str | None,
-    endpoint_url: str | None,
-    config: Config | None = None,
-) -> BaseClient: ...
-
-
-@overload
-def make_client(
-    service: Literal["kms"],
-    session: boto3.session.Session | None,
-    *,
-    region: str | None,
-    endpoint_url: str | None,
-    config: Config | None = None,
-) -> KMSClient: ...
-
-
-@overload
-def make_client(
-    service: Literal["s3"],
-    session: boto3.session.Session | None,
-    *,
-    region: str | None,
-    endpoint_url: str | None,
-    config: Config | None = None,
-) -> S3Client: ...
-
-
-@overload
-def make_client(
-    service: Literal["sts"],
-    session: boto3.session.Session | None,
-    *,
-    region: str | None,
-    endpoint_url: str | None,
-    config: Config | None = None,
-) -> STSClient: ...
-
-
-def make_client(
-    service: Literal["sqs", "cloudwatch", "dynamodb", "iam", "kms", "lambda", "s3", "sts"],
-    session: boto3.session.Session | None,
-    *,
-    region: str | None,
-    endpoint_url: str | None,
-    config: Config | None = None,
-) -> SQSClient | CloudWatchClient | DynamoDBClient | KMSClient | S3Client | STSClient | BaseClient:
+) -> ClientT:
     """Make a client.
 
     Args:
@@ -186,7 +129,7 @@ def make_client(
             with _credential_errors("the settings of AWS"):
                 credentials = session.get_credentials()
             client = session.client(
-                service,
+                service.name,
                 region_name=region or session.region_name or DEFAULT_REGION,
                 endpoint_url=endpoint_url,
                 config=config,
@@ -196,13 +139,13 @@ def make_client(
     # ValueError: an endpoint that is no URL, a region that is no host name. OSError: a file.
     except (BotoCoreError, ValueError, OSError) as error:
         raise SettingsInvalid(
-            f"no client for {service} can be made (region {region}, endpoint {endpoint_url}): "
+            f"no client for {service.name} can be made (region {region}, endpoint {endpoint_url}): "
             f"{one_line(error)}. Check these and the settings of AWS."
         ) from error
     if credentials is not None:
         client.meta.events.register("provide-client-params", partial(_fetch, credentials))
     client.meta.events.register("after-call-error", _answer_error)
-    return client
+    return cast("ClientT", client)
 
 
 def watch(client: SQSClient) -> None:

@@ -33,7 +33,7 @@ from claimcheck.errors import (
     EncryptionKeyUnavailable,
     SettingsInvalid,
 )
-from letsgo_queue.aws_client import AwsError, error_code, explain, make_client, passes
+from letsgo_queue.aws_client import KMS, AwsError, error_code, explain, make_client, passes
 from letsgo_queue.forking import PerProcess
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ class KmsKey:
         self._key = key
         self._process = PerProcess(
             lambda: _Process(
-                make_client("kms", session, region=region, endpoint_url=None, config=_CONFIG),
+                make_client(KMS, session, region=region, endpoint_url=None, config=_CONFIG),
                 reuse_minutes * 60,
                 clock,
             )

@@ -16,7 +16,7 @@ from botocore.exceptions import ConnectionError as BotocoreConnectionError
 
 from claimcheck.doctor.findings import QUICK, Finding, failure, passed, warning
 from claimcheck.stores.clock import WARN_OFFSET_SECONDS
-from letsgo_queue.aws_client import AwsError, explain, make_client, time_of
+from letsgo_queue.aws_client import STS, AwsError, explain, make_client, time_of
 from letsgo_queue.deployment import DEFAULT_REGION, setting
 
 REFUSED_OFFSET_SECONDS = 300
@@ -35,7 +35,7 @@ def check_account(region: str, *, clock: Callable[[], float] = time.time) -> Ite
     """
     sent = clock()
     try:
-        client = make_client("sts", None, region=region, endpoint_url=None, config=QUICK)
+        client = make_client(STS, None, region=region, endpoint_url=None, config=QUICK)
         try:
             answer = cast("Mapping[str, Any]", client.get_caller_identity())
         finally:
@@ -55,7 +55,7 @@ def check_account(region: str, *, clock: Callable[[], float] = time.time) -> Ite
 
 def caller_in(region: str) -> str:
     """The ARN of whoever has these credentials."""
-    client = make_client("sts", None, region=region, endpoint_url=None, config=QUICK)
+    client = make_client(STS, None, region=region, endpoint_url=None, config=QUICK)
     try:
         return client.get_caller_identity()["Arn"]
     finally:

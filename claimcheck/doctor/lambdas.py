@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias
 
 from botocore.exceptions import ClientError
 
@@ -12,7 +12,7 @@ from claimcheck.doctor.sqs import SqsQueue
 from claimcheck.doctor.words import aws_command, in_words
 from claimcheck.settings import ClaimCheckSettings
 from claimcheck.stores import open_store
-from letsgo_queue.aws_client import error_code, make_client
+from letsgo_queue.aws_client import Service, error_code, make_client
 from letsgo_queue.text import counted
 
 TIMEOUTS_IN_VISIBILITY = 6
@@ -41,6 +41,9 @@ class _Lambda(Protocol):
     def close(self) -> None: ...
 
 
+_LAMBDA: Service[_Lambda] = Service("lambda")
+
+
 class LambdaFunction:
     """A function, and the region that it is in."""
 
@@ -56,8 +59,7 @@ class LambdaFunction:
         """
         self.name = name
         self._region = region
-        client = make_client("lambda", None, region=region, endpoint_url=None, config=QUICK)
-        self._client = cast("_Lambda", client)
+        self._client = make_client(_LAMBDA, None, region=region, endpoint_url=None, config=QUICK)
 
     def close(self) -> None:
         """Close connections."""

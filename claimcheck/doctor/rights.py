@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from claimcheck.doctor.findings import QUICK, Finding, failure, passed, warning
 from claimcheck.policies import Statement
 from claimcheck.rights import Role
-from letsgo_queue.aws_client import error_code, make_client
+from letsgo_queue.aws_client import Service, error_code, make_client
 from letsgo_queue.text import counted
 
 _ASSUMED = re.compile(r"arn:([^:]+):sts::(\d+):assumed-role/([^/]+)/.*")
@@ -34,6 +34,9 @@ class _Iam(Protocol):
         ContextEntries: Sequence[Mapping[str, Any]],  # noqa: N803
     ) -> Mapping[str, Any]: ...
     def close(self) -> None: ...
+
+
+_IAM: Service[_Iam] = Service("iam")
 
 
 def principal_of(caller: str) -> str | None:
@@ -56,7 +59,7 @@ def check_rights(
     """
     name = f"rights.{role}"
     lacking = []
-    client = cast("_Iam", make_client("iam", None, region=region, endpoint_url=None, config=QUICK))
+    client = make_client(_IAM, None, region=region, endpoint_url=None, config=QUICK)
     try:
         for statement in statements:
             lacking += _lacking(client, principal, statement)

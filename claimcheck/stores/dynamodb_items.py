@@ -24,7 +24,7 @@ from claimcheck.errors import (
     ClaimStoreUnavailable,
     ClaimTableMissing,
 )
-from letsgo_queue.aws_client import error_code, explain, make_client, passes, time_of
+from letsgo_queue.aws_client import DYNAMODB, error_code, explain, make_client, passes, time_of
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -379,5 +379,5 @@ class _ClientMaker:
     ) -> DynamoDBClient:
         del service_name  # always DynamoDB
         return make_client(
-            "dynamodb", self._session, region=region_name, endpoint_url=endpoint_url, config=config
+            DYNAMODB, self._session, region=region_name, endpoint_url=endpoint_url, config=config
         )

@@ -18,7 +18,7 @@ from claimcheck.errors import ClaimStoreError, ClaimStoreUnavailable
 from claimcheck.stores.base import State
 from claimcheck.stores.findings import Change, Finding, denied, look
 from claimcheck.stores.layout import OWN, Layout
-from letsgo_queue.aws_client import make_client, one_line
+from letsgo_queue.aws_client import DYNAMODB, make_client, one_line
 
 if TYPE_CHECKING:
     import boto3.session
@@ -65,7 +65,7 @@ class ClaimTable:
         self._layout = layout
         with self._errors("could not be asked"):
             self._client = make_client(
-                "dynamodb", session, region=region, endpoint_url=endpoint_url, config=_CONFIG
+                DYNAMODB, session, region=region, endpoint_url=endpoint_url, config=_CONFIG
             )
         self.region = self._client.meta.region_name
 

@@ -21,7 +21,7 @@ from claimcheck.stores.findings import Change, Finding, look
 from claimcheck.stores.s3_contents import CONTENTS_DAYS
 from claimcheck.stores.s3_lifecycle import VERSION_DAYS, Lifecycle
 from claimcheck.stores.s3_objects import make_s3_client
-from letsgo_queue.aws_client import AwsError, error_code, explain, make_client
+from letsgo_queue.aws_client import STS, AwsError, error_code, explain, make_client
 from letsgo_queue.aws_hosts import partition_of
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ class ClaimBucket:
         quick = Config(connect_timeout=2, read_timeout=3, retries={"total_max_attempts": 2})
         try:
             client = make_client(
-                "sts", self._session, region=self.region, endpoint_url=None, config=quick
+                STS, self._session, region=self.region, endpoint_url=None, config=quick
             )
             return client.get_caller_identity()["Account"]
         except AwsError:

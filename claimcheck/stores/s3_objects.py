@@ -32,6 +32,7 @@ from claimcheck.errors import (
 )
 from claimcheck.stores.pieces_file import PiecesFile
 from letsgo_queue.aws_client import (
+    S3,
     error_code,
     explain,
     make_client,
@@ -448,7 +449,7 @@ def make_s3_client(
     """
 
     def make(config: Config) -> S3Client:
-        return make_client("s3", session, region=region, endpoint_url=endpoint_url, config=config)
+        return make_client(S3, session, region=region, endpoint_url=endpoint_url, config=config)
 
     config = Config(
         connect_timeout=CONNECT_TIMEOUT_SECONDS,

@@ -19,7 +19,15 @@ from botocore.exceptions import (
 )
 from botocore.exceptions import ConnectionError as BotocoreConnectionError
 
-from letsgo_queue.aws_client import AwsError, aws_settings, error_code, explain, passes
+from letsgo_queue.aws_client import (
+    CLOUDWATCH,
+    SQS,
+    AwsError,
+    aws_settings,
+    error_code,
+    explain,
+    passes,
+)
 from letsgo_queue.aws_client import make_client as make_aws_client
 from letsgo_queue.aws_hosts import is_sqs_endpoint
 from letsgo_queue.errors import QueueNotFound, QueueUnavailable
@@ -134,7 +142,7 @@ def _make_client(
     session: Session | None, region: str | None, endpoint: str | None, *, quick: bool
 ) -> SQSClient:
     return make_aws_client(
-        "sqs",
+        SQS,
         session,
         region=region,
         endpoint_url=endpoint,
@@ -158,7 +166,7 @@ def make_cloudwatch_client(url: str, region: str | None) -> CloudWatchClient:
     """
     endpoint = endpoint_in(url)
     return make_aws_client(
-        "cloudwatch",
+        CLOUDWATCH,
         None,
         region=region_in(url) or region,
         endpoint_url=None if endpoint is None or ".vpce." in endpoint else endpoint,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from letsgo_queue.aws_client import make_client, time_of
+from letsgo_queue.aws_client import DYNAMODB, SQS, make_client, time_of
 from tests.support.servers import AwsServer
 
 FETCH = """\
@@ -32,10 +32,10 @@ def fetched(ministack: AwsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def ask_both(server: AwsServer) -> None:
     """Have a client for each service sign a request."""
-    sqs = make_client("sqs", None, region=server.region, endpoint_url=server.endpoint_url)
+    sqs = make_client(SQS, None, region=server.region, endpoint_url=server.endpoint_url)
     sqs.list_queues()
     sqs.close()
-    dynamodb = make_client("dynamodb", None, region=server.region, endpoint_url=server.endpoint_url)
+    dynamodb = make_client(DYNAMODB, None, region=server.region, endpoint_url=server.endpoint_url)
     dynamodb.list_tables()
     dynamodb.close()
 

@@ -31,7 +31,7 @@ from letsgo_queue import (
     listen_to_all,
 )
 from letsgo_queue.admin.sqs import SqsAdmin
-from letsgo_queue.aws_client import _making, make_client
+from letsgo_queue.aws_client import SQS, _making, make_client
 from letsgo_queue.failure import Failure
 from letsgo_queue.limits import MAX_MESSAGE_BYTES
 from letsgo_queue.sending.default import _Default
@@ -397,7 +397,7 @@ class TestForkDuringAFirstCall:
             pytest.param(events._process.lock, lambda: listen_to_all(print), id="listeners"),
             pytest.param(
                 _making,
-                lambda: make_client("sqs", None, region="us-east-1", endpoint_url=None),
+                lambda: make_client(SQS, None, region="us-east-1", endpoint_url=None),
                 id="boto3 clients",
             ),
         ],
