@@ -67,7 +67,9 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs.literals import MessageSystemAttributeNameType, QueueAttributeNameType
     from mypy_boto3_sqs.type_defs import (
         BatchResultErrorEntryTypeDef,
+        ChangeMessageVisibilityBatchResultTypeDef,
         DeleteMessageBatchRequestEntryTypeDef,
+        DeleteMessageBatchResultTypeDef,
         MessageAttributeValueOutputTypeDef,
         MessageAttributeValueTypeDef,
         MessageSystemAttributeValueTypeDef,
@@ -97,9 +99,12 @@ BATCH_PAUSES_SECONDS = (0.2, 0.5, 1.5)
 EXTENSION_PAUSES_SECONDS = (0.2, 0.5)
 """Before one extension is tried again: three tries that hang take a third of 30 seconds."""
 
-
 QUICK_AGAIN_SECONDS = 60.0
-"""Before a queue is asked again for what helps, and is not needed."""
+"""Before a queue is asked again for attributes that help, and are not needed."""
+
+
+_ACKNOWLEDGED = "acknowledged"
+_EXTENDED = "extended"
 
 
 class _MessageRequest(TypedDict):
@@ -162,7 +167,7 @@ class SqsTransport:
         )
         with suppress(CredentialRetrievalError):  # the first call says what that prevents
             self._clients.get()
-        # Made when a worker first needs it. Where a client is given, it serves for all calls.
+        # Made when a worker first needs it. A client that is given serves for all calls.
         self._quick_clients = (
             PerProcess(partial(make_client, url, region, session, quick=True))
             if client is None
@@ -188,8 +193,8 @@ class SqsTransport:
     def max_receives(self) -> int | None:
         """The maxReceiveCount of the queue's redrive policy, if it has one and may be asked.
 
-        A message fails, and nobody waits long for this: if SQS cannot be reached, as from a Lambda
-        function in a VPC without an endpoint for it, that shows within seconds, once a minute.
+        Asked when a message fails, so it must be quick: if SQS cannot be reached, as from a Lambda
+        function in a VPC without an endpoint for it, this gives up within seconds, once a minute.
         """
         policy = self._queue_attributes(quick=True).get("RedrivePolicy")
         return None if policy is None else int(json.loads(policy)["maxReceiveCount"])
@@ -296,7 +301,7 @@ class SqsTransport:
         try:
             self.client.delete_message(QueueUrl=self.url, ReceiptHandle=message.receipt_handle)
         except AwsError as error:
-            raise self._unavailable(_not_acknowledged(message), error) from error
+            raise self._unavailable(_not(_ACKNOWLEDGED, message), error) from error
 
     def delete_batch(
         self, messages: Sequence[ReceivedMessage]
@@ -377,9 +382,7 @@ class SqsTransport:
                 if isinstance(error, ClientError) and error_code(error) in DELIVERY_ENDED:
                     raise self._ended(message, explain(error)) from error
                 if pause is None or not is_retryable(error):
-                    raise self._unavailable(
-                        f"message {message.message_id} was not extended", error
-                    ) from error
+                    raise self._unavailable(_not(_EXTENDED, message), error) from error
                 time.sleep(pause)
             else:
                 return
@@ -403,25 +406,10 @@ class SqsTransport:
                 ],
             )
         except AwsError as error:
-            return [
-                self._unavailable(f"message {message.message_id} was not extended", error)
-                for message, _ in changes
-            ]
-        errors: dict[int, QueueUnavailable | None] = {
-            int(entry["Id"]): None for entry in answer.get("Successful", [])
-        }
-        for entry in answer.get("Failed", []):
-            at = int(entry["Id"])
-            errors[at] = self._not_extended(changes[at][0], entry)
-        return [
-            errors[at]
-            if at in errors
-            else QueueUnavailable(
-                f"queue {self.url}: message {message.message_id} was not extended: the answer does "
-                "not name it."
-            )
-            for at, (message, _) in enumerate(changes)
-        ]
+            return [self._unavailable(_not(_EXTENDED, each), error) for each, _ in changes]
+        messages = {at: message for at, (message, _) in enumerate(changes)}
+        outcomes = self._outcomes(answer, messages, _EXTENDED)
+        return [outcomes[at] for at in messages]
 
     def close(self) -> None:
         """Close the client's connections."""
@@ -429,24 +417,36 @@ class SqsTransport:
             if clients.made is not None:
                 clients.made.close()
 
-    def _not_extended(
-        self, message: ReceivedMessage, entry: BatchResultErrorEntryTypeDef
-    ) -> QueueUnavailable:
-        if entry["Code"] in DELIVERY_ENDED:
-            return self._ended(message, _explain_entry(entry))
-        return QueueUnavailable(
-            f"queue {self.url}: message {message.message_id} was not extended: "
-            f"{_explain_entry(entry)}.",
-            retryable=not entry["SenderFault"],
-        )
+    def _outcomes(
+        self,
+        answer: DeleteMessageBatchResultTypeDef | ChangeMessageVisibilityBatchResultTypeDef,
+        messages: Mapping[int, ReceivedMessage],
+        done: str,
+    ) -> dict[int, LetsGoQueueError | None]:
+        """For each message of a batch None, or why it was not `done`, by its position."""
+        outcomes: dict[int, LetsGoQueueError | None] = {
+            int(entry["Id"]): None for entry in answer.get("Successful", [])
+        }
+        for entry in answer.get("Failed", []):
+            at = int(entry["Id"])
+            if done == _EXTENDED and entry["Code"] in DELIVERY_ENDED:
+                outcomes[at] = self._ended(messages[at], _explain_entry(entry))
+            else:
+                outcomes[at] = QueueUnavailable(
+                    f"queue {self.url}: {_not(done, messages[at])}: {_explain_entry(entry)}.",
+                    retryable=not entry["SenderFault"],
+                )
+        for at in messages.keys() - outcomes.keys():
+            outcomes[at] = QueueUnavailable(
+                f"queue {self.url}: {_not(done, messages[at])}: the answer does not name it."
+            )
+        return outcomes
 
     def _ended(self, message: ReceivedMessage, why: str) -> DeliveryEnded:
-        return DeliveryEnded(
-            f"queue {self.url}: message {message.message_id} was not extended: {why}."
-        )
+        return DeliveryEnded(f"queue {self.url}: {_not(_EXTENDED, message)}: {why}.")
 
     def _send_entries(self, messages: Mapping[int, OutgoingMessage]) -> Mapping[int, Sent]:
-        """One SendMessageBatch; what became of each message, by its position."""
+        """One SendMessageBatch; for each message its id, or why not, by its position."""
         entries: list[SendMessageBatchRequestEntryTypeDef] = [
             # The types of the stubs do not add up for an entry made of two.
             cast("SendMessageBatchRequestEntryTypeDef", {"Id": str(at), **_request(message)})
@@ -474,7 +474,7 @@ class SqsTransport:
     def _delete_entries(
         self, messages: Mapping[int, ReceivedMessage]
     ) -> Mapping[int, LetsGoQueueError | None]:
-        """One DeleteMessageBatch; what became of each message, by its position."""
+        """One DeleteMessageBatch; for each message None, or why not, by its position."""
         entries: list[DeleteMessageBatchRequestEntryTypeDef] = [
             {"Id": str(at), "ReceiptHandle": message.receipt_handle}
             for at, message in messages.items()
@@ -485,23 +485,10 @@ class SqsTransport:
             )
         except AwsError as error:
             return {
-                at: self._unavailable(_not_acknowledged(message), error)
-                for at, message in messages.items()
+                at: self._unavailable(_not(_ACKNOWLEDGED, each), error)
+                for at, each in messages.items()
             }
-        outcomes: dict[int, LetsGoQueueError | None] = {
-            int(entry["Id"]): None for entry in answer.get("Successful", [])
-        }
-        for entry in answer.get("Failed", []):
-            at = int(entry["Id"])
-            outcomes[at] = QueueUnavailable(
-                f"queue {self.url}: {_not_acknowledged(messages[at])}: {_explain_entry(entry)}.",
-                retryable=not entry["SenderFault"],
-            )
-        for at in messages.keys() - outcomes.keys():
-            outcomes[at] = QueueUnavailable(
-                f"queue {self.url}: {_not_acknowledged(messages[at])}: the answer does not name it."
-            )
-        return outcomes
+        return self._outcomes(answer, messages, _ACKNOWLEDGED)
 
     def _check_size(self, message: OutgoingMessage) -> None:
         """Refuse what cannot fit; the queue is asked only about sizes that some queues take."""
@@ -513,7 +500,7 @@ class SqsTransport:
                 raise too_large(message, limit)
 
     def _queue_attributes(self, *, quick: bool = False) -> Mapping[str, str]:
-        """What the queue says of itself, asked once; nothing where that is not permitted.
+        """The queue's attributes, asked for once; none if that is not permitted.
 
         Args:
             quick: Whether to give up within seconds, and to ask again only after a minute.
@@ -652,8 +639,8 @@ def _failed_at_sqs(sent: Sent) -> bool:
     return isinstance(sent, _EntryFailed) and sent.retryable
 
 
-def _not_acknowledged(message: ReceivedMessage) -> str:
-    return f"message {message.message_id} was not acknowledged"
+def _not(done: str, message: ReceivedMessage) -> str:
+    return f"message {message.message_id} was not {done}"
 
 
 def _explain_entry(entry: BatchResultErrorEntryTypeDef) -> str:
