@@ -24,7 +24,8 @@ from __future__ import annotations
 import functools
 import secrets
 from base64 import b64decode
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from queue import Empty
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, cast
 
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 
 HOOKS: Mapping[type, Sequence[str]] = {
     SQS.Channel: (
+        "_get_bulk",
         "_message_to_python",
         "_messages_to_python",
         "_on_messages_ready",
@@ -211,12 +213,14 @@ class _Channel(SQS.Channel):
     Attributes:
         claims: Those of the connection.
         sending: The message that kombu is about to send.
+        fetched: Those that it fetched last, without an event loop, and that were opened.
         opening: How many messages are being opened on threads.
     """
 
     def __init__(self, connection: _Transport, **options: Any) -> None:
         self.claims = connection.claims
         self.sending: Mapping[str, Any] = {}
+        self.fetched: Sequence[MessageTypeDef] = ()
         self.opening = 0
         super().__init__(connection, **options)
 
@@ -246,8 +250,8 @@ class _Channel(SQS.Channel):
             self.claims.settle(delivery_tag, succeeded=False)
 
     def client_for(self, queue: str) -> SQSClient:
-        """What makes calls for a queue."""
-        return cast("SQSClient", self.sqs(queue=self.canonical_queue_name(queue)))
+        """What makes calls for a queue, and settles nothing."""
+        return cast("SQSClient", super().sqs(queue=self.canonical_queue_name(queue)))
 
     def has_consumer(self, queue: str) -> bool:
         """Whether somebody still takes the messages of a queue."""
@@ -256,7 +260,8 @@ class _Channel(SQS.Channel):
     def hand_over(self, message: MessageTypeDef, url: str, queue: str) -> None:
         """Have kombu deliver a message that was opened."""
         self._settle_without_ack(message, queue)
-        super()._on_messages_ready(url, queue, {"Messages": [message]})
+        with self._releasing(lambda: [message]):
+            super()._on_messages_ready(url, queue, {"Messages": [message]})
 
     def _restore(self, message: Message, *args: Any) -> None:
         self.claims.settle(message.delivery_tag, succeeded=False)
@@ -281,7 +286,29 @@ class _Channel(SQS.Channel):
             raise Empty
         for message in opened:
             self._settle_without_ack(message, queue)
-        return cast("list[Any]", super()._messages_to_python(opened, queue))
+        self.fetched = opened
+        with self._releasing(lambda: opened):
+            return cast("list[Any]", super()._messages_to_python(opened, queue))
+
+    def _get_bulk(self, *args: Any, **options: Any) -> None:
+        self.fetched = ()
+        with self._releasing(lambda: self.fetched):
+            super()._get_bulk(*args, **options)
+
+    @contextmanager
+    def _releasing(self, messages: Callable[[], Sequence[MessageTypeDef]]) -> Iterator[None]:
+        """Release the claims of messages that nobody will settle, as kombu failed to deliver one.
+
+        They come again when their visibility timeout ends. Those that a consumer has are its own.
+        """
+        try:
+            yield
+        except BaseException:
+            for message in messages():
+                handle = message["ReceiptHandle"]
+                if handle not in self.qos._delivered:
+                    self.claims.settle(handle, succeeded=False)
+            raise
 
     def _on_messages_ready(self, queue: str, qname: str, messages: dict[str, Any]) -> int:
         if not self.has_consumer(qname):

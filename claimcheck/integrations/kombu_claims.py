@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -15,6 +16,7 @@ from claimcheck.core.opened import Opened
 from claimcheck.errors import ClaimCheckError, ClaimInProgress
 from claimcheck.integrations import sqs
 from claimcheck.integrations.base import Carrier
+from letsgo_queue.daemon_threads import DaemonThreads
 from letsgo_queue.errors import LetsGoError
 from letsgo_queue.limits import MAX_VISIBILITY_SECONDS
 from letsgo_queue.log import get_logger
@@ -27,6 +29,9 @@ logger = get_logger(__name__)
 
 _BEATS = 2
 """How often a message is hidden anew while the queue hides it once."""
+
+_THREADS = 8
+"""Leases that are extended at once."""
 
 _MARGIN_SECONDS = 60
 """SQS counts the 12 hours by its own clock."""
@@ -45,31 +50,34 @@ class _Held:
     Attributes:
         opened: Settles the claim.
         body: The body as it travelled.
-        client: Makes the calls.
+        client: What makes calls now.
         queue: The queue's URL.
         hidden: For how many seconds the queue hides a message.
         ends: When the message is visible again.
         latest: Until when SQS lets it be hidden.
         due: When it is hidden for longer.
         calling: Held while it is, so that what settles the claim comes after.
+        extending: Whether a thread extends its lease.
     """
 
     opened: Opened
     body: str = field(repr=False)
-    client: SQSClient
+    client: Callable[[], SQSClient]
     queue: str
     hidden: float
     ends: float
     latest: float
     due: float
     calling: threading.Lock = field(default_factory=threading.Lock)
+    extending: bool = False
 
 
 class Claims:
     """The claims of a connection's messages, and what its queues say of themselves.
 
     A message that has a claim stays hidden, and its claim held, until it is settled: a thread sees
-    to that while there is one.
+    to that while there is one. Others extend the leases, so that a store that does not answer has
+    no message come back.
     """
 
     def __init__(self, carrier: Carrier) -> None:
@@ -77,6 +85,7 @@ class Claims:
         self._held: dict[str, _Held] = {}
         self._changed = threading.Condition()
         self._beats = False
+        self._leases = DaemonThreads(_THREADS, "claimcheck-kombu-leases")
         self._queues = sqs.QueueFacts()
 
     def send(
@@ -115,7 +124,7 @@ class Claims:
         self,
         message: MessageTypeDef,
         *,
-        client: SQSClient,
+        client: Callable[[], SQSClient],
         queue: str,
         arrived: float,
         has_record: bool,
@@ -124,7 +133,8 @@ class Claims:
 
         Args:
             message: What SQS delivered.
-            client: Deletes a duplicate, and hides a message that another delivery has.
+            client: What makes calls now; it deletes a duplicate, and hides a message that another
+                delivery has.
             queue: The queue's URL.
             arrived: When it was received (monotonic seconds).
             has_record: Whether it asks the store.
@@ -134,7 +144,7 @@ class Claims:
         try:
             hidden, lease = 0.0, None
             if has_record:
-                hidden = sqs.visibility_timeout(self._ask(client, queue))
+                hidden = sqs.visibility_timeout(self._ask(client(), queue))
                 lease = sqs.lease_seconds(hidden, waited=time.monotonic() - arrived)
             opened = self._carrier.open(
                 body,
@@ -145,7 +155,7 @@ class Claims:
                 lease_seconds=lease,
             )
             if opened is None:
-                client.delete_message(QueueUrl=queue, ReceiptHandle=handle)
+                client().delete_message(QueueUrl=queue, ReceiptHandle=handle)
                 return "over"
         except ClaimInProgress as error:
             logger.info("%s", error)
@@ -207,11 +217,7 @@ class Claims:
             return
         now = time.monotonic()
         held.ends, held.due = now + seconds, now + seconds / _BEATS
-        try:
-            held.opened.extend(sqs.lease_seconds(seconds))
-        except ClaimCheckError as error:
-            claim_id = held.opened.claim_id
-            logger.warning("the lease on claim %s is as it was: %s", claim_id, error)
+        self._extend(held, sqs.lease_seconds(seconds))
 
     def _hold(self, receipt_handle: str, held: _Held) -> None:
         with self._changed:
@@ -232,17 +238,46 @@ class Claims:
                 if (pause := held.due - time.monotonic()) > 0:
                     self._changed.wait(min(pause, threading.TIMEOUT_MAX))
                     continue
-            self._hide_longer(handle, held)
+            try:
+                self._hide_longer(handle, held)
+            except Exception:  # a fault of ours must not let go of the others
+                logger.exception("a message of queue %s keeps its visibility timeout", held.queue)
 
     def _hide_longer(self, handle: str, held: _Held) -> None:
         with held.calling:
             now = time.monotonic()
-            seconds = min(held.hidden, held.latest - _MARGIN_SECONDS - now)
+            seconds = int(min(held.hidden, held.latest - _MARGIN_SECONDS - now))
             if handle not in self._held or now >= held.ends or seconds < 1:
                 held.due = math.inf  # it is settled, or SQS will not hide it
                 return
             held.due = now + held.hidden / _BEATS / _BEATS  # unless the call does better
-            hide(held.client, held.queue, handle, int(seconds))
+            if not hide(held.client, held.queue, handle, seconds):
+                return
+            held.ends, held.due = now + seconds, now + seconds / _BEATS
+        if held.extending:
+            return
+        held.extending = True
+        extend = partial(self._extend_lease, held, seconds, now)
+        try:
+            self._leases.submit(extend)
+        except RuntimeError:  # the machine has no more threads
+            extend()
+
+    def _extend_lease(self, held: _Held, seconds: float, asked: float) -> None:
+        try:
+            left = sqs.lease_seconds(seconds, waited=time.monotonic() - asked)
+            if left > 0:
+                self._extend(held, left)
+        except Exception:  # a fault of ours must not end the thread
+            logger.exception("the lease on claim %s is as it was", held.opened.claim_id)
+        finally:
+            held.extending = False
+
+    def _extend(self, held: _Held, seconds: float) -> None:
+        try:
+            held.opened.extend(seconds)
+        except ClaimCheckError as error:
+            logger.warning("the lease on claim %s is as it was: %s", held.opened.claim_id, error)
 
     def prepare(self, queue: str) -> None:
         """Make the claim check now, so that a wrong setting shows before the first message.
@@ -257,14 +292,20 @@ class Claims:
         return self._queues.of(client, queue)
 
 
-def hide(client: SQSClient, queue: str, receipt_handle: str, seconds: int) -> None:
-    """Have a message visible again after so many seconds; without an answer, when SQS says."""
+def hide(client: Callable[[], SQSClient], queue: str, receipt_handle: str, seconds: int) -> bool:
+    """Have a message visible again after so many seconds; without an answer, when SQS says.
+
+    Returns:
+        Whether SQS agreed.
+    """
     try:
-        client.change_message_visibility(
+        client().change_message_visibility(
             QueueUrl=queue, ReceiptHandle=receipt_handle, VisibilityTimeout=seconds
         )
     except (BotoCoreError, ClientError) as error:
         logger.info("a message of queue %s keeps its visibility timeout: %s", queue, error)
+        return False
+    return True
 
 
 def _text_of(message: MessageTypeDef) -> str:

@@ -33,10 +33,12 @@ class Channel(Protocol):
 
     Attributes:
         claims: Those of the connection.
+        closed: Whether it is; it has no clients then.
         opening: How many messages are being opened on threads.
     """
 
     claims: Claims
+    closed: bool
     opening: int
 
     def client_for(self, queue: str) -> SQSClient:
@@ -70,7 +72,7 @@ class Received:
         """Open it."""
         self._outcome = self.channel.claims.open(
             self.message,
-            client=self._client,
+            client=self._client_now,
             queue=self._url,
             arrived=self._arrived,
             has_record=self.asks_store,
@@ -89,7 +91,13 @@ class Received:
         if self._outcome in {"waiting", "opened"}:
             handle = self.message["ReceiptHandle"]
             self.channel.claims.settle(handle, succeeded=False)
-            hide(self._client, self._url, handle, 0)
+            hide(self._client_now, self._url, handle, 0)
+
+    def _client_now(self) -> SQSClient:
+        """What makes calls for its queue: kombu replaces it when its credentials expire."""
+        if not self.channel.closed:
+            self._client = self.channel.client_for(self._queue)
+        return self._client
 
 
 def opened_in_order(received: Sequence[Received]) -> Iterator[Received]:
