@@ -1,4 +1,4 @@
-"""Dead letters: which there are and why, and redriving or deleting them, after a page that asks.
+"""Lists dead letters and their causes, and redrives or deletes them after a page that asks.
 
 list, filter, select ──> confirm ──> job, with a result for each letter
 """
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import ClassVar, Literal, TypeAlias, cast, get_args
 
 from starlette.concurrency import run_in_threadpool
@@ -151,7 +152,7 @@ class LetterPages:
             Route(f"{here}/look", self._look, methods=["POST"]),
             Route(f"{here}/confirm", self._confirm, methods=["POST"]),
             Route(f"{here}/do", self._do, methods=["POST"]),
-            Route(f"{here}/{{message_id:path}}/payload", self._payload),
+            Route(f"{here}/{{message_id:path}}/payload", partial(self._show, with_payload=True)),
             Route(f"{here}/{{message_id:path}}/download", self._download),
             Route(f"{here}/{{message_id:path}}", self._show),
         ]
@@ -211,13 +212,9 @@ class LetterPages:
             raise HTTPException(400, "No dead letter is selected. Go back and select some.")
         return RedirectResponse(self._jobs.start(_task(queue, _action_in(form), ids)), 303)
 
-    def _show(self, request: Request) -> Response:
+    def _show(self, request: Request, *, with_payload: bool = False) -> Response:
         queue, letter = self._found(request)
-        return self._pages.render(request, "letter.html", queue=queue, letter=letter, payload=None)
-
-    def _payload(self, request: Request) -> Response:
-        queue, letter = self._found(request)
-        payload = self._bodies.shown(letter.body, queue=queue.url)
+        payload = self._bodies.shown(letter.body, queue=queue.url) if with_payload else None
         return self._pages.render(
             request, "letter.html", queue=queue, letter=letter, payload=payload
         )

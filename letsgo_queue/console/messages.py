@@ -1,8 +1,9 @@
-"""What waits on a queue. On SQS only a receiver sees that, so there it is looked at on request."""
+"""The messages that wait on a queue. SQS shows them to receivers only, so there on request."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import cast, get_args
 
 from starlette.concurrency import run_in_threadpool
@@ -46,7 +47,7 @@ class MessagePages:
             Route(here, self._list),
             Route(here, self._look, methods=["POST"]),
             # A file may have an id with a slash in it.
-            Route(f"{here}/{{message_id:path}}/payload", self._payload),
+            Route(f"{here}/{{message_id:path}}/payload", partial(self._show, with_payload=True)),
             Route(f"{here}/{{message_id:path}}/download", self._download),
             Route(f"{here}/{{message_id:path}}", self._show),
         ]
@@ -77,24 +78,11 @@ class MessagePages:
         await run_in_threadpool(queue.look_at_messages)
         return RedirectResponse(request.url.path, 303)
 
-    def _show(self, request: Request) -> Response:
+    def _show(self, request: Request, *, with_payload: bool = False) -> Response:
         queue, message = self._found(request)
+        payload = self._bodies.shown(message.body, queue=queue.url) if with_payload else None
         return self._pages.render(
-            request,
-            "message.html",
-            queue=queue,
-            message=message,
-            payload=None,
-        )
-
-    def _payload(self, request: Request) -> Response:
-        queue, message = self._found(request)
-        return self._pages.render(
-            request,
-            "message.html",
-            queue=queue,
-            message=message,
-            payload=self._bodies.shown(message.body, queue=queue.url),
+            request, "message.html", queue=queue, message=message, payload=payload
         )
 
     def _download(self, request: Request) -> Response:
