@@ -32,7 +32,7 @@ from claimcheck.core.claim_check import ClaimCheck
 from claimcheck.core.life import Purge
 from claimcheck.core.opened import Opened
 from claimcheck.core.sealing import Sealed
-from claimcheck.errors import ClaimStoreError, SettingsInvalid
+from claimcheck.errors import ClaimCheckError, SettingsInvalid
 from claimcheck.integrations import sqs
 from claimcheck.integrations.base import Carrier, log_left
 from claimcheck.integrations.installing import Package, check_given, derive
@@ -141,6 +141,7 @@ class _Claims:
         carrier: Seals and opens.
         threads: Where it does so.
         held: Of each message that taskiq has, by its receipt handle.
+        extending: The handles of those whose lease a thread extends.
         facts: What queues say of themselves.
         slots: Limits how many messages are opened at once.
         opening: The tasks that open them.
@@ -151,6 +152,7 @@ class _Claims:
         self.carrier = carrier
         self.threads = AsyncThreads("claimcheck-taskiq")
         self.held: WeakValueDictionary[str, Opened] = WeakValueDictionary()
+        self.extending: set[str] = set()
         self.facts = sqs.QueueFacts()
         self.slots = asyncio.Semaphore(_AT_ONCE)
         self.opening: set[asyncio.Task[None]] = set()
@@ -414,14 +416,27 @@ class _Client:
         return getattr(self._client, name)
 
     async def change_message_visibility(self, **request: Any) -> object:
-        opened = self._claims.held.get(request["ReceiptHandle"])
-        if opened is not None:
-            seconds = sqs.lease_seconds(request["VisibilityTimeout"])
-            try:
-                await self._claims.threads.run(partial(opened.extend, seconds))
-            except ClaimStoreError as error:
-                logger.warning("the lease of claim %s was not extended: %s", opened.claim_id, error)
-        return await self._client.change_message_visibility(**request)
+        asked = time.monotonic()
+        answer = await self._client.change_message_visibility(**request)
+        handle, seconds = request["ReceiptHandle"], request["VisibilityTimeout"]
+        opened = self._claims.held.get(handle)
+        if opened is not None and handle not in self._claims.extending:
+            # Not waited for: a store that does not answer must not have the message come back.
+            self._claims.extending.add(handle)
+            extending = self._claims.threads.start(partial(_extend, opened, seconds, asked))
+            extending.add_done_callback(lambda _: self._claims.extending.discard(handle))
+        return answer
+
+
+def _extend(opened: Opened, seconds: float, asked: float) -> None:
+    """Hold a claim for as long as its message is hidden from when that was asked for."""
+    left = sqs.lease_seconds(seconds, waited=time.monotonic() - asked)
+    if left <= 0:
+        return
+    try:
+        opened.extend(left)
+    except ClaimCheckError as error:
+        logger.warning("the lease of claim %s was not extended: %s", opened.claim_id, error)
 
 
 async def _pass_on(

@@ -305,3 +305,26 @@ def test_a_store_that_hangs_holds_only_the_messages_that_need_it(ministack: AwsS
             assert desk.payload_of(large) == LARGE
 
     run(ministack, ClaimCheck(store.store), story)
+
+
+def test_a_store_that_hangs_has_no_message_come_back(ministack: AwsServer) -> None:
+    answers, store = threading.Event(), Watched(MemoryClaimStore())
+    store.before("extend", lambda: answers.wait(60))
+    beats: list[object] = []
+
+    async def story(desk: Desk) -> None:
+        desk.broker._configure_heartbeat(True, 0.05, 100)
+        async with at_work(desk):
+            client = desk.broker._sqs_client._client
+            client.meta.events.register("after-call.sqs.ChangeMessageVisibility", note)
+            message: Any = await desk.take()
+            await until(lambda: len(beats) >= 3, "a message that is hidden for longer")
+            assert store.calls["extend"] == 1
+            answers.set()
+            await until(lambda: store.calls["extend"] >= 3, "a lease that is extended")
+            await message.ack()
+
+    def note(**call: object) -> None:
+        beats.append(call)
+
+    run(ministack, ClaimCheck(store.store), story)
