@@ -4,8 +4,7 @@
         attach(sqs)
 
 It does what `claimcheck.integrations.boto3` does, by the same events. The event loop stays free:
-stores are asked on threads of the library's own, and a task that is cancelled waits for the call
-that it is at.
+threads of the library's own ask the stores, and a cancelled task waits for its call to end.
 """
 
 from __future__ import annotations
@@ -52,18 +51,18 @@ def attach(
     """Give a client of SQS the claim check; see `claimcheck.integrations.boto3.attach`.
 
     Args:
-        client: What `session.client("sqs")` gives, entered.
+        client: The client inside `async with session.client("sqs")`.
         claim_check: By default made from the environment, on first use.
         on_error: What `receive_message` does with a message that cannot be opened.
         purge: When contents are removed.
-        on_duplicate: What becomes of a message that was handled before.
+        on_duplicate: What happens to a message that was handled before.
         once: Whether every message gets a record.
 
     Returns:
         The same client.
 
     Raises:
-        SettingsInvalid: It is no client of SQS, or one of boto3; or an option is not known.
+        SettingsInvalid: It is not a client of SQS, or it is boto3's; or an option is not known.
     """
     check_client(client, asynchronous=True)
     facts = QueueFacts()
@@ -158,7 +157,7 @@ def attach(
 
 
 async def _make(client: BaseClient, call: SqsCall) -> None:
-    """Make a call that nobody waits for: the queue does as much by itself, later."""
+    """Make a call whose failure does no harm: the queue does the same later, by itself."""
     try:
         await getattr(client, call.method)(**call.params)
     except AwsError as error:

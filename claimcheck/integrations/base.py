@@ -1,8 +1,8 @@
-"""What every integration does with a message: it is sealed to be sent, and opened when received.
+"""Seals and opens messages for every integration.
 
 seal    ├── sent         nothing more to do
         ├── not sent     `discard`: nothing is on the queue, so nothing stays in the store
-        └── unknown      nothing: the claim expires where nobody comes for it
+        └── unknown      nothing: the claim expires if nobody receives the message
 
 open    acquires the claim; the user's code runs after it
         ├── handled      `opened.settle(succeeded=True)`, then acknowledge the message
@@ -40,7 +40,7 @@ from letsgo_queue.log import get_logger
 logger = get_logger(__name__)
 
 _process = Listeners()
-"""Without listeners of its own: only `listen_to_all` hears it."""
+"""Has no listeners of its own: `listen_to_all` hears it."""
 
 
 ResultT = TypeVar("ResultT")
@@ -56,10 +56,10 @@ def log_left(
         message_id: The id that the queue gave it.
         queue: The queue's URL.
         receive_count: How often it was received, this time included.
-        hidden: For how many seconds the queue hides it at most.
+        hidden: The most seconds that the queue hides it.
 
     Returns:
-        For how many seconds to hide it, before it is tried again.
+        Seconds to hide it, before it is tried again.
     """
     pause = min(sqs.pause_after(error, receive_count), int(hidden))
     log = logger.info if isinstance(error, ClaimInProgress) else logger.error
@@ -77,7 +77,7 @@ class Carrier:
     """Seals and opens the messages of a queue client. Safe to share between threads."""
 
     def __init__(self, opener: Opener) -> None:
-        """Take what opens messages, which knows the claim check; no store is opened yet."""
+        """Take an opener, which knows the claim check; no store is opened yet."""
         self.opener = opener
 
     def seal(
@@ -98,18 +98,18 @@ class Carrier:
         Args:
             body: What the client is about to send.
             queue: The queue's URL.
-            name: What the message is, for events: its type, or the name of its task.
+            name: For events: the message's type, or the name of its task.
             attributes_size: Bytes of the message attributes.
-            queue_limit: Asks the queue how many bytes it accepts (None: it will not say).
+            queue_limit: Asks the queue how many bytes it accepts; None if it will not say.
             delay_seconds: Seconds until the message can be received.
             shared: Whether several queues get the message.
-            room: Bytes that are left for it in a batch.
+            room: Bytes left for it in a batch.
             adds_attributes: Whether the client sends `Sealed.attributes`.
 
         Raises:
             ClaimCheckError: See `ClaimCheck.seal`.
-            SettingsInvalid: The claim check cannot be made from the environment, or sends pointers
-                of AWS's clients, which this client cannot.
+            SettingsInvalid: The claim check cannot be made from the environment, or it sends
+                pointers of AWS's clients, and this client cannot.
         """
         started = time.perf_counter()
         claim_check = self.opener.claim_check_for(queue)
@@ -154,25 +154,25 @@ class Carrier:
         attributes_size: int = 0,
         delay_seconds: float = 0,
     ) -> ResultT:
-        """Send a body that a client has written in base64, in which a compressor finds little.
+        """Send a body that a client has written in base64, which compresses badly.
 
-        A larger one is sealed as text. What need not be sealed travels as the client wrote it, or
-        as text where the queue takes only that.
+        A large body is sealed as text. A body that need not be sealed travels as the client wrote
+        it, or as text if only that fits the queue.
 
         Args:
             body: What the client wrote.
             send: Sends a body.
             as_text: Makes text of the same message.
             queue: The queue's URL.
-            name: What the message is, for events.
-            queue_limit: Asks the queue how many bytes it accepts (None: it will not say).
+            name: As for `seal`.
+            queue_limit: Asks the queue how many bytes it accepts; None if it will not say.
             surely: Bytes that it accepts for certain.
             attributes_size: Bytes of the message attributes.
             delay_seconds: Seconds until the message can be received.
 
         Raises:
             ClaimCheckError: See `seal`.
-            BotoCoreError: The message was not sent, or nobody knows; so too with a `ClientError`.
+            BotoCoreError: Or `ClientError`: the message was not sent, or nobody knows.
         """
         sealed = self.seal(
             body if len(body) <= SQS_UNIT_BYTES else as_text(),
@@ -194,17 +194,17 @@ class Carrier:
             raise
 
     def leaves_alone(self, body: str, *, queue: str, attributes_size: int) -> bool:
-        """Whether a body certainly goes as it is, and nobody is to be told; else `seal` it."""
+        """Whether a body certainly goes as it is, and nobody listens; else `seal` it."""
         return not _process and self.asks_nobody(body, queue=queue, attributes_size=attributes_size)
 
     def asks_nobody(self, body: str, *, queue: str, attributes_size: int) -> bool:
-        """Whether a body certainly goes as it is, so that `seal` waits for nobody."""
+        """Whether a body certainly goes as it is, so that `seal` asks neither queue nor store."""
         return self.opener.claim_check_for(queue).leaves_alone(
             body, attributes_size=attributes_size
         )
 
     def asks_store(self, body: str) -> bool:
-        """Whether opening a message, as it came, may wait for a store."""
+        """Whether opening a message may wait for a store."""
         return self.opener.once or mentions_claim_check(body)
 
     def discard(self, sealed: Sealed, *, queue: str) -> None:
@@ -234,15 +234,14 @@ class Carrier:
         Args:
             body: What came from the queue.
             queue: The queue's URL.
-            name: What the message is, for events.
+            name: As for `seal`.
             message_id: The id that the queue gave it.
             receive_count: How often it was received, this time included.
             lease_seconds: How long it stays invisible from now.
-            lease_id: What this delivery holds the claim with, the same for each try; by default a
-                new one.
+            lease_id: The id of this delivery's lease, the same for each try; by default a new one.
 
         Returns:
-            The message; None for a duplicate of one that was handled.
+            The message; None if it is a duplicate.
 
         Raises:
             ClaimCheckError: See `ClaimCheck.open`; the message must not be acknowledged.
@@ -294,8 +293,8 @@ class Carrier:
         """Make the claim check now, for messages that another process may settle.
 
         Raises:
-            SettingsInvalid: The claim check cannot be made from the environment, or contents would
-                be in this process only.
+            SettingsInvalid: The claim check cannot be made from the environment, or its `purge`
+                would keep contents in this process only.
         """
         if (self.opener.purge or self.opener.claim_check_for(queue).purge) == "before":
             raise SettingsInvalid(

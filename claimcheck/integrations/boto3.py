@@ -63,14 +63,14 @@ def attach(
         purge: When contents are removed, `after` the work or `never`, in place of the claim check's
             own setting. `before` is refused: another process may settle the message.
         on_duplicate: `acknowledge` a message that was handled before: it is deleted and left out of
-            the answer (the default). Or `raise`: it is one that cannot be opened.
+            the answer (the default). Or `raise`: it counts as a message that cannot be opened.
         once: Whether every message gets a record, also one without a claim; by default not.
 
     Returns:
         The same client.
 
     Raises:
-        SettingsInvalid: It is no client of SQS, or one for asyncio; or an option is not known.
+        SettingsInvalid: It is not a client of SQS, or it is for asyncio; or an option is not known.
     """
     check_client(client, asynchronous=False)
     of_service: Any = client  # its type is that of no service

@@ -1,4 +1,4 @@
-"""What every `attach` does with a client of botocore: it looks at it, and has it call handlers."""
+"""For every `attach`: checks a client of botocore, and has it call handlers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ATTACH_OF = {
 
 
 def check_service(client: object, service: str) -> None:
-    """Refuse what is no client of a service.
+    """Refuse an object that is not a client of a service.
 
     Raises:
         SettingsInvalid: It is something else.

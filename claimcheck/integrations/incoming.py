@@ -1,10 +1,10 @@
-"""What botocore has received from SQS, opened. `settling` ends what it acquires.
+"""Opens what botocore has received from SQS. `settling` settles the claims that this acquires.
 
     provide-client-params   of a receive: asks for the attributes that opening needs
     after-call              of a receive: each message is opened, and none can fail another
 
-A message that is left out of an answer stays on its queue. On a FIFO queue those behind it in its
-group are left out too, so that they keep their order.
+A message that is left out of an answer stays on its queue. On a FIFO queue the messages behind it
+in its group are left out too, so that they keep their order.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 logger = get_logger(__name__)
 
 OnError: TypeAlias = Literal["leave", "pass"]
-"""What becomes of a message that cannot be opened."""
+"""What happens to a message that cannot be opened."""
 
 _COUNT = "ApproximateReceiveCount"
 _GROUP = "MessageGroupId"
 
 _REQUEST = "claimcheck-receive"
-"""Where botocore's context of a call has what was asked."""
+"""The key of the `_Request` in botocore's context of a call."""
 
 _OK = 300
 
@@ -52,7 +52,7 @@ class SqsCall:
     Attributes:
         method: The client's method.
         params: Its arguments.
-        why: What it is for, where it fails.
+        why: What a failure means, for the log.
     """
 
     method: str
@@ -62,11 +62,11 @@ class SqsCall:
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """What was asked of SQS.
+    """A receive that was sent to SQS.
 
     Attributes:
         queue: The queue's URL.
-        hidden: For how many seconds messages are hidden; None: the queue's own timeout.
+        hidden: Seconds that messages are hidden; None for the queue's own timeout.
         added: The attributes that the user has not asked for.
     """
 
@@ -81,7 +81,7 @@ class _Arrived:
 
     Attributes:
         message: As botocore has read it.
-        opened: Its body and its hold, where the user gets it and it had to be opened.
+        opened: Its body and its hold; None if it need not be opened, or the user does not get it.
         error: Why it was not opened.
         is_duplicate: Whether it was handled before.
     """
@@ -118,7 +118,7 @@ class Incoming:
     def ask(
         self, params: Mapping[str, Any], context: dict[str, Any], **_: object
     ) -> Mapping[str, Any] | None:
-        """Ask for what opening needs as well; a wrong setting shows before anything is received."""
+        """Ask for the attributes that opening needs. Wrong settings show before any receive."""
         queue = params.get("QueueUrl")
         if not isinstance(queue, str) or not queue:
             return None  # botocore says so
@@ -147,7 +147,7 @@ class Incoming:
         """Open the messages of an answer, in place.
 
         Returns:
-            What to tell SQS of those that were left out.
+            What to tell SQS about the messages that were left out.
         """
         request: _Request | None = context.get(_REQUEST)
         if request is None or http_response.status_code >= _OK or not parsed.get("Messages"):
@@ -196,7 +196,7 @@ class Incoming:
         return sqs.visibility_timeout(self._facts(request.queue))
 
     def _open(self, arrived: _Arrived, request: _Request, lease: float, since: float) -> None:
-        """Open a message, and put its body in place; or keep why that cannot be."""
+        """Open a message, and put its body in place; or keep the error."""
         message = arrived.message
         try:
             opened = self._carrier.open(
@@ -262,7 +262,7 @@ class Incoming:
         )
 
     def _after(self, arrived: _Arrived, request: _Request) -> SqsCall | None:
-        """What to tell SQS of a message."""
+        """What to tell SQS about a message."""
         message, error = arrived.message, arrived.error
         where = {"QueueUrl": request.queue, "ReceiptHandle": message.get("ReceiptHandle")}
         id = message.get("MessageId")

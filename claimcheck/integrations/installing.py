@@ -1,4 +1,4 @@
-"""What every `install` does: it looks at what it was given, and gives that a class of ours."""
+"""For every `install`: checks the object that it was given, and derives a class for it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Package:
     extra: str
 
     def missing(self, error: ImportError) -> SettingsInvalid:
-        """Says what to install, for an import that failed."""
+        """The error for an import that failed: says what to install."""
         return SettingsInvalid(
             f"the claim check for {self.extra} needs {self.name} {self._oldest} or newer "
             f"({error.msg}): pip install 'letsgo-claimcheck[{self.extra}]'"
@@ -36,14 +36,14 @@ class Package:
         """Refuse a version that is not known here.
 
         Args:
-            hooks: What is overridden here, or called, of its classes.
+            hooks: The methods of its classes that the integration overrides or calls.
 
         Raises:
             SettingsInvalid: The version is too old, or has changed too much.
         """
         try:
             found = version(self.name)
-        except PackageNotFoundError:  # somebody has put it into a bundle without its metadata
+        except PackageNotFoundError:  # it is in a bundle without its metadata
             found = ""
         numbers = tuple(map(int, re.findall(r"\d+", found)[: len(self.oldest)]))
         if found and numbers < self.oldest:
@@ -64,12 +64,12 @@ class Package:
 
 
 def check_given(given: object, wanted: type, what: str) -> None:
-    """Refuse what the claim check is not for.
+    """Refuse an object of a class that the claim check is not for.
 
     Args:
-        given: What it was.
-        wanted: Its class.
-        what: The same, in words.
+        given: The object.
+        wanted: The class.
+        what: The class in words.
 
     Raises:
         SettingsInvalid: It is something else.
@@ -79,17 +79,17 @@ def check_given(given: object, wanted: type, what: str) -> None:
 
 
 def derive(ours: type, base: type, **fields: object) -> type[Any]:
-    """A class of a client that has the claim check, in place of one that it had before.
+    """Make a class with the claim check for a client, in place of an earlier one.
 
     Args:
-        ours: What it does differently.
+        ours: Overrides the methods of the client's class.
         base: The client's class.
-        fields: Attributes of the class.
+        fields: Attributes of the new class.
     """
     base = without(ours, base)
     return type(base.__name__, (ours, base), fields)
 
 
 def without(ours: type, kind: type) -> type[Any]:
-    """The class that `derive` was given; any other is it already."""
+    """The class before `derive`; a class that was not derived is returned as it is."""
     return kind.__bases__[1] if ours in kind.__bases__ else kind

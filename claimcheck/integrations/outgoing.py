@@ -1,6 +1,6 @@
-"""What botocore is about to send, sealed: one message of a call, or those of a batch.
+"""Seals what botocore is about to send: the message of a call, or the messages of a batch.
 
-provide-client-params   a message that is too large is sealed in place; in a batch also those
+provide-client-params   a message that is too large is sealed in place; in a batch also messages
                         that are too large together, the largest first
 after-call              a message that AWS has refused has its claim removed
 """
@@ -36,21 +36,21 @@ _MOST_BYTES = 4
 _MD5 = "MD5OfMessageBody"
 
 _TICKET_BYTES = 1_000
-"""The most that is left of a body that is stored."""
+"""The most bytes that a stored body leaves on the queue."""
 
 _CALL = "claimcheck-sealed"
-"""Where botocore's context of a call has what was sealed for it."""
+"""The key of the `SealedCall` in botocore's context of a call."""
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """What of a message is sealed.
+    """The part of a message that can be sealed.
 
     Attributes:
         target: URL of its queue, or ARN of its topic.
         body: The text.
-        others: Bytes beside it that count: attributes, and texts for others than queues.
-        texts: The texts for all protocols of a topic, by their names; None where there is one.
+        others: Bytes beside it that count: attributes, and texts for other protocols than SQS.
+        texts: The texts by protocol, of a message to a topic that has several; else None.
         delay_seconds: Seconds until the message can be received.
     """
 
@@ -78,7 +78,7 @@ class SealedOne:
 
 @dataclass(frozen=True, slots=True)
 class SealedCall:
-    """What was sealed for a call.
+    """The messages that were sealed for a call.
 
     Attributes:
         target: URL of its queue, or ARN of its topic.
@@ -102,7 +102,7 @@ class Outgoing(ABC):
     """Whether several queues get each message."""
 
     around = 0
-    """Bytes that are left for what is put around a message on its way."""
+    """Bytes to leave for an envelope that is put around a message on its way."""
 
     def __init__(self, carrier: Carrier) -> None:
         """Seal with the claim check of a carrier."""
@@ -110,22 +110,22 @@ class Outgoing(ABC):
 
     @abstractmethod
     def target_in(self, params: Mapping[str, Any]) -> str | None:
-        """Where a call sends to; None where nothing is sealed for that."""
+        """The queue or topic that a call sends to; None if messages to it are not sealed."""
 
     @abstractmethod
     def text_in(self, target: str, params: Mapping[str, Any]) -> Text | None:
-        """What of a message is sealed; None where nothing can be."""
+        """The part of a message to seal; None if nothing can be sealed."""
 
     @abstractmethod
     def facts(self, target: str) -> Mapping[str, str]:
-        """What a queue or a topic says of itself; nothing where that is not permitted."""
+        """The attributes of a queue or a topic; none if reading them is not permitted."""
 
     def new_body(self, text: Text, body: str) -> str:
         """A message's text with another body."""
         return body
 
     def waits(self, params: Mapping[str, Any]) -> bool:
-        """Whether sealing the message of a call, or those of its batch, may ask somebody."""
+        """Whether sealing the messages of a call may ask a store, or the queue."""
         target = self.target_in(params)
         messages = params.get(self.entries) or [params]
         if target is None or not isinstance(messages, list | tuple):
@@ -144,7 +144,7 @@ class Outgoing(ABC):
     def seal_one(
         self, params: Mapping[str, Any], model: OperationModel, context: dict[str, Any], **_: object
     ) -> Mapping[str, Any] | None:
-        """Put a sealed message in place of one that is too large."""
+        """Seal the message of a call, if it is too large."""
         target = self.target_in(params)
         if target is None or self._is_left_alone(target, params):
             return None
@@ -161,7 +161,7 @@ class Outgoing(ABC):
     def seal_many(
         self, params: Mapping[str, Any], model: OperationModel, context: dict[str, Any], **_: object
     ) -> Mapping[str, Any] | None:
-        """Put sealed messages in place of those that are too large, one by one or together."""
+        """Seal the messages of a batch that are too large, one by one or together."""
         target, entries = self.target_in(params), params.get(self.entries)
         if target is None or not isinstance(entries, list | tuple):
             return None
@@ -182,7 +182,7 @@ class Outgoing(ABC):
         context: Mapping[str, Any],
         **_: object,
     ) -> None:
-        """Remove claims of refused messages; give the checksums of the others as they were sent."""
+        """Remove claims of refused messages. Answer for the others with the given body's MD5."""
         call: SealedCall | None = context.get(_CALL)
         if call is None:
             return
@@ -204,11 +204,11 @@ class Outgoing(ABC):
             self._discard(call)
 
     def _is_left_alone(self, target: str, params: Mapping[str, Any]) -> bool:
-        """Whether a message certainly goes as it is: the short way for most, which are small."""
+        """Whether a message certainly goes as it is: a shortcut for small messages."""
         body = params.get(self.body)
         return (
             isinstance(body, str)
-            and "MessageStructure" not in params  # with which a part of it is what counts
+            and "MessageStructure" not in params  # then only a part of it is sealed
             and self._carrier.leaves_alone(
                 body,
                 queue=target,
@@ -249,10 +249,10 @@ class Outgoing(ABC):
         Args:
             target: Where the batch goes.
             sizes: Bytes of each message.
-            least: What each has all the same: attributes, and a ticket, cannot be stored.
+            least: Bytes of each that cannot be stored: attributes, and a ticket.
 
         Raises:
-            MessageTooLarge: They do not fit however small they are.
+            MessageTooLarge: They do not fit even if all are stored.
         """
         together = sum(sizes)
         if together <= SQS_UNIT_BYTES or together <= (limit := self._limit(target)):
@@ -290,7 +290,7 @@ class Outgoing(ABC):
         )
 
     def _changes(self, text: Text, sealed: Sealed, params: Mapping[str, Any]) -> Mapping[str, Any]:
-        """What of a message becomes different, now that it is sealed."""
+        """The parameters of a message that sealing changes."""
         if sealed.route == "inline":
             return {}
         changes: dict[str, Any] = {self.body: self.new_body(text, sealed.text)}
@@ -303,7 +303,7 @@ class Outgoing(ABC):
                 },
             }
         if text.target.endswith(".fifo") and "MessageDeduplicationId" not in params:
-            # AWS would take that of the sealed body, which is another each time.
+            # AWS would hash the sealed body, which differs each time.
             by_content = self.facts(text.target).get("ContentBasedDeduplication", "true")
             if by_content == "true":
                 digest = hashlib.sha256(params[self.body].encode()).hexdigest()
@@ -317,7 +317,7 @@ class Outgoing(ABC):
         context: dict[str, Any],
         call: SealedCall,
     ) -> Mapping[str, Any] | None:
-        """The parameters; None where botocore will not send them, and says why."""
+        """The parameters; None if botocore refuses them, which then says why."""
         shape = model.input_shape
         if shape is not None and ParamValidator().validate(params, shape).has_errors():
             self._discard(call)

@@ -44,10 +44,10 @@ def has_claim(handle: object) -> bool:
 
 
 def read_handle(handle: object) -> ClaimHandle | None:
-    """The handle of SQS, and the hold; None for one that was not made here.
+    """The handle of SQS, and the hold; None if the handle was not made here.
 
     Raises:
-        TicketInvalid: It looks as if it was made here, and cannot be read.
+        TicketInvalid: It was made here, and cannot be read.
     """
     if not isinstance(handle, str) or not has_claim(handle):
         return None

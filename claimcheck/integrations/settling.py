@@ -1,10 +1,10 @@
-"""What botocore has received from SQS, settled where the user settles it.
+"""Settles the claims of what botocore has received, when the user settles the messages.
 
     provide-client-params   of a delete: the claim is completed first
-                            of a change of visibility: the lease goes with it, or the claim is back
+                            of a change of visibility: to 0, the claim is released
     after-call              of a change of visibility: leases are extended, once SQS has agreed
 
-The receipt handle says which claim, so any process may settle a message. SQS gets its own handle.
+The receipt handle names the claim, so any process may settle a message. SQS gets its own handle.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 logger = get_logger(__name__)
 
 Settle: TypeAlias = Callable[[Hold, Mapping[str, Any]], None]
-"""Settles the claim of a message, as the parameters of a call, or of its entry, say."""
+"""Settles the claim of a message, by the parameters of its call or of its entry."""
 
 _EXTENSIONS = "claimcheck-extensions"
-"""Where botocore's context of a call has the leases to extend once SQS has agreed."""
+"""The key of the leases to extend in botocore's context of a call."""
 
 _OK = 300
 
@@ -42,8 +42,8 @@ class _Extension:
 
     Attributes:
         id: The id of its entry in a batch.
-        hold: What has the lease.
-        seconds: For how long its message is hidden.
+        hold: The hold on the claim.
+        seconds: How long its message is hidden.
     """
 
     id: object
@@ -51,7 +51,7 @@ class _Extension:
     seconds: int
 
     def make(self) -> None:
-        """Extend the lease; where that fails, it ends before the message is visible."""
+        """Extend the lease. If that fails, it ends before the message is visible."""
         try:
             if not self.hold.extend(sqs.lease_seconds(self.seconds)):
                 logger.warning("record %s: another delivery has it", self.hold.key)
@@ -77,7 +77,7 @@ class Settling:
     def change_one(
         self, params: Mapping[str, Any], context: dict[str, Any], **_: object
     ) -> Mapping[str, Any] | None:
-        """Release a message that is to be visible at once; note the lease of any other."""
+        """Release the claim of a message that becomes visible at once; else note its lease."""
         context[_EXTENSIONS] = extensions = list[_Extension]()
         return self._with_own_handle(
             params, params.get("QueueUrl"), partial(self._release_or_note, extensions)
@@ -86,7 +86,7 @@ class Settling:
     def change_many(
         self, params: Mapping[str, Any], context: dict[str, Any], **_: object
     ) -> Mapping[str, Any] | None:
-        """Release messages that are to be visible at once; note the leases of the others."""
+        """Release the claims of messages that become visible at once; note the other leases."""
         context[_EXTENSIONS] = extensions = list[_Extension]()
         return self._with_own_handles(params, partial(self._release_or_note, extensions))
 
@@ -112,7 +112,7 @@ class Settling:
     def _with_own_handle(
         self, params: Mapping[str, Any], queue: object, settle: Settle
     ) -> Mapping[str, Any] | None:
-        """The parameters with the handle of SQS, once the claim is settled; None: as they are."""
+        """Settle the claim, and return the parameters with SQS's handle; None without a claim."""
         changed = self._settled([params], queue, settle)
         return None if changed is None else changed[0]
 
@@ -129,7 +129,7 @@ class Settling:
     def _settled(
         self, entries: Sequence[Any], queue: object, settle: Settle
     ) -> Sequence[Any] | None:
-        """Entries with the handles of SQS, once their claims are settled; None: as they are.
+        """Settle claims, and return the entries with SQS's handles; None if none has a claim.
 
         Raises:
             LetsGoError: A handle cannot be used here. Nothing was settled.

@@ -7,9 +7,9 @@ It works where botocore calls SNS, by botocore's own events:
     Publish, PublishBatch   the messages are sealed for several queues
     their answers           a message that SNS refused has its claim removed
 
-Only what goes to a topic is sealed, since nobody opens what goes to a phone or a device. With
-`MessageStructure="json"` that is the text for `sqs`; where there is none, queues get the `default`,
-which others may get too, and it stays as it is.
+Only messages to topics are sealed, since nobody opens what goes to a phone or a device. With
+`MessageStructure="json"` the text for `sqs` is sealed. Without that text queues get the `default`,
+which others may get too, and nothing is sealed.
 
 https://docs.aws.amazon.com/sns/latest/dg/large-message-payloads.html has the limits.
 """
@@ -60,7 +60,8 @@ def attach(client: ClientT, claim_check: ClaimCheck | None = None) -> ClientT:
         The same client.
 
     Raises:
-        SettingsInvalid: It is no client of SNS, or one for asyncio; or `claim_check` is none.
+        SettingsInvalid: It is not a client of SNS, or it is for asyncio; or `claim_check` is not a
+            claim check.
     """
     check_service(client, "sns")
     if is_asynchronous(client):
@@ -97,7 +98,7 @@ class _Topics(Outgoing):
     entries = "PublishBatchRequestEntries"
     body = "Message"
     shared = True
-    # The queue may count SNS's envelope. Around what is sealed it has no more, but for attributes.
+    # The queue may count SNS's envelope, which adds no more than this to body and attributes.
     around = 1_000
 
     def __init__(self, carrier: Carrier, client: BaseClient) -> None:
@@ -111,7 +112,7 @@ class _Topics(Outgoing):
         return target if isinstance(target, str) and _TOPIC.fullmatch(target) else None
 
     def text_in(self, target: str, params: Mapping[str, Any]) -> Text | None:
-        """What of a message goes to queues; None where nothing can be sealed.
+        """The text that goes to queues; None if nothing can be sealed.
 
         Raises:
             BodyInvalid: Every message must be sealed, and this one cannot be.
@@ -142,9 +143,9 @@ class _Topics(Outgoing):
         return json.dumps({**text.texts, _FOR_QUEUES: body}, ensure_ascii=False)
 
     def facts(self, target: str) -> Mapping[str, str]:
-        """What a topic says of itself, asked once; nothing where it does not.
+        """The attributes of a topic, asked for once; none if it does not give them.
 
-        It tells its MaximumMessageSize where that was set; else it takes 256 KiB.
+        It has a MaximumMessageSize if that was set; else it takes 256 KiB.
         """
         if target in self._facts:
             return self._facts[target]
@@ -152,7 +153,7 @@ class _Topics(Outgoing):
             found = self._client.get_topic_attributes(TopicArn=target).get("Attributes", {})
         except AwsError as error:
             if not isinstance(error, ClientError) or error_code(error) not in _DENIED:
-                return {}  # what is wrong the publishing says
+                return {}  # publishing will raise the error
             logger.warning(
                 "topic %s: sns:GetTopicAttributes is not permitted. Assuming that it takes %d "
                 "bytes, and deduplicates by content if it is FIFO.",
@@ -165,7 +166,7 @@ class _Topics(Outgoing):
 
 
 def _read(message: str) -> Mapping[str, object]:
-    """The texts for each protocol; none where SNS will say that it is not JSON."""
+    """The texts for each protocol; none if it is not JSON, which SNS will say."""
     try:
         texts = read_json(message)
     except MessageInvalid:

@@ -1,4 +1,4 @@
-"""What SQS says to a queue client, and what follows for a claim."""
+"""Reads SQS's answers for a queue client, and works out times and sizes for a claim."""
 
 from __future__ import annotations
 
@@ -29,14 +29,13 @@ logger = get_logger(__name__)
 QUEUE_FACTS: Sequence[QueueAttributeNameType] = ("MaximumMessageSize", "VisibilityTimeout")
 """The attributes of a queue that decide how its messages are sealed and held."""
 
-
 _SERVER_ERROR = 500
 
 _MOST_EARLIER_SECONDS = 5.0
 """A lease ends before the message is visible again, or its next delivery would find it held."""
 
 _MOST_HIDDEN = MAX_VISIBILITY_SECONDS - 3600
-"""SQS counts its 12 hours from the receive, and the opening took some time."""
+"""SQS counts its 12 hours from the receive, which was some time ago."""
 
 _FIRST_PAUSE_SECONDS = 30
 _LONGEST_PAUSE_SECONDS = 900
@@ -49,18 +48,18 @@ def facts_of(queue: str) -> Sequence[QueueAttributeNameType]:
 
 
 class QueueFacts:
-    """What queues say of themselves, asked once. Safe to share between threads."""
+    """The attributes of queues, asked for once. Safe to share between threads."""
 
     def __init__(self) -> None:
         """Ask nothing yet."""
         self._found: dict[str, Mapping[str, str]] = {}
 
     def known(self, queue: str) -> Mapping[str, str]:
-        """What a queue has said; nothing before it was asked."""
+        """The attributes of a queue as far as it was asked."""
         return self._found.get(queue, {})
 
     def of(self, client: SQSClient, queue: str) -> Mapping[str, str]:
-        """What a queue says; nothing where that is not permitted, or it does not answer yet."""
+        """The attributes of a queue; none if that is not permitted, or it does not answer."""
         if queue not in self._found:
             with self._asking(queue):
                 answer = client.get_queue_attributes(
@@ -70,7 +69,7 @@ class QueueFacts:
         return self.known(queue)
 
     async def learn(self, client: Any, queue: str) -> Mapping[str, str]:
-        """The same, of a client for asyncio."""
+        """The same with a client for asyncio."""
         if queue not in self._found:
             with self._asking(queue):
                 answer = await client.get_queue_attributes(
@@ -81,7 +80,7 @@ class QueueFacts:
 
     @contextmanager
     def _asking(self, queue: str) -> Iterator[None]:
-        """A refusal that stays is noted; another is not, and what is wrong the next call says."""
+        """Note a refusal that will stay. Any other error is left to the next call of the user."""
         try:
             yield
         except (ClientError, BotoCoreError) as error:
@@ -108,14 +107,14 @@ def max_message_bytes(facts: Mapping[str, str]) -> int | None:
 
 
 def visibility_timeout(facts: Mapping[str, str]) -> float:
-    """Seconds for which a queue hides a message, where the receive does not say otherwise."""
+    """Seconds for which a queue hides a message, if the receive does not say."""
     return float(facts.get("VisibilityTimeout", DEFAULT_VISIBILITY_TIMEOUT))
 
 
 def attributes_size(attributes: object) -> int:
-    """Bytes of message attributes; those that botocore refuses have none."""
+    """Bytes of message attributes; 0 for attributes that botocore refuses."""
     if attributes is None or not isinstance(attributes, Mapping):
-        return 0  # None at once, as most messages have none, and asking a Mapping takes longer
+        return 0  # None is asked first: most messages have none, and a Mapping takes longer
     size = 0
     for name, attribute in attributes.items():
         values = [name, *(attribute.values() if isinstance(attribute, Mapping) else ())]
@@ -128,7 +127,7 @@ def attributes_size(attributes: object) -> int:
 
 
 def md5_of(text: str) -> str:
-    """What SQS says of a body, for its receiver to check; it is no protection."""
+    """The MD5 that SQS gives with a body: a checksum, no protection."""
     # JSON can write half a character, and an envelope that was parsed may have one.
     data = text.encode(errors="surrogatepass")
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
@@ -138,7 +137,7 @@ def lease_seconds(hidden: float, *, waited: float = 0) -> float:
     """Seconds for which a claim is held.
 
     Args:
-        hidden: For how many seconds the message was hidden.
+        hidden: Seconds that the message was hidden for.
         waited: How many of them have passed.
     """
     return hidden - min(hidden / 10, _MOST_EARLIER_SECONDS) - waited
