@@ -7,8 +7,8 @@ The type of an argument tells what it is:
     an iterator  of records                               it ends in an error at a claim check
     a message    has a `type`: a worker calls             the worker's middleware has opened it
 
-If that leaves doubt, use `unwrap_event` or `unwrap_record`. A function never gets a claim check: if
-an argument has a claim check that cannot be opened, the call raises an error.
+In doubt use `unwrap_event` or `unwrap_record`. A function never gets a claim check: if an argument
+has one that cannot be opened, the call raises an error.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _DECORATORS: Mapping[_Form, str] = {
 class UnwrapOptions(TypedDict, total=False):
     """The options of the decorators.
 
-    For a worker's handler, those that are left out are as the worker's own claim check has them.
+    A worker's handler takes options that are left out from the worker's own claim check.
 
     Attributes:
         claim_check: By default made from the environment.
@@ -58,9 +58,9 @@ class UnwrapOptions(TypedDict, total=False):
         on_duplicate: `acknowledge` a delivery of a message that was handled before, without
             running the function for it (the default), or `raise` `ClaimAlreadyProcessed` (a Lambda
             handler's record is then reported as failed).
-        once: Whether every message gets a receipt, also a small one: a function that succeeded
-            does not run again for a redelivery. That costs two write units a message. Each record
-            must have its message id. By default not.
+        once: Whether small messages get a receipt too: a function that succeeded does not run
+            again for a redelivery. That costs two write units a message. Each record must have its
+            message id. By default not.
     """
 
     claim_check: ClaimCheck | None
@@ -82,7 +82,7 @@ def unwrap_claim_check(
 def unwrap_claim_check(
     function: FunctionT | None = None, /, **options: Unpack[UnwrapOptions]
 ) -> FunctionT | Callable[[FunctionT], FunctionT]:
-    """Have a function get the original message, whichever way it travelled.
+    """Give a function the original message, whichever way it travelled.
 
     A worker's handler:
 
@@ -103,9 +103,9 @@ def unwrap_claim_check(
     Each may be async or a method. The claim is acquired before the function runs and completed when
     it returns; when it raises, the claim is released and the message is retried. A Lambda handler
     may also name records in `batchItemFailures`: their claims are released, the others completed.
-    A record that could not be opened is added to its answer, so the event source mapping must have
-    `ReportBatchItemFailures`: without it Lambda deletes such messages too. A record that could not
-    be opened for a per-record function raises there.
+    The decorator adds records that could not be opened to its answer, so the event source mapping
+    must have `ReportBatchItemFailures`: without it Lambda deletes such messages too. In a call of a
+    per-record function, a record that cannot be opened raises.
 
     A call with any other argument, as in a unit test, runs the function as it is.
 
@@ -255,9 +255,9 @@ def _unwrapping_async(
 
 
 def _is_handled(unwrapping: Callable[..., object]) -> bool:
-    """Whether a worker calls it: with a message, which its middleware has opened.
+    """Whether a worker calls it, with a message that its middleware has opened.
 
-    Of a function that is decorated twice only the inner middleware runs.
+    If a function is decorated twice, only the inner middleware runs.
     """
     return any(
         each.handling
@@ -286,7 +286,7 @@ class _Call:
         self._where: int | str = first
 
     def open(self, opener: Opener) -> Work | None:
-        """Open what the call is for; None where nothing has to be opened.
+        """Open the event or record of the call; None if nothing has to be opened.
 
         Raises:
             RecordUnsupported: There is a claim check that cannot be opened here.
@@ -302,7 +302,7 @@ class _Call:
         return open_record(opener, work, invocation) if must_open(opener, work) else None
 
     def repeat(self, work: Work | None = None) -> object:
-        """Call the function, with what was opened where something was."""
+        """Call the function, with the opened argument if there is one."""
         arguments = {**self._arguments}
         if work is not None:
             arguments[self._where] = work.argument
@@ -311,10 +311,10 @@ class _Call:
         return self._function(*args, **kwargs)
 
     def check_answer(self, answer: object, work: Work) -> None:
-        """Refuse an answer that has no place for the records that could not be opened.
+        """Refuse an answer that cannot report the records that could not be opened.
 
-        A function that takes a list and returns one may be no Lambda handler: its caller wants that
-        list, and would miss the records.
+        A function that takes a list and returns one may not be a Lambda handler: its caller wants
+        that list, and would miss the records.
 
         Raises:
             RecordUnsupported: There are such records, and nothing says that Lambda calls it.
@@ -365,7 +365,7 @@ class _Call:
 def _watched(
     items: Iterator[object], opener: Opener, function: str
 ) -> Generator[object, None, None]:
-    """The items of an iterator, which nobody can look into before the function does."""
+    """The items of an iterator, checked as the function takes them."""
     for item in items:
         found = _read(item, "by type")
         if holds_sealed(item) or (found is not None and _must_open(opener, found)):
@@ -384,7 +384,7 @@ def _read(value: object, form: _Form) -> Batch | SqsRecord | None:
 
 
 def _must_open(opener: Opener, work: Batch | SqsRecord) -> bool:
-    """Whether an event or a record has to be opened, or `must_open` will say why it cannot be."""
+    """Whether an event or a record has to be opened, also if `must_open` raises for it."""
     for record in work.records if isinstance(work, Batch) else [work]:
         try:
             if must_open(opener, record):

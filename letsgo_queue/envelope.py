@@ -1,8 +1,7 @@
-"""What a body is, without opening it: its type, and whether its payload was sealed.
+"""Looks into a body without opening it: its type, and whether its payload is sealed.
 
-This is the one place that reads a body as JSON and looks into it. A message is
-`{"type": ..., "payload": ...}`; a sealed one has `claimCheck` in place of the payload, and nothing
-else beside `type`. Nobody but the claim check can use a sealed one.
+Only this module reads a body as JSON. A message is `{"type": ..., "payload": ...}`. A sealed
+message has `claimCheck` in place of the payload, and nothing else beside `type`.
 
 Other services put an envelope around a message that they bring to a queue:
 
@@ -36,10 +35,10 @@ NOT_JSON = 'the body is not JSON. This worker reads {"type": ..., "payload": ...
 Body: TypeAlias = str | bytes
 
 DEEPEST_ENVELOPE = 5
-"""How deep an envelope may have a message: an event of SNS has it in Records, 0, Sns, Message."""
+"""How deep in an envelope a message may be: an event of SNS has it in Records, 0, Sns, Message."""
 
 MOST_ENVELOPES = 3
-"""Envelopes around each other that are opened: of a pipe from a queue, SNS, and EventBridge."""
+"""How many envelopes around each other are opened: of a pipe, SNS and EventBridge, say."""
 
 _BodyT = TypeVar("_BodyT", str, bytes)
 
@@ -49,21 +48,21 @@ _SIGNS_OF_ENVELOPES = ('"TopicArn"', '"detail-type"', '"eventSource"')
 
 
 def _name(name: str) -> str:
-    """A pattern for the name of a field. JSON may write any character of it as an escape."""
+    """A pattern for the name of a field, in which JSON may escape any character."""
     return '"' + "".join(rf"(?:{each}|\\u00(?i:{ord(each):02x}))" for each in name) + '"'
 
 
 @dataclass(frozen=True, slots=True)
 class _Signs(Generic[_BodyT]):
-    """What to look for in a body before it is parsed, which most bodies are spared."""
+    """What to look for in a body before parsing it, which most bodies do not need."""
 
     # A body as LetsGo writes it starts with its type.
     leading_type: re.Pattern[_BodyT]
     type: _BodyT
     claim_check: _BodyT
-    # Most bodies have no backslash, and one character is found ten times faster than four.
+    # Looked for first: most bodies have none, and one character is found faster than a pattern.
     backslash: _BodyT
-    # Of a letter in these names: writers escape what is no ASCII, and what has to be.
+    # An escaped letter of the names above, which hardly any writer makes.
     escaped_letter: re.Pattern[_BodyT]
     any_claim_check: re.Pattern[_BodyT]
     constant: re.Pattern[_BodyT]
@@ -96,10 +95,10 @@ _IN_BYTES = _Signs(
 
 
 def read_json(body: Body) -> object:
-    """What a body says. Every reader asks here, so that all get the same answer.
+    """Parse a body. Every reader calls this, so that all get the same result.
 
-    Pydantic's parser is the fast one. It reads neither over 200 levels nor half of a surrogate pair
-    (an escape). Both are JSON that LetsGo's clients send, so another parser reads what it refuses.
+    Pydantic's parser is the fast one. It refuses over 200 levels, and half of an escaped surrogate
+    pair. Both are JSON that LetsGo's clients send, so another parser reads such bodies.
 
     Raises:
         MessageInvalid: It is not JSON. `NaN` and `Infinity` are not.
@@ -108,9 +107,9 @@ def read_json(body: Body) -> object:
 
 
 def may_have_constant(body: Body) -> bool:
-    """Whether `NaN` or `Infinity` may be a value in a body; a text that has it may look so too.
+    """Whether `NaN` or `Infinity` may be a value in a body. A text in it may look so too.
 
-    Parsers take them for numbers, and JSON does not have them.
+    Parsers read these as numbers, though JSON does not have them.
     """
     if isinstance(body, str):
         named = "NaN" in body or "Infinity" in body
@@ -122,8 +121,8 @@ def may_have_constant(body: Body) -> bool:
 def type_of(body: str, *, whole: bool = False) -> str:
     """The type of a message from the queue.
 
-    Where the body starts with its type, no more of it is looked at. Whether the rest is JSON, and
-    names no second type, is left to the reader.
+    If the body starts with its type, the rest is not read: the reader finds out whether that is
+    JSON, and names no second type.
 
     Args:
         body: The body.
@@ -145,7 +144,7 @@ def type_of(body: str, *, whole: bool = False) -> str:
 
 
 def type_in(body: Body) -> str | None:
-    """The type of a LetsGo message, as `type_of`; None if `body` is something else."""
+    """The type of a LetsGo message, as `type_of`; None if the body is not such a message."""
     if isinstance(body, bytes):
         if leading := _IN_BYTES.leading_type.match(body):
             try:
@@ -163,10 +162,7 @@ def type_in(body: Body) -> str | None:
 
 
 def mentions_claim_check(body: Body) -> bool:
-    """Whether a body may be sealed, or an envelope of another service around what is.
-
-    Most are not, and this costs next to nothing.
-    """
+    """Whether a body may be sealed, or an envelope around a sealed message. Costs very little."""
     if isinstance(body, bytes):
         return _IN_BYTES.claim_check in body or _escapes_claim_check(body, _IN_BYTES)
     if CLAIM_CHECK not in body:  # a long body is looked through once
@@ -179,11 +175,11 @@ def mentions_claim_check(body: Body) -> bool:
 def sealed_fields(body: Body) -> Mapping[str, Any] | None:
     """The fields of a body that has the shape of a sealed message; None for any other body.
 
-    Whether what is in them is well-formed is left to the claim check.
+    The claim check finds out whether they are well-formed.
     """
     if not mentions_claim_check(body):
         return None
-    # Others read NaN: no ticket has one, and none may pass for something else because of one.
+    # NaN is allowed here: a ticket with one is malformed, and still must not pass as unsealed.
     fields = _fields(body, allow_constants=True)
     return fields if isinstance(fields, dict) and has_sealed_shape(fields) else None
 
@@ -196,8 +192,8 @@ def is_sealed(body: Body) -> bool:
 def holds_sealed(value: object, *, depth: int = DEEPEST_ENVELOPE) -> bool:
     """Whether a value is a sealed message, or an envelope around one: as text, or parsed.
 
-    SNS has one in its `Message`, EventBridge in its `detail`, an answer of boto3 in a `Body`. The
-    payload of a message is no envelope: what it quotes is its own.
+    SNS has it in its `Message`, EventBridge in its `detail`, an answer of boto3 in a `Body`. The
+    payload of a message is no envelope: it may quote anything.
 
     Args:
         value: Anything.
@@ -236,22 +232,22 @@ class Wrapped:
 
 
 def may_be_wrapped(body: str) -> bool:
-    """Whether a body may be an envelope; most are not, and this costs next to nothing."""
+    """Whether a body may be an envelope. Costs very little."""
     if _IN_TEXT.leading_type.match(body):
         return False
     return any(sign in body for sign in _SIGNS_OF_ENVELOPES)
 
 
 def unwrap(body: str, *, most: int = MOST_ENVELOPES) -> Wrapped | None:
-    """The message that SNS, EventBridge or a pipe has put an envelope around.
+    """The message in an envelope of SNS, EventBridge or a pipe.
 
     Args:
         body: A body.
         most: Envelopes to open.
 
     Returns:
-        The message; None where there is no envelope, or no message in it. A body that has a `type`
-        is a message itself, whatever it looks like.
+        The message; None if there is no envelope, or no message in it. A body with a `type` is a
+        message itself, whatever it looks like.
     """
     fields = _fields(body) if most and may_be_wrapped(body) else None
     if not isinstance(fields, dict) or "type" in fields:
@@ -267,7 +263,7 @@ def unwrap(body: str, *, most: int = MOST_ENVELOPES) -> Wrapped | None:
 
 
 def unwrap_sealed(body: str) -> Wrapped | None:
-    """The sealed message, or pointer of AWS, in an envelope, as `unwrap`; None for any other."""
+    """As `unwrap`, for a sealed message or a pointer of AWS's clients; None for any other."""
     wrapped = unwrap(body) if _may_wrap_sealed(body) else None
     if wrapped is None or not (is_sealed(wrapped.body) or is_aws_pointer(wrapped.body)):
         return None
@@ -286,7 +282,7 @@ def is_event(fields: Mapping[str, Any]) -> bool:
 
 
 def _slot(fields: Mapping[str, Any]) -> str | None:
-    """The field of an envelope that has the message; None where it is no envelope."""
+    """The field of an envelope that has the message; None if it is no envelope."""
     if fields.get("Type") == "Notification" and "TopicArn" in fields:
         return "Message"
     if fields.get("eventSource") == "aws:sqs" and "messageId" in fields:
@@ -295,7 +291,7 @@ def _slot(fields: Mapping[str, Any]) -> str | None:
 
 
 def _inside(fields: Mapping[str, Any]) -> str | None:
-    """What an envelope has in it; None where it is none."""
+    """The message in an envelope, as text; None if there is none."""
     slot = _slot(fields)
     found = None if slot is None else fields.get(slot)
     if slot == _DETAIL:
@@ -304,7 +300,7 @@ def _inside(fields: Mapping[str, Any]) -> str | None:
 
 
 def _is_detail_a_message(detail: object) -> bool:
-    """Whether it is, and no event of another kind: many have a `type` of their own."""
+    """Whether a `detail` is a message, and not another event with a `type` of its own."""
     if not isinstance(detail, dict):
         return False
     return has_sealed_shape(detail) or (is_text(detail.get("type")) and "payload" in detail)
@@ -321,7 +317,7 @@ def _with_message(envelope: Mapping[str, Any], body: str) -> str:
     except MessageInvalid:
         body = _written(body)
     around = _written({name: value for name, value in envelope.items() if name != slot})
-    # As it is, byte for byte: numbers that were read and written might have changed.
+    # Byte for byte: reading and writing it might change numbers.
     return f'{around[:-1]},"{slot}":{body}}}'
 
 
@@ -358,14 +354,14 @@ def _escapes_letters(body: _BodyT, signs: _Signs[_BodyT]) -> bool:
 
 
 def _quotes_claim_check(value: Body) -> bool:
-    """Whether text may hold one, with the escapes of whatever it is quoted in."""
+    """Whether text may have a claim check in it, quoted and escaped in any way."""
     if isinstance(value, str):
         return _may_name(value, CLAIM_CHECK, _IN_TEXT)
     return _may_name(value, CLAIM_CHECK.encode(), _IN_BYTES)
 
 
 def _fields(body: Body, *, allow_constants: bool = False) -> object:
-    """The JSON in a body; None where there is none."""
+    """The JSON in a body; None if it is not JSON."""
     try:
         return _read(body, allow_constants=allow_constants)
     except MessageInvalid:

@@ -1,8 +1,8 @@
 """SQS records: messages as AWS Lambda hands them to a function, and LetsGo's local mode posts them.
 
-A record may be a mapping (as Lambda, EventBridge Pipes or boto3 has it), a data class of Powertools
-for AWS Lambda, a pydantic model, or another object with a body. `SqsRecord` reads any of them, and
-makes a copy of the same kind with another body; nobody else looks into one.
+A record may be a mapping (of Lambda, EventBridge Pipes or boto3), a data class of Powertools for
+AWS Lambda, a pydantic model, or another object with a body. Only `SqsRecord` looks into a record.
+It reads any kind, and makes a copy of the same kind with another body.
 
 https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html has the event of an SQS source.
 """
@@ -29,7 +29,7 @@ from letsgo_queue.transports.base import OutgoingMessage, ReceivedMessage
 
 _ThingT = TypeVar("_ThingT")
 
-# Each as Lambda has it, as boto3 has it, and as Python code would name it.
+# Each name as Lambda, boto3 and Python write it.
 _BODY = ("body", "Body")
 _MESSAGE_ID = ("messageId", "MessageId", "message_id")
 _RECEIPT_HANDLE = ("receiptHandle", "ReceiptHandle", "receipt_handle")
@@ -58,7 +58,7 @@ class SqsRecord:
 
     Attributes:
         original: The record as it came; it is never changed.
-        body: Its body: text, or whatever somebody parsed that to.
+        body: Its body: text, or the result if somebody has parsed it.
     """
 
     def __init__(self, original: object) -> None:
@@ -68,7 +68,7 @@ class SqsRecord:
 
     @cached_property
     def sealed_fields(self) -> Mapping[str, Any] | None:
-        """The fields of its body, if that is a claim check, as text or parsed; else None."""
+        """The fields of its body, text or parsed, if it is a claim check; else None."""
         if isinstance(self.body, str):
             return sealed_fields(self.body)
         sealed = isinstance(self.body, Mapping) and has_sealed_shape(self.body)
@@ -94,7 +94,7 @@ class SqsRecord:
 
     @cached_property
     def source_arn(self) -> str:
-        """The ARN of its queue; empty where it does not say."""
+        """The ARN of its queue; empty if it does not say."""
         return str(_first(self.original, _SOURCE_ARN) or "")
 
     @property
@@ -104,7 +104,7 @@ class SqsRecord:
 
     @cached_property
     def queue_url(self) -> str | None:
-        """URL of its queue, by the ARN; None where that names no SQS queue."""
+        """URL of its queue, by the ARN; None if that names no SQS queue."""
         return queue_url_of_arn(self.source_arn)
 
     @property
@@ -125,8 +125,8 @@ class SqsRecord:
             seconds_left: Seconds until it can be received again at the earliest, if that is known.
 
         Raises:
-            MessageInvalid: It has no body, what it says of itself cannot be read, or it says that
-                it is from something else than a queue.
+            MessageInvalid: It has no body, or attributes that cannot be read, or its ARN is not
+                that of a queue.
         """
         if self.source_arn and not self.source_arn.startswith(_LOCAL_ARN) and not self.queue_url:
             raise MessageInvalid(
@@ -180,19 +180,19 @@ class SqsRecord:
 
 
 def is_scheduled(event: object) -> TypeGuard[Mapping[str, Any]]:
-    """Whether an event comes from a schedule of EventBridge, and has no records."""
+    """Whether an event comes from a schedule of EventBridge."""
     return isinstance(event, Mapping) and event.get("detail-type") == "Scheduled Event"
 
 
 def is_record(value: object) -> bool:
-    """Whether a value may be a record: it has a body, and no `type`, which every message has."""
+    """Whether a value may be a record: it has a body, and no `type`. Every message has a `type`."""
     if isinstance(value, Mapping):
         return ("body" in value or "Body" in value) and "type" not in value
     return (hasattr(value, "body") or hasattr(value, "Body")) and not hasattr(value, "type")
 
 
 def has_records(event: object) -> bool:
-    """Whether a value is an event as Lambda has it, and not the bare list of EventBridge Pipes."""
+    """Whether a value is an event with `Records`, and not the bare list of EventBridge Pipes."""
     return isinstance(_get(event, _RECORDS), list | tuple)
 
 
@@ -207,7 +207,7 @@ def is_plain_iterator(value: object) -> TypeGuard[Iterator[object]]:
 def records_in(event: object) -> Sequence[object] | None:
     """The records in an event: of SQS behind Lambda, or the list that EventBridge Pipes sends.
 
-    None where it is no such event. One record of several may be damaged: it fails alone.
+    None if it is no such event. If one record of several is damaged, only that one fails.
     """
     records = event if isinstance(event, list | tuple) else _get(event, _RECORDS)
     if not isinstance(records, list | tuple) or (records and not any(map(is_record, records))):
@@ -238,7 +238,7 @@ def local_record(
     Args:
         message: The message; its delay has no place in a record.
         message_id: Its id.
-        receipt_handle: What names its delivery.
+        receipt_handle: Names its delivery.
         sender: Who sends it, `letsgo:local:USER`.
         region: The AWS region that the record names.
         sent_at: When it is sent (seconds since 1970).
@@ -293,7 +293,7 @@ def _attribute(value: object) -> MessageAttribute:
 
 
 def _seconds(timestamp: Any) -> float:
-    """Seconds since 1970: SQS has milliseconds, the models of Powertools have parsed them."""
+    """Seconds since 1970, of SQS's milliseconds or of the datetime in a model of Powertools."""
     if isinstance(timestamp, datetime):
         return timestamp.timestamp()
     return int(timestamp or 0) / 1000

@@ -1,4 +1,4 @@
-"""What a queue is to the client and the worker: the contract that every transport keeps."""
+"""The contract of a transport: what the client and the worker need of a queue."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from letsgo_queue.log import get_logger
 logger = get_logger(__name__)
 
 SEALED_BYTES = 400
-"""About what a message takes when its content is elsewhere: less room helps no claim check."""
+"""About how many bytes a sealed message with a stored payload has."""
 
 _MOST_RECEIVES = 2**31
 _LATEST = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
@@ -51,7 +51,7 @@ class OutgoingMessage:
         deduplication_id: FIFO deduplication id.
         trace_header: The trace of AWS X-Ray that it belongs to (`AWSTraceHeader`), which counts
             towards no limit.
-        route: Which way it goes, for events: `inline`, or what a middleware says.
+        route: Which way it goes, for events: `inline`, unless middleware sets another.
         stored_size: Bytes that a middleware put elsewhere: into a claim store, say.
     """
 
@@ -77,7 +77,7 @@ class ReceivedMessage:
 
     Attributes:
         message_id: The queue's id for the message.
-        receipt_handle: What acknowledges this delivery.
+        receipt_handle: Acknowledges this delivery.
         body: The body as it travelled.
         attributes: Message attributes.
         receive_count: How often it has been received, this time included.
@@ -104,7 +104,7 @@ class ReceivedMessage:
     is_tick: bool = False
 
     def __post_init__(self) -> None:
-        """Bring its numbers to what can be: in local mode anybody writes a record."""
+        """Clamp its numbers to possible values: in local mode anybody writes a record."""
         receives = min(max(self.receive_count, 1), _MOST_RECEIVES)
         object.__setattr__(self, "receive_count", receives)
         object.__setattr__(self, "sent_at", min(max(self.sent_at, 0.0), _LATEST))
@@ -116,7 +116,7 @@ class ReceivedMessage:
 Sent: TypeAlias = (
     str | MessageTooLarge | SendFailed | SendUncertain | QueueNotFound | QueueUnavailable
 )
-"""What became of one message of a batch: its id, or why it was not sent."""
+"""For one message of a batch its id, or why it was not sent."""
 
 
 class DeliveryEnded(QueueUnavailable):
@@ -141,11 +141,11 @@ class Transport(Protocol):
 
     @property
     def seconds_to_prove_empty(self) -> int:
-        """How long a poll must wait, so that finding nothing proves that nothing is there."""
+        """How long a poll must wait so that an empty answer proves that the queue is empty."""
         ...
 
     def max_receives(self) -> int | None:
-        """After how many receives the queue gives a message up; None for never, or unknown."""
+        """After how many receives the queue gives a message up; None if never, or not known."""
         ...
 
     def content_based_deduplication(self) -> bool:
@@ -185,11 +185,8 @@ class Transport(Protocol):
         If the message is sent and the delivery cannot be deleted, that is logged: both are there.
 
         Raises:
-            MessageTooLarge: As `send`; nothing was changed. So are the others.
-            SendFailed: Not sent.
-            SendUncertain: It may have been sent; the delivery is as it was.
-            QueueNotFound: There is no such queue.
-            QueueUnavailable: The queue could not be asked.
+            MessageTooLarge: Or another error of `send`; the delivery is as it was. After
+                `SendUncertain` the message may have been sent.
         """
         ...
 
@@ -251,7 +248,7 @@ class Transport(Protocol):
     ) -> Sequence[LetsGoQueueError | None]:
         """Keep up to ten deliveries invisible, each for its seconds from now.
 
-        Whoever calls asks again where this fails, so it gives up within a few seconds.
+        The caller tries again, so this gives up within a few seconds.
 
         Returns:
             For each one None, or why not: see `change_visibility`.
@@ -301,7 +298,7 @@ def too_large(message: OutgoingMessage, limit: int) -> MessageTooLarge:
 
 
 def check_queue(queue: object) -> None:
-    """Refuse what names no queue, where a URL or a transport is taken.
+    """Refuse a value that is neither a URL nor a transport.
 
     Raises:
         SettingsInvalid: It is neither.
@@ -318,8 +315,8 @@ def with_failure(
 ) -> Mapping[str, MessageAttribute]:
     """The attributes of a dead letter: those of the message, and why it is one.
 
-    Where the message leaves no room for that, it is shortened or left out, and the log has it. The
-    context of a trace gives way to it.
+    If the message leaves no room, the reason is shortened, or left out and logged. It replaces the
+    context of a trace if there are too many attributes.
 
     Args:
         message: The message.
