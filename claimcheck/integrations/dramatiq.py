@@ -140,12 +140,6 @@ class _Consumer(SQSConsumer):  # type: ignore[misc]  # dramatiq_sqs has no types
             visibility_timeout=visibility_timeout,
         )
 
-    def __next__(self) -> dramatiq.MessageProxy | None:
-        message: dramatiq.MessageProxy | None = super().__next__()
-        if message is not None:
-            message._sqs_message.was_decoded()
-        return message
-
     def nack(self, message: dramatiq.MessageProxy) -> None:
         if self.dead_letter_queue is not None:
             message._sqs_message.settle(succeeded=False)

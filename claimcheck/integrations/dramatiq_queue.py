@@ -97,12 +97,7 @@ class SealingQueue(_Wrapper):
 
 
 class Received(_Wrapper):
-    """A message as boto3 has it, opened.
-
-    Attributes:
-        body: What dramatiq_sqs decodes: base64. Once it did, the body as it travelled, which is
-            what goes to its dead-letter queue.
-    """
+    """A message as boto3 has it, opened."""
 
     def __init__(self, message: Message, opened: Opened) -> None:
         super().__init__(message)
@@ -110,12 +105,18 @@ class Received(_Wrapper):
         self._opened = opened
         self._lock = threading.Lock()
         self._is_settled = False
-        self.body = _as_base64(opened.body)
+        self._to_decode: str | None = _as_base64(opened.body)
         opened.body = ""  # it may be large, and dramatiq has it
 
-    def was_decoded(self) -> None:
-        """Let go of what was sealed: it may be large, and dramatiq has it."""
-        self.body = self._message.body
+    @property
+    def body(self) -> str:
+        """What dramatiq_sqs decodes, base64: it asks for it once. Then the body as it travelled.
+
+        That is what goes to its dead-letter queue, and to its log if it could not be decoded: the
+        log gets nothing that was sealed.
+        """
+        decoded, self._to_decode = self._to_decode, None
+        return self._message.body if decoded is None else decoded
 
     def settle(self, *, succeeded: bool) -> None:
         """Complete the claim, or release it, unless that was done."""

@@ -121,6 +121,19 @@ def test_a_copy_of_what_is_handled_now_waits(desk: Desk) -> None:
     desk.consumer.ack(first)
 
 
+def test_what_dramatiq_cannot_decode_is_logged_as_it_travelled(
+    desk: Desk, check: ClaimCheck, caplog: pytest.LogCaptureFixture
+) -> None:
+    sealed = check.seal(f'{{"type": "order:new", "payload": "{LARGE}"}}').body.decode()
+    desk.put_raw(sealed)
+    wait_for(lambda: next(desk.consumer) or caplog.messages, "a line in the log")
+    [line] = caplog.messages
+    assert "Failed to decode message" in line
+    assert sealed in line
+    assert len(line) < 1_000
+    assert desk.counts() == (0, 1)
+
+
 def test_with_once_a_small_message_leaves_a_receipt(
     broker: Any, check: ClaimCheck, store: MemoryClaimStore
 ) -> None:
