@@ -4,6 +4,8 @@ When half of its visibility timeout has passed, a message is extended by a whole
 hours in all. The queue is asked for ten messages at a time, and the store for leases on other
 threads: a store that does not answer makes no message visible, and a queue ends no lease. An
 extension that fails, for whatever reason, is tried again until the delivery is known to have ended.
+Its leases go on even then: the message is delivered again while its handler runs, and no other
+handler may run beside that one.
 """
 
 from __future__ import annotations
@@ -129,7 +131,7 @@ class Heartbeat:
                 message.lock.release()
             now = time.monotonic()
             for message in messages:
-                if message.extension_due == math.inf:
+                if message.extension_due == math.inf and message.invisible_until is not None:
                     late = (message.seconds_invisible or 0.0) < 0
                     message.extension_due = now + (LATE_RETRY_SECONDS if late else RETRY_SECONDS)
             self._look_again()
@@ -180,7 +182,7 @@ class Heartbeat:
                 )
             )
         if isinstance(error, DeliveryEnded):
-            self.drop(message)
+            message.invisible_until = None  # and it is never due again
 
     def _extend_leases(self, message: IncomingMessage) -> None:
         """Extend what middleware has leased for a message."""

@@ -294,6 +294,24 @@ def test_a_lease_that_its_handler_made_longer_is_not_made_shorter(
     assert lease.extensions == [3600, pytest.approx(3600 - 310, abs=60)]
 
 
+def test_a_lease_goes_on_where_the_message_was_delivered_again(
+    queue: Extended, heartbeat: Heartbeat, time_passes: PassingTime
+) -> None:
+    """The queue did not answer until it was visible. No other handler may run beside ours."""
+    message = in_hand(queue)
+    message.attach(lease := Leased())
+    time_passes(TIMEOUT + 1)
+    receive_one(queue)
+
+    heartbeat.hold([message])
+    wait_for(partial(has, lease.extensions, 1), "the lease to be extended")
+    for count in range(2, 4):
+        time_passes(400)
+        wait_for(partial(has, lease.extensions, count), "the lease to be extended")
+
+    assert queue.extensions == []
+
+
 def test_a_lease_that_is_attached_during_an_extension_is_extended(
     queue: Extended, heartbeat: Heartbeat, time_passes: PassingTime
 ) -> None:
