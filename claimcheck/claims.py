@@ -139,7 +139,7 @@ def _is_listed_in_part(listed: StoredClaim) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ClaimResult:
-    """What became of a claim that was to be deleted.
+    """The result of deleting a claim.
 
     Attributes:
         id: The claim id.
@@ -220,7 +220,7 @@ def why_not_released(seen: StoredRecord | None, now: float) -> str | None:
 
 
 def state_of(claim: StoredClaim, now: float) -> str:
-    """What people call the state of a claim."""
+    """The state of a claim, in words."""
     if claim.records is None:
         return "not known"
     record = claim.record(now)
@@ -230,7 +230,7 @@ def state_of(claim: StoredClaim, now: float) -> str:
 
 
 def state_of_record(record: StoredRecord, now: float) -> str:
-    """What people call the state of a record."""
+    """The state of a record, in words."""
     if record.state is None:
         return "damaged"
     if record.state != "done" and not record.is_held(now):
@@ -240,7 +240,7 @@ def state_of_record(record: StoredRecord, now: float) -> str:
 
 @dataclass(slots=True)
 class Totals:
-    """What was counted in a store.
+    """Counts and bytes of the claims in a store.
 
     Attributes:
         prices: The prices of its region; None where it is not on AWS, or where these are not known.
@@ -293,7 +293,7 @@ def reading_dollars(inventory: Inventory, prices: Prices | None) -> float | None
 
 
 def write_units(claim: StoredClaim) -> int:
-    """What DynamoDB bills to delete the contents of a claim: as much as it did to write them."""
+    """Write units to delete the contents of a claim: as many as to write them."""
     if claim.kept_in != "dynamodb" or not claim.stored:
         return 0
     return sum(-(-item // WRITE_UNIT_BYTES) for item in part_items(claim.stored))

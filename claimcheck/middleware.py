@@ -35,7 +35,7 @@ _handling: ContextVar[tuple[object, ...]] = ContextVar("handling", default=())
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnqueueResult(queue_events.EnqueueResult):
-    """What became of a message, and which way it went.
+    """The result of a send: the message id, and which way the message went.
 
     Attributes:
         route: `inline`, `compressed` or `stored`.

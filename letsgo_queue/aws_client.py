@@ -61,7 +61,7 @@ SERVER_ERROR = 500
 """From this status on AWS is in trouble, and not the request."""
 
 AwsError = (ClientError, BotoCoreError)
-"""What a call raises: AWS refused it, or botocore could not make it or read the answer."""
+"""The errors of a call: AWS refused it, or botocore could not make it or read the answer."""
 
 _UNUSABLE_SETTINGS = (
     ConfigNotFound,
@@ -72,7 +72,7 @@ _UNUSABLE_SETTINGS = (
     ProfileNotFound,
     UnknownCredentialError,
 )
-"""What providers of credentials raise over settings."""
+"""The errors of providers of credentials about settings."""
 
 ClientT = TypeVar("ClientT")
 
@@ -159,7 +159,7 @@ def watch(client: SQSClient) -> None:
 
 
 def explain(error: ClientError | BotoCoreError) -> str:
-    """What AWS or botocore says, in one line, without the full stop."""
+    """The text of an error, in one line, without the full stop."""
     if isinstance(error, ClientError):
         said = error.response.get("Error", {})
         return one_line(f"{said.get('Code', '')}: {said.get('Message', '')}").strip(": ")
@@ -171,7 +171,7 @@ def explain(error: ClientError | BotoCoreError) -> str:
 
 
 def error_code(error: ClientError) -> str:
-    """What AWS calls the error."""
+    """AWS's code of the error."""
     return error.response.get("Error", {}).get("Code", "")
 
 

@@ -48,7 +48,7 @@ class Call(Generic[_T]):
             self.has_thread = True
 
     def result(self) -> _T:
-        """What the call gives, made here if no thread has begun it. Ask once."""
+        """The result of the call, which is made here if no thread has begun it. Ask once."""
         function = self._begin()
         return self.future.result() if function is None else function()
 

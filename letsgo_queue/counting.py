@@ -207,7 +207,7 @@ class EventCounter:
 
 
 def outcome_of(event: DeliveryEvent) -> str:
-    """What became of a delivery, in one word."""
+    """The outcome of a delivery, in one word."""
     if isinstance(event, MessageFailed) and isinstance(event.error, Retry):
         return "retried"
     if isinstance(event, MessageSkipped) and event.reason == "duplicate":

@@ -1,4 +1,4 @@
-"""What LetsGo calls its things: the queue, the table and the tags of a deployment.
+"""LetsGo's names: of the queue, the table and the tags of a deployment.
 
     letsgo-main          the table of deployment `main`
     letsgo-main-12345    its queue, which has the tag LetsGoDeployment=main

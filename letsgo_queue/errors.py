@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 NO_ID = "(no id)"
-"""What errors call a message that has no id."""
+"""How errors name a message without an id."""
 
 
 class LetsGoError(Exception):
@@ -121,7 +121,7 @@ class SendUncertain(LetsGoQueueError):
 
 
 class EnqueueManyError(LetsGoQueueError):
-    """Of the messages given to `enqueue_many` some were not sent.
+    """`enqueue_many` did not send some of its messages.
 
     Attributes:
         results: What became of each message that was attempted, in order; None if it was not sent,
@@ -159,7 +159,7 @@ class QueueUnavailable(LetsGoQueueError):
 
 
 class DeadLettersLeft(LetsGoQueueError):
-    """Of the dead letters to be redriven or deleted some were not; they are dead letters still.
+    """Some dead letters were not redriven or deleted, and are dead letters still.
 
     Attributes:
         done: How many are back on the queue, or deleted.

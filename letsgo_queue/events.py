@@ -1,4 +1,4 @@
-"""What happened, in frozen values: the result of a send, and one event for each step of a message.
+"""The result of a send, and one event for each step of a message, as frozen values.
 
 Events have sizes and durations, never content. The types and ids in them can be shown anywhere:
 they are printable, and cut where they are long (200 characters). A listener hears the events of one
@@ -23,7 +23,7 @@ logger = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnqueueResult:
-    """What became of a message that was sent.
+    """The result of a send.
 
     Attributes:
         message_id: The id that the queue gave it.

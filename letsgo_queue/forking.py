@@ -102,7 +102,7 @@ class PerProcess(Generic[T]):
         return made
 
     def take(self) -> T | None:
-        """What this process has made, to be closed; the next `get` makes another."""
+        """Take out the value of this process, to close it; the next `get` makes another."""
         with forks_wait():
             made, self.made = self.made, None
         return made

@@ -1,4 +1,4 @@
-"""What SQS accepts: the figures that several modules go by.
+"""Limits of SQS, for several modules.
 
 All are from
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html

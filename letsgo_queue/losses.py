@@ -33,7 +33,7 @@ _TELLING = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,49}")
 """A key that names a field; any other may be content, as an address of somebody is."""
 
 UNWRITABLE = (ValueError, TypeError, RecursionError)
-"""What pydantic raises where a value cannot be written."""
+"""The errors of pydantic if a value cannot be written."""
 
 _MAX_LEVELS = 250  # deeper ones are refused
 _MAX_PROBLEMS = 3
@@ -96,7 +96,7 @@ def as_dict(value: object) -> dict[object, object]:
 
 
 def find_loss(message: object, body: bytes) -> str | None:
-    """What a message lost when it was written; None if nothing."""
+    """The loss of a message when it was written; None if there is none."""
     for place, owner, value in _walk(message):
         if isinstance(value, float) and not math.isfinite(value):
             # Only in a model: elsewhere it would be in the body as it is.

@@ -81,7 +81,7 @@ class Message(BaseModel, Generic[PayloadT_co], metaclass=_FrozenModel):
 
 
 AnyMessage: TypeAlias = BaseModel | Mapping[str, Any]
-"""What `enqueue` takes: a `Message`, another pydantic model with a `type`, or a mapping."""
+"""A message for `enqueue`: a `Message`, another pydantic model with a `type`, or a mapping."""
 
 MessageT = TypeVar("MessageT", bound=AnyMessage)
 

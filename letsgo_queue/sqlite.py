@@ -117,7 +117,7 @@ class SqliteFile:
                 raise
 
     def explain(self, error: sqlite3.Error) -> str:
-        """What SQLite says, and what to do."""
+        """The text of an error: what SQLite says, and what to do."""
         if not is_folder(self.path.parent):
             return f"the folder of {self.path} does not exist. Make it, or correct the path."
         return (

@@ -19,7 +19,7 @@ def printable(text: str) -> str:
 
 
 def shown(text: object, most: int = MAX_SHOWN) -> str:
-    """What is shown of a text from outside, in logs, errors and labels: printable, and cut.
+    """A text from outside, for logs, errors and labels: printable, and cut.
 
     A sender chooses types, ids and the names of attributes. Those must not
     forge a line of a log, command a terminal, or fill a disk.
@@ -34,7 +34,7 @@ def shown(text: object, most: int = MAX_SHOWN) -> str:
 
 
 def shown_error(error: object) -> str:
-    """What is shown of an error's text: printable, and cut in the middle.
+    """The text of an error, for people: printable, and cut in the middle.
 
     It begins with what was wrong, and ends with what to do.
     """

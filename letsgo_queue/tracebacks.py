@@ -82,7 +82,7 @@ def _chain(error: BaseException | None) -> list[BaseException]:
 
 
 def _problems(error: ValidationError) -> str:
-    """What is wrong, without keys and values: both are content."""
+    """The problems of a validation, without keys and values: both are content."""
     kinds = [each["type"] for each in error.errors(include_url=False, include_input=False)]
     more = ", ..." if len(kinds) > _MOST_PROBLEMS else ""
     return (

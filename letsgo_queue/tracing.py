@@ -73,7 +73,7 @@ class ProcessSpan:
 
 
 class Tracer:
-    """What hears of messages. This one does nothing."""
+    """Hears of messages. This one does nothing."""
 
     def step(self, name: Step) -> Running:
         """Around a part of what the current span measures."""

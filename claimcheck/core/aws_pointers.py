@@ -214,7 +214,7 @@ class PointerHold(Hold):
 
 
 def pointer_name(pointer: AwsPointer, message_id: str | None) -> str:
-    """What the record of a pointer has in place of a claim id.
+    """The name that the record of a pointer has in place of a claim id.
 
     The message's id is part of it: AWS's client lets its caller choose the key, so two messages may
     name one object.

@@ -1,4 +1,4 @@
-"""What messages cost on AWS: the units that AWS bills for one message, by where its claim is kept.
+"""The cost of messages on AWS: the units that AWS bills for one, by where its claim is kept.
 
 The model assumes that a message is sent, received and deleted by itself, once. Its contents are
 written, read and removed; its record is acquired and completed. Batches make it cheaper; retries
@@ -49,7 +49,7 @@ TICKET_BYTES = 400
 
 @dataclass(frozen=True, slots=True)
 class Units:
-    """What AWS bills: sums over any number of messages.
+    """The units that AWS bills, summed over any number of messages.
 
     Attributes:
         sqs_requests: Requests to standard queues, in units of 64 KB.
@@ -129,7 +129,7 @@ def units_of(
     purge: Purge = "after",
     kms_requests: float = 0,
 ) -> Units:
-    """What AWS bills for one message.
+    """The units that AWS bills for one message.
 
     Args:
         sent_size: Bytes on the queue, body and attributes.
@@ -155,7 +155,7 @@ def units_of(
 
 
 def units_with_s3(size: int, *, fifo: bool = False) -> Units:
-    """What AWS bills for one message whose body is in S3, as with AWS's extended client.
+    """The same for a message whose body is in S3, as with AWS's extended client.
 
     Args:
         size: Bytes that go to S3: that client does not compress.

@@ -40,7 +40,7 @@ Decrypt: TypeAlias = Callable[[Parts], None]
 
 @dataclass(frozen=True, slots=True)
 class DataKey:
-    """What message keys are derived from.
+    """The key that message keys are derived from.
 
     Attributes:
         name: Names it in tickets, where a reader finds out with it what the key is.

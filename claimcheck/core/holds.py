@@ -1,4 +1,4 @@
-"""What a delivery holds while its handler runs, and how each kind of hold ends.
+"""The holds of a delivery while its handler runs, and how each kind ends.
 
 Hold            a record: the message is handled once
 ClaimHold       the record of a claim, whose contents are in the store
@@ -56,7 +56,7 @@ WRITE_AGAIN_SECONDS = 60
 
 @dataclass(slots=True)
 class Hold:
-    """What a delivery holds while its handler runs: a record, and with it a claim.
+    """A record that a delivery holds while its handler runs, and with it a claim.
 
     Each method returns False, and changes nothing, where another delivery has the record by now.
 
@@ -160,7 +160,7 @@ class Hold:
 
 
 class Named(Protocol):
-    """What names the contents of a claim: a ticket, say."""
+    """Names the contents of a claim: a ticket, say."""
 
     @property
     def id(self) -> str:

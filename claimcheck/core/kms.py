@@ -137,7 +137,7 @@ class _Answers(Generic[_T]):
 
 
 class _Process:
-    """What one process has of a key: a client, and the data keys that it got."""
+    """The client and the data keys of one process for a key."""
 
     def __init__(self, client: KMSClient, reuse_seconds: float, clock: Callable[[], float]) -> None:
         self._client = client

@@ -177,7 +177,7 @@ def find_claim(
     *,
     what: str,
 ) -> Parts:
-    """What a delivery would open if it came now; nothing is acquired or changed.
+    """The parts that a delivery would open now. Acquires and changes nothing.
 
     Args:
         stores: The reader's.

@@ -22,7 +22,7 @@ _LEASE_SECONDS = 30.0
 
 
 class HoldNote(BaseModel):
-    """What another process needs to settle a claim.
+    """A note with which another process can settle a claim.
 
     Attributes:
         store: The label of the store that has the record.

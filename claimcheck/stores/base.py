@@ -52,7 +52,7 @@ State: TypeAlias = Literal["leased", "handed_over", "done"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimFacts:
-    """What a store keeps beside the bytes of a claim, for people and for expiry.
+    """The facts that a store keeps beside the bytes of a claim, for people and for expiry.
 
     Attributes:
         id: The claim id.

@@ -31,7 +31,7 @@ WARN_OFFSET_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class _Anchor:
-    """What was learned.
+    """How far the clock of the server is from ours, as far as answers told.
 
     Attributes:
         earliest: The least that the server's clock is ahead of our monotonic one.

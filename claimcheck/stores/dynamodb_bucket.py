@@ -103,7 +103,7 @@ class DynamoDBBucketClaimStore(ForwardedRecords):
         self.table.close()
 
     def inventory(self) -> BucketInventory:
-        """What is in the bucket and in the table; see `Inventory`."""
+        """Lists the bucket and the table; see `Inventory`."""
         return BucketInventory(self.contents, self.table.inventory())
 
     def write(self, facts: ClaimFacts, parts: Sequence[bytes | memoryview]) -> None:

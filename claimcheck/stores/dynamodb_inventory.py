@@ -1,4 +1,4 @@
-"""What is in a DynamoDB table, in no order: one Scan of it.
+"""Lists a DynamoDB table, in no order, with one Scan.
 
 The parts of a claim are spread over the table, and so is its record. So claims are made of their
 parts 0, which have the facts, and the records of a page are looked up in batches. A Scan returns no

@@ -276,7 +276,7 @@ class DynamoDBItems:
         self._connection.client.close()
 
     def _projected(self, names: Sequence[str]) -> dict[str, Any]:
-        """What has an answer leave out all other attributes; many names are reserved words."""
+        """Limits an answer to some attributes. Many names are reserved words."""
         own = {f"#n{number}": name for number, name in enumerate(dict.fromkeys(names))}
         return {"ProjectionExpression": ", ".join(own), "ExpressionAttributeNames": own}
 
@@ -359,7 +359,7 @@ class _Connection(Connection):
 
     @property
     def session(self) -> botocore.session.Session:
-        """What pynamodb has its client made by; it asks for nothing else."""
+        """Makes the client for pynamodb, which uses no other method of a session."""
         return cast("botocore.session.Session", self._client_maker)
 
 

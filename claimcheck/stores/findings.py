@@ -1,4 +1,4 @@
-"""What `claimcheck store` finds out about a table or a bucket, and what it may change there."""
+"""Findings of `claimcheck store` about a table or a bucket, and the changes that mend them."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _ACTIONS = {
     "GetBucketLifecycleConfiguration": "GetLifecycleConfiguration",
     "GetPublicAccessBlock": "GetBucketPublicAccessBlock",
 }
-"""What IAM calls an operation, where it has another name for it."""
+"""Names of operations that IAM names differently."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What mends a finding.
+    """A change that mends a finding.
 
     Attributes:
         what: What it does, as a command: "block public access to bucket claims".
@@ -40,7 +40,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
         subject: What was looked at.
@@ -89,7 +89,7 @@ def look(subject: str, service: str, resource: str, ask: Callable[[], Finding]) 
 
 
 def denied(error: ClientError, subject: str, service: str, resource: str) -> Finding:
-    """What to make of a refusal.
+    """Make a finding of a refusal.
 
     Args:
         error: The refusal.

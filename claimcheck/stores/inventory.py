@@ -19,7 +19,7 @@ from claimcheck.errors import ClaimStoreError
 from claimcheck.stores.base import ClaimStore, State
 
 KeptIn: TypeAlias = Literal["dynamodb", "s3", "sqlite", "memory"]
-"""What keeps the contents of a claim, which says what a month of it costs."""
+"""The service that keeps the contents of a claim, on which the cost of a month depends."""
 
 PAGE_CLAIMS = 1_000
 """Claims on a page, where the store has no pages of its own."""

@@ -1,4 +1,4 @@
-"""What is in a store in memory, newest first."""
+"""Lists a store in memory, newest first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a store consists of on AWS: its table, its bucket, or both."""
+"""The resources of a store on AWS: its table, its bucket, or both."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from claimcheck.stores.s3_contents import S3Contents
 
 
 def resources_of(store: ClaimStore) -> Sequence[Resource]:
-    """What has to be made before a store can be used; nothing for one that is not on AWS.
+    """The resources to make before a store can be used; none if it is not on AWS.
 
     Raises:
         SettingsInvalid: The settings of AWS cannot be used.

@@ -198,7 +198,7 @@ class S3Contents:
             yield [self._stored(each, folder) for each in listed]
 
     def look(self, claim_id: str) -> StoredClaim | None:
-        """What the metadata say of contents; None if they are gone."""
+        """Contents as their metadata describe them; None if they are gone."""
         failed = f"claim {claim_id} was not looked up"
         found = self.objects.look(self._key(claim_id), failed=failed)
         return None if found is None else self._stored(found, self._key(""))
@@ -345,7 +345,7 @@ def _cut(pieces: Sequence[bytes | memoryview], size: int) -> Iterator[Sequence[b
 
 
 def _metadata(facts: ClaimFacts) -> Mapping[str, str]:
-    """What is written beside the bytes."""
+    """The metadata of the object."""
     numbers = {
         "size": str(facts.size),
         "stored": str(facts.stored),

@@ -1,4 +1,4 @@
-"""What is in a bucket, by claim id: a list of its objects.
+"""Lists a bucket, by claim id.
 
 A list has size and time of an object. Its type, the size of the body and its record take a request
 for each claim, so only `claim` asks for them. Where the records are in a table, those of a page are
@@ -90,11 +90,11 @@ class BucketInventory:
 
     @property
     def read_units(self) -> float:
-        """Those of the table; see `Inventory.read_units`."""
+        """The read units of the table; see `Inventory.read_units`."""
         return self._table.read_units
 
     def pages(self) -> Iterator[Page]:
-        """What is in the bucket, then what is in the table; see `Inventory.pages`."""
+        """The claims in the bucket, then those in the table; see `Inventory.pages`."""
         for claims in self._contents.pages():
             records = self._table.records([claim.id for claim in claims])
             yield Page([_with(claim, records.get(claim.id)) for claim in claims])

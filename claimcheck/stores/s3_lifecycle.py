@@ -164,7 +164,7 @@ def _sizes_of(rule: LifecycleRuleOutputTypeDef) -> bool:
 
 
 def _conditions(rule: LifecycleRuleOutputTypeDef) -> Mapping[str, Any]:
-    """What a rule's filter asks of an object, one condition or several."""
+    """The conditions of a rule's filter."""
     found: dict[str, Any] = dict(rule.get("Filter", {}))
     found |= found.pop("And", {})
     if "Tag" in found:

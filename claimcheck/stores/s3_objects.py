@@ -129,7 +129,7 @@ class S3Object:
 
 @dataclass(frozen=True, slots=True)
 class S3Listed:
-    """What S3 says of an object without its bytes.
+    """The facts about an object, without its bytes.
 
     Attributes:
         key: Its key.
@@ -307,7 +307,7 @@ class S3Objects:
         raise AssertionError("the last try returns or raises")
 
     def look(self, key: str, *, failed: str) -> S3Listed | None:
-        """What S3 says of an object; None if there is none.
+        """The facts about an object; None if there is none.
 
         Args:
             key: Its key.
@@ -466,7 +466,7 @@ def make_s3_client(
 
 
 def _body(pieces: Sequence[bytes | memoryview]) -> bytes | PiecesFile:
-    """What botocore sends: bytes at once, a file when S3 has said that it wants it."""
+    """A body for botocore: bytes are sent at once, a file when S3 has said that it wants it."""
     if sum(map(len, pieces)) < SENT_AT_ONCE_BYTES:
         return b"".join(pieces)
     return PiecesFile(pieces)
@@ -504,7 +504,7 @@ def _read(body: StreamingBody, size: int) -> tuple[list[memoryview], str]:
 
 
 def _advice(code: str, said: str, error: ClientError) -> str:
-    """What to do about a refusal; empty where S3 says that itself."""
+    """Advice for a refusal; empty if S3 gives it itself."""
     if code.startswith("KMS.") or "kms" in said.lower():
         return (
             "The bucket is encrypted with a KMS key: allow senders kms:GenerateDataKey on it, and "

@@ -1,4 +1,4 @@
-"""What is in a SQLite store, newest first: pages by the row id, which grows with every write."""
+"""Lists a SQLite store, newest first: pages by the row id, which grows with every write."""
 
 from __future__ import annotations
 

@@ -218,7 +218,7 @@ def stored_record(key: str, found: Found) -> StoredRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Kept:
-    """What the bytes of a record say.
+    """The fields of a record, as its bytes have them.
 
     Attributes:
         state: Its state.
@@ -253,7 +253,7 @@ class _Kept:
         )
 
     def record(self, now: float) -> Record:
-        """What it means now.
+        """The record as it counts at this moment.
 
         Raises:
             ClaimCorrupted: Its state is not known, or no lease ends then.

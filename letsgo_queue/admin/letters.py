@@ -128,7 +128,7 @@ EVERY_LETTER = DeadLetterFilter()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LetterResult:
-    """What became of a dead letter that was to be redriven or deleted.
+    """The result of redriving or deleting a dead letter.
 
     Attributes:
         message_id: Its id on the dead-letter queue.

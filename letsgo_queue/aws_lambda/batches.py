@@ -28,7 +28,7 @@ class ItemFailure(TypedDict):
 
 
 class BatchResponse(TypedDict):
-    """What Lambda is told about a batch."""
+    """The answer to Lambda about a batch."""
 
     batchItemFailures: list[ItemFailure]
 
@@ -72,7 +72,7 @@ class Batch:
         return record.group_id in self._broken_groups
 
     def response(self) -> BatchResponse:
-        """What to tell Lambda."""
+        """The answer to Lambda."""
         return {
             "batchItemFailures": [
                 {"itemIdentifier": record.message_id}

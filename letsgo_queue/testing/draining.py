@@ -33,7 +33,7 @@ from letsgo_queue.worker.worker import Worker
 DEFAULT_LIMIT = 1_000
 
 Outcome: TypeAlias = MessageHandled | MessageSkipped | MessageFailed | MessageRejected
-"""What became of a message."""
+"""The outcome of a message."""
 
 _MOST_TYPES = 5
 
@@ -42,7 +42,7 @@ __tracebackhide__ = True  # pytest shows the test, and then the handler
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drained:
-    """What became of the messages that were due, each as an event of the worker says it.
+    """The outcomes of the messages that were due, as the worker's events.
 
     Attributes:
         handled: Their handlers returned.
@@ -108,7 +108,7 @@ class Draining:
 
     @property
     def drained(self) -> Drained:
-        """What became of the messages so far."""
+        """The outcomes so far."""
         return Drained.of(self._events)
 
     def steps(self) -> Steps:

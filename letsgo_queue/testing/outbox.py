@@ -1,4 +1,4 @@
-"""What was enqueued in a test: each message as its handler will read it, and how it travels."""
+"""The messages that a test enqueued: each as its handler will read it, and how it travels."""
 
 from __future__ import annotations
 

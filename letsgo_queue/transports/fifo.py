@@ -1,4 +1,4 @@
-"""What a FIFO queue asks of a message. SQS checks it itself; this is for the embedded queues.
+"""Checks what a FIFO queue needs of a message, for the embedded queues: SQS checks it itself.
 
     sqlite:///work.db?fifo=true        memory://?fifo=true
 

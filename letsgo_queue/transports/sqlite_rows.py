@@ -80,7 +80,7 @@ def _attributes_in(value: object) -> dict[str, MessageAttribute]:
 
 
 class StoredMessage(BaseModel):
-    """What a row of either table says of its message."""
+    """The message in a row of either table."""
 
     model_config = ConfigDict(strict=True, frozen=True, hide_input_in_errors=True)
 
@@ -109,7 +109,7 @@ class StoredMessage(BaseModel):
 
     @classmethod
     def salvage(cls, row: sqlite3.Row, damage: RowDamaged) -> StoredMessage:
-        """What can be read of a damaged row, with the damage as the reason why it is dead."""
+        """The readable part of a damaged row, with the damage as the reason why it is dead."""
         instead = {
             "message_id": message_id_in(row),
             "body": _legible(row["body"]),

@@ -91,7 +91,7 @@ SYSTEM_ATTRIBUTES: Sequence[MessageSystemAttributeNameType] = (
     "MessageGroupId",
     TRACE_HEADER,
 )
-"""What `from_sqs` reads of a message."""
+"""The system attributes that `from_sqs` reads."""
 
 BATCH_PAUSES_SECONDS = (0.2, 0.5, 1.5)
 """About how long to wait before entries that SQS failed are sent again."""
@@ -616,7 +616,7 @@ def _after_attempt(
 
 
 def _request(message: OutgoingMessage) -> _MessageRequest:
-    """What SendMessage and an entry of SendMessageBatch have in common."""
+    """The parameters that SendMessage and an entry of SendMessageBatch share."""
     request: _MessageRequest = {"MessageBody": message.body.decode()}
     # SQS refuses DelaySeconds on FIFO queues, and 0 would override a queue's own delay.
     if message.delay_seconds:

@@ -87,7 +87,7 @@ class _Running:
 
 
 async def contained(outcome: Awaitable[object]) -> BaseException | None:
-    """What a handler raised, SystemExit included, which would end the loop and all that runs on it.
+    """Await a handler, and return what it raises: SystemExit would end the loop, and all on it.
 
     Returned, it reaches the handler's message as it is.
     """

@@ -110,7 +110,7 @@ class Handler:
         return middleware_of(self.function)
 
     def arguments(self, incoming: IncomingMessage) -> tuple[object, ...]:
-        """What to call the function with: the validated message, and the delivery if it asks.
+        """The arguments of a call: the validated message, and the delivery if it takes one.
 
         Raises:
             MessageInvalid: The body does not fit the function's annotation.

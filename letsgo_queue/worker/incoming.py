@@ -1,4 +1,4 @@
-"""One delivery of a message: what a worker has in hand."""
+"""One delivery of a message, while a worker has it in hand."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Lease(Protocol):
 
 
 class Facts(TypedDict):
-    """What every event of a delivery says."""
+    """The fields that every event of a delivery has."""
 
     type: str | None
     queue: str
@@ -234,7 +234,7 @@ class IncomingMessage:
 
     @property
     def delivery(self) -> Delivery:
-        """What a handler sees."""
+        """The handler's view of it."""
         return Delivery(self)
 
     @property
@@ -296,7 +296,7 @@ class IncomingMessage:
         self._listeners.emit(event)
 
     def facts(self) -> Facts:
-        """What every event of this delivery says."""
+        """The fields that every event of this delivery has."""
         named = self.handler is not None and self.handler.message_type is not None
         return {
             "type": self.type,
@@ -312,7 +312,7 @@ class IncomingMessage:
 
     @property
     def log_fields(self) -> LogFields:
-        """What every line of the log about this delivery says."""
+        """The fields that every log line about this delivery has."""
         return {
             "message_id": self.message_id,
             "type": self.type,

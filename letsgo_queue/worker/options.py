@@ -21,7 +21,7 @@ DEFAULT_DRAIN_SECONDS = 25.0
 
 
 class RunOptions(TypedDict, total=False):
-    """What counts in place of a worker's own settings, for one run; None leaves those."""
+    """Replaces a worker's own options for one run; None leaves them."""
 
     prefetch: int | None
     visibility_timeout: Duration | None

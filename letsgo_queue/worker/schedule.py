@@ -37,7 +37,7 @@ https://github.com/47chapters/letsgo/blob/main/docs/how-to/schedule-asynchronous
 UTC_NAME = "UTC"
 
 _NAME = re.compile(r"[0-9A-Za-z._-]{1,64}")
-"""What EventBridge allows."""
+"""The limits of EventBridge."""
 
 _RATE = re.compile(r"rate\(\s*([0-9]{1,9})\s+(minute|hour|day)s?\s*\)")
 _CRON = re.compile(r"cron\((.*)\)")
@@ -156,7 +156,7 @@ class ScheduledHandler(Handler):
         return " ".join(filter(None, (self.name, expression, self._time_zone)))
 
     def arguments(self, incoming: IncomingMessage) -> tuple[object, ...]:
-        """What to call the function with: the event, which a tick has as its payload."""
+        """The arguments of a call: the event, which a tick has as its payload."""
         return (json.loads(incoming.body)["payload"],)
 
     def _wrong_signature(self, takes: object) -> SettingsInvalid:
