@@ -36,7 +36,7 @@ from letsgo_queue.tracebacks import for_log
 from letsgo_queue.tracing import tracer
 from letsgo_queue.transports.base import ReceivedMessage, Transport
 from letsgo_queue.worker.envelopes import open_envelope
-from letsgo_queue.worker.event_loop import EventLoopThread
+from letsgo_queue.worker.event_loop import EventLoopThread, contained
 from letsgo_queue.worker.handler import Handler
 from letsgo_queue.worker.incoming import (
     FIRST_PAUSE_SECONDS,
@@ -266,15 +266,11 @@ class Processor:
 
         SystemExit raised in a task would end the event loop, and all that runs on it.
         """
-        try:
-            await await_within_limit(message, cast("Awaitable[object]", handler()))
-        except BaseException as error:  # noqa: BLE001
-            message.end_handler(error)
-            self._end_fork(error)
-            return error
-        message.end_handler(None)
-        self._end_fork(None)
-        return None
+        start = cast("Callable[[], Awaitable[object]]", handler)
+        error = await contained(await_within_limit(message, start))
+        message.end_handler(error)
+        self._end_fork(error)
+        return error
 
     def leave(
         self, message: IncomingMessage, passage: Passage, error: BaseException | None

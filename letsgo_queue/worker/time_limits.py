@@ -82,8 +82,10 @@ class TimeLimits:
         self._lock = threading.Lock()
 
 
-async def await_within_limit(message: IncomingMessage, outcome: Awaitable[object]) -> None:
-    """Await what an async handler does.
+async def await_within_limit(
+    message: IncomingMessage, handler: Callable[[], Awaitable[object]]
+) -> None:
+    """Call an async handler, and await it.
 
     Raises:
         HandlerTimedOut: It was cancelled, as its time was up.
@@ -92,12 +94,12 @@ async def await_within_limit(message: IncomingMessage, outcome: Awaitable[object
 
     seconds = _limit_of(message)
     if seconds is None:
-        await outcome
+        await handler()
         return
     limit = asyncio.timeout(seconds)
     try:
         async with limit:
-            await outcome
+            await handler()
     except BaseException as error:
         if limit.expired():
             raise _timed_out(message, seconds) from error
