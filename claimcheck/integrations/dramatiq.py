@@ -12,24 +12,32 @@ It works between dramatiq_sqs and SQS:
     requeue          the claim is released, then the message is visible again
 
 A retry of dramatiq's is a message of its own: it is sealed anew, and the one before it is
-acknowledged. A message that cannot be opened does not reach dramatiq: it stays on the queue, hidden
-for a while. Messages are opened on threads, so that a store that does not answer holds only the
-messages that need it.
+acknowledged. If the retry cannot be sent, or the next message of a pipeline, dramatiq only logs
+that: then the message is not acknowledged, and is handled again.
+
+A message that cannot be opened does not reach dramatiq: it stays on the queue, hidden for a while.
+Messages are opened on threads, so that a store that does not answer holds only the messages that
+need it.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+
+from botocore.exceptions import BotoCoreError, ClientError
 
 from claimcheck.core.claim_check import ClaimCheck
 from claimcheck.core.life import Purge
 from claimcheck.integrations.base import Carrier
-from claimcheck.integrations.dramatiq_queue import SENDING, Inbox, SealingQueue
+from claimcheck.integrations.dramatiq_queue import SENDING, Inbox, Received, SealingQueue
 from claimcheck.integrations.installing import Package, check_given, derive
 from claimcheck.opening import Opener
+from letsgo_queue.aws_client import explain
+from letsgo_queue.errors import LetsGoError, QueueUnavailable
 
 PACKAGE = Package("dramatiq-sqs", (0, 4), extra="dramatiq")
 
@@ -43,8 +51,11 @@ except ImportError as missing:
 if TYPE_CHECKING:
     from mypy_boto3_sqs.service_resource import Queue
 
-_HOOKS = {SQSBroker: ("_ensure_queue", "consumer_class", "enqueue")}
+_HOOKS = {SQSBroker: ("_ensure_queue", "consumer_class", "emit_after", "enqueue")}
 """What is overridden here, or called, of the package's classes."""
+
+_HANDLED: ContextVar[Received | None] = ContextVar("handled", default=None)
+"""The message that was handled, while middleware sends what follows it."""
 
 BrokerT = TypeVar("BrokerT", bound=dramatiq.Broker)
 
@@ -102,10 +113,25 @@ class _Broker(SQSBroker):  # type: ignore[misc]  # dramatiq_sqs has no types
     ) -> dramatiq.Message[Any]:
         token = SENDING.set(message.actor_name)
         try:
-            sent: dramatiq.Message[Any] = super().enqueue(message, delay=delay)
-            return sent
+            return cast("dramatiq.Message[Any]", super().enqueue(message, delay=delay))
+        except (LetsGoError, BotoCoreError, ClientError) as error:
+            if (handled := _HANDLED.get()) is not None:
+                handled.not_followed = (
+                    error if isinstance(error, LetsGoError) else QueueUnavailable(explain(error))
+                )
+            raise
         finally:
             SENDING.reset(token)
+
+    def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
+        if signal != "process_message":
+            super().emit_after(signal, *args, **kwargs)
+            return
+        token = _HANDLED.set(args[0]._sqs_message)
+        try:
+            super().emit_after(signal, *args, **kwargs)
+        finally:
+            _HANDLED.reset(token)
 
     @property
     def consumer_class(self) -> partial[_Consumer]:
@@ -139,6 +165,14 @@ class _Consumer(SQSConsumer):  # type: ignore[misc]  # dramatiq_sqs has no types
             dead_letter_queue=dead_letter_queue,
             visibility_timeout=visibility_timeout,
         )
+
+    def ack(self, message: dramatiq.MessageProxy) -> None:
+        received: Received = message._sqs_message
+        if received.not_followed is None:
+            super().ack(message)
+            return
+        self._inbox.leave(received, received.not_followed)
+        self.message_refc -= 1
 
     def nack(self, message: dramatiq.MessageProxy) -> None:
         if self.dead_letter_queue is not None:

@@ -97,7 +97,11 @@ class SealingQueue(_Wrapper):
 
 
 class Received(_Wrapper):
-    """A message as boto3 has it, opened."""
+    """A message as boto3 has it, opened.
+
+    Attributes:
+        not_followed: Why a message that was to follow it was not sent: its retry, say.
+    """
 
     def __init__(self, message: Message, opened: Opened) -> None:
         super().__init__(message)
@@ -105,6 +109,7 @@ class Received(_Wrapper):
         self._opened = opened
         self._lock = threading.Lock()
         self._is_settled = False
+        self.not_followed: LetsGoError | None = None
         self._to_decode: str | None = _as_base64(opened.body)
         opened.body = ""  # it may be large, and dramatiq has it
 
@@ -176,6 +181,11 @@ class Inbox(_Wrapper):
             opened, self._opened = self._opened, []
         return opened
 
+    def leave(self, received: Received, error: LetsGoError) -> None:
+        """Leave a message that must be handled again on its queue, or to the dead letters."""
+        received.settle(succeeded=False)
+        self._leave(received, error)
+
     def close(self) -> None:
         """Give back what dramatiq does not have."""
         with self._changed:
@@ -219,28 +229,32 @@ class Inbox(_Wrapper):
             self._give_back(received)
 
     def _try_to_open(self, message: Message, arrived: float) -> Received | None:
-        count = int((message.attributes or {}).get("ApproximateReceiveCount", 1))
-        hidden = self._visibility_timeout or sqs.visibility_timeout(self._queue.facts)
+        hidden = self._hidden()
         try:
             opened = self._carrier.open(
                 message.body,
                 queue=self._queue.url,
                 name=None,
                 message_id=message.message_id,
-                receive_count=count,
+                receive_count=_count(message),
                 lease_seconds=sqs.lease_seconds(hidden, waited=time.monotonic() - arrived),
             )
             if opened is not None:
                 return Received(message, opened)
             message.delete()
         except LetsGoError as error:
-            self._leave(message, error, count, hidden)
+            self._leave(message, error)
         except (BotoCoreError, ClientError) as error:
             logger.warning("a duplicate stays on queue %s: %s", self._queue.url, error)
         return None
 
-    def _leave(self, message: Message, error: LetsGoError, count: int, hidden: float) -> None:
+    def _hidden(self) -> float:
+        """For how many seconds the queue hides a message."""
+        return self._visibility_timeout or sqs.visibility_timeout(self._queue.facts)
+
+    def _leave(self, message: Message | Received, error: LetsGoError) -> None:
         """Leave a message that could not be opened on its queue, or to the dead letters."""
+        count = _count(message)
         hopeless = not error.retryable and count >= _TRIES
         if hopeless and self._dead_letters is not None:
             self._dead_letters.send_message(MessageBody=message.body)
@@ -257,7 +271,7 @@ class Inbox(_Wrapper):
             message_id=message.message_id,
             queue=self._queue.url,
             receive_count=count,
-            hidden=hidden,
+            hidden=self._hidden(),
         )
         self._hide(message, pause)
 
@@ -270,6 +284,11 @@ class Inbox(_Wrapper):
             message.change_visibility(VisibilityTimeout=seconds)
         except (BotoCoreError, ClientError) as error:
             logger.info("a message of %s keeps its visibility timeout: %s", self._queue.url, error)
+
+
+def _count(message: Message | Received) -> int:
+    """How often a message was received, this time included."""
+    return int((message.attributes or {}).get("ApproximateReceiveCount", 1))
 
 
 def _as_text(encoded: str) -> str:

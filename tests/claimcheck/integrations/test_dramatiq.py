@@ -10,11 +10,13 @@ from typing import Any
 
 import dramatiq
 import pytest
+from dramatiq.middleware import Pipelines, Retries
 from dramatiq_abort import Abortable, Event, EventBackend, abort
 from dramatiq_abort.middleware import AbortMode
 from dramatiq_sqs import SQSBroker
 
 from claimcheck import ClaimCheck, ClaimStoreUnavailable
+from claimcheck.integrations import sqs
 from claimcheck.integrations.dramatiq import install
 from claimcheck.stores.memory import MemoryClaimStore
 from letsgo_queue.envelope import is_sealed
@@ -346,6 +348,46 @@ class TestWorker:
 
         assert not ends.is_set()
         assert (len(store._contents), len(store._records)) == (0, 1)
+
+    @pytest.mark.parametrize("follows", ["retry", "pipeline"])
+    def test_a_message_whose_retry_or_successor_cannot_be_stored_is_handled_again(
+        self,
+        broker: Any,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+        follows: str,
+    ) -> None:
+        """dramatiq only logs what a middleware raises, and would acknowledge the message."""
+        monkeypatch.setattr(sqs, "_FIRST_PAUSE_SECONDS", 0)
+        store = Watched(MemoryClaimStore())
+        broker.add_middleware(Retries(min_backoff=1))
+        broker.add_middleware(Pipelines())
+        ran: list[str] = []
+
+        @dramatiq.actor(broker=install(broker, ClaimCheck(store.store)), queue_name="work")
+        def first(payload: str) -> str:
+            ran.append("first")
+            if len(ran) == 1:
+                store.fail("write")
+                if follows == "retry":
+                    raise ZeroDivisionError
+            return payload
+
+        @dramatiq.actor(broker=broker, queue_name="work")
+        def second(payload: str) -> None:
+            ran.append("second")
+
+        follower: Any = second.message  # it gets what the first returns
+        dramatiq.pipeline([first.message(LARGE), follower()], broker=broker).run()
+
+        with at_work(broker):
+            broker.join("work", timeout=30_000)
+
+        assert ran == ["first", "first", "second"]
+        assert "the test says so Message" in caplog.text
+        left = store.behind
+        assert isinstance(left, MemoryClaimStore)
+        assert (len(left._contents), len(left._records)) == (0, 2)
 
 
 @contextmanager
