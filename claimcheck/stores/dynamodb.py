@@ -151,7 +151,7 @@ class DynamoDBClaimStore:
         self._parallelism = parallelism
         self._server_clock = ServerClock(f"claim store {self.url}")
         self._clock = clock
-        self._own = PerProcess(self._open)
+        self._resources = PerProcess(self._open)
 
     @property
     def label(self) -> str:
@@ -182,27 +182,23 @@ class DynamoDBClaimStore:
     @property
     def resolved_region(self) -> str:
         """The table's region, also where AWS's own settings decide."""
-        return self.region or self._use().items.region
+        return self.region or self._resources.get().items.region
 
     def close(self) -> None:
         """Close connections and end threads; see `ClaimStore.close`.
 
         Calls that other callers make themselves are not waited for.
         """
-        if resources := self._own.made:
+        if resources := self._resources.made:
             resources.calls.close()  # a read that is under way may still ask for what is open
             resources.items.close()
-            self._own.take()
+            self._resources.take()
 
     def inventory(self) -> DynamoDBInventory:
         """What is in the table; see `Inventory`."""
         return DynamoDBInventory(
-            lambda: self._use().items, self.remove, expires_at=self.layout.expires_at
+            lambda: self._resources.get().items, self.remove, expires_at=self.layout.expires_at
         )
-
-    def _use(self) -> _Resources:
-        """The client and the threads, opened on first use."""
-        return self._own.get()
 
     def _open(self) -> _Resources:
         # Loaded now: small messages need no store.
@@ -227,7 +223,7 @@ class DynamoDBClaimStore:
         """Write all parts side by side; see `ContentsStore.write`."""
         writes = [partial(self._put_part, facts, n, part) for n, part in enumerate(parts)]
         try:
-            self._use().calls.make_all(writes)
+            self._resources.get().calls.make_all(writes)
         except ClaimTableMissing:  # nothing was written
             raise
         except ClaimStoreError:
@@ -239,7 +235,7 @@ class DynamoDBClaimStore:
     ) -> DynamoDBReading:
         """Begin to read contents; see `ContentsStore.read`."""
         return DynamoDBReading(
-            self._use().calls,
+            self._resources.get().calls,
             partial(self._get_part, claim_id),
             parts,
             consistent=consistent,
@@ -248,13 +244,13 @@ class DynamoDBClaimStore:
 
     def remove(self, claim_id: str, parts: int, *, later: bool = False) -> None:
         """Remove all parts side by side; see `ContentsStore.remove`."""
-        self._use().calls.make_all(
+        self._resources.get().calls.make_all(
             [partial(self._delete_part, claim_id, part) for part in range(parts)]
         )
 
     def renew(self, claim_id: str, parts: int, *, expires_at: int) -> None:
         """Have every part expire later; see `ContentsStore.renew`."""
-        self._use().calls.make_all(
+        self._resources.get().calls.make_all(
             [partial(self._renew_part, claim_id, part, expires_at) for part in range(parts)]
         )
 
@@ -269,7 +265,7 @@ class DynamoDBClaimStore:
             }
             if facts.type is not None:
                 item["type"] = text(facts.type[:_LONGEST_TYPE])
-        self._use().items.put(
+        self._resources.get().items.put(
             _key(facts.id, part),
             item,
             expires_at=number(facts.expires_at),
@@ -277,17 +273,17 @@ class DynamoDBClaimStore:
         )
 
     def _get_part(self, claim_id: str, part: int, consistent: bool) -> Item | None:
-        return self._use().items.get(
+        return self._resources.get().items.get(
             _key(claim_id, part), consistent=consistent, failed=f"claim {claim_id} was not read"
         )
 
     def _delete_part(self, claim_id: str, part: int) -> None:
-        self._use().items.delete(
+        self._resources.get().items.delete(
             _key(claim_id, part), failed=f"the contents of claim {claim_id} were not removed"
         )
 
     def _renew_part(self, claim_id: str, part: int, expires_at: int) -> None:
-        self._use().items.update(
+        self._resources.get().items.update(
             _key(claim_id, part),
             "SET #expires_at = :expires_at",
             "attribute_exists(#id)",  # a part that is gone stays gone
@@ -331,7 +327,7 @@ class DynamoDBClaimStore:
     def release(self, key: str, lease_id: str) -> bool:
         """Remove our record; see `RecordStore.release`."""
         condition = f"{_MISSING} OR ({_OURS_NOW})"
-        refusal = self._use().items.delete(
+        refusal = self._resources.get().items.delete(
             key,
             condition,
             values=self._values(condition, lease_id),
@@ -347,7 +343,7 @@ class DynamoDBClaimStore:
     def look_up(self, key: str) -> Record | None:
         """The record as it is; see `RecordStore.look_up`."""
         failed = f"record {key} was not looked up"
-        item = self._use().items.get(key, consistent=True, failed=failed)
+        item = self._resources.get().items.get(key, consistent=True, failed=failed)
         return None if item is None else self._record(item)
 
     def _update(
@@ -360,7 +356,7 @@ class DynamoDBClaimStore:
         changed: str,
         lease_seconds: float = 0,
     ) -> Refusal | None:
-        return self._use().items.update(
+        return self._resources.get().items.update(
             key,
             change,
             condition,
@@ -394,7 +390,7 @@ class DynamoDBClaimStore:
         for _ in range(2):
             if self._clock is not None or self._server_clock.known:
                 return
-            self._use().items.get(key, consistent=False, failed=failed)
+            self._resources.get().items.get(key, consistent=False, failed=failed)
 
 
 class DynamoDBReading:

@@ -132,7 +132,7 @@ class S3Contents:
         self._store = store
         self._table = table
         self._parallelism = parallelism
-        self._own = PerProcess(self._open)
+        self._resources = PerProcess(self._open)
 
     @property
     def resolved_region(self) -> str:
@@ -142,7 +142,7 @@ class S3Contents:
     @property
     def objects(self) -> S3Objects:
         """The objects of the bucket."""
-        return self._own.get().objects
+        return self._resources.get().objects
 
     def write(self, facts: ClaimFacts, parts: Sequence[bytes | memoryview]) -> None:
         """Write one object; see `ContentsStore.write`."""
@@ -156,7 +156,7 @@ class S3Contents:
                     key,
                     [*_cut(parts, PIECE_BYTES)],
                     metadata=metadata,
-                    make_all=self._own.get().calls.make_all,
+                    make_all=self._resources.get().calls.make_all,
                     failed=failed,
                 )
         except ClaimBucketMissing:  # nothing was written
@@ -169,9 +169,9 @@ class S3Contents:
         self, claim_id: str, parts: int, *, stored: int, consistent: bool = False
     ) -> S3Reading:
         """Begin to read contents; see `ContentsStore.read`. Every read of S3 is consistent."""
-        own, failed = self._own.get(), f"claim {claim_id} was not read"
-        get = partial(own.objects.get, self._key(claim_id), failed=failed)
-        return S3Reading(own.calls, get, parts=parts, stored=stored)
+        resources, failed = self._resources.get(), f"claim {claim_id} was not read"
+        get = partial(resources.objects.get, self._key(claim_id), failed=failed)
+        return S3Reading(resources.calls, get, parts=parts, stored=stored)
 
     def remove(self, claim_id: str, parts: int, *, later: bool = False) -> None:
         """Remove the object; see `ContentsStore.remove`."""
@@ -181,7 +181,7 @@ class S3Contents:
             failed=f"the contents of claim {claim_id} were not removed",
         )
         if later:
-            self._own.get().removals.add(claim_id, remove)
+            self._resources.get().removals.add(claim_id, remove)
         else:
             remove()
 
@@ -219,11 +219,11 @@ class S3Contents:
 
     def close(self) -> None:
         """Finish removals, close connections and end threads; see `ClaimStore.close`."""
-        if own := self._own.made:
-            own.removals.close()
-            own.calls.close()  # a read that is under way may still ask for what is open
-            own.objects.close()
-            self._own.take()
+        if resources := self._resources.made:
+            resources.removals.close()
+            resources.calls.close()  # a read that is under way may still ask for what is open
+            resources.objects.close()
+            self._resources.take()
 
     def _open(self) -> _Resources:
         # Loaded now: small messages need no store.

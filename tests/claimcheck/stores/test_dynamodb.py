@@ -394,7 +394,7 @@ class TestOpening:
         self, aws: AwsServer, store: DynamoDBClaimStore
     ) -> None:
         """When threads take nothing more, callers do all by themselves."""
-        store._use().calls.close()
+        store._resources.get().calls.close()
 
         claim = write(store, 10, 20, 30)
         assert read(store, claim) == claim.contents

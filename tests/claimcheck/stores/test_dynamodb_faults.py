@@ -343,7 +343,7 @@ class TestSlow:
         wait_for(lambda: held.happened, "the first part to be under way")
 
         reading.cancel()
-        store._use().calls.start(is_free.set)
+        store._resources.get().calls.start(is_free.set)
         go_on.set()
 
         assert is_free.wait(20), "the store's only thread never came to its next call"
