@@ -32,17 +32,17 @@ CONTENTS_SECONDS = 15 * 24 * 3600
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html"""
 
 RENEW_AFTER_SECONDS = 12 * 3600
-"""How old contents are when a failure renews them. Not each failure does, since that writes them
-again; but a message may spend 14 days on its queue and 14 more on the dead-letter queue, and it is
-a failure that moves it there."""
+"""How old contents are when a failure renews them. Renewing writes them again, so not each failure
+does it. But a message may spend 14 days on its queue and, moved by a failure, 14 more on the
+dead-letter queue."""
 
 STORE_PAUSES_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
-"""The shortest pauses before a store that refused is asked again, where only this delivery can: it
-has contents that are nowhere else, or knows that the work is done."""
+"""The shortest pauses before a store that refused is asked again, if only this delivery can do it:
+it has the only copy of contents, or alone knows that the work is done."""
 
 RECEIPT_SECONDS = 15.0
-"""How long after the first try for a receipt the last one begins: a thread waits for it, and the
-message is not acknowledged before."""
+"""How long after the first try for a receipt the last one begins. A thread waits meanwhile, and the
+message is not acknowledged."""
 
 LAST_TRY_SECONDS = 2.0
 """How long before the lease ends the last of these tries begins."""
@@ -113,11 +113,11 @@ class Hold:
         return self.store.release(self.key, self.lease.id)
 
     def settle(self, *, succeeded: bool, patiently: bool = True) -> None:
-        """End the hold, come what may.
+        """End the hold. In the end a refusal of the store is logged, not raised.
 
-        A receipt is tried for again while the lease lasts: without it a duplicate runs the handler
-        once more. In the end a refusal of the store is logged, not raised: the work itself is done
-        or has failed already. The record then changes when its lease ends.
+        The work itself is done or has failed already, and the record changes when its lease ends.
+        But without a receipt a duplicate runs the handler once more: so a receipt is tried for
+        again while the lease lasts.
 
         Args:
             succeeded: Whether the work is done.
@@ -225,9 +225,9 @@ class ClaimHold(Hold):
             logger.warning("claim %s: its contents are left to expire: %s", self.key, error)
 
     def release(self) -> bool:
-        """Have the claim back, renewed where it has grown old."""
+        """Release the claim, with its contents renewed if they have grown old."""
         expires_at = expiry_from(self.store.now())
-        # Only contents that were found: a ticket may name a thousand parts that are not there.
+        # Only if they were found: a ticket may name a thousand parts that do not exist.
         if self.expires_at is not None and expires_at - self.expires_at >= RENEW_AFTER_SECONDS:
             try:
                 self.kept_in.renew(self.named.id, self.named.parts, expires_at=expires_at)
@@ -253,10 +253,10 @@ class HandedOverHold(Hold):
     def release(self) -> bool:
         """Write the contents again, then release the record.
 
-        If its answer is lost, a write may still arrive late, when another delivery has the claim.
-        If that delivery succeeds, the contents expire. If it crashes in its handler, they look
-        like work that was not begun, and the handler runs again. Only a transaction over contents
-        and record would exclude this, at twice the price of every write.
+        A write whose answer was lost may arrive late, when another delivery has the claim. If that
+        delivery succeeds, the contents expire. If it crashes in its handler, the contents look like
+        work that was not begun, and the handler runs again. Only a transaction over contents and
+        record could prevent this, at twice the price of every write.
         """
         try:
             ours = _patiently(self._write_again, lambda *_: True)
@@ -270,7 +270,7 @@ class HandedOverHold(Hold):
         return ours and Hold.release(self)
 
     def _write_again(self) -> bool:
-        # If another delivery has the record, a third would find the contents and run.
+        # Not if another delivery has the record: a third would find the contents, and run.
         ours = self.extend(WRITE_AGAIN_SECONDS) or self.store.look_up(self.key) is None
         if ours:
             self.kept_in.write(self.facts, self.parts)

@@ -71,22 +71,22 @@ Purge: TypeAlias = Literal["after", "before", "never"]
 
 
 def check_purge(purge: str) -> None:
-    """Refuse what is no `Purge`.
+    """Refuse a value that is not a `Purge`.
 
     Raises:
-        SettingsInvalid: It is not known.
+        SettingsInvalid: It is not one.
     """
     if purge not in get_args(Purge):
         raise SettingsInvalid(f"purge={purge!r}: give 'after', 'before' or 'never'.")
 
 
 def acquire_record(store: ClaimStore, key: str, lease: Lease, *, what: str) -> Hold:
-    """Acquire a record that has no contents, for a message that is handled once.
+    """Acquire a record without contents, for a message that is handled once.
 
     Args:
-        store: Where it is.
+        store: Has the record.
         key: Which record.
-        lease: What to hold it with.
+        lease: The lease to hold it with.
         what: The message, for errors.
 
     Raises:
@@ -117,11 +117,11 @@ def acquire_claim(
 
     Args:
         stores: The reader's.
-        ticket: What the message says of it.
-        lease: What to hold it with.
+        ticket: The ticket in the message.
+        lease: The lease to hold it with.
         what: The message and its claim, for errors.
         purge: When its contents are removed.
-        consumer: Whose record it is, where the claim is shared.
+        consumer: Whose record it is, if the claim is shared.
 
     Returns:
         The hold, and the parts of the contents.
@@ -268,9 +268,9 @@ def record_of(name: str, ticket: Ticket, consumer: str | None, *, what: str) -> 
     """The key of the record that a delivery of a sealed message acquires.
 
     Args:
-        name: The claim id; or what a ticket without a claim has in its place.
+        name: The claim id; or the name that a ticket without a claim has in its place.
         ticket: The message's.
-        consumer: Which of the queues that have the message, if that is known.
+        consumer: The queue that it came from, if that is known.
         what: The message, for errors.
 
     Raises:
@@ -297,7 +297,7 @@ def sha256_of(parts: Sequence[bytes | memoryview]) -> str:
 
 @contextmanager
 def _damage_named(what: str) -> Iterator[None]:
-    """Say whose claim it is that a store finds damaged."""
+    """Name the message in the error of a store that finds damage."""
     try:
         yield
     except ClaimCorrupted as error:
@@ -309,7 +309,8 @@ def _read(hold: ClaimHold, reading: Reading) -> Contents | None:
     contents = reading.result()
     if _is_whole(contents):
         return contents
-    # It began before the record was ours, and a delivery that failed may have written them since.
+    # That read began before the record was ours. Since then a delivery that failed may have written
+    # the contents.
     return hold.read().result()
 
 
@@ -326,10 +327,10 @@ def _remove_what_is_left(hold: ClaimHold, reading: Reading) -> None:
 def _take_over(hold: ClaimHold, reading: Reading, what: str) -> Contents:
     """Acquire a claim that a delivery handed over, and whose lease has run out.
 
-    If the contents are whole, that delivery ended before it removed them, or wrote them back, or it
-    is about to remove them. So they are read again once the record is ours. If they are still
-    whole, that delivery cannot begin its handler: it finds its lease gone. If they are not, it may
-    have begun, and nobody else may. The record stays `handed_over` all the while.
+    If the contents are whole, that delivery ended before it removed them, or wrote them back, or is
+    about to remove them. So they are read again once the record is ours. If they are still whole,
+    that delivery finds its lease gone, and does not begin its handler. If not, its handler may have
+    begun, and no other may. The record stays `handed_over` all the while.
 
     Raises:
         ClaimInProgress: Another delivery was quicker.

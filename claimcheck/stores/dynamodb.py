@@ -65,8 +65,7 @@ DEFAULT_PARALLELISM = 4
 JSON and hashing keep the interpreter for a third of the time that a full part is under way."""
 
 _AT_ONCE = 2
-"""Parts that are asked for at once. Most claims have no more. The others are asked for when part 0
-has come and confirms their number, so a ticket that lies costs no more reads."""
+"""Parts that are asked for at once: most claims have no more."""
 
 _LONGEST_TYPE = 1_000
 """Characters of a type that part 0 says: there must be room for its data in the item."""
@@ -397,10 +396,10 @@ class DynamoDBReading:
     """Contents that are being read; see `Reading`.
 
     A ticket may lie about the number of parts. So two are read at once, and the others when part 0
-    has come and confirms the number.
+    has come and confirms the number: a lie costs no more reads.
 
-    Parts never change. So a read that is not consistent, at half the price, is right if it finds
-    the part. If it finds none, a consistent read follows: the part may be a moment old.
+    Parts never change. So an inconsistent read, at half the price, is right if it finds the part.
+    If it finds none, a consistent read follows: somebody may just have written the part.
     """
 
     def __init__(

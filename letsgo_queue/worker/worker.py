@@ -1,8 +1,8 @@
 """The worker: takes messages from the queue, or from AWS Lambda, and runs their handlers.
 
-A message is acknowledged after its handler returned, and kept invisible to other workers as long
-as it runs. One whose handler raised is delivered again, when and how often the retry policy says;
-without one, when its visibility timeout ends, and as often as the queue's redrive policy has it.
+A message stays invisible to other workers while its handler runs, and is acknowledged when the
+handler returns. If the handler raises, the message is delivered again: when and how often the retry
+policy says, else when its visibility timeout ends, as often as the queue's redrive policy says.
 """
 
 from __future__ import annotations
@@ -102,27 +102,27 @@ class Worker:
     ) -> None:
         """Make a worker; the queue is opened when it runs.
 
-        What is in seconds may be given as a timedelta.
+        Give seconds as a number or a timedelta.
 
         Args:
             queue: The queue to take messages from: a URL, or a transport made in code. By default
-                that of the client.
-            client: Whose queue it is, and whose middleware runs around every handler; by default
-                the default client.
+                the client's.
+            client: Its middleware runs around every handler, and its queue is the default; by
+                default the default client.
             middleware: Runs around every handler, inside that of the client, the first outermost.
             concurrency: Messages handled at once: by sync handlers each on a thread, by async ones
                 as tasks of one event loop.
-            prefetch: Messages that may wait in the worker, kept invisible, where handlers are so
-                quick that they are begun within a tenth of a second. 0 receives only what is begun
-                at once.
+            prefetch: Messages that may wait in the worker, kept invisible, if handlers are so quick
+                that they begin within a tenth of a second. 0 receives only messages that begin at
+                once.
             visibility_timeout: Seconds that a message stays invisible to other workers, 1 to
                 43,200; None for the queue's own. It is extended while the handler runs.
             wait_seconds: Seconds that one long poll waits, 0 to 20.
-            drain_timeout: Seconds that messages in hand get when the worker stops. Those that are
-                not handled by then are given back.
+            drain_timeout: Seconds that messages in hand get when the worker stops. Messages that
+                are not handled by then are given back.
             max_opened_bytes: Bytes of opened bodies in memory at once. A sealed message says how
-                large it is: it waits in the worker, invisible, until the others leave it room. One
-                is always let through.
+                large it is, and waits in the worker, invisible, until there is room. One message is
+                always let through.
             weight: Its share of the slots where several workers share them; see `run_workers`.
             retry_policy: When a message that failed is delivered again, and how often; by default
                 as the queue has it.
@@ -132,8 +132,8 @@ class Worker:
             clock: Seconds since 1970.
 
         Raises:
-            SettingsInvalid: A number is out of range, or what is given as a queue, or as
-                middleware, is none.
+            SettingsInvalid: A number is out of range, or `queue` or `middleware` has something
+                else in it.
         """
         own: RunOptions = {
             "prefetch": prefetch,
@@ -185,7 +185,7 @@ class Worker:
         pydantic model, or `dict`; without one, against the model given here. The handler may raise
         `Retry` and `Reject`.
 
-        What is over `concurrency` or `rate` waits in the worker, invisible, and uses up no receive.
+        Messages over `concurrency` or `rate` wait in the worker, invisible, and use up no receive.
 
         Args:
             messages: A model whose `type` is fixed, or the type: `"order:new"`.
@@ -272,13 +272,14 @@ class Worker:
             @worker.scheduled("cron(0 3 * * ? *)", timezone="Europe/Berlin")
             def nightly(event: dict[str, Any]) -> None: ...
 
-        It takes `(event)`, the event as EventBridge has it, sync or async. `run` and `serve` run it
-        by the expression; bare, as `@worker.scheduled`, by LetsGo's setting
-        `LETSGO_WORKER_SCHEDULE`, if there is one. In a fleet with a claim check each tick runs
-        once. What fails is logged, and not tried again.
+        It takes `(event)`, the event as EventBridge sends it, sync or async. `run` and `serve` run
+        it by the expression; bare, as `@worker.scheduled`, by LetsGo's setting
+        `LETSGO_WORKER_SCHEDULE`, if that is set. In a fleet with a claim check each tick runs once.
+        A failure is logged, and not tried again.
 
         In Lambda the expression has no meaning: EventBridge has the schedule there. A single
-        handler takes all its events; of several each takes those of the rule that it is named for.
+        handler takes all its events. One of several takes the events of the rule that it is named
+        for.
 
         Args:
             what: `rate(5 minutes)`, or `cron(...)` with the six fields of EventBridge.
@@ -309,7 +310,7 @@ class Worker:
 
     @property
     def queue(self) -> str | Transport | None:
-        """The queue that it was given; None for that of its client."""
+        """The queue that it was given; None for its client's."""
         return self._queue
 
     @property
@@ -348,11 +349,11 @@ class Worker:
         A queue that cannot be reached is asked again, with growing pauses, for as long as it takes.
 
         Args:
-            burst: Stop by itself once the queue has nothing more to receive and the handlers are
-                done; for tests and scheduled jobs. Schedules are left alone, and a message that is
-                held for over 30 s, for a claim or a store, is given back.
+            burst: Stop once the queue is empty and the handlers are done; for tests and scheduled
+                jobs. Schedules do not run, and a message that is held for over 30 s, for a claim or
+                a store, is given back.
             concurrency: In place of the worker's own.
-            health: Where it tells whether it is well: a port, a file, or both.
+            health: Where to tell whether the worker is well: a port, a file, or both.
             protect_from_scale_in: Keep the ECS task from being stopped by scaling in while
                 messages are in hand.
             options: In place of the worker's own `prefetch`, `visibility_timeout`, `wait_seconds`,
@@ -412,20 +413,20 @@ class Worker:
     ) -> None:
         """Handle the messages that are posted to this machine, until stopped: LetsGo's local mode.
 
-        Senders have `LETSGO_LOCAL_QUEUE_URL=http://localhost:3002`; this worker's own queue is left
-        alone. Messages are handled at once and never again: a delay is not observed, and one that
-        fails is logged and dropped. It stops as `run` does; what was accepted is handled first.
+        Senders set `LETSGO_LOCAL_QUEUE_URL=http://localhost:3002`. This worker's own queue is left
+        alone. Messages are handled at once and never again: delays are ignored, and a message that
+        fails is logged and dropped. It stops as `run` does, after the messages that it accepted.
 
-        What a web page sends is refused, and so is a URL whose host is not `host` and no name of
-        this machine (`localhost`, `127.0.0.1`, `::1`).
+        Requests of web pages are refused, and so are URLs whose host is neither `host` nor a name
+        of this machine (`localhost`, `127.0.0.1`, `::1`).
 
         Args:
             host: The name or address to listen on; programs that reach it can have messages
                 handled.
-            port: The port, 0 to 65,535; 0 for one that is free. By default `PORT`, as LetsGo's own
-                worker has it, and else 3002.
-            allowed_hosts: More names and addresses that senders may have in their URL, as that of
-                a container.
+            port: The port, 0 to 65,535; 0 for a free port. By default the variable `PORT`, as for
+                LetsGo's own worker, else 3002.
+            allowed_hosts: More names and addresses that senders may have in their URL: a
+                container's, say.
             concurrency: Messages handled at once, in place of the worker's own.
             on_ready: Called with the address once messages are taken.
 
@@ -473,7 +474,7 @@ class Worker:
         logger.info("worker stopped")
 
     def stop(self) -> None:
-        """Have `run` or `serve` return once what is in hand is finished, also if about to start.
+        """Have `run` or `serve` return once messages in hand are finished, also if about to start.
 
         Safe from any thread. On SQS a long poll that is under way is given up: a message that it
         brings comes again when its visibility timeout ends. Where the queue's redrive policy gives
@@ -494,9 +495,9 @@ class Worker:
         )
 
     def _check(self, given: RunOptions) -> LoopOptions:
-        """Have what is wrong with handlers and settings show; how a loop would work.
+        """Check handlers and settings, and return the options of a loop.
 
-        It opens nothing, and loads what processes that are forked later can share.
+        Opens nothing, and loads modules that processes forked later can share.
         """
         self._registry.prepare()
         if self._queue is None or isinstance(self._queue, str):
@@ -504,7 +505,7 @@ class Worker:
         return self._options.but(concurrency=None, until_empty=False, given=given)
 
     def _loop(self, *, burst: bool, concurrency: int | None, given: RunOptions) -> WorkLoop:
-        """A loop on the worker's queue, which has not begun."""
+        """Make a loop on the worker's queue."""
         options = self._options.but(concurrency=concurrency, until_empty=burst, given=given)
         transport = self._transport()
         self._prepare(transport.url)
@@ -519,7 +520,7 @@ class Worker:
     def _tick_loop(
         self, queue: str, options: LoopOptions, *, handled_level: int = logging.DEBUG
     ) -> WorkLoop | None:
-        """A loop for the scheduled handlers, if there are any that run here."""
+        """Make a loop for the scheduled handlers, if any run here."""
         schedules = [] if options.until_empty else self._registry.schedules()
         if not schedules:
             return None
@@ -555,14 +556,14 @@ class Worker:
         logger.info("worker stopped")
 
     def _prepare(self, queue: str) -> None:
-        """Have what is wrong with handlers and settings show before the first message."""
+        """Check handlers and settings before the first message."""
         self._registry.prepare()
         for middleware in self._all_middleware():
             check_handle(middleware)
             middleware.prepare(queue)
 
     def _finish(self) -> None:
-        """Have middleware finish what goes on in the background."""
+        """Have middleware finish its work in the background."""
         for middleware in self._all_middleware():
             try:
                 middleware.finish()
@@ -570,7 +571,7 @@ class Worker:
                 logger.exception("%s did not finish", type(middleware).__qualname__)
 
     def _all_middleware(self) -> Iterable[Middleware]:
-        """Each middleware once: a handler's stand inside those around all."""
+        """Each middleware once: the worker's, and each handler's inside it."""
         around = self._middleware_around_all()
         groups = [around, *(merge(around, own) for own in self._registry.middleware())]
         return {id(each): each for group in groups for each in group}.values()
