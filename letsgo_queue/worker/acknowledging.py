@@ -3,6 +3,9 @@
 While one request is under way, handled messages gather for the next: a message that comes alone is
 acknowledged at once, and many share a request. Where more gather than a request takes, further
 threads send full ones.
+
+A queue that does not answer is asked again, as long as the message stays invisible: given up, it
+would be handled a second time.
 """
 
 from __future__ import annotations
@@ -29,6 +32,12 @@ Acknowledged: TypeAlias = Callable[[Sequence[IncomingMessage], Sequence[LetsGoEr
 
 MAX_THREADS = 5
 
+PATIENCE_SECONDS = 60.0
+"""How long a message is tried, from when its first request failed."""
+
+AGAIN_SECONDS = 1.0
+"""The pause of a thread whose request failed."""
+
 
 class Acknowledger:
     """Acknowledges the messages of one queue."""
@@ -45,6 +54,7 @@ class Acknowledger:
         self._done = done
         self._parts = parts
         self._waiting: deque[IncomingMessage] = deque()
+        self._tried_until: dict[IncomingMessage, float] = {}  # those whose request failed
         self._changed = threading.Condition()
         self._threads = 0
         self._busy = 0
@@ -98,12 +108,29 @@ class Acknowledger:
 
     def _run(self, least: int, *, until: float = math.inf) -> None:
         while time.monotonic() < until and (batch := self._next_batch(least)):
+            again: list[IncomingMessage] = []
             try:
-                self._done(batch, self._acknowledge(batch))
+                outcomes = [*zip(batch, self._acknowledge(batch), strict=True)]
+                again = [each for each, error in outcomes if self._may_succeed(each, error)]
+                ended = {each: error for each, error in outcomes if each not in again}
+                for each in ended:
+                    self._tried_until.pop(each, None)
+                self._done([*ended], [*ended.values()])
             finally:
                 with self._changed:
+                    self._waiting.extend(again)
                     self._busy -= 1
                     self._changed.notify_all()
+                    if again:
+                        self._changed.wait_for(lambda: self._closed, AGAIN_SECONDS)
+
+    def _may_succeed(self, message: IncomingMessage, error: LetsGoError | None) -> bool:
+        """Whether a message is to be acknowledged once more."""
+        if error is None or not error.retryable or self._closed:
+            return False
+        now = time.monotonic()
+        until = self._tried_until.setdefault(message, now + PATIENCE_SECONDS)
+        return now < until and (message.seconds_invisible or 0.0) > 0
 
     def _next_batch(self, least: int) -> list[IncomingMessage]:
         """The next messages, as soon as there are enough; none at the end."""
@@ -122,4 +149,5 @@ class Acknowledger:
             return [error for _, error in zip(batch, errors, strict=True)]
         except Exception as error:  # a defect of a transport; the others must go on
             logger.exception("%d messages were not acknowledged", len(batch))
-            return [QueueUnavailable(f"{type(error).__name__}.")] * len(batch)
+            failure = QueueUnavailable(f"{type(error).__name__}.", retryable=False)
+            return [failure] * len(batch)

@@ -9,7 +9,7 @@ import pytest
 
 from letsgo_queue import Delivery, SendFailed, SendUncertain
 from letsgo_queue.errors import EnqueueManyError, LetsGoError, QueueUnavailable
-from letsgo_queue.worker import receipts
+from letsgo_queue.worker import acknowledging, receipts
 from tests.faults.conftest import MakeRig
 from tests.faults.journal import wait_until
 from tests.faults.rig import TYPE, digest_of, make_payload
@@ -150,9 +150,10 @@ def test_a_batch_whose_sending_fails(make_rig: MakeRig, failure: Failure) -> Non
 
 @pytest.mark.parametrize("failure", [*UNKNOWN, Failure.THROTTLED, Failure.DENIED])
 def test_a_batch_whose_acknowledgement_fails_runs_nothing_twice(
-    make_rig: MakeRig, failure: Failure
+    make_rig: MakeRig, failure: Failure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first one is acknowledged alone; meanwhile the others gather for one request."""
+    monkeypatch.setattr(acknowledging, "PATIENCE_SECONDS", 0)
     rig = make_rig()
     sent = rig.enqueue(4)
     go_on = threading.Event()
@@ -215,6 +216,7 @@ def test_a_failed_receipt_and_a_lost_acknowledgement_run_it_again(
 ) -> None:
     """The one case in which a handler that returned runs again: nothing says that it did."""
     monkeypatch.setattr(receipts, "PATIENCE_SECONDS", 0)
+    monkeypatch.setattr(acknowledging, "PATIENCE_SECONDS", 0)
     rig = make_rig()
     sent = rig.enqueue(1)
     rig.proxy.inject(Failure.SERVER_ERROR, on=Call.COMPLETE)

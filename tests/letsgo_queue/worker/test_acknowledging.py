@@ -20,6 +20,7 @@ from letsgo_queue import (
 )
 from letsgo_queue.transports.base import ReceivedMessage
 from letsgo_queue.transports.memory import MemoryTransport
+from letsgo_queue.worker import acknowledging
 from letsgo_queue.worker.acknowledging import Acknowledger
 from letsgo_queue.worker.incoming import IncomingMessage
 from letsgo_queue.worker.parts import Parts
@@ -167,7 +168,34 @@ def test_an_entry_that_failed_is_told_alone(parts: Parts) -> None:
     assert queue.requests == [1, 7]
 
 
-def test_a_queue_that_does_not_answer_is_not_asked_for_each(parts: Parts) -> None:
+def test_a_queue_that_does_not_answer_is_asked_again_while_the_message_is_invisible(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A handled message would come a second time, for an outage of some seconds."""
+    monkeypatch.setattr(acknowledging, "AGAIN_SECONDS", 0.01)
+    queue = Watched()
+    queue.is_down = True
+    outcomes = Outcomes()
+    acknowledger = Acknowledger(queue, outcomes.done, parts)
+    patient, late = in_hand(queue, 2)
+    late.invisible_until = time.monotonic()
+    for message in (patient, late):
+        acknowledger.add(message)
+
+    wait_for(lambda: len(queue.requests) > 5, "more requests")
+    assert outcomes.message_ids == [late.message_id]
+    queue.is_down = False
+    wait_for(lambda: len(outcomes) == 2, "the end of the outage")
+    close(acknowledger)
+
+    assert outcomes[1] is None
+    assert outcomes.message_ids[1] == patient.message_id
+
+
+def test_a_queue_that_does_not_answer_is_not_asked_for_each(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acknowledging, "PATIENCE_SECONDS", 0)
     queue = Watched()
     queue.is_down = True
     outcomes = acknowledge(queue, 21, parts)

@@ -197,7 +197,9 @@ class TestHandling:
                 self, messages: Sequence[ReceivedMessage]
             ) -> Sequence[LetsGoQueueError | None]:
                 return [
-                    QueueUnavailable(f"message {message.message_id} was not acknowledged.")
+                    QueueUnavailable(
+                        f"message {message.message_id} was not acknowledged.", retryable=False
+                    )
                     for message in messages
                 ]
 
