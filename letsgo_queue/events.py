@@ -39,7 +39,7 @@ class Event:
     """Base of every event.
 
     Attributes:
-        type: The message's type; None where it could not be read.
+        type: The message's type; None if it could not be read.
         queue: URL of the queue.
     """
 
@@ -47,7 +47,7 @@ class Event:
     queue: str
 
     def __post_init__(self) -> None:
-        """Make what its sender chose fit to be shown."""
+        """Make the sender's texts printable."""
         for name in ("type", "message_id"):
             if isinstance(text := getattr(self, name, None), str):
                 object.__setattr__(self, name, shown(text))
@@ -60,12 +60,12 @@ class MessageSent(Event):
     Attributes:
         message_id: The id that the queue gave it.
         size: Bytes of the message as given, body and attributes.
-        attributes_size: Those of them that are the attributes'.
+        attributes_size: How many of them are the attributes'.
         sent_size: Bytes that went on the queue, body and attributes.
-        stored_size: Bytes that a middleware put elsewhere: into a claim store, say.
-        route: Which way it went: `inline`, or what a middleware says.
+        stored_size: Bytes that middleware put elsewhere: into a claim store, say.
+        route: Which way it went: `inline`, unless middleware sets another.
         duration: Seconds from `enqueue` to the queue's answer.
-        result: What `enqueue` returns; a middleware may say more in it.
+        result: The result of `enqueue`, in which middleware may say more.
     """
 
     message_id: str
@@ -82,14 +82,14 @@ class MessageSent(Event):
 class MessageNotSent(Event):
     """A message was refused before it was sent, or by the queue.
 
-    If `error` is `SendUncertain`, the queue may have it all the same. There is no event for what
-    cannot be written as a message, nor for the messages of `enqueue_many` if no queue is found or
-    an option for all of them is wrong. `queue` is empty if no queue was found.
+    If `error` is `SendUncertain`, the queue may have it all the same. There is no event if a
+    message cannot be encoded, nor for the messages of `enqueue_many` if no queue is found or an
+    option for all of them is wrong. `queue` is empty if no queue was found.
 
     Attributes:
         size: Bytes of the message as given, body and attributes.
-        attributes_size: Those of them that are the attributes'.
-        error: What `enqueue` raises.
+        attributes_size: How many of them are the attributes'.
+        error: The error that `enqueue` raises.
     """
 
     size: int
@@ -104,12 +104,12 @@ class DeliveryEvent(Event):
     Attributes:
         message_id: The message's id.
         receive_count: How often the message has been received, this time included.
-        has_handler: Whether the worker has a handler for this very type, besides the default one.
-        route: Which way it travelled: `inline`, or what the middleware says that opened it.
-        age: Seconds from its sending until its handler started, or until now where it did not.
+        has_handler: Whether the worker has a handler for this type; the default does not count.
+        route: Which way it travelled: `inline`, unless the middleware that opened it set another.
+        age: Seconds from its sending until its handler started, or until now if it did not.
             Earlier deliveries are part of it.
         duration: Seconds from its arrival at the worker.
-        handler_duration: Seconds that its handler ran; None where it did not start.
+        handler_duration: Seconds that its handler ran; None if it did not start.
     """
 
     message_id: str
@@ -152,10 +152,10 @@ class MessageHandled(DeliveryEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageSkipped(DeliveryEvent):
-    """A middleware settled the message without its handler; acknowledged as `MessageHandled` is.
+    """Middleware settled the message without its handler. It is acknowledged as after a handler.
 
     Attributes:
-        reason: Why: `duplicate`, say; empty where the middleware does not tell.
+        reason: Why: `duplicate`, say; empty if the middleware does not tell.
     """
 
     reason: str = ""
@@ -220,7 +220,7 @@ class QueueFailed(Event):
 
 
 Listener: TypeAlias = Callable[[Event], None]
-"""Called with each event, on the thread where it happened. What it raises is logged and dropped."""
+"""Called with each event, on the thread where it happened. Its errors are logged and dropped."""
 
 
 class Listeners:
@@ -234,7 +234,7 @@ class Listeners:
         self._own = (*self._own, listener)
 
     def __bool__(self) -> bool:
-        """Whether anybody listens: an event that nobody gets need not be made."""
+        """Whether anybody listens. If not, no event need be made."""
         return bool(self._own or _process.listeners)
 
     def emit(self, event: Event) -> None:

@@ -335,6 +335,6 @@ def _stay(queues: Collection[str | None]) -> int | None:
                 return None
             known.append(retention)
     except LetsGoError as error:  # the claims are worth a look without it
-        logger.warning("console: what is orphaned is not known: %s", error)
+        logger.warning("console: orphaned claims are not known: %s", error)
         return None
     return longest_stay(known) if known else None

@@ -1,9 +1,8 @@
 """Messages of AWS's extended clients, opened with a lease and a receipt as ours are.
 
-What such a client sends is a pointer: anybody who writes to the queue can write one, so only those
-to the buckets that were named are opened. A pointer has no claim id. Its record has a hash of
-bucket, key and message id in its place, and the queue's name, since SNS may bring one pointer to
-several.
+Such a client sends a pointer. Anybody who writes to the queue can write one, so only pointers to
+named buckets are opened. A pointer has no claim id: the key of its record is a hash of bucket, key
+and message id, and the queue's name, since SNS may bring one pointer to several queues.
 """
 
 from __future__ import annotations
@@ -52,8 +51,8 @@ class AwsPointers:
 
         Args:
             buckets: Pointers to these are opened; others are refused.
-            remove: Whether an object is removed when its message was handled. Not where several
-                queues get the pointer: the first would remove it from under the others.
+            remove: Whether an object is removed when its message was handled. Do not set it if
+                several queues get the pointer: the first would remove the object of the others.
             region: The region of the buckets; None for that of the session.
             endpoint_url: Another server than AWS's own.
             session: The boto3 session; None for one from the environment.
@@ -76,7 +75,7 @@ class AwsPointers:
         self._buckets: dict[str, PointedBucket | None] = dict.fromkeys(names)
 
     def read(self, body: str, *, what: str) -> AwsPointer | None:
-        """The pointer that a body is; None if it is none.
+        """The pointer in a body; None if it is not a pointer.
 
         Raises:
             TicketInvalid: It is malformed, or names a bucket that is not one of these.
@@ -114,7 +113,7 @@ class AwsPointers:
             found = self._bucket(pointer.bucket).read(pointer, most=most)
         except ClaimCorrupted:
             raise ClaimCorrupted(
-                f"{what}: what its pointer names has more than {most:,} bytes (max_size)."
+                f"{what}: the object of its pointer has more than {most:,} bytes (max_size)."
             ) from None
         if found is None:
             raise ClaimMissing(
@@ -125,7 +124,7 @@ class AwsPointers:
         try:
             return found.decode()
         except UnicodeDecodeError:
-            raise ClaimCorrupted(f"{what}: what its pointer names is not text.") from None
+            raise ClaimCorrupted(f"{what}: the object of its pointer is not text.") from None
 
     def hold(
         self,
@@ -136,11 +135,10 @@ class AwsPointers:
         *,
         message_id: str | None,
     ) -> PointerHold:
-        """The hold on a message, of which a lease has the record.
+        """The hold on a message whose record the lease holds.
 
         Raises:
-            TicketInvalid: The record is that of another pointer: of a receipt handle that was made
-                up, say.
+            TicketInvalid: The record belongs to another pointer: a receipt handle was made up, say.
         """
         what = f"record {key}"
         self.check(pointer, what=what)

@@ -47,7 +47,7 @@ def _check_file(url: str) -> Iterator[Finding]:
         else:
             yield failure(
                 "queue",
-                f"{path.parent} is no folder that this user may write to",
+                f"{path.parent} is not a folder that this user may write to",
                 command=f"mkdir -p {path.parent}",
             )
         return

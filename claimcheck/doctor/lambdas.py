@@ -265,8 +265,7 @@ def _check_signing(ours: ClaimCheckSettings, theirs: ClaimCheckSettings) -> Find
     if accepted is not None and (ours.signing_keys or [""])[0] not in accepted:
         return failure(
             name,
-            "what is signed here, or is not, the function refuses: it has another "
-            "CLAIMCHECK_SIGNING_KEY",
+            "CLAIMCHECK_SIGNING_KEY differs here and in the function: it refuses messages",
             advice="give both the same key",
         )
     if (ours.encryption is None) != (theirs.encryption is None):

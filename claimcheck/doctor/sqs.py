@@ -303,7 +303,7 @@ def _check_dead_retention(queue: SqsQueue, dead: SqsQueue) -> Finding:
     mend = dead.command(MessageRetentionPeriod=str(RETENTION_SECONDS))
     if queue.is_fifo:
         if dead.retention < SHORT_RETENTION_SECONDS:
-            return warning(name, f"{said}: nobody may see them in time", command=mend)
+            return warning(name, f"{said}, and may expire before anybody sees them", command=mend)
         return passed(name, said)
     said += ", from when they were first sent"
     if dead.retention < queue.retention:
@@ -325,7 +325,7 @@ def _check_way_there(queue: SqsQueue, dead: SqsQueue) -> Iterator[Finding]:
         yield failure(
             "dead-letters.limit",
             f"{dead.name} takes {dead.limit:,} bytes, the queue {queue.limit:,}: a worker cannot "
-            "move what is larger",
+            "move larger messages",
             command=dead.command(MaximumMessageSize=str(queue.limit)),
         )
     allowed = cast("Mapping[str, Any]", json.loads(dead.attributes.get("RedriveAllowPolicy", "{}")))

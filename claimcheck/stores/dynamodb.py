@@ -398,8 +398,8 @@ class DynamoDBReading:
     A ticket may lie about the number of parts. So two are read at once, and the others when part 0
     has come and confirms the number: a lie costs no more reads.
 
-    Parts never change. So an inconsistent read, at half the price, is right if it finds the part.
-    If it finds none, a consistent read follows: somebody may just have written the part.
+    Parts never change. So an eventually consistent read, at half the price, is right if it finds
+    the part. If it finds none, a consistent read follows: the part may just have been written.
     """
 
     def __init__(

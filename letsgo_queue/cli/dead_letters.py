@@ -178,7 +178,7 @@ def delete(
 
 
 def _agreed(admin: QueueAdmin, only: DeadLetterFilter, limit: int | None) -> DeadLetterFilter:
-    """Ask, and name the very letters that were asked about: others may die meanwhile."""
+    """Ask, and choose exactly the letters that were asked about: others may die meanwhile."""
     if not is_interactive():
         raise typer.BadParameter("there is no terminal to ask on", param_hint="--yes")
     ids = [letter.message_id for letter in admin.dead_letters(only=only, limit=limit)]
@@ -209,7 +209,7 @@ def _change(
     how: str,
     as_json: bool,
 ) -> None:
-    """Redrive or delete letters, show how far it is, and say what became of each."""
+    """Redrive or delete letters, show the progress, and print the result of each."""
     results: list[LetterResult] = []
     left: DeadLettersLeft | None = None
     with progress_bar() as bar:
@@ -235,7 +235,7 @@ def _change(
     named = None if only.ids is None else len(only.ids)
     if named is not None and len(results) < min(named, limit or named):
         unknown = counted(named - len(results), "id")
-        print_error(f"{unknown} of {named} named no dead letter that is meant.")
+        print_error(f"{unknown} of {named} matched no dead letter.")
         raise typer.Exit(1)
 
 

@@ -108,8 +108,8 @@ class Client(Generic[ResultT_co]):
             clock: Seconds since 1970.
 
         Raises:
-            SettingsInvalid: `queue` is neither a URL nor a transport, or `middleware` has something
-                else in it.
+            SettingsInvalid: `queue` is neither a URL nor a transport, or `middleware` is not a list
+                of middleware.
         """
         check_queue(queue)
         self._clock = clock

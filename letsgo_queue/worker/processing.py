@@ -224,7 +224,9 @@ class Processor:
             return sum(each.opened_bytes(message) for each in self._surrounding(message))
         except Exception:  # a defect of a middleware
             logger.exception(
-                "message %s: nobody knows its size", message.message_id, extra=message.log_fields
+                "message %s: its opened size is not known",
+                message.message_id,
+                extra=message.log_fields,
             )
             return 0
 

@@ -101,8 +101,8 @@ class Registry:
         names = ", ".join(repr(each.rule) for each in self._scheduled if each.rule) or "none"
         raise HandlerMissing(
             f"a scheduled event of the rule {', '.join(rules) or '(none)'} came, and this worker "
-            f"has {len(self._scheduled)} scheduled handlers (with the names: {names}). Give the "
-            'one that it is for the name of its rule: @worker.scheduled(name="...").'
+            f"has {len(self._scheduled)} scheduled handlers (with the names: {names}). Name the "
+            'handler for it as the rule: @worker.scheduled(name="...").'
         )
 
     def schedules(self) -> Sequence[Scheduled]:

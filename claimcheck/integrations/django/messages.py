@@ -61,7 +61,7 @@ class SentTask(BaseModel):
         except ValidationError:
             raise MessageInvalid(
                 f"a message of type {message.get('type')!r} on a queue of tasks is no task: "
-                "something else than Django sent it. Give that a queue of its own."
+                "something else than Django sent it. Give it a queue of its own."
             ) from None
 
     def result(self, task: Task) -> TaskResult:

@@ -208,7 +208,7 @@ class TestRedrive:
             {"message_id": ids[n], "type": f"type-{n}", "error": None} for n in range(2)
         ]
         assert (named.exit_code, named.stdout) == (1, f"1 dead letter moved to {url}\n")
-        assert named.stderr == "error: 1 id of 2 named no dead letter that is meant.\n"
+        assert named.stderr == "error: 1 id of 2 matched no dead letter.\n"
         assert (rest.exit_code, rest.stdout) == (0, f"3 dead letters moved to {url}\n")
         order = [json.loads(message.body)["type"] for message in queue.take_all(6)]
         assert order == [f"type-{number}" for number in (0, 1, 5, 2, 3, 4)]
