@@ -162,7 +162,10 @@ def explain(error: ClientError | BotoCoreError) -> str:
     """The text of an error, in one line, without the full stop."""
     if isinstance(error, ClientError):
         said = error.response.get("Error", {})
-        return one_line(f"{said.get('Code', '')}: {said.get('Message', '')}").strip(": ")
+        text = one_line(f"{said.get('Code', '')}: {said.get('Message', '')}").strip(": ")
+        return (
+            text or f"HTTP status {_status_of(error)} without a word of AWS: check AWS_ENDPOINT_URL"
+        )
     if isinstance(error, NoCredentialsError):
         return f"{one_line(error)}: set AWS_PROFILE, give keys, or give the machine a role"
     if isinstance(error, EndpointConnectionError):
@@ -177,8 +180,12 @@ def error_code(error: ClientError) -> str:
 
 def passes(error: ClientError, codes: Collection[str]) -> bool:
     """Whether the same request may succeed later: AWS is in trouble, or says one of these codes."""
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return status >= SERVER_ERROR or error_code(error) in codes
+    return _status_of(error) >= SERVER_ERROR or error_code(error) in codes
+
+
+def _status_of(error: ClientError) -> int:
+    """The HTTP status of an answer."""
+    return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
 
 
 def one_line(text: object) -> str:

@@ -242,6 +242,13 @@ def test_a_condition_that_nobody_set_cannot_fail(
         OPERATIONS[method](contents)
 
 
+def test_an_answer_that_is_not_of_s3_says_where_to_look(s3: S3, contents: S3Contents) -> None:
+    s3.answers["PUT"] = [Answer(404, b"<html>Not Found</html>", {"Content-Type": "text/html"})]
+
+    with pytest.raises(ClaimStoreError, match=r"HTTP status 404 .* check AWS_ENDPOINT_URL\."):
+        write(contents)
+
+
 def test_the_bucket_of_another_region_is_named_and_not_followed(
     s3: S3, contents: S3Contents
 ) -> None:
