@@ -17,6 +17,7 @@ import functools
 import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -219,9 +220,11 @@ def time_of(answer: Mapping[str, Any]) -> float | None:
     """
     date = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
     try:
-        return None if date is None else parsedate_to_datetime(date).timestamp()
+        moment = parsedate_to_datetime(date or "")
     except ValueError:
         return None
+    # A server that leaves the zone out, or writes `-0000`, means GMT too.
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 @functools.lru_cache(maxsize=1)

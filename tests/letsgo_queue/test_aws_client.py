@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -56,14 +58,26 @@ def test_settings_that_were_changed_are_read_again(
     assert fetched.read_text() == "fetched\n" * 2
 
 
+@pytest.fixture
+def far_from_greenwich() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        yield
+    time.tzset()
+
+
 @pytest.mark.parametrize(
     ("headers", "seconds"),
     [
         ({"date": "Thu, 26 Nov 2026 08:00:00 GMT"}, 1_795_680_000.0),
+        ({"date": "Thu, 26 Nov 2026 08:00:00 -0000"}, 1_795_680_000.0),
+        ({"date": "Thu, 26 Nov 2026 08:00:00"}, 1_795_680_000.0),
         ({"date": "yesterday"}, None),
         ({"date": ""}, None),
         ({}, None),
     ],
 )
+@pytest.mark.usefixtures("far_from_greenwich")
 def test_the_time_of_an_answer(headers: dict[str, str], seconds: float | None) -> None:
     assert time_of({"ResponseMetadata": {"HTTPHeaders": headers}}) == seconds
