@@ -26,7 +26,7 @@ from claimcheck.events import DuplicateSuppressed
 from claimcheck.opening import Opener, in_unknown_envelope
 from letsgo_queue.envelope import holds_sealed, type_in
 from letsgo_queue.errors import LetsGoError
-from letsgo_queue.events import Listeners
+from letsgo_queue.events import PROCESS_LISTENERS
 from letsgo_queue.limits import MAX_VISIBILITY_SECONDS
 from letsgo_queue.log import get_logger
 from letsgo_queue.transports.base import ReceivedMessage
@@ -43,9 +43,6 @@ each time costs a receive."""
 
 FAILURES: Final = "batchItemFailures"
 IDENTIFIER: Final = "itemIdentifier"
-
-_process = Listeners()
-"""Has no listeners of its own: `listen_to_all` hears it."""
 
 
 class Work(Protocol):
@@ -163,7 +160,7 @@ def open_record(opener: Opener, record: SqsRecord, invocation: Invocation) -> Op
         _come_back(received, record.queue_url, error.retry_after or 0)
         raise
     if opened is None:
-        _process.emit(
+        PROCESS_LISTENERS.emit(
             DuplicateSuppressed(
                 type=type_in(received.body),
                 queue=record.queue_url or "",

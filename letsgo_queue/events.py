@@ -256,6 +256,9 @@ class _Process:
 
 _process = _Process()
 
+PROCESS_LISTENERS = Listeners()
+"""For events of no client and no worker: only `listen_to_all` hears them."""
+
 
 def listen_to_all(listener: Listener) -> Callable[[], None]:
     """Call `listener` with every event of every client and worker in this process.

@@ -33,15 +33,11 @@ from claimcheck.integrations import sqs
 from claimcheck.opening import Opener
 from letsgo_queue.envelope import mentions_claim_check
 from letsgo_queue.errors import LetsGoError
-from letsgo_queue.events import Listeners
+from letsgo_queue.events import PROCESS_LISTENERS
 from letsgo_queue.limits import ANY_QUEUE_BYTES, SQS_UNIT_BYTES
 from letsgo_queue.log import get_logger
 
 logger = get_logger(__name__)
-
-_process = Listeners()
-"""Has no listeners of its own: `listen_to_all` hears it."""
-
 
 ResultT = TypeVar("ResultT")
 
@@ -126,8 +122,8 @@ class Carrier:
             shared=shared,
             room=room,
         )
-        if _process:
-            _process.emit(
+        if PROCESS_LISTENERS:
+            PROCESS_LISTENERS.emit(
                 MessageSealed(
                     type=name,
                     queue=queue,
@@ -195,7 +191,9 @@ class Carrier:
 
     def leaves_alone(self, body: str, *, queue: str, attributes_size: int) -> bool:
         """Whether a body certainly goes as it is, and nobody listens; else `seal` it."""
-        return not _process and self.asks_nobody(body, queue=queue, attributes_size=attributes_size)
+        return not PROCESS_LISTENERS and self.asks_nobody(
+            body, queue=queue, attributes_size=attributes_size
+        )
 
     def asks_nobody(self, body: str, *, queue: str, attributes_size: int) -> bool:
         """Whether a body certainly goes as it is, so that `seal` asks neither queue nor store."""
@@ -257,7 +255,7 @@ class Carrier:
                 lease_id=lease_id,
             )
         except LetsGoError as error:
-            _process.emit(
+            PROCESS_LISTENERS.emit(
                 MessageNotOpened(
                     type=name,
                     queue=queue,
@@ -267,16 +265,16 @@ class Carrier:
                 )
             )
             raise
-        if not _process:
+        if not PROCESS_LISTENERS:
             return opened
         if opened is None:
-            _process.emit(
+            PROCESS_LISTENERS.emit(
                 DuplicateSuppressed(
                     type=name, queue=queue, message_id=message_id, receive_count=receive_count
                 )
             )
         else:
-            _process.emit(
+            PROCESS_LISTENERS.emit(
                 MessageOpened(
                     type=name,
                     queue=queue,
