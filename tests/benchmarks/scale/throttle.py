@@ -44,11 +44,27 @@ class Throttle:
         let_through: How many were not.
     """
 
-    def __init__(self, session: boto3.session.Session, limits: Limits) -> None:
-        """Stand before every request of a session's clients to DynamoDB and S3."""
+    def __init__(
+        self,
+        session: boto3.session.Session,
+        limits: Limits,
+        *,
+        first_gap: float = math.inf,
+    ) -> None:
+        """Stand before every request of a session's clients to DynamoDB and S3.
+
+        Args:
+            session: The session.
+            limits: What is let through.
+            first_gap: The most seconds that seem to pass between two requests until one is
+                refused: a slow machine meets the limits too.
+        """
         self.refused = 0
         self.let_through = 0
         self._limits = limits
+        self._first_gap = first_gap
+        self._now = 0.0
+        self._last_request = time.monotonic()
         self._lock = threading.Lock()
         self._kilobytes: dict[str, int] = {}
         # What a hook returns is taken for the answer, which the stubs do not know.
@@ -61,8 +77,8 @@ class Throttle:
         name = (operation.decode() if isinstance(operation, bytes) else operation).split(".")[1]
         asked: Mapping[str, Any] = json.loads(cast("bytes", request.body))
         key: str = asked.get("Item", asked.get("Key", {}))["id"]["S"]
-        now = time.monotonic()
         with self._lock:
+            now = self._tick()
             if name == "GetItem":
                 units = math.ceil(self._kilobytes.get(key, 0) / 4) / 2
                 passes = self._limits.table_reads.admits(key, units, now)
@@ -80,9 +96,16 @@ class Throttle:
         reads = request.method in {"GET", "HEAD"}
         spread = self._limits.bucket_reads if reads else self._limits.bucket_writes
         with self._lock:
-            passes = spread.admits(key, 1, time.monotonic())
+            passes = spread.admits(key, 1, self._tick())
             self._count(passes)
         return None if passes else _answer(request, 503, _S3_ERROR)
+
+    def _tick(self) -> float:
+        """The time of a request."""
+        before, self._last_request = self._last_request, time.monotonic()
+        gap = self._last_request - before
+        self._now += gap if self.refused else min(gap, self._first_gap)
+        return self._now
 
     def _count(self, passes: bool) -> None:
         self.let_through += passes
