@@ -200,8 +200,8 @@ class _Broker(SQSBroker):
             queue_limit=lambda: limit,
             delay_seconds=delay or 0,
         )
-        if sealed.route != "inline":
-            # By itself: no batch has room for several that are as large as a queue takes.
+        if len(sealed.body) > MAX_SQS_MESSAGE_SIZE // self._batch_size or sealed.route != "inline":
+            # By itself: in a batch that SQS refuses as too large, all messages would be lost.
             labels = {**message.labels, "skip_batching": True}
             message = message.model_copy(update={"message": sealed.body, "labels": labels})
         try:

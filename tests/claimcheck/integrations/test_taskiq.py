@@ -328,3 +328,21 @@ def test_a_store_that_hangs_has_no_message_come_back(ministack: AwsServer) -> No
         beats.append(call)
 
     run(ministack, ClaimCheck(store.store), story)
+
+
+@pytest.mark.filterwarnings("ignore:Sending a large body directly:ResourceWarning")
+def test_a_batch_of_messages_that_travel_untouched_is_not_too_large(
+    ministack: AwsServer, check: ClaimCheck
+) -> None:
+    async def story(desk: Desk) -> None:
+        desk.take_raw()
+        desk.broker._configure_batching(True, 10, 0.1, None)
+        await desk.broker.startup()
+        for number in range(8):
+            await desk.task.kiq(f"{number}{'x' * 200_000}")
+        await desk.task.kiq("small")
+        await desk.broker.shutdown()  # which sends what waits
+        await desk.counts((9, 0))
+        desk.plain.close()
+
+    run(ministack, check, story)
