@@ -183,6 +183,8 @@ class Heartbeat:
             )
         if isinstance(error, DeliveryEnded):
             message.invisible_until = None  # and it is never due again
+            if message.begun is None:
+                message.is_over = True  # its next delivery handles it
 
     def _extend_leases(self, message: IncomingMessage) -> None:
         """Extend what middleware has leased for a message."""

@@ -467,6 +467,33 @@ def test_a_message_that_is_gone_is_told_and_its_handler_finishes(
     assert caplog.text.count("could not be kept invisible") == 1, "it asked for what is gone"
 
 
+def test_a_message_that_is_gone_before_it_was_begun_is_left_to_its_next_delivery(
+    queue: Extended, time_passes: PassingTime, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where a process was stopped for a while, others have handled what waited in it."""
+    worker = Worker(queue, wait_seconds=0)
+    events = events_of(worker)
+    begun: list[object] = []
+    may_end = threading.Event()
+
+    @worker.handler("order:new", concurrency=1)
+    def handle(message: object) -> None:
+        begun.append(message)
+        assert may_end.wait(DEADLINE_SECONDS)
+
+    Client(queue).enqueue_many([order(n=n) for n in range(5)])
+    with running(worker):
+        wait_for(lambda: begun and not receive(queue), "all to be in hand")
+        queue._messages.clear()
+        time_passes(400)
+        wait_for(lambda: caplog.text.count("could not be kept invisible") == 5, "all warnings")
+        may_end.set()
+        wait_for(lambda: events, "the end of the first")
+
+    assert len(begun) == 1
+    assert [type(event) for event in events] == [MessageHandled]
+
+
 def test_never_asks_for_more_than_the_12_hours_of_sqs(
     queue: Extended, heartbeat: Heartbeat, time_passes: PassingTime
 ) -> None:
