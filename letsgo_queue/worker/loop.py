@@ -158,6 +158,7 @@ class WorkLoop:
         self._error: LetsGoError | None = None
         self._polls_end = 0.0
         self._over = False
+        self._hurried = False
         self._closed = False
         # What follows is for `state`, which takes no lock.
         self._turned_at = time.monotonic()
@@ -181,6 +182,11 @@ class WorkLoop:
             self._end()
         if error := self._parts.broken or self._error:
             raise error
+
+    def hurry(self) -> None:
+        """Have a loop that stops give back at once what is in hand; on any thread."""
+        self._hurried = True
+        self._wake()
 
     @property
     def has_messages(self) -> bool:
@@ -486,7 +492,7 @@ class WorkLoop:
                 end = deadline
                 if self._nothing_in_hand():
                     end = min(poll_deadline, deadline) if self._asks else now
-                if now >= end:
+                if now >= end or self._hurried:
                     return
                 self._changed.wait(min(end - now, due_in))
                 in_hand = [each.message_id for each in self._in_hand]

@@ -7,6 +7,7 @@ another's: a queue that is full of slow messages cannot keep the others waiting.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -18,8 +19,12 @@ from letsgo_queue.worker.signals import join, stop_on_signals
 
 if TYPE_CHECKING:
     from letsgo_queue.worker.health import Health
+    from letsgo_queue.worker.loop import WorkLoop
     from letsgo_queue.worker.scale_in import TaskProtection
     from letsgo_queue.worker.worker import Worker
+
+HURRY_SECONDS = 5.0
+"""How long workers may take, after a second signal, to give back what is in hand."""
 
 
 def run_workers(
@@ -99,7 +104,7 @@ def run_workers(
         if len(runs) == 1:
             runs[0]()
         else:
-            _run_all(runs, stop)
+            _run_all(runs, stop, [*loops, *tick_loops])
 
 
 def check_workers(*workers: Worker, **options: Unpack[RunOptions]) -> float:
@@ -135,7 +140,9 @@ def shares(total: int | None, weights: Sequence[int]) -> Sequence[int | None]:
     return given
 
 
-def _run_all(runs: Sequence[Callable[[], None]], stop: Callable[[], None]) -> None:
+def _run_all(
+    runs: Sequence[Callable[[], None]], stop: Callable[[], None], loops: Sequence[WorkLoop]
+) -> None:
     """Run each on a thread; one that raises stops the others, and its error is raised."""
     errors: list[BaseException] = []
 
@@ -158,7 +165,16 @@ def _run_all(runs: Sequence[Callable[[], None]], stop: Callable[[], None]) -> No
     except RuntimeError as error:
         errors.append(WorkerBroken(f"a worker's thread cannot be started: {error}."))
         stop()
-    for thread in started:
-        join(thread)
+    try:
+        for thread in started:
+            join(thread)
+    except KeyboardInterrupt:  # a second signal
+        stop()
+        for loop in loops:
+            loop.hurry()
+        until = time.monotonic() + HURRY_SECONDS
+        for thread in started:
+            thread.join(max(until - time.monotonic(), 0))
+        raise
     if errors:
         raise errors[0]

@@ -4,6 +4,7 @@ It prints "begun" when a handler begins, and the handler ends when a line comes 
 type "quick" is done with at once, and nothing is printed. It prints "stopping" when it is told to.
 
     signalled_worker.py URL SECONDS     with the clock of its queue so many seconds ahead
+    signalled_worker.py URL SECONDS URL      beside another worker
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ import sys
 import time
 from typing import Any
 
-from letsgo_queue import Worker
+from letsgo_queue import Worker, run_workers
 from letsgo_queue.transports.sqlite import SqliteTransport
 
-url, ahead = sys.argv[1], float(sys.argv[2])
+url, ahead, *others = sys.argv[1:]
 
 
 class Telling(Worker):
@@ -24,8 +25,11 @@ class Telling(Worker):
         print("stopping", flush=True)
 
 
-queue = SqliteTransport(url, clock=lambda: time.time() + ahead)
+queue = SqliteTransport(url, clock=lambda: time.time() + float(ahead))
 worker = Telling(queue, concurrency=1, wait_seconds=1)
+
+
+beside = [Worker(each) for each in others]
 
 
 @worker.default
@@ -35,10 +39,14 @@ def wait_for_a_line(message: dict[str, Any]) -> None:
     print("ended", flush=True)
 
 
+for each in beside:
+    each.default(wait_for_a_line)
+
+
 @worker.handler("quick")
 def quick(message: dict[str, Any]) -> None: ...
 
 
 print("ready", flush=True)
-worker.run()
+run_workers(worker, *beside)
 print("stopped", flush=True)

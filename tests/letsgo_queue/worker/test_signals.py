@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +43,9 @@ def all_messages(url: str) -> list[ReceivedMessage]:
 class WorkerProcess:
     """`signalled_worker.py` at work."""
 
-    def __init__(self, url: str, seconds_ahead: int) -> None:
+    def __init__(self, url: str, seconds_ahead: int, others: Sequence[str]) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, str(SCRIPT), url, str(seconds_ahead)],
+            [sys.executable, str(SCRIPT), url, str(seconds_ahead), *others],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -65,8 +65,8 @@ class WorkerProcess:
 
 
 @contextmanager
-def worker_process(url: str, *, seconds_ahead: int = 0) -> Iterator[WorkerProcess]:
-    worker = WorkerProcess(url, seconds_ahead)
+def worker_process(url: str, *others: str, seconds_ahead: int = 0) -> Iterator[WorkerProcess]:
+    worker = WorkerProcess(url, seconds_ahead, others)
     with worker.process:
         try:
             yield worker
@@ -200,6 +200,24 @@ def test_second_interrupt_ends_it_at_once_and_gives_back_all_in_hand(url: str) -
     wait_for(all_are_back, "all that was in hand")
     assert len({each.message_id for each in left}) == len(left) == 11
     transport.close()
+
+
+def test_second_interrupt_of_several_workers_gives_back_what_each_has(url: str) -> None:
+    urls = [url, url.replace("queue.db", "other.db")]
+    for each in urls:
+        Client(each).enqueue(order())
+    with worker_process(*urls) as worker:
+        for line in ("ready", "begun", "begun"):
+            worker.expect(line)
+        worker.process.send_signal(signal.SIGINT)
+        worker.expect("stopping")
+        worker.process.send_signal(signal.SIGINT)
+
+        assert worker.exit_code() != 0
+
+    for each in urls:
+        with closing(SqliteTransport(each)) as transport:
+            assert len(receive(transport)) == 1
 
 
 @pytest.mark.parametrize("numbers", [[signal.SIGINT] * 2, [signal.SIGUSR1]])
