@@ -32,37 +32,9 @@ error says what was wrong, with which message, and what to do. Payload content n
 
 from __future__ import annotations
 
-from letsgo_queue.errors import LetsGoError, SettingsInvalid
+from letsgo_queue.errors import LetsGoError
+from letsgo_queue.errors import SettingsInvalid as SettingsInvalid  # noqa: PLC0414  both packages have it
 from letsgo_queue.limits import MAX_VISIBILITY_SECONDS
-
-__all__ = [
-    "AuditInvalid",
-    "BodyInvalid",
-    "BodyTooLarge",
-    "ClaimAlreadyProcessed",
-    "ClaimBucketMissing",
-    "ClaimCheckError",
-    "ClaimCorrupted",
-    "ClaimExpired",
-    "ClaimInProgress",
-    "ClaimLost",
-    "ClaimMissing",
-    "ClaimStoreError",
-    "ClaimStoreUnavailable",
-    "ClaimTableMissing",
-    "ConsumerUnknown",
-    "EncryptionError",
-    "EncryptionKeyMissing",
-    "EncryptionKeyRefused",
-    "EncryptionKeyUnavailable",
-    "EncryptionKeyUnknown",
-    "EncryptionMissing",
-    "RecordUnsupported",
-    "SettingsInvalid",
-    "TicketForged",
-    "TicketInvalid",
-    "TicketUnsupported",
-]
 
 
 class ClaimCheckError(LetsGoError):

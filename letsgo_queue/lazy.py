@@ -14,15 +14,21 @@ from letsgo_queue.forking import forks_wait
 
 
 def lazy_names(
-    package: str, modules: Mapping[str, Sequence[str]]
+    package: str,
+    modules: Mapping[str, Sequence[str]],
+    *,
+    others: tuple[str, Sequence[str]] = ("", ()),
 ) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
     """The `__getattr__` and `__dir__` of a package.
 
     Args:
         package: Its name.
         modules: The public names that each module has.
+        others: A module, and all public names of the package: that module has those that no other
+            has.
     """
-    module_of = {name: module for module, names in modules.items() for name in names}
+    module_of = dict.fromkeys(others[1], others[0])
+    module_of |= {name: module for module, names in modules.items() for name in names}
 
     def __getattr__(name: str) -> object:  # noqa: N807  what it is
         if name not in module_of:

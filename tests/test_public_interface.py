@@ -14,10 +14,8 @@ ROOT = Path(__file__).parents[1]
 
 OURS_ALONE = {
     "claimcheck.audit.page",
-    "claimcheck.errors",
     "claimcheck.integrations.django.tasks_api",
     "letsgo_queue.transports",
-    "letsgo_queue.transports.base",
 }
 """Modules with an `__all__` for our own modules."""
 
