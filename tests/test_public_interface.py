@@ -15,7 +15,6 @@ ROOT = Path(__file__).parents[1]
 OURS_ALONE = {
     "claimcheck.audit.page",
     "claimcheck.integrations.django.tasks_api",
-    "letsgo_queue.transports",
 }
 """Modules with an `__all__` for our own modules."""
 

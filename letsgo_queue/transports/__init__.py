@@ -1,4 +1,4 @@
-"""The queues that messages can go to, and how a URL chooses one."""
+"""Opens the queue that a URL names."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from letsgo_queue.transports.base import Transport
 
 if TYPE_CHECKING:
     from letsgo_queue.transports.sqs_client import Session
-
-__all__ = ["open_transport"]
 
 
 def open_transport(
@@ -72,9 +70,9 @@ def open_transport(
 
 
 def preload(url: str | None) -> None:
-    """Load what the queue that `url` names takes most memory for; nothing is opened.
+    """Load AWS's libraries if the queue that `url` names needs them. Opens nothing.
 
-    Processes that are forked later share that memory.
+    Processes that are forked later share the memory.
     """
     if url is None or is_sqs(url):
         from letsgo_queue.aws_client import load_service
