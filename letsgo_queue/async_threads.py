@@ -1,4 +1,4 @@
-"""The threads on which this package, and the claim check, wait for asyncio."""
+"""Threads that wait for queues and stores, so that asyncio's event loop need not."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ ResultT = TypeVar("ResultT")
 
 
 class AsyncThreads:
-    """Threads of their owner: the event loop's are the application's, and must stay free for it.
+    """Threads of one owner. The event loop's own threads must stay free for the application.
 
-    A thread starts when a call needs one. A forked process gets threads of its own.
+    A thread starts when a call needs it. A forked process gets threads of its own.
     """
 
     def __init__(self, name: str) -> None:
@@ -36,8 +36,8 @@ class AsyncThreads:
     def start(self, function: Callable[[], ResultT]) -> asyncio.Future[ResultT]:
         """Call `function` on a thread, with the context variables of the caller.
 
-        A future that is cancelled does not stop a call that a thread has begun. Where no thread can
-        be started, as in a program that is ending, the call is made here and now.
+        Cancelling the future does not stop a call that a thread has begun. If no thread can be
+        started, as in a program that is ending, the call is made at once, here.
         """
         import asyncio
 
@@ -47,14 +47,14 @@ class AsyncThreads:
         return asyncio.wrap_future(call.future)
 
     async def run(self, function: Callable[[], ResultT]) -> ResultT:
-        """Wait for what `start` starts."""
+        """Start a call, and wait for its result; see `start`."""
         return await self.start(function)
 
     async def run_to_end(self, function: Callable[[], ResultT]) -> ResultT:
-        """Wait for what `start` starts, to its end.
+        """Start a call, and wait for its end even if the task is cancelled.
 
-        A thread cannot be cancelled, and a claim must not stay acquired: so a task that is
-        cancelled, however often, waits for the thread and ends then.
+        A thread cannot be cancelled, and a claim must not stay acquired: so a cancelled task waits
+        for the thread first.
         """
         import asyncio
 
@@ -72,6 +72,6 @@ class AsyncThreads:
         return running.result()
 
     def close(self) -> None:
-        """End the threads, each after the call that it is at."""
+        """End the threads, each after its current call."""
         if pool := self._pool.take():
             pool.shutdown()

@@ -1,7 +1,7 @@
-"""A call that a thread of a pool makes, or whoever waits for it.
+"""A call that a thread of a pool makes, or the caller that waits for it.
 
-Nobody waits for a thread that is free, or for one that can be started: a pool may be busy, the
-machine may have no more threads, and a program that is ending starts none (`atexit`).
+A caller does not wait for a free thread: the pool may be busy, the machine may have no more
+threads, and a program that is ending starts none (`atexit`).
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ class Call(Generic[_T]):
     """A call that a thread makes as soon as one is free, with the caller's context variables.
 
     Attributes:
-        future: What the call gives, where `make` makes it; it is cancelled with the call.
+        future: Gets the result if `make` makes the call; it is cancelled with the call.
         has_thread: Whether a thread will make it.
     """
 
     def __init__(self, function: Callable[[], _T], pool: Pool) -> None:
         """Have a thread of `pool` call `function`, if there can be one."""
-        # Emptied when the call is begun or cancelled, by one of all that try. The pool keeps a call
-        # until a thread has time for it, and must not keep what the function has in hand.
+        # Emptied when the call is begun or cancelled, so that only one thread gets it. The pool
+        # keeps a call until a thread is free, and must not keep what the function refers to.
         self._left = [partial(copy_context().run, function)]
         self.future: Future[_T] = Future()
         self.has_thread = False
@@ -53,7 +53,7 @@ class Call(Generic[_T]):
         return self.future.result() if function is None else function()
 
     def make(self) -> None:
-        """Make it, unless somebody else has begun it; `future` has what it gives."""
+        """Make the call, unless another thread has begun it; `future` gets the result."""
         function = self._begin()
         if function is None or not self.future.set_running_or_notify_cancel():
             return
@@ -66,12 +66,12 @@ class Call(Generic[_T]):
             self.future.set_result(result)
 
     def cancel(self) -> None:
-        """Leave it, unless a thread has begun it."""
+        """Do not make the call, unless a thread has begun it."""
         if self.future.cancel():
             self._left.clear()
 
     def _begin(self) -> Callable[[], _T] | None:
-        """The function, once."""
+        """The function, for the first that asks; None for all others."""
         try:
             return self._left.pop()
         except IndexError:

@@ -1,7 +1,7 @@
-"""Threads that make calls, and that no program waits for when it ends.
+"""Threads that make calls, and that a program does not wait for when it ends.
 
-The end of a program waits for a pool of Python's own. Where a server does not answer, that takes as
-long as a client tries, more than a minute: a worker that was told to stop would be killed.
+A program that ends waits for Python's own pools. If a server does not answer, that takes as long as
+a client tries, more than a minute: a worker that was told to stop would be killed.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class DaemonThreads:
         except (RuntimeError, MemoryError) as error:
             with self._changed:
                 self._threads.discard(thread)
-                if self._threads:  # one of those makes it
+                if self._threads:  # one of them makes the call
                     return
                 with suppress(ValueError):
                     self._waiting.remove(call)
@@ -77,7 +77,7 @@ class DaemonThreads:
     def _run(self) -> None:
         while call := self._next():
             call()
-            del call  # what it gave may be large
+            del call  # its result may be large
 
     def _next(self) -> Callable[[], object] | None:
         with self._changed:

@@ -19,7 +19,7 @@ from letsgo_queue.limits import MAX_DELAY_SECONDS
 from letsgo_queue.transports.base import OutgoingMessage, ReceivedMessage
 
 LONGEST_DELAY_SECONDS = 14 * 24 * 3600
-"""The longest delay of a message, over all its sends: as long as SQS keeps one at most."""
+"""The longest delay of a message, over all its sends: the longest time that SQS keeps one."""
 
 
 def with_due_time(
@@ -43,7 +43,7 @@ def with_due_time(
 
 
 def for_one_send(message: OutgoingMessage) -> OutgoingMessage:
-    """The message with as much of its delay as one send takes."""
+    """The message with its delay cut to what one send takes."""
     if message.delay_seconds <= MAX_DELAY_SECONDS:
         return message
     return replace(message, delay_seconds=MAX_DELAY_SECONDS)

@@ -24,8 +24,8 @@ def lazy_names(
     Args:
         package: Its name.
         modules: The public names that each module has.
-        others: A module, and all public names of the package: that module has those that no other
-            has.
+        others: A module, and all public names of the package: the module has the names that are
+            not in `modules`.
     """
     module_of = dict.fromkeys(others[1], others[0])
     module_of |= {name: module for module, names in modules.items() for name in names}

@@ -1,8 +1,8 @@
 """Where in the user's code an error was raised.
 
-A traceback ends where it was raised, which may be deep in a library. People look for the last frame
-that is theirs: not of these packages, of Python's own library, or of an installed package. If the
-handler itself is part of an installed package, then that package is theirs as well.
+A traceback ends where the error was raised, which may be deep in a library. People look for the
+last frame of their own code: not of these packages, Python's own library, or an installed package.
+If the handler itself is part of an installed package, that package is their code as well.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def place_of(error: BaseException, *, package: str = "") -> Place | None:
     """The last line of the user's code that an error went through; None if it met none.
 
     Args:
-        error: The error. Where it went through no such line itself, what it was raised from did.
+        error: The error. If it went through no such line, the errors that it was raised from.
         package: The top-level package of the handler, which is the user's even if it is installed.
     """
     for count, each in enumerate(_chain(error)):

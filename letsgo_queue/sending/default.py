@@ -1,4 +1,4 @@
-"""The default client, which `letsgo_queue.enqueue` uses: the one thing that is global here."""
+"""The default client, which `letsgo_queue.enqueue` uses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from letsgo_queue.sending.client import Client, EnqueueManyOptions, EnqueueOptio
 
 
 class _Default:
-    """Holds the one default client; everything else is passed around."""
+    """Holds the default client, the only global object of the package."""
 
     client: Client | None = None
     lock = Lock()

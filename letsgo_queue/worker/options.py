@@ -41,7 +41,7 @@ class LoopOptions:
         concurrency: Messages in process at once.
         prefetch: Messages that wait to be begun, at most.
         wait_seconds: Seconds that one long poll waits.
-        visibility_timeout: Seconds, rounded up where the queue is told; None for its own.
+        visibility_timeout: Seconds, which the queue gets rounded up; None for the queue's own.
         drain_timeout: Seconds that running handlers get when the loop stops.
         max_opened_bytes: Bytes of opened bodies at once.
         until_empty: Whether to stop when the queue is empty.
@@ -67,7 +67,7 @@ class LoopOptions:
             check_range("visibility_timeout", self.visibility_timeout, 1, longest, whole=False)
 
     def but(self, *, concurrency: int | None, until_empty: bool, given: RunOptions) -> Self:
-        """The same, but for what is given.
+        """These options with the given ones in their place.
 
         Raises:
             SettingsInvalid: A number is out of range.
@@ -85,7 +85,7 @@ def check_range(
     """Refuse a number that is out of range.
 
     Raises:
-        SettingsInvalid: It is, or it is no number, or `whole` and not a whole one.
+        SettingsInvalid: It is out of range, not a number, or not whole though `whole`.
     """
     check_number(name, value, whole=whole)
     if not lowest <= value <= (math.inf if highest is None else highest):
