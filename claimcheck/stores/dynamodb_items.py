@@ -51,6 +51,7 @@ MAX_RETRIES = 4
 CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 15
 
+_READS = {"BatchGetItem", "DescribeTable", "GetItem", "Scan"}
 _CONDITION_FAILED = "ConditionalCheckFailedException"
 _NO_TABLE = "ResourceNotFoundException"
 _TRY_AGAIN = {
@@ -147,14 +148,7 @@ class DynamoDBItems:
             failed: What an error prevents.
         """
         request = {"Key": self._layout.key(key), "ConsistentRead": consistent}
-        answer = self._call("GetItem", request, failed)
-        # An answer that was cut off on its way does not fit its checksum. botocore asks again, and
-        # gives the last one as if it were whole: as an item that is not there.
-        if answer.get("ResponseMetadata", {}).get("MaxAttemptsReached"):
-            raise ClaimStoreUnavailable(
-                f"claim store {self._store}: {failed}: the answer was damaged on its way."
-            )
-        item: Item | None = answer.get("Item")
+        item: Item | None = self._call("GetItem", request, failed).get("Item")
         return item
 
     def look(self, key: str, names: Sequence[str], *, failed: str) -> Item | None:
@@ -318,6 +312,12 @@ class DynamoDBItems:
         except BotoCoreError as error:
             raise self._error(failed, error) from error
         self._learn(answer, sent)
+        # An answer that was cut off on its way does not fit its checksum. botocore asks again, and
+        # gives the last one as if it were whole: as an item that is not there. A write is done.
+        if operation in _READS and answer.get("ResponseMetadata", {}).get("MaxAttemptsReached"):
+            raise ClaimStoreUnavailable(
+                f"claim store {self._store}: {failed}: the answer was damaged on its way."
+            )
         return answer
 
     def _learn(self, answer: Mapping[str, Any], sent: float) -> None:

@@ -85,6 +85,27 @@ def live(store: DynamoDBClaimStore, claim: Claim) -> None:
     remove(store, claim)
 
 
+def test_what_was_damaged_on_its_way_is_not_taken_for_gone(
+    store: DynamoDBClaimStore, server: FaultyServer
+) -> None:
+    claim = write(store)
+    store.acquire(claim.key, MINE)
+    inventory = store.inventory()
+    for operation in ("GetItem", "BatchGetItem", "Scan"):
+        server.inject(Failure.ANSWER_DAMAGED, on=operation)
+
+    for look in (
+        lambda: store.look_up(claim.key),
+        lambda: read(store, claim),
+        lambda: inventory.claim(claim.id),
+        lambda: inventory.record(claim.key),
+        lambda: inventory.records([claim.id]),
+        lambda: next(inventory.pages()),
+    ):
+        with pytest.raises(ClaimStoreUnavailable, match="the answer was damaged on its way"):
+            look()
+
+
 class TestRefused:
     @pytest.mark.parametrize("operation", OPERATIONS)
     @pytest.mark.parametrize(
