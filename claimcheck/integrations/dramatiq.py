@@ -181,10 +181,9 @@ class _Consumer(SQSConsumer):  # type: ignore[misc]  # dramatiq_sqs has no types
 
     def requeue(self, messages: Iterable[dramatiq.MessageProxy]) -> None:
         messages = list(messages)
-        for message in messages:
-            message._sqs_message.settle(succeeded=False)
+        self._inbox.release([message._sqs_message for message in messages])
         super().requeue(messages)
 
     def close(self) -> None:
-        self._inbox.close()
         super().close()
+        self._inbox.close()

@@ -249,6 +249,11 @@ class _Channel(SQS.Channel):
         finally:
             self.claims.settle(delivery_tag, succeeded=False)
 
+    def close(self) -> None:
+        if not self.closed and self._qos is not None:
+            self.claims.release([*self._qos._delivered])  # kombu restores them one by one
+        super().close()
+
     def client_for(self, queue: str) -> SQSClient:
         """What makes calls for a queue, and settles nothing."""
         return cast("SQSClient", super().sqs(queue=self.canonical_queue_name(queue)))

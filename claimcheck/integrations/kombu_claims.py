@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -16,6 +16,7 @@ from claimcheck.core.opened import Opened
 from claimcheck.errors import ClaimCheckError, ClaimInProgress
 from claimcheck.integrations import sqs
 from claimcheck.integrations.base import Carrier
+from letsgo_queue.calls import Call
 from letsgo_queue.daemon_threads import DaemonThreads
 from letsgo_queue.errors import LetsGoError
 from letsgo_queue.limits import MAX_VISIBILITY_SECONDS
@@ -205,10 +206,15 @@ class Claims:
             with held.calling:
                 held.opened.settle(succeeded=succeeded)
 
+    def release(self, receipt_handles: Iterable[str]) -> None:
+        """Release the claims of deliveries, several at once, as a store may be slow."""
+        releases = [partial(self.settle, each, succeeded=False) for each in receipt_handles]
+        for call in [Call(each, self._leases) for each in releases]:
+            call.result()
+
     def close(self) -> None:
         """Release what is left: nobody can acknowledge it any more."""
-        for receipt_handle in [*self._held]:
-            self.settle(receipt_handle, succeeded=False)
+        self.release([*self._held])
 
     def extend(self, receipt_handle: str, seconds: float) -> None:
         """Hold the claim of a delivery for as long as its message is hidden from now."""

@@ -215,6 +215,20 @@ def test_a_store_that_is_down_refuses_what_is_large_and_what_is_small_goes_on(
     desk.consumer.close()
 
 
+def test_a_worker_that_stops_waits_for_a_slow_store_once(broker: Any) -> None:
+    together, store = threading.Barrier(3), Watched(MemoryClaimStore())
+    store.before("release", lambda: together.wait(20), times=3)
+    desk = Desk(install(broker, ClaimCheck(store.store)))
+    for each in range(3):
+        desk.send(f"{each}{LARGE}")
+    messages = [desk.take() for _ in range(3)]
+
+    desk.consumer.requeue(messages)
+
+    assert desk.counts() == (3, 0)
+    desk.consumer.close()
+
+
 @pytest.mark.parametrize("receives", [4, 5])
 def test_what_can_never_be_opened_is_a_dead_letter_after_five_receives(
     desk: Desk, store: MemoryClaimStore, caplog: pytest.LogCaptureFixture, receives: int

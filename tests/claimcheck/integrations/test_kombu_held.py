@@ -95,6 +95,17 @@ def test_a_store_that_hangs_has_no_message_come_back_and_no_acknowledgement_wait
     assert desk.counts() == (0, 0)
 
 
+def test_a_connection_that_closes_waits_for_a_slow_store_once(desk: Desk) -> None:
+    together = threading.Barrier(3)
+    desk.store.before("release", lambda: together.wait(20), times=3)
+    for each in range(3):
+        desk.send([each, LARGE])
+    connection: Any = desk.connect()
+    desk.take(3, connection, then="wait")
+    connection.release()
+    assert desk.left() == Left(3, 0)
+
+
 @pytest.mark.usefixtures("quick_beats")
 def test_a_fault_of_the_store_lets_go_of_nothing(desk: Desk) -> None:
     def fault() -> None:
