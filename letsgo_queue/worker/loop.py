@@ -54,7 +54,7 @@ MAX_PAUSE_SECONDS = 30.0
 
 EMPTY_PAUSE_SECONDS = 0.05
 """The pause before an empty queue is asked again, where the loop is to stop when it is empty, or
-the queue answers at once."""
+polls do not wait."""
 
 AHEAD_SECONDS = 0.1
 """How soon after its receive a message should be begun."""
@@ -273,6 +273,8 @@ class WorkLoop:
         self._reached, self._failures = True, 0
         self._polled_at = time.monotonic()
         self._take_in_hand(received)
+        if not received and not self.options.until_empty and not self.options.wait_seconds:
+            self._wait(EMPTY_PAUSE_SECONDS)
         return len(received)
 
     @property
@@ -297,11 +299,10 @@ class WorkLoop:
     def _received(self, ask: _Ask, received: int) -> _Ask | None:
         """End a request; what to ask for next, None to end this receiver."""
         with self._changed:
-            if not received:
-                until_empty = self.options.until_empty
-                if until_empty and ask.alone and self._nothing_in_hand():
+            if self.options.until_empty and not received:
+                if ask.alone and self._nothing_in_hand():
                     self._over = True
-                elif until_empty or self._wait_seconds < EMPTY_PAUSE_SECONDS:
+                else:
                     self._changed.wait(EMPTY_PAUSE_SECONDS)
             self._queue_has_more = received == ask.slots
             self._end_ask(ask)
