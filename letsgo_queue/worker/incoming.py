@@ -360,11 +360,13 @@ class IncomingMessage:
         return self.longest_extension == 0
 
     def check_in_hand(self) -> None:
-        """Stop the way of a message that the worker has given back.
+        """Stop the way of a message that the worker has given back, or has waited with too long.
 
         Raises:
-            QueueUnavailable: It was given back meanwhile.
+            QueueUnavailable: It was given back meanwhile, or can be received again.
         """
+        if self.invisible_until is not None and self.longest_extension == 0:
+            self.is_over = True  # its next delivery handles it
         if self.is_over:
             raise QueueUnavailable(f"message {self.message_id} was given back meanwhile.")
 

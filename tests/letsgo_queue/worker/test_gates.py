@@ -20,12 +20,14 @@ from letsgo_queue import (
     IncomingMessage,
     MessageDelayed,
     MessageHeld,
+    MessageStarted,
     Middleware,
     SettingsInvalid,
     Steps,
     Worker,
 )
 from letsgo_queue.errors import LetsGoError
+from letsgo_queue.limits import MAX_VISIBILITY_SECONDS
 from letsgo_queue.transports.base import ReceivedMessage
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.worker import heartbeat
@@ -313,6 +315,24 @@ class TestConcurrencyOfAHandler:
 
         assert most == 2
         assert counts == {1}
+
+    def test_one_that_waited_for_12_hours_is_left_to_its_next_delivery(
+        self, queue: MemoryTransport, time_passes: PassingTime, busy: Busy
+    ) -> None:
+        """SQS hides it no longer, and gives it out again."""
+        worker = Worker(queue, concurrency=5, wait_seconds=0)
+        worker.handler("limited", concurrency=1)(busy)
+        received = heard(worker, MessageStarted)
+        send(queue, {"type": "limited", "payload": 1}, {"type": "limited", "payload": 2})
+        with running(worker):
+            wait_for(lambda: busy.begun and not receive_now(queue), "both to be in hand")
+            time_passes(MAX_VISIBILITY_SECONDS)
+            wait_for(lambda: not receive_now(queue), "both to be received again")
+            busy.end(5)
+            wait_for(lambda: not queue._messages, "all to be handled")
+
+        assert busy.begun.count(2) == 1
+        assert len(received) == 3, "the first one ran into its second delivery"
 
     def test_one_whose_type_shows_once_it_is_opened_makes_no_room(
         self, queue: MemoryTransport, busy: Busy
