@@ -3,8 +3,8 @@
     rate(5 minutes)       at each multiple of five minutes since 1970, so that a fleet agrees on it
     cron(0 3 * * ? *)     at 03:00 on the clock of the time zone
 
-A cron time that does not exist where the clock is set forward is skipped, and one that exists twice
-where it is set back is meant once, the first time. So does EventBridge Scheduler:
+When clocks are set forward, a cron time that does not exist is skipped. When they are set back, a
+cron time that exists twice counts once, the first time. EventBridge Scheduler does the same:
 https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html#daylist-savings-time
 """
 
@@ -23,7 +23,7 @@ from zoneinfo import ZoneInfo
 from letsgo_queue.errors import SettingsInvalid
 from letsgo_queue.validation import check_text
 from letsgo_queue.worker.cron import UNIX_FIELDS, Cron, parse, parse_unix
-from letsgo_queue.worker.handler import Handler, name_of
+from letsgo_queue.worker.handler import Handler
 from letsgo_queue.worker.incoming import IncomingMessage
 
 ScheduledFunction: TypeAlias = Callable[[dict[str, Any]], object]
@@ -96,7 +96,7 @@ class ScheduledHandler(Handler):
     Attributes:
         expression: When it runs outside of Lambda; None for when LetsGo's settings say.
         schedule: The expression, read.
-        rule: The name that it was given: that of the rule whose events it handles in Lambda.
+        rule: The name that it was given: in Lambda, of the rule whose events it handles.
     """
 
     def __init__(
@@ -116,13 +116,13 @@ class ScheduledHandler(Handler):
             name: Names it, in place of its own name and its expression.
 
         Raises:
-            SettingsInvalid: It takes not `(event)`, or the expression or the name cannot be used.
+            SettingsInvalid: It does not take `(event)`, or the expression or name cannot be used.
         """
+        super().__init__(function)
         try:
             inspect.signature(function).bind({})
-        except TypeError:
-            raise self._wrong_signature_of(function) from None
-        super().__init__(function)
+        except TypeError as error:
+            raise self._wrong_signature(error) from None
         for option, value in (("timezone", time_zone), ("name", name)):
             if value is not None:
                 check_text(option, value)
@@ -161,13 +161,7 @@ class ScheduledHandler(Handler):
 
     def _wrong_signature(self, takes: object) -> SettingsInvalid:
         del takes
-        return self._wrong_signature_of(self.function)
-
-    @staticmethod
-    def _wrong_signature_of(function: ScheduledFunction) -> SettingsInvalid:
-        return SettingsInvalid(
-            f"handler {name_of(function)}: a handler of scheduled events takes (event)."
-        )
+        return SettingsInvalid(f"handler {self.name}: a handler of scheduled events takes (event).")
 
 
 @dataclass(frozen=True, slots=True)
