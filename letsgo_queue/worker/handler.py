@@ -96,7 +96,8 @@ class Handler:
     @property
     def name(self) -> str:
         """The function's name, for people."""
-        return name_of(self.function)
+        function = self.function
+        return f"{function.__module__}.{getattr(function, '__qualname__', repr(function))}"
 
     @cached_property
     def is_async(self) -> bool:
@@ -229,11 +230,6 @@ def _names_only(signature: inspect.Signature) -> inspect.Signature:
             for parameter in signature.parameters.values()
         ]
     )
-
-
-def name_of(function: Callable[..., object]) -> str:
-    """A function's name, for people."""
-    return f"{function.__module__}.{getattr(function, '__qualname__', repr(function))}"
 
 
 def _is_no_json(error: ValidationError) -> bool:
