@@ -3,11 +3,11 @@
     parent ── forks ──> children, numbered from 0
        └──── a pipe ───────┘   its end tells them to stop; it ends with the parent too
 
-The parent has the application loaded once for all. It handles no message and makes no client, so
-little of it can fail. A child that ends without being told to is started again.
+The parent loads the application once for all. It handles no message and makes no client, so little
+in it can fail. A child that ends without being told to is started again.
 
-Children are stopped by the pipe, not by signals: a terminal and systemd send a signal to them as
-well, and it would be their second one, which ends a worker at once.
+The pipe stops the children, not a signal: a terminal and systemd send them a signal as well, and a
+second one would end a worker at once.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ MAX_PAUSE_SECONDS = 30.0
 """The shortest and the longest pause before a child that failed is started again."""
 
 STEADY_SECONDS = 60.0
-"""A child that has run for so long works: how it failed before counts no more."""
+"""After running for so long, a child works: its earlier failures no longer count."""
 
 MAX_FAILURES = 10
 """How often in a row a child may fail. With the pauses that takes three minutes."""
@@ -58,10 +58,10 @@ _CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 
 @dataclass(frozen=True, slots=True)
 class ChildProcess:
-    """What a child knows of itself.
+    """A child, as it knows itself.
 
     Attributes:
-        number: Which one it is, from 0; the one that is started in its place has the same.
+        number: Its number, from 0. A child that is started in its place gets the same.
         pipe: Ends when the child should.
     """
 
@@ -160,7 +160,7 @@ class _Parent:
         return None
 
     def _next_due(self) -> float:
-        """Seconds until something is due though no signal comes."""
+        """Seconds until something is due, even if no signal comes."""
         dues = [each.start_at for each in self._places if each.start_at is not None]
         due = min((*dues, self._kill_at))
         return max(due - time.monotonic(), 0) if due < math.inf else math.inf

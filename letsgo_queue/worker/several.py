@@ -1,7 +1,7 @@
 """Runs workers in one process: each on its own queue, with its own settings.
 
-Workers that share a number of slots each have a share of their own, by weight. No worker takes
-another's: a queue that is full of slow messages cannot keep the others waiting.
+Workers may divide a number of slots by weight. No worker takes the slots of another, so a queue
+full of slow messages cannot keep the others waiting.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ def run_workers(
 
         run_workers(orders, mail, concurrency=20)
 
-    It stops as `Worker.run` does. Where one worker cannot go on, the others are stopped too.
+    It stops as `Worker.run` does. If one worker cannot go on, all stop.
 
     Args:
         workers: The workers.
         burst: Stop each worker once its own queue is empty; see `Worker.run`.
-        concurrency: Messages handled at once by all workers together, each of which gets a share by
-            its `weight`. By default each has its own `concurrency`.
-        health: Where the process tells whether all are well.
+        concurrency: Messages handled at once by all workers together: each gets a share by its
+            `weight`. By default each has its own `concurrency`.
+        health: Where to tell whether all workers are well.
         protect_from_scale_in: Keep the ECS task from being stopped by scaling in while messages are
             in hand.
         options: In place of every worker's own `prefetch`, `visibility_timeout`, `wait_seconds`,
@@ -88,7 +88,7 @@ def run_workers(
             protection = (
                 TaskProtection() if protect_from_scale_in is True else protect_from_scale_in
             )
-            # A tick that is held runs in another worker.
+            # A tick that is held here runs in another worker.
             around.enter_context(
                 protection.held(
                     lambda: (
@@ -108,13 +108,13 @@ def run_workers(
 
 
 def check_workers(*workers: Worker, **options: Unpack[RunOptions]) -> float:
-    """Look for what is wrong with handlers and settings; nothing is opened.
+    """Check handlers and settings; opens nothing.
 
     Returns:
-        The drain time of the workers in seconds, the longest.
+        The longest drain time of the workers, in seconds.
 
     Raises:
-        SettingsInvalid: Something is wrong.
+        SettingsInvalid: A handler or a setting is wrong.
     """
     return max(worker._check(options).drain_timeout for worker in workers)
 
@@ -143,7 +143,7 @@ def shares(total: int | None, weights: Sequence[int]) -> Sequence[int | None]:
 def _run_all(
     runs: Sequence[Callable[[], None]], stop: Callable[[], None], loops: Sequence[WorkLoop]
 ) -> None:
-    """Run each on a thread; one that raises stops the others, and its error is raised."""
+    """Run each on a thread. If one raises, stop the others, and raise its error."""
     errors: list[BaseException] = []
 
     def run_one(run: Callable[[], None]) -> None:
