@@ -100,8 +100,8 @@ class QueueSettings(BaseModel, frozen=True, extra="forbid"):
             mode, `http://localhost:3002`. It wins over `queue_url`.
         deployment: `LETSGO_DEPLOYMENT`: whose queue to look for when no URL is given.
         vendor_prefix: `LETSGO_VENDOR_PREFIX`: what the names of LetsGo's queues start with.
-        region: `AWS_REGION`: for all that does not say which region it is in. None for what AWS's
-            own settings say (`AWS_DEFAULT_REGION`, the profile), and else LetsGo's `us-west-2`.
+        region: `AWS_REGION`: the region where no URL names one. None for that of AWS's own settings
+            (`AWS_DEFAULT_REGION`, the profile), else LetsGo's `us-west-2`.
     """
 
     queue_url: str | None = None

@@ -210,7 +210,7 @@ class Client(Generic[ResultT_co]):
             SendUncertain: The answer was lost; it may be on the queue.
             QueueNotFound: The queue does not exist; nothing was sent.
             QueueUnavailable: It could not be asked what it accepts; nothing was sent.
-            SettingsInvalid: No queue, or none that can be used.
+            SettingsInvalid: There is no queue, or it cannot be used.
         """
         url = self._url_of(queue)
         with self._sending(message, url) as sending:
@@ -241,9 +241,9 @@ class Client(Generic[ResultT_co]):
     ) -> list[ResultT_co]:
         """Put many messages on the queue, in batches as large as it accepts.
 
-        Only what is under way is in memory, so `messages` may be a generator of any length. A
-        message that is refused for what it is keeps no other back. Where the queue or a store
-        cannot be reached, the sending ends there.
+        Only messages under way are in memory, so `messages` may be a generator of any length. A
+        message that is refused does not keep the others back. If the queue or a store cannot be
+        reached, the sending ends there.
 
         Args:
             messages: The messages; each as `enqueue` takes it.
@@ -254,7 +254,7 @@ class Client(Generic[ResultT_co]):
             queue: URL of another queue than the client's own.
             progress: Called after each batch with how many messages were sent, and how many
                 failed, so far.
-            keep_results: False, for more messages than results should be kept of, returns none.
+            keep_results: False returns no results, to save memory with very many messages.
 
         Returns:
             One result per message, in order.
@@ -262,7 +262,7 @@ class Client(Generic[ResultT_co]):
         Raises:
             EnqueueManyError: Some were not sent; it says which, and why.
             MessageInvalid: An option for all breaks a rule; nothing was sent.
-            SettingsInvalid: No queue, or none that can be used.
+            SettingsInvalid: There is no queue, or it cannot be used.
         """
         single = isinstance(messages, str | bytes | Mapping | BaseModel)
         if single or not isinstance(messages, Iterable):

@@ -1,8 +1,8 @@
-"""Goes through what is due on the queues of workers, message by message.
+"""Takes the messages that are due on the queues of workers to their handlers, one by one.
 
-The way of a message is that of `worker/processing.py`: through middleware and claim check to the
-handler, and out again. Nothing here waits for what an async handler returns. It is handed to
-whoever goes through these steps: `workers.py` awaits it on a loop of its own, or on the test's.
+Each goes the way of `worker/processing.py`: through middleware and claim check to the handler, and
+out again. This module does not await async handlers. Its steps yield them, and `workers.py` awaits
+them on its own event loop, or on the test's.
 """
 
 from __future__ import annotations
@@ -74,10 +74,10 @@ class NotDrained(LetsGoQueueError):
 
 @dataclass(frozen=True, slots=True)
 class Awaited:
-    """What an async handler returned, to be awaited in a context.
+    """A call of an async handler, to be awaited.
 
     Attributes:
-        outcome: What it returned.
+        outcome: What the handler returned.
         context: The context variables of its message.
     """
 
@@ -86,11 +86,11 @@ class Awaited:
 
 
 Steps: TypeAlias = Generator[Awaited, "BaseException | None", None]
-"""Gives what is to be awaited, and takes what was raised there."""
+"""Yields calls to await, and is sent their errors."""
 
 
 class Draining:
-    """Handles what is due on the queues of workers, and what that enqueues, once."""
+    """Handles the messages that are due on the queues of workers, and what they enqueue, once."""
 
     def __init__(self, workers: Sequence[Worker], *, raises: bool, limit: int) -> None:
         """Receive nothing yet.

@@ -27,10 +27,10 @@ __tracebackhide__ = True  # pytest shows the test, and then the handler
 
 
 class WorkerInTest:
-    """Workers whose messages a test has handled when it says so.
+    """Workers whose messages are handled when the test calls `drain`.
 
-    Sync handlers run on the test's own thread: they see what the test has in a transaction, and a
-    debugger stops in them. Limits of concurrency, rate and time are not observed.
+    Sync handlers run on the test's own thread: they see the test's database transaction, and a
+    debugger stops in them. Limits of concurrency, rate and time are ignored.
     """
 
     def __init__(
@@ -48,23 +48,23 @@ class WorkerInTest:
         self._loop = loop
 
     def drain(self, *, raises: bool = True, limit: int = DEFAULT_LIMIT) -> Drained:
-        """Handle all that is due, one after another, on this thread.
+        """Handle all messages that are due, one after another, on this thread.
 
-        What handlers enqueue is handled too, if it is due. Async handlers run on an event loop on
-        this thread, the same one for the whole test; an async test has `adrain`.
+        So are messages that handlers enqueue, if they are due. Async handlers run on an event loop
+        on this thread, the same for the whole test. An async test has `adrain`.
 
         Args:
-            raises: Raise what a handler raises first, `Retry` and `Reject` included. Its message
-                goes where it would in production, and those behind it stay on the queue. False
-                handles all and says in the result what failed; only a failed assertion, and what is
-                no `Exception`, is raised all the same.
+            raises: Raise the first error of a handler, also `Retry` and `Reject`. Its message goes
+                where it would in production, and the messages behind it stay on the queue. False
+                handles all, and returns what failed; only failed assertions, and errors that are no
+                `Exception`, are still raised.
             limit: How many messages may be handled.
 
         Returns:
-            What became of the messages.
+            The outcome of each message.
 
         Raises:
-            BaseException: What a handler raised, or why its message could not be opened.
+            BaseException: The error of a handler, or why its message could not be opened.
             NotDrained: More than `limit` messages are due, or an event loop runs on this thread
                 and the workers have async handlers.
             SettingsInvalid: A handler or a setting is wrong.
@@ -74,7 +74,7 @@ class WorkerInTest:
     async def adrain(self, *, raises: bool = True, limit: int = DEFAULT_LIMIT) -> Drained:
         """`drain` for an async test: async handlers run on the test's own event loop.
 
-        Sync handlers run on this thread as in production: no event loop runs there for them.
+        Sync handlers run on this thread, and see no running event loop, as in production.
         """
         draining = Draining(self._workers, raises=raises, limit=limit)
         await _go_on_this_loop(draining.steps())
@@ -86,7 +86,7 @@ class WorkerInTest:
 
     @property
     def waiting(self) -> list[Waiting]:
-        """What is on the workers' queues and not due yet: delayed, or to be tried again."""
+        """The messages that are not due yet: delayed, or to be tried again."""
         queues = {id(each): each for each in (worker._transport() for worker in self._workers)}
         return [
             waiting
@@ -97,12 +97,12 @@ class WorkerInTest:
 
 
 def drain(*workers: Worker) -> int:
-    """Handle all that is due on the queues of workers, one after another, on this thread.
+    """Handle all messages that are due on the queues of workers, one by one, on this thread.
 
         enqueue(OrderNew(payload=order))
         assert drain(worker) == 1
 
-    For a test that has a queue already, such as `memory://`. `Sandbox` gives one, and says more.
+    For a test that has a queue already, such as `memory://`. `Sandbox` makes one, and tells more.
 
     Args:
         workers: The workers, which must not run.
@@ -111,8 +111,8 @@ def drain(*workers: Worker) -> int:
         How many messages were handled.
 
     Raises:
-        BaseException: What a handler raised first. Its message is left to the queue's retries, and
-            those behind it are not handled.
+        BaseException: The first error of a handler. Its message is left to the queue's retries,
+            and the messages behind it are not handled.
         NotDrained: Over 1,000 messages are due, or an event loop runs on this thread and a worker
             has async handlers.
     """
@@ -130,7 +130,7 @@ class LoopInTest:
         self._runner: asyncio.Runner | None = None
 
     def run(self, awaited: Awaited) -> BaseException | None:
-        """Await what a handler returned; what was raised there."""
+        """Await the result of an async handler, and return its error."""
         if self._runner is None:
             self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
         return self._runner.run(contained(awaited.outcome), context=awaited.context)
@@ -187,10 +187,10 @@ def _loop_runs() -> bool:
 
 @contextmanager
 def _no_loop_runs() -> Iterator[None]:
-    """Have the block find no event loop on this thread.
+    """Hide the running event loop from the block.
 
-    In production a sync handler has a thread without one: it may call `asyncio.run`, and Django's
-    database. asyncio has these functions for other implementations of loops and tasks.
+    In production a sync handler runs on a thread without a loop, so it may call `asyncio.run`, and
+    Django's database. asyncio has these functions for other implementations of loops and tasks.
     """
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()

@@ -1,11 +1,11 @@
-"""Acknowledging handled messages in batches, without holding any back.
+"""Acknowledges handled messages in batches, without holding any back.
 
-While one request is under way, handled messages gather for the next: a message that comes alone is
-acknowledged at once, and many share a request. Where more gather than a request takes, further
-threads send full ones.
+While one request is under way, handled messages gather for the next. So a single message is
+acknowledged at once, and many share a request. If more gather than a request takes, further threads
+send full requests.
 
-A queue that does not answer is asked again, as long as the message stays invisible: given up, it
-would be handled a second time.
+A queue that does not answer is asked again while the message stays invisible: else it would be
+handled a second time.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Acknowledged: TypeAlias = Callable[[Sequence[IncomingMessage], Sequence[LetsGoEr
 MAX_THREADS = 5
 
 PATIENCE_SECONDS = 60.0
-"""How long a message is tried, from when its first request failed."""
+"""How long after its first failed request an acknowledgement is tried again."""
 
 AGAIN_SECONDS = 1.0
 """The pause of a thread whose request failed."""
@@ -54,19 +54,19 @@ class Acknowledger:
         self._done = done
         self._parts = parts
         self._waiting: deque[IncomingMessage] = deque()
-        self._tried_until: dict[IncomingMessage, float] = {}  # those whose request failed
+        self._tried_until: dict[IncomingMessage, float] = {}  # messages whose request failed
         self._changed = threading.Condition()
         self._threads = 0
         self._busy = 0
         self._closed = False
 
     def add(self, message: IncomingMessage) -> None:
-        """Acknowledge a message soon; once this is closed, before it returns."""
+        """Acknowledge a message soon; after `close`, before this returns."""
         with self._changed:
             if not self._closed:
                 self._waiting.append(message)
                 self._start_thread()
-                # The first thread waits for any, and the others for a full request.
+                # The first thread waits for any message, and the others for a full request.
                 if len(self._waiting) in {1, MAX_BATCH}:
                     self._changed.notify_all()
                 return
@@ -97,7 +97,7 @@ class Acknowledger:
             )
 
     def _start_thread(self) -> None:
-        """Start the first thread, or one more where all are busy and a request could be filled."""
+        """Start the first thread, or one more if all are busy and a request would be full."""
         full = len(self._waiting) >= MAX_BATCH
         if self._closed:
             return
@@ -125,7 +125,7 @@ class Acknowledger:
                         self._changed.wait_for(lambda: self._closed, AGAIN_SECONDS)
 
     def _may_succeed(self, message: IncomingMessage, error: LetsGoError | None) -> bool:
-        """Whether a message is to be acknowledged once more."""
+        """Whether to try the acknowledgement of a message once more."""
         if error is None or not error.retryable or self._closed:
             return False
         now = time.monotonic()
