@@ -34,7 +34,7 @@ beside = [Worker(each) for each in others]
 
 @worker.default
 def wait_for_a_line(message: dict[str, Any]) -> None:
-    print("begun", flush=True)
+    print("begun\n", end="", flush=True)  # in one write: two handlers may begin at once
     sys.stdin.readline()
     print("ended", flush=True)
 
