@@ -64,6 +64,7 @@ logger = get_logger(__name__)
 _HOOKS: Mapping[type, Sequence[str]] = {
     SQSBroker: (
         "_get_sqs_client",
+        "_receive_messages",
         "_resolve_delay_seconds",
         "_resolve_queue",
         "_to_ackable_message",
@@ -142,6 +143,7 @@ class _Claims:
         threads: Where it does so.
         held: Of each message that taskiq has, by its receipt handle.
         extending: The handles of those whose lease a thread extends.
+        left: FIFO queues, by URL, of whose last messages one could not be opened.
         facts: What queues say of themselves.
         slots: Limits how many messages are opened at once.
         opening: The tasks that open them.
@@ -153,6 +155,7 @@ class _Claims:
         self.threads = AsyncThreads("claimcheck-taskiq")
         self.held: WeakValueDictionary[str, Opened] = WeakValueDictionary()
         self.extending: set[str] = set()
+        self.left: set[str] = set()
         self.facts = sqs.QueueFacts()
         self.slots = asyncio.Semaphore(_AT_ONCE)
         self.opening: set[asyncio.Task[None]] = set()
@@ -246,6 +249,10 @@ class _Broker(SQSBroker):
     async def _get_sqs_client(self) -> Any:
         return _Client(await super()._get_sqs_client(), self.claims)
 
+    async def _receive_messages(self, queue: SQSQueue, queue_url: str) -> list[dict[str, object]]:
+        self.claims.left.discard(queue_url)
+        return await super()._receive_messages(queue, queue_url)
+
     async def _to_ackable_message(
         self, message: object, queue: SQSQueue, queue_url: str
     ) -> AckableMessage | None:
@@ -253,6 +260,9 @@ class _Broker(SQSBroker):
             return await super()._to_ackable_message(message, queue, queue_url)
         asks_store = self.claims.carrier.asks_store(message["Body"])
         received = _Received(message, queue, queue_url, time.monotonic(), asks_store)
+        if queue_url in self.claims.left:  # in its group none may overtake what was left
+            await self._hide(received, 0)
+            return None
         if self.claims.ready is None or queue.is_fifo or not asks_store:
             return await self._open(received)
         await self.claims.slots.acquire()
@@ -300,10 +310,15 @@ class _Broker(SQSBroker):
                     QueueUrl=received.url, ReceiptHandle=received.handle
                 )
         except LetsGoError as error:
+            self._note_left(received)
             await self._leave(received, error, hidden)
             return None
         except (BotoCoreError, ClientError) as error:
             logger.warning("a duplicate stays on queue %s: %s", received.url, error)
+            return None
+        except Exception:  # a fault of ours must not end the listener
+            self._note_left(received)
+            logger.exception("a message could not be opened, and stays on queue %s", received.url)
             return None
         if opened is None:
             return None
@@ -326,6 +341,10 @@ class _Broker(SQSBroker):
             await delete()
 
         return AckableMessage(data=message.data, ack=ack)
+
+    def _note_left(self, received: _Received) -> None:
+        if received.queue.is_fifo:
+            self.claims.left.add(received.url)
 
     async def _leave(self, received: _Received, error: LetsGoError, hidden: float) -> None:
         """Leave a message that could not be opened on its queue."""

@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from taskiq import AckableMessage, SendTaskError
 from taskiq_aio_sqs import SQSBroker
 
 from claimcheck import ClaimCheck, ClaimStoreUnavailable, Purge
+from claimcheck.integrations import sqs
 from claimcheck.integrations.taskiq import install
 from claimcheck.stores.memory import MemoryClaimStore
 from letsgo_queue.envelope import is_sealed
@@ -346,3 +348,42 @@ def test_a_batch_of_messages_that_travel_untouched_is_not_too_large(
         desk.plain.close()
 
     run(ministack, check, story)
+
+
+def fault() -> None:
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("action", ["fail", "fault"])
+def test_in_a_fifo_queue_nothing_overtakes_what_cannot_be_opened(
+    ministack: AwsServer, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    monkeypatch.setattr(sqs, "_FIRST_PAUSE_SECONDS", 1)
+    store = Watched(MemoryClaimStore())
+    if action == "fail":
+        store.fail("acquire")
+    else:
+        store.before("acquire", fault)
+
+    async def story(desk: Desk) -> None:
+        queue = replace(desk.broker._default_queue, max_number_of_messages=10)
+        await desk.broker.with_default_queue(queue).startup()
+        for payload in ("small", LARGE + "other", "last"):
+            await desk.task.kiq(payload)
+        await desk.broker.shutdown()
+        async with at_work(desk):
+            payloads = []
+            for _ in range(4):
+                message: Any = await desk.take()
+                payloads.append(desk.payload_of(message))
+                await message.ack()
+        assert payloads == [LARGE, "small", LARGE + "other", "last"]
+
+    run(
+        ministack,
+        ClaimCheck(store.store),
+        story,
+        ContentBasedDeduplication="true",
+        FifoQueue="true",
+        VisibilityTimeout="5",
+    )
