@@ -273,7 +273,8 @@ class _ClaimLease:
     def extend(self, seconds: float) -> None:
         """Extend the lease with the visibility."""
         if not self._opened.extend(seconds) and not self._settled:
-            logger.warning("claim %s: another delivery has it", self._opened.claim_id)
+            # By its message: a small one has a record, and no claim.
+            logger.warning("message %s: another delivery has it", self._message.message_id)
 
     def settle(self, *, succeeded: bool) -> None:
         """Complete the claim, or release it, once. If that raises, the worker tries again.
