@@ -156,7 +156,7 @@ class RecordUnsupported(ClaimCheckError):
 
 
 class AuditInvalid(ClaimCheckError):
-    """A report of the size audit, or what it is to weigh, cannot be read or written."""
+    """A report of the size audit, or a file that it weighs, cannot be read or written."""
 
 
 class ClaimStoreError(ClaimCheckError):

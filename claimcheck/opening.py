@@ -50,7 +50,8 @@ class Opener:
             once: Whether every message gets a record, also one without a claim; by default not.
 
         Raises:
-            SettingsInvalid: `purge` or `on_duplicate` is not known, or the claim check is none.
+            SettingsInvalid: `purge` or `on_duplicate` is not known, or `claim_check` is something
+                else than a claim check.
         """
         if not isinstance(claim_check, ClaimCheck | None):
             raise SettingsInvalid(

@@ -114,8 +114,8 @@ def unwrap_claim_check(
         **options: Those of `UnwrapOptions`.
 
     Raises:
-        SettingsInvalid: An option is not known or has a value that is not, or what is decorated is
-            no function, or a generator.
+        SettingsInvalid: An option or its value is not known, or the decorated object is not a
+            function, or is a generator.
     """
     return _decorator(function, options, "by type")
 
@@ -136,8 +136,8 @@ def unwrap_event(
     Calling it with anything else raises `RecordUnsupported`.
 
     Raises:
-        SettingsInvalid: An option is not known or has a value that is not, or what is decorated is
-            no function, or a generator.
+        SettingsInvalid: An option or its value is not known, or the decorated object is not a
+            function, or is a generator.
     """
     return _decorator(function, options, "event")
 
@@ -158,8 +158,8 @@ def unwrap_record(
     Calling it with anything else raises `RecordUnsupported`.
 
     Raises:
-        SettingsInvalid: An option is not known or has a value that is not, or what is decorated is
-            no function, or a generator.
+        SettingsInvalid: An option or its value is not known, or the decorated object is not a
+            function, or is a generator.
     """
     return _decorator(function, options, "record")
 

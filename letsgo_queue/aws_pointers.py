@@ -55,7 +55,7 @@ def is_aws_pointer(body: str) -> bool:
 
 
 def read_aws_pointer(body: str) -> AwsPointer | None:
-    """The pointer that a body is; None if it is none.
+    """The pointer in a body; None if it is not a pointer.
 
     Raises:
         MessageInvalid: It is malformed.

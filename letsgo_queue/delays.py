@@ -1,7 +1,7 @@
 """Delays longer than SQS has: the message is sent on, unopened, with an ever smaller delay.
 
     enqueue(delay_seconds=3600)   sent with 900 s, and with the time it is due as an attribute
-    a worker receives it early    sends it on: 900 s, or what is left; acknowledges the first one
+    a worker receives it early    sends it on for 900 s or the rest, and acknowledges the first one
     it is due                     the handler runs
 
 Each sending on is one more message to SQS, with an id of its own, and starts its retention anew.

@@ -151,7 +151,7 @@ class EnqueueManyError(LetsGoQueueError):
 
 
 class QueueUnavailable(LetsGoQueueError):
-    """The queue could not be asked (for messages, or what it accepts), or told of a delivery."""
+    """A message could not be received, extended or acknowledged, or the queue not be asked."""
 
     def __init__(self, text: str, *, retryable: bool = True) -> None:
         super().__init__(text)

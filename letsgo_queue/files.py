@@ -40,7 +40,7 @@ def read_stream(stream: BinaryIO) -> bytes:
 
 
 def exists(path: Path) -> bool:
-    """Whether there is something of that path; there is nothing of one that is too long."""
+    """Whether there is something at a path; False if the path is too long."""
     try:
         return path.exists()
     except OSError:
@@ -48,7 +48,7 @@ def exists(path: Path) -> bool:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether there is a folder of that path; there is none of one that is too long."""
+    """Whether there is a folder at a path; False if the path is too long."""
     try:
         return path.is_dir()
     except OSError:
@@ -56,9 +56,9 @@ def is_folder(path: Path) -> bool:
 
 
 def make_private_file(path: Path) -> None:
-    """Make an empty file that only this user can read, where there is none.
+    """Make an empty file that only this user can read, if there is none.
 
-    Where that fails, whoever opens the file finds out why.
+    If that fails, opening the file raises the error.
     """
     # One at a time: to close a file lets go of the locks that SQLite has on it in this process.
     with _making, suppress(OSError):
@@ -66,7 +66,7 @@ def make_private_file(path: Path) -> None:
 
 
 def make_private_folder(path: Path) -> None:
-    """Make a folder that only this user can enter, where there is none; its parents alike.
+    """Make a folder that only this user can enter, if there is none, and its parents.
 
     Raises:
         OSError: It cannot be made.

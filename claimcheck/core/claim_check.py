@@ -115,7 +115,7 @@ class ClaimCheck:
 
         Raises:
             SettingsInvalid: A number is out of range, `purge` is not known, a store or its
-                URL is none, a key is too short, there is none to sign every message with, or
+                URL cannot be used, a key is too short, `sign_every_message` has no key, or
                 `encryption` cannot be used.
         """
         self.stores = Stores(store, by_message=stores, read_from=read_stores)
@@ -278,8 +278,8 @@ class ClaimCheck:
         Args:
             body: What came from the queue, sealed or not.
             message_id: The message's id, for errors.
-            lease_id: What this delivery holds the claim with, the same for each try of one
-                delivery; by default a new one. At least 128 random bits.
+            lease_id: The id of this delivery's lease: at least 128 random bits, the same for each
+                try of one delivery. By default a new one.
             lease_seconds: How long the message stays invisible, and so how long its claim is held,
                 up to 14 days. By default, or where that has passed, the claim check's own.
             purge: In place of the claim check's own. Contents that several queues need are not

@@ -213,7 +213,7 @@ def _first_bytes(parts: Parts) -> Iterator[bytes | memoryview]:
 
 
 def _pieces(parts: Parts, size: int) -> Iterator[memoryview]:
-    """Small pieces of the parts, each of which leaves the list when its turn comes."""
+    """Small pieces of the parts. A part leaves the list when its turn comes."""
     while parts:
         yield from _slices(parts.pop(0), size)
 

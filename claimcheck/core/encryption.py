@@ -68,7 +68,7 @@ class Keys(Protocol):
         ...
 
     def for_opening(self, name: str) -> bytes | None:
-        """The data key that a ticket names, without its kind; None if it is none of these.
+        """The data key that a ticket names, without its kind; None if it is of another kind.
 
         Raises:
             EncryptionKeyRefused: KMS did not give it.
@@ -171,7 +171,7 @@ class Encryption:
             what: The message, for errors.
 
         Raises:
-            EncryptionKeyUnknown: It is none of the keys here.
+            EncryptionKeyUnknown: The key is not here.
             EncryptionKeyRefused: KMS did not give it.
         """
         try:

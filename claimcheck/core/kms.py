@@ -81,7 +81,7 @@ _T = TypeVar("_T")
 
 @dataclass(slots=True)
 class _Kept(Generic[_T]):
-    """An answer of KMS, or one that a thread waits for."""
+    """An answer of KMS, which a thread may still wait for."""
 
     answer: Future[_T]
     until: float

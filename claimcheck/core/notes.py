@@ -89,7 +89,7 @@ class HoldNote(BaseModel):
 
     @property
     def id(self) -> str:
-        """The claim, whose contents nobody can name with the lease of another."""
+        """The claim id, of the key: so a lease on one claim names no contents of another."""
         return self.key.partition("@")[0]
 
     @property
@@ -106,7 +106,7 @@ class HoldNote(BaseModel):
         """The hold that was written down.
 
         Args:
-            store: The one that `store` names.
+            store: The store that `store` names.
 
         Raises:
             ClaimStoreError: The contents were moved, and the store refused, or did not answer.

@@ -339,7 +339,7 @@ class Sealer:
         )
 
     def _is_better_stored(self, encoded: _Encoded, sent_size: int) -> bool:
-        """Whether a message that the queue may take is stored all the same."""
+        """Whether to store a message although the queue may take it."""
         if not self._goes_by_the_bill:
             return False
         from claimcheck.core.cheapest import is_cheaper_stored

@@ -30,7 +30,7 @@ class Signer:
         """Take the keys.
 
         Raises:
-            SettingsInvalid: There is none, or one is shorter than 16 bytes or no text.
+            SettingsInvalid: There is no key, or a key is shorter than 16 bytes, or not text.
         """
         try:
             self._keys = [key.encode() for key in keys]

@@ -70,7 +70,7 @@ class Refusal:
     """A conditional write that changed nothing.
 
     Attributes:
-        item: The item that is not as the condition wants it; empty where there is none.
+        item: The item that does not fit the condition; empty if there is none.
     """
 
     item: Item
@@ -242,7 +242,7 @@ class DynamoDBItems:
             change: What to change, as DynamoDB's update expressions say it, with `#id`,
                 `#expires_at` and `#state` for these attributes.
             condition: What must be true of the item, as its condition expressions say it.
-            values: What names such as `:mine` stand for in them.
+            values: The values of names such as `:mine` in them.
             failed: What an error prevents.
 
         Returns:
@@ -321,7 +321,7 @@ class DynamoDBItems:
         return answer
 
     def _learn(self, answer: Mapping[str, Any], sent: float) -> None:
-        # Retries make the time between sending and receiving longer, and what it teaches vaguer.
+        # After retries the answer tells the time less exactly, as sending was long ago.
         self._clock.learn(time_of(answer), sent=sent, received=self._clock.moment())
 
     def _error(self, failed: str, error: ClientError | BotoCoreError) -> ClaimStoreError:

@@ -144,7 +144,7 @@ class ClaimTable:
         return True
 
     def _has_only_claims(self, *, at_least: int = 0) -> bool:
-        """Whether the items at the start of the table are claims; False where nobody can tell.
+        """Whether the items at the start of the table are claims; False if that is not known.
 
         False as well where there are fewer than `at_least`.
 

@@ -1,4 +1,4 @@
-"""The third contract of a store, for those who look after it: what is in it.
+"""The third contract of a store: an inventory, for commands and the console.
 
 An inventory only reads. Contents are removed by `ContentsStore.remove`, and a lease is ended by
 `RecordStore.release`, with the lease that was read here: both change nothing that changed meanwhile
@@ -31,9 +31,9 @@ class StoredRecord:
 
     Attributes:
         key: Its key, `<claim id>@<consumer>`.
-        state: Its state; None where that is none of ours.
-        lease_until: When its lease ends (seconds since 1970); None where there is none.
-        lease_id: The lease that wrote it last; whoever knows it may release the record.
+        state: Its state; None if it is not known here.
+        lease_until: When its lease ends (seconds since 1970); None if it has no lease.
+        lease_id: The lease that wrote it last, with which the record can be released.
     """
 
     key: str
@@ -83,7 +83,7 @@ class StoredClaim:
         expires_at: When the contents may be removed (seconds since 1970), as the sender or a
             delivery set it. S3 removes them later, by a rule, and says this of one claim only.
         kept_in: What keeps the contents.
-        records: Its records, as far as they are known; None where nobody looked for them.
+        records: Its records, as far as they are known; None if they were not looked for.
     """
 
     id: str
@@ -101,7 +101,7 @@ class StoredClaim:
         return any(record.is_held(now) for record in self.records or ())
 
     def record(self, now: float) -> StoredRecord | None:
-        """The record that says most: one that is held, else a receipt, else any."""
+        """The most telling record: a held one, else a receipt, else any."""
         records = sorted(
             self.records or (), key=lambda each: (not each.is_held(now), each.state != "done")
         )

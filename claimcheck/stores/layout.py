@@ -25,7 +25,7 @@ class Layout:
     Attributes:
         hash_key: The attribute that is the partition key.
         expires_at: The attribute that TTL is on.
-        sort_key: The attribute that is the sort key; None where there is none.
+        sort_key: The attribute that is the sort key; None if the table has none.
         prefix: What every partition key of ours starts with.
         remedy: What to do where the table does not exist.
     """

@@ -21,7 +21,7 @@ _NOTHING = (None, 0.0)
 
 
 class MemoryClaimStore(SwappingRecords):
-    """A claim store in the memory of one process; one that is forked goes on with a copy."""
+    """A claim store in the memory of one process. A forked process goes on with a copy."""
 
     url = "memory://"
     part_bytes = PART_BYTES

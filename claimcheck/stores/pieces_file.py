@@ -1,4 +1,4 @@
-"""Bytes in pieces, read as one file: a client sends them, and nobody makes a copy of the whole."""
+"""Reads pieces of bytes as one file, so that a client sends them without a copy of the whole."""
 
 from __future__ import annotations
 

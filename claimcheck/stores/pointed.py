@@ -62,7 +62,7 @@ class PointedBucket:
         self._objects.get().put(pointer.key, [body], failed=_failed(pointer, "written"))
 
     def remove(self, pointer: AwsPointer) -> None:
-        """Remove a body; one that is gone already is no error.
+        """Remove a body. It is no error if it is gone already.
 
         Raises:
             ClaimStoreError: S3 refused, or did not answer.

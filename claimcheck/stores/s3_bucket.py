@@ -108,7 +108,7 @@ class ClaimBucket:
             ClaimStoreError: S3 refused, or the name is taken by another account.
         """
         with self._errors("could not be made"):
-            # Only where there is none: in us-east-1 S3 would reset the rights on one of ours.
+            # Only if there is none: in us-east-1 S3 would reset the rights on a bucket of ours.
             if self._head()[0] != _ABSENT:
                 return False
             request: CreateBucketRequestTypeDef = {
@@ -188,7 +188,7 @@ class ClaimBucket:
         return Finding("bucket", ok=True, detail=f"{self.name} is in region {self.region}")
 
     def _account(self) -> str | None:
-        """The account of our credentials; None where nobody says."""
+        """The account of our credentials; None if it is not known."""
         quick = Config(connect_timeout=2, read_timeout=3, retries={"total_max_attempts": 2})
         try:
             client = make_client(
@@ -239,7 +239,7 @@ class ClaimBucket:
         )
 
     def _check_ownership(self) -> Finding:
-        found = "ObjectWriter"  # how S3 has it where nobody said
+        found = "ObjectWriter"  # S3's default
         with _nothing_if("OwnershipControlsNotFoundError"):
             answer = self._client.get_bucket_ownership_controls(Bucket=self.name)
             found = answer["OwnershipControls"]["Rules"][0]["ObjectOwnership"]
@@ -325,7 +325,7 @@ class ClaimBucket:
         )
 
     def _has_only_claims(self) -> bool:
-        """Whether the first objects under the prefix are claims; False where nobody can tell."""
+        """Whether the first objects under the prefix are claims; False if that is not known."""
         try:
             page = self._client.list_objects_v2(
                 Bucket=self.name, Prefix=self.prefix, MaxKeys=_LOOKED_AT

@@ -223,7 +223,7 @@ class S3Objects:
         make_all: Callable[[Sequence[Callable[[], object]]], None],
         failed: str,
     ) -> None:
-        """Write a large object in parts; one that breaks off leaves nothing.
+        """Write a large object in parts. If that breaks off, nothing is left.
 
         Args:
             key: Its key.
@@ -403,7 +403,7 @@ class S3Objects:
         return answer
 
     def _learn(self, answer: Any, sent: float) -> None:
-        # Retries make the time between sending and receiving longer, and what it teaches vaguer.
+        # After retries the answer tells the time less exactly, as sending was long ago.
         self._clock.learn(time_of(answer), sent=sent, received=self._clock.moment())
 
     def _stay_in_region(

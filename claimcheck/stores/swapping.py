@@ -73,7 +73,7 @@ class SwappingRecords(ABC):
     def put_record(
         self, key: str, data: bytes, *, found: Found | None, expires_at: float, failed: str
     ) -> bool:
-        """Write a record, if what is there is what was found.
+        """Write a record, if it is as it was found.
 
         Args:
             key: Which record.
@@ -88,10 +88,10 @@ class SwappingRecords(ABC):
 
     @abstractmethod
     def delete_record(self, key: str, *, found: Found, failed: str) -> bool:
-        """Remove a record, if what is there is what was found, or nothing.
+        """Remove a record, if it is as it was found, or gone.
 
         Returns:
-            Whether there is none now.
+            Whether it is gone now.
         """
 
     def acquire(self, key: str, lease: Lease, *, take_over: bool = False) -> Record | None:
