@@ -12,7 +12,7 @@ from letsgo_queue.log import get_logger
 from letsgo_queue.transports.base import Transport
 from letsgo_queue.worker.heartbeat import Heartbeat
 from letsgo_queue.worker.incoming import EXTENSION_SECONDS, IncomingMessage
-from letsgo_queue.worker.parts import Calls, Parts
+from letsgo_queue.worker.parts import Parts, SideCalls
 
 logger = get_logger(__name__)
 
@@ -100,7 +100,7 @@ class GivingBack:
 
     def release_claims(self, messages: Collection[IncomingMessage]) -> None:
         """Release the claims of messages that were begun."""
-        calls = Calls("release", RELEASE_THREADS, self._parts)
+        calls = SideCalls("release", RELEASE_THREADS, self._parts)
         for message in messages:
             if message.leases:
                 calls.add(message.give_back_leases)

@@ -23,7 +23,7 @@ from letsgo_queue.limits import MAX_BATCH
 from letsgo_queue.log import get_logger
 from letsgo_queue.transports.base import DeliveryEnded, Transport
 from letsgo_queue.worker.incoming import IncomingMessage
-from letsgo_queue.worker.parts import Calls, Parts
+from letsgo_queue.worker.parts import Parts, SideCalls
 
 logger = get_logger(__name__)
 
@@ -55,8 +55,8 @@ class Heartbeat:
         # Taken from without a lock: a set's own methods are atomic.
         self._in_hand: set[IncomingMessage] = set()
         self._changed = threading.Condition()
-        self._extensions = Calls("extend", MAX_CALLS, parts)
-        self._leases = Calls("lease", MAX_CALLS, parts)
+        self._extensions = SideCalls("extend", MAX_CALLS, parts)
+        self._leases = SideCalls("lease", MAX_CALLS, parts)
         self._wakes_at = math.inf
         self._started = False
         self._closed = False

@@ -105,7 +105,7 @@ class Parts:
         self._on_broken()
 
 
-class Calls:
+class SideCalls:
     """Makes calls that may wait for something, in order, on a few threads.
 
     Not a pool of Python's own: those accept nothing more once the main thread has ended, and a

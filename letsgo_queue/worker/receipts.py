@@ -19,7 +19,7 @@ from itertools import count
 from letsgo_queue.errors import LetsGoError
 from letsgo_queue.log import get_logger
 from letsgo_queue.worker.incoming import IncomingMessage
-from letsgo_queue.worker.parts import Calls, Parts
+from letsgo_queue.worker.parts import Parts, SideCalls
 from letsgo_queue.worker.retries import doubled
 
 logger = get_logger(__name__)
@@ -62,7 +62,7 @@ class Receipts:
             parts: Starts the threads, and watches them.
         """
         self._done = done
-        self._calls = Calls("receipt", THREADS, parts)
+        self._calls = SideCalls("receipt", THREADS, parts)
         self._lock = threading.Lock()
         self._numbers = count()
         self._due: list[tuple[float, int, IncomingMessage]] = []

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 from letsgo_queue.errors import QueueUnavailable
 from letsgo_queue.worker.event_loop import EventLoopThread
 from letsgo_queue.worker.incoming import IncomingMessage
-from letsgo_queue.worker.parts import Calls, Parts
+from letsgo_queue.worker.parts import Parts, SideCalls
 from letsgo_queue.worker.passage import Passage
 from letsgo_queue.worker.processing import Outcome, Processor
 
@@ -62,9 +62,9 @@ class HandlerTasks:
         self._processor = processor
         self._finish = finish
         # Three pools, so that a store that does not answer holds up nothing else.
-        self._openings = Calls("open", OPENING_THREADS, parts)
-        self._middleware = Calls("middleware", OPENING_THREADS, parts)
-        self._settlings = Calls("settle", SETTLING_THREADS, parts)
+        self._openings = SideCalls("open", OPENING_THREADS, parts)
+        self._middleware = SideCalls("middleware", OPENING_THREADS, parts)
+        self._settlings = SideCalls("settle", SETTLING_THREADS, parts)
         self._waiting: deque[IncomingMessage] = deque()
         self._opened: deque[tuple[IncomingMessage, Passage, CallsHandler]] = deque()
         self._tasks: set[asyncio.Task[BaseException | None]] = set()

@@ -12,7 +12,7 @@ from contextvars import ContextVar
 import pytest
 
 from letsgo_queue.worker import parts as parts_module
-from letsgo_queue.worker.parts import MAX_FAILURES, Calls, Parts
+from letsgo_queue.worker.parts import MAX_FAILURES, Parts, SideCalls
 from tests.letsgo_queue.support import DEADLINE_SECONDS, needs_late_threads
 
 tenant: ContextVar[str] = ContextVar("tenant", default="nobody")
@@ -147,12 +147,12 @@ class TestParts:
 
 class TestCalls:
     @pytest.fixture
-    def calls(self, parts: Parts) -> Iterator[Calls]:
-        calls = Calls("extend", 2, parts)
+    def calls(self, parts: Parts) -> Iterator[SideCalls]:
+        calls = SideCalls("extend", 2, parts)
         yield calls
         calls.close()
 
-    def test_are_made_in_order_on_few_threads(self, calls: Calls) -> None:
+    def test_are_made_in_order_on_few_threads(self, calls: SideCalls) -> None:
         made: list[tuple[int, str]] = []
         before = threading.active_count()
 
@@ -167,7 +167,7 @@ class TestCalls:
         assert {name for _, name in made} <= {"letsgo-worker-extend-1", "letsgo-worker-extend-2"}
         assert threading.active_count() <= before + 2
 
-    def test_that_wait_leave_room_for_others(self, calls: Calls) -> None:
+    def test_that_wait_leave_room_for_others(self, calls: SideCalls) -> None:
         may_end = threading.Event()
         made = threading.Event()
         calls.add(lambda: may_end.wait(DEADLINE_SECONDS))
@@ -181,7 +181,7 @@ class TestCalls:
 
     @pytest.mark.parametrize("error", [ValueError, SystemExit])
     def test_that_fail_take_no_thread(
-        self, calls: Calls, caplog: pytest.LogCaptureFixture, error: type[BaseException]
+        self, calls: SideCalls, caplog: pytest.LogCaptureFixture, error: type[BaseException]
     ) -> None:
         def fail() -> None:
             raise error
@@ -199,11 +199,11 @@ class TestCalls:
         """`concurrent.futures` takes nothing more then."""
         program = """
 import threading
-from letsgo_queue.worker.parts import Calls, Parts
+from letsgo_queue.worker.parts import SideCalls, Parts
 
 def later():
     threading.main_thread().join()
-    calls = Calls("extend", 1, Parts(lambda: None))
+    calls = SideCalls("extend", 1, Parts(lambda: None))
     made = threading.Event()
     calls.add(made.set)
     print(made.wait(20))
@@ -215,7 +215,7 @@ threading.Thread(target=later).start()
         )
         assert done.stdout == "True\n", done.stderr
 
-    def test_close_drops_those_that_wait(self, calls: Calls) -> None:
+    def test_close_drops_those_that_wait(self, calls: SideCalls) -> None:
         may_end = threading.Event()
         made: list[None] = []
         for _ in range(2):
@@ -231,6 +231,6 @@ threading.Thread(target=later).start()
     def test_no_thread_is_started_before_there_is_one(self, parts: Parts) -> None:
         before = threading.active_count()
 
-        Calls("extend", 2, parts).close()
+        SideCalls("extend", 2, parts).close()
 
         assert threading.active_count() == before
