@@ -31,6 +31,7 @@ from claimcheck.events import (
 )
 from claimcheck.integrations import sqs
 from claimcheck.opening import Opener
+from letsgo_queue.aws_pointers import IN_EVERY_POINTER
 from letsgo_queue.envelope import mentions_claim_check
 from letsgo_queue.errors import LetsGoError
 from letsgo_queue.events import PROCESS_LISTENERS
@@ -202,8 +203,8 @@ class Carrier:
         )
 
     def asks_store(self, body: str) -> bool:
-        """Whether opening a message may wait for a store."""
-        return self.opener.once or mentions_claim_check(body)
+        """Whether opening a message may wait for a store, as AWS's pointers do too."""
+        return self.opener.once or mentions_claim_check(body) or IN_EVERY_POINTER in body
 
     def discard(self, sealed: Sealed, *, queue: str) -> None:
         """Remove the claim of a message that is certainly not on the queue; a refusal is logged."""

@@ -19,6 +19,7 @@ from claimcheck import ClaimCheck, ClaimStoreUnavailable, SettingsInvalid
 from claimcheck.events import MessageOpened, MessageSealed
 from claimcheck.integrations import kombu_claims
 from claimcheck.integrations.kombu import with_claim_check
+from letsgo_queue.aws_pointers import AwsPointer
 from letsgo_queue.envelope import is_sealed
 from letsgo_queue.events import listen_to_all
 from tests.claimcheck.integrations.celery_broker import broker_url, transport_options
@@ -172,6 +173,28 @@ class TestReceiving:
         desk.send("next")
         assert desk.take(1) == ["next"]
         assert desk.counts() == (0, 0)
+
+    def test_a_pointer_of_awss_client_is_handled_once(
+        self, desk: Desk, ministack: AwsServer
+    ) -> None:
+        """As those send who have AWS's client in front of kombu's messages."""
+        desk.send(LARGE, desk.plain())
+        [message] = desk.sqs.receive_message(QueueUrl=desk.url)["Messages"]
+        desk.sqs.delete_message(QueueUrl=desk.url, ReceiptHandle=message["ReceiptHandle"])
+        bucket = ministack.make_bucket()
+        with closing(ministack.s3()) as s3:
+            s3.put_object(Bucket=bucket, Key="key", Body=b64decode(message["Body"]))
+        pointer = str(AwsPointer(bucket, "key"))
+        desk.sqs.send_message(QueueUrl=desk.url, MessageBody=pointer)
+        check = ClaimCheck(desk.store.store, aws_pointers=[bucket])
+        connection = with_claim_check(desk.plain(), check)
+        with closing(connection), closing(check):
+            assert desk.take(1, connection) == [LARGE]
+        assert desk.counts() == (0, 0)
+        [key] = desk.place.store._records
+        record = desk.place.store.look_up(key)
+        assert record is not None
+        assert record.state == "done"
 
     def test_a_copy_waits_while_another_delivery_has_the_claim(self, desk: Desk) -> None:
         desk.send(LARGE)
