@@ -92,9 +92,9 @@ def _problems(error: ValidationError) -> str:
 
 
 def _copy(error: BaseException, done: dict[int, BaseException]) -> BaseException:
-    if isinstance(error, BaseExceptionGroup):
-        return error.derive([_shown(each, done) for each in error.exceptions])
     try:
+        if isinstance(error, BaseExceptionGroup):
+            return error.derive([_shown(each, done) for each in error.exceptions])
         return copy.copy(error)
     except Exception as failure:  # noqa: BLE001  an exception with a signature of its own
         return InputHidden(f"{type(error).__name__} ({type(failure).__name__} when it was copied)")

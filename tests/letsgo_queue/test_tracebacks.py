@@ -95,6 +95,32 @@ def test_the_input_of_a_validation_is_not_shown(
     assert SECRET not in caplog.text
 
 
+class Several(ExceptionGroup[Exception]):
+    def derive(self, excs: Any) -> Any:
+        raise KeyError("no others")
+
+
+def test_a_group_that_cannot_be_copied_is_logged_all_the_same(
+    client: Client, queue: MemoryTransport, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = Worker(queue)
+
+    @worker.handler("card:new")
+    def on_card(message: Message[dict[str, Any]]) -> None:
+        try:
+            validates(message.payload)
+        except ValidationError as error:
+            raise Several("all", [error]) from None
+
+    client.enqueue({"type": "card:new", "payload": {"number": SECRET}})
+
+    worker.run(burst=True)
+
+    assert "of type card:new failed in delivery 1: Several" in caplog.text
+    assert "Several (KeyError when it was copied)" in caplog.text
+    assert SECRET not in caplog.text
+
+
 def test_other_exceptions_are_shown_as_they_are(
     client: Client, queue: MemoryTransport, caplog: pytest.LogCaptureFixture
 ) -> None:
