@@ -195,8 +195,9 @@ class MemoryTransport:
         why = MessageAttribute("String", next(failure.versions()))
         dead = replace(message, attributes={**message.attributes, FAILURE: why})
         with self._changed:
-            if self._remove(message):
-                self.dead_letters.append(dead)
+            self._current(message)
+            self._remove(message)
+            self.dead_letters.append(dead)
         return True
 
     def change_visibility(self, message: ReceivedMessage, seconds: int) -> None:

@@ -193,6 +193,8 @@ class SqliteTransport:
             ).fetchall()
             for row in changed:
                 self._bury(connection, row["sequence"], self._clock())
+        if not changed:
+            raise _ended(message)
         return True
 
     def change_visibility(self, message: ReceivedMessage, seconds: int) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from claimcheck.testing import Clock
 from letsgo_queue import MessageTooLarge, QueueUnavailable
+from letsgo_queue.failure import Failure
 from letsgo_queue.transports.base import OutgoingMessage, ReceivedMessage, Transport
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.transports.sqlite import SqliteTransport
@@ -254,6 +255,8 @@ class EmbeddedContract(TransportContract):
             with pytest.raises(QueueUnavailable, match="this delivery has ended") as refused:
                 queue.transport.change_visibility(ended, 0)
             assert not refused.value.retryable
+            with pytest.raises(QueueUnavailable, match="this delivery has ended"):
+                queue.transport.move_to_dead_letters(ended, Failure.because("no stock"))
 
         assert queue.receive_after(VISIBILITY_TIMEOUT, change).receive_count == 3
 
