@@ -211,7 +211,11 @@ class _Broker(SQSBroker):
             await super().kick(message)
         except (TaskIQSQSError, BotoCoreError, ClientError) as error:
             cause = error.__cause__ or error
-            if isinstance(cause, BotoCoreError | ClientError) and sqs.was_certainly_not_sent(cause):
+            # Any other error is the broker's own, which has not asked SQS.
+            may_be_sent = isinstance(
+                cause, BotoCoreError | ClientError
+            ) and not sqs.was_certainly_not_sent(cause)
+            if not may_be_sent:
                 await self.claims.discard(sealed, queue=url)
             raise
 

@@ -271,6 +271,24 @@ def test_a_sender_that_is_cancelled_leaves_nothing_in_the_store(ministack: AwsSe
     assert (store.calls["write"], behind._contents) == (2, {})
 
 
+def test_what_the_broker_refuses_to_send_leaves_nothing_in_the_store(
+    ministack: AwsServer, check: ClaimCheck, store: MemoryClaimStore
+) -> None:
+    async def story(desk: Desk) -> None:
+        desk.take_raw()
+        store._contents.clear()
+        await desk.broker.startup()
+        with pytest.raises(SendTaskError):
+            await desk.task.kicker().with_labels(group_id="no group").kiq(LARGE)
+        await desk.broker.shutdown()
+        await desk.counts((0, 0))
+        desk.plain.close()
+
+    run(ministack, check, story, FifoQueue="true", ContentBasedDeduplication="true")
+
+    assert store._contents == {}
+
+
 def test_one_that_cannot_be_opened_stays_and_stops_no_other(
     ministack: AwsServer,
     check: ClaimCheck,
