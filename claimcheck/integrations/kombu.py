@@ -264,7 +264,6 @@ class _Channel(SQS.Channel):
 
     def hand_over(self, message: MessageTypeDef, url: str, queue: str) -> None:
         """Have kombu deliver a message that was opened."""
-        self._settle_without_ack(message, queue)
         with self._releasing(lambda: [message]):
             super()._on_messages_ready(url, queue, {"Messages": [message]})
 
@@ -280,6 +279,8 @@ class _Channel(SQS.Channel):
         self, message: MessageTypeDef, queue_name: str, q_url: str
     ) -> dict[str, Any]:
         made: dict[str, Any] = super()._message_to_python(message, queue_name, q_url)
+        if queue_name in self._noack_queues:  # kombu has deleted it, before its consumer has it
+            self.claims.settle(message["ReceiptHandle"], succeeded=True)
         # kombu keeps it, and Celery gives it to the process of a pool: not what was sealed as well.
         message["Body"] = self.claims.body_of(message)
         return made
@@ -289,8 +290,6 @@ class _Channel(SQS.Channel):
         opened = [each.message for each in opened_in_order(received)]
         if not opened:
             raise Empty
-        for message in opened:
-            self._settle_without_ack(message, queue)
         self.fetched = opened
         with self._releasing(lambda: opened):
             return cast("list[Any]", super()._messages_to_python(opened, queue))
@@ -329,10 +328,6 @@ class _Channel(SQS.Channel):
         for each in opened_in_order(here):
             self.hand_over(each.message, queue, qname)
         return len(received)
-
-    def _settle_without_ack(self, message: MessageTypeDef, queue: str) -> None:
-        if queue in self._noack_queues:  # kombu deletes it before its consumer has it
-            self.claims.settle(message["ReceiptHandle"], succeeded=True)
 
 
 class _Transport(SQS.Transport):

@@ -45,6 +45,20 @@ def test_a_consumer_that_raises_keeps_nothing_that_it_was_not_given(desk: Desk) 
     assert desk.left() == Left(3, 1)
 
 
+def test_a_message_that_kombu_fails_to_acknowledge_itself_comes_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ConnectionError
+
+    desk.send(LARGE)
+    connection: Any = desk.connect()
+    monkeypatch.setattr(connection.default_channel, "_delete_message", fail)
+    with desk.consumer(connection, no_ack=True) as taken, pytest.raises(ConnectionError):
+        connection.drain_events(timeout=10)
+    assert (taken, desk.left()) == ([], Left(1, 0))
+
+
 class TestWhatKombuCannotRead:
     @pytest.fixture(autouse=True)
     def foreign(self, desk: Desk) -> None:
