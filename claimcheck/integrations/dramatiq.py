@@ -185,5 +185,7 @@ class _Consumer(SQSConsumer):  # type: ignore[misc]  # dramatiq_sqs has no types
         super().requeue(messages)
 
     def close(self) -> None:
-        super().close()
-        self._inbox.close()
+        try:
+            super().close()
+        finally:
+            self._inbox.close()
