@@ -288,6 +288,14 @@ class Carrier:
             )
         return opened
 
+    def prepare(self, queue: str) -> None:
+        """Make the claim check now, so that a wrong setting shows before the first message.
+
+        Raises:
+            SettingsInvalid: A setting cannot be used.
+        """
+        self.opener.claim_check_for(queue)
+
     def check_elsewhere(self, queue: str) -> None:
         """Make the claim check now, for messages that another process may settle.
 

@@ -157,6 +157,7 @@ class _Consumer(SQSConsumer):  # type: ignore[misc]  # dramatiq_sqs has no types
         dead_letter_queue: Queue | None,
         visibility_timeout: int | None,
     ) -> None:
+        carrier.prepare(queue.url)
         self._inbox = Inbox(carrier, queue, dead_letter_queue, visibility_timeout)
         super().__init__(
             self._inbox,

@@ -291,7 +291,7 @@ class Claims:
         Raises:
             SettingsInvalid: A setting cannot be used.
         """
-        self._carrier.opener.claim_check_for(queue)
+        self._carrier.prepare(queue)
 
     def _ask(self, client: SQSClient, queue: str) -> Mapping[str, str]:
         """What a queue says of itself, asked once; nothing where that is not permitted."""

@@ -229,6 +229,8 @@ class _Broker(SQSBroker):
         return request
 
     async def listen(self) -> AsyncGenerator[AckableMessage, None]:
+        for url in self._queue_urls.values():
+            self.claims.carrier.prepare(url)
         send, receive = anyio.create_memory_object_stream[AckableMessage]()
         self.claims.slots = asyncio.Semaphore(_AT_ONCE)
         self.claims.ready = send

@@ -61,6 +61,14 @@ class TestDramatiq:
         [body] = bodies(ministack, queue)
         assert b64decode(body) == sent.encode()
 
+    def test_a_wrong_setting_shows_before_the_first_message(
+        self, broker: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("CLAIMCHECK_STORE", "nowhere://claims")
+        install_in_dramatiq(broker).declare_queue("work")
+        with pytest.raises(SettingsInvalid, match="nowhere"):
+            broker.consume("work")
+
 
 class TestTaskiq:
     def test_gives_back_its_broker_and_the_last_one_counts(
@@ -95,3 +103,20 @@ class TestTaskiq:
                 await broker.shutdown()
 
         asyncio.run(start())
+
+    def test_a_wrong_setting_shows_before_the_first_message(
+        self, ministack: AwsServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("CLAIMCHECK_STORE", "nowhere://claims")
+        name = ministack.make_queue().rpartition("/")[2]
+        broker = install_in_taskiq(TaskiqBroker(name, region_name=REGION))
+
+        async def listen() -> None:
+            await broker.startup()
+            try:
+                with pytest.raises(SettingsInvalid, match="nowhere"):
+                    await asyncio.wait_for(anext(broker.listen()), 20)
+            finally:
+                await broker.shutdown()
+
+        asyncio.run(listen())
