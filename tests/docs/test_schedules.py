@@ -38,8 +38,12 @@ def reader(tmp_path: Path) -> Reader:
 
 def test_the_command_tells_when_schedules_are_due(reader: Reader) -> None:
     with reader.leave_running(WORK) as log:
-        for line in ("nightly-report: next at", "jobs.clean_up rate(5 minutes): next at"):
-            wait_for(lambda: f"schedule {line}" in log.read_text(), line)  # noqa: B023  used at once
+        for line in (
+            "schedule nightly-report: next at",
+            "schedule jobs.clean_up rate(5 minutes): next at",
+            "worker starts",  # from here on it can be stopped
+        ):
+            wait_for(lambda: line in log.read_text(), line)  # noqa: B023  used at once
         assert "no middleware says" not in log.read_text()
 
 
