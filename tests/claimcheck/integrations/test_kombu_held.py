@@ -18,6 +18,9 @@ from tests.support.servers import AwsServer
 
 LARGE = noise(20_000)
 
+UNREADABLE = "setdefault|list indices"
+"""What kombu 5.7, and 5.4, say of properties that are a list."""
+
 
 @pytest.fixture
 def desk(ministack: AwsServer) -> Iterator[Desk]:
@@ -48,12 +51,12 @@ def test_a_consumer_that_raises_keeps_nothing_that_it_was_not_given(desk: Desk) 
 def test_a_message_that_kombu_fails_to_acknowledge_itself_comes_again(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(**_: object) -> None:
         raise ConnectionError
 
     desk.send(LARGE)
     connection: Any = desk.connect()
-    monkeypatch.setattr(connection.default_channel, "_delete_message", fail)
+    monkeypatch.setattr(connection.default_channel, "asynsqs", fail)  # what deletes it
     with desk.consumer(connection, no_ack=True) as taken, pytest.raises(ConnectionError):
         connection.drain_events(timeout=10)
     assert (taken, desk.left()) == ([], Left(1, 0))
@@ -66,7 +69,7 @@ class TestWhatKombuCannotRead:
         desk.sqs.send_message(QueueUrl=desk.url, MessageBody=body)
 
     def test_is_not_held(self, desk: Desk) -> None:
-        with pytest.raises(AttributeError, match="setdefault"):
+        with pytest.raises((AttributeError, TypeError), match=UNREADABLE):
             desk.take(1)
         assert desk.store.calls["acquire"] == 1
         assert desk.left() == Left(1, 0)
@@ -74,7 +77,7 @@ class TestWhatKombuCannotRead:
     @pytest.mark.filterwarnings("ignore:(IOCTLFUNCTION|socket_all) is deprecated")
     def test_is_not_held_on_the_event_loop(self, desk: Desk) -> None:
         with event_loop() as run_until, desk.loop_consumer() as taken:
-            with pytest.raises(AttributeError, match="setdefault"):
+            with pytest.raises((AttributeError, TypeError), match=UNREADABLE):
                 run_until(lambda: taken)
             assert desk.store.calls["acquire"] == 1
             assert desk.left() == Left(1, 0)
