@@ -1,7 +1,7 @@
-"""What would lower the bill: another place for contents, another threshold, another purge.
+"""Finds changes that lower the bill: another place for contents, another threshold or purge.
 
 Each piece of advice compares two bills of one message type, both by the cost model. It is given
-only where it saves something that is worth a change of settings.
+only if it saves enough to be worth a change of settings.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from letsgo_queue.limits import SQS_UNIT_BYTES
 Change: TypeAlias = Literal["bucket", "expiry", "threshold"]
 
 A_MILLION = 1_000_000
-"""Messages that advice is about where nobody said how many a month are sent."""
+"""How many messages the advice is about if nobody said how many are sent in a month."""
 
 WORTH_SHARE = 0.05
 WORTH_DOLLARS = 0.10
-"""What advice saves at least: a share of the bill, and an amount."""
+"""Advice saves at least this share of the bill, and at least this amount."""
 
 HARDLY_COMPRESSED = 1.1
 """Up to this ratio a type does not compress: text in base64, or files that are compressed."""
 
 USUAL_RATIO = 3.0
-"""How far JSON compresses at least, as a rule; of a type that was never compressed nothing else is
-known. Base64 takes a third of it back."""
+"""JSON usually compresses at least this far. It stands for the ratio of a type that was never
+compressed. Base64 then adds a third to the size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Advice:
 
 
 def advise(report: AuditReport) -> list[Advice]:
-    """What would lower the bill of each type, and is worth it; what saves most comes first."""
+    """Return the changes that are worth making for each type, the largest saving first."""
     advice = [
         each
         for of_type in report.types
@@ -104,9 +104,9 @@ def _advice_for(report: TypeReport, settings: AuditSettings) -> Iterator[Advice]
 
 
 def _saved_by_sealing(size: int, report: TypeReport, settings: AuditSettings) -> float:
-    """Dollars that one inline message would cost less if it was compressed."""
+    """Return how many dollars one inline message would save if it were compressed."""
     ratio = report.ratio or USUAL_RATIO
-    # The ratio of messages that were stored leaves base64 out, so that is added for all.
+    # The ratio of stored messages leaves base64 out, so this adds it for all.
     sealed = TICKET_BYTES + int(size / ratio * 4 / 3)
     if sqs_requests(sealed) >= sqs_requests(size):
         return 0.0

@@ -1,4 +1,4 @@
-"""How two reports differ: which message types have grown."""
+"""Compares two reports, to find the message types that have grown."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def json_files(folder: Path) -> Sequence[Path]:
     """Find the JSON files in a folder and below it.
 
     Raises:
-        AuditInvalid: It is no folder, or has no such files.
+        AuditInvalid: It is not a folder, or it has no JSON files.
     """
     try:
         if not folder.is_dir():
@@ -141,7 +141,7 @@ def _as_sent(path: Path, default_type: str, limits: _Limits) -> Event:
 
 
 def _reason(error: Exception) -> str:
-    """Why a file was left out, without its content."""
+    """Return why a file was left out, without quoting its content."""
     if isinstance(error, OSError):
         return error.strerror or type(error).__name__
     return str(error) if isinstance(error, MessageInvalid) else "not JSON"

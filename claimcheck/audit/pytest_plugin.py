@@ -1,11 +1,11 @@
-"""The pytest plugin: weighs the messages that tests send, and prints a report in the end.
+"""The pytest plugin: weighs the messages that tests send, and prints a report at the end.
 
     pytest --claimcheck-audit
 
 An entry point registers it; without an option of its own it does nothing. It listens to every
 client in the process, so tests need no change. Under pytest-xdist each worker weighs the messages
 of its own tests, and the controller adds the reports up. It does not see the messages of other
-processes, a worker that a test starts for one.
+processes, such as a worker that a test starts.
 """
 
 from __future__ import annotations

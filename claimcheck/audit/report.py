@@ -35,7 +35,7 @@ def _in_utc(moment: datetime) -> datetime:
     return moment
 
 
-# A report may come from anywhere: what is read of one can be counted with and shown.
+# A report may come from anywhere, so its values are limited to those that we can compute and show.
 Amount = Annotated[int, Field(ge=0, le=MAX_SIZE)]
 Positive = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Bucket = Annotated[int, Field(ge=0, le=bucket_of(MAX_SIZE))]

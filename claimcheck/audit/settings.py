@@ -102,7 +102,7 @@ class AuditSettings(BaseModel, frozen=True, extra="forbid"):
         return settings.with_environment()
 
     def with_environment(self) -> AuditSettings:
-        """The same settings; what was not set is as the claim check has it in this environment.
+        """Return these settings, with unset ones taken from the claim check's environment.
 
         Raises:
             SettingsInvalid: A variable has a value that cannot be used.
@@ -125,7 +125,7 @@ class AuditSettings(BaseModel, frozen=True, extra="forbid"):
 
 
 def _kms_requests(settings: ClaimCheckSettings) -> float:
-    """Requests for one message of a busy sender, whose reader asks once for each data key too."""
+    """The requests to KMS for one message of a busy sender: both ends ask once for a data key."""
     encryption = settings.encryption.get_secret_value() if settings.encryption else ""
     if not encryption.startswith("kms://"):
         return 0
@@ -135,7 +135,7 @@ def _kms_requests(settings: ClaimCheckSettings) -> float:
 
 
 def _key(location: Sequence[int | str]) -> str:
-    """A key as the file has it: `[tool.claimcheck.audit] limit`."""
+    """Write a key as the file names it: `[tool.claimcheck.audit] limit`."""
     *tables, key = ("", *location)
     table = ".".join((TABLE, *(str(name) for name in tables if name)))
     return f"[{table}] {key}".rstrip()

@@ -54,7 +54,7 @@ _HEADINGS = (
 
 
 def report_lines(report: AuditReport) -> Iterator[Line]:
-    """The table of a report, the largest messages, and what would lower the bill."""
+    """The table of a report, the largest messages, and advice on how to lower the bill."""
     if not report.types:
         yield Line(_nothing_text(report))
         return
@@ -95,7 +95,7 @@ def problem_lines(report: AuditReport) -> Iterator[Line]:
 
 
 def advice_lines(report: AuditReport) -> Iterator[Line]:
-    """What would lower the bill, in dollars; no lines if nothing would by much."""
+    """The changes that lower the bill, in dollars; no lines if none saves much."""
     for each in advise(report):
         yield Line(f"cheaper: {_advice_text(each)}")
 
@@ -136,13 +136,13 @@ def size_text(size: int) -> str:
 
 
 def limit_text(limit: int) -> str:
-    """What the audit takes the queue to accept, and why, if nobody said so."""
+    """The limit as text. For the default it adds that every queue accepts it."""
     every = f" ({limit:,} bytes, which every queue accepts)" if limit == ANY_QUEUE_BYTES else ""
     return f"{size_text(limit)}{every}"
 
 
 def text_for(line: Line, encoding: str | None) -> str:
-    """The text of a line; its own signs are in ASCII for a terminal without Unicode."""
+    """The text of a line. For a terminal without Unicode, signs such as bars become ASCII."""
     unicode = (encoding or "").lower().startswith("utf")
     return line.text if unicode else line.text.translate(_ASCII)
 
@@ -240,7 +240,7 @@ def _count(messages: int) -> str:
 
 
 def _amount(dollars: float) -> str:
-    """Cents only where they matter."""
+    """Write dollars, with cents only below ten dollars."""
     return f"{dollars:,.2f}" if dollars < 10 else f"{dollars:,.0f}"  # noqa: PLR2004
 
 

@@ -1,1 +1,1 @@
-"""What claim checks add to `letsgo-queue console`: sealed bodies are opened."""
+"""Adds to `letsgo-queue console`: it opens sealed bodies, and shows claims and the audit."""

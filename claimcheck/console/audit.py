@@ -1,7 +1,8 @@
 """The console's section with the size audit: the page of a report, or of messages that wait.
 
-With a report its page is shown, read anew each time. Without one, messages are weighed that wait on
-a queue: what travels of each says its type, its route, and its sizes before and after.
+With a report it shows the report's page, and reads the file anew each time. Without a report it
+weighs the messages that wait on a queue: the body on the queue tells a message's type, its route,
+and its sizes before and after sealing.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ from letsgo_queue.settings import QueueSettings
 logger = get_logger(__name__)
 
 WEIGHED = 1_000
-"""How many messages are weighed at most, where looking at them costs nothing."""
+"""The most messages that it weighs if looking at them costs nothing."""
 
 RECEIVED = 100
-"""How many are received for it, where only a receive shows them."""
+"""The most messages that it receives if only a receive shows them."""
 
 AT_ONCE = 50
-"""How many are in memory at once."""
+"""The most messages that it keeps in memory at once."""
 
 
 def audit_section(path: Path) -> Section:
@@ -71,7 +72,7 @@ def sample_section(pages: Pages, queues: Sequence[str | None], *, read_only: boo
 
 
 class _SamplePages:
-    """The pages of the section, and the last report of each queue that is only weighed on request.
+    """The section's pages, and the last report of each queue that is weighed only on request.
 
     Attributes:
         routes: These pages.
@@ -159,7 +160,7 @@ def weigh(watch: QueueWatch, most: int) -> AuditReport:
 
 
 def _sent(message: PeekedMessage, queue: str) -> MessageSent:
-    """A message that waits, as it was sent once."""
+    """Return the event that sending a waiting message must have emitted."""
     of_attributes = attributes_size(message.attributes)
     whole = message.size if message.whole_size is None else message.whole_size + of_attributes
     stored = _stored_in(message.body) if message.route == "stored" else 0
@@ -187,7 +188,7 @@ def _sent(message: PeekedMessage, queue: str) -> MessageSent:
 
 
 def _stored_in(body: str) -> int:
-    """Bytes in the store, as a ticket says; 0 where it does not."""
+    """The bytes in the store, as the ticket says; 0 if it does not say."""
     wrapped = unwrap(body)
     fields: Mapping[str, Any] = sealed_fields(body if wrapped is None else wrapped.body) or {}
     ticket = fields.get(CLAIM_CHECK)
@@ -200,4 +201,5 @@ def _answer(text: str) -> Response:
 
 
 _POLICY = f"{policy()}; img-src 'self'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
-"""That of the page, and what only a header can say. A browser asks for an icon by itself."""
+"""The page's own policy, and rules that only a header can set. A browser asks for an icon by
+itself, hence `img-src`."""

@@ -37,7 +37,7 @@ from letsgo_queue.text import shown
 logger = get_logger(__name__)
 
 SHOWN_IDS = 20
-"""How many claims are named on the page that asks."""
+"""How many claims the page that asks names."""
 
 
 class ClaimPages:
@@ -50,7 +50,7 @@ class ClaimPages:
     def __init__(
         self, pages: Pages, stores: Sequence[ConsoleStore], jobs: Jobs, *, read_only: bool
     ) -> None:
-        """Name what is shown."""
+        """Set what the pages show."""
         self._pages = pages
         self._jobs = jobs
         self._stores = stores
@@ -125,7 +125,7 @@ class ClaimPages:
         )
 
     async def _confirm(self, request: Request) -> Response:
-        """Say what would be done, and ask."""
+        """Say what the console is about to do, and ask."""
         self._refuse_if_read_only()
         store = self._store_of(request)
         form = form_of(await request.body())
@@ -182,7 +182,7 @@ class ClaimPages:
 
         def release() -> bool:
             seen = store.inventory.record(key)
-            # What somebody agreed to is the end of the lease that the page showed.
+            # Somebody agreed to end the lease that the page showed, and no later one.
             if seen is None or str(seen.lease_until) != lease_until:
                 return False
             return end_lease(store.store, store.inventory, seen)
@@ -208,7 +208,7 @@ class ClaimPages:
 
 
 def _deletion(store: ConsoleStore, ids: Sequence[str], choice: Choice) -> Task:
-    """The deletion of claims, if what was chosen is still true of each."""
+    """The task that deletes claims, each only if the choice still fits it."""
     types = {row.id: row.type for row in store.look.rows} if store.look else {}
 
     def run(note: Note) -> None:

@@ -23,7 +23,7 @@ from letsgo_queue.settings import QueueSettings
 
 
 class ClaimsInConsole:
-    """Opens what was sealed; see `letsgo_queue.console.extension.Extension`."""
+    """Opens sealed bodies; see `letsgo_queue.console.extension.Extension`."""
 
     templates = PackageLoader("claimcheck.console")
 
@@ -48,7 +48,7 @@ class ClaimsInConsole:
         self._audit = None if options.audit is None else audit_section(options.audit)
 
     def sections(self, pages: Pages, jobs: Jobs) -> Sequence[Section]:
-        """The claims and the audit."""
+        """Return the sections that show claims and the audit."""
         sections = [self._audit or sample_section(pages, self._queues, read_only=self._read_only)]
         if self._stores:
             claims = ClaimPages(pages, self._stores, jobs, read_only=self._read_only)
@@ -75,22 +75,22 @@ class ClaimsInConsole:
         return None if text is None else OpenedBody(len(text.encode()), text)
 
     def notices(self) -> Sequence[Notice]:
-        """What the doctor found last, and what the month costs so far."""
+        """Return what the doctor found last, and what the month has cost so far."""
         return self._notices.known()
 
     def start(self) -> None:
-        """Have the doctor look, from time to time."""
+        """Have the doctor examine the queues from time to time."""
         self._notices.start()
 
     def close(self) -> None:
-        """End that, and close the stores that are listed. Those that are read from are shared."""
+        """Stop the doctor, and close the stores of the pages. Stores for bodies are shared."""
         self._notices.stop()
         for each in self._stores:
             each.store.close()
 
 
 def _stores(queues: Sequence[str], settings: ClaimCheckSettings) -> Sequence[ConsoleStore]:
-    """The stores that messages of these queues are written to, and those that are read from."""
+    """The stores that messages of these queues are written to or read from, if they list claims."""
     found: dict[str, str | None] = {}
     for queue in queues or [QueueSettings.from_environment().url or ""]:
         for url in (*settings.stores_for(queue), *settings.read_stores):

@@ -1,6 +1,6 @@
-"""What the console shows of a store: its claims as rows, which of them may go, and totals.
+"""Lists the claims of a store for the console: as rows, with totals, and which of them may go.
 
-A list of a table or a bucket costs, so it is made on request and kept.
+A list of a table or a bucket costs money, so the console makes one on request and keeps it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from letsgo_queue.settings import QueueSettings
 logger = get_logger(__name__)
 
 LOOK_CLAIMS = 5_000
-"""How many claims are listed at most."""
+"""The most claims that a list has."""
 
 MOST_GROUPS = 10
 
@@ -74,7 +74,7 @@ class Row:
 
     @classmethod
     def of(cls, claim: StoredClaim, now: float, stay: int | None = None) -> Row:
-        """What is shown of a claim.
+        """Make the row of a claim.
 
         Args:
             claim: The claim.
@@ -135,7 +135,7 @@ class WantedClaims(Wanted[Row]):
     down: bool = True
 
     def among(self, rows: Sequence[Row], now: datetime) -> Sequence[Row]:
-        """These of the rows, in order."""
+        """Return the rows that fit, in order."""
         found = [
             row
             for row in rows
@@ -168,7 +168,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was seen of a store at a moment.
+    """The claims of a store at one moment.
 
     Attributes:
         at: When.
@@ -186,7 +186,7 @@ class Look:
     stay: int | None
 
     def choice(self, reason: str) -> Choice | None:
-        """Which claims may go for a reason; None for none of ours."""
+        """Return which claims may go for a reason; None if the reason does not apply here."""
         if reason == "expired":
             return Choice(expired=True)
         if reason == "orphaned" and self.stay is not None:
@@ -194,12 +194,12 @@ class Look:
         return None
 
     def by_type(self) -> Sequence[Group]:
-        """The types with most bytes."""
+        """Return the types that have most bytes."""
         groups = _grouped((row.type or "", row) for row in self.rows)
         return sorted(groups.values(), key=lambda each: -each.stored)[:MOST_GROUPS]
 
     def by_age(self) -> Sequence[Group]:
-        """The ages, youngest first."""
+        """Return the ages, youngest first."""
         groups = _grouped((_age_of(row, self.at), row) for row in self.rows)
         return [groups[name] for name in (*AGES, NO_AGE) if name in groups]
 
@@ -211,7 +211,7 @@ AGES: Mapping[str, float] = {
     "7 to 15 days": 15 * DAY,
     "over 15 days": math.inf,
 }
-"""Ages under which claims are counted, with the seconds that each is below."""
+"""The ages by which claims are counted. A claim of that age is younger than so many seconds."""
 
 NO_AGE = "age not known"
 
@@ -232,10 +232,10 @@ def _grouped(rows: Iterable[tuple[str, Row]]) -> Mapping[str, Group]:
 
 
 class LogScale:
-    """How long the bars of several sizes are, on a log scale."""
+    """Computes the lengths of bars for several sizes, on a log scale."""
 
     def __init__(self, sizes: Iterable[int | None]) -> None:
-        """Name all sizes that are shown together."""
+        """Take all sizes that are shown together."""
         known = [size for size in sizes if size] or [1]
         self._low, self._high = math.log(min(known)), math.log(max(known))
 
@@ -280,12 +280,12 @@ class ConsoleStore:
 
     @property
     def path(self) -> str:
-        """Where its pages are."""
+        """The path of its pages."""
         return f"/claims/{self.number}"
 
     @property
     def costs(self) -> str | None:
-        """What a list costs; None where it costs nothing."""
+        """A text that says what a list costs; None if it costs nothing."""
         if self.url.startswith(("sqlite:", "memory:")):
             return None
         what = [f"It ends after {LOOK_CLAIMS:,} claims."]
@@ -318,14 +318,14 @@ class ConsoleStore:
             return self.look
 
     def forget(self, claim_id: str) -> None:
-        """Show a claim no more: it is gone."""
+        """Stop showing a claim that is gone."""
         if self.look is not None:
             left = [row for row in self.look.rows if row.id != claim_id]
             self.look = replace(self.look, rows=left)
 
 
 def _stay(queues: Collection[str | None]) -> int | None:
-    """How long a message of these queues can be anywhere; None where nobody can say."""
+    """Return how long a message of these queues can exist; None if nobody can say."""
     known: list[Retention] = []
     try:
         for url in queues:
@@ -334,7 +334,7 @@ def _stay(queues: Collection[str | None]) -> int | None:
             if retention is None:
                 return None
             known.append(retention)
-    except LetsGoError as error:  # the claims are worth a look without it
+    except LetsGoError as error:  # the list of claims is useful without it
         logger.warning("console: orphaned claims are not known: %s", error)
         return None
     return longest_stay(known) if known else None

@@ -1,4 +1,4 @@
-"""What the overview says beside numbers: what the doctor finds, and what the month costs so far.
+"""Makes the overview's notices: what the doctor found, and what the month has cost so far.
 
 Both ask AWS, which may take a while. So a thread asks from time to time, and no page waits for it.
 """
@@ -25,10 +25,10 @@ logger = get_logger(__name__)
 
 PAUSE_SECONDS = 600.0
 BEGIN_SECONDS = 1.0
-"""How long it leaves the processor to the first page: AWS's libraries take a second to load."""
+"""How long the thread waits first, so that loading AWS's libraries does not slow the first page."""
 
 ENDING_SECONDS = 2.0
-"""How long the end waits for a thread that asks. It changes nothing, so nothing is lost by it."""
+"""How long `stop` waits for the thread. The thread changes nothing, so cutting it off is safe."""
 
 
 class Notices:
@@ -37,7 +37,7 @@ class Notices:
     def __init__(
         self, options: ConsoleOptions, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     ) -> None:
-        """Ask nothing yet.
+        """Prepare to ask, without asking yet.
 
         Args:
             options: What the console was started with.
@@ -51,20 +51,20 @@ class Notices:
         self._thread = threading.Thread(target=self._run, name="letsgo-console-doctor", daemon=True)
 
     def known(self) -> Sequence[Notice]:
-        """What was found last."""
+        """Return the latest notices."""
         return self._known
 
     def start(self) -> None:
-        """Ask from now on."""
+        """Start asking, from time to time."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Ask no more."""
+        """Stop asking."""
         self._stopping.set()
         self._thread.join(ENDING_SECONDS)
 
     def ask(self) -> None:
-        """Ask now."""
+        """Ask once, and keep the answers."""
         self._known = [*self._costs(), *self._findings()]
 
     def _run(self) -> None:
@@ -74,14 +74,14 @@ class Notices:
                 self.ask()
             except LetsGoError as error:
                 self._known = [Notice("doctor", str(error), "fail")]
-            except Exception:  # a defect; the console goes on without
+            except Exception:  # a defect; the console goes on without notices
                 logger.exception("the doctor broke off")
                 self._known = [Notice("doctor", "broke off; the console's log says why.", "warn")]
             self._stopping.wait(PAUSE_SECONDS)
 
     def _findings(self) -> Iterator[Notice]:
         from claimcheck.doctor import Level as Found
-        from claimcheck.doctor import examine  # with AWS's libraries, for which nobody waits
+        from claimcheck.doctor import examine  # loads AWS's libraries, slowly
 
         found: dict[Notice, list[str]] = {}
         passed = 0
@@ -113,7 +113,7 @@ class Notices:
 
 
 def cost_text(billed: Billed, url: str, region: str) -> str:
-    """What a queue costs, in words.
+    """Say what a queue costs, in words.
 
     Args:
         billed: What AWS bills.

@@ -1,4 +1,4 @@
-"""What the two charts of the page share: the axis of sizes, and the lines that mark some of them.
+"""Draws the axis of sizes, and the lines that mark some sizes, for both charts of the page.
 
 Both charts have the same sizes from left to right, so a reader can compare them.
 """
@@ -17,7 +17,7 @@ from claimcheck.audit.text import size_text
 _HALF = 0.5
 
 _CLOSE = 0.45
-"""Nearer than this, a label on a phone is longer than the way to the other line."""
+"""If two lines are nearer than this, a label between them is too long for a phone."""
 
 _MAX_TICKS = 6
 """The most labels that fit a phone. If there are more, every other one is for larger pages."""
@@ -37,7 +37,7 @@ class Mark:
 
     @property
     def text(self) -> str:
-        """Its label."""
+        """The text of its label."""
         return f"{self.kind} {size_text(self.size)}"
 
 

@@ -34,7 +34,7 @@ def page(
     Args:
         report: The report.
         back: Where a link above it leads, and what it is called; None for no link.
-        about: What to say of where its messages are from; None for nothing.
+        about: A text that says where the messages are from; None for none.
     """
     style, script = _asset("page.css"), _asset("sorting.js")
     document = element(
@@ -64,7 +64,7 @@ def page(
 
 
 def policy() -> str:
-    """What the page allows itself: its own style and its own script, by their hashes."""
+    """Return the page's security policy: it allows its own style and script, by their hashes."""
     style, script = _hash(_asset("page.css")), _hash(_asset("sorting.js"))
     return f"default-src 'none'; style-src {style}; script-src {script}"
 

@@ -1,4 +1,4 @@
-"""How sizes are spread: a histogram for each message type, as SVG."""
+"""Draws how sizes are spread: a histogram for each message type, as SVG."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes on the queue: a point for each message of a sample, as SVG."""
+"""Draws what goes on the queue: a point for each message of a sample, as SVG."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SHAPES: Final[dict[Route, str]] = {
 
 
 def scatter(report: AuditReport) -> Element:
-    """The size of messages on the queue, over their size as given."""
+    """Return a chart of the size of messages on the queue, over their size as given."""
     across = size_scale(report)
     points = _points(report)
     up = LogScale.over(
@@ -104,7 +104,7 @@ def _unchanged(across: LogScale, up: LogScale) -> Element:
 
 
 def _points(report: AuditReport) -> list[tuple[str, Point]]:
-    """The points that fit, equally many of each type: the lowest draws are a sample again."""
+    """The points that fit, at most equally many of each type: the lowest draws are a sample too."""
     if not report.types:
         return []
     most = max(MAX_POINTS // len(report.types), 1)

@@ -38,7 +38,7 @@ class Cell:
 
     Attributes:
         content: Elements and text.
-        value: What it is sorted by; None comes last in both orders.
+        value: The table sorts cells by this value; None comes last in both orders.
     """
 
     content: tuple[Element | str, ...] = ()
@@ -89,7 +89,7 @@ def types_table(report: AuditReport) -> Element:
 
 
 def costs_table(report: AuditReport) -> Element | None:
-    """What the claim check costs, and S3; None if every message went inline."""
+    """Compare the claim check's costs with those of S3; None if every message went inline."""
     sealed = [each for each in report.types if each.ratio is not None]
     if not sealed:
         return None
