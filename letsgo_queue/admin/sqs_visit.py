@@ -68,15 +68,22 @@ class Visit:
         self._held: dict[str, ReceivedMessage] = {}
 
     def batches(self) -> Iterator[Sequence[ReceivedMessage]]:
-        """The letters of our queue, up to ten at a time, until no new ones come."""
+        """The letters of our queue, up to ten at a time, until no new ones come.
+
+        One may come again: SQS may deliver it twice, and it is visible again where the visit takes
+        longer than its visibility timeout. That is no end: others may still be to come.
+        """
         seen: set[str] = set()
-        while True:
-            ours = self._receive()
-            new = self._held.keys() - seen
-            if not new:
+        again = 0
+        while again <= len(seen):
+            count, ours = self._receive()
+            if not count:
                 return
+            new = self._held.keys() - seen
             seen |= new
-            yield [letter for letter in ours if letter.message_id in new]
+            again = 0 if new else again + count
+            if new:
+                yield [letter for letter in ours if letter.message_id in new]
 
     def wait_until_begun(self) -> None:
         """Wait until `began_before` is over: a letter that dies from now on was sent later."""
@@ -132,8 +139,8 @@ class Visit:
                 ],
             )
 
-    def _receive(self) -> Sequence[ReceivedMessage]:
-        """Receive up to ten letters and hold them all; returns those of our queue."""
+    def _receive(self) -> tuple[int, Sequence[ReceivedMessage]]:
+        """Receive up to ten letters and hold them all; returns how many, and those of our queue."""
         with asking(self._letters.url, "no dead letter could be received"):
             answer = self._client.receive_message(
                 QueueUrl=self._letters.url,
@@ -148,11 +155,12 @@ class Visit:
             )
         received_at = time.monotonic()
         ours = []
-        for found in answer.get("Messages", []):
+        letters = answer.get("Messages", [])
+        for found in letters:
             letter = from_sqs(found, received_at, self._visibility_timeout)
             self._held[letter.message_id] = letter
             # SQS does not say where a letter came from that a worker sent here.
             source = found.get("Attributes", {}).get("DeadLetterQueueSourceArn", self._source)
             if source == self._source:
                 ours.append(letter)
-        return ours
+        return len(letters), ours

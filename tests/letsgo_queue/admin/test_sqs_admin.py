@@ -160,6 +160,33 @@ class TestRedrive:
         assert queue_at(one).admin.redrive() == 1
         assert bodies_of_letters(queue_at(other)) == ["theirs"]
 
+    def test_a_letter_that_comes_again_hides_none_that_is_still_to_come(
+        self, ministack: AwsServer
+    ) -> None:
+        url = make_sqs_queue(ministack)
+        for number in range(11):  # one more than a receive takes
+            queue_at(url).kill(f"letter {number}")
+        sqs = ministack.sqs()
+        answers: list[Any] = []
+
+        def keep(parsed: Any, **_: object) -> None:
+            answers.append(parsed)
+
+        def give_the_first_again(**_: object) -> Any:
+            """As SQS does where a visit takes longer than a letter stays invisible."""
+
+            class Answer:
+                status_code = 200
+
+            return (Answer(), answers[0]) if len(answers) == 1 else None
+
+        sqs.meta.events.register("after-call.sqs.ReceiveMessage", keep)
+        sqs.meta.events.register("before-call.sqs.ReceiveMessage", give_the_first_again)
+        only = DeadLetterFilter(older_than=0)
+
+        assert SqsAdmin(url, client=sqs).redrive(only=only) == 11
+        assert queue_at(url).admin.status() == QueueStatus(11, 0, 0, 0)
+
     def test_one_that_breaks_off_leaves_the_rest_visible(self, ministack: AwsServer) -> None:
         """Ctrl-C, for instance."""
         queue = queue_at(make_sqs_queue(ministack))
