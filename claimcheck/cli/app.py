@@ -59,9 +59,9 @@ def demo(
         typer.Option("--aws", help="Use the queue and the store that the environment names."),
     ] = False,
 ) -> None:
-    """Send real messages of every size to a worker, and check what became of them.
+    """Send real messages of every size to a worker, and check the results.
 
-    By default queue and claims are in a SQLite file in a temporary folder. With --aws use a queue
+    By default queue and claims are in a SQLite file in a temporary folder. With --aws, use a queue
     that nobody else works on. Exit code 0 only if every check held.
     """
     from claimcheck.cli.demo import show_demo
@@ -218,10 +218,10 @@ def doctor(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Say whether queue, store, Lambda function and rights are set up right, and what mends them.
+    """Check queue, store, Lambda function and rights, and say how to mend what is wrong.
 
-    It changes nothing, and receives no message, but for a round trip that you ask for. Exit code 1
-    if something failed; a warning is none.
+    It changes nothing and receives no message, unless you ask for a round trip. Exit code 1 if a
+    check failed; a warning is not a failure.
     """
     from claimcheck.cli.doctor import print_findings
     from claimcheck.doctor import examine
@@ -250,8 +250,8 @@ def store_create(
 ) -> None:
     """Make the tables and buckets of a store, as claims need them.
 
-    It is safe to repeat. What is there is changed only if you agree to each change; without a
-    terminal to ask on, it says what it would change.
+    You can repeat it safely. It changes an existing table or bucket only if you agree to each
+    change; without a terminal to ask on, it says which changes are needed.
     """
     from claimcheck.cli.store import create_store
 

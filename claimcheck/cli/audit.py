@@ -57,7 +57,7 @@ def show_report(report: AuditReport, *, json: Path | None, html: Path | None) ->
 
 
 def show_comparison(before: AuditReport, after: AuditReport) -> bool:
-    """Print how two reports differ.
+    """Print the differences between two reports.
 
     Returns:
         Whether no message type has grown by more than the later report's `max_growth`.

@@ -1,6 +1,6 @@
-"""`claimcheck claims`: what its commands print, and what they ask.
+"""`claimcheck claims`: carries out its commands, prints the results, and asks before changes.
 
-A listing is printed claim by claim, as JSON too: a store may have more than memory.
+A listing is printed claim by claim, also as JSON, since a store may hold more than fits memory.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def print_claims(
             totals.add_records(page)
             for listed in page.claims:
                 claim = listed
-                if types and listed.type is None:  # a bucket says it of one claim only
+                if types and listed.type is None:  # a bucket's list leaves the type out
                     claim = inventory.claim(listed.id) or listed
                 if not _is_meant(claim, store.now(), types, older_than):
                     continue
@@ -109,10 +109,10 @@ def print_claims(
 
 
 def print_claim(url: str | None, claim_id: str, *, as_json: bool) -> bool:
-    """Print what a store knows of a claim.
+    """Print all that a store knows of a claim.
 
     Returns:
-        Whether it knows anything.
+        Whether the store knows anything of it.
     """
     with _opened(url) as (store, inventory):
         claim, records = look_up(inventory, claim_id)
@@ -138,7 +138,7 @@ def release(url: str | None, claim_id: str, *, yes: bool, as_json: bool) -> bool
     """End the lease of a delivery, after asking.
 
     Returns:
-        Whether it was ended.
+        Whether the lease was ended.
     """
     with _opened(url) as (store, inventory):
         seen = inventory.record(key_of(claim_id))
@@ -176,7 +176,7 @@ def delete(
     """List the claims that may go, ask, and delete their contents.
 
     Returns:
-        Whether all that were named, or agreed to, are gone.
+        Whether every claim that was named or agreed to is gone.
     """
     with _opened(url) as (store, inventory):
         stay = None if expired or ids else _stay(queues)
@@ -235,7 +235,7 @@ def _delete(
 def _list_choice(
     store: ClaimStore, inventory: Inventory, choice: Choice, limit: int | None, form: Form
 ) -> tuple[list[str], int]:
-    """Print the claims that may go; their ids, and the write units of their deletion."""
+    """Print the claims that may go; return their ids, and the write units of their deletion."""
     ids: list[str] = []
     units = 0
     listing = _Listing({"store": store.url, "dry_run": True}, form)
@@ -250,10 +250,10 @@ def _list_choice(
 
 
 class _Listing:
-    """Claims that are printed one by one: as rows under a head, or as one JSON document."""
+    """Prints claims one by one: as rows under a head, or as one JSON document."""
 
     def __init__(self, head: Mapping[str, object], form: Form) -> None:
-        """Begin it.
+        """Begin the listing.
 
         Args:
             head: What a JSON document has before its claims.
@@ -281,7 +281,7 @@ class _Listing:
             self._print_row((shown(record.claim_id), *[""] * 4, f"receipt{consumer}", "", ""))
 
     def end(self, tail: Mapping[str, object]) -> None:
-        """End it.
+        """End the listing.
 
         Args:
             tail: What a JSON document has after its claims.
@@ -303,7 +303,7 @@ class _Listing:
 
 @contextmanager
 def _opened(url: str | None) -> Iterator[tuple[ClaimStore, Inventory]]:
-    """A store and its inventory, by its URL or by the settings."""
+    """Open a store and its inventory, by the store's URL or by the settings."""
     queue = QueueSettings.from_environment()
     if url is None:
         url = ClaimCheckSettings.from_environment().store_for(queue.url or "")
@@ -313,7 +313,7 @@ def _opened(url: str | None) -> Iterator[tuple[ClaimStore, Inventory]]:
 
 
 def _stay(queues: Sequence[str]) -> int:
-    """How long a message of these queues can be anywhere, in seconds.
+    """Return how long a message of these queues can exist, in seconds.
 
     Raises:
         SettingsInvalid: A queue keeps its messages for as long as nobody handles them.
@@ -332,7 +332,7 @@ def _stay(queues: Sequence[str]) -> int:
 
 
 def _say_what_reading_costs(store: ClaimStore, inventory: Inventory) -> None:
-    """Say it before DynamoDB bills a table that is not small."""
+    """Print what DynamoDB bills to read the table, unless it is small."""
     units = inventory.read_units
     if units < _NOTABLE_READ_UNITS:
         return

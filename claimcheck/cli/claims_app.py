@@ -43,9 +43,9 @@ def list_claims(
 ) -> None:
     """List the claims in the store, and what a month of them costs.
 
-    The newest come first where the store knows them: in a SQLite file. DynamoDB reads the whole
-    table for it, and bills that; --limit ends it sooner. A bucket says no type and no state in a
-    list; `claimcheck claims show` asks for them.
+    In a SQLite file the newest claims come first. DynamoDB reads the whole table for a list, and
+    bills that; --limit ends the list sooner. A bucket's list has no types and states;
+    `claimcheck claims show` asks for them.
     """
     from claimcheck.cli.claims import print_claims
 
@@ -63,7 +63,7 @@ def list_claims(
 def show_claim(
     claim_id: IdArgument, store: StoreOption = None, as_json: JsonOption = False
 ) -> None:
-    """Show all that the store knows of a claim, but none of its contents.
+    """Show all that the store knows of a claim, except its contents.
 
     Exit code 1 if it knows nothing.
     """
@@ -79,11 +79,11 @@ def release_claim(
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """End the lease of a delivery that is gone, so that the next one need not wait for its end.
+    """End the lease of a delivery that is gone, so that the next delivery need not wait for it.
 
-    Do it only where you know that the worker is dead: a handler that still runs may finish its
-    work, and the next delivery does it again. ID may name a consumer: CLAIM@CONSUMER. Exit code 1
-    if nothing was released.
+    Release a claim only if you know that its worker is dead. A handler that still runs may finish
+    its work, and the next delivery does the work again. ID may name a consumer: CLAIM@CONSUMER.
+    Exit code 1 if nothing was released.
     """
     from claimcheck.cli.claims import release
 
@@ -122,10 +122,10 @@ def delete_claims(
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Delete the contents of claims. It lists them first, and asks.
+    """Delete the contents of claims, after listing them and asking.
 
-    No claim goes that a delivery holds. Receipts stay until they expire. Exit code 1 if a claim
-    that was named, or agreed to, is still there.
+    A claim that a delivery holds stays. Receipts stay until they expire. Exit code 1 if a claim
+    that you named or agreed to is still there.
     """
     from claimcheck.cli.claims import delete
 

@@ -1,4 +1,4 @@
-"""`claimcheck demo`: what the demo shows while it runs, and what it found."""
+"""`claimcheck demo`: shows the demo's progress, and its results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from letsgo_queue.text import shown
 
 
 def show_demo(files: Sequence[Path], *, aws: bool) -> bool:
-    """Run the demo, and print what became of each message.
+    """Run the demo, and print the result of each message.
 
     Args:
         files: JSON files to send as well.

@@ -1,4 +1,4 @@
-"""`claimcheck doctor`: prints what the doctor finds."""
+"""`claimcheck doctor`: prints the findings of the doctor."""
 
 from __future__ import annotations
 

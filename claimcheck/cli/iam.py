@@ -20,7 +20,7 @@ def print_policy(
     kms_keys: Sequence[str],
     function: str | None,
 ) -> None:
-    """Print the policy of a role, or that there is nothing to grant; see `policy_statements`.
+    """Print the policy of a role, or say that it needs no rights; see `policy_statements`.
 
     Raises:
         SettingsInvalid: A URL names no queue or store, or no queue is named.

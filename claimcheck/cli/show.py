@@ -5,9 +5,9 @@ leased        a delivery has it, until its lease ends
 handed over   its contents were removed before the handler of a delivery ran
 done          the message was handled: there is a receipt
 missing       the store has neither contents nor a receipt of it
-expired       the same, and its time has passed
+expired       the same as missing, and its time has passed
 damaged       its contents are not what was sealed
-unreadable    the store did not say
+unreadable    its state could not be read
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ class ClaimReport:
         sender_store: Label of the store that the sender wrote to.
         consumer: The queue whose record was looked up, where several have one; else None.
         state: What was found.
-        detail: Why it is in that state; None if there is nothing to say.
-        lease_until: When the lease of the delivery that has it ends, in UTC; None if none has it.
+        detail: Why it is in that state; None if the state says all.
+        lease_until: When the lease of its delivery ends, in UTC; None if no delivery has it.
         expires_at: When its contents expire, in UTC: a failed delivery may have renewed them. If
             they are not there, as the ticket says.
     """
@@ -229,7 +229,7 @@ def _explain_inline(body: str, sent_size: int, refusal: ClaimCheckError | None) 
 
 
 def _damage_of(sealed: SealedMessage, decrypt: Decrypt | None) -> str | None:
-    """What is wrong with a body that its ticket carries; None where nothing is."""
+    """Say what is wrong with contents that travel in the ticket; None if nothing is."""
     if isinstance(sealed.ticket, CarriedTicket):
         try:
             unpack_carried(_WHAT, sealed, sealed.ticket, decrypt)
@@ -284,10 +284,10 @@ def _judge(
     stores: Stores,
     decrypt: Decrypt | None,
 ) -> tuple[ClaimState, str | None]:
-    """What a delivery would find."""
+    """Return the state that a delivery would find, and why."""
     try:
         parts = find_claim(stores, ticket, contents, record, what=_WHAT)
-        if ticket.encryption is None or decrypt is not None:  # else nobody here can tell
+        if ticket.encryption is None or decrypt is not None:  # without the key nobody can tell
             unpack(_WHAT, sealed, parts, decrypt)
     except (ClaimAlreadyProcessed, ClaimInProgress):
         assert record is not None

@@ -1,4 +1,4 @@
-"""`claimcheck store`: makes or checks the stores that are named, or those of the settings.
+"""`claimcheck store`: makes or checks the stores that the command or the settings name.
 
 Only tables and buckets need it: a SQLite file is made when it is first used.
 """
@@ -21,7 +21,7 @@ from letsgo_queue.settings import QueueSettings, region_in
 
 
 def create_store(stores: Sequence[str] = (), *, yes: bool) -> bool:
-    """Make the stores where they are missing, change what somebody agrees to, and check them.
+    """Make stores that are missing, make the changes that the user agrees to, and check all.
 
     Args:
         stores: Their URLs; by default those of the settings.
@@ -56,7 +56,7 @@ def check_store(stores: Sequence[str] = ()) -> bool:
 
 
 def _stores(urls: Sequence[str]) -> Sequence[ClaimStore]:
-    """Where messages are stored. Stores that are only read from were made long ago."""
+    """Open the stores that messages are written to. Stores only for reading were made long ago."""
     queue = QueueSettings.from_environment()
     url = queue.url or ""
     settings = ClaimCheckSettings.from_environment()
@@ -79,7 +79,7 @@ def _create(store: ClaimStore, *, yes: bool) -> bool:
 
 
 def _resources(store: ClaimStore) -> Sequence[Resource]:
-    """What a store consists of that has to be made."""
+    """Return the tables and buckets of a store that have to be made."""
     resources = resources_of(store)
     if not resources:
         embedded = isinstance(store, SqliteClaimStore | MemoryClaimStore)

@@ -30,7 +30,7 @@ INCOMPRESSIBLE_BYTES = 1_500_000
 
 
 def demo_messages(paths: Sequence[Path]) -> list[DemoMessage]:
-    """Make the messages: the smallest first, those from files last.
+    """Make the messages: the built-in ones first, those from files last.
 
     Args:
         paths: JSON files to send as well.
@@ -48,7 +48,7 @@ def demo_messages(paths: Sequence[Path]) -> list[DemoMessage]:
 
 
 def _named(paths: Sequence[Path]) -> Iterator[tuple[str, Path]]:
-    """The files, each with a name: those of one name in two folders are told apart."""
+    """Yield each file with a name: its own, or its path if another file has the same name."""
     alike = Counter(path.name for path in dict.fromkeys(paths))
     for path in paths:
         yield str(path) if alike[path.name] > 1 else path.name, path

@@ -1,4 +1,4 @@
-"""Runs the demo: sends each message, waits until the worker has it, checks what became of it."""
+"""Runs the demo: sends each message, waits until the worker has it, and checks the result."""
 
 from __future__ import annotations
 
@@ -73,11 +73,11 @@ def run_demo(
     settings: Mapping[str, str] | None,
     progress: Callable[[RoundTrip], None],
 ) -> list[Check]:
-    """Send every message, and check what became of it.
+    """Send every message, wait until the worker has it, and check the result.
 
     Args:
         messages: The messages.
-        folder: Where the worker writes what it got.
+        folder: The worker writes the messages that it got into this folder.
         settings: These instead of the LETSGO_* and CLAIMCHECK_* variables; None to use those.
         progress: Called after each message.
 
@@ -160,7 +160,7 @@ def _left_a_receipt_only(trip: RoundTrip, store: ClaimStore) -> bool:
 def _worker(
     folder: Path, types: Sequence[str], environment: Mapping[str, str]
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a worker process; in the end it finishes the messages that it has in hand."""
+    """Run a worker process. When the block ends, the worker first finishes its messages."""
     command = [sys.executable, "-m", "claimcheck.demo.worker", str(folder), *types]
     worker = subprocess.Popen(command, env=environment)
     try:

@@ -1,7 +1,7 @@
 """The demo's worker, in a process of its own: `python -m claimcheck.demo.worker FOLDER TYPE ...`.
 
-For each message it writes into the folder what travelled on the queue, what the handler gets, and
-last, when that was.
+For each message it writes three files into the folder: the body on the queue, the body that the
+handler gets, and last the time at which the handler got it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Witness(Middleware):
         when.with_suffix(".travelled").write_bytes(message.received.body.encode())
         when.with_suffix(".handled").write_bytes(message.body.encode())
         when.with_suffix(".tmp").write_text(repr(handled_at))
-        when.with_suffix(".tmp").rename(when)  # whole, as soon as it is there
+        when.with_suffix(".tmp").rename(when)  # so that the file is whole as soon as it exists
         yield
 
 
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str]) -> None:
     @unwrap_claim_check
     @use_middleware(Witness(folder))
     def handle(message: dict[str, object]) -> None:
-        """Nothing more to do."""
+        """Do nothing: `Witness` has written all down."""
 
     for message_type in set(types):
         worker.handler(message_type)(handle)

@@ -1,10 +1,10 @@
-"""Whether a queue, its store and its workers are set up right: what `claimcheck doctor` says.
+"""Checks that a queue, its store and its workers are set up right, for `claimcheck doctor`.
 
     for finding in examine(queue="https://sqs...", function="orders-worker"):
         print(finding.level, finding.name, finding.detail, finding.command)
 
-Nothing is changed and no message is received. With `round_trip` three claims are written to the
-store, opened and completed; the queue is left alone even then, as workers would get the messages.
+It changes nothing, and receives no message. With `round_trip` it writes three claims to the store,
+opens and completes them; even then it leaves the queue alone, as workers would get the messages.
 """
 
 from claimcheck.doctor.findings import Finding, Level

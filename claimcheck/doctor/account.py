@@ -1,7 +1,7 @@
-"""Who asks, and what time it is there: credentials, region, clock.
+"""Checks credentials, region, and the clock of this machine.
 
-STS answers whoever has credentials; no right is needed. Its answer has the time as well, also when
-it refuses.
+STS answers everybody who has credentials, without further rights. Its answer also tells the time,
+even if it refuses.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from letsgo_queue.aws_client import STS, AwsError, explain, make_client, time_of
 from letsgo_queue.deployment import DEFAULT_REGION, setting
 
 REFUSED_OFFSET_SECONDS = 300
-"""AWS refuses a request that was signed so long ago, or will be:
+"""AWS refuses a request whose signature is older than this, or as far in the future:
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html"""
 
 _SET_CLOCK = "sudo timedatectl set-ntp true"
 
 
 def check_account(region: str, *, clock: Callable[[], float] = time.time) -> Iterator[Finding]:
-    """Whose credentials these are, and how far this machine's clock is off.
+    """Find out whose credentials these are, and how far this machine's clock is off.
 
     Args:
         region: The region whose STS is asked.
@@ -54,7 +54,7 @@ def check_account(region: str, *, clock: Callable[[], float] = time.time) -> Ite
 
 
 def caller_in(region: str) -> str:
-    """The ARN of whoever has these credentials."""
+    """Return the ARN of the user or role that has these credentials."""
     client = make_client(STS, None, region=region, endpoint_url=None, config=QUICK)
     try:
         return client.get_caller_identity()["Arn"]
@@ -63,10 +63,10 @@ def caller_in(region: str) -> str:
 
 
 def check_region(region: str | None) -> Iterator[Finding]:
-    """Where requests go.
+    """Check that we and boto3 send requests to the same region.
 
     Args:
-        region: What the queue's URL or `AWS_REGION` says; None if neither does.
+        region: The region in the queue's URL or in `AWS_REGION`; None if neither has one.
     """
     ours, boto3s = (setting(os.environ, name) for name in ("AWS_REGION", "AWS_DEFAULT_REGION"))
     if ours and boto3s and ours != boto3s:
@@ -86,7 +86,7 @@ def check_region(region: str | None) -> Iterator[Finding]:
 
 
 def _compare_clocks(second: float | None, *, sent: float, received: float) -> Finding:
-    """The server's clock was in this second at some moment between the two of ours."""
+    """Compare our clock with the server's, which was in `second` between `sent` and `received`."""
     if second is None:
         return warning("clock", "not known: the answer of AWS has no time")
     behind, ahead = second - received, sent - (second + 1)

@@ -1,4 +1,4 @@
-"""Queues that are not on AWS: a SQLite file, a process's memory, LetsGo's local mode."""
+"""Checks queues that are not on AWS: a SQLite file, a process's memory, LetsGo's local mode."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def check_embedded(url: str, worker: Worker | None) -> Iterator[Finding]:
-    """Whether messages have a place to be in.
+    """Check that messages of the queue can be kept.
 
     Args:
         url: The queue's URL.

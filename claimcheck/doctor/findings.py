@@ -1,8 +1,8 @@
-"""What the doctor finds, and how a check is carried out.
+"""The doctor's findings, and how it carries out a check.
 
-A check gives findings. Whatever keeps it from an answer is a finding as well, so no check hides the
-others: a right that we lack is a warning, as nobody knows how things are; an error of AWS or of
-ours is a failure.
+A check gives findings. An error that ends it is a finding too, so that one check does not stop the
+others. A right that we lack gives a warning, since the answer stays unknown. An error of AWS or of
+ours gives a failure.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ QUICK = Config(
     read_timeout=5,
     retries={"mode": "standard", "total_max_attempts": 2},
 )
-"""For clients of the doctor: a service that does not answer costs seconds."""
+"""For clients of the doctor, so that it waits only seconds for a service that does not answer."""
 
 
 class Level(StrEnum):
@@ -61,25 +61,25 @@ Check: TypeAlias = Callable[[], Iterable[Finding]]
 
 
 def passed(name: str, detail: str) -> Finding:
-    """All is well."""
+    """Make a finding that says: all is well."""
     return Finding(name=name, level=Level.PASS, detail=detail)
 
 
 def warning(name: str, detail: str, *, advice: str = "", command: str = "") -> Finding:
-    """It works, but not always, or not well; or nobody knows."""
+    """Make a finding that says: it works, but not always or not well; or its state is unknown."""
     return Finding(name=name, level=Level.WARN, detail=detail, advice=advice, command=command)
 
 
 def failure(name: str, detail: str, *, advice: str = "", command: str = "") -> Finding:
-    """It does not work, or messages will be lost."""
+    """Make a finding that says: it does not work, or messages will be lost."""
     return Finding(name=name, level=Level.FAIL, detail=detail, advice=advice, command=command)
 
 
 def carry_out(name: str, check: Check, *, service: str) -> Iterator[Finding]:
-    """The findings of a check.
+    """Carry out a check, and yield its findings.
 
     Args:
-        name: What an error of the check is a finding about.
+        name: The name of the finding if the check ends in an error.
         check: The check.
         service: What IAM calls the service that it asks.
     """
@@ -89,13 +89,13 @@ def carry_out(name: str, check: Check, *, service: str) -> Iterator[Finding]:
         yield unanswered(name, error, service)
     except LetsGoError as error:
         yield failure(name, str(error))
-    except Exception as error:  # whatever one check meets, the others are worth having
+    except Exception as error:  # a defect in one check must not stop the others
         logger.debug("the check of %s broke off", name, exc_info=True)
         yield warning(name, f"not known: the check broke off with {type(error).__name__}")
 
 
 def unanswered(name: str, error: Exception, service: str) -> Finding:
-    """What to make of an error of AWS.
+    """Make a finding of an error of AWS.
 
     Args:
         name: What was looked at.

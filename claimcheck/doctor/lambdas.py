@@ -1,4 +1,4 @@
-"""A Lambda function behind a queue: its event source mapping, times, memory and settings."""
+"""Checks a Lambda function behind a queue: its mapping, time limits, memory and settings."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from letsgo_queue.aws_client import Service, error_code, make_client
 from letsgo_queue.text import counted
 
 TIMEOUTS_IN_VISIBILITY = 6
-"""How many timeouts of the function a queue's visibility timeout shall have at least:
+"""The queue's visibility timeout must be at least this many times the function's timeout:
 https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html"""
 
 COPIES_IN_MEMORY = 3
-"""A body as it is stored, as text, and as the handler has it."""
+"""Memory holds a body three times: as it is stored, as text, and as the handler gets it."""
 
 MOST_MEMORY_MB = 10_240
 """https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html"""
@@ -33,7 +33,7 @@ Answer: TypeAlias = Mapping[str, Any]
 
 
 class _Lambda(Protocol):
-    """The calls of boto3's client that are made here."""
+    """The calls of boto3's client that this module makes."""
 
     def get_function_configuration(self, *, FunctionName: str) -> Answer: ...  # noqa: N803
     def get_function_concurrency(self, *, FunctionName: str) -> Answer: ...  # noqa: N803
@@ -48,7 +48,7 @@ class LambdaFunction:
     """A function, and the region that it is in."""
 
     def __init__(self, name: str, region: str) -> None:
-        """Name the function; nothing is asked yet.
+        """Name the function, without asking Lambda yet.
 
         Args:
             name: Its name, with `:ALIAS` behind it where the event source has that; or its ARN.
@@ -66,7 +66,7 @@ class LambdaFunction:
         self._client.close()
 
     def configuration(self) -> Answer | None:
-        """What Lambda says of it; None if there is no such function."""
+        """Return the function's configuration; None if there is no such function."""
         try:
             return self._client.get_function_configuration(FunctionName=self.name)
         except ClientError as error:
@@ -200,7 +200,7 @@ class LambdaFunction:
             )
 
     def _check_memory(self, memory: int, batch: int, largest: int | None, max_size: int) -> Finding:
-        """Whether what is opened at once fits: the whole batch, or one message of the most."""
+        """Check that memory suffices for a whole batch, or for one message of `max_size`."""
         messages, size = (1, max_size) if largest is None else (batch, largest)
         needed = messages * size
         wanted = -(-needed * COPIES_IN_MEMORY // _MB)
@@ -224,7 +224,7 @@ class LambdaFunction:
 
 
 def _of(function: Answer, mappings: Sequence[Answer]) -> list[Answer]:
-    """The mappings for a function, whichever version or alias they name."""
+    """The mappings of a function, also those that name a version or an alias."""
     arn = ":".join(str(function["FunctionArn"]).split(":")[:7])
     return [each for each in mappings if f"{each['FunctionArn']}:".startswith(f"{arn}:")]
 

@@ -1,4 +1,4 @@
-"""What a role may do, as IAM's own simulation has it: nothing is tried on queue or store.
+"""Checks what a role may do by IAM's own simulation, without trying it on queue or store.
 
 A simulation knows the policies of the role, and not those of queues, buckets and keys, which may
 allow more: https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies_testing-policies.html
@@ -23,7 +23,7 @@ _CHANGEABLE = re.compile(r".*:(role|user)/(?:.*/)?([^/]+)")
 
 
 class _Iam(Protocol):
-    """The call of boto3's client that is made here."""
+    """The call of boto3's client that this module makes."""
 
     def simulate_principal_policy(
         self,
@@ -40,7 +40,7 @@ _IAM: Service[_Iam] = Service("iam")
 
 
 def principal_of(caller: str) -> str | None:
-    """Whose policies go for a caller that STS names; None for root, whom none binds."""
+    """Return the user or role whose policies bind a caller; None for root, which none binds."""
     if caller.endswith(":root"):
         return None
     return _ASSUMED.sub(r"arn:\1:iam::\2:role/\3", caller)
@@ -53,7 +53,7 @@ def check_rights(
 
     Args:
         principal: The ARN of a user or a role.
-        role: What it is to be.
+        role: The role that it has in our policies.
         statements: The policy that it needs.
         region: The region whose IAM is asked.
     """
@@ -86,7 +86,7 @@ def check_rights(
 
 
 def _lacking(client: _Iam, principal: str, statement: Statement) -> list[str]:
-    """The actions of a statement that are denied, with what they are denied for."""
+    """Return the actions of a statement that IAM denies, each with its resource."""
     answer = client.simulate_principal_policy(
         PolicySourceArn=principal,
         ActionNames=cast("Sequence[str]", statement["Action"]),
@@ -101,7 +101,7 @@ def _lacking(client: _Iam, principal: str, statement: Statement) -> list[str]:
 
 
 def _context(condition: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """A request's context that fulfils a condition."""
+    """Yield the context of a request that fulfils a condition."""
     for keys in condition.values():
         for key, value in keys.items():
             values = [value] if isinstance(value, str) else value

@@ -1,6 +1,7 @@
-"""Messages of each route that are sealed, opened and completed, to see that the rights suffice.
+"""Seals, opens and completes a message of each route, to see that the rights suffice.
 
-The queue itself never gets one, since its workers would. A queue like it may be made, for a minute:
+No message goes to the queue itself, since its workers would get it. The messages may go through a
+temporary queue with the same settings:
 
     seal, store ──> orders-doctor-1f3a8c20 ──> receive, acquire, read, complete, remove, delete
 """
@@ -38,17 +39,17 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs.literals import QueueAttributeNameType
 
 ROUND_TRIP_TYPE = "claimcheck:doctor"
-"""The type of what is sealed."""
+"""The type of the messages."""
 
 CREATED_SECONDS = 1.0
-"""How long SQS wants a new queue to be left alone:
+"""SQS wants us to wait this long before we use a new queue:
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_CreateQueue.html"""
 
 WAIT_SECONDS = 20
-"""How long a message may be on its way."""
+"""The longest that we wait for a message that was sent."""
 
 _KEPT_SECONDS = 600
-"""How long a message is kept, if nobody receives it: then it is gone, whatever becomes of us."""
+"""The temporary queue's retention: messages expire even if this process dies."""
 
 _ALIKE = ("FifoQueue", "KmsDataKeyReusePeriodSeconds", "KmsMasterKeyId", "MaximumMessageSize")
 
@@ -58,13 +59,13 @@ def check_round_trip(
 ) -> Iterator[Finding]:
     """Seal, open and complete a message of each route in every store.
 
-    A receipt stays of the stored ones, as of any message.
+    Stored messages leave a receipt in the store, as any message does.
 
     Args:
         queue: The queue's URL.
         settings: How messages are sealed.
-        like: The queue that another one is made like, for the messages to travel through; None for
-            them to travel through none.
+        like: Send the messages through a temporary queue with the settings of this queue; None to
+            send them nowhere.
     """
     if like is None:
         yield from _in_each_store(queue, settings, None)
@@ -121,7 +122,7 @@ def _travel(
             _open(check, message.body, body, message.message_id)
             through.delete(message)
     finally:
-        check.discard(sealed)  # which a worker does when it completes, and only logs what fails
+        check.discard(sealed)  # a worker does so when it completes a claim, but only logs an error
     steps = "and opened" if through is None else "sent, received, opened and deleted"
     comma = "" if through is None else ","
     kept = f". It was in {store}; its receipt stays there for {in_words(RECORD_SECONDS)}"
@@ -133,10 +134,10 @@ def _travel(
 
 
 def _open(check: ClaimCheck, text: str, body: str, message_id: str | None = None) -> None:
-    """Open a message, and complete its claim; its contents are left.
+    """Open a message, and complete its claim, but leave its contents.
 
     Raises:
-        LetsGoError: Something is refused.
+        LetsGoError: The message cannot be opened, or its claim cannot be completed.
     """
     opened = check.open(text, message_id=message_id, purge="never")
     if opened.body != body or not opened.complete():
@@ -147,7 +148,7 @@ def _send(through: SqsTransport, sealed: Sealed) -> ReceivedMessage:
     """Send a message and receive it.
 
     Raises:
-        LetsGoError: Something is refused, or it does not come.
+        LetsGoError: SQS refuses a request, or the message does not arrive in time.
     """
     fifo = through.fifo
     through.send(
@@ -181,9 +182,9 @@ def _delete(client: SQSClient, url: str, like: SqsQueue) -> Finding:
 
 
 def _attributes_like(queue: SqsQueue) -> dict[QueueAttributeNameType, str]:
-    """Its kind, its limit and its key: whatever may refuse a message."""
+    """Return the kind, limit and key of the queue: all that may make SQS refuse a message."""
     alike = {each: queue.attributes[each] for each in _ALIKE if queue.attributes.get(each)}
-    if alike.get("FifoQueue") == "false":  # which SQS does not take
+    if alike.get("FifoQueue") == "false":  # SQS does not take this value
         del alike["FifoQueue"]
     kept = {"MessageRetentionPeriod": str(_KEPT_SECONDS)}
     return cast("dict[QueueAttributeNameType, str]", alike | kept)

@@ -1,4 +1,4 @@
-"""All checks of the doctor, in the order in which one thing needs another."""
+"""Runs all checks of the doctor, each after those whose results it needs."""
 
 from __future__ import annotations
 
@@ -49,21 +49,21 @@ def examine(
     temporary_queue: bool = False,
     clock: Callable[[], float] = time.time,
 ) -> Sequence[Finding]:
-    """Look at everything that messages need, and say what is not as it should be.
+    """Check everything that messages need.
 
-    Each call to AWS has a time limit. What cannot be found out is a finding too.
+    Each call to AWS has a time limit. A check that gets no answer is a finding too.
 
     Args:
-        queue: The queue's URL; by default that of the worker, or what the environment names.
-        store: The store's URL; by default what the environment names.
-        worker: Who handles its messages: its retry policies and time limits are compared.
+        queue: The queue's URL; by default the worker's queue, else the queue of the environment.
+        store: The store's URL; by default the store of the environment.
+        worker: The worker of the queue, whose retry policies and time limits are checked.
         function: The Lambda function behind the queue.
-        roles: Whether whoever asks has the rights of these roles.
-        largest: Bytes of the largest message: with it the function's memory is compared with a
-            whole batch.
+        roles: Check that we have the rights of these roles.
+        largest: Bytes of the largest message; if given, the function's memory must hold a whole
+            batch of such messages.
         round_trip: Whether to seal, open and complete three messages in each store.
-        temporary_queue: Whether these go through a queue that is made like this one, and deleted
-            again. It asks for a round trip too.
+        temporary_queue: Whether to make a queue with the same settings, send these messages
+            through it, and delete it again. This implies `round_trip`.
         clock: This machine's clock: seconds since 1970.
 
     Raises:
@@ -90,7 +90,7 @@ def examine(
 
 
 class _Examination:
-    """One run of all checks, and what one learned for the next."""
+    """One run of all checks; it keeps what later checks need."""
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class _Examination:
     def run(
         self, queue: str | None, *, round_trip: bool, temporary_queue: bool
     ) -> Iterator[Finding]:
-        """Make the checks."""
+        """Run the checks, and yield their findings."""
         yield from carry_out("versions", check_versions, service="")
         try:
             url = _url_of(queue)
@@ -221,7 +221,7 @@ class _Examination:
 
 
 def _url_of(queue: str | None) -> str:
-    """The queue's URL, found as a client finds it.
+    """Return the queue's URL, which it finds as a client does.
 
     Raises:
         LetsGoError: There is none, or several, or AWS did not say.

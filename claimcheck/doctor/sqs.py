@@ -1,4 +1,4 @@
-"""An SQS queue and its dead-letter queue: what their attributes mean for messages."""
+"""Checks the attributes of an SQS queue and of its dead-letter queue."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ if TYPE_CHECKING:
     from letsgo_queue.worker.worker import Worker
 
 TICKET_BYTES = 4_096
-"""What a ticket takes, with a long type and attributes."""
+"""The bytes that a ticket takes, with a long type and attributes."""
 
 SHORT_RETENTION_SECONDS = 24 * 3600
-"""A worker that is down for a night and a morning must not cost messages."""
+"""Messages must outlive a worker that is down for a night and a morning."""
 
 DEFAULT_RETENTION_SECONDS = 345_600
 """4 days: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html"""
 
 LONG_VISIBILITY_SECONDS = 3600
-"""How long a message may wait after the worker that had it died."""
+"""The longest that a message should wait if its worker died."""
 
 
 @dataclass(frozen=True, slots=True)
 class SqsQueue:
-    """What SQS says of a queue.
+    """An SQS queue with its attributes.
 
     Attributes:
         url: Its URL.
         region: Its region.
-        attributes: By SQS's names.
+        attributes: Its attributes, under SQS's names.
     """
 
     url: str
@@ -87,12 +87,12 @@ class SqsQueue:
 
     @property
     def redrive_policy(self) -> Mapping[str, Any]:
-        """After how many receives a message goes where; empty for never."""
+        """The redrive policy, as SQS has it; empty if there is none."""
         return cast("Mapping[str, Any]", json.loads(self.attributes.get("RedrivePolicy", "{}")))
 
     @property
     def max_receive_count(self) -> int | None:
-        """After how many receives a message becomes a dead letter; None for never."""
+        """The number of receives after which a message becomes a dead letter; None for never."""
         count = self.redrive_policy.get("maxReceiveCount")
         return None if count is None else int(count)
 
@@ -102,7 +102,7 @@ class SqsQueue:
         return dead_letter_url(self.url, self.attributes)
 
     def command(self, **attributes: str) -> str:
-        """The command that sets attributes."""
+        """Return the command that sets attributes."""
         return aws_command(
             "sqs",
             "set-queue-attributes",
@@ -133,13 +133,13 @@ def read_queue(url: str, region: str | None) -> SqsQueue | None:
 def check_attributes(
     queue: SqsQueue, *, settings: ClaimCheckSettings, worker: Worker | None, in_lambda: bool
 ) -> Iterator[Finding]:
-    """What holds for the queue alone.
+    """Check the attributes that concern the queue alone.
 
     Args:
         queue: The queue.
         settings: How messages are sealed.
         worker: Who handles its messages, where that is known.
-        in_lambda: Whether Lambda receives them; the function's check looks at the visibility then.
+        in_lambda: Whether Lambda receives them; then the function's check covers the visibility.
     """
     kind = "FIFO" if queue.is_fifo else "standard"
     yield passed("queue", f"{queue.name} is there, a {kind} queue")
@@ -152,7 +152,7 @@ def check_attributes(
 
 
 def check_redrive(queue: SqsQueue, worker: Worker | None, *, in_lambda: bool) -> Iterator[Finding]:
-    """After how many receives a message becomes a dead letter, and what becomes of it there."""
+    """Check the redrive policy, and the dead-letter queue."""
     count = queue.max_receive_count
     if count is None:
         yield failure(
@@ -262,10 +262,10 @@ def _check_count(queue: SqsQueue, count: int, worker: Worker | None, *, in_lambd
 
 
 def attempts_of(worker: Worker | None) -> Mapping[str, int]:
-    """How often the policies of a worker try a message, by who has the policy.
+    """Return how often each retry policy of a worker tries a message.
 
     Args:
-        worker: The worker; None for nobody's.
+        worker: The worker; None if it is not known.
     """
     if worker is None:
         return {}
@@ -293,7 +293,7 @@ def _check_dead_letters(queue: SqsQueue) -> Iterator[Finding]:
 
 
 def _check_dead_retention(queue: SqsQueue, dead: SqsQueue) -> Finding:
-    """Keep dead letters for longer than messages.
+    """Check that dead letters are kept for longer than messages.
 
     On a standard queue their age counts from when they were first sent:
     https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-dead-letter-queues.html
@@ -320,7 +320,7 @@ def _check_dead_retention(queue: SqsQueue, dead: SqsQueue) -> Finding:
 
 
 def _check_way_there(queue: SqsQueue, dead: SqsQueue) -> Iterator[Finding]:
-    """What could keep a message from its place among the dead letters."""
+    """Yield what could keep a message out of the dead-letter queue, or move it on from there."""
     if dead.limit < queue.limit:
         yield failure(
             "dead-letters.limit",
@@ -353,7 +353,7 @@ def _redrive_command(queue: SqsQueue, count: int) -> str:
 
 
 def _make_dead_letters(queue: SqsQueue, name: str | None = None) -> str:
-    """Make a dead-letter queue, and have the queue use it."""
+    """Return the commands that make a dead-letter queue, and have the queue use it."""
     suffix = FIFO_SUFFIX if queue.is_fifo else ""
     name = name or queue.name.removesuffix(suffix) + DEAD_LETTERS_SUFFIX + suffix
     attributes = {

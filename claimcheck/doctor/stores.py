@@ -1,4 +1,4 @@
-"""The stores of a queue's claims, and the keys that encrypt them."""
+"""Checks the stores of a queue's claims, and the keys that encrypt them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _CREATE = "claimcheck store create"
 
 
 def check_store(store: ClaimStore, queue: str) -> Iterator[Finding]:
-    """Compare a store with what claims need; nothing is changed.
+    """Compare a store with what claims need, and change nothing.
 
     Args:
         store: The store.
@@ -60,12 +60,12 @@ def _check_resource(resource: Resource, *, made_by_us: bool) -> Iterator[Finding
 
 
 def _of_store(found: StoreFinding, *, made_by_us: bool) -> Finding:
-    """What `claimcheck store check` finds, as the doctor says it."""
+    """Turn a finding of `claimcheck store check` into a finding of the doctor."""
     name = f"store.{found.subject.lower().replace(' ', '-')}"
     if found.ok:
         return passed(name, found.detail)
     report = failure if found.known else warning
-    alone = _CREATE in found.remedy and "`aws " not in found.remedy  # which has to come first
+    alone = _CREATE in found.remedy and "`aws " not in found.remedy  # that command has to run first
     mends = made_by_us and (found.change is not None or alone)
     return report(
         name, found.detail, advice=found.remedy, command=f"{_CREATE} --yes" if mends else ""
@@ -73,7 +73,7 @@ def _of_store(found: StoreFinding, *, made_by_us: bool) -> Finding:
 
 
 def check_store_region(store: ClaimStore, region: str) -> Iterator[Finding]:
-    """Whether a table is where the queue is: elsewhere each claim costs transfer, and time.
+    """Check that a table is in the queue's region: elsewhere each claim costs transfer and time.
 
     Args:
         store: The store.
@@ -90,7 +90,7 @@ def check_store_region(store: ClaimStore, region: str) -> Iterator[Finding]:
 
 
 def check_encryption(encryption: Encryption) -> Iterator[Finding]:
-    """Whether the keys can be used: one data key is made, and unwrapped again."""
+    """Check that the keys can be used: make one data key, and unwrap it again."""
     try:
         encryption.try_out()
     except EncryptionError as error:

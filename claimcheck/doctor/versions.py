@@ -1,4 +1,4 @@
-"""Whether what is installed is what this package was built for."""
+"""Checks that the installed packages have versions that this package accepts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BOUND = re.compile(r"(>=|<)\s*([0-9.]+)")
 def check_versions() -> Iterator[Finding]:
     """Compare the packages that are installed with the bounds of ours.
 
-    An extra's package counts only where it is installed.
+    A package of an extra is checked only if it is installed.
     """
     shown = [f"Python {platform.python_version()}", f"{DISTRIBUTION} {version(DISTRIBUTION)}"]
     wrong = []
@@ -57,7 +57,7 @@ def _within(installed: str, bounds: str) -> bool:
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    """The numbers that a version begins with, without zeros at the end: 2.0 is 2."""
+    """Return the numbers of a version, without zeros at the end: 2.0 is 2."""
     numbers = [int(part) for part in re.findall(r"\d+", text.partition("+")[0])]
     while numbers and not numbers[-1]:
         numbers.pop()

@@ -1,4 +1,4 @@
-"""Durations and commands as people read and run them."""
+"""Writes durations and commands for people."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60))
 
 
 def in_words(seconds: float) -> str:
-    """A duration in the largest unit that it is a whole number of: `4 days`, `90 s`."""
+    """Write a duration in the largest unit that needs no fraction: `4 days`, `90 s`."""
     for unit, size in _UNITS:
         if seconds >= size and seconds % size == 0:
             return counted(int(seconds // size), unit)
@@ -18,13 +18,13 @@ def in_words(seconds: float) -> str:
 
 
 def aws_command(service: str, operation: str, region: str, **options: str) -> str:
-    """A command of AWS's own command line.
+    """Return a command of AWS's own command line.
 
     Args:
         service: `sqs`.
         operation: `set-queue-attributes`.
-        region: Where.
-        options: Its options, with `_` in their names; one without a value is a switch.
+        region: The region that it goes to.
+        options: Its options, with `_` in their names; an option with an empty value is a switch.
     """
     words = ["aws", service, operation]
     for name, value in options.items():

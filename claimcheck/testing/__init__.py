@@ -1,4 +1,4 @@
-"""What tests of your own stand on: the contracts of a claim store, as classes for pytest.
+"""Contracts of a claim store, as classes for pytest: derive the tests of your own store from them.
 
     class TestMyStore(StoreContract):
         @pytest.fixture

@@ -1,4 +1,4 @@
-"""What all tests of a store share: what a subclass gives, and what it may leave out."""
+"""The base of all tests of a store: its fixtures, and the methods that a subclass may add."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from claimcheck.testing.clock import Clock
 CLOCK_FIXTURE = "store_clock"
 
 _SLACK_SECONDS = 20.0
-"""How far a lease may be from its time in a store whose clock goes on."""
+"""How many seconds a lease may differ in a store whose clock goes on."""
 
 
 class StoreTests:
-    """Tests of a store, which a subclass gives as the fixture `store`."""
+    """Tests of a store. A subclass provides the store as the fixture `store`."""
 
     _slack_seconds = 0.0
 
@@ -37,18 +37,18 @@ class StoreTests:
         self._slack_seconds = _SLACK_SECONDS if clock_of(request) is None else 0.0
 
     def held(self, seconds: float, state: State = "leased") -> Record:
-        """A record whose lease ends in so many seconds; about so many where the clock goes on."""
+        """A record whose lease ends in so many seconds, approximately if no test sets the clock."""
         left = pytest.approx(seconds, rel=0, abs=self._slack_seconds)
         return Record(state, cast("float", left))
 
     def skip_in_one_part(self, store: ClaimStore) -> None:
-        """Skip what is about several parts, where contents of any size are one."""
+        """Skip a test of several parts if the store keeps contents of any size in one part."""
         if store.part_bytes is None:
             pytest.skip("contents are in one part")
 
 
 def clock_of(request: pytest.FixtureRequest) -> Clock | None:
-    """The clock that a test sets; None where the store's clock goes on by itself."""
+    """Return the clock that a test sets; None if the store's clock goes on by itself."""
     try:
         clock: Clock = request.getfixturevalue(CLOCK_FIXTURE)
     except pytest.FixtureLookupError as error:

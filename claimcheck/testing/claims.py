@@ -1,4 +1,4 @@
-"""Claims to put into a store, and what tests do with them."""
+"""Makes claims for tests, and writes, reads, renews and removes them in a store."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Claim:
 
     @property
     def contents(self) -> Contents:
-        """What a reader is to get."""
+        """The contents that a reader must get."""
         return Contents(list(self.parts), self.facts.expires_at)
 
 
@@ -46,7 +46,7 @@ def make_claim(
     expires_at: int = EXPIRES_AT,
     in_one_part: bool = False,
 ) -> Claim:
-    """A claim with a part, or a piece of the only part, for each of these sizes in bytes."""
+    """Make a claim with a part, or a piece of the only part, for each of these sizes in bytes."""
     sizes = sizes or (100, 50)
     parts = [random.Random(seed).randbytes(size) for seed, size in enumerate(sizes)]
     facts = ClaimFacts(
@@ -67,7 +67,7 @@ def write(
     type: str | None = "order:new",
     expires_at: int = EXPIRES_AT,
 ) -> Claim:
-    """Write a claim, in one part where the store wants that."""
+    """Write a claim, in one part if the store keeps contents in one part."""
     in_one_part = store.part_bytes is None
     claim = make_claim(*sizes, type=type, expires_at=expires_at, in_one_part=in_one_part)
     store.write(claim.facts, claim.parts)
@@ -75,7 +75,7 @@ def write(
 
 
 def read(store: ContentsStore, claim: Claim, *, consistent: bool = True) -> Contents | None:
-    """The contents of a claim as they are. Pieces of the only part are as long as the claim's."""
+    """Read the contents of a claim; a store's only part is cut into the claim's pieces."""
     facts = claim.facts
     reading = store.read(claim.id, facts.parts, stored=facts.stored, consistent=consistent)
     found = reading.result()

@@ -6,14 +6,14 @@ import time
 
 
 class Clock:
-    """A clock that only moves when told.
+    """A clock that moves only when a test advances it.
 
     Attributes:
         now: Seconds since 1970.
     """
 
     def __init__(self) -> None:
-        """Begin with a whole second, which every store keeps exactly."""
+        """Start the clock at a whole second, which every store keeps exactly."""
         self.now = float(int(time.time()))
 
     def __call__(self) -> float:
@@ -21,5 +21,5 @@ class Clock:
         return self.now
 
     def advance(self, seconds: float) -> None:
-        """Move it."""
+        """Move the clock forward, by seconds."""
         self.now += seconds

@@ -1,4 +1,4 @@
-"""What every store does with contents."""
+"""The tests of how a store keeps contents."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from claimcheck.testing.claims import MINE, make_claim, read, remove, renew, wri
 
 
 class ContentsContract(StoreTests):
-    """What a store does with contents."""
+    """Tests of how a store keeps contents."""
 
     @pytest.mark.parametrize(
         "sizes",
@@ -21,7 +21,7 @@ class ContentsContract(StoreTests):
         ids=["1 part", "2 parts", "7 parts"],
     )
     def test_gives_back_what_was_written(self, store: ClaimStore, sizes: tuple[int, ...]) -> None:
-        """Byte for byte, as often as it is read."""
+        """A store returns the same bytes at every read."""
         claim = write(store, *sizes)
 
         assert read(store, claim) == claim.contents
@@ -34,7 +34,7 @@ class ContentsContract(StoreTests):
         assert read(store, claim) == claim.contents
 
     def test_keeps_parts_that_are_views(self, store: ClaimStore) -> None:
-        """What does not compress comes as views of the body."""
+        """Contents that do not compress arrive as views of the body."""
         claim = make_claim(in_one_part=store.part_bytes is None)
 
         store.write(claim.facts, [memoryview(part) for part in claim.parts])
@@ -43,13 +43,13 @@ class ContentsContract(StoreTests):
 
     @pytest.mark.parametrize("name", ["é" * 100_000, 'a/b?c#d&e="f"%00\u2028 '])
     def test_keeps_contents_with_a_type_of_any_text(self, store: ClaimStore, name: str) -> None:
-        """However long it is, and whatever the store does with it."""
+        """A type may be long, and may contain characters that are special to the store."""
         claim = write(store, PART_BYTES, type=name)
 
         assert read(store, claim) == claim.contents
 
     def test_finds_nothing_where_nothing_was_written(self, store: ClaimStore) -> None:
-        """None is no error."""
+        """A read returns None, and raises no error."""
         assert read(store, make_claim(10)) is None
         assert read(store, make_claim(*[10] * 7)) is None
 
@@ -91,7 +91,7 @@ class ContentsContract(StoreTests):
             reading.result()
 
     def test_a_reading_may_be_cancelled(self, store: ClaimStore) -> None:
-        """Before it is waited for, and after it."""
+        """A caller may cancel a reading before its result, and after it."""
         claim = write(store, *[10] * 20)
         facts = claim.facts
 
@@ -104,7 +104,7 @@ class ContentsContract(StoreTests):
         assert b"".join(part or b"" for part in found.parts) == b"".join(claim.parts)
 
     def test_removing_leaves_nothing_of_it(self, store: ClaimStore) -> None:
-        """And touches nothing else."""
+        """Removing touches no other claim."""
         claim, other = write(store, 10, 20, 30), write(store)
 
         remove(store, claim)
@@ -115,7 +115,7 @@ class ContentsContract(StoreTests):
     def test_what_may_be_removed_later_is_gone_once_the_store_is_closed(
         self, store: ClaimStore
     ) -> None:
-        """In between, nobody waits for it."""
+        """Nobody waits for the removal before that."""
         claim = write(store, 10, 20, 30)
 
         store.remove(claim.id, claim.facts.parts, later=True)
@@ -124,7 +124,7 @@ class ContentsContract(StoreTests):
         assert read(store, claim) is None
 
     def test_removing_what_is_gone_is_no_error(self, store: ClaimStore) -> None:
-        """Two deliveries may remove the same."""
+        """Two deliveries may remove the same contents."""
         claim = write(store)
 
         remove(store, claim)
@@ -143,7 +143,7 @@ class ContentsContract(StoreTests):
         assert read(store, claim) is None
 
     def test_renewed_contents_are_as_they_were(self, store: ClaimStore) -> None:
-        """They expire later, if at all."""
+        """Only their expiry may change."""
         claim, other = write(store, 10, 20, 30), write(store)
         later = claim.facts.expires_at + 1_000
 
@@ -156,11 +156,11 @@ class ContentsContract(StoreTests):
         assert read(store, other) == other.contents
 
     def expiries_after_renewal(self, before: int, renewed: int) -> set[int]:
-        """When renewed contents may expire. Override it where a store keeps them long enough."""
+        """The allowed expiries of renewed contents. Override it if `renew` may do nothing."""
         return {renewed}
 
     def test_renewing_makes_nothing_that_is_gone(self, store: ClaimStore) -> None:
-        """Else a claim would come back empty."""
+        """Otherwise a claim would come back empty."""
         claim = make_claim(10)
 
         renew(store, claim, claim.facts.expires_at)
@@ -179,7 +179,7 @@ class ContentsContract(StoreTests):
         assert read(store, claim) == Contents([claim.parts[0], None], later)
 
     def test_contents_come_back_when_they_are_written_again(self, store: ClaimStore) -> None:
-        """As after a handler that failed, with `purge="before"`."""
+        """This happens after a handler that failed, with `purge="before"`."""
         claim = write(store)
         remove(store, claim)
 
@@ -188,7 +188,7 @@ class ContentsContract(StoreTests):
         assert read(store, claim) == claim.contents
 
     def test_contents_and_records_do_not_touch_each_other(self, store: ClaimStore) -> None:
-        """Removing the one leaves the other."""
+        """Removing contents leaves the record, and completing the record leaves the contents."""
         claim = write(store)
         store.acquire(claim.key, MINE)
 

@@ -1,4 +1,4 @@
-"""What every store with an inventory does for those who look after it."""
+"""The tests of a store's inventory, with which people look after its claims."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ class InventoryContract(StoreTests):
 
 
 def everything(inventory: Inventory) -> tuple[Sequence[StoredClaim], Sequence[StoredRecord]]:
-    """What all pages have."""
+    """Return the claims and the records of all pages."""
     pages = list(inventory.pages())
     return [each for page in pages for each in page.claims], [
         each for page in pages for each in page.records

@@ -1,4 +1,4 @@
-"""What a claim check does with a store: deliveries from their beginning to their end."""
+"""The tests of a store under a claim check: deliveries from beginning to end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ANY_PURGE = pytest.mark.parametrize("purge", ["after", "before", "never"])
 
 
 class LifeContract(StoreTests):
-    """What a store does under a claim check."""
+    """Tests of a store under a claim check."""
 
     def test_tickets_and_errors_can_name_it(self, store: ClaimStore) -> None:
         assert 0 < len(store.label) <= MAX_LABEL_CHARACTERS
@@ -29,12 +29,12 @@ class LifeContract(StoreTests):
         assert store.missing_advice
 
     def test_it_has_the_records_that_it_has(self, store: ClaimStore) -> None:
-        """It may be given to a claim check twice, and is the same."""
+        """A claim check that gets the same store twice must see one store."""
         assert store.records_at is not None
-        assert store.records_at == store.records_at  # made anew each time
+        assert store.records_at == store.records_at  # the property makes a new value each time
 
     def test_a_ticket_can_name_its_parts(self, store: ClaimStore) -> None:
-        """Readers refuse a ticket that names more parts than that."""
+        """Smaller parts would be too many for a ticket: readers refuse it."""
         assert store.part_bytes is None or store.part_bytes >= MIN_PART_BYTES
 
     @_ANY_PURGE

@@ -1,4 +1,4 @@
-"""What every store does with records."""
+"""The tests of how a store keeps records."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DAY = 24 * 3600
 
 
 class RecordsContract(StoreTests):
-    """What a store does with records."""
+    """Tests of how a store keeps records."""
 
     def test_there_is_none_at_first(self, store: ClaimStore) -> None:
         assert store.look_up(_KEY) is None
@@ -166,7 +166,7 @@ class RecordsContract(StoreTests):
         assert store.acquire(_KEY, OTHERS) == self.held(0, "handed_over")
         assert store.acquire(_KEY, OTHERS, take_over=True) is None
         assert store.look_up(_KEY) == self.held(90, "handed_over")
-        assert store.acquire(_KEY, OTHERS, take_over=True) is None  # its answer was lost
+        assert store.acquire(_KEY, OTHERS, take_over=True) is None  # the first answer was lost
         assert store.acquire(_KEY, MINE, take_over=True) == self.held(90, "handed_over")
         assert not store.complete(_KEY, MINE.id)
 
@@ -182,7 +182,7 @@ class RecordsContract(StoreTests):
     def test_acquiring_late_undoes_no_handing_over(
         self, store: ClaimStore, take_over: bool
     ) -> None:
-        """A request that is delayed on its way arrives when its repetition has long succeeded."""
+        """A delayed request may arrive long after its repetition succeeded."""
         store.acquire(_KEY, MINE)
         store.hand_over(_KEY, MINE.id)
 

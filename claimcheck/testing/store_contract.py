@@ -8,7 +8,7 @@ from claimcheck.testing.records_contract import RecordsContract
 
 
 class StoreContract(ContentsContract, RecordsContract, LifeContract):
-    """What every claim store does. A subclass runs these tests on a store of yours.
+    """The tests that every claim store must pass. A subclass runs them on a store of yours.
 
         class TestMyStore(StoreContract):
             @pytest.fixture
