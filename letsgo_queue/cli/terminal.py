@@ -127,11 +127,21 @@ def print_line(text: str = "", *, style: str = "", stderr: bool = False) -> None
         text: The line. Cut with `text.shown` what a sender chose, but for the content.
         style: How a terminal shows it: `bold`, `red`.
         stderr: Whether it is no result.
+
+    Raises:
+        LetsGoError: It cannot be written: a disk is full, for one.
     """
-    if style:
-        (errors if stderr else console).print(Text(printable(text), style))
-    else:
-        typer.echo(printable(text), err=stderr)
+    try:
+        if style:
+            (errors if stderr else console).print(Text(printable(text), style))
+        else:
+            typer.echo(printable(text), err=stderr)
+    except BrokenPipeError:  # whoever reads has enough: typer ends the command
+        raise
+    except OSError as error:
+        raise LetsGoError(
+            f"the result cannot be written: {error.strerror}. What the command did before is done."
+        ) from error
 
 
 def print_table(table: Table) -> None:
@@ -182,7 +192,7 @@ def progress_bar() -> Iterator[Progress]:
 
 def is_interactive() -> bool:
     """Whether somebody can be asked."""
-    return sys.stdin.isatty()
+    return sys.stdin is not None and sys.stdin.isatty()
 
 
 def confirm(question: str) -> None:
