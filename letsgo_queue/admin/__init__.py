@@ -30,7 +30,7 @@ __all__ = [
 
 
 def open_admin(url: str | None, settings: QueueSettings) -> QueueAdmin:
-    """Open the queue that `url` names, or without one the queue that `settings` name.
+    """Open the queue that `url` names, or without a `url` the queue that the settings name.
 
     Args:
         url: `https://sqs...` (or another server's), or `sqlite:///path/to/file.db`.
@@ -63,7 +63,7 @@ def create_queue(
         target: The name of an SQS queue, an SQS queue's URL, or `sqlite:///path`; None for what
             `LETSGO_QUEUE_URL` names.
         settings: The region of an SQS queue, and where to look without a `target`.
-        options: What the queue is to be like. One that is there is compared with those given.
+        options: The options of the queue. An existing queue is compared with the given ones.
         on_existing: Called with the URL of a queue that is there already.
 
     Returns:

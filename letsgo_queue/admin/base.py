@@ -102,11 +102,11 @@ class QueueAdmin(Protocol):
         ...
 
     def status(self) -> QueueStatus:
-        """How many messages it has."""
+        """Count the queue's messages."""
         ...
 
     def retention(self) -> Retention | None:
-        """How long it keeps a message; None for as long as nobody handles it."""
+        """Return how long the queue keeps a message; None if it keeps each until it is handled."""
         ...
 
     def purge(self) -> int | None:
@@ -123,10 +123,10 @@ class QueueAdmin(Protocol):
     def dead_letters(
         self, *, only: DeadLetterFilter = EVERY_LETTER, limit: int | None = None
     ) -> Sequence[DeadLetter]:
-        """The dead letters, oldest first, each once; they stay where they are.
+        """Return the dead letters, oldest first, each once. They stay where they are.
 
         Args:
-            only: Which of them.
+            only: Which letters to return.
             limit: At most this many.
         """
         ...
@@ -143,9 +143,9 @@ class QueueAdmin(Protocol):
         Messages that become dead letters again meanwhile are left alone.
 
         Args:
-            only: Which of them.
+            only: Which letters to redrive.
             limit: At most this many.
-            progress: Called with what became of each.
+            progress: Called with the result of each letter.
 
         Returns:
             How many were moved.
@@ -168,9 +168,9 @@ class QueueAdmin(Protocol):
         their store until they expire.
 
         Args:
-            only: Which of them.
+            only: Which letters to delete.
             limit: At most this many.
-            progress: Called with what became of each.
+            progress: Called with the result of each letter.
 
         Returns:
             How many were deleted.
@@ -181,5 +181,5 @@ class QueueAdmin(Protocol):
         ...
 
     def close(self) -> None:
-        """Release connections. The object may not be used afterwards."""
+        """Release connections. Do not use the object afterwards."""
         ...

@@ -1,4 +1,4 @@
-"""Dead letters as values: each by itself, which of them are meant, and what became of them."""
+"""Values for dead letters: a letter, a filter that chooses letters, and the result of each."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class DeadLetter:
         whole_size: Bytes of the body as it was enqueued; None if a sealed body does not say.
         sent_at: When it was sent, in UTC. For a message that a worker moved on SQS: when it was
             moved.
-        since: Since when it is a dead letter, in UTC; if nobody knows, when it was sent.
+        since: When it became a dead letter, in UTC; if nobody knows, when it was sent.
         receive_count: How often it has been received. SQS also counts the receives of a
             command that lists dead letters, and begins at 0 when a worker moves a message.
         failure: Why a worker moved it; None if its queue did, after too many receives.
@@ -59,26 +59,27 @@ class DeadLetter:
 
     @property
     def attempts(self) -> int:
-        """How often it was tried, as far as it is known."""
+        """How often it was tried, as far as anybody knows."""
         told = None if self.failure is None else self.failure.attempts
         return self.receive_count if told is None else told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetterFilter:
-    """Which dead letters are meant: those that meet all that is given.
+    """Chooses the dead letters that meet all given conditions.
 
-    Nothing is met by what a letter does not say: a letter that its queue moved has no error.
+    A letter that does not tell a property meets no condition on it: a letter that its queue moved
+    tells no error, for example.
 
     Attributes:
         types: Their type is one of these.
         errors: The class of their error is one of these, with its module or without:
             `shop.stock.NoStock` or `NoStock`.
-        older_than: They are dead letters for longer than this: seconds, or a timedelta.
+        older_than: They have been dead letters for longer than this: seconds, or a timedelta.
         ids: Their message id is one of these.
 
     Raises:
-        SettingsInvalid: Text stands where a list of texts is meant, or no duration.
+        SettingsInvalid: A text is given instead of a list of texts, or `older_than` is no duration.
     """
 
     types: Collection[str] | None = None
@@ -87,7 +88,7 @@ class DeadLetterFilter:
     ids: Collection[str] | None = None
 
     def __post_init__(self) -> None:
-        """Keep what is given as sets, and refuse a single text, whose letters would be meant."""
+        """Keep lists as sets. Refuse a single text, whose letters Python would read as a list."""
         for name in ("types", "errors", "ids"):
             given = getattr(self, name)
             if isinstance(given, str):
@@ -100,11 +101,11 @@ class DeadLetterFilter:
                 raise SettingsInvalid(f"older_than={seconds:.15g}: give 0 or more seconds.")
 
     def may_name(self, message_id: str) -> bool:
-        """Whether the letter of an id may be meant, as far as its id says."""
+        """Whether the filter may choose the letter with this id."""
         return self.ids is None or message_id in self.ids
 
     def matches(self, letter: DeadLetter, now: datetime) -> bool:
-        """Whether a letter is meant.
+        """Whether the filter chooses a letter.
 
         Args:
             letter: The letter.
@@ -133,7 +134,7 @@ class LetterResult:
     Attributes:
         message_id: Its id on the dead-letter queue.
         type: The message's type; None if the body is no LetsGo message.
-        error: Why it is a dead letter still; None if it is none any more.
+        error: Why it still is a dead letter; None if it no longer is.
     """
 
     message_id: str
@@ -142,7 +143,7 @@ class LetterResult:
 
 
 Progress: TypeAlias = Callable[[LetterResult], None]
-"""Called for each letter, once it is known what became of it."""
+"""Called with the result of each letter."""
 
 
 def dead_letter(message: ReceivedMessage, *, since: float | None = None) -> DeadLetter:
@@ -176,7 +177,7 @@ def dead_letter(message: ReceivedMessage, *, since: float | None = None) -> Dead
 
 
 def without_failure(attributes: Mapping[str, MessageAttribute]) -> dict[str, MessageAttribute]:
-    """The attributes that a message was sent with."""
+    """Return the attributes that the message was sent with."""
     return {name: value for name, value in attributes.items() if name != FAILURE}
 
 
@@ -189,7 +190,7 @@ def _failure_in(message: ReceivedMessage) -> Failure | None:
 
 
 def way_of(body: str, size: int) -> tuple[LetterRoute, int | None]:
-    """Which way a message travelled, and its bytes as it was enqueued, by what its ticket says."""
+    """Return a message's route, and its bytes as enqueued, as far as the body tells them."""
     fields = sealed_fields(body)
     if fields is None:
         return ("stored", None) if is_aws_pointer(body) else ("inline", size)

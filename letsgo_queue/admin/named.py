@@ -1,4 +1,4 @@
-"""Which queue a URL, or the settings, name; for what several processes can see."""
+"""Finds the queue that a URL or the settings name, if several processes can share it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class NamedQueue(NamedTuple):
     """A queue that is kept outside of this process.
 
     Attributes:
-        kind: Who keeps it.
+        kind: The service or file that keeps it.
         url: Its URL.
     """
 
@@ -22,7 +22,7 @@ class NamedQueue(NamedTuple):
 
 
 def find_queue(url: str | None, settings: QueueSettings) -> NamedQueue:
-    """The queue that `url` names, or without one the queue that `settings` name.
+    """Return the queue that `url` names, or without a `url` the queue that the settings name.
 
     Args:
         url: `https://sqs...` (or another server's), or `sqlite:///path/to/file.db`.

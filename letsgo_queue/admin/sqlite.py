@@ -36,7 +36,7 @@ class SqliteAdmin(ExistingQueue):
     """A queue in a SQLite file."""
 
     def status(self) -> QueueStatus:
-        """How many messages it has; see `QueueAdmin.status`."""
+        """Count its messages; see `QueueAdmin.status`."""
         with self._reading("it was not counted") as connection:
             row = connection.execute(
                 "SELECT count(*) FILTER (WHERE visible_at > :now IS NOT TRUE) AS waiting,"
@@ -49,7 +49,7 @@ class SqliteAdmin(ExistingQueue):
         return QueueStatus(**dict(row))
 
     def retention(self) -> None:
-        """For as long as nobody handles it; see `QueueAdmin.retention`."""
+        """Return None: a message stays until it is handled; see `QueueAdmin.retention`."""
 
     def purge(self) -> int:
         """Remove every message but the dead letters; see `QueueAdmin.purge`."""
@@ -59,7 +59,7 @@ class SqliteAdmin(ExistingQueue):
     def dead_letters(
         self, *, only: DeadLetterFilter = EVERY_LETTER, limit: int | None = None
     ) -> Sequence[DeadLetter]:
-        """The dead letters, in the order they were sent; see `QueueAdmin.dead_letters`."""
+        """Return the dead letters, in the order they were sent; see `QueueAdmin.dead_letters`."""
         with self._reading("its dead letters were not listed") as connection:
             chosen = self._chosen(connection, only)
             return [letter for _, letter in islice(chosen, limit)]
@@ -95,7 +95,7 @@ class SqliteAdmin(ExistingQueue):
         limit: int | None,
         progress: Progress | None,
     ) -> int:
-        """Redrive or delete letters; how many."""
+        """Redrive or delete letters, and return how many."""
         results: list[LetterResult] = []
         done = 0
         with self._transaction(f"its dead letters were not {how.partition(' ')[0]}") as connection:
@@ -128,7 +128,7 @@ class SqliteAdmin(ExistingQueue):
     def _chosen(
         self, connection: sqlite3.Connection, only: DeadLetterFilter
     ) -> Iterator[tuple[int, DeadLetter]]:
-        """The letters that are meant, each with the number of its row, one at a time."""
+        """Yield the letters that the filter chooses, each with the number of its row."""
         now = datetime.fromtimestamp(self._clock(), UTC)
         rows = connection.execute(
             "SELECT sequence, message_id FROM queue_dead_letters ORDER BY sequence"
@@ -148,7 +148,7 @@ class SqliteAdmin(ExistingQueue):
         """Move a dead letter to the queue.
 
         Raises:
-            RowDamaged: It would come back at once.
+            RowDamaged: The row is damaged, and would become a dead letter again at once.
         """
         row = connection.execute(
             f"SELECT sequence, {COLUMNS} FROM queue_dead_letters WHERE sequence = ?", (sequence,)
@@ -172,7 +172,7 @@ def _delete(connection: sqlite3.Connection, sequence: int) -> None:
 
 
 def _described(row: sqlite3.Row) -> DeadLetter:
-    """A dead letter; of a damaged row what can be read, with the damage as its reason."""
+    """Return a dead letter. For a damaged row, its reason is the damage."""
     try:
         message = StoredMessage.read(row)
     except RowDamaged as damage:
@@ -196,7 +196,7 @@ def create_sqlite_queue(
 
     Args:
         url: `sqlite:///path`, with options as a query.
-        options: They go into the URL, where a SQLite queue has its options.
+        options: They go into the URL, since a SQLite queue keeps its options there.
         on_existing: Called with the URL where the file is there already.
 
     Returns:

@@ -1,4 +1,4 @@
-"""A SQLite queue whose file is there. Otherwise a mistyped path would make a new, empty queue."""
+"""Opens a SQLite queue only if its file exists: a mistyped path must not make a new queue."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from letsgo_queue.transports.sqlite_file import QueueFile
 
 
 class ExistingQueue:
-    """The file of a queue, for those who look after it."""
+    """The existing file of a queue, for code that administers or watches it."""
 
     def __init__(self, url: str, *, clock: Callable[[], float] = time.time) -> None:
-        """Name the file; nothing is opened yet.
+        """Name the file, without opening it yet.
 
         Args:
             url: `sqlite:///path`, with options as a query.
             clock: Seconds since 1970.
 
         Raises:
-            SettingsInvalid: No path, or an option that is not known or out of range.
+            SettingsInvalid: The URL has no path, or an option is unknown or out of range.
         """
         self._file = QueueFile(url)
         self._clock = clock
@@ -53,7 +53,7 @@ class ExistingQueue:
 
     @contextmanager
     def _transaction(self, consequence: str) -> Iterator[sqlite3.Connection]:
-        """The same in a transaction."""
+        """The connection, in a transaction."""
         self._check_file()
         with (
             self._file.available(f"queue {self.url}: {consequence}"),

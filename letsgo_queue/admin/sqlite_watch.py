@@ -1,4 +1,4 @@
-"""Looking at a SQLite queue, which hands its messages out to nobody by it."""
+"""Looks at a SQLite queue, without receiving its messages."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _IN_STATE: dict[MessageState | None, str] = {
 
 
 class SqliteWatch(ExistingQueue):
-    """A queue in a SQLite file; see `QueueWatch`."""
+    """Looks at a queue in a SQLite file; see `QueueWatch`."""
 
     peek_costs = None
 
     def traffic(self) -> Traffic:
-        """How old its messages are, and how many came and went; see `QueueWatch.traffic`."""
+        """Return the age of its messages, and how many came and went; see `QueueWatch.traffic`."""
         with self._reading("it was not looked at") as connection:
             row = connection.execute(
                 "SELECT (SELECT sent_at FROM queue_messages ORDER BY sequence LIMIT 1) AS oldest,"
@@ -41,7 +41,7 @@ class SqliteWatch(ExistingQueue):
         )
 
     def billed(self, since: datetime) -> Billed | None:
-        """Nothing: a file costs nothing; see `QueueWatch.billed`."""
+        """Return None: a file costs nothing; see `QueueWatch.billed`."""
         return None
 
     def peek(
@@ -59,7 +59,7 @@ class SqliteWatch(ExistingQueue):
         return Peek([self._peeked(row) for row in shown], shown[-1]["sequence"] if more else None)
 
     def message(self, message_id: str) -> PeekedMessage | None:
-        """One message; see `QueueWatch.message`."""
+        """Return one message; see `QueueWatch.message`."""
         with self._reading("it was not looked at") as connection:
             row = connection.execute(
                 f"SELECT sequence, visible_at, {COLUMNS} FROM queue_messages WHERE message_id = ?",

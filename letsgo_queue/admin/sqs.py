@@ -65,11 +65,11 @@ _COUNTS: list[QueueAttributeNameType] = [
 
 @dataclass(frozen=True, slots=True)
 class _Described:
-    """What SQS says of a queue.
+    """Attributes of a queue, and when SQS told them.
 
     Attributes:
-        attributes: By SQS's names.
-        at: The end of the second in which it said so, by SQS's clock (seconds since 1970).
+        attributes: The attributes, under SQS's names.
+        at: The end of the second in which SQS answered, by its clock (seconds since 1970).
     """
 
     attributes: Mapping[str, str]
@@ -80,13 +80,14 @@ class SqsAdmin:
     """An SQS queue and its dead-letter queue.
 
     A dead-letter queue may serve several queues. Letters that SQS moved there from another queue
-    are left alone. Where a worker sent a letter from, SQS does not say: those all count as ours.
+    are left alone. SQS does not tell which queue a worker moved a letter from: such letters all
+    count as ours.
     """
 
     def __init__(
         self, url: str, *, region: str | None = None, client: SQSClient | None = None
     ) -> None:
-        """Name a queue; nothing is asked of it yet.
+        """Name a queue, without asking it yet.
 
         Args:
             url: The queue's URL; see `SqsTransport`.
@@ -101,7 +102,7 @@ class SqsAdmin:
         return self._queue.url
 
     def status(self) -> QueueStatus:
-        """The approximate numbers of SQS; see `QueueAdmin.status`."""
+        """Return SQS's approximate numbers; see `QueueAdmin.status`."""
         attributes = self._describe(self.url, [*_COUNTS, "RedrivePolicy"]).attributes
         waiting, in_flight, delayed = (int(attributes[name]) for name in _COUNTS)
         dead = None
@@ -112,7 +113,7 @@ class SqsAdmin:
         return QueueStatus(waiting, in_flight, delayed, dead)
 
     def retention(self) -> Retention:
-        """As both queues are set; see `QueueAdmin.retention`."""
+        """Return the retention periods of both queues; see `QueueAdmin.retention`."""
         attributes = self._describe(self.url, [_RETENTION, "RedrivePolicy"]).attributes
         dead = 0
         if (letters_url := dead_letter_url(self.url, attributes)) is not None:
@@ -141,7 +142,7 @@ class SqsAdmin:
     def dead_letters(
         self, *, only: DeadLetterFilter = EVERY_LETTER, limit: int | None = None
     ) -> Sequence[DeadLetter]:
-        """The dead letters that SQS hands out now; see `QueueAdmin.dead_letters`.
+        """Return the dead letters that SQS hands out now; see `QueueAdmin.dead_letters`.
 
         Of a message group of a FIFO queue SQS hands out the first ten at most. Letters that
         somebody else lists or redrives at the same time are missing from the list.
@@ -198,7 +199,7 @@ class SqsAdmin:
         limit: int | None,
         progress: Progress | None,
     ) -> int:
-        """Redrive or delete letters; how many."""
+        """Redrive or delete letters, and return how many."""
         done = 0
         errors: dict[str, LetsGoQueueError] = {}
         with self._visit(CHANGE_VISIBILITY_SECONDS) as visit:
@@ -225,13 +226,13 @@ class SqsAdmin:
     def _chosen(
         self, visit: Visit, only: DeadLetterFilter, limit: int | None
     ) -> Iterator[Sequence[ReceivedMessage]]:
-        """The letters that are meant, as many at a time as one request takes."""
+        """Yield the letters that the filter chooses, as many at a time as one request takes."""
         now = datetime.fromtimestamp(visit.began_before, UTC)
         chosen = 0
         for batch in visit.batches():
             letters = [
                 letter
-                # A FIFO queue hands them out in order, whenever each became a dead letter.
+                # A FIFO queue hands letters out in order, whatever their times are.
                 for letter in (batch if self._queue.fifo else _oldest_first(batch))
                 # Later letters were redriven by this visit, and are dead again.
                 if letter.sent_at < visit.began_before
@@ -261,7 +262,7 @@ class SqsAdmin:
         if messages[0].trace_header is None:
             return self._queue.send_batch(messages)
         try:
-            return [self._queue.send(message) for message in messages]  # it is one: see `_fitting`
+            return [self._queue.send(message) for message in messages]  # one: see `_fitting`
         except LetsGoQueueError as error:
             return [error]
 
@@ -308,7 +309,7 @@ class SqsAdmin:
 
 
 def _is_enough(only: DeadLetterFilter, found: int, limit: int | None) -> bool:
-    """Whether no more letters can be meant."""
+    """Whether the filter can choose no more letters."""
     return found == limit or (only.ids is not None and found >= len(only.ids))
 
 

@@ -1,10 +1,10 @@
-"""Making an SQS queue, with its dead-letter queue.
+"""Makes an SQS queue, with its dead-letter queue.
 
     orders         ──received too often──> orders-dead-letters
     orders.fifo    ──received too often──> orders-dead-letters.fifo
 
-A queue that is there is compared with the options that are given. It is never changed: that is for
-its owner to do.
+If the queue exists, it is compared with the given options and never changed: only its owner should
+change it.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def _compare(
     options: QueueOptions,
     tags: Mapping[str, str],
 ) -> None:
-    """Compare a queue that is there with the options that were given, and with no others."""
+    """Compare an existing queue with the options that were given, and with no others."""
     wanted = {}
     if options.visibility_timeout is not None:
         wanted["VisibilityTimeout"] = str(options.visibility_timeout)
@@ -147,7 +147,7 @@ def _refuse(name: str, differences: Sequence[str]) -> None:
 def _check_is_the_only_one(
     client: SQSClient, name: str, deployment: str, settings: QueueSettings
 ) -> None:
-    """Refuse a second queue: LetsGo, its ops tool and this package want one, and fail with two."""
+    """Refuse a second queue: LetsGo, its ops tool and this package fail if there are two."""
     with asking(name, "it was not made, since SQS did not say which queues LetsGo has"):
         queues = tagged_queues(client, settings.vendor_prefix)
     for url, tag in queues.items():

@@ -29,16 +29,16 @@ https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-s
 
 
 BEGINNING_SECONDS = 1.2
-"""SQS tells its time in whole seconds. So long after it told it, that second is over, on each of
-its servers."""
+"""SQS tells its time in whole seconds. This long after an answer, the second that it named is over
+on each of SQS's servers."""
 
 
 class Visit:
-    """One walk over a dead-letter queue, which meets each letter once.
+    """One pass over a dead-letter queue, which yields each letter once.
 
     Attributes:
-        began_before: The letters that were there when it began were sent before this, by SQS's
-            clock (seconds since 1970).
+        began_before: Letters that existed when the visit began were sent before this moment, by
+            SQS's clock (seconds since 1970).
     """
 
     def __init__(
@@ -50,12 +50,12 @@ class Visit:
         began_before: float,
         visibility_timeout: int,
     ) -> None:
-        """Begin a visit; nothing is received yet.
+        """Begin a visit, without receiving letters yet.
 
         Args:
             client: Makes the requests.
             url: The dead-letter queue.
-            source: ARN of the queue whose letters are meant. Others are left alone.
+            source: ARN of the queue whose letters to visit. Letters of other queues are left alone.
             began_before: The end of this second, by SQS's clock (seconds since 1970).
             visibility_timeout: Seconds that letters stay invisible if the process is killed.
         """
@@ -68,10 +68,10 @@ class Visit:
         self._held: dict[str, ReceivedMessage] = {}
 
     def batches(self) -> Iterator[Sequence[ReceivedMessage]]:
-        """The letters of our queue, up to ten at a time, until no new ones come.
+        """Yield the letters of our queue, up to ten at a time, until no new letters come.
 
-        One may come again: SQS may deliver it twice, and it is visible again where the visit takes
-        longer than its visibility timeout. That is no end: others may still be to come.
+        A letter may come again: SQS may deliver it twice, and it becomes visible again if the visit
+        takes longer than its visibility timeout. The visit goes on then, since more may come.
         """
         seen: set[str] = set()
         again = 0
@@ -107,7 +107,7 @@ class Visit:
         return errors
 
     def __enter__(self) -> Self:
-        """Nothing more: letters are received when they are asked for."""
+        """Enter the visit; `batches` receives the letters."""
         return self
 
     def __exit__(
@@ -116,7 +116,7 @@ class Visit:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Make the letters that are left visible; if that fails, their timeout does it."""
+        """Make the remaining letters visible; if that fails, their timeout does it."""
         held = list(self._held.values())
         try:
             for start in range(0, len(held), MAX_BATCH):
@@ -126,7 +126,7 @@ class Visit:
 
     def _make_visible(self, letters: Sequence[ReceivedMessage]) -> None:
         with asking(self._letters.url, "letters that were looked at are still invisible"):
-            # Somebody else received the letter of an entry that fails; it is theirs now.
+            # An entry fails if somebody else has received its letter: it is theirs now.
             self._client.change_message_visibility_batch(
                 QueueUrl=self._letters.url,
                 Entries=[
@@ -140,7 +140,7 @@ class Visit:
             )
 
     def _receive(self) -> tuple[int, Sequence[ReceivedMessage]]:
-        """Receive up to ten letters and hold them all; returns how many, and those of our queue."""
+        """Receive up to ten letters and hold them all; return how many, and those of our queue."""
         with asking(self._letters.url, "no dead letter could be received"):
             answer = self._client.receive_message(
                 QueueUrl=self._letters.url,
@@ -159,7 +159,7 @@ class Visit:
         for found in letters:
             letter = from_sqs(found, received_at, self._visibility_timeout)
             self._held[letter.message_id] = letter
-            # SQS does not say where a letter came from that a worker sent here.
+            # SQS names no source for a letter that a worker sent here.
             source = found.get("Attributes", {}).get("DeadLetterQueueSourceArn", self._source)
             if source == self._source:
                 ours.append(letter)

@@ -1,4 +1,4 @@
-"""Looking at an SQS queue. SQS tells neither age nor traffic: CloudWatch does, minutes later.
+"""Looks at an SQS queue. SQS tells neither age nor traffic: CloudWatch does, minutes later.
 
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
 """
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 logger = get_logger(__name__)
 
 PEEK_SECONDS = 30
-"""How long messages stay invisible that somebody looks at, if the process is killed meanwhile."""
+"""How long a peek hides messages if the process is killed meanwhile."""
 
 WAIT_SECONDS = 1
 """A long poll asks all of SQS's servers; a short one may miss messages.
@@ -58,7 +58,7 @@ BILLED_METRICS = {
 
 
 class SqsWatch:
-    """An SQS queue; see `QueueWatch`."""
+    """Looks at an SQS queue; see `QueueWatch`."""
 
     peek_costs = (
         "SQS shows a message only to a receiver. So a look counts as a receive of each message, "
@@ -67,7 +67,7 @@ class SqsWatch:
     )
 
     def __init__(self, url: str, *, region: str | None = None) -> None:
-        """Name a queue; nothing is asked of it yet.
+        """Name a queue, without asking it yet.
 
         Args:
             url: The queue's URL.
@@ -84,7 +84,7 @@ class SqsWatch:
         return self._queue.url
 
     def traffic(self) -> Traffic:
-        """What CloudWatch has of the last hour; see `QueueWatch.traffic`."""
+        """Return CloudWatch's figures for the last hour; see `QueueWatch.traffic`."""
         now = datetime.now(UTC)
         try:
             found = self._ask(METRICS, now - HOUR, now, PERIOD_SECONDS)
@@ -101,7 +101,7 @@ class SqsWatch:
         )
 
     def billed(self, since: datetime) -> Billed | None:
-        """What CloudWatch counted; see `QueueWatch.billed`."""
+        """Return the messages that CloudWatch counted; see `QueueWatch.billed`."""
         try:
             found = self._ask(BILLED_METRICS, since, datetime.now(UTC), DAY_SECONDS)
         except AwsError as error:
@@ -116,7 +116,7 @@ class SqsWatch:
         end: datetime,
         period: int,
     ) -> Mapping[str, Mapping[datetime, float]]:
-        """What CloudWatch has of each metric, by the beginning of the period."""
+        """Return CloudWatch's values of each metric, by the beginning of their period."""
         answer = self._cloudwatch.get().get_metric_data(
             MetricDataQueries=[
                 self._query(name, *metric, period) for name, metric in metrics.items()
@@ -144,7 +144,7 @@ class SqsWatch:
     ) -> Peek:
         """Receive messages, and make them visible again; see `QueueWatch.peek`.
 
-        `after` and `state` say nothing: SQS hands out what it likes of what waits.
+        It ignores `after` and `state`: SQS itself chooses which messages it hands out.
         """
         found: dict[str, ReceivedMessage] = {}
         try:
@@ -163,7 +163,7 @@ class SqsWatch:
         return Peek([_peeked(message) for message in in_order])
 
     def message(self, message_id: str) -> PeekedMessage | None:
-        """Nothing: SQS finds no message by its id; see `QueueWatch.message`."""
+        """Return None: SQS cannot find a message by its id; see `QueueWatch.message`."""
         return None
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
 """The contract of looking at a queue: how old its messages are, how many come and go, which wait.
 
-Looking changes nothing, but for a peek on SQS: that receives.
+Looking changes nothing, except that a peek on SQS receives messages.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ class Minute:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traffic:
-    """What a queue tells of its traffic. A number that it does not tell is None.
+    """The traffic of a queue. A number that the queue does not tell is None.
 
     Attributes:
-        oldest_sent_at: When the oldest message was sent that is still there, in UTC.
+        oldest_sent_at: When the oldest message that is still there was sent, in UTC.
         sent: Messages that were sent since the queue was made.
         removed: Messages that left it since then.
-        minutes: The traffic of the last hour, where the queue keeps that itself.
-        missing: What it does not tell, and what to do about it.
+        minutes: The traffic of the last hour, if the queue itself keeps it.
+        missing: A text that says which figures are missing, and what to do about it.
     """
 
     oldest_sent_at: datetime | None = None
@@ -54,7 +54,7 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Billed:
-    """How many messages AWS bills of a queue. A batch is billed as one request.
+    """How many messages AWS bills for a queue. A batch is billed as one request.
 
     Attributes:
         sent: Messages that were sent.
@@ -85,7 +85,7 @@ class PeekedMessage:
         route: Which way its content travels; a stored one's is in a claim store.
         whole_size: Bytes of the body as it was enqueued; None if a sealed body does not say.
         sent_at: When it was sent, in UTC.
-        due_at: When it can be received; None for now, or behind another of its message group.
+        due_at: When it can be received; None if now, or after another message of its group.
         receive_count: How often it has been received.
         group_id: Message group, if it has one.
     """
@@ -126,7 +126,7 @@ class QueueWatch(Protocol):
 
     @property
     def peek_costs(self) -> str | None:
-        """What a peek does to messages; None where it does nothing."""
+        """A text that says what a peek does to messages; None if it does nothing."""
         ...
 
     @property
@@ -135,11 +135,11 @@ class QueueWatch(Protocol):
         ...
 
     def traffic(self) -> Traffic:
-        """How old its messages are, and how many come and go."""
+        """Return how old its messages are, and how many come and go."""
         ...
 
     def billed(self, since: datetime) -> Billed | None:
-        """What AWS bills since a moment; None where it bills nothing, or does not say."""
+        """Return what AWS bills since a moment; None if it bills nothing, or does not answer."""
         ...
 
     def peek(
@@ -155,16 +155,16 @@ class QueueWatch(Protocol):
         ...
 
     def message(self, message_id: str) -> PeekedMessage | None:
-        """One message; None if it is not there, or only a receive could tell."""
+        """Return one message; None if it is not there, or only a receive could find it."""
         ...
 
     def close(self) -> None:
-        """Release connections. The object may not be used afterwards."""
+        """Release connections. Do not use the object afterwards."""
         ...
 
 
 def open_watch(url: str | None, settings: QueueSettings) -> QueueWatch:
-    """Open the queue that `url` names, or without one the queue that `settings` name.
+    """Open the queue that `url` names, or without a `url` the queue that the settings name.
 
     Raises:
         SettingsInvalid: The URL names no queue, or a queue of one process only.

@@ -20,7 +20,7 @@ LOOPBACK = "127.0.0.1"
 DEFAULT_PORT = 3003
 LARGEST_PORT = 65_535
 ENDING_SECONDS = 5
-"""How long a page that is being made may hold up the end."""
+"""How long the console waits at its end for a page that is still being made."""
 
 
 def console(
@@ -44,7 +44,7 @@ def console(
 ) -> None:
     """Show queues, dead letters and claims in a browser on this machine.
 
-    It prints an address with a token: who opens that may use the console.
+    It prints an address with a token: whoever opens that address may use the console.
     """
     if missing := [name for name in NEEDED if find_spec(name) is None]:
         raise SettingsInvalid(
@@ -80,7 +80,7 @@ def console(
         def end(*_: object) -> None:
             server.should_exit = True
 
-        # The server takes signals itself, and raises them again once it is over: that is no error.
+        # The server handles signals itself, and raises them again when it has ended: ignore these.
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, end)
         print_line(f"http://{LOOPBACK}:{port}/?token={token}")

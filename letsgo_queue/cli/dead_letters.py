@@ -70,10 +70,10 @@ def list_dead_letters(
     limit: LimitOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the dead letters, and why each is one; they stay where they are.
+    """List the dead letters, each with the reason; they stay where they are.
 
-    SQS shows letters only to a receiver: others do not see them while they are listed, for a minute
-    at most, and the receive count of each goes up.
+    SQS shows letters only to a receiver. So nobody else sees them while they are listed, for a
+    minute at most, and the receive count of each goes up.
     """
     only = DeadLetterFilter(types=types, errors=errors, older_than=older_than, ids=ids)
     with admin_of(queue) as admin:
@@ -94,11 +94,11 @@ def show(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show all that is known of a dead letter, but no payload unless you ask for it.
+    """Show all properties of a dead letter, and its payload if you ask for it.
 
     A body that is compressed or stored is shown unopened. `claimcheck show` explains it:
-    `... show ID --payload --json | jq -r .body | claimcheck show`. On SQS this is a receive, as
-    `list` is.
+    `... show ID --payload --json | jq -r .body | claimcheck show`. On SQS this command receives the
+    letter, as `list` does.
     """
     with admin_of(queue) as admin:
         letters = admin.dead_letters(only=DeadLetterFilter(ids=[message_id]), limit=1)
@@ -161,7 +161,7 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Delete dead letters for good, oldest first. It asks before.
+    """Delete dead letters for good, oldest first, after asking.
 
     Claims of large messages stay in their store until they expire. If some letters cannot be
     deleted, the exit code is 1.
@@ -178,7 +178,7 @@ def delete(
 
 
 def _agreed(admin: QueueAdmin, only: DeadLetterFilter, limit: int | None) -> DeadLetterFilter:
-    """Ask, and choose exactly the letters that were asked about: others may die meanwhile."""
+    """Ask, and choose exactly the letters that it asked about: more may die meanwhile."""
     if not is_interactive():
         raise typer.BadParameter("there is no terminal to ask on", param_hint="--yes")
     ids = [letter.message_id for letter in admin.dead_letters(only=only, limit=limit)]
@@ -240,7 +240,7 @@ def _change(
 
 
 def _total(admin: QueueAdmin, only: DeadLetterFilter, limit: int | None) -> int | None:
-    """How many letters it will be; None if nobody knows."""
+    """Return how many letters the command will change; None if nobody knows."""
     if only.ids is not None:
         total: int | None = len(only.ids)
     elif only == DeadLetterFilter():
@@ -342,6 +342,6 @@ def _result_as_json(result: LetterResult) -> Mapping[str, object]:
 
 
 def _text(attribute: MessageAttribute) -> str:
-    """An attribute's value; bytes in base64."""
+    """Return an attribute's value as text: bytes in base64."""
     value = attribute.value
     return b64encode(value).decode() if isinstance(value, bytes) else value

@@ -32,7 +32,7 @@ def load_worker(target: str) -> Worker:
             f"{target!r}: give a module and a name in it, as in shop.jobs:worker."
         )
     if (here := str(Path.cwd())) not in sys.path:
-        sys.path.insert(0, here)  # as python -m does
+        sys.path.insert(0, here)  # as `python -m` does
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # noqa: BLE001  whatever the module raises
@@ -61,7 +61,7 @@ def load_worker(target: str) -> Worker:
 
 
 def _without_importing(frames: TracebackType | None) -> TracebackType | None:
-    """The frames of a traceback from the first of the module on; None if it has none."""
+    """Return a traceback without the frames of the import; None if it has no others."""
     while frames is not None:
         file = frames.tb_frame.f_code.co_filename
         if file not in {__file__, importlib.__file__} and not file.startswith("<frozen importlib"):

@@ -1,4 +1,4 @@
-"""How the command logs, where the application does not say: to stderr, as text or JSON."""
+"""Configures the command's log, unless the application does: to stderr, as text or JSON."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ LIBRARIES = {
     # They log every setting that they find.
     "botocore": logging.WARNING,
     "pynamodb": logging.WARNING,
-    # It logs the traceback of an error that it raises, and that ends in an error of ours.
+    # It logs the traceback of an error that it also raises, and that we report.
     "botocore.credentials": logging.CRITICAL,
 }
-"""From which level on others log, where the application does not say."""
+"""The level from which on these libraries log, unless the application sets one."""
 
 _USUAL = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
-"""What every record has; the rest was given in `extra`."""
+"""The attributes that every record has; all others were given in `extra`."""
 
 
 class LogFormat(StrEnum):
@@ -33,12 +33,12 @@ class LogFormat(StrEnum):
 
 
 def configure_logging(given: LogFormat | None) -> None:
-    """Log to stderr, from INFO on. Where the root logger has handlers, they stay alone.
+    """Log to stderr, from INFO on. If the root logger has handlers already, add none.
 
     Call it once the application is imported.
 
     Args:
-        given: What the user asks for; None for text.
+        given: The format that the user asks for; None for text.
     """
     root = logging.getLogger()
     if root.handlers:
@@ -59,9 +59,9 @@ def configure_logging(given: LogFormat | None) -> None:
 
 
 class TextFormatter(logging.Formatter):
-    """Lines of text: a further line of a record (a traceback has some) is indented.
+    """Writes lines of text, and indents the further lines of a record, as of a traceback.
 
-    So nothing that a record quotes begins a line of the log, or commands a terminal.
+    So nothing that a record quotes can begin a line of the log, or control a terminal.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -71,7 +71,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line, in ASCII: time, level, logger, message, and the fields of `extra`."""
+    """Writes a JSON object per line, in ASCII: time, level, logger, message, fields of `extra`."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Write a record."""

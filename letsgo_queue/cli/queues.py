@@ -57,8 +57,8 @@ def create(
 ) -> None:
     """Make a queue and its dead-letter queue, and print its URL.
 
-    It is safe to repeat: a queue that is there already is left as it is. An error says how it
-    differs from the options that are given.
+    You can repeat it safely: it does not change an existing queue. If that differs from the given
+    options, an error says how.
     """
     options = QueueOptions(
         fifo=fifo,
@@ -108,7 +108,7 @@ def purge(
     queue: QueueOption = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Remove every message of a queue, those in flight too; dead letters stay.
+    """Remove every message of a queue, also those in flight; dead letters stay.
 
     Claims of large messages stay in their store until they expire.
     """
@@ -124,6 +124,6 @@ def purge(
 
 @contextmanager
 def admin_of(queue: str | None) -> Iterator[QueueAdmin]:
-    """Who looks after a queue, by its URL or the environment."""
+    """Open a queue for its administration, by its URL or by the environment."""
     with closing(open_admin(queue, QueueSettings.from_environment())) as admin:
         yield admin

@@ -1,8 +1,8 @@
-"""What both commands share: how they start and fail, options, and how they print.
+"""The base of both commands: how they start and fail, their common options, how they print.
 
 Results go to stdout, everything else to stderr, so that a program can read the results. Exit codes:
-0 done, 1 an error of ours, 2 wrong usage. All that is read and printed is UTF-8, whatever the
-locale: messages come from other machines. Nothing is printed that a terminal takes for a command,
+0 done, 1 an error of ours, 2 wrong usage. Commands read and print UTF-8, whatever the locale is:
+messages come from other machines. These functions escape all that a terminal takes for a command,
 so no other module prints by itself.
 """
 
@@ -48,7 +48,7 @@ def make_command(about: str) -> typer.Typer:
     """Make a command, with `--version`.
 
     Args:
-        about: What `--help` says of it.
+        about: The text of its `--help`.
     """
     command = make_group(about)
 
@@ -89,7 +89,7 @@ def as_utf8(argument: str) -> str:
     """An argument that is content, as UTF-8; Python reads arguments by the locale.
 
     Raises:
-        MessageInvalid: It is no UTF-8.
+        MessageInvalid: It is not UTF-8.
     """
     try:
         return os.fsencode(argument).decode()
@@ -101,7 +101,7 @@ def read_input() -> bytes:
     """Read standard input to its end.
 
     Raises:
-        OSError: It cannot be read, or has no end.
+        OSError: It cannot be read, or has more than `MAX_FILE_BYTES`.
     """
     if sys.stdin is None:
         raise OSError(errno.EBADF, "standard input is closed")
@@ -112,7 +112,7 @@ def parse_age(text: str) -> timedelta:
     """A duration as people write it: `90s`, `30m`, `12h`, `7d`.
 
     Raises:
-        BadParameter: It is none.
+        BadParameter: It is not a duration.
     """
     found = _AGE.fullmatch(text.strip().lower())
     if found is None:
@@ -121,12 +121,12 @@ def parse_age(text: str) -> timedelta:
 
 
 def print_line(text: str = "", *, style: str = "", stderr: bool = False) -> None:
-    """Print one line; what is no text in it is escaped.
+    """Print one line, with unprintable characters escaped.
 
     Args:
-        text: The line. Cut with `text.shown` what a sender chose, but for the content.
+        text: The line. Cut a text that a sender chose with `text.shown`, except the content.
         style: How a terminal shows it: `bold`, `red`.
-        stderr: Whether it is no result.
+        stderr: Print it to stderr, since it is not a result.
 
     Raises:
         LetsGoError: It cannot be written: a disk is full, for one.
@@ -145,7 +145,7 @@ def print_line(text: str = "", *, style: str = "", stderr: bool = False) -> None
 
 
 def print_table(table: Table) -> None:
-    """Print a table; what is no text in its cells has to be escaped by who makes it."""
+    """Print a table, whose maker has to escape the unprintable characters in its cells."""
     console.print(table)
 
 
@@ -153,7 +153,7 @@ def print_columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows of text under each other, each as one line, whatever the width of the terminal.
 
     Args:
-        head: What stands over each column.
+        head: The heading of each column.
         rows: The cells of each row.
     """
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
@@ -191,7 +191,7 @@ def progress_bar() -> Iterator[Progress]:
 
 
 def is_interactive() -> bool:
-    """Whether somebody can be asked."""
+    """Whether a person can answer a question."""
     return sys.stdin is not None and sys.stdin.isatty()
 
 

@@ -4,7 +4,7 @@
 
     instrument()      # or start your program with `opentelemetry-instrument`
 
-`spans` makes the spans, `metrics` the metrics, and `context` is what travels with a message.
+`spans` makes the spans, `metrics` the metrics; `travelling` sends a span's context with a message.
 """
 
 from letsgo_queue.errors import SettingsInvalid

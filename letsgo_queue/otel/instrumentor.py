@@ -21,10 +21,10 @@ from letsgo_queue.tracing import use
 
 
 class LetsGoQueueInstrumentor(BaseInstrumentor):  # type: ignore[misc]
-    """What `opentelemetry-instrument` looks for. In code, call `instrument`."""
+    """The instrumentor that `opentelemetry-instrument` finds. In code, call `instrument`."""
 
     def instrumentation_dependencies(self) -> Collection[str]:
-        """Nothing: what is traced is this package."""
+        """Return no packages: it instruments this package alone."""
         return ()
 
     def _instrument(

@@ -18,19 +18,19 @@ class OfMeter:
         self._meter = meter
 
     def counter(self, name: str, about: str, labels: Sequence[str]) -> SeriesOf:
-        """A sum that only grows."""
+        """Make a sum that only grows."""
         add = self._meter.create_counter(f"letsgo_queue_{name}", _unit(name), about).add
         return _series(add, labels)
 
     def level(self, name: str, about: str, labels: Sequence[str]) -> SeriesOf:
-        """A sum that also shrinks."""
+        """Make a sum that can also shrink."""
         made = self._meter.create_up_down_counter(f"letsgo_queue_{name}", _unit(name), about)
         return _series(made.add, labels)
 
     def histogram(
         self, name: str, about: str, labels: Sequence[str], *, buckets: Sequence[float]
     ) -> SeriesOf:
-        """How many numbers were up to each bound of `buckets`."""
+        """Make a histogram: it counts numbers up to each bound of `buckets`."""
         made = self._meter.create_histogram(
             f"letsgo_queue_{name}",
             _unit(name),
@@ -41,7 +41,7 @@ class OfMeter:
 
 
 def _unit(name: str) -> str:
-    """The unit that a name ends with, as UCUM writes it."""
+    """Return the unit that a name ends with, as UCUM writes it."""
     if name.endswith("_seconds"):
         return "s"
     return "By" if name.endswith("_bytes") else "1"

@@ -1,4 +1,4 @@
-"""Spans: names and attributes are those of OpenTelemetry's semantic conventions for messaging.
+"""Makes spans, named as OpenTelemetry's semantic conventions for messaging say.
 
     enqueue QUEUE            producer, for each message
     ├── seal, store          of the claim check, where the message is large
@@ -12,7 +12,7 @@
 
 https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/
 
-No span has a payload, or the text of an error that is not ours, which may quote one.
+No span has a payload, or the text of another library's error, which may quote a payload.
 """
 
 from __future__ import annotations
@@ -71,10 +71,10 @@ class SpanMaker(tracing.Tracer):
     """Makes the spans of this process."""
 
     def __init__(self, tracer: Tracer, travelling: Travelling, *, continue_trace: bool) -> None:
-        """Make no span yet.
+        """Prepare to make spans.
 
         Args:
-            tracer: OpenTelemetry's.
+            tracer: OpenTelemetry's tracer.
             travelling: Writes and reads what travels with a message.
             continue_trace: Whether a handler's span belongs to the trace of the sender.
         """
@@ -83,34 +83,34 @@ class SpanMaker(tracing.Tracer):
         self._continue_trace = continue_trace
 
     def step(self, name: tracing.Step) -> Running:
-        """A span inside the current one, if that is recorded."""
+        """Make a span inside the current one, if the current one is recorded."""
         if not get_current_span().is_recording():
             return NOTHING
         return _running(self._tracer.start_span(name))
 
     def enqueue(self, message_type: str, queue: str) -> tracing.SendSpan:
-        """A span for a message; one that is not sampled does not travel with it."""
+        """Make a message's span, which travels if it is sampled, or with `continue_trace`."""
         span = self._tracer.start_span(
             _named("enqueue", queue),
             kind=SpanKind.PRODUCER,
             attributes=_of_queue(queue, "enqueue", "create"),
         )
-        if span.is_recording():  # most are not, where few are sampled
+        if span.is_recording():  # most are not, if few are sampled
             span.set_attribute("letsgo.message.type", shown(message_type))
         elif not self._continue_trace:
             return _UnsampledSend(span)
         return _SendSpan(span, self._travelling, has_queue=bool(queue))
 
     def send(self, spans: Sequence[tracing.SendSpan], queue: str) -> Running:
-        """A span inside that of the message; for several, one with links to theirs."""
+        """Make a span inside that of the message; for several, one with links to theirs."""
         first = spans[0]
         if len(spans) == 1 and not (isinstance(first, _SendSpan) and first.span.is_recording()):
-            return first.running()  # so that nothing in it is recorded either
+            return first.running()  # so that nothing inside it is recorded either
         of_messages = [each.span for each in spans if isinstance(each, _SendSpan)]
         return self._request("send", "send", of_messages, len(spans), queue)
 
     def process(self, message: IncomingMessage) -> tracing.ProcessSpan:
-        """A span that is the current one wherever this message is handled."""
+        """Make a span that is the current one wherever this message is handled."""
         queue = message.queue
         ambient = contexts.get_current()
         sender = self._travelling.read(message.received)
@@ -139,7 +139,7 @@ class SpanMaker(tracing.Tracer):
         return _ProcessSpan(self._tracer, span, message, ambient)
 
     def acknowledge(self, spans: Sequence[tracing.ProcessSpan], queue: str) -> Running:
-        """A span inside that of the delivery; for several, one with links to theirs."""
+        """Make a span inside that of the delivery; for several, one with links to theirs."""
         of_messages = [each.span for each in spans if isinstance(each, _ProcessSpan)]
         return self._request("acknowledge", "settle", of_messages, len(spans), queue)
 
@@ -164,7 +164,7 @@ class SpanMaker(tracing.Tracer):
 
 
 class _UnsampledSend(tracing.SendSpan):
-    """The span of a message that is not sampled: nothing inside of it is either."""
+    """The span of a message that is not sampled: no span inside it is sampled either."""
 
     __slots__ = ("_running",)
 
@@ -251,7 +251,7 @@ class _ProcessSpan(tracing.ProcessSpan):
         if isinstance(event, MessageStarted) or not isinstance(event, DeliveryEvent):
             return
         if not self.span.is_recording():
-            return  # in Lambda a message is held, which ends the try, and fails after it
+            return  # in Lambda a held message fails next, and the hold has ended the try
         outcome = "held" if isinstance(event, MessageHeld) else outcome_of(event)
         self.span.set_attributes({"letsgo.outcome": outcome, "letsgo.route": event.route})
         if isinstance(event, MessageFailed | MessageRejected) and outcome != "retried":
@@ -299,7 +299,7 @@ def _running(span: Span) -> Iterator[None]:
 
 
 def _mark(span: Span, error: BaseException, *, package: str = "") -> None:
-    """Note an error: our own with its text, any other with the place where it was raised."""
+    """Note an error: ours with its text, any other with the place where it was raised."""
     if not span.is_recording():
         return
     name = name_of_error(error)
@@ -313,7 +313,7 @@ def _mark(span: Span, error: BaseException, *, package: str = "") -> None:
 
 
 def _end(span: Span) -> None:
-    """End a span, if nobody has."""
+    """End a span, unless it has ended."""
     if span.is_recording():
         span.end()
 
@@ -325,7 +325,7 @@ def _named(operation: str, queue: str) -> str:
 
 @lru_cache
 def _of_queue(queue: str, operation: str, kind: str) -> Mapping[str, str]:
-    """What a span says of the queue, and of what is done with it."""
+    """Return the attributes that name the queue, and the operation on it."""
     attributes = {
         "messaging.operation.name": operation,
         "messaging.operation.type": kind,

@@ -1,7 +1,8 @@
-"""What travels with a message, so that the span of its handler knows that of its sender.
+"""Sends the context of the sender's span with a message, so that the handler's span finds it.
 
-It is one message attribute, `traceparent`, as W3C Trace Context has it. It counts towards the ten
-that SQS takes, and towards the size limit. Where there is no room, the message goes without it.
+The context is one message attribute, `traceparent`, as W3C Trace Context defines it. It counts
+towards the ten that SQS takes, and towards the size limit. If it does not fit, the message goes
+without it.
 X-Ray's header travels beside the attributes, and counts towards neither:
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-message-metadata.html
 """
@@ -35,17 +36,17 @@ class Travelling:
     """Writes the context of a span into a message, and reads it there."""
 
     def __init__(self, *, xray: bool) -> None:
-        """Say what travels.
+        """Choose what travels.
 
         Args:
-            xray: Whether X-Ray's header does too.
+            xray: Whether X-Ray's header travels too.
         """
         self._xray = xray
 
     def write(self, span: Span, message: OutgoingMessage, transport: Transport) -> OutgoingMessage:
-        """The message with the context of a span, as far as there is room.
+        """Return the message with the context of a span, if there is room for it.
 
-        What the caller has set itself stays.
+        A context that the caller has set itself stays.
         """
         context = set_span_in_context(span)
         carrier: dict[str, str] = {}
@@ -68,7 +69,7 @@ class Travelling:
         return message
 
     def read(self, message: ReceivedMessage) -> SpanContext | None:
-        """The context of the span that sent a message; None if it has none that can be read."""
+        """Return the context of the span that sent a message; None if none can be read."""
         attribute = message.attributes.get(TRACE)
         if attribute is not None and isinstance(attribute.value, str):
             found = _span_of(_W3C.extract({TRACE: attribute.value}, Context()))
