@@ -3,7 +3,7 @@
 A page of another site that is open in the same browser may try too. So a request is refused
 
     without the token            which becomes a cookie that other sites' requests do not carry
-    for another host's name      a name that another site lets point to loopback (DNS rebinding)
+    for another host's name      another site may point such a name to loopback (DNS rebinding)
     from another site            another port is another site
 
 No answer is kept by the browser, and no page loads or sends anything elsewhere.
@@ -21,11 +21,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 TOKEN = "token"
 POLICY = "content-security-policy"
-"""A page with a policy of its own keeps that."""
+"""A page that sets its own policy keeps it."""
 
 READING = {"GET", "HEAD"}
 OURS = {"same-origin", "none"}
-"""What a browser says of a request that a page of this console makes, and of one of its user's.
+"""A browser sends these values if a page of this console, or its user, made the request.
 https://developer.mozilla.org/en-US/docs/Web/HTTP/Reference/Headers/Sec-Fetch-Site"""
 
 HEADERS = {
@@ -36,22 +36,22 @@ HEADERS = {
     ),
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
-    # With no-referrer a browser would say of our own forms that they come from nowhere.
+    # With no-referrer a browser would hide the origin of our own forms.
     "referrer-policy": "same-origin",
     "x-content-type-options": "nosniff",
 }
 
 
 class Access:
-    """Refuses whoever may not use an application."""
+    """Refuses requests from anybody who may not use the application."""
 
     def __init__(self, app: ASGIApp, *, token: str, hosts: Collection[str]) -> None:
         """Guard an application.
 
         Args:
             app: The application.
-            token: What the address has that is printed.
-            hosts: The names by which it may be asked, each with its port.
+            token: The token in the address that the command prints.
+            hosts: The names under which requests may ask for it, each with its port.
         """
         self._app = app
         self._token = token
@@ -74,7 +74,7 @@ class Access:
         await app(scope, receive, send_guarded)
 
     def _refusal(self, request: Request) -> Response | None:
-        """The answer where the request goes no further."""
+        """Return the answer that refuses or redirects a request; None if the request may go on."""
         host = request.headers.get("host", "")
         if host not in self._hosts:
             return _refuse("This console answers by its own address only.", 421)
@@ -99,8 +99,8 @@ class Access:
                 "This token is that of an earlier console. Open the address that was printed last.",
                 401,
             )
-        # Without the token, which would stay in the browser's history.
-        # And to nowhere else: two slashes would begin another host's name.
+        # The new address has no token, since it would stay in the browser's history.
+        # It stays on this host: two slashes would begin another host's name.
         answer = RedirectResponse(f"/{request.url.path.lstrip('/')}", 303)
         host = request.headers["host"]
         answer.set_cookie(_cookie(host), given, httponly=True, samesite="strict")
@@ -111,7 +111,7 @@ class Access:
 
 
 def _cookie(host: str) -> str:
-    """Cookies know no ports, and a machine may run several consoles."""
+    """Name the cookie by port: cookies ignore ports, and a machine may run several consoles."""
     return f"letsgo_console_{host.rpartition(':')[2]}"
 
 

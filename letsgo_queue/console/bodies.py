@@ -14,15 +14,15 @@ from letsgo_queue.envelope import read_json
 from letsgo_queue.errors import MessageInvalid
 
 MAX_SHOWN_BYTES = 100_000
-"""How much of a payload a page shows."""
+"""The most bytes of a payload that a page shows."""
 
 MAX_PRETTY_BYTES = 5_000_000
-"""A larger payload is shown as it travelled: reading it would take seconds."""
+"""A larger payload is not pretty-printed: parsing it would take seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShownBody:
-    """What a page shows of a body.
+    """The part of a body that a page shows.
 
     Attributes:
         text: The text, pretty-printed where it is JSON; None if it could not be opened.
@@ -41,11 +41,11 @@ class Bodies:
     """Shows bodies."""
 
     def __init__(self, extensions: Sequence[Extension]) -> None:
-        """Name who opens sealed ones."""
+        """Take the extensions that open sealed bodies."""
         self._extensions = extensions
 
     def shown(self, body: str, *, queue: str) -> ShownBody:
-        """What a page shows of a body, opened."""
+        """Open a body, and return the part that a page shows."""
         opened = self._open(body, queue)
         if opened is None:
             return _shown(body)
@@ -54,7 +54,7 @@ class Bodies:
         return _shown(opened.text)
 
     def download(self, body: str, *, queue: str, message_id: str) -> Response:
-        """A body as a file, opened."""
+        """Open a body, and return it as a file to download."""
         opened = self._open(body, queue)
         if opened is not None and opened.text is None:
             raise HTTPException(502, opened.problem or "The body could not be opened.")
@@ -77,7 +77,7 @@ def _shown(body: str) -> ShownBody:
     if size <= MAX_PRETTY_BYTES:
         try:
             text = _pretty(body)
-        except (MessageInvalid, ValueError, RecursionError):  # no JSON: shown as it is
+        except (MessageInvalid, ValueError, RecursionError):  # not JSON: shown as it is
             text = body
     encoded = text.encode(errors="backslashreplace")
     cut = len(encoded) > MAX_SHOWN_BYTES
@@ -85,9 +85,9 @@ def _shown(body: str) -> ShownBody:
 
 
 def _pretty(body: str) -> str:
-    """JSON with an item on each line, as much as is shown.
+    """Write JSON with an item on each line, up to the size that a page shows.
 
-    Not all of it: the indents of something nested deeply may have gigabytes.
+    It stops there, since the indents of deeply nested JSON may take gigabytes.
     """
     written: list[str] = []
     length = 0

@@ -1,7 +1,7 @@
-"""What another package adds to the console: sections of its own, and how a sealed body is opened.
+"""Extensions: another package can add sections to the console, and open sealed bodies for it.
 
-A package names a function in its entry points, in the group `letsgo_queue.console`. It takes
-`ConsoleOptions` and gives an `Extension`.
+A package names a function in its entry points, in the group `letsgo_queue.console`. The function
+takes `ConsoleOptions` and returns an `Extension`.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ Level: TypeAlias = Literal["pass", "warn", "fail"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsoleOptions:
-    """What the console was started with.
+    """The options of the console's command.
 
     Attributes:
         queues: URLs of its queues.
-        store: URL of the claim store; None for what the environment names.
+        store: URL of the claim store; None for the store of the environment.
         audit: A report of a size audit, as JSON; None for none.
         read_only: Whether it changes nothing.
     """
@@ -45,8 +45,8 @@ class Section:
     """A part of the console.
 
     Attributes:
-        title: What the navigation says.
-        path: Where it is: `/claims`.
+        title: Its name in the navigation.
+        path: Its path: `/claims`.
         routes: Its pages.
     """
 
@@ -60,10 +60,10 @@ class Notice:
     """A line on the overview.
 
     Attributes:
-        title: What it is about.
-        text: What it says.
+        title: Its subject.
+        text: Its text.
         level: How bad it is.
-        command: What mends it, where there is such a command.
+        command: The command that mends it, if there is one.
     """
 
     title: str
@@ -72,18 +72,18 @@ class Notice:
     command: str = ""
 
     def of(self, name: str) -> Notice:
-        """The same, of something among several."""
+        """Return this notice, with the name of its subject among several."""
         return replace(self, title=f"{self.title} of {name}")
 
 
 @dataclass(frozen=True, slots=True)
 class OpenedBody:
-    """A sealed body that was opened, or why it could not be.
+    """A sealed body that was opened, or the reason why it could not be opened.
 
     Attributes:
         size: Bytes of the message that is sealed in it; None if nobody knows.
         text: The message; None if it could not be opened.
-        problem: Why not.
+        problem: Why it could not be opened.
     """
 
     size: int | None = None
@@ -92,16 +92,16 @@ class OpenedBody:
 
 
 class Extension(Protocol):
-    """What a package adds."""
+    """The parts that a package adds to the console."""
 
     templates: BaseLoader
 
     def sections(self, pages: Pages, jobs: Jobs) -> Sequence[Section]:
-        """Its parts of the console.
+        """Return its sections of the console.
 
         Args:
             pages: Renders their templates.
-            jobs: Does to many things what takes a while.
+            jobs: Carries out long tasks on many things.
         """
         ...
 
@@ -110,15 +110,15 @@ class Extension(Protocol):
         ...
 
     def notices(self) -> Sequence[Notice]:
-        """What the overview says of it, from what is known: no page waits for it."""
+        """Return its notices for the overview, at once: a page waits for them."""
         ...
 
     def start(self) -> None:
-        """Begin what goes on while the console runs."""
+        """Start its background work, which runs while the console runs."""
         ...
 
     def close(self) -> None:
-        """End that, and release connections."""
+        """End the background work, and release connections."""
         ...
 
 
@@ -127,5 +127,5 @@ class _Make(Protocol):
 
 
 def load_extensions(options: ConsoleOptions) -> Sequence[Extension]:
-    """What the packages that are installed add."""
+    """Load the extensions of all installed packages."""
     return [cast("_Make", each.load())(options) for each in entry_points(group=GROUP)]

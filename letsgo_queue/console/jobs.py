@@ -1,4 +1,4 @@
-"""What somebody had the console do to many things, while it is done and afterwards.
+"""Carries out a task on many things, and shows its progress and its results.
 
 A page that asks ──> `Jobs.start` ──> a page with a bar, then with a result for each thing
 """
@@ -26,7 +26,7 @@ from letsgo_queue.text import counted
 logger = get_logger(__name__)
 
 MOST_KEPT = 20
-"""Jobs whose results can still be seen."""
+"""How many jobs keep their results on show."""
 
 SHOWN_RESULTS = 500
 STREAM_SECONDS = 0.3
@@ -34,12 +34,12 @@ STREAM_SECONDS = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of one thing.
+    """The result for one thing.
 
     Attributes:
         id: Its id.
         type: The message's type, where that is known.
-        error: Why nothing was done to it; None if it was done.
+        error: Why the task failed on it; None if it succeeded.
     """
 
     id: str
@@ -52,16 +52,16 @@ Note: TypeAlias = Callable[[Result], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """What is to be done.
+    """A task on many things.
 
     Attributes:
         verb: `delete`.
         done: `deleted`.
-        noun: What each thing is called: `dead letter`.
-        place: Where they are: the URL of a queue or a store.
-        total: How many are meant.
+        noun: The word for each thing: `dead letter`.
+        place: The URL of the queue or store that has them.
+        total: How many things it is for.
         back: The path of their list.
-        run: Does it; it is given what takes the result of each.
+        run: Carries out the task, and calls its argument with each result.
     """
 
     verb: str
@@ -75,12 +75,12 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a job is.
+    """The progress of a job.
 
     Attributes:
-        results: What became of each thing so far.
+        results: The results so far.
         over: Whether it is over.
-        problem: What ended it early.
+        problem: The error that ended it early.
     """
 
     results: Sequence[Result]
@@ -89,7 +89,7 @@ class Progress:
 
     @property
     def failed(self) -> int:
-        """To how many nothing was done, though they were tried."""
+        """On how many things the task failed."""
         return sum(each.error is not None for each in self.results)
 
 
@@ -97,12 +97,12 @@ class Job:
     """Carries out a task on a thread.
 
     Attributes:
-        number: Which it is.
-        task: What it does.
+        number: Its number, counted from 1.
+        task: The task that it carries out.
     """
 
     def __init__(self, number: int, task: Task) -> None:
-        """Do nothing yet."""
+        """Prepare a job, without starting it."""
         self.number = number
         self.task = task
         self._results: list[Result] = []
@@ -111,12 +111,12 @@ class Job:
 
     @property
     def progress(self) -> Progress:
-        """How far it is."""
-        over, problem = self._over, self._problem  # before the results, of which none comes later
+        """Its progress so far."""
+        over, problem = self._over, self._problem  # read first: once over, no result is added
         return Progress([*self._results], over, problem)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the task on a thread of its own."""
         name = f"letsgo-console-{self.task.verb}"
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
@@ -126,7 +126,7 @@ class Job:
             task.run(self._results.append)
         except LetsGoError as error:
             self._problem = str(error)
-        except Exception:  # a defect; the page must not wait for ever
+        except Exception:  # a defect; the page must not wait forever
             logger.exception("console: %s failed", task.verb)
             self._problem = "The console failed; its log says why."
         self._over = True
@@ -145,7 +145,7 @@ class Jobs:
     """The last jobs of a console."""
 
     def __init__(self) -> None:
-        """None yet."""
+        """Begin with no jobs."""
         self._numbers = itertools.count(1)
         self._jobs: dict[int, Job] = {}
 
@@ -153,7 +153,7 @@ class Jobs:
         """Begin a task.
 
         Returns:
-            The path of the page that shows how far it is.
+            The path of the page that shows its progress.
         """
         job = Job(next(self._numbers), task)
         self._jobs[job.number] = job
@@ -166,7 +166,7 @@ class Jobs:
         return f"/jobs/{job.number}"
 
     def get(self, number: int) -> Job | None:
-        """A job; None if it is forgotten."""
+        """Return a job; None if it is forgotten."""
         return self._jobs.get(number)
 
 
@@ -178,7 +178,7 @@ class JobPages:
     """
 
     def __init__(self, pages: Pages, jobs: Jobs, *, is_ending: Callable[[], bool]) -> None:
-        """Name what is shown."""
+        """Set the jobs that the pages show."""
         self._pages = pages
         self._jobs = jobs
         self._is_ending = is_ending

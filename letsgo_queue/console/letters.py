@@ -35,7 +35,7 @@ logger = get_logger(__name__)
 MOST_CAUSES = 10
 
 RECEIVED_TOO_OFTEN = "received too often"
-"""What is said of a letter that its queue moved: nobody knows more."""
+"""The reason of a letter that its queue moved: nobody knows more."""
 
 Action: TypeAlias = Literal["redrive", "delete"]
 
@@ -43,7 +43,7 @@ DONE: Mapping[Action, str] = {"redrive": "redriven", "delete": "deleted"}
 
 
 def why_of(letter: DeadLetter) -> str:
-    """The class of a letter's error, without its module; else the reason that somebody gave."""
+    """Return the class of a letter's error, without its module; else the reason that was given."""
     if letter.failure is None:
         return RECEIVED_TOO_OFTEN
     error = (letter.failure.error or "").rpartition(".")[2]
@@ -54,7 +54,7 @@ def why_of(letter: DeadLetter) -> str:
 
 @dataclass(frozen=True, slots=True)
 class WantedLetters(Wanted[DeadLetter]):
-    """Which dead letters a page shows.
+    """The filter and the order of the dead letters that a page shows.
 
     Attributes:
         error: With this class of error; empty for all.
@@ -73,7 +73,7 @@ class WantedLetters(Wanted[DeadLetter]):
     sort: str = "age"
 
     def among(self, letters: Iterable[DeadLetter], now: datetime) -> Sequence[DeadLetter]:
-        """These of the letters, in order."""
+        """Return the letters that fit, in order."""
         meant = DeadLetterFilter(
             types=[self.type] if self.type else None,
             errors=[self.error] if self.error else None,
@@ -88,12 +88,12 @@ class Cause:
 
     Attributes:
         type: Their type.
-        error: The class of their error; empty where they have none.
-        why: What people call the reason.
-        place: Where in the user's code it was raised.
+        error: The class of their error; empty if they have none.
+        why: The reason, for people.
+        place: The line of the user's code that raised it.
         count: How many letters.
         last: When the last of them failed.
-        meaning: What an error of these packages means.
+        meaning: The meaning of an error of these packages; None for other errors.
     """
 
     type: str
@@ -106,7 +106,7 @@ class Cause:
 
 
 def causes_of(letters: Iterable[DeadLetter]) -> Sequence[Cause]:
-    """Why letters are dead, what took most of them first."""
+    """Return the causes of dead letters, the most frequent first."""
     counts: Counter[tuple[str, str, str, str]] = Counter()
     last: dict[tuple[str, str, str, str], datetime] = {}
     meanings: dict[str, str | None] = {}
@@ -140,7 +140,7 @@ class LetterPages:
         *,
         read_only: bool,
     ) -> None:
-        """Name what is shown."""
+        """Set the queues that the pages show."""
         self._pages = pages
         self._queues = queues
         self._bodies = Bodies(extensions)
@@ -185,7 +185,7 @@ class LetterPages:
         return RedirectResponse(f"{queue.path}/dead-letters", 303)
 
     async def _confirm(self, request: Request) -> Response:
-        """Say what would be done, and ask."""
+        """Say what the console is about to do, and ask."""
         self._refuse_if_read_only()
         queue = queue_of(request, self._queues)
         form = form_of(await request.body())
@@ -243,7 +243,7 @@ def _action_in(form: Mapping[str, Sequence[str]]) -> Action:
 
 
 def _task(queue: ConsoleQueue, action: Action, ids: Sequence[str]) -> Task:
-    """What is to be done to dead letters."""
+    """Return the task that redrives or deletes letters."""
     admin = queue.admin
     do: Mapping[Action, Callable[..., int]] = {"redrive": admin.redrive, "delete": admin.delete}
 
@@ -254,7 +254,7 @@ def _task(queue: ConsoleQueue, action: Action, ids: Sequence[str]) -> Task:
             if error is None:
                 queue.forget(result.message_id)
 
-        with suppress(DeadLettersLeft):  # each is among the results
+        with suppress(DeadLettersLeft):  # the results have each error
             do[action](only=DeadLetterFilter(ids=ids), progress=note_letter)
 
     return Task(

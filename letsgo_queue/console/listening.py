@@ -1,4 +1,4 @@
-"""Listens on a port of this machine, or says why it cannot."""
+"""Listens on a port of this machine, or says why that fails."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from letsgo_queue.errors import SettingsInvalid
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Take a port.
+    """Listen on a port.
 
     Args:
         host: An address of this machine.
         port: The port; 0 for any free one.
 
     Raises:
-        SettingsInvalid: It cannot be used.
+        SettingsInvalid: The port cannot be used.
     """
     try:
         return socket.create_server((host, port))

@@ -20,20 +20,20 @@ RowT = TypeVar("RowT")
 
 @dataclass(frozen=True, slots=True)
 class Wanted(Generic[RowT]):
-    """Which rows a page shows, as its address says. Each kind of list adds its own filters.
+    """The filter and the order of a list, read from an address. Each list adds its own filters.
 
     Attributes:
-        type: Of this type; empty for all.
-        age: Older than this, a key of `AGES`; empty for all.
-        sort: What they are sorted by, a key of `SORTED_BY`.
+        type: Show only rows of this type; empty for all.
+        age: Show only rows older than this, a key of `AGES`; empty for all.
+        sort: Sort by this, a key of `SORTED_BY`.
         down: Whether the highest comes first.
     """
 
     AGES: ClassVar[Mapping[str, int]]
-    """What the filter offers, in seconds."""
+    """The ages that the filter offers, in seconds."""
 
     SORTED_BY: ClassVar[Mapping[str, Callable[..., object]]]
-    """What of a row each column sorts by."""
+    """Each column's sort key of a row."""
 
     type: str = ""
     age: str = ""
@@ -42,7 +42,7 @@ class Wanted(Generic[RowT]):
 
     @classmethod
     def of(cls, query: QueryParams) -> Self:
-        """Read an address; what it does not know, it leaves out."""
+        """Read an address, and ignore unknown values in it."""
         given: dict[str, Any] = {
             field.name: query[field.name] for field in fields(cls) if query.get(field.name)
         }
@@ -55,19 +55,19 @@ class Wanted(Generic[RowT]):
         return cls(**given)
 
     def in_order(self, rows: Sequence[RowT]) -> Sequence[RowT]:
-        """These rows, sorted."""
-        # Whatever it sorts by, what it is sorted by compares with itself.
+        """Return the rows, sorted."""
+        # A column's keys are of one type, so they can be compared.
         key = cast("Callable[[RowT], str]", self.SORTED_BY[self.sort])
         return sorted(rows, key=key, reverse=self.down)
 
     def query(self, **changes: object) -> str:
-        """The address of a page that differs in this."""
+        """Return the query of this page's address, with some values changed."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         values |= {"down": "1" if self.down else "0", **changes}
         return urlencode({name: value for name, value in values.items() if value})
 
     def sorted_by(self, column: str) -> str:
-        """The address that sorts by a column, and the other way round if it is sorted by it."""
+        """Return the query that sorts by a column, in reverse if the page already sorts by it."""
         down = not self.down if self.sort == column else type(self)().down
         return self.query(sort=column, down="1" if down else "0")
 
@@ -79,8 +79,8 @@ class Paged(Generic[RowT]):
     Attributes:
         rows: Its rows.
         count: How many rows the list has.
-        number: Which page it is, from 1.
-        last: Which one is the last.
+        number: The number of the page, from 1.
+        last: The number of the last page.
     """
 
     rows: Sequence[RowT]
@@ -90,7 +90,7 @@ class Paged(Generic[RowT]):
 
     @classmethod
     def of(cls, rows: Sequence[RowT], query: QueryParams) -> Self:
-        """The page of a list that an address names."""
+        """Return the page of a list that an address names."""
         number = number_in(query, "page") or 1
         first = (number - 1) * PAGE_ROWS
         last = max((len(rows) - 1) // PAGE_ROWS, 0) + 1

@@ -1,4 +1,4 @@
-"""The messages that wait on a queue. SQS shows them to receivers only, so there on request."""
+"""Shows the messages that wait on a queue; on SQS only on request, since it has to receive them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class MessagePages:
         *,
         read_only: bool,
     ) -> None:
-        """Name what is shown."""
+        """Set the queues that the pages show."""
         self._pages = pages
         self._queues = queues
         self._bodies = Bodies(extensions)
@@ -46,7 +46,7 @@ class MessagePages:
         self.routes = [
             Route(here, self._list),
             Route(here, self._look, methods=["POST"]),
-            # A file may have an id with a slash in it.
+            # An id in a SQLite file may have a slash in it.
             Route(f"{here}/{{message_id:path}}/payload", partial(self._show, with_payload=True)),
             Route(f"{here}/{{message_id:path}}/download", self._download),
             Route(f"{here}/{{message_id:path}}", self._show),

@@ -1,4 +1,4 @@
-"""All queues at a glance: their numbers, which go on while one looks, and the last hour."""
+"""Shows all queues at a glance: live numbers, and a chart of the last hour."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from letsgo_queue.console.queues import ConsoleQueue
 from letsgo_queue.console.sampling import MINUTES, Sample
 
 STREAM_SECONDS = 1.0
-"""How often numbers are sent to a page that is open."""
+"""How many seconds lie between two updates of an open page."""
 
 CHART_WIDTH, CHART_HEIGHT = 600, 120
-"""Of a chart, in its own units: ten a minute."""
+"""The size of a chart, in its own units: ten for a minute."""
 
 
 class OverviewPages:
@@ -40,7 +40,7 @@ class OverviewPages:
         *,
         is_ending: Callable[[], bool],
     ) -> None:
-        """Name what is shown."""
+        """Set the queues that the pages show."""
         self._is_ending = is_ending
         self._pages = pages
         self._queues = queues
@@ -60,7 +60,7 @@ class OverviewPages:
         )
 
     def _parts(self, request: Request) -> Response:
-        """What a page that is open replaces from time to time."""
+        """Return the parts that an open page replaces from time to time."""
         rows = [(each, self._chart(each)) for each in self._queues]
         return self._pages.render(request, "parts.html", rows=rows, notices=self._notices())
 
@@ -88,7 +88,7 @@ class OverviewPages:
 
 
 def shown_numbers(sample: Sample) -> Mapping[str, str]:
-    """What a page shows of a sample, by name."""
+    """Return the texts that a page shows for a sample, by name."""
     counts = {} if sample.status is None else asdict(sample.status)
     return {
         **{name: number(counts.get(name)) for name in ("waiting", "in_flight", "delayed", "dead")},
@@ -99,13 +99,13 @@ def shown_numbers(sample: Sample) -> Mapping[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A minute of a chart.
+    """One minute in a chart.
 
     Attributes:
         minute: The minute.
-        x: Where it is.
-        up: How high its bar of sent messages is.
-        down: How deep its bar of removed messages is.
+        x: Its place on the chart.
+        up: The height of its bar of sent messages.
+        down: The depth of its bar of removed messages.
     """
 
     minute: Minute
@@ -116,14 +116,14 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """The last hour: messages that came above the line, those that went below it.
+    """A chart of the last hour: sent messages above the line, removed messages below it.
 
     Attributes:
-        bars: One for each minute with traffic.
-        most: What a full bar stands for.
-        sent: Messages that came in the hour; None if nobody knows.
-        removed: Messages that went.
-        since: Since when the console counts, if that is not the whole hour.
+        bars: A bar for each minute with traffic.
+        most: The messages that a full bar stands for.
+        sent: Messages that were sent in the hour; None if nobody knows.
+        removed: Messages that were removed; None if nobody knows.
+        since: When the console began to count, if it has not counted for the whole hour.
     """
 
     bars: Sequence[Bar]
@@ -134,12 +134,12 @@ class Chart:
 
 
 def chart(minutes: Sequence[Minute], now: datetime, since: datetime | None = None) -> Chart:
-    """The chart of these minutes, up to now.
+    """Make the chart of these minutes, up to now.
 
     Args:
         minutes: Traffic, by the minute.
-        now: Where it ends.
-        since: When somebody began to count; None if that was long ago.
+        now: The end of the chart.
+        since: When the console began to count; None if the queue counts by itself.
     """
     this_minute = now.replace(second=0, microsecond=0)
     first = this_minute - timedelta(minutes=MINUTES - 1)

@@ -1,4 +1,4 @@
-"""Renders the console's pages, and what they say of numbers, sizes and times."""
+"""Renders the console's pages, and writes numbers, sizes and times for them."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 KILO = 1_000
 ROUND = 100
-"""From here on a decimal says nothing more."""
+"""From here on a size is shown without decimals."""
 
 NOTHING = "-"
 
 MOST_CHOSEN = 200
-"""Names that a filter offers, and characters of each."""
+"""The most names that a filter offers, and the most characters of each."""
 
 MOST_DIGITS = 18
-"""Of a number in an address: so many fit into every database."""
+"""The most digits of a number in an address: so many fit into every database."""
 
 
 class Pages:
-    """Renders templates. What they are given is text, whatever is in it."""
+    """Renders templates. It escapes every value, so that a value is never markup."""
 
     def __init__(self, loaders: Sequence[jinja2.BaseLoader]) -> None:
         """Make the templates' environment.
 
         Args:
-            loaders: Where templates are, beside the console's own.
+            loaders: Load the templates of extensions.
         """
         self.environment = jinja2.Environment(
             loader=jinja2.ChoiceLoader([jinja2.PackageLoader("letsgo_queue.console"), *loaders]),
@@ -62,16 +62,16 @@ class Pages:
     def render(
         self, request: Request, template: str, *, status: int = 200, **values: Any
     ) -> HTMLResponse:
-        """A page as an answer.
+        """Return a page as an answer.
 
         Args:
-            request: What is answered.
+            request: The request to answer.
             template: The template's name.
             status: The answer's status.
-            values: What the template says.
+            values: The values that the template uses.
         """
         text = self.environment.get_template(template).render(path=request.url.path, **values)
-        # A sender may have sent half a surrogate pair, which no page can have.
+        # A sender may have sent half a surrogate pair, which UTF-8 cannot encode.
         return HTMLResponse(text.encode(errors="replace"), status)
 
     def say(self, **values: object) -> None:
@@ -80,12 +80,12 @@ class Pages:
 
 
 def number(count: float | None) -> str:
-    """`1,234`; a dash for what nobody knows."""
+    """Write a number: `1,234`; a dash if nobody knows it."""
     return NOTHING if count is None else f"{count:,.0f}"
 
 
 def size(count: float | None) -> str:
-    """Bytes for people: `1.2 MB`."""
+    """Write bytes for people: `1.2 MB`."""
     if count is None:
         return NOTHING
     for unit in ("B", "KB", "MB", "GB"):
@@ -98,7 +98,7 @@ def size(count: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds for people, as two parts at most: `3 min 20 s`."""
+    """Write seconds for people, in two parts at most: `3 min 20 s`."""
     if seconds is None:
         return NOTHING
     whole = max(round(seconds), 0)
@@ -112,7 +112,7 @@ def duration(seconds: float | None) -> str:
 
 
 def since(at: datetime | None) -> str:
-    """How long ago a moment was; `in 3 s` for one to come."""
+    """Write how long ago a moment was; `in 3 s` for a moment in the future."""
     if at is None:
         return NOTHING
     seconds = (datetime.now(UTC) - at).total_seconds()
@@ -120,7 +120,7 @@ def since(at: datetime | None) -> str:
 
 
 def when(at: datetime | None) -> str:
-    """A moment as seen from now: `3 s ago`, `in 3 s`."""
+    """Write a moment as seen from now: `3 s ago`, `in 3 s`."""
     if at is None:
         return NOTHING
     text = since(at)
@@ -128,22 +128,22 @@ def when(at: datetime | None) -> str:
 
 
 def moment(at: datetime | None) -> str:
-    """A moment, in UTC."""
+    """Write a moment, in UTC."""
     return NOTHING if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def number_in(query: QueryParams, name: str) -> int | None:
-    """A whole number that an address has; None for anything else."""
+    """Read a whole number in an address; None for anything else."""
     text = query.get(name, "")
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS else None
 
 
 def choices(names: Iterable[str | None]) -> Sequence[str]:
-    """What a filter offers: not the names that are as long as a message, or cannot be printed."""
+    """Return the names that a filter offers, without names that are too long or unprintable."""
     fit = {each for each in names if each and len(each) <= MOST_CHOSEN and each.isprintable()}
     return sorted(fit)[:MOST_CHOSEN]
 
 
 def form_of(body: bytes) -> Mapping[str, Sequence[str]]:
-    """The fields of a form that was sent."""
+    """Read the fields of a form that was sent."""
     return parse_qs(body.decode(errors="replace"), keep_blank_values=True)

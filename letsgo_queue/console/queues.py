@@ -1,4 +1,4 @@
-"""The queues of a console, and what was last seen of those that only show messages to receivers."""
+"""The queues of a console. For a queue on SQS it keeps the last look at the messages."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from letsgo_queue.console.sampling import Sampler
 from letsgo_queue.settings import QueueSettings
 
 LOOK_MESSAGES = 100
-"""How many messages a look at SQS receives at most."""
+"""The most messages that a look at SQS receives."""
 
 LOOK_LETTERS = 2_000
-"""How many dead letters are listed at most."""
+"""The most dead letters that a list has."""
 
 PAGE_MESSAGES = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was seen of a queue at a moment.
+    """The messages or the dead letters of a queue at one moment.
 
     Attributes:
-        at: When, in UTC.
+        at: The moment, in UTC.
         messages: Messages that wait, by id.
         letters: Dead letters, by id.
     """
@@ -43,16 +43,16 @@ class ConsoleQueue:
     """A queue that the console shows.
 
     Attributes:
-        number: Where it is among the console's queues, from 0.
-        name: What it is called.
+        number: Its place among the console's queues, from 0.
+        name: Its name.
         url: Its URL.
-        sampler: Its numbers.
+        sampler: Samples its numbers.
         admin: Redrives and deletes its dead letters.
-        costs: What looking at its messages does to them; None where it does nothing.
+        costs: A text that says what looking does to its messages; None if it does nothing.
     """
 
     def __init__(self, number: int, url: str | None, settings: QueueSettings) -> None:
-        """Open a queue; no sample is taken yet.
+        """Open a queue, without taking a sample yet.
 
         Raises:
             SettingsInvalid: The URL names no queue, or a queue of one process only.
@@ -71,39 +71,39 @@ class ConsoleQueue:
 
     @property
     def path(self) -> str:
-        """Where its pages are."""
+        """The path of its pages."""
         return f"/queues/{self.number}"
 
     @property
     def looked_at_messages(self) -> Look | None:
-        """What was last seen of messages that wait, where looking costs."""
+        """The last look at the waiting messages of a queue where looking costs; None before it."""
         return self._messages
 
     def peek(self, *, after: int | None = None, state: MessageState | None = None) -> Peek:
-        """A page of its messages, where looking costs nothing; else those that were last seen."""
+        """Return a page of its messages; if looking costs, the messages of the last look."""
         if self.costs is None:
             return self._watch.peek(limit=PAGE_MESSAGES, after=after, state=state)
         return Peek([*self._messages.messages.values()] if self._messages else [])
 
     def look_at_messages(self) -> None:
-        """Receive messages, where nothing else shows them."""
+        """Receive messages, for a queue that shows them in no other way."""
         peek = self._watch.peek(limit=LOOK_MESSAGES)
         self._messages = Look(_now(), messages={each.message_id: each for each in peek.messages})
 
     def message(self, message_id: str) -> PeekedMessage | None:
-        """One message that waits; None if it is not there any more."""
+        """Return one message that waits; None if it is gone."""
         if self.costs is None:
             return self._watch.message(message_id)
         return self._messages.messages.get(message_id) if self._messages else None
 
     def letters(self) -> Look | None:
-        """Its dead letters, as they are now; where looking costs, those that were last seen."""
+        """Return its dead letters as they are now; if looking costs, those of the last look."""
         if self.costs is None:
             self.look_at_letters()
         return self._letters
 
     def letter(self, message_id: str) -> DeadLetter | None:
-        """One dead letter; None if it is none any more."""
+        """Return one dead letter; None if it is gone."""
         if self.costs is None:
             found = self.admin.dead_letters(only=DeadLetterFilter(ids=[message_id]))
             return found[0] if found else None
@@ -111,12 +111,12 @@ class ConsoleQueue:
 
     def look_at_letters(self) -> None:
         """List the dead letters."""
-        with self._lock:  # each look hides them from the others
+        with self._lock:  # a look hides the letters from other looks
             letters = self.admin.dead_letters(limit=LOOK_LETTERS)
             self._letters = Look(_now(), letters={each.message_id: each for each in letters})
 
     def forget(self, message_id: str) -> None:
-        """Show a dead letter no more: it is none."""
+        """Stop showing a letter that no longer is a dead letter."""
         if self._letters is not None:
             left = {
                 name: each for name, each in self._letters.letters.items() if name != message_id
@@ -124,7 +124,7 @@ class ConsoleQueue:
             self._letters = replace(self._letters, letters=left)
 
     def start(self) -> None:
-        """Take samples from now on."""
+        """Start taking samples."""
         self.sampler.start()
 
     def close(self) -> None:
@@ -135,10 +135,10 @@ class ConsoleQueue:
 
 
 def queue_of(request: Request, queues: Sequence[ConsoleQueue]) -> ConsoleQueue:
-    """The queue that a request's path names.
+    """Return the queue that a request's path names.
 
     Raises:
-        HTTPException: There is none.
+        HTTPException: There is no such queue.
     """
     number = int(request.path_params["queue"])
     if number >= len(queues):

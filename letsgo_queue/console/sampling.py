@@ -1,4 +1,4 @@
-"""Samples of queues, taken while the console runs: what waits now, and what came and went.
+"""Samples queues while the console runs: how many messages wait, and how many came and went.
 
 Each queue has a thread of its own, so that a slow one holds up no other, and no page waits for any.
 """
@@ -21,13 +21,13 @@ from letsgo_queue.log import get_logger
 logger = get_logger(__name__)
 
 SAMPLE_SECONDS = 2.0
-"""How often a queue in a file is asked."""
+"""How many seconds lie between two samples of a queue in a file."""
 
 AWS_SAMPLE_SECONDS = 10.0
-"""How often SQS is asked: each request costs, and its numbers are up to a minute old."""
+"""The same for SQS: each request costs, and its numbers are up to a minute old."""
 
 TRAFFIC_SECONDS = 60.0
-"""How often CloudWatch is asked, whose numbers are those of minutes."""
+"""The same for CloudWatch, which counts by the minute."""
 
 MINUTES = 60
 FIRST_SAMPLE_SECONDS = 2.0
@@ -36,7 +36,7 @@ FIRST_SAMPLE_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """What a queue was like at a moment.
+    """The numbers of a queue at one moment.
 
     Attributes:
         at: The moment, in UTC.
@@ -72,7 +72,7 @@ class Sampler:
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """Take no sample yet.
+        """Prepare to take samples.
 
         Args:
             admin: Counts the queue's messages.
@@ -92,22 +92,22 @@ class Sampler:
         self._thread = threading.Thread(target=self._run, name="letsgo-console", daemon=True)
 
     def start(self) -> None:
-        """Take samples from now on."""
+        """Start taking samples."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Take no more, and release the connections."""
+        """Stop taking samples, and release the connections."""
         self._stopping.set()
         self._thread.join(FIRST_SAMPLE_SECONDS)
 
     def last(self) -> Sample:
-        """The last sample; the first one is waited for a moment."""
+        """Return the last sample. Before the first one, wait for it for a moment."""
         with self._changed:
             self._changed.wait_for(lambda: self._last is not None, FIRST_SAMPLE_SECONDS)
             return self._last or Sample(at=self._clock(), error="The queue did not answer yet.")
 
     def minutes(self) -> Sequence[Minute]:
-        """The traffic of each minute of the last hour, as far as it is known, oldest first."""
+        """Return the known traffic of each minute of the last hour, oldest first."""
         with self._changed:
             last, totals = self._last, [*self._totals]
         if last is None:
@@ -118,12 +118,12 @@ class Sampler:
 
     @property
     def counting_since(self) -> datetime | None:
-        """Since when it counts what the queue does not; None where the queue keeps that itself."""
+        """When it began to count the traffic itself; None if the queue counts by the minute."""
         with self._changed:
             return self._totals[0][0] if self._totals else None
 
     def sample(self) -> Sample:
-        """Ask the queue now."""
+        """Ask the queue once, and keep the answer."""
         now = self._clock()
         try:
             status = self.admin.status()
@@ -152,14 +152,14 @@ class Sampler:
             while True:
                 try:
                     self.sample()
-                except Exception:  # a defect; the console goes on with what it has
+                except Exception:  # a defect; the console goes on with the last sample
                     logger.exception("the queue %s was not sampled", self.watch.url)
                 if self._stopping.wait(pause):
                     return
 
 
 def _minutes(totals: Sequence[tuple[datetime, int, int]]) -> Sequence[Minute]:
-    """What came and went between samples, by the minute of the later one."""
+    """Return the traffic between samples, by the minute of the later sample."""
     by_minute: dict[datetime, list[int]] = {}
     for (_, sent_before, removed_before), (at, sent, removed) in pairwise(totals):
         counts = by_minute.setdefault(at.replace(second=0, microsecond=0), [0, 0])

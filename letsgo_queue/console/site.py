@@ -2,11 +2,11 @@
 
 access.py      who may ask
 overview.py    all queues at a glance
-messages.py    what waits on a queue
+messages.py    messages that wait on a queue
 letters.py     its dead letters
-jobs.py        what is done to many things, with a bar and a result for each
+jobs.py        tasks on many things, with a progress bar and each result
 listing.py     a list that is filtered, sorted, and shown page by page
-extension.py   what other packages add: claims, for one
+extension.py   parts that other packages add, such as claims
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ def make_site(
     Args:
         options: Which queues it shows, and what it may do.
         settings: Where to look without a queue's URL.
-        token: Who has it may use the console.
-        hosts: The names by which it may be asked, each with its port.
-        is_ending: Whether the server is about to end: pages that are sent numbers are let go.
-        extensions: What other packages add; by default those that are installed.
+        token: Whoever has it may use the console.
+        hosts: The names under which requests may ask for it, each with its port.
+        is_ending: Whether the server is about to end; then live pages get no more numbers.
+        extensions: The extensions of other packages; by default all that are installed.
 
     Raises:
         SettingsInvalid: A URL names no queue.
@@ -87,7 +87,7 @@ def make_site(
         status, text = 500, "The console failed; its log says why."
         if isinstance(error, HTTPException):
             status, text = error.status_code, error.detail
-            if text == HTTPStatus(status).phrase:  # as the router says it
+            if text == HTTPStatus(status).phrase:  # the router's own text
                 text = f"The console has no page {shown(request.url.path)}."
         elif isinstance(error, LetsGoError):
             status, text = 502, str(error)
@@ -111,5 +111,5 @@ def make_site(
         exception_handlers={HTTPException: on_problem, LetsGoError: on_problem, 500: on_problem},
         lifespan=lifespan,
     )
-    # Around everything: an answer to an error is guarded as well.
+    # The guard is around everything, so it guards answers to errors as well.
     return Access(app, token=token, hosts=hosts)
