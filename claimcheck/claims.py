@@ -3,8 +3,9 @@
 A claim may go for one of three reasons: somebody names it, it has expired, or it is orphaned. It is
 orphaned when its message cannot be anywhere any more, which its age shows without a look at any
 queue: a message waits on its queue, then on the dead-letter queue, and after a redrive on the queue
-again. That begins when the message is due, or with its last failure, which renews the contents. A
-claim that a delivery holds never goes.
+again. That begins when the message is due, or with its last failure. A failure renews the contents,
+but not if they are under 12 hours old, so that much is added. A claim that a delivery holds never
+goes.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from claimcheck.core.cost import WRITE_UNIT_BYTES, Units, part_items
-from claimcheck.core.holds import CONTENTS_SECONDS
+from claimcheck.core.holds import CONTENTS_SECONDS, RENEW_AFTER_SECONDS
 from claimcheck.core.prices import REGIONS, Prices
 from claimcheck.errors import ClaimCheckError
 from claimcheck.stores.base import ClaimStore, record_key
@@ -29,12 +30,12 @@ https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quota
 
 
 def longest_stay(queues: Collection[Retention] = ()) -> int:
-    """Seconds from when a message is due until it cannot be on any of its queues.
+    """Seconds from when contents were due, or renewed, until no queue can have their message.
 
     Args:
         queues: All queues whose messages name claims of a store; none for the longest that SQS has.
     """
-    return max(2 * each.queue + each.dead for each in queues or [_LONGEST])
+    return RENEW_AFTER_SECONDS + max(2 * each.queue + each.dead for each in queues or [_LONGEST])
 
 
 def look_up(

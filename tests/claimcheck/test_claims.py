@@ -17,6 +17,7 @@ from letsgo_queue.admin import Retention
 from tests.claimcheck.places import Place
 
 DAY = 24 * 3600
+HOUR = 3600
 NOW = int(time.time())
 STAY = longest_stay([Retention(queue=2 * DAY, dead=6 * DAY)])
 
@@ -50,6 +51,19 @@ def test_a_claim_is_orphaned_when_its_message_cannot_be_anywhere(
 
     clock.now = NOW + STAY + 5 * DAY  # the lease ran out too
     assert chosen(place, orphaned) == {at_once.id, delayed.id, held.id}
+
+
+def test_a_failure_that_renewed_nothing_counts_as_well(place: Place, clock: Clock) -> None:
+    """A message is redriven and fails again, before its contents are old enough to be renewed."""
+    clock.now = NOW
+    claim = write(place, due=NOW)
+    orphaned = Choice(stay=longest_stay([Retention(queue=HOUR, dead=HOUR)]))
+
+    clock.now = NOW + 11 * HOUR + 2 * HOUR  # failed, was a dead letter for an hour, and is back
+    assert chosen(place, orphaned) == set()
+
+    clock.now = NOW + 12 * HOUR + 3 * HOUR + 60
+    assert chosen(place, orphaned) == {claim.id}
 
 
 def test_a_claim_has_expired_when_the_store_should_have_removed_it(

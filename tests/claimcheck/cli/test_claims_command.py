@@ -285,10 +285,11 @@ class TestOrphaned:
         queue, dead = ministack.make_queue(), ministack.make_queue()
         keep(ministack, queue, 2 * DAY, dead)
         keep(ministack, dead, 3 * DAY)
-        # Due 7 days ago, and a little more or less: 2 days, 3 days, and 2 after a redrive.
+        # Due 7.5 days ago, and a little more or less: 2 days, 3 days, and 2 after a redrive, and
+        # half a day in which a failure renews nothing.
         orphan, maybe, delayed = (write(store) for _ in range(3))
-        age(path, orphan, expires_at=NOW + 8 * DAY - 60)
-        age(path, maybe, expires_at=NOW + 8 * DAY + DAY // 2)
+        age(path, orphan, expires_at=NOW + 8 * DAY - DAY // 2 - 60)
+        age(path, maybe, expires_at=NOW + 8 * DAY - 60)
         age(path, delayed, expires_at=NOW + 14 * DAY)
         change(
             path,

@@ -208,7 +208,7 @@ DAY = 24 * 3600
 
 @pytest.fixture
 def queue(ministack: AwsServer, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A queue that keeps a message for a day, without dead letters: so a claim may go after two."""
+    """A queue that keeps a message for a day, without dead letters: so a claim may go after 2.5."""
     url = ministack.make_queue()
     with closing(ministack.sqs()) as client:
         client.set_queue_attributes(
@@ -232,7 +232,7 @@ def age(path: Path, claim: Claim, days: float) -> None:
 def test_all_that_have_expired_or_are_orphaned_are_deleted(
     store: SqliteClaimStore, path: Path, queue: str
 ) -> None:
-    days = {"young": 1.9, "orphan": 2.1, "held": 9.0, "expired": 16.0}
+    days = {"young": 2.4, "orphan": 2.6, "held": 9.0, "expired": 16.0}
     claims = {name: write(store, 1_000, type=name) for name in days}
     store.acquire(claims["held"].key, MINE)  # before: it clears a file of what has expired
     for name, each in days.items():
@@ -245,7 +245,7 @@ def test_all_that_have_expired_or_are_orphaned_are_deleted(
                 f"{HERE}/confirm", data={"all": "1", "query": query_in(shown)}
             ).text
             assert "Delete 1 claim?" in asked
-            assert ("after 2 d 0 h" in asked) == (reason == "orphaned")
+            assert ("after 2 d 12 h" in asked) == (reason == "orphaned")
 
             answer = console.post(f"{HERE}/delete", data={"id": ids_in(asked), "reason": reason})
 
