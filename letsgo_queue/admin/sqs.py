@@ -217,7 +217,7 @@ class SqsAdmin:
             raise DeadLettersLeft(
                 f"{done} dead letters were {how}, {len(errors)} were not; the first is message "
                 f"{message_id} ({type(error).__name__}): {error} These are dead letters still. "
-                "Try again when the cause is settled.",
+                "Settle the cause before you try again.",
                 done=done,
                 errors=errors,
             )
@@ -256,7 +256,15 @@ class SqsAdmin:
             if isinstance(outcome, LetsGoQueueError)
         }
         sent = [letter for letter in letters if letter.message_id not in errors]
-        return {**errors, **visit.delete(sent)}
+        doubled = {
+            message_id: QueueUnavailable(
+                f"it is on {self.url} again, and a dead letter still: {error} Delete the dead "
+                "letter. Another redrive would send it twice.",
+                retryable=error.retryable,
+            )
+            for message_id, error in visit.delete(sent).items()
+        }
+        return {**errors, **doubled}
 
     def _send(self, messages: Sequence[OutgoingMessage]) -> Sequence[Sent | LetsGoQueueError]:
         if messages[0].trace_header is None:

@@ -112,7 +112,11 @@ class TestRedrive:
         with pytest.raises(DeadLettersLeft) as refused:
             SqsAdmin(url, client=sqs).redrive()
 
-        assert all(isinstance(error, QueueUnavailable) for error in refused.value.errors.values())
+        (error,) = refused.value.errors.values()
+        assert isinstance(error, QueueUnavailable)
+        assert f"it is on {url} again, and a dead letter still" in str(error)
+        assert "no sqs:DeleteMessageBatch" in str(error)
+        assert "Delete the dead letter. Another redrive would send it twice." in str(refused.value)
         assert queue_at(url).admin.redrive() == 1
         assert [m.body for m in queue_at(url).take_all(2)] == ["once or twice"] * 2
 
