@@ -26,7 +26,7 @@ from letsgo_queue.cli.terminal import (
     print_line,
     progress_bar,
 )
-from letsgo_queue.errors import DeadLettersLeft
+from letsgo_queue.errors import LetsGoError
 from letsgo_queue.text import counted, shown, shown_error
 
 dead_letter_app = make_group("See what failed and why, bring it back, or delete it.")
@@ -209,9 +209,12 @@ def _change(
     how: str,
     as_json: bool,
 ) -> None:
-    """Redrive or delete letters, show the progress, and print the result of each."""
+    """Redrive or delete letters, show the progress, and print the result of each.
+
+    It prints what was done before an error, or Ctrl-C, as well.
+    """
     results: list[LetterResult] = []
-    left: DeadLettersLeft | None = None
+    ended: LetsGoError | KeyboardInterrupt | None = None
     with progress_bar() as bar:
         task = bar.add_task("dead letters", total=_total(admin, only, limit))
 
@@ -221,17 +224,21 @@ def _change(
 
         try:
             change(only=only, limit=limit, progress=note)
-        except DeadLettersLeft as error:
-            left = error
+        except (LetsGoError, KeyboardInterrupt) as error:
+            if not results:
+                raise
+            ended = error
     done = sum(result.error is None for result in results)
     if as_json:
         letters = [_result_as_json(result) for result in results]
         print_json({"queue": admin.url, what: done, "letters": letters})
     else:
         print_line(f"{counted(done, 'dead letter')} {how}")
-    if left is not None:
-        print_error(str(left))
+    if isinstance(ended, LetsGoError):
+        print_error(str(ended))
         raise typer.Exit(1)
+    if ended is not None:
+        raise ended
     named = None if only.ids is None else len(only.ids)
     if named is not None and len(results) < min(named, limit or named):
         unknown = counted(named - len(results), "id")

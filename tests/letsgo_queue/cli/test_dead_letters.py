@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,11 +15,14 @@ from typer.testing import CliRunner, Result
 
 from letsgo_queue import Client
 from letsgo_queue.admin import open_admin
+from letsgo_queue.admin.sqs_visit import Visit
 from letsgo_queue.cli.app import app
+from letsgo_queue.errors import QueueUnavailable
 from letsgo_queue.failure import Failure
 from letsgo_queue.place import Place
 from letsgo_queue.settings import QueueSettings
 from letsgo_queue.transports import open_transport
+from letsgo_queue.transports.base import ReceivedMessage
 from tests.letsgo_queue.admin.support import Queue, make_sqs_queue
 from tests.letsgo_queue.support import SECRET, receive_one
 from tests.support.command import run, run_on_terminal
@@ -314,6 +317,30 @@ def test_on_sqs(ministack: AwsServer) -> None:
     assert [letter["type"] for letter in deleted["letters"]] == ["b"]
     assert types_left(queue) == ["c"]
     assert len(queue.take_all(1)) == 1
+
+
+@pytest.mark.parametrize("ended_by", [QueueUnavailable("SQS is away."), KeyboardInterrupt()])
+def test_what_was_done_before_an_end_is_printed(
+    ministack: AwsServer, monkeypatch: pytest.MonkeyPatch, ended_by: BaseException
+) -> None:
+    url = make_sqs_queue(ministack)
+    kill(queue_at(url), "order:new")
+    receive_letters = Visit._receive
+
+    def receive_once(visit: Visit) -> tuple[int, Sequence[ReceivedMessage]]:
+        monkeypatch.setattr(Visit, "_receive", end)
+        return receive_letters(visit)
+
+    def end(_: Visit) -> tuple[int, Sequence[ReceivedMessage]]:
+        raise ended_by
+
+    monkeypatch.setattr(Visit, "_receive", receive_once)
+    result = command("redrive", "--json", "--queue", url)
+
+    assert result.exit_code != 0
+    document = json.loads(result.stdout)
+    assert (document["moved"], len(document["letters"])) == (1, 1)
+    assert ("SQS is away." in result.stderr) == isinstance(ended_by, QueueUnavailable)
 
 
 def test_without_a_dead_letter_queue(ministack: AwsServer, tmp_path: Path) -> None:
