@@ -26,10 +26,10 @@ class AsyncThreads:
     """
 
     def __init__(self, name: str) -> None:
-        """Make no thread yet.
+        """Prepare the threads, without starting any.
 
         Args:
-            name: What the threads' names start with.
+            name: The beginning of the threads' names.
         """
         self._pool = PerProcess(partial(ThreadPoolExecutor, MAX_THREADS, name))
 
@@ -58,7 +58,7 @@ class AsyncThreads:
         """
         import asyncio
 
-        # A future and not a task, as `asyncio.run` cancels every task in the end.
+        # A future, not a task, since `asyncio.run` cancels every task when it ends.
         running = self.start(function)
         cancelled: asyncio.CancelledError | None = None
         while not running.done():
@@ -67,7 +67,7 @@ class AsyncThreads:
             except asyncio.CancelledError as error:
                 cancelled = error
         if cancelled is not None:
-            running.exception()  # else asyncio warns that nobody asked for it
+            running.exception()  # else asyncio warns that the error was never retrieved
             raise cancelled
         return running.result()
 

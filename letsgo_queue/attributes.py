@@ -1,4 +1,4 @@
-"""Message attributes: what SQS takes beside the body, and how much of its size limit they use.
+"""Message attributes, which travel beside the body, and count towards SQS's size limit.
 
 The rules are those of SQS, checked here because emulators let more pass:
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-message-metadata.html
@@ -23,7 +23,7 @@ DUE_AT = "LetsGoDueAt"
 """The attribute that says when a message is due (seconds since 1970)."""
 
 FAILURE = "LetsGoFailure"
-"""The attribute of a dead letter that says why it is one; see `letsgo_queue.failure`."""
+"""The attribute that says why a message is a dead letter; see `letsgo_queue.failure`."""
 
 TRACE = "traceparent"
 """The attribute that names the span of the sender, as W3C Trace Context writes it; see
@@ -37,14 +37,14 @@ MAX_DIGITS = 38
 """Digits of a number, without zeros at its two ends."""
 
 AttributeValue: TypeAlias = "str | int | float | Decimal | bytes | MessageAttribute"
-"""What `enqueue(attributes=...)` takes: text, a number, bytes, or the pair spelled out."""
+"""A value for `enqueue(attributes=...)`: text, a number, bytes, or a `MessageAttribute`."""
 
 _DATA_TYPES = frozenset({"String", "Number", "Binary"})
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,6})?")
 _POWERS_OF_TEN = range(-128, 127)
-"""Where SQS has the first digit of a number: 10^-128 to 10^+126."""
+"""The powers of ten that the first digit of a number may have: 10^-128 to 10^+126."""
 
 # SendMessage takes #x9 | #xA | #xD | #x20-#xD7FF | #xE000-#xFFFD | #x10000-#x10FFFF: not these.
 _REFUSED_BY_SQS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
@@ -79,10 +79,10 @@ class MessageAttribute:
 
 
 def received_attribute(data_type: str, text: str | None, data: bytes | None) -> MessageAttribute:
-    """An attribute as SQS delivered it.
+    """Make an attribute from the data type and value that SQS delivered.
 
     Raises:
-        TypeError: There is no value of that type.
+        TypeError: It has no value of that type.
     """
     value = data if data_type.partition(".")[0] == "Binary" else text
     if value is None:
@@ -92,7 +92,7 @@ def received_attribute(data_type: str, text: str | None, data: bytes | None) -> 
 
 def attributes_size(attributes: Mapping[str, AttributeValue]) -> int:
     """Bytes that `attributes` use of the message's size limit."""
-    if not attributes:  # asked several times for each message, and most have none
+    if not attributes:  # called several times for each message, and most have no attributes
         return 0
     return sum(attribute.size(name) for name, attribute in spell_out(attributes).items())
 
@@ -100,7 +100,7 @@ def attributes_size(attributes: Mapping[str, AttributeValue]) -> int:
 def with_numbers(
     attributes: Mapping[str, AttributeValue], numbers: Mapping[str, int]
 ) -> Mapping[str, AttributeValue]:
-    """Attributes with more of them, which have to travel too.
+    """Add numbers that have to travel with the message.
 
     Raises:
         MessageInvalid: There is no room for them.
@@ -214,7 +214,7 @@ def _check_value(name: str, attribute: MessageAttribute) -> None:
 
 
 def _check_data_type(name: str, data_type: object) -> str:
-    """The data type without its label."""
+    """Check a data type, and return it without its label."""
     kind, dot, label = data_type.partition(".") if isinstance(data_type, str) else ("", "", "")
     if kind not in _DATA_TYPES:
         raise MessageInvalid(
@@ -235,7 +235,7 @@ def _check_number(name: str, value: str | bytes) -> None:
             f"attribute {name!r} is not a finite number. Send it as text, or leave it out."
         )
     number = Decimal(value)
-    # By its digits: arithmetic would round it first.
+    # Count the digits of the text: arithmetic would round the number first.
     digits = len("".join(map(str, number.as_tuple().digits)).strip("0"))
     if digits > MAX_DIGITS or (number and number.adjusted() not in _POWERS_OF_TEN):
         raise MessageInvalid(

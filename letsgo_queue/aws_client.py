@@ -1,12 +1,11 @@
 """Makes boto3's clients, for the SQS transport, the claim stores and the keys of KMS.
 
-What goes wrong in a call of theirs is an `AwsError`. botocore also lets through what a provider of
-credentials raises (which runs a command, reads a token file or asks another service), and what its
-parser raises over an answer that is not AWS's. Here both become errors of botocore's kind, so that
-callers know two classes, and make errors of ours of them. Settings that cannot be used are
-`SettingsInvalid` from the start.
+A call that goes wrong raises an `AwsError`. botocore would also let two other kinds of error pass:
+those of a provider of credentials (which runs a command, reads a token file or asks another
+service), and those of its parser if an answer is not AWS's. This module turns both into errors of
+botocore, so that callers have to know two classes only. Unusable settings raise `SettingsInvalid`.
 
-It imports nothing of ours but leaf modules, so that both packages can stand on it.
+It imports only leaf modules of ours, so that both packages can use it.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sts import STSClient
 
 SERVER_ERROR = 500
-"""From this status on AWS is in trouble, and not the request."""
+"""From this status on the fault is AWS's, and not the request's."""
 
 AwsError = (ClientError, BotoCoreError)
 """The errors of a call: AWS refused it, or botocore could not make it or read the answer."""
@@ -73,7 +72,7 @@ _UNUSABLE_SETTINGS = (
     ProfileNotFound,
     UnknownCredentialError,
 )
-"""The errors of providers of credentials about settings."""
+"""Errors of providers of credentials that tell of wrong settings."""
 
 ClientT = TypeVar("ClientT")
 
@@ -112,10 +111,10 @@ def make_client(
 
     Args:
         service: Which service it is for.
-        session: Whose credentials and settings it has; None for those of the environment.
-        region: The region; None for that of the session (`AWS_DEFAULT_REGION`, its profile), and
-            else LetsGo's default.
-        endpoint_url: Another server than AWS's own.
+        session: The session with credentials and settings; None to make one from the environment.
+        region: The region; None for the session's region (`AWS_DEFAULT_REGION`, its profile), else
+            LetsGo's default.
+        endpoint_url: A server to use instead of AWS's own.
         config: Timeouts, retries and the like.
 
     Raises:
@@ -150,9 +149,9 @@ def make_client(
 
 
 def watch(client: SQSClient) -> None:
-    """Have a client that was made elsewhere raise no other errors than ours do.
+    """Make a client from elsewhere raise only the errors that our own clients raise.
 
-    It does not give its credentials away before it signs a request.
+    Such a client shows its credentials only when it signs a request, so they are fetched then.
     """
     events = client.meta.events
     events.register("before-sign", _fetch_to_sign, unique_id="letsgo-credentials")
@@ -160,7 +159,7 @@ def watch(client: SQSClient) -> None:
 
 
 def explain(error: ClientError | BotoCoreError) -> str:
-    """The text of an error, in one line, without the full stop."""
+    """Return the text of an error, in one line, without the full stop."""
     if isinstance(error, ClientError):
         said = error.response.get("Error", {})
         text = one_line(f"{said.get('Code', '')}: {said.get('Message', '')}").strip(": ")
@@ -175,12 +174,12 @@ def explain(error: ClientError | BotoCoreError) -> str:
 
 
 def error_code(error: ClientError) -> str:
-    """AWS's code of the error."""
+    """Return AWS's code of the error."""
     return error.response.get("Error", {}).get("Code", "")
 
 
 def passes(error: ClientError, codes: Collection[str]) -> bool:
-    """Whether the same request may succeed later: AWS is in trouble, or says one of these codes."""
+    """Whether the same request may succeed later: AWS is at fault, or gave one of these codes."""
     return _status_of(error) >= SERVER_ERROR or error_code(error) in codes
 
 
@@ -190,14 +189,14 @@ def _status_of(error: ClientError) -> int:
 
 
 def one_line(text: object) -> str:
-    """A text of AWS or botocore, or of a command that botocore ran, without the full stop."""
+    """Put a text of AWS, botocore or a command on one line, without the full stop."""
     return shown_error(" ".join(str(text).split())).rstrip(". ")
 
 
 def load_service(service: Literal["sqs", "dynamodb"]) -> None:
-    """Load what all clients of a service share; processes that are forked later share it too.
+    """Load the data that all clients of a service share, also those of processes forked later.
 
-    Only making a client loads all of it. This one has no credentials, and is dropped.
+    Only making a client loads all of it. So this makes a client without credentials, and drops it.
 
     Raises:
         SettingsInvalid: The settings of AWS cannot be used.
@@ -214,9 +213,9 @@ def load_service(service: Literal["sqs", "dynamodb"]) -> None:
 
 
 def time_of(answer: Mapping[str, Any]) -> float | None:
-    """When the server gave an answer, by its clock: the `Date` header, in whole seconds since 1970.
+    """Return when the server answered, by its `Date` header, in whole seconds since 1970.
 
-    None where it does not say.
+    None if the answer has no such header.
     """
     date = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
     try:
@@ -231,19 +230,19 @@ def time_of(answer: Mapping[str, Any]) -> float | None:
 def _session_of_environment(
     process: int, settings: frozenset[tuple[str, str]]
 ) -> tuple[boto3.session.Session, str]:
-    """The session of all clients that are given none, and its user agent.
+    """Return the session of all clients that get no session of their own, and its user agent.
 
-    One session fetches credentials once, for queue and store. After a fork, or where a setting of
-    AWS was changed, there is a new one.
+    With one session, queue and store fetch credentials once. After a fork, or after a change of
+    AWS's settings, there is a new session.
     """
     del process, settings
     own = _new_session()
-    user_agent = _user_agent(own)  # boto3 adds its name to it, and botocore that again
+    user_agent = _user_agent(own)  # boto3 would add its name, and botocore add that again
     return boto3.session.Session(botocore_session=own), user_agent
 
 
 def aws_settings() -> frozenset[tuple[str, str]]:
-    """The settings of AWS in the environment: what was made from others is not used any more."""
+    """Return AWS's settings in the environment, by which cached sessions are found."""
     return frozenset((name, value) for name, value in os.environ.items() if name[:4] == "AWS_")
 
 
@@ -255,15 +254,15 @@ def _new_session() -> botocore.session.Session:
 
 @functools.cache
 def _loader(data_path: str | None) -> Loader:
-    """Reads the descriptions of services, which take 8 MB, and keeps them for all clients."""
+    """Make one loader of service descriptions, which take 8 MB, for all clients."""
     return create_loader(data_path)
 
 
 def _user_agent(session: botocore.session.Session) -> str:
-    """The user agent of requests, made once.
+    """Return the user agent of requests, made once.
 
-    Where a client is given none, botocore makes it for every request, some versions of it twice: a
-    quarter of the CPU time of sending a small message.
+    Without it botocore makes a user agent for every request, and some versions make it twice. That
+    takes a quarter of the CPU time of sending a small message.
     """
     app = session.get_config_variable("user_agent_appid")
     return f"{session.user_agent()} app/{app}" if app else session.user_agent()
@@ -271,19 +270,19 @@ def _user_agent(session: botocore.session.Session) -> str:
 
 @contextmanager
 def _credential_errors(provider: str) -> Iterator[None]:
-    """Raise what a provider of credentials raises as an error of botocore."""
+    """Turn the errors of a provider of credentials into an error of botocore."""
     try:
         yield
     except (CredentialRetrievalError, *_UNUSABLE_SETTINGS):
         raise
-    except Exception as error:  # a plug-in, which runs commands and asks others: it raises anything
+    except Exception as error:  # plug-ins, which run commands and ask servers, raise anything
         raise CredentialRetrievalError(
             provider=provider, error_msg=f"{type(error).__name__}: {error}"
         ) from error
 
 
 def _fetch(credentials: Credentials, **_: object) -> None:
-    """Fetch credentials that have expired before a call needs them; these errors have one place."""
+    """Renew expired credentials before a call needs them, so that their errors arise here only."""
     with _credential_errors(credentials.method):
         credentials.get_frozen_credentials()
 
@@ -301,7 +300,7 @@ def _fetch_to_sign(
 
 
 def _answer_error(exception: Exception, **_: object) -> None:
-    """Botocore's parser raises anything over JSON of another shape. Its text may quote that."""
+    """Replace an error of botocore's parser: it may be of any class, and may quote the answer."""
     if not isinstance(exception, AwsError):
         what = f"the answer is not that of AWS ({type(exception).__name__})"
         raise ResponseStreamingError(error=what) from exception

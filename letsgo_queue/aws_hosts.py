@@ -1,4 +1,4 @@
-"""AWS's partitions: which hosts and regions are AWS's own, by botocore's own data.
+"""Tells which hosts and regions are AWS's own, by botocore's list of AWS's partitions.
 
     aws         us-east-1         sqs.us-east-1.amazonaws.com, us-east-1.queue.amazonaws.com
     aws-eusc    eusc-de-east-1    sqs.eusc-de-east-1.amazonaws.eu
@@ -33,8 +33,8 @@ class Partition:
 
     Attributes:
         id: `aws`, `aws-cn`, ...
-        suffix: What its hosts end with.
-        suffixes: The same, with that of the hosts that have IPv6 too.
+        suffix: The end of its hosts' names.
+        suffixes: The suffix, and the suffix of hosts that also have IPv6.
         region: Matches the names of its regions.
     """
 
@@ -50,7 +50,7 @@ def is_aws_host(host: str) -> bool:
 
 
 def region_of_host(host: str) -> str | None:
-    """The region in the name of a host of AWS's; None if there is none, or it is no such host."""
+    """Return the region in the name of an AWS host; None if it has none, or is not AWS's."""
     if host == _OLDEST_HOST:
         return _OLDEST_REGION
     for partition, labels in _inside(host):
@@ -61,7 +61,7 @@ def region_of_host(host: str) -> str | None:
 
 
 def is_sqs_endpoint(host: str) -> bool:
-    """Whether requests for a queue whose URL has this host go where boto3 sends them by itself."""
+    """Whether boto3 by itself sends requests to this host, which is in a queue's URL."""
     region = region_of_host(host)
     return host == _OLDEST_HOST or host in {
         name
@@ -71,7 +71,7 @@ def is_sqs_endpoint(host: str) -> bool:
 
 
 def queue_url_of_arn(arn: str) -> str | None:
-    """The URL of the queue that an ARN names; None if it is not the ARN of an SQS queue.
+    """Return the URL of the queue that an ARN names; None if it is not the ARN of an SQS queue.
 
     An ARN may come from anybody, and the host in the URL gets requests with credentials. So every
     part of it is checked.
@@ -93,13 +93,13 @@ def queue_url_of_arn(arn: str) -> str | None:
 
 
 def partition_of(region: str) -> str:
-    """The id of the partition that a region is in; `aws` for the regions of other servers."""
+    """Return the id of a region's partition; `aws` for the regions of other servers."""
     found = (each.id for each in _partitions() if each.region.fullmatch(region))
     return next(found, "aws")
 
 
 def _inside(host: str) -> Iterator[tuple[Partition, Sequence[str]]]:
-    """The partitions that a host may be in, each with the labels before its suffix."""
+    """Yield the partitions that a host may be in, each with the labels before its suffix."""
     for partition in _partitions():
         for suffix in partition.suffixes:
             if host == suffix:
@@ -119,7 +119,7 @@ def _partitions() -> Sequence[Partition]:
             id=each["id"],
             suffix=each["outputs"]["dnsSuffix"],
             suffixes=[each["outputs"]["dnsSuffix"], each["outputs"]["dualStackDnsSuffix"]],
-            # Python's \w and \d take letters and digits of every script.
+            # Otherwise Python's \w and \d match letters and digits of every script.
             region=re.compile(each["regionRegex"], re.ASCII),
         )
         for each in data["partitions"]

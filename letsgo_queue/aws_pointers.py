@@ -1,4 +1,4 @@
-"""Pointers of AWS's extended clients: what travels in place of a body that they put into S3.
+"""Pointers of AWS's extended clients, which travel in place of a body that they put into S3.
 
     ["software.amazon.payloadoffloading.PayloadS3Pointer",{"s3BucketName":"B","s3Key":"K"}]
 
@@ -20,7 +20,7 @@ OLD_CLASS: Final = "com.amazon.sqs.javamessaging.MessageS3Pointer"
 
 SIZE_ATTRIBUTE: Final = "ExtendedPayloadSize"
 POINTER_ATTRIBUTES: Final = (SIZE_ATTRIBUTE, "SQSLargePayloadSize")
-"""Of the current clients, and of the older ones."""
+"""The attribute of the current clients, and the attribute of the older ones."""
 
 IN_EVERY_POINTER: Final = "S3Pointer"
 
@@ -28,12 +28,12 @@ _BUCKET = "s3BucketName"
 _KEY = "s3Key"
 _STARTS = tuple(f'[{space}"{name}"' for name in (CLASS, OLD_CLASS) for space in ("", " "))
 _MOST_CHARACTERS = 10_000
-"""A key of S3 has 1,024 bytes at most, which JSON may write with six characters each."""
+"""A key of S3 has 1,024 bytes at most, and JSON may write each with six characters."""
 
 
 @dataclass(frozen=True, slots=True)
 class AwsPointer:
-    """Where a body is.
+    """The place of a body in S3.
 
     Attributes:
         bucket: The bucket.
@@ -50,12 +50,12 @@ class AwsPointer:
 
 
 def is_aws_pointer(body: str) -> bool:
-    """Whether a body is a pointer, well-formed or not; it costs next to nothing."""
+    """Whether a body is a pointer, well-formed or not. Asking costs next to nothing."""
     return body.startswith(_STARTS)
 
 
 def read_aws_pointer(body: str) -> AwsPointer | None:
-    """The pointer in a body; None if it is not a pointer.
+    """Read the pointer in a body; None if it is not a pointer.
 
     Raises:
         MessageInvalid: It is malformed.

@@ -1,4 +1,4 @@
-"""A call that a thread of a pool makes, or the caller that waits for it.
+"""A call that either a thread of a pool makes, or the caller that waits for it.
 
 A caller does not wait for a free thread: the pool may be busy, the machine may have no more
 threads, and a program that is ending starts none (`atexit`).
@@ -43,12 +43,12 @@ class Call(Generic[_T]):
         self._left = [partial(copy_context().run, function)]
         self.future: Future[_T] = Future()
         self.has_thread = False
-        with suppress(RuntimeError):  # it may be in the pool's queue all the same
+        with suppress(RuntimeError):  # the pool may have queued the call all the same
             pool.submit(self.make)
             self.has_thread = True
 
     def result(self) -> _T:
-        """The result of the call, which is made here if no thread has begun it. Ask once."""
+        """Return the result; make the call here if no thread has begun it. Ask only once."""
         function = self._begin()
         return self.future.result() if function is None else function()
 
@@ -61,17 +61,17 @@ class Call(Generic[_T]):
             result = function()
         except BaseException as error:  # noqa: BLE001  raised where the result is asked for
             self.future.set_exception(error)
-            del self  # else the traceback, which has this frame, would keep itself
+            del self  # else this frame would keep the traceback, which keeps this frame
         else:
             self.future.set_result(result)
 
     def cancel(self) -> None:
-        """Do not make the call, unless a thread has begun it."""
+        """Cancel the call, unless a thread has begun it."""
         if self.future.cancel():
             self._left.clear()
 
     def _begin(self) -> Callable[[], _T] | None:
-        """The function, for the first that asks; None for all others."""
+        """Return the function to the first that asks, and None to all others."""
         try:
             return self._left.pop()
         except IndexError:

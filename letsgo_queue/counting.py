@@ -1,8 +1,8 @@
 """Counts the events of a process, for Prometheus and OpenTelemetry.
 
-Every series costs memory, here and where it is collected, so nobody who writes to a queue can add
-one: a type has series of its own where a handler is registered for it by name, and the others share
-one label. A sender's types are its own choice; the first hundred have series.
+Every series costs memory, here and where it is collected. So nobody who writes to a queue can add a
+series: a received type has its own series only if a handler is registered for it by name, and all
+others share one label. A sender chooses its types itself; the first hundred have series.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ DURATION_BUCKETS = (
     *(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0),
     *(60.0, 300.0, 900.0, 3_600.0, 10_800.0, 43_200.0),
 )
-"""Seconds: from a handler that does nothing to the longest that SQS keeps a message invisible."""
+"""Bounds in seconds: from a handler that does nothing to SQS's longest visibility timeout."""
 
 SIZE_BUCKETS = (1_000, 10_000, 65_536, 250_000, 1_048_576, 10_485_760, 67_108_864)
-"""Bytes: what SQS bills as one request, what travels untouched, what SQS takes, what is stored."""
+"""Bounds in bytes: SQS's unit of billing, the default threshold, SQS's limit, stored sizes."""
 
 OUTCOMES: Mapping[type[DeliveryEvent], str] = {
     MessageHandled: "handled",
@@ -55,27 +55,27 @@ OUTCOMES: Mapping[type[DeliveryEvent], str] = {
 }
 
 Note: TypeAlias = Callable[[float], object]
-"""Adds a number to a series, or notes it there."""
+"""Adds a number to a series, or records it in a histogram."""
 
 SeriesOf: TypeAlias = Callable[..., Note]
-"""Gives the series for the values of its labels, in their order."""
+"""Returns the series for the values of its labels, in their order."""
 
 
 class Instruments(Protocol):
-    """Makes metrics, all of whose names begin with `letsgo_queue_`."""
+    """Makes metrics. All their names begin with `letsgo_queue_`."""
 
     def counter(self, name: str, about: str, labels: Sequence[str]) -> SeriesOf:
-        """A sum that only grows."""
+        """Make a sum that only grows."""
         ...
 
     def level(self, name: str, about: str, labels: Sequence[str]) -> SeriesOf:
-        """A sum that also shrinks."""
+        """Make a sum that can also shrink."""
         ...
 
     def histogram(
         self, name: str, about: str, labels: Sequence[str], *, buckets: Sequence[float]
     ) -> SeriesOf:
-        """How many numbers were up to each bound of `buckets`."""
+        """Make a histogram: it counts numbers up to each bound of `buckets`."""
         ...
 
 
@@ -92,7 +92,7 @@ class EventCounter:
         """Make the metrics.
 
         Args:
-            instruments: Makes each.
+            instruments: Makes the metrics.
             duration_buckets: Upper bounds for durations and ages, in seconds.
             size_buckets: Upper bounds for sizes, in bytes.
 
@@ -103,7 +103,7 @@ class EventCounter:
             if not buckets or sorted(set(buckets)) != list(buckets):
                 raise SettingsInvalid(f"buckets {tuple(buckets)}: give them in ascending order.")
 
-        # Each gives the series for the values of its labels. Finding them costs more than counting.
+        # Each returns the series for some labels, and keeps it: finding costs more than counting.
         def counter(name: str, about: str, *labels: str) -> SeriesOf:
             return cache(instruments.counter(name, about, ("queue", *labels)))
 
@@ -207,7 +207,7 @@ class EventCounter:
 
 
 def outcome_of(event: DeliveryEvent) -> str:
-    """The outcome of a delivery, in one word."""
+    """Return the outcome of a delivery, in one word."""
     if isinstance(event, MessageFailed) and isinstance(event.error, Retry):
         return "retried"
     if isinstance(event, MessageSkipped) and event.reason == "duplicate":
@@ -217,7 +217,7 @@ def outcome_of(event: DeliveryEvent) -> str:
 
 @lru_cache
 def queue_name(queue: str) -> str:
-    """The name of a queue, or its URL where that has none."""
+    """Return the name of a queue, or its URL if that has no name."""
     return shown(urlsplit(queue).path.rstrip("/").rpartition("/")[2] or queue)
 
 

@@ -1,7 +1,7 @@
-"""Threads that make calls, and that a program does not wait for when it ends.
+"""Threads that make calls, and do not keep a program from ending.
 
-A program that ends waits for Python's own pools. If a server does not answer, that takes as long as
-a client tries, more than a minute: a worker that was told to stop would be killed.
+A program that ends waits for Python's own pools. If a server does not answer, a client tries for
+more than a minute, and a worker that was told to stop would be killed meanwhile.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class DaemonThreads:
     """A pool of threads that make calls, in order."""
 
     def __init__(self, most: int, name: str) -> None:
-        """Start nothing yet.
+        """Prepare the pool, without starting threads.
 
         Args:
             most: How many threads there may be.
@@ -71,7 +71,7 @@ class DaemonThreads:
             self._changed.notify_all()
             threads = [*self._threads] if wait else []
         for thread in threads:
-            with suppress(RuntimeError):  # it is about to be started
+            with suppress(RuntimeError):  # a thread that is about to start
                 thread.join()
 
     def _run(self) -> None:

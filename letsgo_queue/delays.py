@@ -1,10 +1,10 @@
-"""Delays longer than SQS has: the message is sent on, unopened, with an ever smaller delay.
+"""Delays longer than SQS allows: the message is sent on, unopened, until it is due.
 
     enqueue(delay_seconds=3600)   sent with 900 s, and with the time it is due as an attribute
     a worker receives it early    sends it on for 900 s or the rest, and acknowledges the first one
     it is due                     the handler runs
 
-Each sending on is one more message to SQS, with an id of its own, and starts its retention anew.
+For SQS each send is one more message, with an id and a retention period of its own.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from letsgo_queue.limits import MAX_DELAY_SECONDS
 from letsgo_queue.transports.base import OutgoingMessage, ReceivedMessage
 
 LONGEST_DELAY_SECONDS = 14 * 24 * 3600
-"""The longest delay of a message, over all its sends: the longest time that SQS keeps one."""
+"""The longest delay of a message, over all its sends: as long as SQS can keep a message."""
 
 
 def with_due_time(
     attributes: Mapping[str, MessageAttribute], delay_seconds: int, now: float
 ) -> Mapping[str, MessageAttribute]:
-    """The attributes of a delayed message, with the time it is due if one send is not enough.
+    """Add the time that a message is due to its attributes, if one send cannot delay it so long.
 
     Raises:
         MessageInvalid: There is no room for one more.
@@ -43,20 +43,20 @@ def with_due_time(
 
 
 def for_one_send(message: OutgoingMessage) -> OutgoingMessage:
-    """The message with its delay cut to what one send takes."""
+    """Return the message with its delay cut to the longest of one send."""
     if message.delay_seconds <= MAX_DELAY_SECONDS:
         return message
     return replace(message, delay_seconds=MAX_DELAY_SECONDS)
 
 
 def without_due_time(message: OutgoingMessage) -> OutgoingMessage:
-    """The message for a queue that observes no delay."""
+    """Return the message without the time that it is due, for a queue that has no delays."""
     others = {name: value for name, value in message.attributes.items() if name != DUE_AT}
     return replace(message, attributes=others)
 
 
 def seconds_left(message: ReceivedMessage, now: float) -> int:
-    """Seconds until a message is due, rounded up; 0 if it is.
+    """Return the seconds until a message is due, rounded up; 0 if it is due.
 
     Raises:
         MessageInvalid: The time it is due cannot be read, or is too far away.
@@ -77,7 +77,7 @@ def seconds_left(message: ReceivedMessage, now: float) -> int:
 
 
 def sent_on(message: ReceivedMessage, message_type: str, left: int) -> OutgoingMessage:
-    """The message to send in place of a delivery, delayed for what is left."""
+    """Return the message to send in place of a delivery, with the rest of the delay."""
     return for_one_send(
         OutgoingMessage(
             type=message_type,

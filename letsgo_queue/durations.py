@@ -12,7 +12,7 @@ Duration: TypeAlias = float | timedelta
 
 
 def seconds_in(duration: object, name: str, error: Callable[[str], Exception]) -> float:
-    """The seconds of a duration, which may be any number: its range is for the caller to check.
+    """Return the seconds of a duration. The caller checks their range.
 
     Args:
         duration: The duration.
@@ -20,7 +20,7 @@ def seconds_in(duration: object, name: str, error: Callable[[str], Exception]) -
         error: The class of the error.
 
     Raises:
-        Exception: `error`: it is of another type.
+        Exception: An `error`, if the duration is of another type.
     """
     seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):

@@ -1,9 +1,9 @@
-"""Looks into a body without opening it: its type, and whether its payload is sealed.
+"""Looks into a body without opening it: finds its type, and whether its payload is sealed.
 
 Only this module reads a body as JSON. A message is `{"type": ..., "payload": ...}`. A sealed
 message has `claimCheck` in place of the payload, and nothing else beside `type`.
 
-Other services put an envelope around a message that they bring to a queue:
+Other services put an envelope around a message that they send to a queue:
 
     SNS           {"Type": "Notification", "TopicArn": ..., "Message": "<the message>", ...}
     EventBridge   {"detail-type": ..., "source": ..., "detail": {<the message>}, ...}
@@ -35,10 +35,10 @@ NOT_JSON = 'the body is not JSON. This worker reads {"type": ..., "payload": ...
 Body: TypeAlias = str | bytes
 
 DEEPEST_ENVELOPE = 5
-"""How deep in an envelope a message may be: an event of SNS has it in Records, 0, Sns, Message."""
+"""The levels to search in an envelope: an SNS event has a message at Records, 0, Sns, Message."""
 
 MOST_ENVELOPES = 3
-"""How many envelopes around each other are opened: of a pipe, SNS and EventBridge, say."""
+"""The most nested envelopes that are opened: those of a pipe, SNS and EventBridge, say."""
 
 _BodyT = TypeVar("_BodyT", str, bytes)
 
@@ -48,21 +48,21 @@ _SIGNS_OF_ENVELOPES = ('"TopicArn"', '"detail-type"', '"eventSource"')
 
 
 def _name(name: str) -> str:
-    """A pattern for the name of a field, in which JSON may escape any character."""
+    """Make a pattern for the name of a field, since JSON may escape each of its characters."""
     return '"' + "".join(rf"(?:{each}|\\u00(?i:{ord(each):02x}))" for each in name) + '"'
 
 
 @dataclass(frozen=True, slots=True)
 class _Signs(Generic[_BodyT]):
-    """What to look for in a body before parsing it, which most bodies do not need."""
+    """The signs to look for in a body, since most bodies need no parsing."""
 
     # A body as LetsGo writes it starts with its type.
     leading_type: re.Pattern[_BodyT]
     type: _BodyT
     claim_check: _BodyT
-    # Looked for first: most bodies have none, and one character is found faster than a pattern.
+    # Search for it first: most bodies have none, and a character is found faster than a pattern.
     backslash: _BodyT
-    # An escaped letter of the names above, which hardly any writer makes.
+    # An escaped letter of the names above; hardly any writer escapes letters.
     escaped_letter: re.Pattern[_BodyT]
     any_claim_check: re.Pattern[_BodyT]
     constant: re.Pattern[_BodyT]
@@ -107,7 +107,7 @@ def read_json(body: Body) -> object:
 
 
 def may_have_constant(body: Body) -> bool:
-    """Whether `NaN` or `Infinity` may be a value in a body. A text in it may look so too.
+    """Whether a body may have the value `NaN` or `Infinity`; a text in it may look like one.
 
     Parsers read these as numbers, though JSON does not have them.
     """
@@ -119,10 +119,10 @@ def may_have_constant(body: Body) -> bool:
 
 
 def type_of(body: str, *, whole: bool = False) -> str:
-    """The type of a message from the queue.
+    """Return the type of a message from the queue.
 
-    If the body starts with its type, the rest is not read: the reader finds out whether that is
-    JSON, and names no second type.
+    If the body starts with its type, the rest is not read. The reader checks later that the rest is
+    JSON, and has no second type.
 
     Args:
         body: The body.
@@ -144,7 +144,7 @@ def type_of(body: str, *, whole: bool = False) -> str:
 
 
 def type_in(body: Body) -> str | None:
-    """The type of a LetsGo message, as `type_of`; None if the body is not such a message."""
+    """Return the type of a LetsGo message, as `type_of` does; None for any other body."""
     if isinstance(body, bytes):
         if leading := _IN_BYTES.leading_type.match(body):
             try:
@@ -162,10 +162,10 @@ def type_in(body: Body) -> str | None:
 
 
 def mentions_claim_check(body: Body) -> bool:
-    """Whether a body may be sealed, or an envelope around a sealed message. Costs very little."""
+    """Whether a body may be sealed, or wrap a sealed message. Asking costs very little."""
     if isinstance(body, bytes):
         return _IN_BYTES.claim_check in body or _escapes_claim_check(body, _IN_BYTES)
-    if CLAIM_CHECK not in body:  # a long body is looked through once
+    if CLAIM_CHECK not in body:  # searches a long body only once
         return _escapes_claim_check(body, _IN_TEXT)
     return (
         _IN_TEXT.claim_check in body or _escapes_claim_check(body, _IN_TEXT) or may_be_wrapped(body)
@@ -173,7 +173,7 @@ def mentions_claim_check(body: Body) -> bool:
 
 
 def sealed_fields(body: Body) -> Mapping[str, Any] | None:
-    """The fields of a body that has the shape of a sealed message; None for any other body.
+    """Return the fields of a body that has the shape of a sealed message; None for any other.
 
     The claim check finds out whether they are well-formed.
     """
@@ -192,8 +192,8 @@ def is_sealed(body: Body) -> bool:
 def holds_sealed(value: object, *, depth: int = DEEPEST_ENVELOPE) -> bool:
     """Whether a value is a sealed message, or an envelope around one: as text, or parsed.
 
-    SNS has it in its `Message`, EventBridge in its `detail`, an answer of boto3 in a `Body`. The
-    payload of a message is no envelope: it may quote anything.
+    SNS puts the message into `Message`, EventBridge into `detail`, an answer of boto3 into `Body`.
+    The payload of a message is not an envelope: it may quote anything.
 
     Args:
         value: Anything.
@@ -225,25 +225,25 @@ class Wrapped:
     envelopes: tuple[Mapping[str, Any], ...] = field(repr=False)
 
     def around(self, body: str) -> str:
-        """The envelopes with another message in them."""
+        """Return the envelopes with another message in them."""
         for envelope in reversed(self.envelopes):
             body = _with_message(envelope, body)
         return body
 
 
 def may_be_wrapped(body: str) -> bool:
-    """Whether a body may be an envelope. Costs very little."""
+    """Whether a body may be an envelope. Asking costs very little."""
     if _IN_TEXT.leading_type.match(body):
         return False
     return any(sign in body for sign in _SIGNS_OF_ENVELOPES)
 
 
 def unwrap(body: str, *, most: int = MOST_ENVELOPES) -> Wrapped | None:
-    """The message in an envelope of SNS, EventBridge or a pipe.
+    """Return the message in an envelope of SNS, EventBridge or a pipe.
 
     Args:
         body: A body.
-        most: Envelopes to open.
+        most: The most nested envelopes to open.
 
     Returns:
         The message; None if there is no envelope, or no message in it. A body with a `type` is a
@@ -263,7 +263,7 @@ def unwrap(body: str, *, most: int = MOST_ENVELOPES) -> Wrapped | None:
 
 
 def unwrap_sealed(body: str) -> Wrapped | None:
-    """As `unwrap`, for a sealed message or a pointer of AWS's clients; None for any other."""
+    """Do as `unwrap` for a sealed message or a pointer of AWS's clients; None for any other."""
     wrapped = unwrap(body) if _may_wrap_sealed(body) else None
     if wrapped is None or not (is_sealed(wrapped.body) or is_aws_pointer(wrapped.body)):
         return None
@@ -282,7 +282,7 @@ def is_event(fields: Mapping[str, Any]) -> bool:
 
 
 def _slot(fields: Mapping[str, Any]) -> str | None:
-    """The field of an envelope that has the message; None if it is no envelope."""
+    """Return the name of the field that has an envelope's message; None if it is no envelope."""
     if fields.get("Type") == "Notification" and "TopicArn" in fields:
         return "Message"
     if fields.get("eventSource") == "aws:sqs" and "messageId" in fields:
@@ -291,7 +291,7 @@ def _slot(fields: Mapping[str, Any]) -> str | None:
 
 
 def _inside(fields: Mapping[str, Any]) -> str | None:
-    """The message in an envelope, as text; None if there is none."""
+    """Return the message in an envelope, as text; None if there is none."""
     slot = _slot(fields)
     found = None if slot is None else fields.get(slot)
     if slot == _DETAIL:
@@ -307,7 +307,7 @@ def _is_detail_a_message(detail: object) -> bool:
 
 
 def _with_message(envelope: Mapping[str, Any], body: str) -> str:
-    """An envelope with another message in it."""
+    """Return an envelope with another message in it."""
     slot = _slot(envelope)
     assert slot is not None
     if slot != _DETAIL:
@@ -317,7 +317,7 @@ def _with_message(envelope: Mapping[str, Any], body: str) -> str:
     except MessageInvalid:
         body = _written(body)
     around = _written({name: value for name, value in envelope.items() if name != slot})
-    # Byte for byte: reading and writing it might change numbers.
+    # The bytes stay as they are: parsing and writing them might change numbers.
     return f'{around[:-1]},"{slot}":{body}}}'
 
 
@@ -361,7 +361,7 @@ def _quotes_claim_check(value: Body) -> bool:
 
 
 def _fields(body: Body, *, allow_constants: bool = False) -> object:
-    """The JSON in a body; None if it is not JSON."""
+    """Parse the JSON in a body; None if it is not JSON."""
     try:
         return _read(body, allow_constants=allow_constants)
     except MessageInvalid:

@@ -1,13 +1,13 @@
-"""Why a message is a dead letter: what the worker that moved it there knew.
+"""Why a message is a dead letter, as the worker that moved it there knows.
 
-It travels with the letter in one attribute, as JSON:
+The failure travels with the letter in one attribute, as JSON:
 
     {"v":1,"reason":"failed in delivery 5, max_receive_count=5: NoStock","error":"shop.NoStock",
      "place":{"file":"shop/orders.py","line":12,"function":"on_order"},"attempts":5,
      "first_received_at":"2026-11-26T22:40:00Z","failed_at":"2026-11-26T22:42:00Z",
      "worker":"host:4711"}
 
-The text of an error may quote a payload. So it is in there only if the worker is told to
+The text of an error may quote a payload. So the failure has it only if the worker is told so
 (`dead_letter_errors="full"`).
 """
 
@@ -26,7 +26,7 @@ from letsgo_queue.place import Place
 
 MAX_REASON_LENGTH = 1_000
 MAX_SHORT_REASON_LENGTH = 100
-"""Characters of the reason where a message leaves little room for it."""
+"""Characters of the reason if the message leaves little room for it."""
 
 _MODULES = {"letsgo_queue.errors", "claimcheck.errors"}
 
@@ -48,7 +48,7 @@ class Failure(BaseModel):
         v: The version of this format.
         reason: Why a worker gave it up: the text of `Reject`, or which attempt was the last.
         error: The class of the error, with its module: `shop.stock.NoStock`.
-        place: Where in the user's code it was raised; None if no such code was at work.
+        place: The line of the user's code that raised it; None if no such code ran.
         attempts: How often the message was received.
         first_received_at: When it was received for the first time; None if the queue does not say.
         failed_at: When it failed for the last time.
@@ -71,32 +71,32 @@ class Failure(BaseModel):
 
     @property
     def meaning(self) -> str | None:
-        """What an error that these packages raised means, in a sentence; None for another's."""
+        """The meaning of an error of these packages, in a sentence; None for any other error."""
         module, _, name = (self.error or "").rpartition(".")
-        # Only what is loaded: the name is from a message.
+        # Only a loaded module: the name comes from a message.
         errors = sys.modules.get(module) if module in _MODULES else None
         found = getattr(errors, name, None)
         if not (isinstance(found, type) and issubclass(found, LetsGoError)):
             return None
-        if issubclass(found, Reject | Retry):  # which handlers raise
+        if issubclass(found, Reject | Retry):  # handlers raise these
             return None
         return " ".join((found.__doc__ or "").partition("\n\n")[0].split()) or None
 
     @classmethod
     def because(cls, reason: str) -> Self:
-        """A failure of which nothing but the reason is known."""
+        """Make a failure of which only the reason is known."""
         return cls(reason=fit(reason) or "no reason given")
 
     @classmethod
     def read(cls, written: str) -> Self:
-        """Undo `versions`. Anything else, which somebody else wrote, is a reason."""
+        """Read a text that `versions` wrote. Any other text counts as the reason."""
         try:
             return cls.model_validate_json(written)
         except ValidationError:
             return cls.because(written)
 
     def versions(self) -> Iterator[str]:
-        """The failure as it travels, each version shorter than the one before."""
+        """Yield the failure as text for the attribute, first whole, then ever shorter."""
         short = self.model_copy(update={"text": None})
         shortest = short.model_copy(update={"reason": self.reason[:MAX_SHORT_REASON_LENGTH]})
         for each in (self, short, shortest):
@@ -104,5 +104,5 @@ class Failure(BaseModel):
 
 
 def fit(text: str, most: int = MAX_REASON_LENGTH) -> str:
-    """A text as a message attribute can have it."""
+    """Cut a text, and remove characters, so that a message attribute can have it."""
     return without_refused_characters(text)[:most]

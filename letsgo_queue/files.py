@@ -12,7 +12,7 @@ from typing import BinaryIO
 from letsgo_queue.forking import Lock
 
 MAX_FILE_BYTES = 256 * 1024 * 1024
-"""The most that is read of a file that somebody names. The body that becomes of it is smaller."""
+"""The most bytes that are read from a file that a user names. The body made from it is smaller."""
 
 _PIECE_BYTES = 1024 * 1024
 
@@ -60,7 +60,7 @@ def make_private_file(path: Path) -> None:
 
     If that fails, opening the file raises the error.
     """
-    # One at a time: to close a file lets go of the locks that SQLite has on it in this process.
+    # One at a time: closing a file releases the locks that SQLite holds on it in this process.
     with _making, suppress(OSError):
         os.close(os.open(os.path.realpath(path), os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 

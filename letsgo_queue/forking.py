@@ -2,12 +2,12 @@
 
 A fork copies memory, open sockets, and one thread: the one that forked. So in the child
 
-    a socket      is the parent's too: each of the two reads answers that are meant for the other
-    a lock        stays locked for good where another thread of the parent held it
-    a module      stays half loaded for good where another thread of the parent was loading it
-    an executor   and an event loop wait for threads that are not there
+    a socket      is the parent's too: each process reads answers that are meant for the other
+    a lock        stays locked for good if another thread of the parent held it
+    a module      stays half loaded for good if another thread of the parent was loading it
+    an executor   and an event loop wait for threads that do not exist there
 
-`renew_in_children` has a process make its own; all else here stands on it. This module imports
+`renew_in_children` makes a process replace them; all else here builds on it. This module imports
 nothing of ours, so that every other module can import it.
 """
 
@@ -25,7 +25,7 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 LONGEST_WAIT_SECONDS = 10.0
-"""How long a fork waits for `forks_wait` blocks: better a child that may hang than a parent."""
+"""How long a fork waits for `forks_wait` blocks. Then it goes on: the parent must not hang."""
 
 _renewals: set[weakref.ref[Callable[[], None]]] = set()
 _of_parent: list[object] = []
@@ -65,9 +65,9 @@ _making = Lock()
 
 @contextmanager
 def forks_wait() -> Iterator[None]:
-    """Have other threads not fork before the block is done.
+    """Make other threads wait until the block is done before they fork.
 
-    For loading modules and for making what may hold locks of others: it must be quick.
+    For loading modules, and for making objects whose making may hold other locks. Be quick.
     """
     with _making:
         yield
@@ -81,18 +81,18 @@ class PerProcess(Generic[T]):
     """
 
     def __init__(self, make: Callable[[], T], made: T | None = None) -> None:
-        """Say how it is made.
+        """Set how to make the value.
 
         Args:
             make: Makes it. It may load modules: forks wait until it is done.
-            made: One for this process alone.
+            made: A value for this process alone.
         """
         self._make = make
         self.made = made
         renew_in_children(self._renew)
 
     def get(self) -> T:
-        """The value of this process."""
+        """Return the value of this process, and make it first if need be."""
         made = self.made
         if made is None:
             with forks_wait():

@@ -1,7 +1,7 @@
-"""The queues and the clock of a test that runs, which `letsgo_queue.testing` makes.
+"""The queues and the clock of a running test; `letsgo_queue.testing` makes them.
 
-Clients, workers and claim checks ask here for each message, and use these in place of their own. So
-a test leaves nothing behind in them.
+Clients, workers and claim checks ask here for each message, and use the test's queues in place of
+their own. So a test leaves nothing behind in their own queues.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ class _Current:
 
 
 def surroundings() -> Surroundings | None:
-    """The surroundings of the test that runs; None outside of tests."""
+    """Return the surroundings of the running test; None outside of tests."""
     return _Current.surroundings
 
 
 def set_surroundings(surroundings: Surroundings | None) -> None:
-    """Have everything in this process use these; None ends that."""
+    """Make everything in this process use these surroundings; None ends that."""
     _Current.surroundings = surroundings
 
 
 def now(clock: Callable[[], float]) -> float:
-    """Seconds since 1970 by a clock, or by that of the test that runs."""
+    """Return the seconds since 1970, by the running test's clock, else by the given clock."""
     return clock() if _Current.surroundings is None else _Current.surroundings.now()

@@ -1,4 +1,4 @@
-"""Packages whose public names load their modules when they are first used (PEP 562).
+"""Makes a package load a module when one of its public names is first used (PEP 562).
 
 A Lambda function that only sends never loads the worker, and a pytest plugin that nobody asked for
 loads nothing at all.
@@ -19,7 +19,7 @@ def lazy_names(
     *,
     others: tuple[str, Sequence[str]] = ("", ()),
 ) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
-    """The `__getattr__` and `__dir__` of a package.
+    """Make the `__getattr__` and `__dir__` of a package.
 
     Args:
         package: Its name.
@@ -36,7 +36,7 @@ def lazy_names(
         with forks_wait():
             module = importlib.import_module(module_of[name])
         found: object = getattr(module, name)
-        setattr(sys.modules[package], name, found)  # found at once the next time
+        setattr(sys.modules[package], name, found)  # so that Python finds it at once the next time
         return found
 
     def __dir__() -> list[str]:  # noqa: N807

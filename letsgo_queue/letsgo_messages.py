@@ -10,8 +10,8 @@
     @worker.handler(ContactMessage)
     def on_contact(message: ContactMessage) -> None: ...
 
-LetsGo writes its names in camel case; so do these models, and Python code has them in snake case.
-What a later LetsGo adds is kept: `model_extra` has it.
+LetsGo writes names in camel case. So do these models on the queue, while Python code uses snake
+case. Fields that a later LetsGo adds are kept in `model_extra`.
 
 https://github.com/47chapters/letsgo/blob/main/packages/types/src/index.ts has LetsGo's own types.
 """
@@ -28,7 +28,7 @@ from letsgo_queue.errors import HandlerMissing, SettingsInvalid
 from letsgo_queue.message import LetsGoMessageType, Message
 
 StripeFunction = Callable[["StripeEvent"], object]
-"""`(event)`, sync or async. What it returns is not used."""
+"""`(event)`, sync or async. Its result is ignored."""
 
 _StripeFunctionT = TypeVar("_StripeFunctionT", bound=StripeFunction)
 
@@ -172,18 +172,18 @@ class StripeEvent(_LetsGoModel):
 
     @property
     def object(self) -> Any:
-        """The invoice, the subscription or the like, as Stripe has it; None if there is none."""
+        """The invoice, subscription or other object, as Stripe sent it; None if there is none."""
         return self.data.get("object")
 
 
 class NewTenant(_LetsGoModel):
-    """A tenant that was made."""
+    """The payload for a tenant that was made."""
 
     tenant: Tenant
 
 
 class DeletedTenant(_LetsGoModel):
-    """A tenant that was deleted.
+    """The payload for a tenant that was deleted.
 
     Attributes:
         tenant: The tenant.

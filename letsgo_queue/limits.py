@@ -9,10 +9,10 @@ MAX_MESSAGE_BYTES = 1_048_576
 """The most that a message may have, body and attributes (1 MiB since August 2025)."""
 
 ANY_QUEUE_BYTES = 262_144
-"""What a queue made before August 2025 takes. Every queue takes as much."""
+"""The most that a queue made before August 2025 takes. Every queue takes as much."""
 
 SQS_UNIT_BYTES = 65_536
-"""Each 64 KB of payload is billed as a request: https://aws.amazon.com/sqs/pricing/"""
+"""AWS bills each 64 KB of payload as a request: https://aws.amazon.com/sqs/pricing/"""
 
 MAX_DELAY_SECONDS = 900
 """The longest delay of one send."""
@@ -21,7 +21,7 @@ MAX_VISIBILITY_SECONDS = 43_200
 """The longest that a message stays invisible: 12 hours from its receive."""
 
 DEFAULT_VISIBILITY_TIMEOUT = 30
-"""How many seconds a message stays invisible on a queue that says nothing else.
+"""The default visibility timeout of a queue, in seconds.
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html"""
 
 MAX_WAIT_SECONDS = 20

@@ -1,9 +1,9 @@
-"""The loggers of both packages. They never raise, and show nothing from outside as it is.
+"""The loggers of both packages. They never raise, and escape all text from outside.
 
-Python's logging raises where a handler of a message has closed stderr: what a worker has to say
-must not keep it from its work. Whatever is put into a line or its fields is escaped and cut
-(`text.shown`), and an exception is shown without the input of a validation. So every module logs
-with `get_logger`, and none has to think of who chose a type or an id.
+Python's logging raises an error if a handler of a message has closed stderr, but logging must not
+keep a worker from its work. These loggers escape and cut every text in a line or its fields
+(`text.shown`), and show an exception without the input of a validation. So every module logs with
+`get_logger`, and need not care who chose a type or an id.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _LARGEST = 2**63
 
 
 class LogFields(TypedDict):
-    """What every log line about a message has in its `extra`.
+    """The fields that every log line about a message has in its `extra`.
 
     Attributes:
         message_id: The message's id.
@@ -33,7 +33,7 @@ class LogFields(TypedDict):
         queue: URL of the queue.
         receive_count: How often it has been received, this time included.
         duration: Seconds since it arrived at the worker.
-        route: Which way it travelled: `inline`, or what a middleware says.
+        route: Which way it travelled: `inline`, or a name that a middleware sets.
     """
 
     message_id: str
@@ -48,7 +48,7 @@ class _Logger(_Adapter):
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
         if not self.isEnabledFor(level):
             return
-        # The line that a record names is two calls away, not one.
+        # The line that a record names is two calls up the stack, not one.
         kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1
         with suppress(Exception):
             super().log(level, msg, *map(_shown, args), **kwargs)
@@ -70,7 +70,7 @@ class _Logger(_Adapter):
 
 
 def get_logger(name: str) -> logging.LoggerAdapter[logging.Logger]:
-    """The logger of that name."""
+    """Return the logger of that name."""
     return _Logger(logging.getLogger(name), {})
 
 

@@ -1,8 +1,8 @@
-"""Finds what a message would lose on its way, before it is sent, and names the place in it.
+"""Finds content that a message would lose on its way, before it is sent, and names its place.
 
 Dates and the like arrive as text, tuples and sets as lists: a handler expects that of JSON. This
-module finds what would arrive as something else, or not at all. Its texts name places and types,
-never a value.
+module finds content that would arrive changed in another way, or not at all. Its texts name places
+and types, never a value.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from pydantic_core import from_json, to_json
 from letsgo_queue.schemas import facts_of
 
 Place: TypeAlias = tuple[object, ...]
-"""The names and numbers that lead from a message to something in it."""
+"""The names and numbers that lead from a message to a value in it."""
 
 _LEAVES = frozenset({str, int, bool, type(None), datetime, date, time, timedelta, UUID, Decimal})
 _LISTS = (list, tuple, set, frozenset)
 _SECRETS = (Secret, SecretStr, SecretBytes)
 
 _TELLING = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,49}")
-"""A key that names a field; any other may be content, as an address of somebody is."""
+"""A key that looks like a field's name. Any other key may be content, such as an address."""
 
 UNWRITABLE = (ValueError, TypeError, RecursionError)
-"""The errors of pydantic if a value cannot be written."""
+"""The errors that pydantic raises if it cannot write a value."""
 
 _MAX_LEVELS = 250  # deeper ones are refused
 _MAX_PROBLEMS = 3
 
 
 def is_plain(value: Any, levels: int, models: frozenset[type[BaseModel]] = frozenset()) -> bool:
-    """Whether a value surely loses nothing. That is true of most, and quickly seen.
+    """Whether a value surely loses nothing. That holds for most values, and the check is quick.
 
     Args:
         value: The value.
@@ -70,14 +70,14 @@ def is_plain(value: Any, levels: int, models: frozenset[type[BaseModel]] = froze
 
 
 def write(value: object, *, as_any: bool = False) -> bytes:
-    """Write a value as JSON, any mapping as an object.
+    """Write a value as JSON, and any mapping as an object.
 
     Args:
         value: The value.
-        as_any: Whether to write all of a subclass where a model says its base class.
+        as_any: Whether to write all fields of a subclass if a model's field names its base class.
 
     Raises:
-        ValueError: It cannot be written. So do TypeError and RecursionError.
+        ValueError: It cannot be written; TypeError and RecursionError mean the same.
     """
     return to_json(
         value, by_alias=True, inf_nan_mode="constants", serialize_as_any=as_any, fallback=as_dict
@@ -85,10 +85,10 @@ def write(value: object, *, as_any: bool = False) -> bytes:
 
 
 def as_dict(value: object) -> dict[object, object]:
-    """A mapping as a dict, for a serializer that knows no other.
+    """Turn a mapping into a dict, for a serializer that knows no other mappings.
 
     Raises:
-        TypeError: It is no mapping.
+        TypeError: It is not a mapping.
     """
     if isinstance(value, Mapping):
         return dict(value)
@@ -96,10 +96,10 @@ def as_dict(value: object) -> dict[object, object]:
 
 
 def find_loss(message: object, body: bytes) -> str | None:
-    """The loss of a message when it was written; None if there is none."""
+    """Say what a message lost when it was written; None if it lost nothing."""
     for place, owner, value in _walk(message):
         if isinstance(value, float) and not math.isfinite(value):
-            # Only in a model: elsewhere it would be in the body as it is.
+            # A model may write it as text, which loses nothing.
             if owner is None or owner.model_config.get("ser_json_inf_nan") != "strings":
                 return (
                     f"{_named(place)} is NaN or Infinity, which JSON does not have. Send null or "
@@ -121,9 +121,9 @@ def find_loss(message: object, body: bytes) -> str | None:
 
 
 def find_cut(message: object) -> str | None:
-    """Which model in a message is a subclass of what it is in there for; None if none is.
+    """Say which model in a message is of a subclass that its field does not name; None if none is.
 
-    Pydantic writes no more of it than the base class has.
+    Pydantic writes only the fields of the base class.
     """
     for place, owner, value in _walk(message):
         if isinstance(value, BaseModel) and owner is not None:
@@ -138,12 +138,12 @@ def find_cut(message: object) -> str | None:
 
 
 def find_change(given: object, read: object, *, untyped: bool) -> str | None:
-    """How what was read from a message differs from the message; None if it does not.
+    """Say how a message would change on its way to its handler; None if it would not.
 
     Args:
         given: The message.
         read: The message that its handler would get.
-        untyped: Whether there may be content that JSON has another type for.
+        untyped: Whether values may arrive as another type that has the same JSON.
     """
     for place, before, after in _differences(given, read, ()):
         if isinstance(before, _SECRETS):
@@ -164,7 +164,7 @@ def find_change(given: object, read: object, *, untyped: bool) -> str | None:
 
 
 def unreadable(model: type[BaseModel], error: ValidationError) -> str:
-    """Why a message cannot be read by the handler that it is for."""
+    """Say why a message's handler could not read it."""
     errors = error.errors(include_url=False, include_input=False, include_context=False)
     problems = "; ".join(
         f"{_named(each['loc'])} ({each['type']})" for each in errors[:_MAX_PROBLEMS]
@@ -177,9 +177,9 @@ def unreadable(model: type[BaseModel], error: ValidationError) -> str:
 
 
 def unwritable(message: object) -> str:
-    """Why a message cannot be written as JSON."""
+    """Say why a message cannot be written as JSON."""
     why = "it refers to itself, or has far too many levels"
-    # A list of another kind fails for what is in it, or for its kind.
+    # A list of another type fails for one of its items, or for its type.
     lists: list[str] = []
     for place, _, value in _walk(message):
         kind = type(value).__name__
@@ -188,7 +188,7 @@ def unwritable(message: object) -> str:
                 why = f"{_named(place)} has a key that is not text"
                 break
         elif isinstance(value, BaseModel):
-            if place and not _is_written(value):  # unless it is for something in it
+            if place and not _is_written(value):  # a value in it may be the cause, and comes later
                 why = f"{_named(place)} is of type {kind}, whose serializer fails"
         elif _is_nested(value):
             if isinstance(value, Sequence | Set) and not isinstance(value, _LISTS):
@@ -204,7 +204,7 @@ def unwritable(message: object) -> str:
 
 
 def _walk(message: object) -> Iterator[tuple[Place, BaseModel | None, object]]:
-    """Everything in a message, each with its place and the model that it is written by."""
+    """Yield every value in a message, with its place and the model that writes it."""
     seen: set[int] = set()
     left: list[tuple[Place, BaseModel | None, object]] = [((), None, message)]
     while left:
@@ -283,9 +283,9 @@ def _are_equal(given: object, read: object) -> bool:
     try:
         if given == read:
             return True
-    except (TypeError, ValueError):  # a comparison that has no yes or no, as of arrays
+    except (TypeError, ValueError):  # a comparison without a yes or no, as of arrays
         return False
-    if isinstance(given, Iterator):  # it is spent
+    if isinstance(given, Iterator):  # it was used up, so nobody can compare it
         return True
     if given != given and read != read:  # noqa: PLR0124  NaN, written as text
         return True
@@ -319,7 +319,7 @@ def _is_written(value: object) -> bool:
 
 
 def _is_masked(secret: object, body: bytes) -> bool:
-    """Whether asterisks are written for a secret; there is a place for an empty one."""
+    """Whether the body has asterisks for a secret; an empty secret is written as it is."""
     written = to_json(secret)
     return written != b'""' and written in body
 
@@ -332,7 +332,7 @@ def _hidden(place: Place, secret: object) -> str:
 
 
 def _named(place: Place) -> str:
-    """A place as an error has it: `payload.lines[2].note`."""
+    """Write a place for an error: `payload.lines[2].note`."""
     name = ""
     for part in place:
         if isinstance(part, int):

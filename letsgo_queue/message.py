@@ -1,7 +1,8 @@
-"""Messages, and how they look on the queue.
+"""Messages, and how they are written on the queue.
 
-A message is `{"type": ..., "payload": ...}`, as LetsGo has it. On the queue it is compact JSON in
-UTF-8, non-ASCII not escaped, with no field added, so that any other consumer reads it.
+A message is `{"type": ..., "payload": ...}`, as in LetsGo. On the queue it is compact JSON in
+UTF-8, without escapes for non-ASCII characters or added fields, so that any other consumer reads
+it.
 """
 
 from __future__ import annotations
@@ -66,8 +67,8 @@ class Message(BaseModel, Generic[PayloadT_co], metaclass=_FrozenModel):
 
     Attributes:
         type: The kind of message. The worker finds the handler by it.
-        payload: The content: anything that pydantic writes as JSON. None in a message that has
-            none, if the type allows it.
+        payload: The content: anything that pydantic writes as JSON. None in a message without a
+            payload, if the type allows it.
     """
 
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
@@ -131,7 +132,7 @@ def check_type(message_type: object) -> str:
 
 
 def types_of(model: type[BaseModel]) -> tuple[str, ...]:
-    """The types that the messages of a model can have; empty where they can have any."""
+    """Return the types that a model's messages can have; empty if they can have any type."""
     field = model.model_fields.get("type")
     if field is None:
         return ()
@@ -141,7 +142,7 @@ def types_of(model: type[BaseModel]) -> tuple[str, ...]:
 
 
 def fixed_type(model: type[BaseModel]) -> str | None:
-    """The type that a model gives to its messages: the default of `type`, or its only value."""
+    """Return the type that a model gives its messages: the default of `type`, or its only value."""
     types = types_of(model)
     has_default = bool(types) and _plain(model.model_fields["type"].default) == types[0]
     return types[0] if has_default or len(types) == 1 else None

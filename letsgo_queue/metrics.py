@@ -5,8 +5,8 @@
 
     listen_to_all(PrometheusListener())
 
-A worker with a health port does this by itself. Needs prometheus-client (extra `metrics`).
-`letsgo_queue.counting` says what is counted.
+A worker with a health port does this by itself. It needs prometheus-client (extra `metrics`).
+`letsgo_queue.counting` defines the metrics.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class PrometheusListener(EventCounter):
         """Make the metrics.
 
         Args:
-            registry: Where they are; by default the one that prometheus_client exposes.
+            registry: The metrics' registry; by default the one that prometheus_client exposes.
             duration_buckets: Upper bounds for durations and ages, in seconds.
             size_buckets: Upper bounds for sizes, in bytes.
 
@@ -106,6 +106,6 @@ class _InRegistry:
 
 
 def count_all() -> None:
-    """Count what happens in this process in the default registry, if nobody does yet."""
-    with suppress(SettingsInvalid):  # the application has made one
+    """Count this process's events in the default registry, unless the application does."""
+    with suppress(SettingsInvalid):  # the application has made a listener
         listen_to_all(PrometheusListener())

@@ -5,8 +5,8 @@ On the sending side the hooks are separate, so that a batch can run them for man
     before_send ──> the queue accepts ──> after_send
          └──────────> anything fails ───> send_failed
 
-Around the handler one hook is a generator. It yields once, and the rest of the way runs there:
-other middleware, and the handler, sync or async. It sees what they raise. One definition serves
+Around the handler, one hook is a generator. It yields once, and at the `yield` the other middleware
+and the handler run, sync or async. Their errors are raised at the `yield`. One definition serves
 both kinds of handler.
 """
 
@@ -23,7 +23,7 @@ from letsgo_queue.errors import SettingsInvalid
 from letsgo_queue.events import EnqueueResult, Event
 from letsgo_queue.transports.base import OutgoingMessage, Transport
 
-if TYPE_CHECKING:  # who only sends does not load the worker
+if TYPE_CHECKING:  # a program that only sends does not load the worker
     from letsgo_queue.worker.incoming import IncomingMessage
 
 Steps: TypeAlias = Generator[None, None, None]
@@ -38,12 +38,12 @@ _MIDDLEWARE = "__letsgo_middleware__"
 
 @dataclass(frozen=True, slots=True)
 class SendContext:
-    """Where a message is being sent.
+    """The context of a send.
 
     Attributes:
         transport: The queue.
         emit: Hands an event to the client's listeners.
-        has_listeners: Whether there are any. If not, no event need be made.
+        has_listeners: Whether there are listeners. If not, you need not make events.
     """
 
     transport: Transport
@@ -76,7 +76,7 @@ class Middleware(Generic[ResultT_co]):
         """Called when a worker ends: finish work in the background, within seconds."""
 
     def inside(self, outer: Middleware, /) -> Middleware:
-        """The middleware that runs in place of this one, inside `outer` of the same `kind`.
+        """Return the middleware that runs in place of this one, inside `outer` of the same `kind`.
 
         A handler's middleware is inside its worker's, which is inside its client's. Middleware with
         options takes the options that it leaves unset from `outer`. By default this returns itself.
@@ -85,12 +85,12 @@ class Middleware(Generic[ResultT_co]):
         return self
 
     def before_send(self, message: OutgoingMessage, context: SendContext, /) -> OutgoingMessage:
-        """The message to send in place of `message`. An error refuses the message."""
+        """Return the message to send in place of `message`. An error refuses the message."""
         del context
         return message
 
     def after_send(self, message: OutgoingMessage, result: EnqueueResult, /) -> ResultT_co:
-        """The result to give in place of `result`; `message` is what `before_send` gave."""
+        """Return the result to give in place of `result`; `before_send` returned this `message`."""
         del message
         return cast("ResultT_co", result)
 
@@ -131,7 +131,7 @@ class Middleware(Generic[ResultT_co]):
         return False
 
     def opened_bytes(self, message: IncomingMessage, /) -> int:
-        """Bytes that the body of a sealed message will have once `handle` has opened it.
+        """Return the bytes that a sealed message's body will have once `handle` has opened it.
 
         They count towards `Worker(max_opened_bytes=...)`. 0, the default, opens nothing.
         """
@@ -145,7 +145,7 @@ def use_middleware(*middleware: Middleware) -> Callable[[FunctionT], FunctionT]:
     Where both have middleware of one `kind`, the handler's replaces the worker's.
 
     Raises:
-        SettingsInvalid: What is given is no middleware.
+        SettingsInvalid: One of the arguments is not a middleware.
     """
     check_middleware(middleware)
 
@@ -157,7 +157,7 @@ def use_middleware(*middleware: Middleware) -> Callable[[FunctionT], FunctionT]:
 
 
 def middleware_of(function: Callable[..., object]) -> tuple[Middleware, ...]:
-    """The middleware that decorates a handler."""
+    """Return the middleware that decorates a handler."""
     found: tuple[Middleware, ...] = getattr(function, _MIDDLEWARE, ())
     return found
 
@@ -166,7 +166,7 @@ def check_handle(middleware: Middleware) -> None:
     """Refuse a middleware whose `handle` cannot surround a handler.
 
     Raises:
-        SettingsInvalid: It is no generator: it would never let a message through.
+        SettingsInvalid: It is not a generator, so it would never let a message through.
     """
     if not inspect.isgeneratorfunction(inspect.unwrap(type(middleware).handle)):
         raise SettingsInvalid(
@@ -199,10 +199,10 @@ def check_middleware(middleware: object) -> tuple[Middleware, ...]:
 
 
 def merge(*groups: tuple[Middleware, ...]) -> tuple[Middleware, ...]:
-    """The middleware of all groups, the first outermost: of each `kind` only the innermost.
+    """Merge groups of middleware, the outermost first; of each `kind` only the innermost stays.
 
-    In a group the last of a kind replaces the others. Of two groups, the inner one's `inside` makes
-    one middleware of two.
+    In a group the last of a kind replaces the others. Between two groups, `inside` of the inner
+    middleware merges the two.
     """
     merged: list[Middleware] = []
     for group in groups:

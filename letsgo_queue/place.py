@@ -1,8 +1,8 @@
 """Where in the user's code an error was raised.
 
 A traceback ends where the error was raised, which may be deep in a library. People look for the
-last frame of their own code: not of these packages, Python's own library, or an installed package.
-If the handler itself is part of an installed package, that package is their code as well.
+last frame of their own code, which is not in these packages, in Python's library, or in an
+installed package. If the handler is in an installed package, that package is their code as well.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _OF_PYTHON = sysconfig.get_path("stdlib") + os.sep
 
 _MOST_CHARACTERS = 200
 _MOST_ERRORS = 20
-"""Errors of one chain that are looked at."""
+"""The most errors of one chain that are looked at."""
 
 
 class Place(BaseModel, frozen=True):
@@ -42,15 +42,15 @@ class Place(BaseModel, frozen=True):
     function: str = Field(max_length=_MOST_CHARACTERS)
 
     def __str__(self) -> str:
-        """As people write it: `shop/orders.py:12 in on_order`."""
+        """Write it for people: `shop/orders.py:12 in on_order`."""
         return f"{self.file}:{self.line} in {self.function}"
 
 
 def place_of(error: BaseException, *, package: str = "") -> Place | None:
-    """The last line of the user's code that an error went through; None if it met none.
+    """Return the last line of the user's code that an error passed through; None if there is none.
 
     Args:
-        error: The error. If it went through no such line, the errors that it was raised from.
+        error: The error. If it passed no such line, the errors that caused it are looked at.
         package: The top-level package of the handler, which is the user's even if it is installed.
     """
     for count, each in enumerate(_chain(error)):
@@ -62,7 +62,7 @@ def place_of(error: BaseException, *, package: str = "") -> Place | None:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what it was raised from; the errors of a group say more than the group."""
+    """Yield an error and its causes. A group's errors come first: they tell more than the group."""
     while error is not None:
         if isinstance(error, BaseExceptionGroup):
             for each in error.exceptions:
@@ -85,7 +85,7 @@ def _last_of_user(traceback: TracebackType | None, package: str) -> Place | None
 
 
 def is_ours(frame: FrameType) -> bool:
-    """Whether a frame is that of one of these packages."""
+    """Whether a frame belongs to one of these packages."""
     return _package_of(frame) in _OURS
 
 
@@ -103,7 +103,7 @@ def _package_of(frame: FrameType) -> str:
 
 
 def _shortened(file: str) -> str:
-    """A path as people know it, from the working directory or the installed packages on."""
+    """Shorten a path: it begins below the working directory, or below the installed packages."""
     for folder in _INSTALLED:
         file = file.rpartition(f"{os.sep}{folder}{os.sep}")[2]
     with suppress(OSError):  # the working directory was removed

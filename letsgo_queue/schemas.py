@@ -1,8 +1,8 @@
-"""Reads in pydantic's schema what a model does to its JSON, once for each model.
+"""Learns from pydantic's schema what a model does to its JSON, once for each model.
 
-Most models read what they write, and nothing has to be tried for a message. This module knows the
-schemas of which that is true. A model with another schema, or with code of its own, may write what
-it does not read.
+Most models read what they write, so their messages need no trial. This module knows the schemas for
+which that is true. A model with another schema, or with code of its own, may write JSON that it
+does not read.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _WRITTEN_AS: Mapping[str, str] = {
     "bool": "boolean",
     "none": "null",
 }
-"""The schemas that read what they write, by what JSON has for them."""
+"""The schemas that read what they write, each with its type in JSON."""
 
 _ALSO_KNOWN = frozenset(
     {
@@ -47,7 +47,7 @@ _HARMLESS = frozenset(
         *("allow_inf_nan", "revalidate_instances"),
     }
 )
-"""Keys of a schema that leave the values as they are, or that are looked at below."""
+"""Keys of a schema that do not change values, or that the code below checks."""
 
 _BOUNDS = frozenset(
     {
@@ -55,23 +55,23 @@ _BOUNDS = frozenset(
         *("min_length", "max_length", "pattern", "tz_constraint"),
     }
 )
-"""Keys of a schema that refuse values, and leave the others as they are."""
+"""Keys of a schema that refuse some values, and do not change the others."""
 
 
 @dataclass(slots=True)
 class Facts:
-    """What may become of the messages of a model.
+    """How a model may change its messages.
 
     Attributes:
-        compare: It may read something else than it wrote, or nothing.
-        check: It has rules, which whatever is assigned to a field may break.
-        untyped: It may hold anything somewhere.
-        loses_nan: It may write a number that JSON lacks as null.
-        finite: It reads no number that JSON lacks, though it may write one as text.
-        odd_json: It may write what is no JSON, or has more levels than are read.
+        compare: It may read something else than it wrote, or fail to read it.
+        check: It has rules that a later assignment to a field may break.
+        untyped: It may hold a value of any type somewhere.
+        loses_nan: It may write null for NaN or Infinity, which JSON lacks.
+        finite: It refuses NaN and Infinity when it reads, though it may write them as text.
+        odd_json: It may write invalid JSON, or more levels than readers accept.
         has_type: It surely writes its `type`.
-        models: The model itself, and those in it.
-        inner: Those in it. Of a subclass of one it writes no more than the model has.
+        models: The model itself, and the models in it.
+        inner: The models in it. If a value is of a subclass, only the model's fields are written.
         dumps_itself: It has a `model_dump_json` of its own.
     """
 
@@ -87,7 +87,7 @@ class Facts:
     dumps_itself: bool = False
 
     def may_cut(self) -> bool:
-        """Whether a model in it has a subclass by now."""
+        """Whether a model in it has subclasses now."""
         for model in self.inner:  # noqa: SIM110  it runs for each message, and is quicker so
             if type.__subclasses__(model):  # and so
                 return True
@@ -96,7 +96,7 @@ class Facts:
 
 @lru_cache(maxsize=1_000)
 def facts_of(model: type[BaseModel]) -> Facts:
-    """What may become of the messages of a model."""
+    """Return how a model may change its messages."""
     facts = Facts(dumps_itself=model.model_dump_json is not BaseModel.model_dump_json)
     _look(model.__pydantic_core_schema__, {}, facts)
     facts.compare |= facts.dumps_itself
@@ -115,7 +115,7 @@ def facts_of(model: type[BaseModel]) -> Facts:
 
 
 def _look(schema: _Schema, config: _Schema, facts: Facts) -> None:
-    """Add what is true of a schema, and of those in it.
+    """Add the facts of a schema, and of the schemas in it.
 
     Args:
         schema: The schema.
@@ -131,7 +131,7 @@ def _look(schema: _Schema, config: _Schema, facts: Facts) -> None:
         facts.compare = True
     elif keys or kind == "literal":
         facts.check |= not (config.get("frozen") or config.get("validate_assignment"))
-    if "config" in schema:  # pydantic leaves out of it whether the model can be changed
+    if "config" in schema:  # this config does not tell whether the model is frozen
         config = {**schema["config"], **getattr(schema.get("cls"), "model_config", {})}
     facts.compare |= _may_differ(schema, config)
     match kind:
@@ -143,7 +143,7 @@ def _look(schema: _Schema, config: _Schema, facts: Facts) -> None:
             facts.odd_json |= mode == "constants"
         case "decimal":
             facts.finite |= not schema.get("allow_inf_nan")
-        case "definition-ref":  # it may refer to what it is in
+        case "definition-ref":  # it may refer to the schema around it
             facts.odd_json = True
         case "model":
             facts.models |= {schema["cls"]}
@@ -154,7 +154,7 @@ def _look(schema: _Schema, config: _Schema, facts: Facts) -> None:
 
 
 def _may_differ(schema: _Schema, config: _Schema) -> bool:
-    """Whether a value of a schema that is known may be written in another way than it is read."""
+    """Whether a known schema may write a value in another way than it reads it."""
     found = False
     match schema["type"]:
         case "str":
@@ -181,7 +181,7 @@ def _may_differ(schema: _Schema, config: _Schema) -> bool:
             found |= any(
                 _has_two_names(name, field, config) for name, field in schema["fields"].items()
             )
-            # A dict may have got other keys since, of which nothing would be written.
+            # A dict may have got more keys since, which would not be written.
             found |= schema["type"] == "typed-dict" and _extra(schema, config) != "allow"
     return found
 
@@ -198,11 +198,11 @@ def _has_two_names(name: str, field: _Schema, config: _Schema) -> bool:
 
 
 def _inside(schema: _Schema) -> Iterable[_Schema]:
-    """The schemas in a schema."""
+    """Yield the schemas in a schema."""
     for name in ("schema", "keys_schema", "values_schema", "extras_schema"):
         if name in schema:
             yield schema[name]
-    items = schema.get("items_schema", [])  # a list of them in a tuple
+    items = schema.get("items_schema", [])  # a tuple has a list of them
     yield from items if isinstance(items, list) else [items]
     yield from schema.get("fields", {}).values()
     yield from schema.get("definitions", [])
@@ -212,4 +212,4 @@ def _inside(schema: _Schema) -> Iterable[_Schema]:
 def _choices(schema: _Schema) -> Iterable[_Schema]:
     choices = schema.get("choices", [])
     for each in choices.values() if isinstance(choices, Mapping) else choices:
-        yield each[0] if isinstance(each, tuple) else each  # beside a label
+        yield each[0] if isinstance(each, tuple) else each  # with a label

@@ -23,7 +23,7 @@ DEFAULT_LOCAL_PORT = 3002
 """Where LetsGo's local worker listens."""
 
 DeadLetterErrors: TypeAlias = Literal["place", "full"]
-"""What a dead letter says of the error: its class and where it was raised, or its text as well."""
+"""How much a dead letter tells of the error: its class and place, or its text as well."""
 
 _URL_VARIABLES = ("LETSGO_LOCAL_QUEUE_URL", "LETSGO_QUEUE_URL")
 
@@ -36,7 +36,7 @@ _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def named_queue(url: str) -> str:
-    """A queue's URL that cannot be used, for errors, with the variable that has it."""
+    """Name an unusable queue URL in an error, with the variable that has it."""
     for variable in _URL_VARIABLES:
         if setting(os.environ, variable) == url.strip():
             return f"{variable}: queue {url!r}"
@@ -44,12 +44,12 @@ def named_queue(url: str) -> str:
 
 
 def split_url(url: str) -> SplitResult:
-    """The parts of a URL from the settings. A `#` in it is part of the path.
+    """Split a URL from the settings into its parts. A `#` in it is part of the path.
 
     Raises:
-        SettingsInvalid: It is no URL.
+        SettingsInvalid: It is not a URL.
     """
-    # Python leaves line breaks and tabs out in silence: another queue would be meant.
+    # Python silently removes line breaks and tabs: the URL would name another queue.
     if _CONTROL_CHARACTER.search(url):
         raise SettingsInvalid(f"{named_queue(url)}: there is a control character in it. Remove it.")
     try:
@@ -61,13 +61,13 @@ def split_url(url: str) -> SplitResult:
 
 
 def region_in(queue_url: str) -> str | None:
-    """The AWS region in the host of a queue URL; None if there is none, or it is not AWS's host."""
+    """Return the AWS region in a queue URL's host; None if it has none, or is not AWS's."""
     parts = split_url(queue_url)
     return region_of_host(parts.hostname or "") if _is_http(parts) else None
 
 
 def is_sqs(queue_url: str) -> bool:
-    """Whether a queue URL is that of an SQS queue: on AWS, or another server that speaks SQS."""
+    """Whether a queue URL names an SQS queue, on AWS or on another server that speaks SQS."""
     parts = split_url(queue_url)
     return _is_http(parts) and _SQS_PATH.fullmatch(parts.path) is not None
 
@@ -75,8 +75,8 @@ def is_sqs(queue_url: str) -> bool:
 def is_local_http(queue_url: str) -> bool:
     """Whether a queue URL is the address of a worker in LetsGo's local HTTP mode.
 
-    An HTTP address with one name as its path, or none, is one. With a host of AWS it is a mistake
-    in the URL of an SQS queue.
+    Such an address is an HTTP address whose path has one name, or none. With a host of AWS it is
+    not: somebody mistyped the URL of an SQS queue.
     """
     parts = split_url(queue_url)
     return (
@@ -91,7 +91,7 @@ def _is_http(parts: SplitResult) -> bool:
 
 
 class QueueSettings(BaseModel, frozen=True, extra="forbid"):
-    """Where messages go when `queue=` does not say.
+    """The queue that messages go to if `queue=` names none.
 
     Attributes:
         queue_url: `LETSGO_QUEUE_URL`: an SQS queue URL, `sqlite:///path`, `memory://`, or an HTTP
@@ -100,8 +100,8 @@ class QueueSettings(BaseModel, frozen=True, extra="forbid"):
             mode, `http://localhost:3002`. It wins over `queue_url`.
         deployment: `LETSGO_DEPLOYMENT`: whose queue to look for when no URL is given.
         vendor_prefix: `LETSGO_VENDOR_PREFIX`: what the names of LetsGo's queues start with.
-        region: `AWS_REGION`: the region where no URL names one. None for that of AWS's own settings
-            (`AWS_DEFAULT_REGION`, the profile), else LetsGo's `us-west-2`.
+        region: `AWS_REGION`: the region if no URL names one. None for the region in AWS's own
+            settings (`AWS_DEFAULT_REGION`, the profile), else LetsGo's `us-west-2`.
     """
 
     queue_url: str | None = None
@@ -124,7 +124,7 @@ class QueueSettings(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def of_deployment(self) -> Deployment:
-        """The LetsGo deployment whose queue is looked for when no URL is given."""
+        """The LetsGo deployment whose queue is used if no URL is given."""
         return Deployment(self.deployment, self.vendor_prefix)
 
     @property
@@ -134,15 +134,15 @@ class QueueSettings(BaseModel, frozen=True, extra="forbid"):
 
 
 def url_in_environment() -> str | None:
-    """`QueueSettings.from_environment().url`, in less time: a client asks for every message."""
+    """Return `QueueSettings.from_environment().url`, fast: a client asks for every message."""
     return setting(os.environ, "LETSGO_LOCAL_QUEUE_URL") or setting(os.environ, "LETSGO_QUEUE_URL")
 
 
 def local_port(environ: Mapping[str, str] = os.environ) -> int:
-    """The port of the local worker: `PORT`, as for LetsGo's own, else LetsGo's default.
+    """Return the local worker's port: `PORT`, as for LetsGo's own worker, else LetsGo's default.
 
     Raises:
-        SettingsInvalid: `PORT` is no number.
+        SettingsInvalid: `PORT` is not a number.
     """
     port = setting(environ, "PORT")
     if port is None:
@@ -153,7 +153,7 @@ def local_port(environ: Mapping[str, str] = os.environ) -> int:
 
 
 def dead_letter_errors_in(environ: Mapping[str, str] = os.environ) -> DeadLetterErrors:
-    """What dead letters say of errors: `LETSGO_DEAD_LETTER_ERRORS`, else class and place.
+    """Return how much dead letters tell of errors: `LETSGO_DEAD_LETTER_ERRORS`, else `place`.
 
     Raises:
         SettingsInvalid: It is neither `place` nor `full`.
@@ -164,7 +164,7 @@ def dead_letter_errors_in(environ: Mapping[str, str] = os.environ) -> DeadLetter
 
 
 def checked_dead_letter_errors(value: object, name: str) -> DeadLetterErrors:
-    """What dead letters say of errors, as somebody set it.
+    """Check a setting of how much dead letters tell of errors.
 
     Raises:
         SettingsInvalid: There is no such value.

@@ -1,8 +1,8 @@
 """One SQLite file: its connection, its transactions and its schema.
 
-The SQLite queue and the SQLite claim store both stand on this, and may share a file. A file has one
-connection per process and user of it. It is opened when it is first needed, and closed while the
-process forks. SQLite's own errors leave this module as they are: the caller knows what they
+The SQLite queue and the SQLite claim store both use this module, and may share a file. Each has one
+connection to the file in a process. It opens the connection when it is first needed, and closes it
+while the process forks. SQLite's own errors leave this module unchanged: the caller knows what they
 prevented.
 """
 
@@ -47,10 +47,9 @@ class Schema:
 
 
 def path_in(url: str) -> str | None:
-    """The path in a URL `sqlite:///path?options`; None where there is none.
+    """Return the path in a URL `sqlite:///path?options`; None if it has none.
 
-    All before the `?` is the path, as far as it is not written with `%`, which gives bytes of
-    UTF-8.
+    All before the `?` is the path. A `%` with two hexadecimal digits stands for a byte of UTF-8.
     """
     parts = urlsplit(url, allow_fragments=False)
     try:
@@ -69,12 +68,12 @@ class SqliteFile:
     """
 
     def __init__(self, path: str | Path, schema: Schema, *, user: str) -> None:
-        """Name the file; nothing is opened yet.
+        """Name the file, without opening it yet.
 
         Args:
-            path: Where it is. The file is made when it is first used; its folder must be there.
+            path: Its path. The file is made when it is first used; its folder must exist.
             schema: The tables to make in it.
-            user: Who asks for them, for errors: `queue sqlite:///work.db`.
+            user: The user of the tables, for errors: `queue sqlite:///work.db`.
 
         Raises:
             SettingsInvalid: No file has such a path.
@@ -87,7 +86,7 @@ class SqliteFile:
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._opened: tuple[int, int] | None = None
-        # Closes the connection of a file that nobody closed, at the latest when the program ends.
+        # If nobody closes the file, this does, at the latest when the program ends.
         self._closing: weakref.finalize[[], SqliteFile] | None = None
         with _forking:
             _files.add(self)
@@ -100,7 +99,7 @@ class SqliteFile:
 
     @contextmanager
     def transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[sqlite3.Connection]:
-        """The connection in a transaction of its own, which is undone where the block raises.
+        """The connection in a transaction of its own, which is undone if the block raises.
 
         Args:
             begin: `BEGIN` for several statements that only read.
@@ -117,7 +116,7 @@ class SqliteFile:
                 raise
 
     def explain(self, error: sqlite3.Error) -> str:
-        """The text of an error: what SQLite says, and what to do."""
+        """Return the text of an error: what SQLite says, and what to do."""
         if not is_folder(self.path.parent):
             return f"the folder of {self.path} does not exist. Make it, or correct the path."
         return (
@@ -190,7 +189,7 @@ class SqliteFile:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Which file a path names now; None where there is none."""
+    """Return the identity of the file at a path; None if there is none."""
     try:
         found = path.stat()
     except OSError:
@@ -199,9 +198,9 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
-    """Have readers and writers not wait for each other, from the first who opens the file on.
+    """Turn on write-ahead logging, so that readers and writers do not wait for each other.
 
-    When several open a new file at once, SQLite refuses all but one here, and does not wait.
+    If several processes open a new file at once, SQLite refuses all but one, without waiting.
     """
     until = time.monotonic() + BUSY_TIMEOUT_SECONDS
     while True:
@@ -216,7 +215,7 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
 
 
 def _text_or_bytes(value: bytes) -> str | bytes:
-    """Text that is not UTF-8 is left as bytes: it is for whoever reads its row to refuse it."""
+    """Leave text that is not UTF-8 as bytes: the code that reads the row refuses it."""
     try:
         return value.decode()
     except UnicodeDecodeError:
@@ -224,7 +223,7 @@ def _text_or_bytes(value: bytes) -> str | bytes:
 
 
 def is_retryable(error: sqlite3.Error) -> bool:
-    """Whether it may pass by itself (a lock, a full disk); a file that cannot be used does not."""
+    """Whether an error may pass by itself, as with a lock or a full disk but not a damaged file."""
     name: str = getattr(error, "sqlite_errorname", "")
     return not name.startswith(_UNUSABLE)
 
@@ -232,11 +231,11 @@ def is_retryable(error: sqlite3.Error) -> bool:
 _files: weakref.WeakSet[SqliteFile] = weakref.WeakSet()
 _paused: list[SqliteFile] = []
 _forking = threading.RLock()
-"""Held during a fork: no file is there then that was not closed before it."""
+"""Held during a fork, so that no file is opened after all have been closed."""
 
 
 def _before_fork() -> None:
-    """Close every file: SQLite loses what is written over a connection that crossed a fork.
+    """Close every file: SQLite loses data that is written over a connection from before a fork.
 
     https://www.sqlite.org/howtocorrupt.html#_carrying_an_open_database_connection_across_a_fork_
     """

@@ -1,16 +1,16 @@
-"""Text for people: with numbers in it, or from somebody else."""
+"""Writes text for people: numbers, and text from outside."""
 
 from __future__ import annotations
 
 MAX_SHOWN = 200
-"""Characters that are shown of a text from outside."""
+"""The most characters that are shown of a text from outside."""
 
 MAX_ERROR_SHOWN = 1_000
-"""Characters that are shown of an error, which may name several of them and says what to do."""
+"""The same for an error, which may name several such texts, and says what to do."""
 
 
 def printable(text: str) -> str:
-    r"""The same text; characters that cannot be printed become escapes: `\x1b`."""
+    r"""Return the text with unprintable characters escaped: `\x1b`."""
     if text.isprintable():
         return text
     return "".join(
@@ -19,10 +19,10 @@ def printable(text: str) -> str:
 
 
 def shown(text: object, most: int = MAX_SHOWN) -> str:
-    """A text from outside, for logs, errors and labels: printable, and cut.
+    """Make a text from outside printable, and cut it, for logs, errors and labels.
 
-    A sender chooses types, ids and the names of attributes. Those must not
-    forge a line of a log, command a terminal, or fill a disk.
+    A sender chooses types, ids and the names of attributes. They must not forge a line of a log,
+    control a terminal, or fill a disk.
 
     Args:
         text: The text.
@@ -34,9 +34,9 @@ def shown(text: object, most: int = MAX_SHOWN) -> str:
 
 
 def shown_error(error: object) -> str:
-    """The text of an error, for people: printable, and cut in the middle.
+    """Return the text of an error for people: printable, and cut in the middle.
 
-    It begins with what was wrong, and ends with what to do.
+    So its beginning, which says what was wrong, and its end, which says what to do, stay.
     """
     text = text_of(error)
     half = MAX_ERROR_SHOWN // 2
@@ -46,14 +46,14 @@ def shown_error(error: object) -> str:
 
 
 def name_of_error(error: BaseException) -> str:
-    """The class of an error with its module, as tracebacks have it."""
+    """Return the class of an error with its module, as tracebacks name it."""
     kind = type(error)
     module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
     return shown(f"{module}{kind.__qualname__}")
 
 
 def text_of(thing: object) -> str:
-    """`str`, which some things refuse."""
+    """Return `str(thing)`, or the name of its type if that raises an error."""
     try:
         return str(thing)
     except Exception:  # noqa: BLE001  somebody else's `__str__`, or an integer of 5,000 digits
@@ -61,5 +61,5 @@ def text_of(thing: object) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """A number with its noun: `1 message`, `1,000 messages`."""
+    """Write a number with its noun: `1 message`, `1,000 messages`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -1,8 +1,8 @@
 """Prepares a handler's exception for the log, without the input of a validation.
 
 The text of pydantic's `ValidationError` quotes the input, and a handler that validates its payload
-by itself raises one. All other texts are the application's own. So are the lines of code that it
-shows: how the library came to call the application helps nobody.
+itself raises one. All other texts are the application's own. The traceback begins with the
+application's first line, since how the library came to call it helps nobody.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class InputHidden(LetsGoError):
 def for_log(
     error: BaseException,
 ) -> tuple[type[BaseException], BaseException, TracebackType | None]:
-    """An exception as `logging` takes it: without input, and from the application's first line.
+    """Return an exception as `logging` takes it: without input, from the application's first line.
 
     An exception that began in the library keeps all its lines.
     """
@@ -49,14 +49,14 @@ def _from_the_application(lines: TracebackType | None) -> TracebackType | None:
 
 
 def _without_input(error: BaseException) -> BaseException:
-    """An exception for the log: as it was raised, without the input of a validation."""
+    """Return an exception for the log: as it was raised, without the input of a validation."""
     if not any(isinstance(each, ValidationError) for each in _chain(error)):
         return error
     return _shown(error, {})
 
 
 def _shown(error: BaseException, done: dict[int, BaseException]) -> BaseException:
-    """What stands for an exception. Each of a chain is made once: a cause is a context as well."""
+    """Return an exception's stand-in. Make each only once, as a cause is often a context too."""
     if id(error) in done:
         return done[id(error)]
     shown = done[id(error)] = (
@@ -82,7 +82,7 @@ def _chain(error: BaseException | None) -> list[BaseException]:
 
 
 def _problems(error: ValidationError) -> str:
-    """The problems of a validation, without keys and values: both are content."""
+    """Write the problems of a validation, without keys and values: both are content."""
     kinds = [each["type"] for each in error.errors(include_url=False, include_input=False)]
     more = ", ..." if len(kinds) > _MOST_PROBLEMS else ""
     return (

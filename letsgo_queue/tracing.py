@@ -1,11 +1,11 @@
-"""Tells a tracer what happens to a message, as it happens.
+"""Tells a tracer each step of a message, as it happens.
 
     SendSpan       from `enqueue` to the queue's answer
     ProcessSpan    from the first middleware to the acknowledgement
     step           a part of either: seal, store, acquire, open, complete, release
 
-The queue, the worker and the claim check call what is here. By default nobody listens: then each
-call costs next to nothing, and no tracing library is loaded. `letsgo_queue.otel` brings a tracer.
+The queue, the worker and the claim check call these functions. By default nobody listens: then each
+call costs next to nothing, and no tracing library is loaded. `letsgo_queue.otel` has a tracer.
 """
 
 from __future__ import annotations
@@ -22,37 +22,37 @@ if TYPE_CHECKING:
 Step: TypeAlias = Literal["seal", "store", "acquire", "open", "complete", "release"]
 
 Running: TypeAlias = AbstractContextManager[object]
-"""Around the code that a span measures. What is raised there is noted, and goes on."""
+"""Surrounds the code that a span measures. It notes an error raised there, and lets it pass."""
 
 NOTHING: Running = nullcontext()
 
 
 class SendSpan:
-    """A message on its way to the queue. This one is not traced."""
+    """The span of a message on its way to the queue. This class traces nothing."""
 
     __slots__ = ()
 
     def running(self) -> Running:
-        """Around what happens to the message on its way: spans begun there are inside this one."""
+        """Surround the sending of the message: spans begun there are inside this one."""
         return NOTHING
 
     def stamp(self, message: OutgoingMessage, transport: Transport) -> OutgoingMessage:
-        """The message with the context of this span, if there is room for it."""
+        """Return the message with the context of this span, if there is room for it."""
         del transport
         return message
 
     def sent(self, message: OutgoingMessage, message_id: str) -> None:
-        """The queue has the message under that id."""
+        """Note that the queue has the message, under that id."""
 
     def failed(self, error: Exception) -> None:
-        """The message was not sent, or nobody knows."""
+        """Note that the message was not sent, or that nobody knows."""
 
 
 class ProcessSpan:
-    """One try to handle a delivery. This one is not traced.
+    """The span of one try to handle a delivery. This class traces nothing.
 
     Attributes:
-        is_recording: Whether somebody wants to hear of it.
+        is_recording: Whether a tracer records it.
     """
 
     __slots__ = ()
@@ -60,20 +60,20 @@ class ProcessSpan:
     is_recording: bool = False
 
     def handler_begins(self) -> None:
-        """The handler is about to be called, in this context."""
+        """Note that the handler is about to be called, in this context."""
 
     def handler_ended(self, error: BaseException | None) -> None:
-        """The handler has returned, or raised `error`."""
+        """Note that the handler has returned, or raised `error`."""
 
     def saw(self, event: Event) -> None:
-        """Something happened to the delivery; most events end the try."""
+        """Note an event of the delivery; most events end the try."""
 
     def end(self) -> None:
-        """The try has ended, if no event said so."""
+        """Note that the try has ended, if no event said so."""
 
 
 class Tracer:
-    """Hears of messages. This one does nothing."""
+    """Hears of messages. This class does nothing."""
 
     def step(self, name: Step) -> Running:
         """Around a part of what the current span measures."""
@@ -81,27 +81,27 @@ class Tracer:
         return NOTHING
 
     def enqueue(self, message_type: str, queue: str) -> SendSpan:
-        """A message was given to a client.
+        """Begin the span of a message that was given to a client.
 
         Args:
             message_type: Its type.
-            queue: URL of the queue; empty where it is yet to be found.
+            queue: URL of the queue; empty if it is not known yet.
         """
         del message_type, queue
         return _UNTRACED_SEND
 
     def send(self, spans: Sequence[SendSpan], queue: str) -> Running:
-        """Around the request that sends messages."""
+        """Surround the request that sends messages."""
         del spans, queue
         return NOTHING
 
     def process(self, message: IncomingMessage) -> ProcessSpan:
-        """A worker begins with a delivery, in the context of its handler."""
+        """Begin the span of a try to handle a delivery, in the context of its handler."""
         del message
         return UNTRACED
 
     def acknowledge(self, spans: Sequence[ProcessSpan], queue: str) -> Running:
-        """Around the request that acknowledges deliveries."""
+        """Surround the request that acknowledges deliveries."""
         del spans, queue
         return NOTHING
 

@@ -10,10 +10,10 @@ from letsgo_queue.errors import SettingsInvalid
 
 
 def check_number(name: str, value: object, *, whole: bool = True) -> None:
-    """Refuse what is no number; its range is for the caller to check.
+    """Refuse a value that is not a number. The caller checks its range.
 
     Raises:
-        SettingsInvalid: It is none, or `whole` and not a whole one.
+        SettingsInvalid: It is not a number, or not a whole number though `whole` is set.
     """
     if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
         kind = "a whole number" if whole else "a number"
@@ -21,10 +21,10 @@ def check_number(name: str, value: object, *, whole: bool = True) -> None:
 
 
 def check_text(name: str, value: object) -> None:
-    """Refuse what is no text.
+    """Refuse a value that is not text.
 
     Raises:
-        SettingsInvalid: It is none.
+        SettingsInvalid: It is not text.
     """
     if not isinstance(value, str):
         raise SettingsInvalid(f"{name} is of type {type(value).__name__}: give text.")

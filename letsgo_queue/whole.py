@@ -1,7 +1,7 @@
 """Refuses a message that its handler would not get as it was given.
 
-A mapping arrives as JSON has it; nothing of it may get lost there. A model must read what it
-writes. Most models always do (`schemas`), so only the others are read for each message.
+A mapping arrives as JSON, which must not lose any of it. A model must read what it writes. Most
+models always do (`schemas`), so only messages of other models are read for a check.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from letsgo_queue.losses import (
 from letsgo_queue.schemas import Facts, facts_of
 
 MAX_DEPTH = 200
-"""How deep arrays and objects may nest: what pydantic's JSON parser reads."""
+"""How deep arrays and objects may nest: pydantic's JSON parser reads no more levels."""
 
 MAX_DIGITS = 4_300
 """The longest whole number that Python reads."""
 
 _INFINITE = re.compile(rb'(?:NaN\d*|Infinity)"')
-"""How a Decimal ends that is no number, as pydantic writes it."""
+"""The end of a Decimal that is not a finite number, as pydantic writes it."""
 
-_SURELY_READ = 150  # levels that no reader minds
+_SURELY_READ = 150  # levels that every reader accepts
 _ONE_KIND = bytes.maketrans(b"{}", b"[]")
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[{]}"))
 _BRACKETS_AT_ONCE = MAX_DEPTH // 2
@@ -48,7 +48,7 @@ class LossError(LetsGoError):
 
 
 def encode_mapping(message: object) -> bytes:
-    """Write a message whose handler gets what JSON makes of it.
+    """Write a message whose handler gets it as parsed JSON.
 
     Raises:
         LossError: Some of it would not arrive.
@@ -72,10 +72,10 @@ def encode_mapping(message: object) -> bytes:
 
 
 def encode_model(message: BaseModel, message_type: str) -> bytes:
-    """Write a message whose handler gets one of the same model.
+    """Write a message whose handler gets a message of the same model.
 
     Raises:
-        LossError: The handler would get none, or another.
+        LossError: The handler would not get it, or would get a changed message.
     """
     facts = facts_of(type(message))
     compare = facts.compare
@@ -83,7 +83,7 @@ def encode_model(message: BaseModel, message_type: str) -> bytes:
         try:
             body = _write(message, facts)
         except PydanticSerializationError:
-            # Perhaps for a value of another type than its field's, which may yet be readable.
+            # Perhaps a value is not of its field's type; a reader may still accept it.
             body = _write(message, facts, warnings="none")
             compare = True
     except UNWRITABLE:  # the text of the error may quote the payload
@@ -115,7 +115,7 @@ def encode_model(message: BaseModel, message_type: str) -> bytes:
 
 
 def _type_read_from(body: bytes) -> str | None:
-    """The type that a reader finds; a model can write two."""
+    """Return the type that a reader finds, since a model can write two."""
     try:
         return type_of(body.decode(), whole=True)
     except MessageInvalid:
@@ -127,17 +127,17 @@ def _write(
 ) -> bytes:
     if facts.dumps_itself:
         return message.model_dump_json(by_alias=True, warnings=False).encode()
-    # As `model_dump_json` does it, which makes text of these bytes: a second copy.
+    # `model_dump_json` does the same, but then copies these bytes into a text.
     return message.__pydantic_serializer__.to_json(
         message, by_alias=True, warnings=warnings, fallback=as_dict
     )
 
 
 def _uncut(message: BaseModel, body: bytes, facts: Facts) -> bytes:
-    """Write all of a subclass where the model says its base class, if that can be read again."""
+    """Write all of a subclass's fields where a model names its base class, if that can be read."""
     with suppress(*UNWRITABLE, LossError):
         whole = write(message, as_any=True)
-        # Written so, a field's own serializer may be left out.
+        # Writing in this way may skip a field's own serializer.
         if whole == body or not facts.compare:
             _check_readable(whole)
             again = write(_read(type(message), whole), as_any=True)
@@ -166,10 +166,10 @@ def _read(model: type[BaseModel], body: bytes) -> BaseModel:
 
 
 def _compare(message: BaseModel, body: bytes, facts: Facts) -> None:
-    """Read a message as its handler will, and see whether it is the same.
+    """Read a message as its handler will, and check that it is the same.
 
     Raises:
-        LossError: It cannot be read, or would be another.
+        LossError: It cannot be read, or it would change.
     """
     read = _read(type(message), body)
     if change := find_change(message, read, untyped=facts.untyped):
@@ -177,10 +177,10 @@ def _compare(message: BaseModel, body: bytes, facts: Facts) -> None:
 
 
 def _check_readable(body: bytes) -> None:
-    """Refuse what is not JSON, or is not read; parses only what may be either.
+    """Refuse a body that readers do not accept. It parses only a body that may be such.
 
     Raises:
-        LossError: It says what is wrong.
+        LossError: Readers do not accept the body.
     """
     _check_numbers(body)
     if not (may_have_constant(body) or _may_be_deep(body)) or _is_read(body):
@@ -198,10 +198,10 @@ def _check_readable(body: bytes) -> None:
 
 
 def _check_numbers(body: bytes) -> None:
-    """Refuse a number that no worker reads; parses only what may have one.
+    """Refuse a body with a number that no worker reads. It parses only a body that may have one.
 
     Raises:
-        LossError: It has one.
+        LossError: It has such a number.
     """
     if len(body) > MAX_DIGITS and _has_long_number(body) and not _is_read(body):
         raise LossError(
@@ -219,13 +219,13 @@ def _is_read(body: bytes) -> bool:
 
 
 def _has_long_number(body: bytes) -> bool:
-    """Whether there may be more digits in a row than Python reads, perhaps in a text."""
-    half = MAX_DIGITS // 2  # a row of more digits than twice that has a whole block of them
+    """Whether a body may have more digits in a row than Python reads, if only in a text."""
+    half = MAX_DIGITS // 2  # a row of over twice as many digits fills at least one whole block
     return any(body[start : start + half].isdigit() for start in range(0, len(body), half))
 
 
 def _may_be_deep(body: bytes) -> bool:
-    """Whether a body may nest too deep; counts brackets, also those in text."""
+    """Whether a body may nest too deep. It counts brackets, also those in text."""
     brackets = body.translate(_ONE_KIND, _NOT_BRACKETS)
     if len(brackets) <= MAX_DEPTH:
         return False
@@ -233,7 +233,7 @@ def _may_be_deep(body: bytes) -> bool:
     for start in range(0, len(brackets), _BRACKETS_AT_ONCE):
         some = brackets[start : start + _BRACKETS_AT_ONCE]
         opening = some.count(b"[")
-        # As deep as it can get among these, in whichever order they are.
+        # The greatest depth that these brackets can reach, in any order.
         if depth + opening > MAX_DEPTH:
             return True
         depth += 2 * opening - len(some)
