@@ -19,12 +19,15 @@ NOT_QUICK = b"-"
 def main() -> None:
     address, *arguments = sys.argv[1:]
     streams = [number for number in range(3) if _is_open(number)]
+    # One that comes before it can be forwarded waits.
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, FORWARDED)
     server = socket(AF_UNIX, SOCK_STREAM)
     server.connect(address)
     _ask(server, streams, arguments)
     answer = _read_line(server)
     if answer == NOT_QUICK:
         server.close()
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, FORWARDED)
         os.execv(sys.executable, [sys.executable, *arguments])
     process = int(answer)
 
@@ -36,6 +39,7 @@ def main() -> None:
 
     for each in FORWARDED:
         _signal.signal(each, forward)
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, FORWARDED)
     code = int(_read_line(server) or -_signal.SIGKILL)  # of a server that is gone
     if code < 0:
         if -code in FORWARDED:
