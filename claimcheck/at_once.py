@@ -13,7 +13,7 @@ _ResultT = TypeVar("_ResultT")
 
 
 def at_once(work: Callable[[_ItemT], _ResultT], items: Sequence[_ItemT]) -> list[_ResultT]:
-    """Do the same for each item, on threads that end with it; one item needs no thread."""
+    """Call a function for each item, on threads that end afterwards; one item needs no thread."""
     if len(items) <= 1:
         return [work(item) for item in items]
     with ThreadPoolExecutor(min(len(items), MAX_THREADS)) as pool:

@@ -25,7 +25,7 @@ from letsgo_queue.admin.base import Retention
 
 _DAY_SECONDS = 24 * 3600
 _LONGEST = Retention(14 * _DAY_SECONDS, 14 * _DAY_SECONDS)
-"""What SQS takes at most:
+"""The longest retention periods that SQS allows:
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html"""
 
 
@@ -41,7 +41,7 @@ def longest_stay(queues: Collection[Retention] = ()) -> int:
 def look_up(
     inventory: Inventory, claim_id: str
 ) -> tuple[StoredClaim | None, Sequence[StoredRecord]]:
-    """What a store knows of a claim: its contents, and its records, which may outlive them."""
+    """Look up a claim's contents, and its records, which may outlive the contents."""
     claim = inventory.claim(claim_id)
     if claim is not None:
         return claim, claim.records or ()
@@ -50,12 +50,12 @@ def look_up(
 
 
 def key_of(claim_id: str) -> str:
-    """The key of a record that somebody names: `CLAIM`, or `CLAIM@CONSUMER` if it is shared."""
+    """Return the key of a record by its name: `CLAIM`, or `CLAIM@CONSUMER` if it is shared."""
     return claim_id if "@" in claim_id else record_key(claim_id)
 
 
 def moment_of(seconds: float | None) -> datetime | None:
-    """A moment that a store names (seconds since 1970); None if a calendar has no such time."""
+    """Turn a store's time (seconds since 1970) into a datetime; None if no calendar has it."""
     try:
         return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
     except (OverflowError, ValueError, OSError):
@@ -63,7 +63,7 @@ def moment_of(seconds: float | None) -> datetime | None:
 
 
 def ends_at(claim: StoredClaim) -> int | None:
-    """When contents expire (seconds since 1970); in a bucket its lifecycle rule decides."""
+    """Return when contents expire (seconds since 1970); in a bucket its lifecycle rule decides."""
     if claim.kept_in == "s3" and claim.created_at is not None:
         return claim.created_at + CONTENTS_DAYS * _DAY_SECONDS
     return claim.expires_at
@@ -71,15 +71,15 @@ def ends_at(claim: StoredClaim) -> int | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """Which claims may go.
+    """Chooses the claims that may go.
 
     Attributes:
-        expired: Whether those that have expired and are still there.
-        stay: Seconds that a message can be anywhere, to choose those that are orphaned; see
-            `longest_stay`. None not to choose by that.
-        ids: Only those, whatever their age; None not to choose by that.
-        consumers: Who shares these, each with a record of its own. A store that does not find such
-            records by itself (`Inventory.finds_consumers`) is asked for each.
+        expired: Whether to choose claims that have expired and are still there.
+        stay: Choose orphaned claims: their messages can exist for so many seconds; see
+            `longest_stay`. None not to choose by it.
+        ids: Choose only these claims, whatever their age; None not to choose by it.
+        consumers: The consumers that share these claims, each with its own record. A store that
+            does not find such records by itself (`Inventory.finds_consumers`) is asked for each.
     """
 
     expired: bool = False
@@ -88,7 +88,7 @@ class Choice:
     consumers: Collection[str] = ()
 
     def look(self, inventory: Inventory, claim_id: str) -> StoredClaim | None:
-        """A claim with its records, those of the consumers among them; None if it is gone."""
+        """Look up a claim with its records, also the consumers' records; None if it is gone."""
         claim = inventory.claim(claim_id)
         if claim is None or inventory.finds_consumers or not self.consumers:
             return claim
@@ -97,7 +97,7 @@ class Choice:
         return replace(claim, records=records)
 
     def means(self, claim: StoredClaim, now: float) -> bool:
-        """Whether a claim may go now (seconds since 1970), as far as it is known."""
+        """Whether the choice has a claim, and it may go now (seconds since 1970)."""
         if claim.is_held(now):
             return False
         if self.ids is not None:
@@ -111,7 +111,7 @@ class Choice:
         return max(due, claim.created_at or due) + self.stay <= now
 
     def find(self, store: ClaimStore, inventory: Inventory) -> Iterator[StoredClaim]:
-        """The claims that may go, one by one, each with its records."""
+        """Yield the claims that may go, one by one, each with its records."""
         if self.ids is not None:
             named = (self.look(inventory, each) for each in dict.fromkeys(self.ids))
             yield from (claim for claim in named if claim and self.means(claim, store.now()))
@@ -127,14 +127,14 @@ class Choice:
                     yield claim
 
     def may_mean(self, listed: StoredClaim, now: float) -> bool:
-        """Whether a claim may go now, as far as a list says: a bucket's says little of each."""
+        """Whether a listed claim may go now. A bucket's list tells too little to be sure."""
         if self.ids is not None or self.expired or not _is_listed_in_part(listed):
             return self.means(listed, now)
         return listed.created_at is None or listed.created_at + (self.stay or 0) <= now
 
 
 def _is_listed_in_part(listed: StoredClaim) -> bool:
-    """Whether more is known of a claim that is asked for by itself."""
+    """Whether the store tells more of the claim if it is asked for it alone."""
     return listed.records is None or listed.expires_at is None
 
 
@@ -156,14 +156,15 @@ def delete_claims(
 ) -> Iterator[ClaimResult]:
     """Delete the contents of claims, one by one; records stay until they expire.
 
-    Each is looked at again just before: what a delivery has acquired meanwhile, or renewed, stays.
-    A delivery that begins at that very moment may find the contents gone: it raises `ClaimMissing`.
+    Each claim is looked up again just before: it stays if a delivery has acquired or renewed it
+    meanwhile. A delivery that begins at that very moment may find the contents gone, and raises
+    `ClaimMissing`.
 
     Args:
-        store: Where they are.
+        store: The store that has them.
         inventory: Its inventory.
-        ids: Which claims.
-        choice: What must still be true of each.
+        ids: The claims to delete.
+        choice: Must still have each claim.
     """
     for claim_id in ids:
         try:
@@ -175,7 +176,7 @@ def delete_claims(
             else:
                 inventory.remove(claim)
                 yield ClaimResult(claim_id, None)
-        except ClaimCheckError as error:  # the others may be deleted
+        except ClaimCheckError as error:  # go on with the other claims
             yield ClaimResult(claim_id, str(error))
 
 
@@ -186,24 +187,24 @@ def _why_kept(claim: StoredClaim, choice: Choice, now: float) -> str:
 
 
 def end_lease(store: ClaimStore, inventory: Inventory, seen: StoredRecord) -> bool:
-    """End the lease of a delivery, so that the next one may have the claim at once.
+    """End the lease of a delivery, so that the next delivery can acquire the claim at once.
 
-    The delivery that had it notices when it extends its lease, or completes. It may have done its
-    work by then, and the next one does it again.
+    The old delivery notices it when it extends its lease, or completes. It may have done its work
+    by then, and the next delivery does the work again.
 
     Args:
-        store: Where the record is.
+        store: The store of the record.
         inventory: Its inventory.
-        seen: The record as somebody saw it.
+        seen: The record as the user saw it.
 
     Returns:
-        False, with nothing changed, if the record is another by now.
+        False, with nothing changed, if the record has changed since.
     """
     return inventory.record(seen.key) == seen and store.release(seen.key, seen.lease_id)
 
 
 def why_not_released(seen: StoredRecord | None, now: float) -> str | None:
-    """Why a record has no lease that somebody may end; None if it has one."""
+    """Say why a record has no lease that anybody may end; None if it has one."""
     if seen is None:
         return "it has no record, so no delivery holds it"
     if seen.state == "done":
@@ -221,7 +222,7 @@ def why_not_released(seen: StoredRecord | None, now: float) -> str | None:
 
 
 def state_of(claim: StoredClaim, now: float) -> str:
-    """The state of a claim, in words."""
+    """Return the state of a claim, in words."""
     if claim.records is None:
         return "not known"
     record = claim.record(now)
@@ -231,7 +232,7 @@ def state_of(claim: StoredClaim, now: float) -> str:
 
 
 def state_of_record(record: StoredRecord, now: float) -> str:
-    """The state of a record, in words."""
+    """Return the state of a record, in words."""
     if record.state is None:
         return "damaged"
     if record.state != "done" and not record.is_held(now):
@@ -244,12 +245,12 @@ class Totals:
     """Counts and bytes of the claims in a store.
 
     Attributes:
-        prices: The prices of its region; None where it is not on AWS, or where these are not known.
-        claims: Contents.
-        stored: Bytes of them.
+        prices: The prices of its region; None if it is not on AWS, or the prices are not known.
+        claims: How many claims have contents.
+        stored: Bytes of the contents.
         held: Claims that a delivery holds.
-        receipts: Records of what was done, also of claims whose contents are gone.
-        dollars_a_month: What the contents cost as they are; None if nobody knows.
+        receipts: Receipts, also of claims whose contents are gone.
+        dollars_a_month: What the contents cost in a month, in US dollars; None if nobody knows.
     """
 
     prices: Prices | None
@@ -260,7 +261,7 @@ class Totals:
     dollars_a_month: float | None = field(init=False)
 
     def __post_init__(self) -> None:
-        """Begin with nothing."""
+        """Begin at zero."""
         self.dollars_a_month = None if self.prices is None else 0.0
 
     def add(self, claim: StoredClaim, now: float) -> None:
@@ -282,19 +283,19 @@ class Totals:
 
 
 def prices_of(store: ClaimStore) -> Prices | None:
-    """The prices of a store's region; None where it is not on AWS, or where these are not known."""
+    """Return the prices of a store's region; None if it is not on AWS, or they are not known."""
     kind, _, place = store.label.partition(":")
     region = place.partition(":")[0]
     return Prices.of(region) if kind in {"dynamodb", "letsgo", "s3"} and region in REGIONS else None
 
 
 def reading_dollars(inventory: Inventory, prices: Prices | None) -> float | None:
-    """What it costs to list a store; None if nobody knows."""
+    """Return how many dollars it costs to list a store; None if nobody knows."""
     return None if prices is None else prices.dollars(Units(read_units=inventory.read_units))
 
 
 def write_units(claim: StoredClaim) -> int:
-    """Write units to delete the contents of a claim: as many as to write them."""
+    """Return the write units to delete a claim's contents: as many as to write them."""
     if claim.kept_in != "dynamodb" or not claim.stored:
         return 0
     return sum(-(-item // WRITE_UNIT_BYTES) for item in part_items(claim.stored))

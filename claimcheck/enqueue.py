@@ -33,7 +33,7 @@ def enqueue(message: AnyMessage, **options: Unpack[EnqueueOptions]) -> EnqueueRe
             `deduplication_id`, `attributes`, `queue`.
 
     Raises:
-        LetsGoQueueError: As `letsgo_queue.Client.enqueue` has it.
+        LetsGoQueueError: `letsgo_queue.Client.enqueue` says when.
         BodyTooLarge: Over `max_size`; nothing was sent or stored.
         ClaimStoreError: The claim could not be stored; nothing was sent.
     """
@@ -97,15 +97,15 @@ def install(claim_check: ClaimCheck | None = None, *, client: Client | None = No
 
 
 class _Latest:
-    """Of the latest call: the default client, its middleware, and the client with a claim check."""
+    """Keeps the latest call's default client, its middleware, and the client with a claim check."""
 
     call: tuple[Client, tuple[Middleware, ...], Client[EnqueueResult]] | None = None
 
 
 def _client() -> Client[EnqueueResult]:
-    """The default client, with the default claim check if it has none.
+    """Return the default client, with the default claim check if it has none.
 
-    Looked up for each call: the default client, or its middleware, may have changed.
+    Each call looks it up, since the default client or its middleware may have changed.
     """
     _load()
     from letsgo_queue.sending.default import default_client
@@ -124,7 +124,7 @@ def _with_claim_check(client: Client) -> Client[EnqueueResult]:
     from claimcheck.middleware import ClaimCheckMiddleware
 
     if any(isinstance(each, ClaimCheckMiddleware) for each in client.middleware):
-        # Its result, unless an outer middleware replaced that by another.
+        # The result is the claim check's, unless an outer middleware replaced it.
         return cast("Client[EnqueueResult]", client)
     return client.using(_default_middleware())
 

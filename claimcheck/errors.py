@@ -165,7 +165,7 @@ class ClaimStoreError(ClaimCheckError):
     A worker holds a message that it cannot open for this, and tries again, for 15 minutes.
     """
 
-    patience = 900.0  # ours to choose: an outage that is longer is for the queue's retries
+    patience = 900.0  # our choice: after that, the queue's own retries bridge an outage
 
 
 class ClaimStoreUnavailable(ClaimStoreError):

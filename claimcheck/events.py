@@ -74,7 +74,7 @@ class MessageNotOpened(Event):
     Attributes:
         message_id: The message's id.
         receive_count: How often it has been received.
-        error: Why.
+        error: The error that says why.
     """
 
     message_id: str

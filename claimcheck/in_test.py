@@ -1,4 +1,4 @@
-"""The claim checks of a test with a sandbox: as in production, but with claims in memory."""
+"""Makes the claim checks of a test with a sandbox: as in production, but with claims in memory."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _IN_MEMORY = {"store": "memory://", "stores": {}, "read_stores": ()}
 
 
 def claim_check_in(test: Surroundings, given: ClaimCheck | None, queue: str | None) -> ClaimCheck:
-    """The claim check for the messages of a queue, with its claims in the memory of the test.
+    """Return the claim check for a queue's messages, which keeps claims in the test's memory.
 
     Args:
-        test: What the test has.
-        given: The claim check that code made; None for that of the environment.
+        test: The surroundings of the test.
+        given: The claim check that the code made; None for the one of the environment.
         queue: URL of the queue; None where a message does not say.
 
     Raises:

@@ -24,7 +24,7 @@ from letsgo_queue.log import get_logger
 from letsgo_queue.middleware import Middleware, SendContext, Steps
 from letsgo_queue.transports.base import OutgoingMessage
 
-if TYPE_CHECKING:  # who only sends does not load the worker
+if TYPE_CHECKING:  # a program that only sends does not load the worker
     from letsgo_queue.worker.incoming import IncomingMessage
 
 logger = get_logger(__name__)
@@ -99,7 +99,7 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
 
     @property
     def handling(self) -> bool:
-        """Whether it opened the message that this thread or task handles, itself or merged."""
+        """Whether it, or a merged copy, opened the message that this thread or task handles."""
         return self._token in _handling.get()
 
     def inside(self, outer: Middleware) -> Middleware:
@@ -119,7 +119,7 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
         removals.finish()
 
     def before_send(self, message: OutgoingMessage, context: SendContext) -> OutgoingMessage:
-        """Seal the message, where it is too large for the queue."""
+        """Seal the message, if it has to be sealed."""
         started = time.perf_counter()
         claim_check = self.opener.claim_check_for(context.transport.url)
         of_attributes = attributes_size(message.attributes)
@@ -161,7 +161,7 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
     def after_send(
         self, message: OutgoingMessage, result: queue_events.EnqueueResult
     ) -> EnqueueResult:
-        """Say which way the message went."""
+        """Return a result that also says which way the message went."""
         assert isinstance(message, _SealedMessage)
         return EnqueueResult(
             message_id=result.message_id,
@@ -192,18 +192,18 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
         return self._has_record(message)
 
     def gives_type(self, message: IncomingMessage, /) -> bool:
-        """Whether it is a pointer of AWS's clients, which is opened here."""
+        """Whether the message is a pointer of AWS's clients that this middleware opens."""
         return self.opener.opens_pointer(message.body, message.queue)
 
     def opened_bytes(self, message: IncomingMessage, /) -> int:
-        """The size that the ticket says."""
+        """Return the size that the ticket tells."""
         sealed = message.body if message.sealed_fields is None else message.sealed_fields
         return self.opener.claim_check_for(message.queue).opened_size(sealed)
 
     def handle(self, message: IncomingMessage, /) -> Steps:
         """Open the message. Its claim is settled once all middleware has ended."""
         started = time.perf_counter()
-        ends = message.invisible_until  # an extension while it is opened does not extend its lease
+        ends = message.invisible_until  # read first: later extensions do not extend the lease
         opened = self._open(message)
         is_tick = message.received.is_tick
         if opened is None:
@@ -273,7 +273,7 @@ class _ClaimLease:
     def extend(self, seconds: float) -> None:
         """Extend the lease with the visibility."""
         if not self._opened.extend(seconds) and not self._settled:
-            # By its message: a small one has a record, and no claim.
+            # Logged by its message, since a small message has a record but no claim.
             logger.warning("message %s: another delivery has it", self._message.message_id)
 
     def settle(self, *, succeeded: bool) -> None:

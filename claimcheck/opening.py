@@ -1,4 +1,4 @@
-"""Opening messages of any queue: what the middleware and `@unwrap_claim_check` share."""
+"""Opens messages of any queue, for the middleware and for `@unwrap_claim_check`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from letsgo_queue.settings import is_sqs, split_url, url_in_environment
 logger = get_logger(__name__)
 
 OnDuplicate: TypeAlias = Literal["acknowledge", "raise"]
-"""What happens to a delivery of a message that was handled before."""
+"""How to treat a delivery of a message that was handled before."""
 
 
 class Opener:
@@ -40,7 +40,7 @@ class Opener:
         on_duplicate: OnDuplicate | None = None,
         once: bool | None = None,
     ) -> None:
-        """Make an opener; no store is opened yet.
+        """Make an opener, without opening a store yet.
 
         Args:
             claim_check: By default made from the environment, on first use.
@@ -69,7 +69,7 @@ class Opener:
         self._by_queue: dict[str | None, ClaimCheck] = {}
 
     def inside(self, outer: Opener) -> Opener:
-        """An opener with these options, and those of `outer` that are unset here."""
+        """Return an opener with these options, and with those of `outer` that are unset here."""
         opener = Opener(
             self._claim_check or outer._claim_check,
             purge=self._purge or outer._purge,
@@ -81,7 +81,7 @@ class Opener:
 
     @property
     def purge(self) -> Purge | None:
-        """When contents are removed; None: as the claim check has it."""
+        """When contents are removed; None for the claim check's own setting."""
         return self._purge
 
     @property
@@ -90,11 +90,11 @@ class Opener:
         return bool(self._once)
 
     def refuses_unsealed(self, queue: str | None) -> bool:
-        """Whether a message of a queue that is not sealed must be refused; see `ClaimCheck`."""
+        """Whether a message that is not sealed must be refused; see `ClaimCheck`."""
         return self.claim_check_for(queue).refuses_unsealed
 
     def opens_pointer(self, body: object, queue: str | None) -> bool:
-        """Whether a body is, or wraps, a pointer of AWS's clients that is opened here."""
+        """Whether a body is, or wraps, a pointer of AWS's clients that this opener opens."""
         if not isinstance(body, str) or IN_EVERY_POINTER not in body:
             return False
         wrapped = unwrap_sealed(body)
@@ -102,7 +102,7 @@ class Opener:
         return self.claim_check_for(queue).opens_pointer(inside)
 
     def claim_check_for(self, queue: str | None) -> ClaimCheck:
-        """The claim check for the messages of a queue.
+        """Return the claim check for the messages of a queue.
 
         Args:
             queue: Its URL; None if the message does not say, for the queue of the environment.
@@ -155,7 +155,7 @@ class Opener:
         claim_check = self.claim_check_for(queue)
         wrapped = None if is_tick or fields is not None else unwrap_sealed(body)
         if wrapped is not None and not is_sealed(wrapped.body):
-            # A pointer of AWS's clients, which somebody else may open.
+            # A pointer of AWS's clients, which the application may open itself.
             wrapped = wrapped if claim_check.opens_pointer(wrapped.body) else None
         try:
             opened = claim_check.open(
@@ -182,7 +182,7 @@ class Opener:
 
 
 def in_unknown_envelope(message: str) -> RecordUnsupported:
-    """The error for a message with a claim check in an envelope that is not known.
+    """Make the error for a message with a claim check in an unknown envelope.
 
     Args:
         message: Its id, for people.
@@ -196,10 +196,10 @@ def in_unknown_envelope(message: str) -> RecordUnsupported:
 
 @functools.lru_cache(maxsize=1_000)
 def consumer_of(queue: str | None) -> str | None:
-    """Names a queue that has a message, the same on a worker and in Lambda.
+    """Name a queue that has a message, in the same way on a worker and in Lambda.
 
-    For an SQS queue that is the end of its ARN, `REGION:ACCOUNT:NAME`, as several regions and
-    accounts may have a queue of one name. For any other queue it is the URL.
+    The name of an SQS queue is the end of its ARN, `REGION:ACCOUNT:NAME`, since several regions and
+    accounts may have a queue of the same name. The name of any other queue is its URL.
 
     Args:
         queue: Its URL; None, or empty, if the message does not say.
@@ -214,6 +214,6 @@ def consumer_of(queue: str | None) -> str | None:
 
 
 def _once_key(queue: str | None, message_id: str) -> str:
-    """Names a message on its queue, the same on a worker and in Lambda, whatever the URL."""
+    """Name a message on its queue, in the same way on a worker and in Lambda, whatever the URL."""
     name = urlsplit(queue or "").path.rstrip("/").rpartition("/")[2]
     return f"once/{name}/{message_id}@"

@@ -1,4 +1,4 @@
-"""The policy of IAM that a role needs for one queue and its stores.
+"""Makes the IAM policy that a role needs for one queue and its stores.
 
 It asks AWS nothing: region, account and names come from URLs. An account that no URL names is `*`.
 """
@@ -40,12 +40,12 @@ _ANY = "*"
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """Something on AWS that a policy is for.
+    """A resource on AWS that a policy is for.
 
     Attributes:
-        kind: What it is.
-        arn: Its ARN, or a pattern of them.
-        condition: What must be true of a request for it.
+        kind: Its kind.
+        arn: Its ARN, or a pattern of ARNs.
+        condition: The condition that a request for it must fulfil.
     """
 
     kind: Kind
@@ -55,7 +55,7 @@ class Thing:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where the queue is; stores and keys that do not say are there too."""
+    """The region and account of the queue, also for stores and keys that name none."""
 
     region: str
     account: str
@@ -76,18 +76,18 @@ def policy_statements(
     settings: ClaimCheckSettings | None = None,
     tell: Callable[[str], object] = lambda _: None,
 ) -> Sequence[Statement]:
-    """The statements of a role's policy, empty if there is nothing to grant.
+    """Return the statements of a role's policy; none if there is nothing to grant.
 
     Args:
-        role: Whose policy.
+        role: The role whose policy to make.
         stores: URLs of the stores; empty for those that the settings name.
-        queue: The queue's URL; None for what the settings name.
+        queue: The queue's URL; None for the queue that the settings name.
         dead_letter_queue: The URL of its dead-letter queue; None for the name that `letsgo-queue
             queue create` gives it.
         kms_keys: Keys of KMS, of which the first encrypts; empty for those that the settings name.
         function: The Lambda function that an operator has the doctor examine.
         settings: The claim check's settings; None for those of the environment.
-        tell: Hears of queues and stores for which nothing can be granted here.
+        tell: Called with a text about each queue or store that needs no grant, or has none here.
 
     Raises:
         SettingsInvalid: A URL names no queue or store, or no queue is named.
@@ -143,7 +143,7 @@ def _things_of_function(name: str, place: _Place) -> Iterator[Thing]:
 
 
 def _stores_of(settings: ClaimCheckSettings, queue: str, role: Role) -> Sequence[str]:
-    """The stores in the settings; a sender writes to some of them, one of pointers to none."""
+    """The stores in the settings that a role uses; a sender of pointers uses none."""
     if role is Role.SENDER and settings.write == "aws-pointer":
         return ()
     read = () if role is Role.SENDER else settings.read_stores
@@ -157,7 +157,7 @@ def _things_of_store(
         case DynamoDBClaimStore():
             yield from _table(store, place)
         case DynamoDBBucketClaimStore():
-            if role is not Role.SENDER:  # who writes contents only, and these to the bucket
+            if role is not Role.SENDER:  # it writes only contents, and writes them to the bucket
                 yield from _table(store.table, place)
             yield from _bucket(store.contents, place)
         case S3ClaimStore():
@@ -190,7 +190,7 @@ def _bucket(contents: S3Contents, place: _Place) -> Iterator[Thing]:
 
 
 def _things_of_pointers(settings: ClaimCheckSettings, role: Role, place: _Place) -> Iterator[Thing]:
-    """The buckets of AWS's pointers: the first is written to, all are read."""
+    """The buckets of AWS's pointers: senders write to the first, workers read all."""
     partition = partition_of(place.region)
     buckets = [f"arn:{partition}:s3:::{name}" for name in settings.aws_pointers]
     if role is Role.SENDER:
@@ -222,14 +222,14 @@ def _key(text: str, place: _Place) -> Thing:
         "StringEquals": {f"kms:EncryptionContext:{key}": value for key, value in CONTEXT.items()}
     }
     before, is_alias, alias = arn.partition(":alias/")
-    if is_alias:  # IAM takes no alias for a key: it asks which aliases the key has
+    if is_alias:  # IAM takes no alias in place of a key, but a condition on the key's aliases
         arn = f"{before}:key/*"
         condition["ForAnyValue:StringEquals"] = {"kms:ResourceAliases": f"alias/{alias}"}
     return Thing(Kind.KEY, arn, condition)
 
 
 def _statements(role: Role, things: Sequence[Thing]) -> list[Statement]:
-    """One statement for all things of a kind that have the same condition."""
+    """Make one statement for all things of a kind that have the same condition."""
     arns: dict[tuple[Kind, str], list[str]] = {}
     for thing in things:
         if thing.kind in RIGHTS[role]:

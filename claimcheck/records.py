@@ -38,8 +38,8 @@ if TYPE_CHECKING:  # a program that only sends does not load these
 logger = get_logger(__name__)
 
 SOONEST_RETURN_SECONDS = 5
-"""A message that is handled elsewhere comes again no sooner, even if the lease there ends soon:
-each time costs a receive."""
+"""A message that is handled elsewhere comes again no sooner, even if the other lease ends sooner:
+each delivery costs a receive."""
 
 FAILURES: Final = "batchItemFailures"
 IDENTIFIER: Final = "itemIdentifier"
@@ -133,7 +133,7 @@ def open_record(opener: Opener, record: SqsRecord, invocation: Invocation) -> Op
     Args:
         opener: How messages are opened.
         record: The record.
-        invocation: How much time there is for it.
+        invocation: Tells how much time is left for it.
 
     Raises:
         ClaimCheckError: It could not be opened; see `ClaimCheck.open`. A message that is being
@@ -191,9 +191,9 @@ class OpenedBatch:
 
     Attributes:
         argument: The event for the function.
-        nothing_left: Whether no record is left for it.
-        opened: The records that were opened for it, each with its hold.
-        batch: All records, and which of them could not be opened.
+        nothing_left: Whether no record is left for the function.
+        opened: The records that were opened for the function, each with its hold.
+        batch: All records, and those that could not be opened.
     """
 
     argument: object = field(repr=False)
@@ -203,11 +203,11 @@ class OpenedBatch:
 
     @property
     def left_out(self) -> int:
-        """How many records could not be opened, or wait for one of those."""
+        """How many records could not be opened, or wait behind such a record."""
         return len(self.batch.response()[FAILURES])
 
     def succeeded(self, answer: object) -> object:
-        """Settle each claim by what the function reports, and report what could not be opened."""
+        """Settle each claim by the function's report; add the records that could not be opened."""
         known = {each.message_id for each in self.batch.records}
         reported = _reported(answer, known)
         if reported is None:
@@ -245,10 +245,10 @@ def open_batch(
         opener: How messages are opened.
         event: The event.
         batch: Its records.
-        invocation: How much time there is for them.
+        invocation: Tells how much time is left for them.
 
     Returns:
-        The batch; None where no record had to be opened.
+        The batch; None if no record had to be opened.
 
     Raises:
         SettingsInvalid: The claim check cannot be made; no claim was acquired.
@@ -326,7 +326,7 @@ def _report(record: SqsRecord, error: BaseException) -> None:
     """Log why a record was not opened.
 
     Raises:
-        BaseException: `error`, where it is no failure of one record, or the record has no id.
+        BaseException: `error`, if it is not the failure of one record, or the record has no id.
     """
     if record.message_id is None or not isinstance(error, LetsGoError):
         raise error
@@ -339,7 +339,7 @@ def _report(record: SqsRecord, error: BaseException) -> None:
 
 
 def _reported(answer: object, known: Collection[str | None]) -> Collection[str] | None:
-    """The ids that a function reports; None if Lambda counts the whole batch as failed.
+    """Return the ids that a function reports; None if Lambda counts the whole batch as failed.
 
     An answer without failures means that all succeeded.
     """
@@ -362,7 +362,7 @@ def _release(outcomes: Sequence[_Outcome]) -> None:
 
 
 def _come_back(received: ReceivedMessage, queue: str | None, seconds: float) -> None:
-    """Have the message delivered again when the other delivery's lease ends."""
+    """Make SQS deliver the message again when the other delivery's lease ends."""
     from letsgo_queue.sending.default import default_client
 
     if queue is None or not received.receipt_handle:

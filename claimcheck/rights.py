@@ -17,7 +17,7 @@ from enum import StrEnum
 
 
 class Role(StrEnum):
-    """Who asks."""
+    """The roles that use a queue."""
 
     SENDER = "sender"
     WORKER = "worker"
@@ -25,7 +25,7 @@ class Role(StrEnum):
 
 
 class Kind(StrEnum):
-    """What is asked for, as statements of a policy are named."""
+    """The kinds of resources, by which the statements of a policy are named."""
 
     QUEUE = "Queue"
     DEAD_LETTER_QUEUE = "DeadLetterQueue"

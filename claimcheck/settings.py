@@ -1,8 +1,8 @@
 """Settings of the claim check, and the claim check that they describe.
 
-In LetsGo's local mode claims go to one file, in the folder where this user's programs keep their
-state. Sender and worker of that mode have no queue file in common, and may name the queue
-differently, so the path cannot follow from the queue.
+In LetsGo's local mode, claims go to one file in the folder where this user's programs keep their
+state. The file's path cannot follow from the queue: in that mode sender and worker share no queue
+file, and may name the queue differently.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _SECRETS = {
     "signing_key": "nothing would be signed, and every ticket accepted",
     "encryption": "nothing would be encrypted",
 }
-"""Settings with keys in them, and what would happen to messages if one were empty."""
+"""Settings with keys in them, and what would happen to messages if a setting were empty."""
 
 _TOPIC = re.compile(r"arn:[^:]+:sns:([^:]+):")
 
@@ -123,7 +123,7 @@ class ClaimCheckSettings(BaseModel, frozen=True, extra="forbid"):
         for entry in _entries(value):
             pattern, _, url = entry.partition("=")
             if not pattern.strip() or not url.strip():
-                raise SettingsInvalid(  # without the entry: a URL may have a password in it
+                raise SettingsInvalid(  # without the entry, since its URL may have a password
                     "CLAIMCHECK_STORES: give pairs of a type and a store, separated by commas, as "
                     "in video:*=s3://big,report:*=dynamodb://reports."
                 )
@@ -161,11 +161,11 @@ class ClaimCheckSettings(BaseModel, frozen=True, extra="forbid"):
             raise SettingsInvalid(f"{problems}.") from None
 
     def store_for(self, queue_url: str) -> str:
-        """The store for a queue: the store that is set, else the store that goes with the queue.
+        """Return a queue's store: the store that is set, else the store that goes with the queue.
 
-        An embedded queue has its claims beside it (a SQLite queue in its own file), and LetsGo's
-        local HTTP mode in one file of the user's, so that nothing local needs AWS. The queue of a
-        LetsGo deployment has them in LetsGo's own table; any other SQS queue in DynamoDB.
+        The claims of an embedded queue are beside it (for SQLite, in its own file), those of
+        LetsGo's local HTTP mode in one file of the user. So nothing local needs AWS. The claims of
+        a LetsGo deployment are in LetsGo's own table, those of any other SQS queue in DynamoDB.
         """
         if self.store is not None:
             return self.store
@@ -177,15 +177,15 @@ class ClaimCheckSettings(BaseModel, frozen=True, extra="forbid"):
         return f"letsgo://{deployment.name}" if deployment.has_queue(queue_url) else DEFAULT_STORE
 
     def stores_for(self, queue_url: str) -> list[str]:
-        """All stores that messages of a queue are written to: `store_for`, and those by type."""
+        """Return all stores that a queue's messages go to: `store_for`, and those by type."""
         return list(dict.fromkeys([self.store_for(queue_url), *self.stores.values()]))
 
 
 def claim_check_for(queue_url: str, settings: ClaimCheckSettings | None = None) -> ClaimCheck:
-    """A claim check for a queue.
+    """Make a claim check for a queue.
 
     Args:
-        queue_url: The queue; where its claims are kept, and in which region, may follow from it.
+        queue_url: The queue. The place and the region of its claims may follow from it.
         settings: By default those of the environment.
 
     Raises:
@@ -211,7 +211,7 @@ def claim_check_for(queue_url: str, settings: ClaimCheckSettings | None = None) 
 
 
 def trust_for(queue_url: str, settings: ClaimCheckSettings) -> Trust:
-    """Which tickets a reader of a queue opens.
+    """Return the trust that decides which tickets a reader of a queue opens.
 
     Raises:
         SettingsInvalid: A key cannot be used.
@@ -224,10 +224,10 @@ def trust_for(queue_url: str, settings: ClaimCheckSettings) -> Trust:
 
 
 def encryption_for(queue_url: str, settings: ClaimCheckSettings) -> Encryption | None:
-    """The encryption that settings name. A process has one, as its data keys serve every queue.
+    """Return the encryption that settings name. A process has one: its data keys serve all queues.
 
     Args:
-        queue_url: The queue, whose region a key of KMS is in by default.
+        queue_url: The queue. By default a key of KMS is in its region.
         settings: The settings.
 
     Raises:
@@ -244,9 +244,9 @@ def _entries(value: str) -> list[str]:
 
 
 def region_for(queue_url: str) -> str | None:
-    """The region of a queue, or of a topic that has an ARN in place of a URL.
+    """Return the region of a queue, or of a topic, which has an ARN in place of a URL.
 
-    The URL says it, else the settings; None if neither does.
+    It is the region in the URL, else the region of the settings; None if neither has one.
     """
     named = _TOPIC.match(queue_url)
     if named is not None:
@@ -260,8 +260,8 @@ def _encryption(setting: SecretStr, region: str | None) -> Encryption:
 
 
 def _shared_store(url: str, region: str | None) -> ClaimStore:
-    """One store for each URL in a process: the two ends of a memory queue meet in it."""
-    with _opening:  # a cache alone may make two for two threads
+    """Return the process's store for a URL: the two ends of a memory queue share it."""
+    with _opening:  # without the lock, two threads might make two stores
         return _store(url, region)
 
 
@@ -271,15 +271,15 @@ def _store(url: str, region: str | None) -> ClaimStore:
 
 
 def _local_store_url() -> str:
-    """The store of this user's claims in local mode; nothing is made or opened."""
+    """Return the URL of this user's store in local mode, without making or opening it."""
     return f"sqlite:///{quote((_local_folder() / _LOCAL_FILE).as_posix())}"
 
 
 def _make_local_folder() -> None:
-    """Make the folder of the claims, where it is missing, for this user alone.
+    """Make the folder of the claims, for this user alone, if it is missing.
 
     Raises:
-        SettingsInvalid: It cannot be made, or others could have put something into it.
+        SettingsInvalid: It cannot be made, or another user could have put something into it.
     """
     folder = _local_folder()
     try:

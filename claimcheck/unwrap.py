@@ -198,7 +198,7 @@ def _unwrapping(function: FunctionT, middleware: ClaimCheckMiddleware, form: _Fo
         )
     wrap = _unwrapping_async if _is_async(function) else _unwrapping_sync
     wrapper = use_middleware(middleware)(wrap(function, middleware, form))
-    # The function too, as a worker may have it already. A bound method takes no attribute.
+    # Mark the function too, since a worker may have it already. A bound method takes no attribute.
     with suppress(AttributeError):
         use_middleware(middleware)(function)
     return cast("FunctionT", wrapper)
@@ -255,7 +255,7 @@ def _unwrapping_async(
 
 
 def _is_handled(unwrapping: Callable[..., object]) -> bool:
-    """Whether a worker calls it, with a message that its middleware has opened.
+    """Whether a worker calls the function, with a message that its middleware has opened.
 
     If a function is decorated twice, only the inner middleware runs.
     """
@@ -279,7 +279,7 @@ class _Call:
         self._function = function
         self._arguments: dict[int | str, object] = dict(enumerate(args))
         self._arguments.update(kwargs)
-        # A method's own object comes first, and may have a body by chance.
+        # A method's object comes first, and may have a `body` by chance.
         first = 1 if args and _is_method_of(function, args[0]) else 0
         self._looked_at = {at: value for at, value in self._arguments.items() if at != first - 1}
         self._form = form
@@ -289,8 +289,8 @@ class _Call:
         """Open the event or record of the call; None if nothing has to be opened.
 
         Raises:
-            RecordUnsupported: There is a claim check that cannot be opened here.
-            LetsGoError: It could not be opened.
+            RecordUnsupported: An argument has a claim check that cannot be opened here.
+            LetsGoError: The event or record could not be opened.
         """
         found = self._find(opener)
         if found is None:
@@ -317,7 +317,7 @@ class _Call:
         that list, and would miss the records.
 
         Raises:
-            RecordUnsupported: There are such records, and nothing says that Lambda calls it.
+            RecordUnsupported: There are such records, and nothing shows that Lambda is the caller.
         """
         if self._form != "by type" or not isinstance(work, OpenedBatch) or not work.left_out:
             return
@@ -365,7 +365,7 @@ class _Call:
 def _watched(
     items: Iterator[object], opener: Opener, function: str
 ) -> Generator[object, None, None]:
-    """The items of an iterator, checked as the function takes them."""
+    """Yield the items of an iterator, and check each as the function takes it."""
     for item in items:
         found = _read(item, "by type")
         if holds_sealed(item) or (found is not None and _must_open(opener, found)):
@@ -417,20 +417,20 @@ async def _settle_later(work: Work, start: Callable[[], Awaitable[object]]) -> o
 
 
 _threads = AsyncThreads("claimcheck-unwrap")
-"""For async functions. A store that does not answer must not take the threads of the event loop."""
+"""For async functions: a store that does not answer must not occupy the event loop's threads."""
 
 
 def _is_async(function: Callable[..., object]) -> bool:
-    """Whether calling it gives a coroutine; an object may be called as well as a function."""
+    """Whether a call returns a coroutine; the callable may be an object instead of a function."""
     called = getattr(type(function), "__call__", None)  # noqa: B004  it is looked at, not tested for
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
 
 
 def _is_method_of(function: Callable[..., object], owner: object) -> bool:
-    """Whether a call's first argument is the object, or the class, that has the function."""
+    """Whether a call's first argument is the object or the class that has the function."""
     kind = owner if isinstance(owner, type) else type(owner)
     name = getattr(function, "__name__", "")
-    # Of every class, as a method may have been called with `super()`.
+    # Look into every base class, since `super()` may have called the method.
     for found in (vars(each).get(name) for each in kind.__mro__):
         method = found.__func__ if isinstance(found, classmethod) else found
         if inspect.isfunction(method) and inspect.unwrap(method) is inspect.unwrap(function):

@@ -2,8 +2,8 @@
 
     from letsgo_queue import Message, Worker, enqueue
 
-Everything public is here; the modules below are how it is made. Each is loaded when a name of its
-is first used, so that importing the package costs next to nothing.
+Every public name is here. A module is loaded when one of its names is first used, so importing the
+package costs next to nothing.
 """
 
 from typing import TYPE_CHECKING

@@ -151,7 +151,7 @@ class EnqueueManyError(LetsGoQueueError):
 
 
 class QueueUnavailable(LetsGoQueueError):
-    """A message could not be received, extended or acknowledged, or the queue not be asked."""
+    """Asking the queue failed, or receiving, extending or acknowledging a message."""
 
     def __init__(self, text: str, *, retryable: bool = True) -> None:
         super().__init__(text)
@@ -159,7 +159,7 @@ class QueueUnavailable(LetsGoQueueError):
 
 
 class DeadLettersLeft(LetsGoQueueError):
-    """Some dead letters were not redriven or deleted, and are dead letters still.
+    """Some dead letters were not redriven or deleted, and still are dead letters.
 
     Attributes:
         done: How many are back on the queue, or deleted.

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-if TYPE_CHECKING:  # errors name the results of sends
+if TYPE_CHECKING:  # the errors use the results of sends
     from letsgo_queue.errors import LetsGoError
 
 from letsgo_queue.forking import Lock
@@ -152,10 +152,10 @@ class MessageHandled(DeliveryEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageSkipped(DeliveryEvent):
-    """Middleware settled the message without its handler. It is acknowledged as after a handler.
+    """Middleware settled the message without its handler. It is acknowledged as if handled.
 
     Attributes:
-        reason: Why: `duplicate`, say; empty if the middleware does not tell.
+        reason: The reason, such as `duplicate`; empty if the middleware gives none.
     """
 
     reason: str = ""
@@ -177,7 +177,7 @@ class MessageFailed(DeliveryEvent):
     """A message was not handled, and will be delivered again.
 
     Attributes:
-        error: What was raised.
+        error: The error that was raised.
         retry_delay: Seconds until then; None for the rest of its visibility timeout.
     """
 
@@ -190,7 +190,7 @@ class MessageRejected(DeliveryEvent):
     """A message was not handled, and was moved to the dead-letter queue.
 
     Attributes:
-        error: What was raised.
+        error: The error that was raised.
         reason: Why it gets no other delivery.
     """
 
@@ -211,7 +211,7 @@ class QueueFailed(Event):
     """A worker's call to its queue failed.
 
     Attributes:
-        call: What the worker asked for.
+        call: The kind of call.
         error: Why it failed.
     """
 
@@ -234,7 +234,7 @@ class Listeners:
         self._own = (*self._own, listener)
 
     def __bool__(self) -> bool:
-        """Whether anybody listens. If not, no event need be made."""
+        """Whether anybody listens. If not, nobody need make events."""
         return bool(self._own or _process.listeners)
 
     def emit(self, event: Event) -> None:
@@ -257,7 +257,7 @@ class _Process:
 _process = _Process()
 
 PROCESS_LISTENERS = Listeners()
-"""For events of no client and no worker: only `listen_to_all` hears them."""
+"""For events without a client or a worker: only listeners of `listen_to_all` hear them."""
 
 
 def listen_to_all(listener: Listener) -> Callable[[], None]:
@@ -266,7 +266,7 @@ def listen_to_all(listener: Listener) -> Callable[[], None]:
     For audits, metrics and traces, which cannot know who makes a client.
 
     Returns:
-        A function that ends it.
+        A function that ends the listening.
     """
     with _process.lock:
         _process.listeners = (*_process.listeners, listener)

@@ -1,8 +1,8 @@
-"""Messages of AWS's extended clients, opened with a lease and a receipt as ours are.
+"""Opens messages of AWS's extended clients, with a lease and a receipt as for our own messages.
 
-Such a client sends a pointer. Anybody who writes to the queue can write one, so only pointers to
-named buckets are opened. A pointer has no claim id: the key of its record is a hash of bucket, key
-and message id, and the queue's name, since SNS may bring one pointer to several queues.
+Such a client sends a pointer. Anybody who writes to the queue can write a pointer, so only pointers
+to named buckets are opened. A pointer has no claim id: the key of its record is a hash of bucket,
+key and message id, and the queue's name, since SNS may bring one pointer to several queues.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class AwsPointers:
         endpoint_url: str | None = None,
         session: boto3.session.Session | None = None,
     ) -> None:
-        """Name buckets; nothing is asked of them yet.
+        """Name the buckets, without asking S3 yet.
 
         Args:
             buckets: Pointers to these are opened; others are refused.
@@ -75,10 +75,10 @@ class AwsPointers:
         self._buckets: dict[str, PointedBucket | None] = dict.fromkeys(names)
 
     def read(self, body: str, *, what: str) -> AwsPointer | None:
-        """The pointer in a body; None if it is not a pointer.
+        """Read the pointer in a body; None if it is not a pointer.
 
         Raises:
-            TicketInvalid: It is malformed, or names a bucket that is not one of these.
+            TicketInvalid: It is malformed, or names another bucket.
         """
         try:
             pointer = read_aws_pointer(body)
@@ -92,7 +92,7 @@ class AwsPointers:
         """Refuse a pointer to another bucket.
 
         Raises:
-            TicketInvalid: It names one.
+            TicketInvalid: It names another bucket.
         """
         if pointer.bucket not in self._buckets:
             raise TicketInvalid(
@@ -102,11 +102,11 @@ class AwsPointers:
             )
 
     def text_of(self, pointer: AwsPointer, *, most: int, what: str) -> str:
-        """The body that a pointer names.
+        """Return the body that a pointer names.
 
         Raises:
             ClaimMissing: It is not there.
-            ClaimCorrupted: It is no text, or has more than `most` bytes.
+            ClaimCorrupted: It is not text, or has more than `most` bytes.
             ClaimStoreError: S3 refused, or did not answer.
         """
         try:
@@ -135,10 +135,10 @@ class AwsPointers:
         *,
         message_id: str | None,
     ) -> PointerHold:
-        """The hold on a message whose record the lease holds.
+        """Make the hold on a message whose record the lease holds.
 
         Raises:
-            TicketInvalid: The record belongs to another pointer: a receipt handle was made up, say.
+            TicketInvalid: The record is another pointer's: the receipt handle was made up, say.
         """
         what = f"record {key}"
         self.check(pointer, what=what)
@@ -190,9 +190,9 @@ class PointerHold(Hold):
     """The hold on a message whose body AWS's client put into S3.
 
     Attributes:
-        pointer: Where that is.
+        pointer: The place of the body.
         message_id: The message's id.
-        discard: Removes it; None to leave it.
+        discard: Removes the body; None to leave it.
     """
 
     pointer: AwsPointer
@@ -200,7 +200,7 @@ class PointerHold(Hold):
     discard: Callable[[AwsPointer], None] | None
 
     def complete(self) -> bool:
-        """Leave the receipt, then remove the object, where that was asked for."""
+        """Leave the receipt, then remove the object if `discard` is set."""
         if not Hold.complete(self):
             return False
         if self.discard is not None:
@@ -212,7 +212,7 @@ class PointerHold(Hold):
 
 
 def pointer_name(pointer: AwsPointer, message_id: str | None) -> str:
-    """The name that the record of a pointer has in place of a claim id.
+    """Return the name that the record of a pointer has in place of a claim id.
 
     The message's id is part of it: AWS's client lets its caller choose the key, so two messages may
     name one object.
