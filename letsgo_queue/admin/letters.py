@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from letsgo_queue.attributes import FAILURE, MessageAttribute, attributes_size
 from letsgo_queue.aws_pointers import is_aws_pointer
@@ -16,6 +16,9 @@ from letsgo_queue.failure import Failure
 from letsgo_queue.transports.base import ReceivedMessage
 
 LetterRoute: TypeAlias = Literal["inline", "compressed", "stored"]
+
+_MOST_BYTES = 10**15
+"""No message has so many: whoever wrote that ticket made the number up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,19 +158,16 @@ def dead_letter(message: ReceivedMessage, *, since: float | None = None) -> Dead
     """
     attributes = without_failure(message.attributes)
     failure = _failure_in(message)
-    wrapped = unwrap(message.body)
-    inside = message.body if wrapped is None else wrapped.body
-    body_size = len(message.body.encode(errors="replace"))
-    route, whole_size = way_of(inside, body_size)
+    body = told_by(message.body)
     dead_at = message.sent_at if since is None else since
     return DeadLetter(
         message_id=message.message_id,
-        type=type_in(inside),
+        type=body.type,
         body=message.body,
         attributes=attributes,
-        size=body_size + attributes_size(attributes),
-        route=route,
-        whole_size=whole_size,
+        size=body.size + attributes_size(attributes),
+        route=body.route,
+        whole_size=body.whole_size,
         sent_at=datetime.fromtimestamp(message.sent_at, UTC),
         since=(failure and failure.failed_at) or datetime.fromtimestamp(dead_at, UTC),
         receive_count=message.receive_count,
@@ -189,7 +189,31 @@ def _failure_in(message: ReceivedMessage) -> Failure | None:
     return Failure.read(value if isinstance(value, str) else value.decode(errors="replace"))
 
 
-def way_of(body: str, size: int) -> tuple[LetterRoute, int | None]:
+class ToldByBody(NamedTuple):
+    """What a body tells unopened, also in an envelope of another service.
+
+    Attributes:
+        type: The message's type; None if the body is no LetsGo message.
+        size: Bytes of the body.
+        route: Which way its content travelled.
+        whole_size: Bytes of the body as it was enqueued; None if a sealed body does not say.
+    """
+
+    type: str | None
+    size: int
+    route: LetterRoute
+    whole_size: int | None
+
+
+def told_by(body: str) -> ToldByBody:
+    """Return what a body tells unopened."""
+    wrapped = unwrap(body)
+    inside = body if wrapped is None else wrapped.body
+    size = len(body.encode(errors="replace"))
+    return ToldByBody(type_in(inside), size, *_way_of(inside, size))
+
+
+def _way_of(body: str, size: int) -> tuple[LetterRoute, int | None]:
     """Return a message's route, and its bytes as enqueued, as far as the body tells them."""
     fields = sealed_fields(body)
     if fields is None:
@@ -199,6 +223,8 @@ def way_of(body: str, size: int) -> tuple[LetterRoute, int | None]:
         return "compressed", None
     told = ticket.get("size")
     whole = told if isinstance(told, int) and not isinstance(told, bool) else None
+    if whole is not None and not 0 <= whole <= _MOST_BYTES:
+        whole = None
     return "stored" if "id" in ticket else "compressed", whole
 
 

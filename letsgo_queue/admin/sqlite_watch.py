@@ -5,11 +5,10 @@ from __future__ import annotations
 import sqlite3
 from datetime import UTC, datetime
 
-from letsgo_queue.admin.letters import way_of
+from letsgo_queue.admin.letters import told_by
 from letsgo_queue.admin.sqlite_existing import ExistingQueue
 from letsgo_queue.admin.watch import Billed, MessageState, Peek, PeekedMessage, Traffic
 from letsgo_queue.attributes import attributes_size
-from letsgo_queue.envelope import type_in
 from letsgo_queue.transports.sqlite_rows import COLUMNS, RowDamaged, StoredMessage
 
 _IN_STATE: dict[MessageState | None, str] = {
@@ -73,18 +72,17 @@ class SqliteWatch(ExistingQueue):
         except RowDamaged as damage:
             message = StoredMessage.salvage(row, damage)
         due = row["visible_at"]
-        size = len(message.body.encode(errors="replace"))
-        route, whole_size = way_of(message.body, size)
+        body = told_by(message.body)
         waits = not isinstance(due, int | float) or due <= self._clock()
         return PeekedMessage(
             message_id=message.message_id,
-            type=type_in(message.body),
+            type=body.type,
             state="waiting" if waits else "in flight" if message.receive_count else "delayed",
             body=message.body,
             attributes=message.attributes,
-            size=size + attributes_size(message.attributes),
-            route=route,
-            whole_size=whole_size,
+            size=body.size + attributes_size(message.attributes),
+            route=body.route,
+            whole_size=body.whole_size,
             sent_at=_time(message.sent_at),
             due_at=None if waits else _time(due),
             receive_count=message.receive_count,

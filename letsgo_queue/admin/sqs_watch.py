@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from letsgo_queue.admin.letters import way_of
+from letsgo_queue.admin.letters import told_by
 from letsgo_queue.admin.watch import Billed, MessageState, Minute, Peek, PeekedMessage, Traffic
 from letsgo_queue.attributes import attributes_size
 from letsgo_queue.aws_client import AwsError, explain
-from letsgo_queue.envelope import type_in
 from letsgo_queue.forking import PerProcess
 from letsgo_queue.limits import MAX_BATCH
 from letsgo_queue.log import get_logger
@@ -190,17 +189,16 @@ def _minutes(
 
 
 def _peeked(message: ReceivedMessage) -> PeekedMessage:
-    size = len(message.body.encode(errors="replace"))
-    route, whole_size = way_of(message.body, size)
+    body = told_by(message.body)
     return PeekedMessage(
         message_id=message.message_id,
-        type=type_in(message.body),
+        type=body.type,
         state=None,
         body=message.body,
         attributes=message.attributes,
-        size=size + attributes_size(message.attributes),
-        route=route,
-        whole_size=whole_size,
+        size=body.size + attributes_size(message.attributes),
+        route=body.route,
+        whole_size=body.whole_size,
         sent_at=datetime.fromtimestamp(message.sent_at, UTC),
         due_at=None,
         receive_count=message.receive_count,

@@ -81,7 +81,7 @@ class Pages:
 
 def number(count: float | None) -> str:
     """Write a number: `1,234`; a dash if nobody knows it."""
-    return NOTHING if count is None else f"{count:,.0f}"
+    return NOTHING if count is None else f"{round(count):,}"  # an integer may fit into no float
 
 
 def size(count: float | None) -> str:

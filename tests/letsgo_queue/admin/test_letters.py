@@ -46,6 +46,8 @@ IN_SNS = json.dumps(
         (IN_SNS, "stored", 5_000_000),
         (sealed(id="x", size="many"), "stored", None),
         (sealed(id="x", size=True), "stored", None),
+        (sealed(id="x", size=10**400), "stored", None),
+        (sealed(id="x", size=-5), "stored", None),
         ('{"type":"order:new","claimCheck":5}', "compressed", None),
     ],
 )

@@ -16,7 +16,9 @@ from letsgo_queue.admin.watch import Minute, open_watch
 from letsgo_queue.errors import QueueNotFound, SettingsInvalid
 from letsgo_queue.settings import QueueSettings
 from letsgo_queue.transports.sqlite import SqliteTransport
-from tests.letsgo_queue.support import order, receive_one
+from letsgo_queue.transports.sqs import SqsTransport
+from tests.letsgo_queue.admin.test_letters import IN_SNS
+from tests.letsgo_queue.support import order, outgoing, receive_one
 from tests.support.servers import AwsServer
 
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -69,6 +71,15 @@ class TestSqlite:
         assert found.attributes["tenant"].value == "a"
         assert [each.receive_count for each in watch.peek(limit=9).messages] == [1, 0, 0]
 
+    def test_what_is_in_an_envelope_is_told_too(
+        self, queue: SqliteTransport, watch: SqliteWatch
+    ) -> None:
+        queue.send(outgoing(IN_SNS))
+
+        (seen,) = watch.peek(limit=9).messages
+
+        assert (seen.type, seen.route, seen.whole_size) == ("order:new", "stored", 5_000_000)
+
     def test_pages(self, queue: SqliteTransport, watch: SqliteWatch) -> None:
         Client(queue).enqueue_many([order(number=number) for number in range(5)])
         bodies: list[str] = []
@@ -100,6 +111,14 @@ class TestSqlite:
 
 
 class TestSqs:
+    def test_what_is_in_an_envelope_is_told_too(self, ministack: AwsServer) -> None:
+        url = ministack.make_queue()
+        SqsTransport(url).send(outgoing(IN_SNS))
+
+        (seen,) = SqsWatch(url).peek(limit=9).messages
+
+        assert (seen.type, seen.route, seen.whole_size) == ("order:new", "stored", 5_000_000)
+
     @pytest.fixture(autouse=True)
     def no_waiting(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("letsgo_queue.admin.sqs_watch.WAIT_SECONDS", 0)

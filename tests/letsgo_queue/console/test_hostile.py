@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sqlite3
 import tracemalloc
+from contextlib import closing
 from html import unescape
 
+from letsgo_queue.attributes import FAILURE, MessageAttribute
+from letsgo_queue.transports.sqlite_rows import attributes_to_json
 from tests.letsgo_queue.console.conftest import OpenConsole
 from tests.letsgo_queue.console.support import store_rows
 
@@ -57,6 +62,21 @@ def test_indents_do_not_fill_the_memory(open_console: OpenConsole, url: str) -> 
 
     assert "the first 100 KB are shown" in text
     assert most < 50_000_000
+
+
+def test_numbers_that_a_sender_made_up(open_console: OpenConsole, url: str) -> None:
+    huge = 10**400
+    body = f'{{"type":"any","claimCheck":{{"v":1,"id":"x","size":{huge}}}}}'
+    store_rows(url, ["1"], body)
+    failure = {"v": 1, "reason": "no use", "attempts": huge}
+    attributes = attributes_to_json({FAILURE: MessageAttribute("String", json.dumps(failure))})
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection, connection:
+        connection.execute("UPDATE queue_dead_letters SET attributes = ?", [attributes])
+    console = open_console()
+
+    for page in ("messages", "messages/1", "dead-letters", "dead-letters/1"):
+        assert "any" in console.get(f"/queues/0/{page}").text
+    assert "no use" in console.get("/queues/0/dead-letters").text
 
 
 def test_numbers_in_addresses(open_console: OpenConsole, url: str) -> None:
