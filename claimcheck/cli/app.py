@@ -127,7 +127,7 @@ def audit(
 @app.command()
 def iam(
     *,
-    role: Annotated[Role, typer.Option("--as", help="Whose policy.")],
+    role: Annotated[Role, typer.Option("--as", help="The role whose policy to print.")],
     store: StoresOption = None,
     queue: QueueOption = None,
     dead_letter_queue: Annotated[
@@ -176,7 +176,7 @@ def doctor(
     target: Annotated[
         str | None,
         typer.Argument(
-            metavar="MODULE:NAME", help="The worker, to compare its retries and time limits."
+            metavar="MODULE:NAME", help="The worker whose retries and time limits to check."
         ),
     ] = None,
     *,
@@ -191,7 +191,7 @@ def doctor(
     role: Annotated[
         list[Role] | None,
         typer.Option(
-            "--as", help="Whether these credentials have the rights of a role; repeatable."
+            "--as", help="Check that these credentials have the rights of a role; repeatable."
         ),
     ] = None,
     largest: Annotated[
@@ -199,7 +199,7 @@ def doctor(
         typer.Option(
             metavar="BYTES",
             min=1,
-            help="The largest message, to compare a batch of them with the function's memory.",
+            help="Size of the largest message; the function's memory must hold a batch of these.",
         ),
     ] = None,
     round_trip: Annotated[
@@ -213,7 +213,7 @@ def doctor(
         bool,
         typer.Option(
             "--temporary-queue",
-            help="With --round-trip: make a queue like yours for the three, and delete it again.",
+            help="Send the three messages through a queue like yours, which is made and deleted.",
         ),
     ] = False,
     as_json: JsonOption = False,
@@ -244,9 +244,7 @@ def doctor(
 def store_create(
     *,
     store: StoresOption = None,
-    yes: Annotated[
-        bool, typer.Option("--yes", help="Change what is there without asking.")
-    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Make every change without asking.")] = False,
 ) -> None:
     """Make the tables and buckets of a store, as claims need them.
 

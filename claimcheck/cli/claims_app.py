@@ -15,7 +15,7 @@ StoreOption = Annotated[
     str | None, typer.Option("--store", help="Store URL; by default the environment names it.")
 ]
 YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
-IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The claim id, as `list` has it.")]
+IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The claim id, as `list` prints it.")]
 
 
 @claims_app.command("list")
@@ -30,11 +30,11 @@ def list_claims(
         typer.Option(
             parser=parse_age,
             metavar="AGE",
-            help="Only those that are older than this: 90s, 30m, 12h, 7d.",
+            help="Only claims that are older than this: 90s, 30m, 12h, 7d.",
         ),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Stop after this many; totals are of these.")
+        int | None, typer.Option(min=1, help="Stop after this many claims; count only these.")
     ] = None,
     receipts: Annotated[
         bool, typer.Option("--receipts", help="List receipts as well, not only their number.")
@@ -94,30 +94,30 @@ def release_claim(
 def delete_claims(
     *,
     expired: Annotated[
-        bool, typer.Option("--expired", help="Those that have expired and are still there.")
+        bool, typer.Option("--expired", help="Delete claims that have expired and are still there.")
     ] = False,
     orphaned: Annotated[
         bool,
         typer.Option(
-            "--orphaned", help="Those so old that their message cannot be anywhere any more."
+            "--orphaned", help="Delete claims so old that no queue can have their message."
         ),
     ] = False,
     ids: Annotated[
-        list[str] | None, typer.Option("--id", help="The claim of this id; repeatable.")
+        list[str] | None, typer.Option("--id", help="Delete the claim with this id; repeatable.")
     ] = None,
     queue: Annotated[
         list[str] | None,
         typer.Option(
             "--queue",
-            help="URL of a queue; repeatable. With --orphaned: asked how long it keeps messages. "
-            "Name every queue whose messages are in this store; by default 14 days, the longest "
-            "that SQS has. With --id: a queue that shares the claim, whose lease counts.",
+            help="URL of a queue; repeatable. With --orphaned, it is asked how long it keeps its "
+            "messages: name every queue whose claims are in this store. By default 14 days, the "
+            "most that SQS allows. With --id, a queue that shares the claim: its lease counts.",
         ),
     ] = None,
     store: StoreOption = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most this many.")] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="List what would go, and change nothing.")
+        bool, typer.Option("--dry-run", help="List the claims that would go, and change nothing.")
     ] = False,
     yes: YesOption = False,
     as_json: JsonOption = False,

@@ -216,7 +216,7 @@ def _check_visibility(queue: SqsQueue, worker: Worker | None) -> Finding:
     if worker is not None and seconds > LONG_VISIBILITY_SECONDS:
         return warning(
             name,
-            f"{said}: so long it waits when its worker died. A worker extends the time while its "
+            f"{said}: it waits that long if its worker dies. A worker extends the time while its "
             "handler runs",
             command=mend,
         )

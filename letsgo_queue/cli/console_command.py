@@ -36,7 +36,7 @@ def console(
         Path | None, typer.Option("--audit", help="A size audit's report (JSON) to show too.")
     ] = None,
     port: Annotated[
-        int, typer.Option(min=0, max=LARGEST_PORT, help="The port; 0 for one that is free.")
+        int, typer.Option(min=0, max=LARGEST_PORT, help="The port; 0 for any free port.")
     ] = DEFAULT_PORT,
     read_only: Annotated[
         bool, typer.Option("--read-only", help="Change nothing, and receive nothing.")

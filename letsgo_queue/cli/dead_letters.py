@@ -38,7 +38,8 @@ ErrorOption = Annotated[
     list[str] | None,
     typer.Option(
         "--error",
-        help="Only those with an error of this class, with its module or without; repeatable.",
+        help="Only messages with an error of this class, named with or without its module; "
+        "repeatable.",
     ),
 ]
 OlderThanOption = Annotated[
@@ -47,15 +48,15 @@ OlderThanOption = Annotated[
         "--older-than",
         parser=parse_age,
         metavar="AGE",
-        help="Only those that are dead for longer than this: 90s, 30m, 12h, 7d.",
+        help="Only messages that have been dead for longer than this: 90s, 30m, 12h, 7d.",
     ),
 ]
 IdOption = Annotated[
-    list[str] | None, typer.Option("--id", help="Only the message of this id; repeatable.")
+    list[str] | None, typer.Option("--id", help="Only the message with this id; repeatable.")
 ]
 LimitOption = Annotated[int | None, typer.Option(min=1, help="At most this many.")]
 DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="List the letters that are meant, and change nothing.")
+    bool, typer.Option("--dry-run", help="List the letters that would change, and change nothing.")
 ]
 
 
@@ -86,7 +87,7 @@ def list_dead_letters(
 
 @dead_letter_app.command()
 def show(
-    message_id: Annotated[str, typer.Argument(help="The message id, as `list` has it.")],
+    message_id: Annotated[str, typer.Argument(help="The message id, as `list` prints it.")],
     queue: QueueOption = None,
     payload: Annotated[
         bool,

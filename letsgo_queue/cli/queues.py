@@ -84,7 +84,7 @@ def status(
     queue: QueueOption = None,
     as_json: JsonOption = False,
     fail_if_dead: Annotated[
-        bool, typer.Option("--fail-if-dead", help="Exit code 3 where there are dead letters.")
+        bool, typer.Option("--fail-if-dead", help="Exit with code 3 if there are dead letters.")
     ] = False,
 ) -> None:
     """Print how many messages are waiting, in flight, delayed and dead.

@@ -21,7 +21,7 @@ from letsgo_queue.worker.worker import LOCAL_HOST
 
 def worker(
     targets: Annotated[
-        list[str], typer.Argument(metavar="MODULE:NAME", help="Where the workers are.")
+        list[str], typer.Argument(metavar="MODULE:NAME", help="The workers to run.")
     ],
     *,
     processes: Annotated[
@@ -67,18 +67,18 @@ def worker(
     local: Annotated[
         bool, typer.Option(help="Take messages by HTTP instead: LetsGo's local mode.")
     ] = False,
-    host: Annotated[str, typer.Option(help="With --local: where to listen.")] = LOCAL_HOST,
+    host: Annotated[str, typer.Option(help="With --local: the address to listen on.")] = LOCAL_HOST,
     port: Annotated[
         int | None,
         typer.Option(
-            help="With --local: the port; 0 for one that is free. By default PORT, else 3002."
+            help="With --local: the port; 0 for any free port. By default PORT, else 3002."
         ),
     ] = None,
     allowed_host: Annotated[
         list[str] | None,
         typer.Option(
-            help="With --local: another name that senders may have in their URL, as that of a "
-            "container. Can be given several times."
+            help="With --local: another host name that senders may use in their URL, such as a "
+            "container's; repeatable."
         ),
     ] = None,
     health_port: Annotated[
@@ -88,7 +88,7 @@ def worker(
         ),
     ] = None,
     health_host: Annotated[
-        str, typer.Option(help="With --health-port: where to listen.")
+        str, typer.Option(help="With --health-port: the address to listen on.")
     ] = ALL_ADDRESSES,
     health_file: Annotated[
         Path | None, typer.Option(help="Touch this file every 5 seconds while the worker is well.")

@@ -144,7 +144,7 @@ def test_on_sqs_messages_are_weighed_on_request(
     with signed_in(ConsoleOptions(queues=[url], store="memory://")) as console:
         assert "Receive up to 100 messages" in console.get("/audit").text
         assert "order:new" in console.post("/audit/0").text
-        assert "What was weighed last" in console.get("/audit").text
+        assert "The last report" in console.get("/audit").text
 
 
 def test_a_file_that_is_no_report_ends_the_start(tmp_path: Path) -> None:
