@@ -9,7 +9,7 @@ from letsgo_queue.admin.letters import told_by
 from letsgo_queue.admin.sqlite_existing import ExistingQueue
 from letsgo_queue.admin.watch import Billed, MessageState, Peek, PeekedMessage, Traffic
 from letsgo_queue.attributes import attributes_size
-from letsgo_queue.transports.sqlite_rows import COLUMNS, RowDamaged, StoredMessage
+from letsgo_queue.transports.sqlite_rows import COLUMNS, RowDamaged, StoredMessage, time_in
 
 _IN_STATE: dict[MessageState | None, str] = {
     None: "true",
@@ -34,7 +34,7 @@ class SqliteWatch(ExistingQueue):
             ).fetchone()
         sent = row["sent"] or 0
         return Traffic(
-            oldest_sent_at=None if row["oldest"] is None else _time(row["oldest"]),
+            oldest_sent_at=_time(row["oldest"]),
             sent=sent,
             removed=max(sent - row["there"], 0),
         )
@@ -83,12 +83,13 @@ class SqliteWatch(ExistingQueue):
             size=body.size + attributes_size(message.attributes),
             route=body.route,
             whole_size=body.whole_size,
-            sent_at=_time(message.sent_at),
+            sent_at=datetime.fromtimestamp(message.sent_at, UTC),
             due_at=None if waits else _time(due),
             receive_count=message.receive_count,
             group_id=message.group_id,
         )
 
 
-def _time(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
+def _time(value: object) -> datetime | None:
+    seconds = time_in(value)
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

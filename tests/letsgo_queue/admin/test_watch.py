@@ -93,17 +93,22 @@ class TestSqlite:
 
         assert [body.partition('number":')[2][0] for body in bodies] == list("01234")
 
+    @pytest.mark.parametrize("value", ["soon", 1e300])
     def test_a_damaged_row_is_shown_as_far_as_it_goes(
-        self, queue: SqliteTransport, watch: SqliteWatch
+        self, queue: SqliteTransport, watch: SqliteWatch, value: object
     ) -> None:
         client = Client(queue)
         client.enqueue(order())
         with queue._file.transaction() as connection:
-            connection.execute("UPDATE queue_messages SET attributes = 'x', visible_at = 'soon'")
+            connection.execute(
+                "UPDATE queue_messages SET attributes = 'x', sent_at = ?, visible_at = ?",
+                (value, value),
+            )
 
         (found,) = watch.peek(limit=9).messages
 
-        assert found.type == "order:new"
+        assert (found.type, found.due_at) == ("order:new", None)
+        assert (watch.traffic().oldest_sent_at, watch.traffic().sent) == (None, 1)
 
     def test_no_file(self, tmp_path: Path) -> None:
         with pytest.raises(QueueNotFound, match="there is no file"):
