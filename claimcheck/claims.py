@@ -1,4 +1,4 @@
-"""Looking after the claims in a store: count them, find those that may go, delete them.
+"""Administers the claims in a store: counts them, finds claims that may go, deletes them.
 
 A claim may go for one of three reasons: somebody names it, it has expired, or it is orphaned. It is
 orphaned when its message cannot be anywhere any more, which its age shows without a look at any

@@ -44,7 +44,7 @@ class AwsPointer:
     key: str
 
     def __str__(self) -> str:
-        """The body that travels."""
+        """Return the body that travels."""
         place = {_BUCKET: self.bucket, _KEY: self.key}
         return json.dumps([CLASS, place], separators=(",", ":"))
 

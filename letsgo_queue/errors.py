@@ -1,8 +1,8 @@
-"""The errors of both packages have one root, and these are those of the queue.
+"""The root of the errors of both packages, and the errors of the queue.
 
 Every error says what was wrong, with which message, and what to do. Payload content never appears
-in one. What comes from outside (a type, a server's answer) may be put into one as it is: the text
-of an error is one line of printable characters, of a bounded length.
+in an error. Text from outside (a type, a server's answer) may be put into an error as it is, since
+the text of an error is always one line of printable characters, of a bounded length.
 
     LetsGoError
     ├── SettingsInvalid          a setting, or an argument that takes its place, cannot be used
@@ -56,11 +56,11 @@ class LetsGoError(Exception):
     patience: float = 0.0
 
     def __str__(self) -> str:
-        """The text, printable, and cut in the middle where it is long."""
+        """Return the text, printable, and cut in the middle if it is long."""
         return shown_error(super().__str__())
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Pickle it as it is, for pools of processes: constructors differ."""
+        """Pickle it without calling its constructor, since constructors differ."""
         return _remade, (type(self), self.args, self.__dict__)
 
 

@@ -238,7 +238,7 @@ class Listeners:
         return bool(self._own or _process.listeners)
 
     def emit(self, event: Event) -> None:
-        """Hand an event to every listener, those of the process last."""
+        """Hand an event to every listener, to the process's listeners last."""
         for listener in (*self._own, *_process.listeners):
             try:
                 listener(event)

@@ -79,7 +79,7 @@ def why_unsafe(path: Path) -> str | None:
     """Say who else could have put something into a file or a folder.
 
     Returns:
-        Why it is not safe to use; None where it is, or where there is nothing.
+        Why it is not safe to use; None if it is safe, or does not exist.
     """
     if not hasattr(os, "getuid"):  # Windows: profiles have access lists
         return None

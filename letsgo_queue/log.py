@@ -29,7 +29,7 @@ class LogFields(TypedDict):
 
     Attributes:
         message_id: The message's id.
-        type: Its type; None where it could not be read.
+        type: Its type; None if it could not be read.
         queue: URL of the queue.
         receive_count: How often it has been received, this time included.
         duration: Seconds since it arrived at the worker.

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
         """Tells type checkers that a message and every subclass of it is frozen.
 
         They read `frozen` neither from a base class nor from `model_config`. A subclass may narrow
-        the type of a field, as `type: Literal[...]` does, only where nobody can assign to it.
+        the type of a field, as `type: Literal[...]` does, only if nobody can assign to it.
         """
 else:
     _FrozenModel = type(BaseModel)

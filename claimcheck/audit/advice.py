@@ -42,11 +42,11 @@ class Advice:
         change: `bucket`: keep contents in S3 (`?bucket=`). `expiry`: leave contents to expire
             (`purge="never"`). `threshold`: seal from 64 KB on where that pays
             (`CLAIMCHECK_THRESHOLD=auto`).
-        messages: How many messages the dollars are for: those of a month, or a million.
-        is_monthly: Whether they are those of a month.
+        messages: How many messages the dollars are for: the messages of a month, or a million.
+        is_monthly: Whether they are the messages of a month.
         dollars: What they cost now.
         dollars_then: What they would cost.
-        ratio: How far the type compresses; None where nobody knows.
+        ratio: How far the type compresses; None if nobody knows.
     """
 
     type: str
@@ -64,7 +64,7 @@ class Advice:
 
     @property
     def compresses(self) -> bool:
-        """Whether the type becomes smaller when it is compressed, as far as is known."""
+        """Whether the type becomes smaller when it is compressed; true if nobody knows."""
         return self.ratio is None or self.ratio > HARDLY_COMPRESSED
 
 

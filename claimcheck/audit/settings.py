@@ -43,18 +43,18 @@ Size = Annotated[int, BeforeValidator(_size)]
 
 
 class AuditSettings(BaseModel, frozen=True, extra="forbid"):
-    """What the audit compares messages with.
+    """The limits, budgets and prices that the audit compares messages with.
 
     Attributes:
-        limit: Bytes that the queue accepts. By default as the claim check has it
-            (`CLAIMCHECK_INLINE_LIMIT`), else 262,144: the audit asks no queue, and that is what
-            each accepts, also one made before August 2025. A newer one accepts 1 MiB.
+        limit: Bytes that the queue accepts. By default the claim check's limit
+            (`CLAIMCHECK_INLINE_LIMIT`), else 262,144: the audit asks no queue, and every queue
+            accepts as much, also one made before August 2025. A newer queue accepts 1 MiB.
         threshold: Bytes up to which a message travels untouched; a line in the charts. By default
             that of the claim check (`CLAIMCHECK_THRESHOLD`).
         place: Where claims are kept: `dynamodb`, `bucket` (contents in S3, records in DynamoDB) or
-            `s3`. By default as the claim check has it (`CLAIMCHECK_STORE`).
+            `s3`. By default the place of the claim check's store (`CLAIMCHECK_STORE`).
         purge: When the contents of stored messages are removed: `after`, `before` or `never`. By
-            default as the claim check has it (`CLAIMCHECK_PURGE`).
+            default the claim check's setting (`CLAIMCHECK_PURGE`).
         kms_requests: Requests to KMS for each message that is compressed or stored. By default
             none, or what a busy sender and reader need if `CLAIMCHECK_ENCRYPTION` has a key of KMS.
             2 where the bucket encrypts with SSE-KMS and has no bucket key.

@@ -63,7 +63,7 @@ _LATEST = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimReport:
-    """A claim, as its store has it.
+    """The state of a claim in its store.
 
     Attributes:
         id: The claim id.

@@ -65,7 +65,7 @@ def sample_section(pages: Pages, queues: Sequence[str | None], *, read_only: boo
 
     Args:
         pages: Renders its first page.
-        queues: The console's queues; None for what the environment names.
+        queues: The console's queues; None for the queue of the environment.
         read_only: Whether it receives nothing.
     """
     return Section("Audit", "/audit", _SamplePages(pages, queues, read_only=read_only).routes)

@@ -50,14 +50,14 @@ class Row:
 
     Attributes:
         id: The claim id.
-        type: The message's type; None where it has none, or where a list does not say.
+        type: The message's type; None if it has none, or a list does not tell it.
         size: Bytes of the body that was sealed.
         stored: Bytes in the store.
-        state: What people call its state.
+        state: Its state, for people.
         made_at: When it was made.
         ends_at: When its contents expire.
-        held_until: Until when a delivery holds it; None where none does.
-        may_go: Why it may be deleted, as far as a list says; None where nothing says so.
+        held_until: When the lease of its delivery ends; None if no delivery holds it.
+        may_go: The reason why it may be deleted, as far as a list shows; None if there is none.
         write_units: What DynamoDB bills to delete it.
     """
 
@@ -107,11 +107,11 @@ _NO_TIME = datetime.max.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class WantedClaims(Wanted[Row]):
-    """Which claims a page shows.
+    """The filter and the order of the claims that a page shows.
 
     Attributes:
-        state: In this state; empty for all.
-        may_go: That may be deleted for this reason; empty for all.
+        state: Show only claims in this state; empty for all.
+        may_go: Show only claims that may be deleted for this reason; empty for all.
     """
 
     AGES: ClassVar[Mapping[str, int]] = {
@@ -156,7 +156,7 @@ class Group:
     """Claims that have something in common.
 
     Attributes:
-        name: What it is: a type, or an age.
+        name: Its name: a type, or an age.
         claims: How many.
         stored: Bytes of them.
     """
@@ -265,7 +265,7 @@ class ConsoleStore:
         Args:
             number: Where it is among the console's stores.
             store: The store.
-            queues: The console's queues; None for what the environment names.
+            queues: The console's queues; None for the queue of the environment.
 
         Raises:
             ClaimStoreError: It has no inventory.

@@ -36,7 +36,7 @@ logger = get_logger(__name__)
 
 
 class AwsPointers:
-    """The buckets whose pointers are opened. Safe to share between threads."""
+    """Opens pointers to the named buckets. Safe to share between threads."""
 
     def __init__(
         self,

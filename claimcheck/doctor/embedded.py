@@ -25,7 +25,7 @@ def check_embedded(url: str, worker: Worker | None) -> Iterator[Finding]:
 
     Args:
         url: The queue's URL.
-        worker: Who handles its messages, where that is known.
+        worker: The worker of its messages, if it is known.
     """
     scheme = split_url(url).scheme
     if scheme == "memory":

@@ -40,14 +40,14 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of a check of one thing.
 
     Attributes:
-        name: What was looked at, the same in every run: `queue.retention`.
+        name: The name of the thing, the same in every run: `queue.retention`.
         level: How bad it is.
-        detail: What was found.
-        advice: What to do about it, in words.
-        command: The command that mends it, where there is one.
+        detail: The finding, in words.
+        advice: The remedy, in words.
+        command: The command that mends it, if there is one.
     """
 
     name: str
@@ -98,7 +98,7 @@ def unanswered(name: str, error: Exception, service: str) -> Finding:
     """Make a finding of an error of AWS.
 
     Args:
-        name: What was looked at.
+        name: The name of the finding.
         error: One of `AwsError`.
         service: What IAM calls the service.
     """

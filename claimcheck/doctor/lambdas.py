@@ -88,8 +88,8 @@ class LambdaFunction:
             function: Its configuration.
             queue: The queue.
             settings: How messages are sealed here.
-            largest: Bytes of the largest message; None for no more than that one of `max_size` has
-                to fit.
+            largest: Bytes of the largest message, of which a batch must fit; None to require only
+                room for one message of `max_size`.
         """
         yield passed("lambda", f"{self.name} is there, with {function['MemorySize']:,} MB")
         yield from self._guard("lambda.concurrency", self._check_concurrency)

@@ -138,7 +138,7 @@ def check_attributes(
     Args:
         queue: The queue.
         settings: How messages are sealed.
-        worker: Who handles its messages, where that is known.
+        worker: The worker of its messages, if it is known.
         in_lambda: Whether Lambda receives them; then the function's check covers the visibility.
     """
     kind = "FIFO" if queue.is_fifo else "standard"

@@ -19,7 +19,7 @@ EXPIRES_AT = CREATED_AT + 1_000 * 24 * 3600
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim as a sender has it."""
+    """A claim, as a sender makes it."""
 
     facts: ClaimFacts
     parts: Sequence[bytes] = field(repr=False)

@@ -1,4 +1,4 @@
-"""Looking after a queue: make, count and purge it; list, redrive and delete its dead letters.
+"""Administers a queue: makes, counts and purges it; lists, redrives and deletes dead letters.
 
 admin = open_admin("sqlite:///work.db", QueueSettings())
 for letter in admin.dead_letters():

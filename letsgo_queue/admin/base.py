@@ -1,4 +1,4 @@
-"""The contract of looking after a queue, which SQS and SQLite queues keep.
+"""The contract of administering a queue, which SQS and SQLite queues keep.
 
 A dead letter is a message that nobody tries again. A worker moved it and left in an attribute why,
 or its queue moved it, after too many receives. Redriving puts it back as a new message:
@@ -90,7 +90,7 @@ class Retention:
 
 
 class QueueAdmin(Protocol):
-    """Looks after a queue.
+    """Administers a queue.
 
     Every method raises `QueueNotFound` if the queue, or a dead-letter queue that it needs, does not
     exist, and `QueueUnavailable` if it could not be asked.

@@ -18,7 +18,7 @@ from letsgo_queue.transports.base import ReceivedMessage
 LetterRoute: TypeAlias = Literal["inline", "compressed", "stored"]
 
 _MOST_BYTES = 10**15
-"""No message has so many: whoever wrote that ticket made the number up."""
+"""No message has so many bytes: a ticket that tells more is made up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

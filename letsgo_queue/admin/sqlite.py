@@ -1,4 +1,4 @@
-"""Looking after a SQLite queue: each call is one transaction on its file."""
+"""Administers a SQLite queue: each call is one transaction on its file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looking after an SQS queue.
+"""Administers an SQS queue.
 
 Redriving sends each dead letter to the queue, then deletes it. A crash in between may double a
 message, and never loses one.
@@ -108,7 +108,7 @@ class SqsAdmin:
         dead = None
         if (letters_url := dead_letter_url(self.url, attributes)) is not None:
             counts = self._describe(letters_url, _COUNTS).attributes
-            # A letter that somebody looks at, or that its queue delays, is dead as well.
+            # Letters that somebody looks at, or that the queue delays, are dead letters as well.
             dead = sum(int(counts[name]) for name in _COUNTS)
         return QueueStatus(waiting, in_flight, delayed, dead)
 

@@ -136,7 +136,7 @@ def print_line(text: str = "", *, style: str = "", stderr: bool = False) -> None
             (errors if stderr else console).print(Text(printable(text), style))
         else:
             typer.echo(printable(text), err=stderr)
-    except BrokenPipeError:  # whoever reads has enough: typer ends the command
+    except BrokenPipeError:  # the reader has closed the pipe: typer ends the command
         raise
     except OSError as error:
         raise LetsGoError(

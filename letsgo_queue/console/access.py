@@ -1,4 +1,4 @@
-"""Who may use the console: whoever has the token of the address that it prints.
+"""Guards the console: only people who have the token in the address that it prints may use it.
 
 A page of another site that is open in the same browser may try too. So a request is refused
 

@@ -25,7 +25,7 @@ class ShownBody:
     """The part of a body that a page shows.
 
     Attributes:
-        text: The text, pretty-printed where it is JSON; None if it could not be opened.
+        text: The text, pretty-printed if it is JSON; None if it could not be opened.
         size: Bytes of the whole message.
         cut: Whether there is more.
         problem: Why it could not be opened.

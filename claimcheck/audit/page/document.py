@@ -33,8 +33,8 @@ def page(
 
     Args:
         report: The report.
-        back: Where a link above it leads, and what it is called; None for no link.
-        about: A text that says where the messages are from; None for none.
+        back: The address and the name of a link above it; None for no link.
+        about: A text that says where the messages are from; None for no text.
     """
     style, script = _asset("page.css"), _asset("sorting.js")
     document = element(
