@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from letsgo_queue.cli.terminal import JsonOption, make_group, parse_age
+from letsgo_queue.cli.terminal import JsonOption, as_utf8, make_group, parse_age
 
 claims_app = make_group("The claims in a store: list them, release one, delete what may go.")
 
@@ -15,7 +15,9 @@ StoreOption = Annotated[
     str | None, typer.Option("--store", help="Store URL; by default the environment names it.")
 ]
 YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
-IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The claim id, as `list` prints it.")]
+IdArgument = Annotated[
+    str, typer.Argument(metavar="ID", parser=as_utf8, help="The claim id, as `list` prints it.")
+]
 
 
 @claims_app.command("list")
@@ -103,7 +105,13 @@ def delete_claims(
         ),
     ] = False,
     ids: Annotated[
-        list[str] | None, typer.Option("--id", help="Delete the claim with this id; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--id",
+            metavar="TEXT",
+            parser=as_utf8,
+            help="Delete the claim with this id; repeatable.",
+        ),
     ] = None,
     queue: Annotated[
         list[str] | None,

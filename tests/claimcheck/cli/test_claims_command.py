@@ -116,6 +116,16 @@ class TestList:
         assert printed("list")["claims"][0]["type"] == "\x1b[2Jgotcha\n"
 
 
+@pytest.mark.parametrize("arguments", [["show"], ["release", "--yes"], ["delete", "--id"]])
+def test_an_id_that_is_no_utf8_is_an_error_of_ours(
+    store: SqliteClaimStore, arguments: list[str]
+) -> None:
+    write(store)
+
+    with pytest.raises(LetsGoError, match="an argument is not UTF-8 text"):
+        command(*arguments, "\udcff")  # as Python reads the byte 0xff
+
+
 def test_a_look_makes_no_file(tmp_path: Path) -> None:
     here = ("--store", f"sqlite:///{tmp_path}/none.db")
 
