@@ -139,14 +139,14 @@ class Opener:
         one of them may handle it.
 
         Args:
-            body: What came from the queue.
+            body: The body from the queue.
             queue: URL of that queue, if it is known.
             message_id: The message's id; with `once=True` it must have one.
             lease_seconds: How long the message stays invisible, if that is known.
-            lease_id: What this delivery holds the claim with.
+            lease_id: The id of the lease with which this delivery holds the claim.
             fields: The body's fields, if it is sealed and was parsed already.
             is_tick: Whether it is a tick of a schedule.
-            settled_by: What happens to a duplicate, for the log.
+            settled_by: How a duplicate is settled, for the log.
 
         Returns:
             The message; None if it is a duplicate, to acknowledge.

@@ -124,7 +124,7 @@ class EnqueueManyError(LetsGoQueueError):
     """`enqueue_many` did not send some of its messages.
 
     Attributes:
-        results: What became of each message that was attempted, in order; None if it was not sent,
+        results: The result of each message that was attempted, in order; None if it was not sent,
             or may have been (its error is `SendUncertain`). Empty where results were not to be
             kept.
         errors: Why, by the message's position.

@@ -162,7 +162,7 @@ class StripeEvent(_LetsGoModel):
 
     Attributes:
         type: What happened: `invoice.paid`.
-        data: What it happened to; see `object`.
+        data: The object that it happened to; see `object`.
         stripe_mode: `LIVE` or `TEST`.
     """
 

@@ -1,4 +1,4 @@
-"""Where in the user's code an error was raised.
+"""Finds the place in the user's code where an error was raised.
 
 A traceback ends where the error was raised, which may be deep in a library. People look for the
 last frame of their own code, which is not in these packages, in Python's library, or in an

@@ -64,7 +64,7 @@ class SqliteFile:
     """A SQLite file. Safe to share between threads, and to use on both sides of a fork.
 
     Attributes:
-        path: Where it is, from the root.
+        path: Its absolute path.
     """
 
     def __init__(self, path: str | Path, schema: Schema, *, user: str) -> None:

@@ -36,7 +36,7 @@ def problems_in(
     """Say what is wrong with each setting; for an unknown name, say which names are known.
 
     Args:
-        error: What pydantic found.
+        error: The error of pydantic.
         model: The settings.
         name: Names a setting, by the names that lead to it.
     """

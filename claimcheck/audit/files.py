@@ -37,7 +37,7 @@ class LeftOut:
     """A file that could not be weighed.
 
     Attributes:
-        path: Where it is.
+        path: Its path.
         reason: Why it could not be weighed.
     """
 
@@ -76,7 +76,7 @@ def weigh_files(
         folder: Where they are. The type of a file that is no message is the path of its folder,
             from here.
         paths: The files.
-        settings: What the report compares messages with. Its limit is what the queue accepts.
+        settings: The report compares messages with these. Their limit is the limit of the queue.
         claim_check: How messages are sealed.
         advance: Called after each file.
 

@@ -90,12 +90,12 @@ class TypeReport(BaseModel, frozen=True):
         sealed_to_bytes: Bytes that the same messages carried, or had stored.
         ratio: `sealed_bytes` over `sealed_to_bytes`; None if every message went inline.
         units: What AWS bills for the messages that were sent.
-        units_with_s3: What it would bill if the compressed and the stored ones were in S3 instead.
+        units_with_s3: What it would bill if compressed and stored messages were in S3 instead.
         units_with_bucket: What it would bill if contents were in S3 and records in DynamoDB.
         units_with_expiry: What it would bill if contents were left to expire (`purge="never"`).
         cost_per_million: US dollars for a million messages like these; None if none was sent.
         s3_cost_per_million: The same with `units_with_s3`.
-        largest_in: Where the largest message came from: a test, or what a label said.
+        largest_in: Where the largest message came from: a test, or the name that `label` returned.
         points: A sample of the messages that were sent.
     """
 
@@ -130,7 +130,7 @@ class AuditReport(BaseModel, frozen=True):
         version: Version of this document's format.
         created_at: When the report was made.
         sample: Share of messages that were weighed.
-        settings: What messages are compared with.
+        settings: The settings that messages are compared with.
         types: A report for each message type, by name.
     """
 

@@ -28,7 +28,7 @@ class Line:
 
     Attributes:
         text: Printable characters.
-        tone: What it means; a terminal may colour it.
+        tone: Its meaning, which a terminal may show as a colour.
     """
 
     text: str

@@ -256,7 +256,7 @@ class _Listing:
         """Begin the listing.
 
         Args:
-            head: What a JSON document has before its claims.
+            head: The fields of a JSON document before its claims.
             form: How to print; "none" prints nothing.
         """
         self._form = form
@@ -284,7 +284,7 @@ class _Listing:
         """End the listing.
 
         Args:
-            tail: What a JSON document has after its claims.
+            tail: The fields of a JSON document after its claims.
         """
         if self._form == "json":
             print_line(f"], {json.dumps(tail)[1:]}")

@@ -70,7 +70,7 @@ class ClaimReport:
         store: Label of the store that was asked.
         sender_store: Label of the store that the sender wrote to.
         consumer: The queue whose record was looked up, where several have one; else None.
-        state: What was found.
+        state: Its state.
         detail: Why it is in that state; None if the state says all.
         lease_until: When the lease of its delivery ends, in UTC; None if no delivery has it.
         expires_at: When its contents expire, in UTC: a failed delivery may have renewed them. If
@@ -167,7 +167,7 @@ def explain(
         body: The body, sealed or not, also in an envelope of another service.
         stores: Opens the stores; called only if the body has a claim in it.
         max_size: Bytes that a ticket may claim.
-        trust: What a worker refuses to open.
+        trust: Decides which tickets a worker opens.
         consumer: Which queue it is from, where several have the message.
     """
     sent_size = len(body.encode())

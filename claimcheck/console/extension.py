@@ -31,7 +31,7 @@ class ClaimsInConsole:
         """Open nothing yet.
 
         Args:
-            options: What the console was started with.
+            options: The options of the console's command.
 
         Raises:
             SettingsInvalid: A setting of the environment cannot be used.

@@ -173,7 +173,7 @@ class Look:
     Attributes:
         at: When.
         rows: The claims.
-        totals: What was counted.
+        totals: Their totals.
         cut: Whether there are more.
         stay: Seconds after which no message of the console's queues can name a claim; None where
             they keep messages until these are handled, or did not say.
@@ -252,18 +252,18 @@ class ConsoleStore:
     """A store that the console shows.
 
     Attributes:
-        number: Where it is among the console's stores, from 0.
+        number: Its place among the console's stores, from 0.
         url: Its URL.
         store: The store.
-        inventory: What is in it.
-        look: What was last seen of it.
+        inventory: Its inventory.
+        look: The last list of its claims; None before the first.
     """
 
     def __init__(self, number: int, store: ClaimStore, queues: Collection[str | None] = ()) -> None:
         """Name a store; nothing is asked of it yet.
 
         Args:
-            number: Where it is among the console's stores.
+            number: Its place among the console's stores.
             store: The store.
             queues: The console's queues; None for the queue of the environment.
 

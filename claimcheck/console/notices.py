@@ -40,7 +40,7 @@ class Notices:
         """Prepare to ask, without asking yet.
 
         Args:
-            options: What the console was started with.
+            options: The options of the console's command.
             clock: The time, in UTC.
         """
         self._queues: Sequence[str | None] = options.queues or [None]
@@ -116,7 +116,7 @@ def cost_text(billed: Billed, url: str, region: str) -> str:
     """Say what a queue costs, in words.
 
     Args:
-        billed: What AWS bills.
+        billed: The messages that AWS bills.
         url: The queue's URL.
         region: The queue's region, whose prices count.
     """

@@ -39,7 +39,7 @@ class RoundTrip:
 
     Attributes:
         type: Its type.
-        result: What `enqueue` returned.
+        result: The result of `enqueue`.
         seconds: From the call of `enqueue` to the handler.
         sent: The body, as it was enqueued.
         travelled: The body on the queue.
@@ -78,7 +78,7 @@ def run_demo(
     Args:
         messages: The messages.
         folder: The worker writes the messages that it got into this folder.
-        settings: These instead of the LETSGO_* and CLAIMCHECK_* variables; None to use those.
+        settings: Variables in place of all LETSGO_* and CLAIMCHECK_* variables; None to use those.
         progress: Called after each message.
 
     Raises:

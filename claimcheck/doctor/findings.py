@@ -81,7 +81,7 @@ def carry_out(name: str, check: Check, *, service: str) -> Iterator[Finding]:
     Args:
         name: The name of the finding if the check ends in an error.
         check: The check.
-        service: What IAM calls the service that it asks.
+        service: IAM's name of the service that the check asks.
     """
     try:
         yield from check()
@@ -100,7 +100,7 @@ def unanswered(name: str, error: Exception, service: str) -> Finding:
     Args:
         name: The name of the finding.
         error: One of `AwsError`.
-        service: What IAM calls the service.
+        service: IAM's name of the service.
     """
     assert isinstance(error, AwsError)
     if isinstance(error, ClientError) and (action := denied_action(error, service)):

@@ -34,7 +34,7 @@ def open_admin(url: str | None, settings: QueueSettings) -> QueueAdmin:
 
     Args:
         url: `https://sqs...` (or another server's), or `sqlite:///path/to/file.db`.
-        settings: Where to look without a `url`.
+        settings: They name the queue if there is no `url`.
 
     Raises:
         SettingsInvalid: The URL names no queue, or a queue of one process only.
@@ -62,7 +62,7 @@ def create_queue(
     Args:
         target: The name of an SQS queue, an SQS queue's URL, or `sqlite:///path`; None for what
             `LETSGO_QUEUE_URL` names.
-        settings: The region of an SQS queue, and where to look without a `target`.
+        settings: They tell the region of an SQS queue, and name the queue without a `target`.
         options: The options of the queue. An existing queue is compared with the given ones.
         on_existing: Called with the URL of a queue that is there already.
 

@@ -190,7 +190,7 @@ def _failure_in(message: ReceivedMessage) -> Failure | None:
 
 
 class ToldByBody(NamedTuple):
-    """What a body tells unopened, also in an envelope of another service.
+    """Facts that a body tells unopened, also in an envelope of another service.
 
     Attributes:
         type: The message's type; None if the body is no LetsGo message.
@@ -206,7 +206,7 @@ class ToldByBody(NamedTuple):
 
 
 def told_by(body: str) -> ToldByBody:
-    """Return what a body tells unopened."""
+    """Return the facts that a body tells unopened."""
     wrapped = unwrap(body)
     inside = body if wrapped is None else wrapped.body
     size = len(body.encode(errors="replace"))

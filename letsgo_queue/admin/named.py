@@ -26,7 +26,7 @@ def find_queue(url: str | None, settings: QueueSettings) -> NamedQueue:
 
     Args:
         url: `https://sqs...` (or another server's), or `sqlite:///path/to/file.db`.
-        settings: Where to look without a `url`.
+        settings: They name the queue if there is no `url`.
 
     Raises:
         SettingsInvalid: The URL names no queue, or a queue of one process only.

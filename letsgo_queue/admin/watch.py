@@ -110,7 +110,7 @@ class Peek:
 
     Attributes:
         messages: The messages.
-        after: Where the next ones begin; None at the end.
+        after: The place where the next messages begin; None at the end.
     """
 
     messages: Sequence[PeekedMessage]
@@ -149,7 +149,7 @@ class QueueWatch(Protocol):
 
         Args:
             limit: At most this many.
-            after: Where an earlier peek ended.
+            after: The place where an earlier peek ended.
             state: Only those in this state, where the queue can tell.
         """
         ...

@@ -49,7 +49,7 @@ def make_site(
 
     Args:
         options: Which queues it shows, and what it may do.
-        settings: Where to look without a queue's URL.
+        settings: They name the queue if the options have no URL.
         token: Whoever has it may use the console.
         hosts: The names under which requests may ask for it, each with its port.
         is_ending: Whether the server is about to end; then live pages get no more numbers.

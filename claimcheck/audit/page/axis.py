@@ -114,7 +114,7 @@ def tick_label(scale: LogScale, at: int, size: int, **attributes: str | float) -
         scale: The scale.
         at: Which of its ticks.
         size: The size there, in bytes.
-        attributes: Where the label is.
+        attributes: The attributes that place the label.
     """
     spare = len(scale.ticks) > _MAX_TICKS and at % 2 == 1
     # A decade is a whole number of its unit.
