@@ -13,11 +13,12 @@ unreadable    its state could not be read
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal, TypeAlias
 
 from claimcheck.core import ticket as tickets
+from claimcheck.core.aws_pointers import AwsPointers
 from claimcheck.core.compression import Encoding
 from claimcheck.core.encryption import Decrypt
 from claimcheck.core.life import find_claim, record_of
@@ -39,8 +40,9 @@ from claimcheck.errors import (
     TicketInvalid,
 )
 from claimcheck.opening import consumer_of
-from claimcheck.settings import ClaimCheckSettings, claim_check_for, trust_for
+from claimcheck.settings import ClaimCheckSettings, claim_check_for, region_for, trust_for
 from claimcheck.stores.base import Contents, Record, url_of_label
+from letsgo_queue.aws_pointers import is_aws_pointer
 from letsgo_queue.cli.terminal import print_json, print_line
 from letsgo_queue.envelope import type_of, unwrap
 from letsgo_queue.errors import MessageInvalid
@@ -150,6 +152,9 @@ def report_on(body: str, queue: str | None) -> BodyReport:
         max_size=settings.max_size,
         trust=trust_for(url, settings),
         consumer=consumer_of(url),
+        pointers=AwsPointers(settings.aws_pointers, region=region_for(url))
+        if settings.aws_pointers
+        else None,
     )
 
 
@@ -160,6 +165,7 @@ def explain(
     max_size: int,
     trust: Trust,
     consumer: str | None = None,
+    pointers: AwsPointers | None = None,
 ) -> BodyReport:
     """Explain a body.
 
@@ -169,6 +175,7 @@ def explain(
         max_size: Bytes that a ticket may claim.
         trust: Decides which tickets a worker opens.
         consumer: Which queue it is from, where several have the message.
+        pointers: The buckets whose pointers of AWS's extended clients a worker opens.
     """
     sent_size = len(body.encode())
     if (wrapped := unwrap(body)) is not None:
@@ -178,6 +185,10 @@ def explain(
     except TicketInvalid as error:
         return BodyReport(sealed=True, sent_size=sent_size, problem=f"{error}.")
     refusal = trust.refusal(sealed, _WHAT)
+    if sealed is None and is_aws_pointer(body):
+        if refusal is not None:
+            return BodyReport(sealed=False, sent_size=sent_size, problem=str(refusal))
+        return _explain_pointer(body, sent_size, pointers, max_size)
     if sealed is None:
         return _explain_inline(body, sent_size, refusal)
     ticket = sealed.ticket
@@ -225,6 +236,33 @@ def _explain_inline(body: str, sent_size: int, refusal: ClaimCheckError | None) 
         size=len(body.encode()),
         sent_size=sent_size,
         problem=None if refusal is None else str(refusal),
+    )
+
+
+def _explain_pointer(
+    body: str, sent_size: int, pointers: AwsPointers | None, max_size: int
+) -> BodyReport:
+    """Explain a pointer of AWS's extended clients, whose object it reads."""
+    if pointers is None:
+        return BodyReport(
+            sealed=False,
+            sent_size=sent_size,
+            problem="it is a pointer of AWS's extended client. A worker opens it only if "
+            "CLAIMCHECK_AWS_POINTERS names its bucket.",
+        )
+    try:
+        pointer = pointers.read(body, what=_WHAT)
+        assert pointer is not None
+        text = pointers.text_of(pointer, most=max_size, what=_WHAT)
+    except (TicketInvalid, ClaimMissing, ClaimCorrupted, ClaimStoreError) as error:
+        return BodyReport(sealed=False, sent_size=sent_size, problem=str(error))
+    inside = _explain_inline(text, len(text.encode()), None)
+    return replace(
+        inside,
+        route="stored" if inside.route else None,
+        sent_size=sent_size,
+        stored_size=inside.sent_size,
+        parts=1,
     )
 
 

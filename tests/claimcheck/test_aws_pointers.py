@@ -22,6 +22,7 @@ from claimcheck import (
     TicketInvalid,
     unwrap_claim_check,
 )
+from claimcheck.cli.show import report_on
 from claimcheck.integrations.boto3 import attach
 from claimcheck.stores.memory import MemoryClaimStore
 from letsgo_queue import Client, Message, RetryPolicy, Worker
@@ -289,6 +290,26 @@ def test_by_the_environment_an_object_is_removed_after_success_if_that_is_asked_
 
     assert left == [1, 1]  # it was there after the failure
     assert len(ministack.objects_in(bucket)) == (0 if remove else 1)
+
+
+def test_a_pointer_is_explained_as_a_worker_sees_it(
+    ministack: AwsServer, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(ministack, bucket, "there", LARGE)
+    monkeypatch.setenv("CLAIMCHECK_STORE", "memory://pointers")
+
+    unknown = report_on(pointer(bucket, "there"), "memory://queue")
+    assert "CLAIMCHECK_AWS_POINTERS" in (unknown.problem or "")
+
+    monkeypatch.setenv("CLAIMCHECK_AWS_POINTERS", bucket)
+    report = report_on(pointer(bucket, "there"), "memory://queue")
+    assert (report.fine, report.type, report.route) == (True, "order:new", "stored")
+    assert report.size == report.stored_size == len(LARGE.encode())
+
+    missing = report_on(pointer(bucket, "gone"), "memory://queue")
+    assert "is not in the bucket" in (missing.problem or "")
+    elsewhere = report_on(pointer("another", "there"), "memory://queue")
+    assert "which is none of those" in (elsewhere.problem or "")
 
 
 def test_the_session_region_and_server_of_a_caller_are_used(
