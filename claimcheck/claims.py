@@ -41,12 +41,17 @@ def longest_stay(queues: Collection[Retention] = ()) -> int:
 def look_up(
     inventory: Inventory, claim_id: str
 ) -> tuple[StoredClaim | None, Sequence[StoredRecord]]:
-    """Look up a claim's contents, and its records, which may outlive the contents."""
-    claim = inventory.claim(claim_id)
-    if claim is not None:
+    """Look up a claim's contents, and its records, which may outlive the contents.
+
+    Args:
+        inventory: The store's.
+        claim_id: The claim's id, or `CLAIM@CONSUMER` for the record of that consumer only.
+    """
+    claim = inventory.claim(claim_id.partition("@")[0])
+    if claim is not None and "@" not in claim_id:
         return claim, claim.records or ()
-    receipt = inventory.record(key_of(claim_id))
-    return None, [] if receipt is None else [receipt]
+    record = inventory.record(key_of(claim_id))
+    return claim, [] if record is None else [record]
 
 
 def key_of(claim_id: str) -> str:

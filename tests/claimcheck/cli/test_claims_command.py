@@ -379,6 +379,23 @@ def keep(aws: AwsServer, queue: str, seconds: int, dead: str | None = None) -> N
     client.close()
 
 
+def test_the_record_of_a_queue_that_shares_a_claim_is_shown_with_the_contents(
+    places: Places, ministack: AwsServer
+) -> None:
+    place = places.get(ministack, BucketPlace)
+    place.begin(time.time)  # type: ignore[arg-type]  # the clock of this machine
+    here = ("--store", f"{place.store.url}&region={ministack.region}")
+    claim = write(place.store, 500)
+    place.store.acquire(f"{claim.key}us-west-2:1:orders", MINE)
+
+    shown = printed("show", f"{claim.id}@us-west-2:1:orders", *here)
+    other = printed("show", f"{claim.id}@us-west-2:1:mail", *here)
+
+    assert (shown["contents"]["stored"], other["contents"]["stored"]) == (500, 500)
+    assert [each["state"] for each in shown["records"]] == ["leased"]
+    assert other["records"] == []
+
+
 def test_the_lease_of_a_queue_that_shares_a_claim_counts(
     places: Places, ministack: AwsServer
 ) -> None:
