@@ -112,7 +112,8 @@ class ClaimPages:
             claim_id=claim_id,
             claim=claim,
             row=None if claim is None else Row.of(claim, now),
-            held=claim is not None and claim.is_held(now),
+            held=(claim is not None and claim.is_held(now))
+            or any(each.is_held(now) for each in records),
             records=[
                 (
                     each,

@@ -191,13 +191,20 @@ def test_a_table_is_listed_on_request(ministack: AwsServer) -> None:
         for resource in resources_of(store):
             resource.create()
         claim = write(store, 1_000, type="order:new")
-    with signed_in(options(url)) as console:
+    with closing(open_store(url)) as store, signed_in(options(url)) as console:
         before = console.get(HERE).text
         assert "which AWS bills" in before
         assert claim.id not in before
 
         assert claim.id in console.post(f"{HERE}/look").text
         assert "order:new" in console.get(f"{HERE}/claim/{claim.id}").text
+        key = f"{claim.key}us-west-2:1:orders"  # of a queue that shares the claim
+        store.acquire(key, MINE)
+        assert "Delete …" not in console.get(f"{HERE}/claim/{key}").text
+        store.complete(key, MINE.id)
+        page = console.get(f"{HERE}/claim/{key}").text
+        assert re.findall(r'name="id" value="([^"]+)"', page) == [claim.id]
+
         answer = console.post(f"{HERE}/delete", data={"id": claim.id})
         assert "1 deleted, 0 failed" in finished(console, answer.url.path)
         assert claim.id not in console.get(HERE).text
