@@ -67,7 +67,8 @@ def show_claim(
 ) -> None:
     """Show all that the store knows of a claim, except its contents.
 
-    Exit code 1 if it knows nothing.
+    If several queues share the claim, a table finds a queue's record only by its name:
+    CLAIM@REGION:ACCOUNT:QUEUE. Exit code 1 if the store knows nothing.
     """
     from claimcheck.cli.claims import print_claim
 
