@@ -216,8 +216,9 @@ def _change(
     """
     results: list[LetterResult] = []
     ended: LetsGoError | KeyboardInterrupt | None = None
+    total = _total(admin, only, limit)
     with progress_bar() as bar:
-        task = bar.add_task("dead letters", total=_total(admin, only, limit))
+        task = bar.add_task("dead letters", total=total)
 
         def note(result: LetterResult) -> None:
             results.append(result)
@@ -240,6 +241,15 @@ def _change(
         raise typer.Exit(1)
     if ended is not None:
         raise ended
+    if only.ids is None and total is not None and len(results) < total:
+        not_met = total - len(results)
+        print_line(
+            f"{counted(not_met, 'dead letter')} {'was' if not_met == 1 else 'were'} counted "
+            "before, and not met. Where somebody lists or redrives letters, SQS hides them from "
+            "others for two minutes at most: try again then. Its numbers may be a minute old, and "
+            "count the letters of other queues too.",
+            stderr=True,
+        )
     named = None if only.ids is None else len(only.ids)
     if named is not None and len(results) < min(named, limit or named):
         unknown = counted(named - len(results), "id")

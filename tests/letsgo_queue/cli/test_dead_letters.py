@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 
 from letsgo_queue import Client
 from letsgo_queue.admin import open_admin
+from letsgo_queue.admin.sqs import SqsAdmin
 from letsgo_queue.admin.sqs_visit import Visit
 from letsgo_queue.cli.app import app
 from letsgo_queue.errors import QueueUnavailable
@@ -341,6 +342,21 @@ def test_what_was_done_before_an_end_is_printed(
     document = json.loads(result.stdout)
     assert (document["moved"], len(document["letters"])) == (1, 1)
     assert ("SQS is away." in result.stderr) == isinstance(ended_by, QueueUnavailable)
+
+
+def test_letters_that_somebody_else_has_in_hand_are_told(ministack: AwsServer) -> None:
+    url = make_sqs_queue(ministack)
+    queue = queue_at(url)
+    kill(queue, "order:new")
+    assert isinstance(queue.admin, SqsAdmin)
+
+    with queue.admin._visit(60) as visit:  # a list that goes on, or was killed
+        assert len(next(iter(visit.batches()))) == 1
+        result = command("redrive", "--queue", url)
+
+    assert (result.exit_code, result.stdout) == (0, f"0 dead letters moved to {url}\n")
+    assert "1 dead letter was counted before, and not met" in result.stderr
+    assert command("redrive", "--queue", url).stderr == ""
 
 
 def test_without_a_dead_letter_queue(ministack: AwsServer, tmp_path: Path) -> None:
