@@ -94,7 +94,7 @@ def as_utf8(argument: str) -> str:
     try:
         return os.fsencode(argument).decode()
     except UnicodeError:
-        raise MessageInvalid("an argument is not UTF-8 text, so it cannot be sent.") from None
+        raise MessageInvalid("an argument is not UTF-8 text.") from None
 
 
 def read_input() -> bytes:
