@@ -109,7 +109,7 @@ def delete_claims(
         list[str] | None,
         typer.Option(
             "--id",
-            metavar="TEXT",
+            metavar="IDS",
             parser=as_utf8,
             help="Delete the claim with this id; repeatable.",
         ),
