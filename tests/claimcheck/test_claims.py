@@ -62,7 +62,7 @@ def test_a_failure_that_renewed_nothing_counts_as_well(place: Place, clock: Cloc
     clock.now = NOW + 11 * HOUR + 2 * HOUR  # failed, was a dead letter for an hour, and is back
     assert chosen(place, orphaned) == set()
 
-    clock.now = NOW + 12 * HOUR + 3 * HOUR + 60
+    clock.now = NOW + 12 * HOUR + 4 * HOUR
     assert chosen(place, orphaned) == {claim.id}
 
 
