@@ -6,7 +6,7 @@ threads, and a program that is ending starts none (`atexit`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import copy_context
@@ -26,6 +26,12 @@ class Pool(Protocol):
             RuntimeError: There can be no thread.
         """
         ...
+
+
+def make_all(functions: Iterable[Callable[[], object]], pool: Pool) -> None:
+    """Call functions side by side, and wait for all; the first that raises ends the wait."""
+    for call in [Call(each, pool) for each in functions]:
+        call.result()
 
 
 class Call(Generic[_T]):

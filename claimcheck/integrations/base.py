@@ -22,7 +22,7 @@ from claimcheck.core.holds import Hold
 from claimcheck.core.notes import HoldNote
 from claimcheck.core.opened import Opened
 from claimcheck.core.sealing import AskQueue, Sealed
-from claimcheck.errors import ClaimInProgress, ClaimStoreError, SettingsInvalid
+from claimcheck.errors import ClaimCheckError, ClaimInProgress, ClaimStoreError, SettingsInvalid
 from claimcheck.events import (
     DuplicateSuppressed,
     MessageNotOpened,
@@ -68,6 +68,23 @@ def log_left(
         pause,
     )
     return pause
+
+
+def extend_lease(opened: Opened, seconds: float, *, asked: float) -> None:
+    """Hold a claim for as long as its message is hidden. If that fails, it is logged.
+
+    Args:
+        opened: The opened message.
+        seconds: For how long the queue hides it.
+        asked: When the queue was asked to (monotonic seconds).
+    """
+    left = sqs.lease_seconds(seconds, waited=time.monotonic() - asked)
+    if left <= 0:
+        return
+    try:
+        opened.extend(left)
+    except ClaimCheckError as error:
+        logger.warning("the lease of claim %s was not extended: %s", opened.claim_id, error)
 
 
 class Carrier:

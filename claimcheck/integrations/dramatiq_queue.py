@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from claimcheck.core.opened import Opened
 from claimcheck.integrations import sqs
 from claimcheck.integrations.base import Carrier, log_left
-from letsgo_queue.calls import Call
+from letsgo_queue.calls import make_all
 from letsgo_queue.daemon_threads import DaemonThreads
 from letsgo_queue.errors import LetsGoError
 from letsgo_queue.limits import ANY_QUEUE_BYTES
@@ -188,21 +188,16 @@ class Inbox(_Wrapper):
         self._leave(received, error)
 
     def release(self, messages: Iterable[Received]) -> None:
-        """Release the claims of messages that go back to the queue."""
-        self._make([partial(each.settle, succeeded=False) for each in messages])
+        """Release the claims of messages that go back to the queue, several at once."""
+        make_all([partial(each.settle, succeeded=False) for each in messages], self._pool)
 
     def close(self) -> None:
         """Give back what dramatiq does not have."""
         with self._changed:
             self._is_closed = True
             opened, self._opened = self._opened, []
-        self._make([partial(self._give_back, each) for each in opened])
+        make_all([partial(self._give_back, each) for each in opened], self._pool)
         self._pool.close(wait=False)
-
-    def _make(self, calls: Iterable[Callable[[], None]]) -> None:
-        """Make several calls at once: a store may be slow, and a worker that stops has no time."""
-        for call in [Call(each, self._pool) for each in calls]:
-            call.result()
 
     def _take(self, message: Message, arrived: float) -> None:
         with self._changed:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from botocore.exceptions import BotoCoreError, ClientError
 
 from claimcheck.core.opened import Opened
-from claimcheck.errors import ClaimCheckError, ClaimInProgress
+from claimcheck.errors import ClaimInProgress
 from claimcheck.integrations import sqs
-from claimcheck.integrations.base import Carrier
-from letsgo_queue.calls import Call
+from claimcheck.integrations.base import Carrier, extend_lease
+from letsgo_queue.calls import make_all
 from letsgo_queue.daemon_threads import DaemonThreads
 from letsgo_queue.errors import LetsGoError
 from letsgo_queue.limits import MAX_VISIBILITY_SECONDS
@@ -209,8 +209,7 @@ class Claims:
     def release(self, receipt_handles: Iterable[str]) -> None:
         """Release the claims of deliveries, several at once, as a store may be slow."""
         releases = [partial(self.settle, each, succeeded=False) for each in receipt_handles]
-        for call in [Call(each, self._leases) for each in releases]:
-            call.result()
+        make_all(releases, self._leases)
 
     def close(self) -> None:
         """Release what is left: nobody can acknowledge it any more."""
@@ -223,7 +222,7 @@ class Claims:
             return
         now = time.monotonic()
         held.ends, held.due = now + seconds, now + seconds / _BEATS
-        self._extend(held, sqs.lease_seconds(seconds))
+        extend_lease(held.opened, seconds, asked=now)
 
     def _hold(self, receipt_handle: str, held: _Held) -> None:
         with self._changed:
@@ -271,19 +270,11 @@ class Claims:
 
     def _extend_lease(self, held: _Held, seconds: float, asked: float) -> None:
         try:
-            left = sqs.lease_seconds(seconds, waited=time.monotonic() - asked)
-            if left > 0:
-                self._extend(held, left)
+            extend_lease(held.opened, seconds, asked=asked)
         except Exception:  # a fault of ours must not end the thread
-            logger.exception("the lease on claim %s is as it was", held.opened.claim_id)
+            logger.exception("the lease of claim %s was not extended", held.opened.claim_id)
         finally:
             held.extending = False
-
-    def _extend(self, held: _Held, seconds: float) -> None:
-        try:
-            held.opened.extend(seconds)
-        except ClaimCheckError as error:
-            logger.warning("the lease on claim %s is as it was: %s", held.opened.claim_id, error)
 
     def prepare(self, queue: str) -> None:
         """Make the claim check now, so that a wrong setting shows before the first message.

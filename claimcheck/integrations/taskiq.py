@@ -32,9 +32,9 @@ from claimcheck.core.claim_check import ClaimCheck
 from claimcheck.core.life import Purge
 from claimcheck.core.opened import Opened
 from claimcheck.core.sealing import Sealed
-from claimcheck.errors import ClaimCheckError, SettingsInvalid
+from claimcheck.errors import SettingsInvalid
 from claimcheck.integrations import sqs
-from claimcheck.integrations.base import Carrier, log_left
+from claimcheck.integrations.base import Carrier, extend_lease, log_left
 from claimcheck.integrations.installing import Package, check_given, derive
 from claimcheck.opening import Opener
 from letsgo_queue.async_threads import AsyncThreads
@@ -448,20 +448,10 @@ class _Client:
         if opened is not None and handle not in self._claims.extending:
             # Not waited for: a store that does not answer must not have the message come back.
             self._claims.extending.add(handle)
-            extending = self._claims.threads.start(partial(_extend, opened, seconds, asked))
+            extend = partial(extend_lease, opened, seconds, asked=asked)
+            extending = self._claims.threads.start(extend)
             extending.add_done_callback(lambda _: self._claims.extending.discard(handle))
         return answer
-
-
-def _extend(opened: Opened, seconds: float, asked: float) -> None:
-    """Hold a claim for as long as its message is hidden from when that was asked for."""
-    left = sqs.lease_seconds(seconds, waited=time.monotonic() - asked)
-    if left <= 0:
-        return
-    try:
-        opened.extend(left)
-    except ClaimCheckError as error:
-        logger.warning("the lease of claim %s was not extended: %s", opened.claim_id, error)
 
 
 async def _pass_on(
