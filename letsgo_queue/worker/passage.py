@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from letsgo_queue.attributes import DUE_AT
 from letsgo_queue.log import get_logger
@@ -37,7 +37,8 @@ class Passage:
         self._message = message
         self._entered: list[Steps] = []
         self.blocks = DUE_AT in message.received.attributes or any(
-            _blocks(each, message) for each in middleware
+            says(each, each.blocks, message, "it waits for something", unknown=True)
+            for each in middleware
         )
 
     def enter(self) -> bool:
@@ -72,17 +73,35 @@ class Passage:
             raise error
 
 
-def _blocks(middleware: Middleware, message: IncomingMessage) -> bool:
+def says(
+    middleware: Middleware,
+    ask: Callable[[IncomingMessage], bool],
+    message: IncomingMessage,
+    what: str,
+    *,
+    unknown: bool,
+) -> bool:
+    """The answer of a middleware about a message.
+
+    Args:
+        middleware: The middleware.
+        ask: Its method.
+        message: The message.
+        what: The question, for the log.
+        unknown: The answer if the method raises: a defect of a middleware must neither end the
+            worker nor keep the message in hand for ever.
+    """
     try:
-        return middleware.blocks(message)
-    except Exception:  # a defect of it, which must not keep the message in hand for ever
+        return ask(message)
+    except Exception:
         logger.exception(
-            "message %s: %s does not say whether it waits for something",
+            "message %s: %s does not say whether %s",
             message.message_id,
             type(middleware).__qualname__,
+            what,
             extra=message.log_fields,
         )
-        return True
+        return unknown
 
 
 def _leave(steps: Steps, error: BaseException | None) -> BaseException | None:

@@ -43,7 +43,7 @@ from letsgo_queue.worker.incoming import (
     LONGEST_PAUSE_SECONDS,
     IncomingMessage,
 )
-from letsgo_queue.worker.passage import Passage, surrounding
+from letsgo_queue.worker.passage import Passage, says, surrounding
 from letsgo_queue.worker.receipts import PATIENCE_SECONDS, give_up, pause_before
 from letsgo_queue.worker.registry import Registry
 from letsgo_queue.worker.retries import RetryPolicy, settle_failure
@@ -178,7 +178,10 @@ class Processor:
         if not isinstance(error, MessageInvalid):
             return False
         for middleware in (self._middleware, *self._registry.middleware()):
-            if any(_gives_type(each, message) for each in middleware):
+            if any(
+                says(each, each.gives_type, message, "it gives it a type", unknown=False)
+                for each in middleware
+            ):
                 message.unread = surrounding(merge(self._middleware, middleware))
                 message.handler = _UNREAD
                 return True
@@ -481,19 +484,6 @@ class Processor:
         message.is_gone = isinstance(outcome, MessageRejected)
         message.emit(outcome)
         return message.is_gone
-
-
-def _gives_type(middleware: Middleware, message: IncomingMessage) -> bool:
-    try:
-        return middleware.gives_type(message)
-    except Exception:  # a defect of it, which must not end the worker
-        logger.exception(
-            "message %s: %s does not say whether it gives it a type",
-            message.message_id,
-            type(middleware).__qualname__,
-            extra=message.log_fields,
-        )
-        return False
 
 
 def _settle_again(message: IncomingMessage, wait: Callable[[Held], bool]) -> None:
