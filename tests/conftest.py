@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import signal
+import time
 from collections.abc import Iterator
 from itertools import islice
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import boto3
 import hypothesis
 import pytest
-from botocore.loaders import JSONFileLoader
 
 from letsgo_queue.transports.sqs import SqsTransport
 from letsgo_queue.worker import loop
+from tests.support.aws_models import read_once
 from tests.support.servers import AwsServer, run_ministack, run_moto
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 REGION = "us-west-2"
+RETRY_SECONDS = 0.05
 
 CALLERS_AWS = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
 """What the environment says of AWS, which only tests on AWS itself see."""
 
 
-LONG = (
+WAITING = (
     "tests/docs/test_types.py",
     "tests/faults/test_duplicates.py",
     "tests/faults/test_long_handlers.py",
@@ -36,7 +40,7 @@ LONG = (
     "tests/claimcheck/integrations/test_celery_workers.py",
     "tests/docs/test_size_audit.py",
 )
-"""Tests that take many seconds, most of which they wait."""
+"""Tests that take many seconds, and wait most of them."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -56,6 +60,7 @@ hypothesis.settings.load_profile("untimed")
 
 
 def pytest_configure() -> None:
+    read_once()
     # A shell that runs the tests in the background has them, and all they start, ignore interrupts.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -67,21 +72,23 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("aws", ["ministack", "moto", *real], indirect=True)
 
 
+@pytest.hookimpl(trylast=True)  # when those that do not run are left out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have each worker of pytest-xdist begin with tests that wait for long.
+    """Have a third of the workers of pytest-xdist begin with the tests that wait.
 
-    Each gets a slice, and who is done takes from the end of another's. A long test there would be
-    waited for when all else is done.
+    Each worker gets a slice, and takes from the end of another's when it is done. All else would
+    be done before a test that waits there. If all began with one, the cores would be idle.
     """
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     if workers == 1:
         return
-    long = [each for each in items if each.nodeid.startswith(LONG)]
-    others = (each for each in items if not each.nodeid.startswith(LONG))
+    waiting = [each for each in items if each.nodeid.startswith(WAITING)]
+    others = (each for each in items if not each.nodeid.startswith(WAITING))
+    waiters = math.ceil(workers / 3)
     rest = len(items)
     ordered: list[pytest.Item] = []
     for number in range(workers):
-        begins = long[number::workers]
+        begins = waiting[number::waiters] if number < waiters else []
         size = rest // (workers - number)
         ordered += [*begins, *islice(others, max(size - len(begins), 0))]
         rest -= size
@@ -105,9 +112,9 @@ def clean_environment(
 
 
 @pytest.fixture(scope="session", autouse=True)
-def aws_models_are_read_once() -> Iterator[None]:
+def retries_come_soon() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        read_aws_models_once(patch)
+        shorten_retries(patch)
         yield
 
 
@@ -143,10 +150,13 @@ def ministack(ministack_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[A
     server.remove_all()
 
 
-def read_aws_models_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each client reads a megabyte of JSON, and these tests make hundreds."""
-    read = functools.cache(JSONFileLoader().load_file)
-    monkeypatch.setattr(JSONFileLoader, "load_file", lambda _, path: read(path))
+def shorten_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have botocore try again soon: of what it waits for, nothing takes seconds here."""
+
+    def sleep(seconds: float) -> None:
+        time.sleep(min(seconds, RETRY_SECONDS))
+
+    monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(time=time.time, sleep=sleep))
 
 
 def use_emulator(monkeypatch: pytest.MonkeyPatch, name: str, url: str) -> AwsServer:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -91,13 +89,6 @@ def claims(tmp_path: Path) -> Iterator[Claims]:
     store = SqliteClaimStore(tmp_path / "claims.db")
     yield Claims(store)
     store.close()
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have botocore try again at once."""
-    clock = SimpleNamespace(time=time.time, sleep=lambda _: None)
-    monkeypatch.setattr("botocore.endpoint.time", clock)
 
 
 @pytest.fixture(autouse=True)

@@ -298,7 +298,6 @@ class TestRefused:
         assert "the test says so" in caplog.text
 
 
-@pytest.mark.usefixtures("impatient")
 class TestSqsOnABadDay:
     @pytest.fixture
     def server(self, aws: AwsServer) -> Iterator[FaultyServer]:

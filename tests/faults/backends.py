@@ -21,8 +21,9 @@ from claimcheck.stores.sqlite import SqliteClaimStore
 from letsgo_queue import QueueSettings
 from letsgo_queue.transports import open_transport
 from letsgo_queue.transports.base import Transport
-from tests.conftest import hide, read_aws_models_once, use_emulator
+from tests.conftest import hide, shorten_retries, use_emulator
 from tests.faults.stores import PLACE_NAMES, Clock, Rows, make_store, open_place, rows_in
+from tests.support.aws_models import read_once
 from tests.support.servers import AwsServer, run_ministack, run_moto
 
 if TYPE_CHECKING:
@@ -261,5 +262,6 @@ def servers(folder: Path) -> Iterator[Servers]:
         run_ministack(ministack) as ministack_url,
         run_moto(moto) as moto_url,
     ):
-        read_aws_models_once(patch)
+        read_once()
+        shorten_retries(patch)
         yield Servers({"ministack": ministack_url, "moto": moto_url})

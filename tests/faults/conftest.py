@@ -48,7 +48,13 @@ def faulty_server(ministack: AwsServer) -> Iterator[FaultyServer]:
         yield server
 
 
-@pytest.fixture(params=("sqlite", "ministack", "s3"))
+@pytest.fixture(
+    params=(
+        "ministack",
+        pytest.param("sqlite", marks=pytest.mark.long),
+        pytest.param("s3", marks=pytest.mark.long),
+    )
+)
 def backend(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Backend]:

@@ -32,15 +32,7 @@ main()
 
 
 _forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload(
-    [
-        _ACTORS,
-        "letsgo_queue.transports.sqs",
-        "claimcheck.stores.dynamodb",
-        "claimcheck.stores.s3_objects",
-        "claimcheck.stores.sqlite",
-    ]
-)
+_forks.set_forkserver_preload(["tests.faults.preloaded"])
 
 
 def _act(orders: Produce | Work, environment: Mapping[str, str], log: Path) -> None:

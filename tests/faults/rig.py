@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import random
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -99,15 +97,9 @@ def impatient(store_retries: int = ATTEMPTS - 1) -> Iterator[None]:
         patch.setattr(s3_contents, "PIECE_BYTES", PART_BYTES)
         for module in (incoming, processing, receipts):
             patch.setattr(module, "FIRST_PAUSE_SECONDS", PAUSE_SECONDS)
-        patch.setattr("botocore.endpoint.time", SimpleNamespace(time=time.time, sleep=_sleep))
         patch.setattr(incoming, "LONGEST_PAUSE_SECONDS", 1.0)
         patch.setattr(loop, "MAX_PAUSE_SECONDS", 1.0)
         yield
-
-
-def _sleep(seconds: float) -> None:
-    """Wait less before a retry than botocore does."""
-    time.sleep(min(seconds, PAUSE_SECONDS))
 
 
 class Rig:

@@ -18,6 +18,11 @@ from tests.support.calls import Call
 from tests.support.faulty_server import PASSING, PASSING_ON_SQS, REFUSALS, Failure
 
 MESSAGES = 24
+RATES = (
+    pytest.param(0.01, marks=pytest.mark.long),
+    0.1,
+    pytest.param(0.5, marks=pytest.mark.long),
+)
 UNKNOWN = (
     Failure.REQUEST_LOST,
     Failure.ANSWER_LOST,
@@ -28,7 +33,7 @@ UNKNOWN = (
 """Failures after which nobody can tell what the queue did."""
 
 
-@pytest.mark.parametrize("rate", [0.01, 0.1, 0.5])
+@pytest.mark.parametrize("rate", RATES)
 def test_sending_at_any_rate_of_faults(make_rig: MakeRig, rate: float) -> None:
     rig = make_rig(concurrency=1)  # of two copies one at a time
     rig.proxy.inject(*PASSING_ON_SQS, on="SendMessage", rate=rate)
@@ -46,7 +51,7 @@ def test_sending_at_any_rate_of_faults(make_rig: MakeRig, rate: float) -> None:
     assert rig.rows() == Rows(parts=len(uncertain - handled), receipts=len(handled))
 
 
-@pytest.mark.parametrize("rate", [0.01, 0.1, 0.5])
+@pytest.mark.parametrize("rate", RATES)
 def test_working_at_any_rate_of_faults(make_rig: MakeRig, rate: float) -> None:
     rig = make_rig()
     sent = rig.enqueue(MESSAGES)

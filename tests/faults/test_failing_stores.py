@@ -41,7 +41,13 @@ UNWRITTEN = (*REFUSALS, Failure.REQUEST_LOST, Failure.ANSWER_LOST, Failure.SERVE
 
 @pytest.mark.parametrize(
     ("place", "rate"),
-    [("dynamodb", 0.01), ("dynamodb", 0.1), ("dynamodb", 0.5), ("bucket", 0.1), ("s3", 0.1)],
+    [
+        pytest.param("dynamodb", 0.01, marks=pytest.mark.long),
+        ("dynamodb", 0.1),
+        pytest.param("dynamodb", 0.5, marks=pytest.mark.long),
+        pytest.param("bucket", 0.1, marks=pytest.mark.long),
+        ("s3", 0.1),
+    ],
 )
 def test_every_acknowledged_message_is_handled_at_any_rate_of_faults(
     make_rig: MakeRig, place: Place, rate: float

@@ -13,7 +13,9 @@ from tests.faults.moving import MOVES, Move, move
 from tests.support.servers import AwsServer
 
 
-@pytest.mark.parametrize("way", MOVES)
+@pytest.mark.parametrize(
+    "way", [MOVES[0], *(pytest.param(each, marks=pytest.mark.long) for each in MOVES[1:])]
+)
 def test_nothing_is_lost_or_handled_twice(way: Move, ministack: AwsServer, tmp_path: Path) -> None:
     moved = move(way, 120, ministack, tmp_path)
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.faults.backends import AwsBackend, Backend, SqliteBackend
 from tests.faults.soak import OPTIONS, Plan, soak
 from tests.support.servers import AwsServer
@@ -14,6 +16,7 @@ from tests.support.servers import AwsServer
 SHORT = Plan(messages=40, kill_every=(0.4, 1.2), kills_producer=True)
 
 
+@pytest.mark.long
 def test_on_sqlite(tmp_path: Path) -> None:
     check(SqliteBackend(tmp_path, **OPTIONS), tmp_path)
 

@@ -7,7 +7,6 @@ It loads modules that they need, says so, and ends with its standard input.
 
 from __future__ import annotations
 
-import functools
 import gc
 import importlib
 import io
@@ -24,10 +23,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from unittest.mock import patch
 
-from botocore.loaders import JSONFileLoader
-
+from tests.support.aws_models import read_ahead
 from tests.support.quick_launcher import NOT_QUICK
 
 _READ_BY_PYTHON = (b"PYTHON", b"LC_", b"LANG", b"COVERAGE")
@@ -207,12 +204,10 @@ class Server:
 
 
 def main() -> None:
-    # Each client reads a megabyte of JSON.
-    read = functools.cache(JSONFileLoader().load_file)
-    patch.object(JSONFileLoader, "load_file", lambda _, path: read(path)).start()
     address, *modules = sys.argv[1:]
     for name in modules:
         importlib.import_module(name)
+    read_ahead()
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)
         listener.listen(128)

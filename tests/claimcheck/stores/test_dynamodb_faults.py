@@ -29,8 +29,6 @@ from tests.claimcheck.support import (
 from tests.support.faulty_server import Failure, FaultyServer, Matches
 from tests.support.servers import AwsServer
 
-pytestmark = pytest.mark.usefixtures("impatient")
-
 REQUESTS = ("PutItem", "GetItem", "UpdateItem", "DeleteItem")
 
 

@@ -310,7 +310,7 @@ class TestOnABadDay:
 
         finding.change.make()
 
-    @pytest.mark.usefixtures("impatient", "ministack")
+    @pytest.mark.usefixtures("ministack")
     def test_nobody_listens(self) -> None:
         table = ClaimTable("claims", region="us-west-2", endpoint_url="http://127.0.0.1:9")
 

@@ -373,7 +373,7 @@ class TestCheck:
         assert (finding.ok, finding.detail) == (True, f"aws:kms with {key}")
         assert "kms:GenerateDataKey" in finding.remedy
 
-    @pytest.mark.usefixtures("impatient", "ministack")
+    @pytest.mark.usefixtures("ministack")
     def test_nobody_listens(self) -> None:
         bucket = ClaimBucket("claims", region="us-west-2", endpoint_url="http://127.0.0.1:9")
 

@@ -17,8 +17,6 @@ from claimcheck import ClaimBucketMissing, ClaimCorrupted, ClaimStoreError, Clai
 from claimcheck.stores.base import ClaimFacts
 from claimcheck.stores.s3_contents import LARGEST_PUT, S3Contents
 
-pytestmark = pytest.mark.usefixtures("impatient")
-
 CLAIM = "c" * 24
 DATA = b"0123456789"
 METADATA = {"ETag": '"e"', "x-amz-meta-expires-at": "5"}

@@ -68,7 +68,7 @@ class TestFailures:
         assert not store._contents
 
     def test_one_that_may_have_been_published_keeps_its_claim(
-        self, sns: SNSClient, topic: str, store: MemoryClaimStore, impatient: None
+        self, sns: SNSClient, topic: str, store: MemoryClaimStore
     ) -> None:
         statuses = iter([500, 404])
 
