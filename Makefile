@@ -23,7 +23,7 @@ unexport PYTHONHOME PYTHONPATH PIP_USER PYTHONDONTWRITEBYTECODE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types imports typescript pytest coverage faults fuzz soak bench bench-quick first-page scale docs public-interface public-use $(PYTHONS) pytest-lowest dist release-check infrastructure format clean
+.PHONY: help demo test lint types imports typescript pytest long coverage faults fuzz soak bench bench-quick first-page scale docs public-interface public-use $(PYTHONS) pytest-lowest dist release-check infrastructure format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,7 +32,7 @@ demo: $(VENV)/.cli ## send large messages through a queue, a store and a worker,
 	$(BIN)/claimcheck demo $(ARGS)
 
 # The quickest first, and then side by side: many tests wait, and leave half a core.
-test: lint ## everything that CI runs
+test: lint ## lint, types, the import rules and the tests; CI runs `make long` too
 	$(MAKE) -j 3 types imports pytest
 
 lint: $(VENV)/.dev ## ruff: rules and format
@@ -49,13 +49,16 @@ imports: $(VENV)/.dev ## import-linter: who may import whom
 typescript: $(TYPESCRIPT)/dist/.built ## the example in TypeScript, which the tests run if there is Node 20
 
 # Three times as many at a time as CI has cores, since many tests wait for a server or a process.
-pytest: $(VENV)/.dev $(MINISTACK)/.installed-$(MINISTACK_VERSION) typescript ## the tests, with the size audit
+pytest: $(VENV)/.compiled $(MINISTACK)/.installed-$(MINISTACK_VERSION) typescript ## the tests, with the size audit
 	$(BIN)/pytest -n 6 --dist worksteal --claimcheck-audit $(ARGS)
+
+long: $(VENV)/.dev $(MINISTACK)/.installed-$(MINISTACK_VERSION) ## the tests that pytest leaves out: more servers, stores and faults
+	$(BIN)/pytest -n 6 --dist worksteal -m long $(ARGS)
 
 coverage: $(VENV)/.dev $(MINISTACK)/.installed-$(MINISTACK_VERSION) typescript ## the tests, half as quick, with branch coverage
 	$(BIN)/pytest -n 6 --dist worksteal --cov $(ARGS)
 
-faults: $(VENV)/.dev $(MINISTACK)/.installed-$(MINISTACK_VERSION) ## kill a process, or fail a call, at every step on every store, and print tables; pytest does a part
+faults: $(VENV)/.dev $(MINISTACK)/.installed-$(MINISTACK_VERSION) ## kill a process, or fail a call, at every step on every store, and print tables; the tests do a part
 	$(BIN)/python -m tests.faults.matrix $(ARGS)
 
 soak: $(VENV)/.dev $(MINISTACK)/.installed-$(MINISTACK_VERSION) ## 10,000 messages, workers killed, duplicates; fewer with ARGS='--messages 500'
@@ -144,6 +147,10 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/.made
 	@echo "Installing letsgo-claimcheck and its development tools into $(VENV)"
 	$(BIN)/python -m pip install --quiet --editable '.[aiobotocore,celery,cli,console,django,dramatiq,encryption,metrics,otel,reload,taskiq]' --group dev
 	@touch $(VENV)/.cli $@
+
+# Else each worker of pytest compiles all tests of a fresh clone.
+$(VENV)/.compiled: $(VENV)/.dev
+	-@$(BIN)/pytest --collect-only --quiet > $@
 
 $(RELEASE)/.tools: pyproject.toml | $(RELEASE)/.made
 	@echo "Installing what builds and checks a release into $(RELEASE)"

@@ -69,7 +69,8 @@ def pytest_configure() -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "aws" in metafunc.fixturenames:
         real = ["aws"] if metafunc.config.getoption("--aws") else []
-        metafunc.parametrize("aws", ["ministack", "moto", *real], indirect=True)
+        moto = pytest.param("moto", marks=pytest.mark.long)
+        metafunc.parametrize("aws", ["ministack", moto, *real], indirect=True)
 
 
 @pytest.hookimpl(trylast=True)  # when those that do not run are left out

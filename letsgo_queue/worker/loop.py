@@ -87,17 +87,19 @@ MAX_UNACKNOWLEDGED = 100
 """Handled messages that may wait for their acknowledgement while others are still received."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class _Ask:
     """A receiver's request to the queue. Compared by identity: no two are equal.
 
     Attributes:
         slots: How many messages.
         alone: Whether nothing is in hand, and nobody else asks.
+        on_thread: Whether the receiver's thread has it, and ends it.
     """
 
     slots: int
     alone: bool
+    on_thread: bool = False
 
 
 class WorkLoop:
@@ -150,7 +152,7 @@ class WorkLoop:
         self._held: list[tuple[float, int, IncomingMessage]] = []  # by when they are tried again
         self._numbers = count()
         self._aside: list[tuple[float, Sequence[IncomingMessage]]] = []  # by when they come again
-        # One of each receiver. An interrupt may end one twice: where it starts, and where it runs.
+        # One of each receiver.
         self._asks: set[_Ask] = set()
         self._queue_has_more = False
         self._reached = False
@@ -243,12 +245,13 @@ class WorkLoop:
             started = False
             try:
                 started = self._parts.start("receive", receive, again=False)
-            finally:  # an interrupt may have come instead of the thread
+            finally:  # an interrupt may have come instead of the thread, or as it started
                 if not started:
-                    self._end_ask(ask)
+                    self._end_ask(ask, where_it_starts=True)
 
-    def _receive(self, ask: _Ask | None) -> None:
+    def _receive(self, first: _Ask) -> None:
         """Ask the queue, and go on as long as one more receiver should ask."""
+        ask = self._on_thread(first)
         while ask:
             try:
                 received = self._receive_once(ask)
@@ -258,6 +261,16 @@ class WorkLoop:
             ask = self._received(ask, received)
             if ask and received:
                 self._start_receiver()  # the queue may have more than one receiver brings
+
+    def _on_thread(self, ask: _Ask) -> _Ask | None:
+        """What a receiver asks for once its thread runs; None if the loop has ended meanwhile."""
+        with self._changed:
+            ask.on_thread = True
+            if not self._closed:
+                self._asks.add(ask)  # again, where an interrupt came as the thread started
+                return ask
+        self._end_ask(ask)
+        return None
 
     def _receive_once(self, ask: _Ask) -> int:
         """Ask the queue once; how many messages it has."""
@@ -308,8 +321,10 @@ class WorkLoop:
             self._end_ask(ask)
             return self._ask()
 
-    def _end_ask(self, ask: _Ask) -> None:
+    def _end_ask(self, ask: _Ask, *, where_it_starts: bool = False) -> None:
         with self._changed:
+            if where_it_starts and ask.on_thread:
+                return
             self._asks.discard(ask)
             self._changed.notify_all()
         if self._closed and not self._asks:

@@ -26,11 +26,14 @@ PLACES: Mapping[str, tuple[str, type[AwsPlace]]] = {
 }
 """What is kept on a server: which server, and how."""
 
+MARKS = {"moto": pytest.mark.long}
+
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "place" in metafunc.fixturenames:
         real = ["aws"] if metafunc.config.getoption("--aws") else []
-        metafunc.parametrize("place", ["memory", "sqlite", *PLACES, *real], indirect=True)
+        places = [pytest.param(each, marks=MARKS.get(each, ())) for each in PLACES]
+        metafunc.parametrize("place", ["memory", "sqlite", *places, *real], indirect=True)
 
 
 @pytest.fixture

@@ -153,7 +153,18 @@ def test_a_batch_whose_sending_fails(make_rig: MakeRig, failure: Failure) -> Non
     assert rig.rows() == left
 
 
-@pytest.mark.parametrize("failure", [*UNKNOWN, Failure.THROTTLED, Failure.DENIED])
+@pytest.mark.parametrize(
+    "failure",
+    [
+        Failure.ANSWER_LOST,
+        Failure.DENIED,
+        *(
+            pytest.param(each, marks=pytest.mark.long)
+            for each in (*UNKNOWN, Failure.THROTTLED)
+            if each is not Failure.ANSWER_LOST
+        ),
+    ],
+)
 def test_a_batch_whose_acknowledgement_fails_runs_nothing_twice(
     make_rig: MakeRig, failure: Failure, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,7 +46,7 @@ UNWRITTEN = (*REFUSALS, Failure.REQUEST_LOST, Failure.ANSWER_LOST, Failure.SERVE
         ("dynamodb", 0.1),
         pytest.param("dynamodb", 0.5, marks=pytest.mark.long),
         pytest.param("bucket", 0.1, marks=pytest.mark.long),
-        ("s3", 0.1),
+        pytest.param("s3", 0.1, marks=pytest.mark.long),
     ],
 )
 def test_every_acknowledged_message_is_handled_at_any_rate_of_faults(
@@ -114,7 +114,12 @@ def test_what_cannot_be_removed_either_expires(make_rig: MakeRig) -> None:
 
 @pytest.mark.parametrize(
     ("place", "failure"),
-    [*(("dynamodb", each) for each in OUTAGES), *(("s3", each) for each in OUTAGES_OF_S3)],
+    [
+        *(("dynamodb", each) for each in OUTAGES[:2]),
+        *(pytest.param("dynamodb", each, marks=pytest.mark.long) for each in OUTAGES[2:]),
+        ("s3", OUTAGES_OF_S3[0]),
+        *(pytest.param("s3", each, marks=pytest.mark.long) for each in OUTAGES_OF_S3[1:]),
+    ],
 )
 def test_an_outage_of_the_store_costs_no_receives(
     make_rig: MakeRig, place: Place, failure: Failure

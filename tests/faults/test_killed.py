@@ -1,7 +1,7 @@
 """Killed at each step of a message's life: nothing is lost, and nothing but receipts is left.
 
-`make faults` kills at every step on every backend. Here is every step on DynamoDB, and what SQLite
-and S3 do in their own way: S3 once with contents there and once with records.
+`make faults` kills at every step on every backend. Here is every step on DynamoDB; `make long` adds
+what SQLite and S3 do in their own way: S3 once with contents there and once with records.
 """
 
 from __future__ import annotations
@@ -34,7 +34,14 @@ def cells() -> Iterator[tuple[BackendName, Step]]:
 
 @pytest.mark.parametrize(
     ("backend", "step"),
-    [pytest.param(name, step, id=f"{name}: {step.name}") for name, step in cells()],
+    [
+        pytest.param(
+            *(name, step),
+            id=f"{name}: {step.name}",
+            marks=[] if name == "ministack" else pytest.mark.long,
+        )
+        for name, step in cells()
+    ],
     indirect=["backend"],
 )
 def test_killed(backend: Backend, step: Step, tmp_path: Path) -> None:

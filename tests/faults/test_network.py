@@ -2,7 +2,7 @@
 
 `make faults` has each of them fail in every way, once and with its retry. Here each takes effect
 and is not answered, so that botocore makes it again; is refused; and comes too late, if it writes.
-Of claims in a bucket here are the calls to S3 that take effect and are not answered.
+`make long` adds, of claims in a bucket, the calls to S3 that take effect and are not answered.
 """
 
 from __future__ import annotations
@@ -69,7 +69,11 @@ def clients_give_up_soon() -> Iterator[None]:
 @pytest.mark.parametrize(
     ("place", "life", "call"),
     [
-        pytest.param(place, life, call, id=f"{place}: {life.name}: {call}")
+        pytest.param(
+            *(place, life, call),
+            id=f"{place}: {life.name}: {call}",
+            marks=[] if place == "dynamodb" else pytest.mark.long,
+        )
         for place in PLACES
         for life in lives_in(place)
         for call in life.calls

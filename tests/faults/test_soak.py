@@ -16,11 +16,11 @@ from tests.support.servers import AwsServer
 SHORT = Plan(messages=40, kill_every=(0.4, 1.2), kills_producer=True)
 
 
-@pytest.mark.long
 def test_on_sqlite(tmp_path: Path) -> None:
     check(SqliteBackend(tmp_path, **OPTIONS), tmp_path)
 
 
+@pytest.mark.long
 def test_on_sqs(ministack: AwsServer, tmp_path: Path) -> None:
     check(AwsBackend(ministack, "bucket", **OPTIONS), tmp_path)
 

@@ -56,8 +56,10 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
 
 
 @pytest.fixture(
-    params=[(Mouse, PHONE, "dark"), (Keyboard, DESKTOP, "light")],
-    ids=["mouse-phone-dark", "keys-desk-light"],
+    params=[
+        pytest.param((Mouse, PHONE, "dark"), id="mouse-phone-dark", marks=pytest.mark.long),
+        pytest.param((Keyboard, DESKTOP, "light"), id="keys-desk-light"),
+    ],
 )
 def hand(request: pytest.FixtureRequest, browser: Browser, address: str) -> Iterator[Hand]:
     """Somebody with a mouse, and somebody with keys alone."""
@@ -218,7 +220,11 @@ BOXES = """all => all.map(each => [each, each.getBoundingClientRect()])
 
 
 @pytest.mark.parametrize(
-    ("size", "scheme"), [(DESKTOP, "dark"), (PHONE, "light")], ids=["desk-dark", "phone-light"]
+    ("size", "scheme"),
+    [
+        pytest.param(DESKTOP, "dark", id="desk-dark"),
+        pytest.param(PHONE, "light", id="phone-light", marks=pytest.mark.long),
+    ],
 )
 def test_every_page_fits(
     browser: Browser, address: str, size: ViewportSize, scheme: Scheme

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from letsgo_queue import Client, Worker
 from letsgo_queue.transports.base import ReceivedMessage
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.transports.sqlite import SqliteTransport
+from letsgo_queue.worker.parts import Parts
 from letsgo_queue.worker.signals import STOP_SIGNALS, stop_on_signals
 from tests.letsgo_queue.support import DEADLINE_SECONDS, order, receive, running, wait_for
 
@@ -266,6 +268,45 @@ def test_interrupted_in_a_poll_it_receives_no_more(numbers: list[signal.Signals]
         return [thread for thread in left if thread.name.startswith("letsgo")]
 
     wait_for(lambda: not of_the_worker(), "its threads to end, the one that polled too")
+
+
+@pytest.mark.parametrize("runs", ["at once", "when the worker has ended"])
+def test_interrupted_while_a_receiver_starts_it_knows_of_its_poll(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, runs: str
+) -> None:
+    """Its thread may run, though the interrupt came in place of an answer."""
+
+    class Slow(MemoryTransport):
+        asked = threading.Event()
+        may_answer = threading.Event()
+
+        def receive(self, **options: Any) -> Sequence[ReceivedMessage]:
+            self.asked.set()
+            assert self.may_answer.wait(DEADLINE_SECONDS)
+            return super().receive(**options)
+
+    start = Parts.start
+    late: list[Callable[[], None]] = []
+
+    def interrupted(parts: Parts, name: str, target: Callable[[], None], **options: bool) -> bool:
+        if name != "receive":
+            return start(parts, name, target, **options)
+        if runs == "at once":
+            start(parts, name, target, **options)
+            assert queue.asked.wait(DEADLINE_SECONDS)
+        else:
+            late.append(target)
+        raise KeyboardInterrupt
+
+    queue = Slow()
+    monkeypatch.setattr(Parts, "start", interrupted)
+    with caplog.at_level(logging.INFO), pytest.raises(KeyboardInterrupt):
+        Worker(queue, wait_seconds=0).run()
+    queue.may_answer.set()
+    for target in late:
+        target()
+
+    assert ("an open poll is given up" in caplog.text) == queue.asked.is_set() == (not late)
 
 
 def test_a_worker_on_a_daemon_thread_lets_the_process_end() -> None:
