@@ -40,7 +40,8 @@ class Wire:
 
     What the product says to a store all at once is let through one by one, an acquire before the
     reads beside it, so that "between two parts" is a moment. A removal in the background comes
-    after the acknowledgement. What the product says one by one is let through in its own order.
+    after the acknowledgement, and so does the next message, so that one is in hand. What the
+    product says one by one is let through in its own order.
     """
 
     def __init__(self, kill: Kill, *, received: Callable[[str], None]) -> None:
@@ -110,6 +111,9 @@ class Wire:
 
     def _is_next(self, call: Call) -> bool:
         if call is Call.READ_PART and not self._done[Call.ACQUIRE]:
+            return False
+        settled = self._done[Call.ACKNOWLEDGE] + self._done[Call.RELEASE]
+        if call is Call.ACQUIRE and self._done[call] > settled:
             return False
         if call is Call.REMOVE_PART and _in_background() and not self._done[Call.ACKNOWLEDGE]:
             return False
