@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from playwright.sync_api import Browser, Locator, Page, ViewportSize
+from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect
 
 from tests.support.browser import Scheme
 from tests.support.quick_python import quick_python
@@ -70,7 +70,9 @@ class Hand(ABC):
 
     def go(self, link: str) -> None:
         """Follow a link of the navigation."""
-        self.follow(self.page.get_by_role("navigation").first.get_by_role("link", name=link))
+        where = self.page.get_by_role("navigation").first.get_by_role("link", name=link)
+        self.follow(where)
+        expect(where).to_have_attribute("aria-current", "page")
 
     def do(self, button: str) -> None:
         """Press a button that begins with this."""
