@@ -1,7 +1,8 @@
 """Killed at each step of a message's life: nothing is lost, and nothing but receipts is left.
 
 `make faults` kills at every step on every backend. Here is every step on DynamoDB; `make long` adds
-what SQLite and S3 do in their own way: S3 once with contents there and once with records.
+those of a plain stored message on SQLite, and what SQLite and S3 do in their own way: S3 once with
+contents there and once with records.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ OF_RECORDS = {Call.ACQUIRE, Call.HAND_OVER, Call.EXTEND, Call.COMPLETE, Call.REL
 
 def cells() -> Iterator[tuple[BackendName, Step]]:
     for step in STEPS:
-        if step.on_sqlite:
+        if step.on_sqlite or (step.purge == "after" and not step.once):
             yield "sqlite", step
         yield "ministack", step
         if step.once or not step.is_on("s3"):

@@ -2,7 +2,8 @@
 
 `make faults` has each of them fail in every way, once and with its retry. Here each takes effect
 and is not answered, so that botocore makes it again; is refused; and comes too late, if it writes.
-`make long` adds, of claims in a bucket, the calls to S3 that take effect and are not answered.
+`make long` has a call fail with its retry, and adds, of claims in a bucket, the calls to S3 that
+take effect and are not answered.
 """
 
 from __future__ import annotations
@@ -24,7 +25,11 @@ CASES: Sequence[tuple[Failure, HowOften]] = (
     (Failure.ANSWER_LOST, "one request"),
     (Failure.DENIED, "one request"),
 )
-CASES_IN_S3 = CASES[:1]
+OTHER_CASES: Sequence[tuple[Failure, HowOften]] = (
+    (Failure.ANSWER_LOST, "the whole call"),
+    (Failure.THROTTLED, "the whole call"),
+)
+IN_S3 = slice(1)
 LATE: tuple[Failure, HowOften] = (Failure.REQUEST_LATE, "one request")
 """Each takes as long as a client waits for an answer."""
 
@@ -66,7 +71,7 @@ def clients_give_up_soon() -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize(
+of_each_call = pytest.mark.parametrize(
     ("place", "life", "call"),
     [
         pytest.param(
@@ -80,15 +85,38 @@ def clients_give_up_soon() -> Iterator[None]:
         if call in CALLS[place] and (place == "dynamodb" or not life.once)
     ],
 )
+
+
+@of_each_call
 def test_a_call_fails(place: Place, life: Life, call: Call, ministack: AwsServer) -> None:
-    cases = [
-        Case(place, life, call, failure, how_often)
-        for failure, how_often in (
-            CASES_IN_S3 if place != "dynamodb" else (*CASES, LATE) if call in WRITES else CASES
-        )
-    ]
+    if place == "dynamodb":
+        check(place, life, call, (*CASES, LATE) if call in WRITES else CASES, ministack)
+    else:
+        check(place, life, call, CASES[IN_S3], ministack)
+
+
+@pytest.mark.long
+@of_each_call
+def test_a_call_fails_with_its_retry(
+    place: Place, life: Life, call: Call, ministack: AwsServer
+) -> None:
+    check(
+        *(place, life, call),
+        OTHER_CASES if place == "dynamodb" else OTHER_CASES[IN_S3],
+        ministack,
+    )
+
+
+def check(
+    place: Place,
+    life: Life,
+    call: Call,
+    failures: Sequence[tuple[Failure, HowOften]],
+    server: AwsServer,
+) -> None:
+    cases = [Case(place, life, call, *each) for each in failures]
     with ThreadPoolExecutor(len(cases)) as pool:
-        endings = list(pool.map(lambda case: live(case, ministack), cases))
+        endings = list(pool.map(lambda case: live(case, server), cases))
 
     problems = {
         (case.failure, case.how_often): found

@@ -29,6 +29,19 @@ AN_HOUR = 3600
 SCRIPT = Path(__file__).with_name("signalled_worker.py")
 
 
+class SlowQueue(MemoryTransport):
+    """Answers when it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.may_answer = threading.Event(), threading.Event()
+
+    def receive(self, **options: Any) -> Sequence[ReceivedMessage]:
+        self.asked.set()
+        assert self.may_answer.wait(DEADLINE_SECONDS)
+        return super().receive(**options)
+
+
 @pytest.fixture
 def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/queue.db"
@@ -224,16 +237,7 @@ def test_second_interrupt_of_several_workers_gives_back_what_each_has(url: str) 
 
 @pytest.mark.parametrize("numbers", [[signal.SIGINT] * 2, [signal.SIGUSR1]])
 def test_interrupted_in_a_poll_it_receives_no_more(numbers: list[signal.Signals]) -> None:
-    class Slow(MemoryTransport):
-        asked = threading.Event()
-        may_answer = threading.Event()
-
-        def receive(self, **options: Any) -> Sequence[ReceivedMessage]:
-            self.asked.set()
-            assert self.may_answer.wait(DEADLINE_SECONDS)
-            return super().receive(**options)
-
-    queue = Slow()
+    queue = SlowQueue()
     worker = Worker(queue, wait_seconds=0)
     worker.default(lambda _message: None)
 
@@ -276,15 +280,6 @@ def test_interrupted_while_a_receiver_starts_it_knows_of_its_poll(
 ) -> None:
     """Its thread may run, though the interrupt came in place of an answer."""
 
-    class Slow(MemoryTransport):
-        asked = threading.Event()
-        may_answer = threading.Event()
-
-        def receive(self, **options: Any) -> Sequence[ReceivedMessage]:
-            self.asked.set()
-            assert self.may_answer.wait(DEADLINE_SECONDS)
-            return super().receive(**options)
-
     start = Parts.start
     late: list[Callable[[], None]] = []
 
@@ -298,7 +293,7 @@ def test_interrupted_while_a_receiver_starts_it_knows_of_its_poll(
             late.append(target)
         raise KeyboardInterrupt
 
-    queue = Slow()
+    queue = SlowQueue()
     monkeypatch.setattr(Parts, "start", interrupted)
     with caplog.at_level(logging.INFO), pytest.raises(KeyboardInterrupt):
         Worker(queue, wait_seconds=0).run()
