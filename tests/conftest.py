@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 REGION = "us-west-2"
+SETTINGS = ("AWS_", "CLAIMCHECK_", "LETSGO_")
+"""What the names of settings begin with."""
+
 RETRY_SECONDS = 0.05
 
 CALLERS_AWS = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
@@ -96,12 +99,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items[:] = [*ordered, *others]
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """Fail where settings of a module's fixtures are left to the next module."""
+    yield
+    if nextitem is not None and nextitem.path != item.path:
+        left = [name for name in os.environ if name.startswith(SETTINGS)]
+        assert left == [], "a fixture has left settings in the environment"
+
+
 @pytest.fixture(autouse=True)
 def clean_environment(
     monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Hide the caller's settings; without credentials nothing reaches AWS by accident."""
-    hide(monkeypatch, "AWS_", "CLAIMCHECK_", "LETSGO_")
+    """Hide the settings of a module's fixtures; without credentials nothing reaches AWS."""
+    hide(monkeypatch, *SETTINGS)
     # Where the claims of LetsGo's local mode would go.
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / "state"))
     nowhere = str(tmp_path_factory.getbasetemp() / "no-such-file")
@@ -113,8 +125,10 @@ def clean_environment(
 
 
 @pytest.fixture(scope="session", autouse=True)
-def retries_come_soon() -> Iterator[None]:
+def clean_session() -> Iterator[None]:
+    """Hide the caller's settings from all fixtures, and have botocore try again soon."""
     with pytest.MonkeyPatch.context() as patch:
+        hide(patch, *SETTINGS)
         shorten_retries(patch)
         yield
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
-from cfnlint.decode.cfn_yaml import loads as load_yaml
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -19,6 +18,7 @@ from letsgo_queue.log import LogFields
 from letsgo_queue.metrics import PrometheusListener
 from letsgo_queue.worker.health import LoopState
 from tests.docs.support import ROOT, Reader, commands, write_blocks
+from tests.docs.templates import load_yaml
 from tests.letsgo_queue.support import wait_for
 
 PAGE = "docs/how-to/health.md"

@@ -9,8 +9,6 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from cfnlint.api import ManualArgs, lint_file
-from cfnlint.decode import decode
 
 from claimcheck import enqueue
 from claimcheck.stores.dynamodb_table import ClaimTable
@@ -18,6 +16,7 @@ from letsgo_queue import Client, set_default_client
 from letsgo_queue.admin.letters import dead_letter
 from tests.docs.pytest_runs import passed_tests
 from tests.docs.support import ROOT
+from tests.docs.templates import load_template, problems_of
 from tests.letsgo_queue.aws_lambda.lambda_events import (
     SCHEDULED,
     Context,
@@ -33,10 +32,7 @@ TEMPLATE = FOLDER / "template.yaml"
 
 @pytest.fixture(scope="module")
 def resources() -> dict[str, Any]:
-    template, problems = decode(str(TEMPLATE))
-    assert not problems
-    assert template is not None
-    found: dict[str, Any] = template["Resources"]
+    found: dict[str, Any] = load_template(TEMPLATE)["Resources"]
     return found
 
 
@@ -58,8 +54,7 @@ def test_its_own_tests() -> None:
 
 
 def test_the_template_is_valid() -> None:
-    problems = lint_file(TEMPLATE, ManualArgs(regions=["eu-west-1", "us-east-1"]))
-    assert [str(problem) for problem in problems] == []
+    assert problems_of(TEMPLATE, regions=["eu-west-1", "us-east-1"]) == []
 
 
 def test_what_the_settings_of_the_template_must_be(resources: dict[str, Any]) -> None:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cfnlint.decode.cfn_yaml import loads as load_yaml
 
 from letsgo_queue import Client
 from letsgo_queue.worker import processes
 from letsgo_queue.worker.options import DEFAULT_DRAIN_SECONDS
 from tests.docs.support import ROOT, Reader, commands, write_blocks
+from tests.docs.templates import load_yaml
 from tests.letsgo_queue.support import wait_for
 
 PAGE = "docs/how-to/production.md"

@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cfnlint.api import lint_file
-from cfnlint.decode.cfn_yaml import loads as load_yaml
 from prometheus_client import CollectorRegistry
 
 from claimcheck import ClaimCheck, ClaimCheckMiddleware
@@ -24,6 +22,7 @@ from letsgo_queue.metrics import PrometheusListener
 from letsgo_queue.transports.memory import MemoryTransport
 from tests.claimcheck.support import noise
 from tests.docs.support import ROOT
+from tests.docs.templates import load_yaml, problems_of
 
 MONITORING = ROOT / "docs/monitoring"
 RUNBOOK = (ROOT / "docs/how-to/runbook.md").read_text(encoding="utf-8")
@@ -87,8 +86,7 @@ def test_dashboard_and_rules_name_metrics_that_workers_have_and_the_dashboard_al
 
 
 def test_the_template_is_one() -> None:
-    found = lint_file(MONITORING / "cloudwatch.yaml")
-    assert [str(each) for each in found] == []
+    assert problems_of(MONITORING / "cloudwatch.yaml") == []
 
 
 def test_each_alarm_has_its_part_of_the_runbook() -> None:

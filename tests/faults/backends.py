@@ -21,7 +21,7 @@ from claimcheck.stores.sqlite import SqliteClaimStore
 from letsgo_queue import QueueSettings
 from letsgo_queue.transports import open_transport
 from letsgo_queue.transports.base import Transport
-from tests.conftest import hide, shorten_retries, use_emulator
+from tests.conftest import SETTINGS, hide, shorten_retries, use_emulator
 from tests.faults.stores import PLACE_NAMES, Clock, Rows, make_store, open_place, rows_in
 from tests.support.aws_models import read_once
 from tests.support.servers import AwsServer, run_ministack, run_moto
@@ -236,7 +236,7 @@ class Servers:
     def use(self, name: ServerName) -> Iterator[AwsServer]:
         """Have the environment name a server; what is made there is removed in the end."""
         with pytest.MonkeyPatch.context() as patch:
-            hide(patch, "AWS_", "CLAIMCHECK_", "LETSGO_")
+            hide(patch, *SETTINGS)
             server = use_emulator(patch, name, self.urls[name])
             yield server
             server.remove_all()

@@ -6,20 +6,21 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.claimcheck.doctor.shop import Clients, Shop, open_shop
+from tests.claimcheck.doctor.shop import Clients, Shop, make_shop
 from tests.conftest import use_emulator
 from tests.support.servers import AwsServer
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def opened_shop(ministack_url: str) -> Iterator[Shop]:
+    clients = Clients(ministack_url)
     with pytest.MonkeyPatch.context() as patch:
         server = use_emulator(patch, "ministack", ministack_url)
-        clients = Clients(ministack_url)
-        with open_shop(server, clients) as shop:
-            yield shop
-        clients.close()
-        server.remove_all()
+        shop = make_shop(server, clients, patch)
+    yield shop
+    shop.remove()
+    clients.close()
+    server.remove_all()
 
 
 @pytest.fixture

@@ -7,8 +7,7 @@ import json
 import re
 import shlex
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
@@ -135,6 +134,13 @@ class Shop:
             FunctionResponseTypes=["ReportBatchItemFailures"],
         )
 
+    def remove(self) -> None:
+        found = self.call("lambda", "list_event_source_mappings", EventSourceArn=self.arn)
+        for each in found["EventSourceMappings"]:
+            self.call("lambda", "delete_event_source_mapping", UUID=each["UUID"])
+        for queue in self.call("sqs", "list_queues", QueueNamePrefix=self.name)["QueueUrls"]:
+            self.call("sqs", "delete_queue", QueueUrl=queue)
+
     def mend(self, command: str) -> None:
         """Run a command that the doctor gave, as a shell would."""
         for each in command.split(" && "):
@@ -194,24 +200,17 @@ def examine(*words: str) -> Mapping[str, Found]:
     return wrong
 
 
-@contextmanager
-def open_shop(server: AwsServer, clients: Clients) -> Iterator[Shop]:
-    """A queue, a table and a function with the rights of a worker, until the block ends."""
-    with pytest.MonkeyPatch.context() as patch:
-        name = server.make_table_name()
-        url = create_queue(name, QueueSettings(), QueueOptions())
-        shop = Shop(server, clients, patch, name, url)
-        shop.use(patch)
-        assert claimcheck("store", "create").exit_code == 0
-        shop.call("iam", "create_role", RoleName=name, AssumeRolePolicyDocument=json.dumps(_TRUST))
-        shop.give_rights(claimcheck("iam", "--as", "worker").stdout)
-        shop.make_function(name)
-        yield shop
-        found = shop.call("lambda", "list_event_source_mappings", EventSourceArn=shop.arn)
-        for each in found["EventSourceMappings"]:
-            shop.call("lambda", "delete_event_source_mapping", UUID=each["UUID"])
-        for queue in shop.call("sqs", "list_queues", QueueNamePrefix=name)["QueueUrls"]:
-            shop.call("sqs", "delete_queue", QueueUrl=queue)
+def make_shop(server: AwsServer, clients: Clients, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    """A queue, a table and a function with the rights of a worker."""
+    name = server.make_table_name()
+    url = create_queue(name, QueueSettings(), QueueOptions())
+    shop = Shop(server, clients, monkeypatch, name, url)
+    shop.use(monkeypatch)
+    assert claimcheck("store", "create").exit_code == 0
+    shop.call("iam", "create_role", RoleName=name, AssumeRolePolicyDocument=json.dumps(_TRUST))
+    shop.give_rights(claimcheck("iam", "--as", "worker").stdout)
+    shop.make_function(name)
+    return shop
 
 
 _TRUST = {"Statement": [{"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}}]}

@@ -11,16 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.claimcheck.support import wait_for
+from tests.conftest import SETTINGS
 from tests.support.servers import AwsServer
 
 ROOT = Path(__file__).parents[3]
 
-_OTHERS = ("AWS_", "CLAIMCHECK_", "LETSGO_")
-
 
 def environment_on(server: AwsServer, **ours: str) -> dict[str, str]:
     """What a worker finds: a server in place of AWS, and nothing of the caller's settings."""
-    callers = {name: each for name, each in os.environ.items() if not name.startswith(_OTHERS)}
+    callers = {name: each for name, each in os.environ.items() if not name.startswith(SETTINGS)}
     return {
         **callers,
         "AWS_ENDPOINT_URL": server.endpoint_url or "",

@@ -18,9 +18,9 @@ from typing import Any, TypeAlias, cast
 
 import boto3
 from botocore.exceptions import WaiterError
-from cfnlint.decode import decode
 
 from tests.docs.support import ROOT
+from tests.docs.templates import load_template
 from tests.support.servers import AwsServer
 
 INFRASTRUCTURE = ROOT / "docs/infrastructure"
@@ -140,9 +140,7 @@ def stacks_on(aws: AwsServer) -> Iterator[Stacks]:
 @functools.cache
 def read_template(name: str) -> Template:
     """A template of CloudFormation, with its functions in their long form."""
-    template, problems = decode(str(INFRASTRUCTURE / "cloudformation" / f"{name}.yaml"))
-    assert not problems
-    return cast("Template", json.loads(json.dumps(template)))
+    return load_template(INFRASTRUCTURE / "cloudformation" / f"{name}.yaml")
 
 
 def normal(statements: Sequence[Mapping[str, Any]]) -> Policy:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, cast
-
-import hcl2
 
 Body: TypeAlias = dict[str, Any]
 
@@ -58,6 +57,7 @@ class Module:
             yield Reference(f"data.{kind}" if data else kind, name, attribute)
 
 
+@functools.cache
 def read_module(folder: Path) -> Module:
     """Read a folder's files."""
     return parse("\n".join(path.read_text() for path in sorted(folder.glob("*.tf"))))
@@ -65,7 +65,7 @@ def read_module(folder: Path) -> Module:
 
 def parse(text: str) -> Module:
     """Read the text of a module."""
-    found = cast("dict[str, list[Body]]", _cleaned(hcl2.loads(text)))
+    found = cast("dict[str, list[Body]]", _cleaned(_loads(text)))
     resources = {
         (prefix + kind, name): body
         for block, prefix in (("resource", ""), ("data", "data."))
@@ -88,7 +88,13 @@ def encoded(expression: str) -> Any:
     """What a `jsonencode(...)` encodes."""
     match = _ENCODED.fullmatch(expression)
     assert match, expression
-    return _cleaned(hcl2.loads(f"value = {match[1]}\n"))["value"]
+    return _cleaned(_loads(f"value = {match[1]}\n"))["value"]
+
+
+def _loads(text: str) -> dict[str, Any]:
+    import hcl2  # which takes half a second
+
+    return hcl2.loads(text)
 
 
 def _cleaned(value: Any) -> Any:

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cfnlint.api import ManualArgs, lint_file
 
 from claimcheck.doctor import Level, examine
 from claimcheck.policies import policy_statements
@@ -34,6 +33,7 @@ from tests.docs.infrastructure.support import (
     without_making,
 )
 from tests.docs.support import ROOT
+from tests.docs.templates import problems_of
 from tests.support.servers import AwsServer
 
 STACKS = ("Messages", "Ecs", "Lambda")
@@ -109,8 +109,7 @@ def stacks(ministack: AwsServer) -> Iterator[Stacks]:
 
 @pytest.mark.parametrize("stack", STACKS)
 def test_the_templates_are_valid(app: Synthesized, stack: str) -> None:
-    problems = lint_file(app.path(stack), ManualArgs(ignore_checks=[SAYS_TWICE]))
-    assert [str(problem) for problem in problems] == []
+    assert problems_of(app.path(stack), ignored=[SAYS_TWICE]) == []
 
 
 def test_the_stack_is_right_and_has_the_policies_that_are_printed(

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import boto3
 import pytest
-from cfnlint.api import lint_file
 
 import claimcheck
 from claimcheck import unwrap_claim_check
@@ -40,6 +39,7 @@ from tests.docs.infrastructure.support import (
     without_making,
 )
 from tests.docs.support import write_blocks
+from tests.docs.templates import problems_of
 from tests.letsgo_queue.console.support import signed_in
 from tests.letsgo_queue.support import wait_for
 from tests.support.servers import AwsServer
@@ -103,8 +103,7 @@ def settings(
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
 def test_the_templates_are_valid(path: Path) -> None:
-    problems = lint_file(path)
-    assert [str(problem) for problem in problems] == []
+    assert problems_of(path) == []
 
 
 def test_the_doctor_finds_nothing_wrong(settings: Applied) -> None:

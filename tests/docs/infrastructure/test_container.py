@@ -18,12 +18,12 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
-from cfnlint.decode.cfn_yaml import loads as load_yaml
 
 from letsgo_queue import Client
 from letsgo_queue.worker.options import DEFAULT_DRAIN_SECONDS
 from tests.docs.infrastructure.support import INFRASTRUCTURE, free_port, in_process, tool
 from tests.docs.support import ROOT, install_commands, write_blocks
+from tests.docs.templates import load_yaml
 from tests.support.servers import AwsServer
 
 FOLDER = INFRASTRUCTURE / "container"
@@ -135,10 +135,9 @@ def test_the_image_is_small_and_not_root() -> None:
 
 def compose() -> dict[str, Any]:
     found: dict[str, Any] = load_yaml((FOLDER / "compose.yaml").read_text())
-    plain: dict[str, Any] = json.loads(json.dumps(found))
-    for service in plain["services"].values():
+    for service in found["services"].values():
         service.update({**service.pop("<<", {}), **service})
-    return plain
+    return found
 
 
 @pytest.fixture

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cfnlint.decode.cfn_yaml import loads as load_yaml
 
 from letsgo_queue import Client
 from letsgo_queue.worker.processes import ENDING_SECONDS
 from tests.docs.infrastructure.support import INFRASTRUCTURE, free_port, in_process, option, tool
+from tests.docs.templates import load_yaml
 
 FOLDER = INFRASTRUCTURE / "kubernetes"
 MANIFESTS = sorted(FOLDER.glob("*.yaml"))
@@ -22,7 +21,7 @@ OLDEST = "1.31"
 
 
 def read(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(json.dumps(load_yaml((FOLDER / f"{name}.yaml").read_text())))
+    found: dict[str, Any] = load_yaml((FOLDER / f"{name}.yaml").read_text())
     return found
 
 

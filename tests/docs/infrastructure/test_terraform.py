@@ -30,11 +30,15 @@ from tests.docs.infrastructure.support import (
 from tests.docs.infrastructure.terraform_files import Module, encoded, parse, read_module
 
 FOLDER = INFRASTRUCTURE / "terraform"
-MODULES = {name: read_module(FOLDER / name) for name in ("messages", "ecs", "lambda")}
+MODULES = ("messages", "ecs", "lambda")
+
+
+def module_of(name: str) -> Module:
+    return read_module(FOLDER / name)
 
 
 def resource(module: str, kind: str, name: str = "this") -> dict[str, Any]:
-    return MODULES[module].resources[kind, name]
+    return module_of(module).resources[kind, name]
 
 
 def properties(template: str, name: str) -> dict[str, Any]:
@@ -71,11 +75,11 @@ def test_queue_and_dead_letters() -> None:
     made_policy = properties("messages", "Queue")["RedrivePolicy"]
     assert policy["maxReceiveCount"] == made_policy["maxReceiveCount"]
     assert policy["deadLetterTargetArn"] == "${aws_sqs_queue.dead_letters.arn}"
-    timeout = MODULES["messages"].variables["visibility_timeout"]["default"]
+    timeout = module_of("messages").variables["visibility_timeout"]["default"]
     assert timeout == default_of("messages", "VisibilityTimeout")
     assert timeout == 6 * resource("lambda", "aws_lambda_function")["timeout"]
     pattern = read_template("messages")["Parameters"]["Name"]["AllowedPattern"]
-    (validation,) = MODULES["messages"].variables["name"]["validation"]
+    (validation,) = module_of("messages").variables["name"]["validation"]
     assert f'"^{pattern}$"' in validation["condition"]
 
 
@@ -123,7 +127,7 @@ def snake(name: str) -> str:
 
 
 def test_rights_are_those_of_the_package_and_of_the_template() -> None:
-    rights = MODULES["messages"].values["rights"]
+    rights = module_of("messages").values["rights"]
     assert set(rights) == set(ROLES)
     for role in Role:
         printed = {kind: sorted(actions) for kind, actions in RIGHTS[role].items()}
@@ -220,7 +224,7 @@ def test_the_task_is_that_of_the_template() -> None:
     }
     assert ours["stopTimeout"] == theirs["StopTimeout"]
     assert ours["readonlyRootFilesystem"] is theirs["ReadonlyRootFilesystem"] is True
-    assert MODULES["ecs"].variables["worker"]["default"] == default_of("ecs", "Worker")
+    assert module_of("ecs").variables["worker"]["default"] == default_of("ecs", "Worker")
     task = resource("ecs", "aws_ecs_task_definition")
     assert (str(task["cpu"]), str(task["memory"])) == (
         properties("ecs", "Task")["Cpu"],
@@ -249,7 +253,7 @@ def test_the_scaling_is_that_of_the_template() -> None:
     assert per_task["expression"] == "backlog / tasks"
     for name in ("min_tasks", "max_tasks", "backlog_per_task"):
         parameter = name.title().replace("_", "")
-        assert MODULES["ecs"].variables[name]["default"] == default_of("ecs", parameter)
+        assert module_of("ecs").variables[name]["default"] == default_of("ecs", parameter)
 
 
 def test_the_function_is_that_of_the_template() -> None:
@@ -274,7 +278,7 @@ def test_the_function_is_that_of_the_template() -> None:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_whatever_is_referred_to_is_there(name: str) -> None:
-    module = MODULES[name]
+    module = module_of(name)
     named = {(each.kind, each.name) for each in module.references()}
     assert named <= module.resources.keys()
     variables = set(re.findall(r"\bvar\.(\w+)", module.text))
@@ -286,12 +290,12 @@ def test_the_example_gives_each_module_what_it_needs() -> None:
     example = in_main()
     assert set(example.calls) == set(MODULES)
     for name, arguments in example.calls.items():
-        variables = MODULES[name].variables
+        variables = module_of(name).variables
         needed = {each for each, body in variables.items() if "default" not in body}
         given = arguments.keys() - {"source"}
         assert needed <= given <= variables.keys()
     for name, output in re.findall(r"\bmodule\.(\w+)\.(\w+)", example.text):
-        assert output in MODULES[name].outputs
+        assert output in module_of(name).outputs
 
 
 @pytest.fixture(scope="module")
@@ -304,7 +308,7 @@ def schema() -> ProviderSchema:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_the_provider_has_all_arguments_and_attributes(name: str, schema: ProviderSchema) -> None:
-    module = MODULES[name]
+    module = module_of(name)
     problems = [
         problem
         for (kind, label), body in module.resources.items()
