@@ -26,7 +26,8 @@ PLACES: Mapping[str, tuple[str, type[AwsPlace]]] = {
 }
 """What is kept on a server: which server, and how."""
 
-MARKS = {"moto": pytest.mark.long}
+MARKS = {"moto": pytest.mark.long, "letsgo": pytest.mark.long}
+"""What repeats what `ministack` shows: another server, and another table on the same."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
