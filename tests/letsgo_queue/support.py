@@ -57,6 +57,19 @@ TRACE = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sample
 _T = TypeVar("_T")
 
 
+class HangingQueue(MemoryTransport):
+    """Answers once the test says so, and then at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.may_answer = threading.Event(), threading.Event()
+
+    def receive(self, **options: Any) -> Sequence[ReceivedMessage]:
+        self.asked.set()
+        assert self.may_answer.wait(DEADLINE_SECONDS)
+        return super().receive(**{**options, "wait_seconds": 0})
+
+
 class PassingTime:
     """Puts the clock of a queue and the monotonic clock of its worker ahead, both by as much."""
 

@@ -27,7 +27,7 @@ from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.worker import health, loop
 from letsgo_queue.worker.health import LoopState, watched
 from letsgo_queue.worker.threads import HandlerThreads
-from tests.letsgo_queue.support import DEADLINE_SECONDS, PassingTime, order, wait_for
+from tests.letsgo_queue.support import DEADLINE_SECONDS, HangingQueue, PassingTime, order, wait_for
 
 WELL = LoopState(
     queue="memory://",
@@ -99,19 +99,6 @@ class Silent(MemoryTransport):
         if not self.answers.is_set():
             raise QueueUnavailable("it does not answer")
         return super().receive(**options)
-
-
-class Hanging(MemoryTransport):
-    """A queue whose answers do not come until the test says so."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.hangs, self.answers = threading.Event(), threading.Event()
-
-    def receive(self, **options: Any) -> Sequence[ReceivedMessage]:
-        self.hangs.set()
-        assert self.answers.wait(DEADLINE_SECONDS)
-        return super().receive(**{**options, "wait_seconds": 0})
 
 
 class TestAWorker:
@@ -197,20 +184,20 @@ class TestAWorker:
     def test_is_not_well_once_a_request_hangs(
         self, caplog: pytest.LogCaptureFixture, time_passes: PassingTime
     ) -> None:
-        queue = Hanging()
+        queue = HangingQueue()
         try:
             with asked(Worker(queue, wait_seconds=20), caplog) as url:
-                assert queue.hangs.wait(DEADLINE_SECONDS)
+                assert queue.asked.wait(DEADLINE_SECONDS)
                 time_passes(20 + health.OVERDUE_SECONDS - 10)
                 wait_for(lambda: get(f"{url}/healthz")[0] == 200, "the loop to turn")
                 time_passes(11)
                 status, _, body = get(f"{url}/healthz")
                 assert status == 503
                 assert json.loads(body)["loops"][0]["poll_overdue"] > health.OVERDUE_SECONDS
-                queue.answers.set()
+                queue.may_answer.set()
                 wait_for(lambda: get(f"{url}/healthz")[0] == 200, "the answer")
         finally:
-            queue.answers.set()
+            queue.may_answer.set()
 
     def test_names_a_handler_that_its_message_cannot_wait_for(
         self, queue: MemoryTransport, caplog: pytest.LogCaptureFixture, time_passes: PassingTime

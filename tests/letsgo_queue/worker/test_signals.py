@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,25 +20,19 @@ from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.transports.sqlite import SqliteTransport
 from letsgo_queue.worker.parts import Parts
 from letsgo_queue.worker.signals import STOP_SIGNALS, stop_on_signals
-from tests.letsgo_queue.support import DEADLINE_SECONDS, order, receive, running, wait_for
+from tests.letsgo_queue.support import (
+    DEADLINE_SECONDS,
+    HangingQueue,
+    order,
+    receive,
+    running,
+    wait_for,
+)
 
 AN_HOUR = 3600
 """Seconds; far longer than the visibility timeout."""
 
 SCRIPT = Path(__file__).with_name("signalled_worker.py")
-
-
-class SlowQueue(MemoryTransport):
-    """Answers when it may."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked, self.may_answer = threading.Event(), threading.Event()
-
-    def receive(self, **options: Any) -> Sequence[ReceivedMessage]:
-        self.asked.set()
-        assert self.may_answer.wait(DEADLINE_SECONDS)
-        return super().receive(**options)
 
 
 @pytest.fixture
@@ -237,7 +230,7 @@ def test_second_interrupt_of_several_workers_gives_back_what_each_has(url: str) 
 
 @pytest.mark.parametrize("numbers", [[signal.SIGINT] * 2, [signal.SIGUSR1]])
 def test_interrupted_in_a_poll_it_receives_no_more(numbers: list[signal.Signals]) -> None:
-    queue = SlowQueue()
+    queue = HangingQueue()
     worker = Worker(queue, wait_seconds=0)
     worker.default(lambda _message: None)
 
@@ -293,7 +286,7 @@ def test_interrupted_while_a_receiver_starts_it_knows_of_its_poll(
             late.append(target)
         raise KeyboardInterrupt
 
-    queue = SlowQueue()
+    queue = HangingQueue()
     monkeypatch.setattr(Parts, "start", interrupted)
     with caplog.at_level(logging.INFO), pytest.raises(KeyboardInterrupt):
         Worker(queue, wait_seconds=0).run()
