@@ -25,6 +25,8 @@ from pathlib import Path
 
 from _pytest.config import default_plugins
 
+from tests.conftest import SETTINGS
+
 _LOADED = (
     *("asyncio", "concurrent.futures.thread", "importlib.metadata", "multiprocessing.context"),
     *("h11", "pydantic.main", "pydantic.type_adapter", "zstandard"),
@@ -44,7 +46,6 @@ _LOADED = (
     *("claimcheck.audit.settings", "claimcheck.audit.recorder", "claimcheck.audit.text"),
 )
 _HERE = Path(__file__).parent
-_SETTINGS = ("AWS_", "CLAIMCHECK_", "LETSGO_")
 
 
 @functools.cache
@@ -65,7 +66,7 @@ def quick_python() -> Sequence[str]:
         subprocess.Popen(
             [sys.executable, "-m", "tests.support.quick_server", socket, *_LOADED],
             cwd=_HERE.parents[1],
-            env={k: v for k, v in os.environ.items() if not k.startswith(_SETTINGS)},
+            env={k: v for k, v in os.environ.items() if not k.startswith(SETTINGS)},
             stdin=subprocess.PIPE,  # it ends with it
             stdout=subprocess.PIPE,
         )
