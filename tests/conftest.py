@@ -101,7 +101,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
-    """Fail where settings of a module's fixtures are left to the next module."""
+    """Fail the last test of a module whose fixtures leave settings to the next module."""
     yield
     if nextitem is not None and nextitem.path != item.path:
         left = [name for name in os.environ if name.startswith(SETTINGS)]
