@@ -128,14 +128,16 @@ class TestMessagesInHand:
         worker = Worker(queue, concurrency=1, drain_timeout=0)
         worker.handler("slow")(busy)
 
-        @worker.handler("quick")
-        def quick(_message: object) -> None: ...
+        handled: list[object] = []
+        worker.handler("quick")(handled.append)
 
-        send(queue, 30, "quick")
-        send(queue, 1, "slow")
-        send(queue, 5, "quick")
         with running(worker):
+            send(queue, 30, "quick")
+            # One by one, as several receivers keep no order.
+            wait_for(lambda: len(handled) == 30, "all before the slow one")
+            send(queue, 1, "slow")
             assert busy.begun.wait(DEADLINE_SECONDS)
+            send(queue, 5, "quick")
             wait_for(lambda: receive(queue, visibility_timeout=0) == [], "all to be in hand")
 
         assert len(receive(queue)) == 6
