@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import asyncio
 
 MAX_THREADS = 50
-"""Calls at once: as many as the SQS client keeps connections."""
+"""The most calls at once: as many as the SQS client keeps connections."""
 
 ResultT = TypeVar("ResultT")
 
@@ -36,8 +36,8 @@ class AsyncThreads:
     def start(self, function: Callable[[], ResultT]) -> asyncio.Future[ResultT]:
         """Call `function` on a thread, with the context variables of the caller.
 
-        Cancelling the future does not stop a call that a thread has begun. If no thread can be
-        started, as in a program that is ending, the call is made at once, here.
+        Cancelling the future does not stop a call that a thread has begun. If no thread can start,
+        as in a program that is ending, the caller's thread makes the call at once.
         """
         import asyncio
 

@@ -34,7 +34,7 @@ RESERVED_NAMES = (DUE_AT, FAILURE)
 handler sees them."""
 
 MAX_DIGITS = 38
-"""Digits of a number, without zeros at its two ends."""
+"""The most digits of a number, without zeros at its two ends."""
 
 AttributeValue: TypeAlias = "str | int | float | Decimal | bytes | MessageAttribute"
 """A value for `enqueue(attributes=...)`: text, a number, bytes, or a `MessageAttribute`."""
@@ -46,7 +46,7 @@ _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,6})?")
 _POWERS_OF_TEN = range(-128, 127)
 """The powers of ten that the first digit of a number may have: 10^-128 to 10^+126."""
 
-# SendMessage takes #x9 | #xA | #xD | #x20-#xD7FF | #xE000-#xFFFD | #x10000-#x10FFFF: not these.
+# SendMessage takes #x9 | #xA | #xD | #x20-#xD7FF | #xE000-#xFFFD | #x10000-#x10FFFF. All others:
 _REFUSED_BY_SQS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 

@@ -10,7 +10,8 @@ It imports only leaf modules of ours, so that both packages can use it.
 
 from __future__ import annotations
 
-# Else the first connection loads it, and a process that forks meanwhile has half of it.
+# Loaded here: otherwise the first connection loads it, and a process forked meanwhile has half of
+# it.
 import encodings.idna  # noqa: F401
 import functools
 import os
@@ -58,7 +59,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sts import STSClient
 
 SERVER_ERROR = 500
-"""From this status on the fault is AWS's, and not the request's."""
+"""From this status on, AWS is at fault and not the request."""
 
 AwsError = (ClientError, BotoCoreError)
 """The errors of a call: AWS refused it, or botocore could not make it or read the answer."""

@@ -2,9 +2,8 @@
 
     ["software.amazon.payloadoffloading.PayloadS3Pointer",{"s3BucketName":"B","s3Key":"K"}]
 
-Their older versions name another class. A message attribute has the size of the body, by which
-those clients know a pointer:
-https://github.com/awslabs/amazon-sqs-java-extended-client-lib
+Older versions of these clients name another class. They recognize a pointer by a message attribute,
+which has the size of the body: https://github.com/awslabs/amazon-sqs-java-extended-client-lib
 """
 
 from __future__ import annotations
@@ -67,7 +66,7 @@ def read_aws_pointer(body: str) -> AwsPointer | None:
             raise ValueError
         _, place = json.loads(body)
         bucket, key = place[_BUCKET], place[_KEY]
-        f"{bucket}{key}".encode()  # JSON can write half a character, and S3 has no such key
+        f"{bucket}{key}".encode()  # JSON can write half a surrogate pair; S3 has no such key
     except (ValueError, TypeError, KeyError, RecursionError):
         raise MessageInvalid("its pointer to S3 is malformed") from None
     if not (isinstance(bucket, str) and bucket and isinstance(key, str) and key):

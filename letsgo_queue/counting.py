@@ -103,7 +103,7 @@ class EventCounter:
             if not buckets or sorted(set(buckets)) != list(buckets):
                 raise SettingsInvalid(f"buckets {tuple(buckets)}: give them in ascending order.")
 
-        # Each returns the series for some labels, and keeps it: finding costs more than counting.
+        # Both keep the series that they make: finding a series costs more than counting.
         def counter(name: str, about: str, *labels: str) -> SeriesOf:
             return cache(instruments.counter(name, about, ("queue", *labels)))
 

@@ -31,7 +31,7 @@ class Deployment:
 
     Attributes:
         name: `LETSGO_DEPLOYMENT`.
-        vendor_prefix: `LETSGO_VENDOR_PREFIX`: what the names start with; LetsGo's `VendorPrefix`.
+        vendor_prefix: `LETSGO_VENDOR_PREFIX`, with which all names start; LetsGo's `VendorPrefix`.
     """
 
     name: str = DEFAULT_DEPLOYMENT
@@ -47,14 +47,14 @@ class Deployment:
 
     @property
     def table(self) -> str:
-        """The name of its table, with which the names of its queues start too."""
+        """The name of its table. The names of its queues start with it."""
         return f"{self.vendor_prefix}-{self.name}"
 
     def has_queue(self, url: str) -> bool:
         """Whether LetsGo made a queue for this deployment.
 
-        Its name tells, since that is the same for all who use the queue: a sender may have found it
-        by its tag, and a Lambda function knows no more than its ARN.
+        It looks at the queue's name, which is the same for everybody who uses the queue. A sender
+        may have found the queue by its tag, while a Lambda function knows only its ARN.
         """
         name = url.rpartition("/")[2]
         return re.fullmatch(rf"{re.escape(self.table)}-\d{{5}}", name) is not None
@@ -63,6 +63,6 @@ class Deployment:
 def setting(environ: Mapping[str, str], name: str) -> str | None:
     """A setting from the environment; an empty one counts as unset.
 
-    Files and secrets often end with a line break, which no setting means.
+    Whitespace around it is removed: files and secrets often end with a line break.
     """
     return environ.get(name, "").strip() or None

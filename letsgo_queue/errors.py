@@ -125,12 +125,11 @@ class EnqueueManyError(LetsGoQueueError):
 
     Attributes:
         results: The result of each message that was attempted, in order; None if it was not sent,
-            or may have been (its error is `SendUncertain`). Empty where results were not to be
-            kept.
+            or may have been (its error is `SendUncertain`). Empty if the caller keeps no results.
         errors: Why, by the message's position.
         sent: How many messages were sent.
-        attempted: How many messages were attempted. Fewer than were given where the queue could
-            not be reached: the rest was left alone.
+        attempted: How many messages were attempted. Fewer than were given if the queue could not be
+            reached: the rest was left alone.
     """
 
     def __init__(

@@ -56,8 +56,8 @@ class Middleware(Generic[ResultT_co]):
 
     One instance may serve several clients and workers, on several threads.
 
-    A middleware that gives a result of its own tells type checkers, with
-    `class Mine(Middleware[MyResult])`: `Client(middleware=[Mine()]).enqueue` returns `MyResult`.
+    If a middleware gives a result of its own, declare it as `class Mine(Middleware[MyResult])`.
+    Then type checkers know that `Client(middleware=[Mine()]).enqueue` returns `MyResult`.
 
     Attributes:
         kind: Of several middlewares of one kind only the innermost runs; see `inside`. None, the
@@ -107,8 +107,9 @@ class Middleware(Generic[ResultT_co]):
                 finally:
                     measure(message.type, time.monotonic() - started)
 
-        The rest of the way runs at the `yield`, and raises its error there. If the generator ends
-        without a `yield`, the message is acknowledged, and its handler does not run.
+        Everything inside, the handler included, runs at the `yield`, and raises its error there. If
+        the generator ends without a `yield`, the message is acknowledged, and its handler does not
+        run.
         """
         del message
         yield

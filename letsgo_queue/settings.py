@@ -75,8 +75,8 @@ def is_sqs(queue_url: str) -> bool:
 def is_local_http(queue_url: str) -> bool:
     """Whether a queue URL is the address of a worker in LetsGo's local HTTP mode.
 
-    Such an address is an HTTP address whose path has one name, or none. With a host of AWS it is
-    not: somebody mistyped the URL of an SQS queue.
+    Such an address is an HTTP address whose path has one name, or none. An address with a host of
+    AWS does not count: somebody mistyped the URL of an SQS queue.
     """
     parts = split_url(queue_url)
     return (
@@ -99,7 +99,7 @@ class QueueSettings(BaseModel, frozen=True, extra="forbid"):
         local_queue_url: `LETSGO_LOCAL_QUEUE_URL`: the address of a worker in LetsGo's local HTTP
             mode, `http://localhost:3002`. It wins over `queue_url`.
         deployment: `LETSGO_DEPLOYMENT`: whose queue to look for when no URL is given.
-        vendor_prefix: `LETSGO_VENDOR_PREFIX`: what the names of LetsGo's queues start with.
+        vendor_prefix: `LETSGO_VENDOR_PREFIX`: the names of LetsGo's queues start with it.
         region: `AWS_REGION`: the region if no URL names one. None for the region in AWS's own
             settings (`AWS_DEFAULT_REGION`, the profile), else LetsGo's `us-west-2`.
     """

@@ -223,7 +223,7 @@ def _text_or_bytes(value: bytes) -> str | bytes:
 
 
 def is_retryable(error: sqlite3.Error) -> bool:
-    """Whether an error may pass by itself, as with a lock or a full disk but not a damaged file."""
+    """Whether an error may pass by itself: a lock or a full disk may, a damaged file does not."""
     name: str = getattr(error, "sqlite_errorname", "")
     return not name.startswith(_UNUSABLE)
 

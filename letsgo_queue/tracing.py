@@ -76,7 +76,7 @@ class Tracer:
     """Hears of messages. This class does nothing."""
 
     def step(self, name: Step) -> Running:
-        """Around a part of what the current span measures."""
+        """Surround a part of the code that the current span measures."""
         del name
         return NOTHING
 
@@ -126,7 +126,7 @@ def tracer() -> Tracer:
 
 
 def step(name: Step) -> Running:
-    """Around a part of what the current span measures."""
+    """Surround a part of the code that the current span measures."""
     return _process.tracer.step(name)
 
 

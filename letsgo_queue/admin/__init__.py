@@ -62,8 +62,8 @@ def create_queue(
     Args:
         target: The name of an SQS queue, an SQS queue's URL, or `sqlite:///path`; None for what
             `LETSGO_QUEUE_URL` names.
-        settings: They tell the region of an SQS queue, and name the queue without a `target`.
-        options: The options of the queue. An existing queue is compared with the given ones.
+        settings: They give the region of an SQS queue, and name the queue if there is no `target`.
+        options: The options of the queue. A queue that exists must have the given ones.
         on_existing: Called with the URL of a queue that is there already.
 
     Returns:

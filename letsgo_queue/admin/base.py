@@ -1,7 +1,8 @@
 """The contract of administering a queue, which SQS and SQLite queues keep.
 
-A dead letter is a message that nobody tries again. A worker moved it and left in an attribute why,
-or its queue moved it, after too many receives. Redriving puts it back as a new message:
+A dead letter is a message that nobody tries again. Either a worker moved it, and wrote the reason
+into an attribute, or its queue moved it after too many receives. Redriving puts it back as a new
+message:
 
     queue ──moved──> dead letters ──redrive──> queue
                                   ──delete───> gone
@@ -30,10 +31,11 @@ class QueueOptions:
 
     Attributes:
         fifo: Whether it keeps the order within a message group.
-        visibility_timeout: Seconds that a received message stays invisible, 0 to 43,200. None: what
-            a `sqlite://` URL says, else 30, and 360 for a LetsGo deployment, as LetsGo has it.
-        max_receive_count: Receives after which a message becomes a dead letter, 1 to 1,000. None:
-            what a `sqlite://` URL says, else 5.
+        visibility_timeout: Seconds that a received message stays invisible, 0 to 43,200. None takes
+            the value in a `sqlite://` URL, else 30, or 360 for a LetsGo deployment, as LetsGo's own
+            queues have.
+        max_receive_count: Receives after which a message becomes a dead letter, 1 to 1,000. None
+            takes the value in a `sqlite://` URL, else 5.
         deployment: The LetsGo deployment that finds the queue when no URL is set (SQS only).
 
     Raises:
@@ -78,11 +80,11 @@ class QueueStatus:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long a message can be there, in seconds.
+    """How long a queue and its dead-letter queue keep a message, in seconds.
 
     Attributes:
-        queue: On the queue, from when it was sent.
-        dead: On the dead-letter queue, from when it came there; 0 if there is none.
+        queue: On the queue, from the time it was sent.
+        dead: On the dead-letter queue, from the time it came there; 0 if there is none.
     """
 
     queue: int

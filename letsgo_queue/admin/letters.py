@@ -18,7 +18,7 @@ from letsgo_queue.transports.base import ReceivedMessage
 LetterRoute: TypeAlias = Literal["inline", "compressed", "stored"]
 
 _MOST_BYTES = 10**15
-"""No message has so many bytes: a ticket that tells more is made up."""
+"""No message has so many bytes: a ticket that names a larger size is forged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +71,8 @@ class DeadLetter:
 class DeadLetterFilter:
     """Chooses the dead letters that meet all given conditions.
 
-    A letter that does not tell a property meets no condition on it: a letter that its queue moved
-    tells no error, for example.
+    A letter that lacks a property meets no condition on it. For example, a letter that its queue
+    moved has no error.
 
     Attributes:
         types: Their type is one of these.
@@ -91,7 +91,7 @@ class DeadLetterFilter:
     ids: Collection[str] | None = None
 
     def __post_init__(self) -> None:
-        """Keep lists as sets. Refuse a single text, whose letters Python would read as a list."""
+        """Keep lists as sets. Refuse a single text: Python would read its characters as a list."""
         for name in ("types", "errors", "ids"):
             given = getattr(self, name)
             if isinstance(given, str):
@@ -190,7 +190,7 @@ def _failure_in(message: ReceivedMessage) -> Failure | None:
 
 
 class ToldByBody(NamedTuple):
-    """Facts that a body tells unopened, also in an envelope of another service.
+    """Facts that a body shows without being opened, also in an envelope of another service.
 
     Attributes:
         type: The message's type; None if the body is no LetsGo message.
@@ -206,7 +206,7 @@ class ToldByBody(NamedTuple):
 
 
 def told_by(body: str) -> ToldByBody:
-    """Return the facts that a body tells unopened."""
+    """Return the facts that a body shows without being opened."""
     wrapped = unwrap(body)
     inside = body if wrapped is None else wrapped.body
     size = len(body.encode(errors="replace"))
@@ -214,7 +214,7 @@ def told_by(body: str) -> ToldByBody:
 
 
 def _way_of(body: str, size: int) -> tuple[LetterRoute, int | None]:
-    """Return a message's route, and its bytes as enqueued, as far as the body tells them."""
+    """Return a message's route, and its bytes as enqueued, as far as the body shows them."""
     fields = sealed_fields(body)
     if fields is None:
         return ("stored", None) if is_aws_pointer(body) else ("inline", size)

@@ -1,10 +1,11 @@
 """Administers an SQS queue.
 
-Redriving sends each dead letter to the queue, then deletes it. A crash in between may double a
-message, and never loses one.
+Redriving sends each dead letter to the queue, then deletes it. A crash in between may duplicate a
+message, but never loses one.
 
-SQS has StartMessageMoveTask for this. It moves all letters or none, keeps the reason on them, and
-without a destination it stops at a letter that a worker sent (CouldNotDetermineMessageSource).
+SQS's own StartMessageMoveTask does not serve here. It moves all letters or none, and keeps the
+reason on them. Without a destination it stops at a letter that a worker sent
+(CouldNotDetermineMessageSource).
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/troubleshooting-dlq-redrive.html
 """
 
@@ -144,7 +145,7 @@ class SqsAdmin:
     ) -> Sequence[DeadLetter]:
         """Return the dead letters that SQS hands out now; see `QueueAdmin.dead_letters`.
 
-        Of a message group of a FIFO queue SQS hands out the first ten at most. Letters that
+        On a FIFO queue SQS hands out at most the first ten letters of a message group. Letters that
         somebody else lists or redrives at the same time are missing from the list.
         """
         letters: list[DeadLetter] = []

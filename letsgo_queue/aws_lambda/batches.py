@@ -49,9 +49,9 @@ class Batch:
         self._broken_groups: set[str | None] = set()
 
     def lanes(self) -> list[list[SqsRecord]]:
-        """The records in lanes, which go at once; in a lane one record goes after the other.
+        """The records in lanes. Lanes run side by side; the records of a lane run one by one.
 
-        On a FIFO queue a lane is a message group, else a single record.
+        On a FIFO queue a lane is a message group; on any other queue it is a single record.
         """
         if not self.is_fifo:
             return [[record] for record in self.records]
@@ -111,7 +111,7 @@ class Invocation:
         return left is None or seconds + RESERVE_SECONDS < left
 
     def wait(self, seconds: float) -> bool:
-        """Wait, if the context says that there is time for it; whether it did."""
+        """Wait, if the context says that there is time for it; return whether it did."""
         if self.seconds_left is None or not self.has_time_for(seconds):
             return False
         time.sleep(seconds)

@@ -27,7 +27,7 @@ logger = get_logger(__name__)
 class LambdaQueue:
     """The queue behind an event: Lambda has received the messages, and deletes them.
 
-    Only what else a message needs opens the queue itself: a retry, a long delay, a dead letter.
+    It opens the queue itself only if a message needs more: a retry, a long delay, a dead letter.
     """
 
     seconds_to_prove_empty = 0
@@ -47,8 +47,8 @@ class LambdaQueue:
     def max_receives(self) -> int | None:
         """See `Transport`; None in a first delivery, so that its failure costs no call to SQS.
 
-        It should not be the last one: AWS asks for a maxReceiveCount of at least 5 with Lambda.
-        https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
+        A first delivery should not be the last: AWS asks for a maxReceiveCount of at least 5 with
+        Lambda. https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
         """
         return self._open().max_receives() if self._is_redelivery else None
 
@@ -69,13 +69,13 @@ class LambdaQueue:
         return self._open().send_batch(messages)
 
     def send_on(self, delivery: ReceivedMessage, message: OutgoingMessage) -> None:
-        """See `Transport`; the delivery is deleted now, as the invocation may yet be cut off."""
+        """See `Transport`. It deletes the delivery now: Lambda may still cut off the invocation."""
         self._open().send_on(delivery, message)
 
     def receive(
         self, *, max_messages: int, wait_seconds: float, visibility_timeout: int | None
     ) -> Sequence[ReceivedMessage]:
-        """Nothing: every message came with the event."""
+        """Return nothing: every message came with the event."""
         del max_messages, wait_seconds, visibility_timeout
         return []
 
@@ -210,5 +210,5 @@ class LambdaEvents:
 
 
 def _wait(held: Held, invocation: Invocation) -> bool:
-    """Wait for a store; but not for another delivery: then the message comes again by itself."""
+    """Wait for a store. If another delivery has the claim, do not wait: the message comes again."""
     return held.error.retry_after is None and invocation.wait(held.seconds)

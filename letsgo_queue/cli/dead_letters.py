@@ -245,9 +245,9 @@ def _change(
         not_met = total - len(results)
         print_line(
             f"{counted(not_met, 'dead letter')} {'was' if not_met == 1 else 'were'} counted "
-            "before, and not met. Where somebody lists or redrives letters, SQS hides them from "
-            "others for two minutes at most: try again then. Its numbers may be a minute old, and "
-            "count the letters of other queues too.",
+            "before, and not met. While somebody lists or redrives letters, SQS hides them from "
+            "others, for two minutes at most: try again then. SQS's numbers may be a minute old, "
+            "and count the letters of other queues too.",
             stderr=True,
         )
     named = None if only.ids is None else len(only.ids)

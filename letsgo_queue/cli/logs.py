@@ -59,7 +59,7 @@ def configure_logging(given: LogFormat | None) -> None:
 
 
 class TextFormatter(logging.Formatter):
-    """Writes lines of text, and indents the further lines of a record, as of a traceback.
+    """Writes a record as text, and indents all its lines but the first: those of a traceback, say.
 
     So nothing that a record quotes can begin a line of the log, or control a terminal.
     """

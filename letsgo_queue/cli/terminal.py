@@ -86,7 +86,7 @@ def run(app: typer.Typer) -> None:
 
 
 def as_utf8(argument: str) -> str:
-    """An argument that is content, as UTF-8; Python reads arguments by the locale.
+    """Return an argument that is content, read as UTF-8: Python reads arguments by the locale.
 
     Raises:
         MessageInvalid: It is not UTF-8.
@@ -129,7 +129,7 @@ def print_line(text: str = "", *, style: str = "", stderr: bool = False) -> None
         stderr: Print it to stderr, since it is not a result.
 
     Raises:
-        LetsGoError: It cannot be written: a disk is full, for one.
+        LetsGoError: It cannot be written: a disk is full, for example.
     """
     try:
         if style:
@@ -165,7 +165,7 @@ def print_columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def print_json(document: object) -> None:
     """Print a document for programs, in ASCII; times as ISO 8601."""
     text = json.dumps(document, default=datetime.isoformat)
-    print_line(text.replace("\x7f", r"\u007f"))  # ASCII, but no text
+    print_line(text.replace("\x7f", r"\u007f"))  # DEL is ASCII, and not printable
 
 
 def print_error(text: str) -> None:

@@ -20,7 +20,8 @@ from letsgo_queue.local_http.connections import Refusal
 from letsgo_queue.text import shown
 
 _OF_A_BROWSER = {b"origin", b"sec-fetch-site"}
-"""Headers of every post of a web page. Node's `fetch` sends `Sec-Fetch-Mode`, and is no page."""
+"""Headers of every post of a web page. `Sec-Fetch-Mode` is not among them: Node's `fetch` sends it
+too."""
 
 _HOST = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[0-9a-z._-]+)(?::[0-9]*)?", re.IGNORECASE | re.ASCII)
 
@@ -32,7 +33,7 @@ class Callers:
         """Name the hosts.
 
         Args:
-            listening: Where the worker listens; senders may name that.
+            listening: The host that the worker listens on; senders may name it.
             allowed_hosts: Other names and addresses that senders may use, beside those of loopback.
 
         Raises:
@@ -83,7 +84,7 @@ def _plain(host: str) -> str:
 
 
 def _is_loopback(host: str) -> bool:
-    """Whether a host is this machine wherever it is asked for, and no DNS server can say else."""
+    """Whether a host always means this machine, whatever a DNS server says."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:

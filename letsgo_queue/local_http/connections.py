@@ -59,14 +59,14 @@ class Refusal:
 
 
 class Site(Protocol):
-    """What is behind an address."""
+    """Checks and reads the requests that come to an address."""
 
     def check(self, head: h11.Request) -> Refusal | None:
         """Say whether a request is refused, before its body is read."""
         ...
 
     def read(self, body: bytes) -> Refusal | Take:
-        """Read a body. What is returned takes what it says, once the sender has its answer."""
+        """Read a body. Return a function that takes its messages, once the sender is answered."""
         ...
 
 
@@ -111,8 +111,8 @@ class Connections:
             each.close()
 
     def serve(self, stopping: threading.Event) -> None:
-        """Answer requests until told to stop; then those that are arriving, for a moment."""
-        # Of all systems' loops, only this kind says that a listener has a connection.
+        """Answer requests until told to stop. Then go on for a moment with those that arrive."""
+        # Only this kind of loop says, on every system, that a listener has a connection.
         with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
             runner.run(self._serve(stopping))
 
@@ -153,7 +153,7 @@ class Connections:
                 conversation.add_done_callback(self._open.pop)
 
     async def _make_room(self, listener: socket.socket) -> None:
-        """When another connection waits: have the oldest end, at the latest after its time."""
+        """Wait for another connection. Then wait for the oldest, and cancel it after its time."""
         await _readable(listener)
         if not self._open:
             return
@@ -179,7 +179,7 @@ class Connections:
                 await _refuse(connection, read)
             else:
                 # The answer goes first: it must not wait for a handler, which may end this process.
-                # A sender that has gone may have its answer, so what it posted is taken as well.
+                # A sender that has gone may have got its answer, so its messages are taken as well.
                 try:
                     await _answer(connection, HTTPStatus.CREATED)
                 finally:
@@ -210,7 +210,7 @@ class Connections:
 
 
 async def _readable(listener: socket.socket) -> None:
-    """Wait for a connection, as `loop.sock_accept`, which loses one where it is cancelled."""
+    """Wait for a connection. `loop.sock_accept` would lose a connection if it is cancelled."""
     loop = asyncio.get_running_loop()
     ready = asyncio.Event()
     loop.add_reader(listener, ready.set)
@@ -235,7 +235,7 @@ def _length(head: h11.Request) -> int:
 
 
 async def _refuse(connection: socket.socket, refusal: Refusal) -> None:
-    """Answer, and read on for a moment: closed at once, the sender might not read the answer."""
+    """Answer, and read on for a moment: after a close at once the sender might miss the answer."""
     logger.warning("a request is refused with %d: %s", refusal.status, refusal.message)
     answer = {"statusCode": refusal.status.value, "message": refusal.message}
     await _answer(connection, refusal.status, json.dumps(answer).encode())

@@ -43,11 +43,12 @@ logger = get_logger(__name__)
 AcceptedT = TypeVar("AcceptedT")
 
 MAX_RECORDS = 100
-"""Records of one post. Our client posts ten at most and LetsGo's one; each may write to the log."""
+"""The most records of one post. Our client posts ten at most, and LetsGo's one. Each may write to
+the log."""
 
 
 class LocalDeliveries(LocalHttpTransport):
-    """The worker's own address as a queue: what was posted there has been received already."""
+    """The worker's own address as a queue. Its messages have been received when they are posted."""
 
     def delete(self, message: ReceivedMessage) -> None:
         """Nothing to do: no queue has the message."""
@@ -79,7 +80,7 @@ class LocalHttpServer:
     """Takes messages by HTTP and hands each to a thread, until stopped.
 
     Attributes:
-        url: The address, with the port that was found where any would do.
+        url: The address, with the port that it listens on.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class LocalHttpServer:
             port: The port; 0 for any free port.
             allowed_hosts: Names and addresses that senders may use, beside `host` and those of
                 loopback.
-            concurrency: Messages in process at once; the rest waits, in order.
+            concurrency: The most messages handled at once; the others wait, in order.
             stopping: Set when no more messages should be taken.
 
         Raises:
@@ -126,7 +127,7 @@ class LocalHttpServer:
     def run(self) -> None:
         """Take messages until stopped, then finish those that were accepted.
 
-        A KeyboardInterrupt meanwhile drops what has not begun.
+        A KeyboardInterrupt meanwhile drops the messages that have not begun.
         """
         logger.info("worker running on %s", " and ".join([self.url, *self._other_urls]))
         try:
@@ -135,7 +136,7 @@ class LocalHttpServer:
                 served = thread.submit(self._connections.serve, self._stopping)
                 _wait_for({served})
                 served.result()
-            # Not for the threads: an interrupt has Python 3.11 and 3.12 think that one has ended.
+            # Not for the threads: after an interrupt Python 3.11 and 3.12 take a thread for ended.
             _wait_for(self._accepted.copy())
         except KeyboardInterrupt:
             self._pool.shutdown(wait=False, cancel_futures=True)
@@ -156,7 +157,7 @@ class LocalHttpServer:
         return self._callers.check(head)
 
     def read(self, body: bytes) -> Refusal | Take:
-        """See `Site.read`. LetsGo's worker takes all JSON, and does nothing where it knows none."""
+        """See `Site.read`. LetsGo's worker takes any JSON, and ignores what it does not know."""
         try:
             event = read_json(body)
         except MessageInvalid:

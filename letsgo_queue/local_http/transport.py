@@ -42,8 +42,8 @@ CONNECT_TIMEOUT_SECONDS = 5
 ANSWER_TIMEOUT_SECONDS = 30
 
 MAX_POST_BYTES = 6 * MAX_MESSAGE_BYTES + 65_536
-"""Bytes of a post at most. The messages of one post fit a queue together (1 MiB); JSON makes six
-bytes at most of one of theirs (`\\u007f`), and the rest of ten records is short."""
+"""The most bytes of a post. The messages of one post together fit a queue (1 MiB). JSON writes each
+of their bytes as six at most (`\\u007f`), and the other fields of ten records are short."""
 
 _MAX_ANSWER_BYTES = 65_536
 _MAX_REASON_LENGTH = 200
@@ -113,7 +113,7 @@ class LocalHttpTransport:
         return False
 
     def max_message_bytes(self) -> int:
-        """As much as SQS takes, so that what is too large there is too large here."""
+        """As much as SQS takes, so that local mode refuses the same messages."""
         return MAX_MESSAGE_BYTES
 
     def send(self, message: OutgoingMessage) -> str:
@@ -262,7 +262,7 @@ def _reason(error: Exception) -> str:
 
 
 def _said(response: HTTPResponse) -> str:
-    """What LetsGo's worker says with a refusal; nothing of what another server says."""
+    """Return the reason in a refusal of LetsGo's worker; nothing that another server says."""
     with suppress(OSError, HTTPException, ValueError):
         answer = json.loads(response.read(_MAX_ANSWER_BYTES))
         if isinstance(answer, dict) and answer.keys() == {"statusCode", "message"}:

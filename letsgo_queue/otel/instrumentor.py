@@ -66,7 +66,7 @@ def instrument(
         continue_trace: Whether a handler's span belongs to the trace of the sender. By default it
             begins a trace of its own, with a link to the sender's. Set it in senders and workers.
         xray: Whether the context also travels as AWS X-Ray's trace header, which is no message
-            attribute. By default where `OTEL_PROPAGATORS` names `xray`.
+            attribute. By default it does if `OTEL_PROPAGATORS` names `xray`.
     """
     LetsGoQueueInstrumentor().instrument(
         tracer_provider=tracer_provider,

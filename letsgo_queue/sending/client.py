@@ -62,9 +62,9 @@ class Client(Generic[ResultT_co]):
         client = Client("sqlite:///work.db")
         client.enqueue({"type": "order:new", "payload": {"order_id": "42"}})
 
-    A client opens each queue once, when it is first used, and may be shared by threads. A
-    process that is forked goes on with it, on connections of its own. For type checkers it is
-    generic in what `enqueue` returns, which follows from its middleware.
+    A client opens each queue once, when it is first used, and may be shared by threads. A forked
+    process can go on using it, with connections of its own. Its type parameter is the result of
+    `enqueue`, which its middleware decides.
     """
 
     @overload

@@ -5,7 +5,7 @@
              ──> the queue
 
 Only the messages under way are in memory. A message that is refused does not keep the others back.
-Where the queue or a store cannot be reached, the sending ends: the messages after it would fail as
+If the queue or a store cannot be reached, the sending ends: the messages after that would fail as
 well.
 """
 
@@ -181,7 +181,7 @@ class _Many:
 
     def _fail(self, position: int, error: Exception) -> None:
         self.errors[position] = _without_frames(error)
-        # Of the queue, or of a store: the others would fail as well.
+        # An error of the queue or of a store: the other messages would fail as well.
         self.stopped |= isinstance(error, QueueNotFound) or bool(getattr(error, "retryable", False))
 
     def _count(self) -> int:

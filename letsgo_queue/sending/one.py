@@ -49,7 +49,8 @@ class Sending:
             listeners: Hear whether it was sent.
         """
         self.outgoing = OutgoingMessage(type=message_type, body=body)
-        # Its size, not the body: so the body is freed once middleware has replaced it by a smaller.
+        # The size and not the body: a body is freed once middleware has replaced it by a smaller
+        # one.
         self._body_size_given = len(body)
         self._queue = queue
         self._middleware = middleware
@@ -84,7 +85,7 @@ class Sending:
         self.outgoing = options.apply(self.outgoing.type, self.outgoing.body, transport, now)
 
     def prepare(self, transport: Transport) -> None:
-        """Run the middleware. Where one refuses the message, those before it undo their part."""
+        """Run the middleware. If one refuses the message, those before it undo their part."""
         context = SendContext(transport, self._listeners.emit, bool(self._listeners))
         with self, self.span.running():
             for middleware in self._middleware:
@@ -98,7 +99,7 @@ class Sending:
         self.outgoing = self.span.stamp(for_one_send(self.outgoing), transport)
 
     def sent(self, message_id: str) -> EnqueueResult:
-        """The queue has the message under that id.
+        """Note that the queue has the message under that id, and return the result of the send.
 
         A middleware that raises now is logged: the caller must not take the message for refused.
         """
@@ -130,7 +131,7 @@ class Sending:
         return result
 
     def failed(self, error: Exception) -> None:
-        """The message was not sent, or nobody knows. A middleware that raises now is logged."""
+        """Note that the message was not sent, or that nobody knows. Log middleware that raises."""
         for middleware, its_message in reversed(self._prepared):
             try:
                 middleware.send_failed(its_message, error)

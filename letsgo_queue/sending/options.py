@@ -65,7 +65,7 @@ class Options:
     def apply(
         self, message_type: str, body: bytes, transport: Transport, now: float
     ) -> OutgoingMessage:
-        """The message to send to a queue.
+        """Return the message to send to a queue.
 
         Args:
             message_type: The message's type.
@@ -119,7 +119,7 @@ def check_group(group_id: str | None, transport: Transport) -> str | None:
     """The message group.
 
     Raises:
-        MessageInvalid: A FIFO queue has none given, or SQS refuses it.
+        MessageInvalid: None is given for a FIFO queue, or SQS refuses it.
     """
     if group_id is not None:
         return _check_fifo_id("group_id", group_id)

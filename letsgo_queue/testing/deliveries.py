@@ -50,7 +50,7 @@ def make_delivery(
     queue: str = UNNAMED,
     lambda_context: object = None,
 ) -> DeliveryInTest:
-    """A delivery to call a handler with.
+    """Make a delivery, to call a handler with.
 
         delivery = make_delivery(message, receive_count=3)
         on_order(message, delivery)
@@ -84,11 +84,11 @@ def make_delivery(
 
 
 class _Nowhere(MemoryTransport):
-    """A queue that takes a delivery for its own."""
+    """A queue that accepts every delivery as its own."""
 
     def __init__(self, url: str) -> None:
         super().__init__()
         self.url = url
 
     def change_visibility(self, message: ReceivedMessage, seconds: int) -> None:
-        """Nothing waits for it."""
+        """Do nothing: no other worker waits for the message."""

@@ -59,7 +59,7 @@ class Drained:
 
     @classmethod
     def of(cls, events: Sequence[Outcome]) -> Drained:
-        """Sort what was heard."""
+        """Sort the outcomes by kind."""
         return cls(
             handled=tuple(each for each in events if isinstance(each, MessageHandled)),
             skipped=tuple(each for each in events if isinstance(each, MessageSkipped)),
@@ -90,14 +90,14 @@ Steps: TypeAlias = Generator[Awaited, "BaseException | None", None]
 
 
 class Draining:
-    """Handles the messages that are due on the queues of workers, and what they enqueue, once."""
+    """Handles the messages that are due on workers' queues, and those that handlers enqueue."""
 
     def __init__(self, workers: Sequence[Worker], *, raises: bool, limit: int) -> None:
-        """Receive nothing yet.
+        """Take the workers, without receiving messages yet.
 
         Args:
             workers: The workers.
-            raises: Whether the first error ends it.
+            raises: Whether the first error of a handler ends the draining.
             limit: How many messages may be handled.
         """
         self._workers = [_Station(worker) for worker in workers]
@@ -112,10 +112,10 @@ class Draining:
         return Drained.of(self._events)
 
     def steps(self) -> Steps:
-        """Go through the messages.
+        """Handle the messages, until none is due.
 
         Raises:
-            BaseException: What a handler raised.
+            BaseException: The error of a handler.
             NotDrained: There are more messages than the limit.
         """
         stop_listening = listen_to_all(self._hear)
@@ -158,13 +158,14 @@ class Draining:
 
 
 def raise_failure(event: Outcome, *, always: bool) -> None:
-    """Raise why a message failed, if it did.
+    """Raise the error of a message, if it failed.
 
-    What is no `Exception`, and a failed assertion, is the test's own failure, whatever it asked.
+    A failed assertion, and an error that is no `Exception`, is a failure of the test itself, so it
+    is raised in any case.
 
     Args:
-        event: What became of it.
-        always: Whether any error is raised.
+        event: The outcome of the message.
+        always: Whether to raise every other error as well.
     """
     if not isinstance(event, MessageFailed | MessageRejected):
         return
@@ -178,14 +179,14 @@ def raise_failure(event: Outcome, *, always: bool) -> None:
 
 
 def _from_handler_on(traceback: TracebackType | None) -> TracebackType | None:
-    """A traceback without the way to the handler; nothing, where it did not get there."""
+    """Return a traceback from the handler on; None if the error arose before the handler."""
     while traceback is not None and is_ours(traceback.tb_frame):
         traceback = traceback.tb_next
     return traceback
 
 
 class _Station:
-    """A worker at its queue."""
+    """A worker, and the queue that it takes messages from."""
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
@@ -196,7 +197,7 @@ class _Station:
         self._visibility_timeout = None if timeout is None else math.ceil(timeout)
 
     def receive(self) -> ReceivedMessage | None:
-        """The next message that is due."""
+        """Receive the next message that is due; None if there is none."""
         found = self.transport.receive(
             max_messages=1, wait_seconds=0, visibility_timeout=self._visibility_timeout
         )
@@ -225,5 +226,5 @@ class _Station:
 
 
 def _never(_held: Held) -> bool:
-    """What cannot be done now fails: the test would wait."""
+    """Return False, so that a held message fails: otherwise the test would wait."""
     return False

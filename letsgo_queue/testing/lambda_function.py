@@ -1,4 +1,4 @@
-"""Invokes a Lambda function with what is on a queue, and does with its answer what AWS does.
+"""Invokes a Lambda function with the messages of a queue, and treats its answer as AWS does.
 
 https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
 """
@@ -42,12 +42,12 @@ _ACCOUNT = "123456789012"
 
 
 class RecordsFailed(LetsGoQueueError):
-    """A Lambda function reported records as failed, and nobody knows what it caught."""
+    """A Lambda function reported records as failed, without raising the error that it caught."""
 
 
 @dataclass(slots=True, kw_only=True)
 class LambdaContext:
-    """What Lambda passes beside the event, with the fields that functions and loggers read.
+    """The context that Lambda passes beside the event: the fields that functions and loggers read.
 
     https://docs.aws.amazon.com/lambda/latest/dg/python-context.html
 
@@ -69,7 +69,7 @@ class LambdaContext:
     _ends: float = field(init=False, repr=False, default=math.inf)
 
     def __post_init__(self) -> None:
-        """The invocation begins."""
+        """Note when the invocation begins."""
         self._ends = time.monotonic() + self.seconds
 
     @property
@@ -79,21 +79,21 @@ class LambdaContext:
 
     @property
     def log_group_name(self) -> str:
-        """Where its log goes."""
+        """The name of the function's log group."""
         return f"/aws/lambda/{self.function_name}"
 
     @property
     def log_stream_name(self) -> str:
-        """Where the log of this process goes."""
+        """The name of the log stream of this process."""
         return f"[{self.function_version}]{self.aws_request_id}"
 
     def get_remaining_time_in_millis(self) -> int:
-        """Milliseconds until the invocation would be ended."""
+        """Milliseconds until Lambda would end the invocation."""
         return max(int((self._ends - time.monotonic()) * 1000), 0)
 
 
 class LambdaInTest:
-    """A Lambda function that a test invokes with what is on its queue, when it says so."""
+    """A Lambda function that a test invokes with the messages of its queue."""
 
     def __init__(
         self,
@@ -103,13 +103,13 @@ class LambdaInTest:
         *,
         batch_size: int = DEFAULT_BATCH,
     ) -> None:
-        """Take the function; `Sandbox.lambda_function` does.
+        """Wrap a function. A test calls `Sandbox.lambda_function` for this.
 
         Args:
             function: It takes `(event, context)`.
             queue: Its queue.
             surroundings: Have the queue, and the clock.
-            batch_size: Messages in an event at most.
+            batch_size: The most messages in an event.
         """
         self._function = function
         self._queue = queue
@@ -120,23 +120,23 @@ class LambdaInTest:
             surroundings.alias(url, queue)
 
     def drain(self, *, raises: bool = True, limit: int = DEFAULT_LIMIT) -> Drained:
-        """Invoke the function until nothing is due any more.
+        """Invoke the function until no message is due any more.
 
-        What it does not report as failed is deleted, as Lambda does where the event source mapping
-        has `ReportBatchItemFailures`. What it reports comes again after its visibility timeout, and
-        all messages of the event do if it raises.
+        A message that it does not report as failed is deleted, as Lambda does if the event source
+        mapping has `ReportBatchItemFailures`. A message that it reports comes again after its
+        visibility timeout. If the function raises, all messages of the event come again.
 
         Args:
-            raises: Raise what the function raises, and what a worker's handler in it raises. Where
-                it reports a record for a reason that only it knows, raise `RecordsFailed`. False
-                goes on and says in the result what failed.
+            raises: Raise the errors of the function, and of a worker's handlers in it. If the
+                function reports a record for a reason that only it knows, raise `RecordsFailed`.
+                False goes on, and the result says which messages failed.
             limit: How many messages may be handled.
 
         Returns:
-            What became of the messages.
+            The outcome of each message.
 
         Raises:
-            BaseException: What the function raised, or a handler in it.
+            BaseException: The error of the function, or of a handler in it.
             RecordsFailed: The function reported records as failed.
             NotDrained: More than `limit` messages are due.
         """
@@ -163,7 +163,7 @@ class LambdaInTest:
 
     @property
     def waiting(self) -> list[Waiting]:
-        """What is on its queue and not due yet: delayed, or to be tried again."""
+        """The messages on its queue that are not due yet: delayed, or to be tried again."""
         return self._queue.waiting()
 
     def _receive(self) -> Sequence[ReceivedMessage]:
@@ -172,7 +172,7 @@ class LambdaInTest:
         )
 
     def _invoke(self, batch: Sequence[ReceivedMessage]) -> Sequence[Outcome]:
-        """Invoke the function with an event; what became of each message."""
+        """Invoke the function with an event, and return the outcome of each message."""
         heard: dict[str, Outcome] = {}
         ids = [received.message_id for received in batch]
 
@@ -212,7 +212,7 @@ class LambdaInTest:
     def _outcome(
         self, received: ReceivedMessage, error: BaseException | None, duration: float
     ) -> Outcome:
-        """What a worker would say of a message, which the function handled without one."""
+        """Return the outcome of a message that the function handled without a worker."""
         facts: dict[str, Any] = {
             "type": type_in(received.body),
             "queue": self._queue.url,
@@ -229,11 +229,11 @@ class LambdaInTest:
         return MessageFailed(**facts, error=error)
 
     def _event(self, batch: Sequence[ReceivedMessage]) -> dict[str, Any]:
-        """The event that Lambda makes of messages."""
+        """Return the event that Lambda makes of messages."""
         return {"Records": [self._record(received) for received in batch]}
 
     def _record(self, received: ReceivedMessage) -> dict[str, Any]:
-        """A message as Lambda hands it over.
+        """Return a message as Lambda hands it over.
 
         https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html
         """
@@ -259,7 +259,7 @@ class LambdaInTest:
 
 
 def _arn_of(queue: QueueInTest) -> str:
-    """The ARN of a queue; one that is no queue of AWS gets one that nobody has."""
+    """Return the ARN of a queue; a made-up ARN for a queue that is not on AWS."""
     if is_sqs(queue.url) and (region := region_in(queue.url)):
         account, name = split_url(queue.url).path.strip("/").split("/")[-2:]
         return f"arn:{partition_of(region)}:sqs:{region}:{account}:{name}"
@@ -268,7 +268,10 @@ def _arn_of(queue: QueueInTest) -> str:
 
 
 def _failed_in(answer: object, ids: Sequence[str]) -> Sequence[str]:
-    """The messages that an answer has delivered again: all, where it is none that Lambda knows."""
+    """Return the ids that an answer reports as failed.
+
+    As in Lambda, these are all if the answer names an id that was not in the event.
+    """
     failures = answer.get("batchItemFailures") if isinstance(answer, Mapping) else None
     if not failures:
         return ()

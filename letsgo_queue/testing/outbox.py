@@ -116,7 +116,7 @@ class Outbox(Sequence[SentMessage[AnyFields]]):
         assert [sent.route for sent in letsgo_outbox.of("report:ready")] == ["stored"]
         assert not letsgo_outbox
 
-    What was refused is not in it. A message stays in it when it is handled.
+    A message that was refused is not in it. A message stays in it when it is handled.
     """
 
     def __init__(self) -> None:
@@ -141,7 +141,7 @@ class Outbox(Sequence[SentMessage[AnyFields]]):
         return self._recorded[index].as_fields()
 
     def __repr__(self) -> str:
-        """Name the messages; what they say is not shown."""
+        """Name the messages, without their content."""
         return f"<Outbox: {self._shown()}>"
 
     @overload
@@ -210,14 +210,14 @@ class Outbox(Sequence[SentMessage[AnyFields]]):
 
 
 class Recorder(Middleware):
-    """Stands outermost around every client, where messages are as they were given."""
+    """The outermost middleware of every client, which sees messages as they were given."""
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
         self._given: dict[int, OutgoingMessage] = {}
 
     def after_send(self, message: OutgoingMessage, result: EnqueueResult) -> EnqueueResult:
-        """Note the message. The event that follows says the rest of it, and has this result."""
+        """Note the message. Its event follows, with the other facts and this result."""
         self._given[id(result)] = message
         return result
 

@@ -15,7 +15,7 @@ from letsgo_queue.transports.sqlite_file import SqliteOptions
 from letsgo_queue.transports.url_options import options_in
 
 UNNAMED = "memory://"
-"""The queue of code that says no queue, where the environment says none either."""
+"""The queue of code that names none, if the environment names none either."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ class QueueInTest(MemoryTransport):
         """Make an empty queue.
 
         Args:
-            url: What it is called.
+            url: The URL that it goes by.
             options: Its rules.
             clock: Seconds since 1970.
             max_receives: After how many receives a message is a dead letter; None for never.
@@ -79,7 +79,7 @@ class QueueInTest(MemoryTransport):
         return self.most_receives
 
     def waiting(self) -> list[Waiting]:
-        """What is on it and not due yet, in the order in which it is."""
+        """Its messages that are not due yet, in the order in which they become due."""
         now = self._clock()
         found = []
         for stored in self._messages.values():
@@ -103,11 +103,12 @@ class QueueInTest(MemoryTransport):
 def queue_like(url: str | None, *, clock: Callable[[], float]) -> QueueInTest:
     """A queue in memory with the name and the rules of another one.
 
-    Of an SQS queue only the URL is known: whether it is FIFO. It takes messages of 1 MiB, has a
-    visibility timeout of 30 s, does not deduplicate by content, and gives no message up.
+    Of an SQS queue only the URL is known, which says whether it is FIFO. Its stand-in takes
+    messages of up to 1 MiB, has a visibility timeout of 30 s, does not deduplicate by content, and
+    makes no message a dead letter.
 
     Args:
-        url: The other one; None for one without a name.
+        url: URL of the other queue; None for a queue without a name.
         clock: Seconds since 1970.
 
     Raises:

@@ -1,9 +1,9 @@
 """Queues and claims of one test alone, in memory, and a clock that the test moves.
 
-While a sandbox is open, every client and every worker of this process is on its queues, whatever
-queue they name, and claims are kept in its store. So no message of the test leaves the process. All
-else is as in production: a message is written, goes through the client's middleware, is sealed if
-it is large, and is read again for its handler.
+While a sandbox is open, every client and every worker of this process uses its queues, whatever
+queue they name, and its claim store. So no message of the test leaves the process. All else is as
+in production: a message is written, goes through the client's middleware, is sealed if it is large,
+and is read again for its handler.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class LambdaFixture(Protocol):
 
 
 class Sandbox:
-    """Queues and claims of one test alone. pytest's fixtures make one; elsewhere it is a block.
+    """Queues and claims of one test alone. pytest's fixtures make one; elsewhere use `with`.
 
         with Sandbox() as sandbox:
             upload(prices)
@@ -93,13 +93,14 @@ class Sandbox:
         """Workers to drain.
 
         Args:
-            workers: Those that take part: what one enqueues for another is handled too.
-            max_receives: After how many receives a message that fails is a dead letter, as the
-                redrive policy of their queues has it. By default as often as it fails it comes
-                again, unless a retry policy ends that, or the URL of a SQLite queue.
+            workers: The workers that take part. Messages that one enqueues for another are handled
+                too.
+            max_receives: Receives after which a message that fails is a dead letter, in place of
+                the redrive policy of their queues. By default a message comes again however often
+                it fails, unless a retry policy or the URL of a SQLite queue ends that.
 
         Raises:
-            SettingsInvalid: No worker is given, or something else.
+            SettingsInvalid: No worker is given, or something that is no worker.
         """
         if not workers or not all(isinstance(each, Worker) for each in workers):
             raise SettingsInvalid("give one worker or more: letsgo_worker(worker).drain()")
@@ -121,7 +122,7 @@ class Sandbox:
         Args:
             function: It takes `(event, context)`.
             queue: URL of the queue; by default that of the environment, as for a client.
-            batch_size: Messages in an event at most.
+            batch_size: The most messages in an event.
         """
         url = url_in_environment() if queue is None else queue
         found = self._surroundings.queue(url)
@@ -130,12 +131,12 @@ class Sandbox:
     def advance(self, seconds: Duration) -> None:
         """Let time pass for all its queues and claims: delayed messages and retries become due.
 
-        Their time stands still otherwise. That of your own code does not change.
+        Otherwise their time stands still. The time that your own code sees does not change.
 
         Args:
             seconds: Seconds, or a timedelta.
 
         Raises:
-            SettingsInvalid: It is below 0, endless, or no time.
+            SettingsInvalid: It is below 0, endless, or no duration.
         """
         self._surroundings.advance(seconds)

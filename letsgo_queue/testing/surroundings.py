@@ -17,7 +17,7 @@ ValueT = TypeVar("ValueT")
 
 
 class Surroundings:
-    """Queues of one test, its clock, and what else is made for it.
+    """The queues of one test, its clock, and other objects made for it.
 
     Attributes:
         outbox: All that was enqueued.
@@ -40,7 +40,7 @@ class Surroundings:
         """Let time pass.
 
         Raises:
-            SettingsInvalid: It is below 0, endless, or no time.
+            SettingsInvalid: It is below 0, endless, or no duration.
         """
         passed = seconds_in(seconds, "advance", SettingsInvalid)
         if not 0 <= passed < math.inf:
@@ -51,7 +51,7 @@ class Surroundings:
         """The queue that stands for another one.
 
         Args:
-            url: URL of the other one; None for code that names none.
+            url: URL of the other queue; None for code that names none.
 
         Raises:
             SettingsInvalid: The URL names no queue.

@@ -36,7 +36,7 @@ class WorkerInTest:
     def __init__(
         self, workers: Sequence[Worker], surroundings: Surroundings, loop: LoopInTest
     ) -> None:
-        """Take the workers; `Sandbox.worker` does.
+        """Wrap workers. A test calls `Sandbox.worker` for this.
 
         Args:
             workers: The workers.
@@ -50,8 +50,8 @@ class WorkerInTest:
     def drain(self, *, raises: bool = True, limit: int = DEFAULT_LIMIT) -> Drained:
         """Handle all messages that are due, one after another, on this thread.
 
-        So are messages that handlers enqueue, if they are due. Async handlers run on an event loop
-        on this thread, the same for the whole test. An async test has `adrain`.
+        Messages that handlers enqueue are handled as well, if they are due. Async handlers run on
+        an event loop on this thread, the same for the whole test. An async test has `adrain`.
 
         Args:
             raises: Raise the first error of a handler, also `Retry` and `Reject`. Its message goes

@@ -104,7 +104,7 @@ class ReceivedMessage:
     is_tick: bool = False
 
     def __post_init__(self) -> None:
-        """Clamp its numbers to possible values: in local mode anybody writes a record."""
+        """Clamp its numbers to possible values: in local mode anybody can post a record."""
         receives = min(max(self.receive_count, 1), _MOST_RECEIVES)
         object.__setattr__(self, "receive_count", receives)
         object.__setattr__(self, "sent_at", min(max(self.sent_at, 0.0), _LATEST))
@@ -116,7 +116,7 @@ class ReceivedMessage:
 Sent: TypeAlias = (
     str | MessageTooLarge | SendFailed | SendUncertain | QueueNotFound | QueueUnavailable
 )
-"""For one message of a batch its id, or why it was not sent."""
+"""The result for one message of a batch: its id, or why it was not sent."""
 
 
 class DeliveryEnded(QueueUnavailable):
@@ -172,7 +172,7 @@ class Transport(Protocol):
         ...
 
     def send_batch(self, messages: Sequence[OutgoingMessage]) -> Sequence[Sent]:
-        """Put up to ten messages on the queue that fit it together.
+        """Put up to ten messages on the queue, which together fit its limit.
 
         Returns:
             For each message its id, or why it was not sent: see `send`.
@@ -315,8 +315,8 @@ def with_failure(
 ) -> Mapping[str, MessageAttribute]:
     """The attributes of a dead letter: those of the message, and why it is one.
 
-    If the message leaves no room, the reason is shortened, or left out and logged. It replaces the
-    context of a trace if there are too many attributes.
+    If the message leaves no room, the reason is shortened, or left out and logged. The reason
+    replaces the context of a trace if there are too many attributes.
 
     Args:
         message: The message.

@@ -20,7 +20,7 @@ DEDUPLICATION_SECONDS = 300
 
 
 def refusal(message: OutgoingMessage, queue: Transport) -> SendFailed | None:
-    """Why a FIFO queue does not take a message, as SQS would not."""
+    """Return why a FIFO queue refuses a message, as SQS would; None if it takes the message."""
     if message.group_id is None:
         why = "FIFO: say which messages keep their order among each other with group_id="
     elif message.delay_seconds:
@@ -35,5 +35,5 @@ def refusal(message: OutgoingMessage, queue: Transport) -> SendFailed | None:
 
 
 def deduplication_id(message: OutgoingMessage) -> str:
-    """The id by which a FIFO queue knows a message that it has already: its own, or its body's."""
+    """Return the id that tells a duplicate on a FIFO queue: the given one, or the body's hash."""
     return message.deduplication_id or hashlib.sha256(message.body).hexdigest()

@@ -79,7 +79,7 @@ class _Stored:
 
 
 class MemoryTransport:
-    """A queue in the memory of one process; one that is forked goes on with a copy."""
+    """A queue in the memory of one process; a forked process goes on with a copy."""
 
     seconds_to_prove_empty = 0
 
@@ -109,7 +109,7 @@ class MemoryTransport:
         self._clock = clock
         self._messages: dict[str, _Stored] = {}
         self._numbers = count()
-        # By when they are due. One that does not say when its message is due now is out of date.
+        # By when they are due. An entry whose message is due at another time by now is out of date.
         self._due: list[tuple[float, int, str]] = []
         self._groups: dict[str, deque[_Stored]] = {}  # of a FIFO queue
         self._known_ids: dict[str, tuple[str, float]] = {}  # and when each is forgotten
@@ -226,7 +226,7 @@ class MemoryTransport:
         return refusal(message, self) if self.fifo else None
 
     def _first_with(self, message: OutgoingMessage, message_id: str, now: float) -> str:
-        """The message that has a deduplication id: an earlier one, or this one from now on."""
+        """Return which message has a deduplication id: an earlier one, or this one from now on."""
         for known, (_, forgotten_at) in list(self._known_ids.items()):  # the oldest first
             if forgotten_at > now:
                 break
@@ -235,7 +235,7 @@ class MemoryTransport:
         return self._known_ids.setdefault(deduplication_id(message), known_until)[0]
 
     def _is_first_of_its_group(self, stored: _Stored) -> bool:
-        """Line a message up; whether none is before it."""
+        """Put a message into the line of its group; return whether it is the first there."""
         if not self.fifo or stored.message.group_id is None:
             return True
         group = self._groups.setdefault(stored.message.group_id, deque())

@@ -235,7 +235,7 @@ class SqliteTransport:
         return refusal(message, self) if self.fifo else None
 
     def _add(self, connection: sqlite3.Connection, message: OutgoingMessage, now: float) -> str:
-        """Put a message on the queue; its id, or that of the message it is a duplicate of."""
+        """Put a message on the queue. Return its id, or that of the message that it duplicates."""
         message_id = str(uuid.uuid4())
         if self.fifo:
             known_by = deduplication_id(message)
@@ -346,12 +346,13 @@ def _due(
     *,
     columns: str = f"sequence, visible_at, first_received_at, {COLUMNS}",
 ) -> list[sqlite3.Row]:
-    """Rows that are due, and damaged ones that never would be.
+    """Return the rows that are due, and damaged rows that never would be.
 
-    By the index on `visible_at` alone, so it takes as long with a million messages as with ten.
+    It uses the index on `visible_at` alone, so it takes as long with a million messages as with
+    ten.
     """
     select = f"SELECT {columns} FROM queue_messages WHERE visible_at"
-    # SQLite has text and bytes behind all numbers.
+    # SQLite sorts text and bytes behind all numbers.
     never = connection.execute(f"{select} > {LATEST_DUE} LIMIT ?", (limit,)).fetchall()
     due = f"{select} <= ? ORDER BY visible_at, sequence LIMIT ?"
     return [*never, *connection.execute(due, (now, limit - len(never)))]

@@ -1,8 +1,8 @@
 """The FIFO part of a SQLite queue's file: groups, and deduplication ids.
 
 Of each message group only the first message can become due: the others have no `visible_at`. When
-the first one leaves the table, however it does, a trigger makes the next one visible. So a receive
-looks at no message that waits behind another, however many there are.
+the first one leaves the table, for whatever reason, a trigger makes the next one visible. So a
+receive looks at no message that waits behind another, however many there are.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def is_fifo(connection: sqlite3.Connection) -> bool:
 def first_with(
     deduplication_id: str, message_id: str, *, connection: sqlite3.Connection, now: float
 ) -> str:
-    """The message that has a deduplication id: an earlier one, or this one from now on."""
+    """Return which message has a deduplication id: an earlier one, or this one from now on."""
     connection.execute("DELETE FROM queue_deduplication WHERE expires_at <= ?", (now,))
     connection.execute(
         "INSERT INTO queue_deduplication (deduplication_id, message_id, expires_at)"

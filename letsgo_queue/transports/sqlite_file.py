@@ -62,7 +62,7 @@ class SqliteOptions(BaseModel):
         visibility_timeout: Seconds that a received message stays invisible (as SQS's default).
         max_receive_count: Receives after which a message moves to the dead-letter table.
         max_message_bytes: The largest message it takes; SQS's own limit by default.
-        fifo: Whether it is a FIFO queue. A file is that of the kind of queue that made it.
+        fifo: Whether it is a FIFO queue. A file stays FIFO or standard, as it was made.
         content_based_deduplication: Whether a FIFO queue knows a message without a deduplication id
             by its body.
     """

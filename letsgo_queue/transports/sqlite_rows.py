@@ -1,7 +1,7 @@
-"""The rows of a SQLite queue, taken for what they are: a disk, a program or a person changed some.
+"""Reads the rows of a SQLite queue without trust: a disk, a program or a person may change some.
 
-SQLite keeps values of any type in any column, and text that is not UTF-8. What cannot be read of a
-row concerns that row alone.
+SQLite keeps values of any type in any column, and text that is not UTF-8. A row that cannot be read
+harms no other row.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class StoredMessage(BaseModel):
 
 
 class QueuedMessage(StoredMessage):
-    """What a row of `queue_messages` that is due says of its message."""
+    """The message in a row of `queue_messages` that is due."""
 
     visible_at: float = Field(le=LATEST_DUE)
     first_received_at: float | None = Field(ge=0, le=_LATEST)

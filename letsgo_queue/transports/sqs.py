@@ -94,13 +94,14 @@ SYSTEM_ATTRIBUTES: Sequence[MessageSystemAttributeNameType] = (
 """The system attributes that `from_sqs` reads."""
 
 BATCH_PAUSES_SECONDS = (0.2, 0.5, 1.5)
-"""About how long to wait before entries that SQS failed are sent again."""
+"""About how long to wait before sending entries again that failed at SQS."""
 
 EXTENSION_PAUSES_SECONDS = (0.2, 0.5)
-"""Before one extension is tried again: three tries that hang take a third of 30 seconds."""
+"""The pauses before an extension is tried again. Three tries that hang take a third of 30
+seconds."""
 
 QUICK_AGAIN_SECONDS = 60.0
-"""Before a queue is asked again for attributes that help, and are not needed."""
+"""How long to wait before asking a queue again for attributes that help, but are not needed."""
 
 
 _ACKNOWLEDGED = "acknowledged"
@@ -154,8 +155,8 @@ class SqsTransport:
             session: The boto3 session, from which each process makes its client; by default one is
                 made from the environment.
             client: A boto3 SQS client to use instead of a new one. A forked process cannot use it,
-                and raises `SettingsInvalid`; give a session where processes fork. Or the clients
-                of another transport.
+                and raises `SettingsInvalid`; give a session if processes fork. The clients of
+                another transport serve as well.
 
         Raises:
             SettingsInvalid: No client can be made so.
@@ -201,7 +202,7 @@ class SqsTransport:
 
     @cached_property
     def _visibility_timeout(self) -> int:
-        """Seconds: the queue's own, where a worker can work with that."""
+        """The queue's own timeout in seconds; the default in place of 0, which cannot work."""
         own = self._queue_attributes().get("VisibilityTimeout")
         if own == "0":
             logger.warning(
@@ -236,8 +237,8 @@ class SqsTransport:
     def send_batch(self, messages: Sequence[OutgoingMessage]) -> Sequence[Sent]:
         """SendMessageBatch; see `Transport.send_batch`.
 
-        What SQS reports as failed for a reason of its own is sent again, up to four times in all:
-        botocore retries whole requests only.
+        Entries that SQS reports as failed for a reason of its own are sent again, up to four times
+        in all: botocore retries whole requests only.
         """
         sent: dict[int, Sent] = {}
         waiting = []
@@ -308,7 +309,7 @@ class SqsTransport:
     ) -> Sequence[LetsGoQueueError | None]:
         """DeleteMessageBatch; see `Transport.delete_batch`.
 
-        What failed for a reason that may pass is asked for again, up to four times in all.
+        Entries that failed for a reason that may pass are tried again, up to four times in all.
         """
         outcomes: dict[int, LetsGoQueueError | None] = {}
         waiting: Sequence[int] = range(len(messages))
@@ -323,7 +324,8 @@ class SqsTransport:
     def move_to_dead_letters(self, message: ReceivedMessage, failure: Failure) -> bool:
         """Send to the queue's dead-letter queue, then delete; see `Transport`.
 
-        A dead-letter queue is in the region and the account of its queue, so its URL follows:
+        A dead-letter queue is in the region and the account of its queue, so that queue's URL tells
+        its own:
         https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-dead-letter-queues.html
         """
         url = self.dead_letter_url()
@@ -337,7 +339,8 @@ class SqsTransport:
                     body=message.body.encode(),
                     attributes=with_failure(message, failure, limit),
                     group_id=message.group_id or (message.message_id if self.fifo else None),
-                    # Moved a second time, because it could not be deleted, it is still one letter.
+                    # If it could not be deleted, and is moved a second time, it is still one
+                    # letter.
                     deduplication_id=message.message_id if self.fifo else None,
                     trace_header=message.trace_header,
                 )
@@ -663,10 +666,10 @@ def _to_sqs(
 def from_sqs(
     message: MessageTypeDef, received_at: float, visibility_timeout: float
 ) -> ReceivedMessage:
-    """A message as SQS answers ReceiveMessage.
+    """Return the message in SQS's answer to ReceiveMessage.
 
     Args:
-        message: It, with its system attributes.
+        message: The message as SQS has it, with its system attributes.
         received_at: When SQS gave it out (on the monotonic clock).
         visibility_timeout: Seconds from then until it can be received again.
     """

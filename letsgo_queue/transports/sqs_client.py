@@ -77,7 +77,7 @@ DELIVERY_ENDED = {
     "MessageNotInflight",
     "ReceiptHandleIsInvalid",
 }
-"""What SQS calls it when a message was received again, or deleted, since a delivery of it.
+"""SQS's codes for a delivery that has ended: its message was received again, or deleted.
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html"""
 
 QUICK_CONNECT_TIMEOUT_SECONDS = 2

@@ -1,8 +1,8 @@
-"""When a server gave its answers: one that was held up on the way is older than it seems.
+"""Tells when a server gave an answer: an answer that was held up is older than it seems.
 
 SQS counts a message's visibility timeout from its answer to ReceiveMessage. The answer's `Date` is
-that moment on the server's clock, to the second. How far that clock is from this machine's
-monotonic one follows from the answer that took the least time so far.
+that moment on the server's clock, to the second. The answer that took the least time so far tells
+how far that clock is from this machine's monotonic one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 from email.utils import parsedate_to_datetime
 
 RESOLUTION_SECONDS = 1.0
-"""Of a `Date`."""
+"""The resolution of a `Date`."""
 
 
 class ServerClock:
@@ -35,5 +35,6 @@ class ServerClock:
             return arrived
         self._ahead = min(self._ahead, ahead)
         late = max(ahead - self._ahead - RESOLUTION_SECONDS, 0.0)
-        # Also where the server's clock was set back: an answer is not older than its request.
+        # This holds even if the server's clock was set back: an answer is not older than its
+        # request.
         return max(arrived - late, asked)

@@ -8,10 +8,10 @@
     10/15       10, 25, 40, 55               15W     the day from Monday to Friday nearest the 15th
     6L          the month's last Friday      6#2     the month's second Friday
 
-Of the two fields for days one is `?`. Weekdays are numbered from Sunday, which is 1.
+One of the two fields for days is `?`. Weekdays are numbered from Sunday, which is 1.
 
 https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html has the syntax. L-3, and
-a range that goes over the end (FRI-MON), are those of Quartz, whose syntax it is.
+a range that goes over the end (FRI-MON), come from Quartz, whose syntax EventBridge uses.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from typing import TypeAlias
 from letsgo_queue.errors import SettingsInvalid
 
 DaysOf: TypeAlias = Callable[[int, int], Iterable[int]]
-"""The days that are meant in a year's month; those that the month has not are left out later."""
+"""Gives the days that are meant in a month of a year. Days that the month does not have are left
+out later."""
 
 WEEK = 7
 
@@ -38,14 +39,14 @@ _WEEKDAYS = {
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """What one field of an expression may say.
+    """One field of an expression, and the values that it may have.
 
     Attributes:
         name: As AWS calls it.
         first: The lowest number.
         last: The highest.
-        takes: What it takes, for people.
-        names: What may stand for a number.
+        takes: The values that it takes, for people.
+        names: Names that may stand for a number.
         wraps: Whether a range may go over the end: FRI-MON.
     """
 
@@ -148,7 +149,7 @@ class Cron:
     years: Set[int]
 
     def after(self, moment: datetime) -> Iterator[datetime]:
-        """The minutes that are meant from `moment` on, without it, in order.
+        """Yield the minutes that are meant after `moment`, in order.
 
         Args:
             moment: A time on the clock of the place, without a time zone; so are the results.
@@ -204,7 +205,7 @@ def parse(text: str) -> Cron:
 
 
 def parse_unix(text: str) -> Cron:
-    """Read the five fields of crontab, of which LetsGo's documentation tells.
+    """Read the five fields of crontab, which LetsGo's documentation describes.
 
     Raises:
         SettingsInvalid: One cannot be read; the error names it.

@@ -20,7 +20,7 @@ from letsgo_queue.transports.base import ReceivedMessage
 
 
 def open_envelope(received: ReceivedMessage) -> ReceivedMessage:
-    """The message in its envelope; one that is in none is as it was."""
+    """Take a message out of its envelope; without an envelope it stays as it is."""
     if not may_be_wrapped(received.body):
         return received
     if (wrapped := unwrap(received.body)) is None:
@@ -48,12 +48,12 @@ def _event_as_message(received: ReceivedMessage) -> ReceivedMessage:
 def _attributes(
     fields: object, type_name: str, *value_names: str
 ) -> Iterator[tuple[str, MessageAttribute]]:
-    """Attributes as a service writes them; one that it would not write is left out.
+    """Yield the attributes that a service wrote; leave out those that it would not write.
 
     Args:
         fields: The attributes, by their names.
-        type_name: What has the data type of one.
-        value_names: What has its value.
+        type_name: The field that has the data type of one.
+        value_names: The fields that may have its value.
     """
     for name, each in fields.items() if isinstance(fields, Mapping) else ():
         if isinstance(each, Mapping) and (found := _attribute(each, type_name, value_names)):

@@ -5,7 +5,7 @@
     sync, of a sealed message   threads that open it first, beside those of the handlers: a store
                                 that does not answer keeps no other message from its handler
 
-However a message gets there, `concurrency` sync handlers run at once, and as many async ones.
+In each of these ways, up to `concurrency` sync handlers run at once, and as many async ones.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from letsgo_queue.worker.threads import HandlerThreads, Slots
 from letsgo_queue.worker.time_limits import TimeLimits
 
 MAX_OPENING = 16
-"""Messages that may wait for what opens them beside those whose handlers run."""
+"""How many messages may wait to be opened, beside those whose handlers run."""
 
 
 class Executors:
@@ -83,7 +83,7 @@ class Executors:
             self._threads.add(others, quick=quick)
 
     def tend(self) -> float:
-        """Do what time alone brings about; seconds until that is due again."""
+        """Do what is due by the clock, and return the seconds until more is due."""
         help_in = (self._threads.help(), self._openers.help())
         due_in = [math.inf if seconds is None else seconds for seconds in help_in]
         return min(*due_in, self._time_limits.tend())
@@ -92,7 +92,7 @@ class Executors:
         """Begin no more messages, and cancel the async handlers that run.
 
         Args:
-            deadline: How long to wait for their end (on the monotonic clock).
+            deadline: Until when to wait for their end (on the monotonic clock).
         """
         self._threads.close()
         self._openers.close()

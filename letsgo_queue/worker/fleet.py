@@ -26,7 +26,7 @@ class Fleet:
 
     Attributes:
         workers: The workers.
-        tell: Tells the error that ends a child process.
+        tell: Reports the error that ends a child process.
         processes: How many processes do the work; 0 for one per core.
         concurrency: Messages handled at once in a process; by default as each worker says.
         burst: Whether to stop once nothing can be received.
@@ -34,7 +34,7 @@ class Fleet:
         max_memory: A process is started again when it has more MB of memory.
         health: Where a process tells whether all is well.
         protection: Keeps an ECS task from being stopped while messages are in hand.
-        options: In place of the workers' own.
+        options: Options that replace the workers' own.
     """
 
     workers: Sequence[Worker]
@@ -49,7 +49,7 @@ class Fleet:
     options: RunOptions = field(default_factory=RunOptions)
 
     def run(self) -> int:
-        """Run until told to stop; the exit code of this process.
+        """Run until told to stop, and return the exit code of this process.
 
         Raises:
             SettingsInvalid: A number is out of range, or a worker's settings are wrong.

@@ -127,7 +127,7 @@ class _PerPeriod:
     def __init__(self, rate: Rate) -> None:
         self._period = rate.seconds
         self._begun: deque[float] = deque([-math.inf] * rate.count, maxlen=rate.count)
-        """When the latest ones began, the first of them first."""
+        """When the latest ones began, the earliest first."""
         self._in_process: dict[IncomingMessage, float] = {}  # and when each began
 
     def take(self, message: IncomingMessage) -> bool:
@@ -139,7 +139,7 @@ class _PerPeriod:
 
     def give(self, message: IncomingMessage) -> None:
         began = self._in_process.pop(message)
-        # One that was sent on as it is not due, or waits for its store, takes no other's turn.
+        # A message that was sent on, being early, or that waits for its store, takes no turn.
         if not message.handler_started and began in self._begun:
             self._begun.remove(began)
             self._begun.appendleft(-math.inf)
@@ -149,7 +149,7 @@ class _PerPeriod:
 
 
 class _Bytes:
-    """Room for the bytes of opened bodies. A body over the limit gets all of it."""
+    """Room for the bytes of opened bodies. A body over the limit takes all the room."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -176,7 +176,7 @@ class _Gate:
         self._waiting: deque[IncomingMessage] = deque()
 
     def enter(self, message: IncomingMessage) -> bool:
-        """Let a message through, or put it behind those that wait; whether it is through."""
+        """Let a message through, or put it behind those that wait; return whether it is through."""
         if not self._waiting and self.room.take(message):
             return True
         self._waiting.append(message)
@@ -213,18 +213,18 @@ class Gates:
         self._passed: dict[IncomingMessage, tuple[_Gate, ...]] = {}
 
     def enter(self, messages: Sequence[IncomingMessage]) -> Sequence[IncomingMessage]:
-        """Take messages in; those that may begin now."""
+        """Take messages in, and return those that may begin now."""
         return [each for each in messages if self._pass(each, self._gates_of(each))]
 
     def leave(self, message: IncomingMessage) -> Sequence[IncomingMessage]:
-        """A message that had begun is done with, or is held; those that may begin now."""
+        """Take out a message that has ended, or is held, and return those that may begin now."""
         gates = self._passed.pop(message, ())
         for gate in gates:
             gate.room.give(message)
         return self._admit(gates) if self.waiting else ()
 
     def tend(self) -> Sequence[IncomingMessage]:
-        """The messages that may begin by now."""
+        """Return the messages that may begin by now."""
         return self._admit(self._all_of_handlers()) if self.waiting else ()
 
     def seconds_left(self) -> float:

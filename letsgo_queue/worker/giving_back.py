@@ -22,14 +22,14 @@ RELEASE_SECONDS = 2.0
 RELEASE_THREADS = 8
 
 LAST_EXTENSION_SECONDS = 1.0
-"""How long a worker that ends waits for an extension under way of a message it gives back."""
+"""How long a worker that ends waits for an unfinished extension of a message that it gives back."""
 
 
 class GivingBack:
     """Gives messages back.
 
     Attributes:
-        deadline: From when on messages are left to their visibility timeouts (on the monotonic
+        deadline: After this, messages are left to their visibility timeouts (on the monotonic
             clock).
     """
 

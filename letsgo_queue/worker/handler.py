@@ -55,7 +55,7 @@ class Handler:
         Args:
             function: The function.
             message_type: The type of its messages; None for any.
-            model: What a message is validated against where the function has no annotation.
+            model: Validates messages if the function has no annotation.
             retry_policy: In place of the worker's own.
             limits: What its messages wait for, and how long it may run.
 
@@ -211,7 +211,7 @@ class Handler:
             return frozenset()
 
     def _problems(self, error: ValidationError) -> str:
-        """Where and how, with names from the schema only: keys of the payload are content too."""
+        """Say where and how a body does not fit. Keys are content: only the schema's are named."""
         known = self._known_names
         errors = error.errors(include_url=False, include_input=False, include_context=False)
         named = [

@@ -40,8 +40,8 @@ STALE_SECONDS = 30.0
 explains that; and SQS's usual visibility timeout has passed, so others have its messages."""
 
 OVERDUE_SECONDS = 300.0
-"""A request for messages that ends so late hangs: with all attempts that fail and the pause after
-them, SQS's client is done in 190 seconds."""
+"""A request for messages that takes longer hangs: even if all attempts fail, SQS's client ends
+within 190 seconds, with the pause after them."""
 
 CLIENT_SECONDS = 5.0
 """How long the server waits for a client that sends or reads nothing."""
@@ -81,7 +81,7 @@ class Health:
             raise SettingsInvalid(f"health port {self.port}: give 0 to {MAX_PORT:,}.")
 
     def of_process(self, number: int) -> Health:
-        """That of one of several processes, counted from 0: the next port, a file of its own."""
+        """Return that of one of several processes, from 0: the next port, a file of its own."""
         if number == 0:
             return self
         port = self.port + number if self.port else self.port
@@ -111,7 +111,7 @@ class LoopState:
     Attributes:
         queue: URL of the queue.
         stopping: Whether it takes no more messages.
-        turned: When it last looked what is to do.
+        turned: When it last looked for something to do.
         last_poll: When the queue last answered a request for messages.
         poll_overdue: For how many seconds an open request should have been answered.
         last_acknowledgement: When the queue last acknowledged one.
@@ -218,7 +218,7 @@ class _Server(ThreadingMixIn, TCPServer):
         return f"http://[{host!s}]:{port}" if ":" in str(host) else f"http://{host!s}:{port}"
 
     def get_request(self) -> tuple[socket.socket, object]:
-        """Take a connection; the oldest goes where there are many, slow as it may be."""
+        """Take a connection. If there are too many, end the oldest: it may be slow, or hang."""
         client, address = super().get_request()
         if len(self._clients) >= MAX_CLIENTS:
             _, oldest = self._clients.popitem(last=False)

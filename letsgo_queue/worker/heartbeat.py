@@ -1,11 +1,11 @@
 """The heartbeat: keeps messages invisible, and their claims leased, while they are in hand.
 
 When half of its visibility timeout has passed, a message is extended by a whole one. SQS allows 12
-hours in all. The queue is asked for ten messages at a time, and the store for leases on other
-threads: a store that does not answer makes no message visible, and a queue ends no lease. An
-extension that fails, for whatever reason, is tried again until the delivery is known to have ended.
-Its leases go on even then: the message is delivered again while its handler runs, and no other
-handler may run beside that one.
+hours in all. One request to the queue extends ten messages. Other threads extend the leases at the
+store. So a store that does not answer makes no message visible, and a queue that does not answer
+ends no lease. An extension that fails, for whatever reason, is tried again until the delivery is
+known to have ended. Even then its leases are extended: its handler still runs, and the next
+delivery must not run a second one beside it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ LOOK_SECONDS = 1.0
 """How often the heartbeat looks for messages that are due, while any are in hand."""
 
 MAX_CALLS = 4
-"""Extensions under way at once, and leases."""
+"""The most extensions at once at the queue, and as many at the stores."""
 
 
 class Heartbeat:

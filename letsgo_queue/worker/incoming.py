@@ -38,7 +38,7 @@ TO_END_SECONDS = 5.0
 """How long a handler may take to end when its time is up."""
 
 EXTENSION_SECONDS = 10.0
-"""How long an extension is under way at most."""
+"""The longest time that an extension takes."""
 
 
 class Lease(Protocol):
@@ -360,7 +360,7 @@ class IncomingMessage:
         return self.longest_extension == 0
 
     def check_in_hand(self) -> None:
-        """Stop the way of a message that the worker has given back, or has waited with too long.
+        """Stop a message, on its way, that the worker has given back, or that waited too long.
 
         Raises:
             QueueUnavailable: It was given back meanwhile, or can be received again.
@@ -371,7 +371,7 @@ class IncomingMessage:
             raise QueueUnavailable(f"message {self.message_id} was given back meanwhile.")
 
     def start_handler(self) -> None:
-        """Its handler is about to be called.
+        """Note that its handler is about to be called.
 
         Raises:
             QueueUnavailable: It was given back meanwhile.
@@ -392,7 +392,7 @@ class IncomingMessage:
             self.emit(MessageStarted(**self.facts(), size=size))
 
     def end_handler(self, error: BaseException | None) -> None:
-        """Its handler has returned, or raised `error`."""
+        """Note that its handler has returned, or raised `error`."""
         if self.handler_runs:
             self._handler_duration = self.handler_duration
             self.span.handler_ended(error)

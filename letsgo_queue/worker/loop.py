@@ -5,7 +5,7 @@
                   └───────── the heartbeat keeps all of them invisible
 
 Each request costs, so one receiver asks, and several only while the queue has more than one request
-brings. How many messages may wait follows from how long handlers take: none waits behind slow
+brings. The time that handlers take decides how many messages may wait: none waits behind slow
 handlers, and quick handlers never wait for the queue.
 """
 
@@ -186,7 +186,7 @@ class WorkLoop:
             raise error
 
     def hurry(self) -> None:
-        """Have a loop that stops give back at once what is in hand; on any thread."""
+        """Make a loop that stops give back at once its messages in hand. Call it on any thread."""
         self._hurried = True
         self._wake()
 
@@ -219,7 +219,7 @@ class WorkLoop:
         )
 
     def _tend(self) -> float:
-        """Do what is due by now; seconds until something is due again."""
+        """Do what is due by now, and return the seconds until something is due again."""
         self._turned_at = time.monotonic()
         due_in = [WATCH_SECONDS]
         with self._changed:
@@ -263,7 +263,7 @@ class WorkLoop:
                 self._start_receiver()  # the queue may have more than one receiver brings
 
     def _on_thread(self, ask: _Ask) -> _Ask | None:
-        """What a receiver asks for once its thread runs; None if the loop has ended meanwhile."""
+        """Return the request of a receiver once its thread runs; None if the loop has ended."""
         with self._changed:
             ask.on_thread = True
             if not self._closed:
@@ -273,7 +273,7 @@ class WorkLoop:
         return None
 
     def _receive_once(self, ask: _Ask) -> int:
-        """Ask the queue once; how many messages it has."""
+        """Ask the queue once, and return how many messages came."""
         try:
             received = self._transport.receive(
                 max_messages=ask.slots,
@@ -310,7 +310,7 @@ class WorkLoop:
         self._begin(ready)
 
     def _received(self, ask: _Ask, received: int) -> _Ask | None:
-        """End a request; what to ask for next, None to end this receiver."""
+        """End a request, and return the next one; None ends this receiver."""
         with self._changed:
             if self.options.until_empty and not received:
                 if ask.alone and self._nothing_in_hand():
@@ -331,7 +331,7 @@ class WorkLoop:
             self._give_back_aside()
 
     def _ask(self) -> _Ask | None:
-        """What one more receiver should ask for; None if there should be none."""
+        """Return the request of one more receiver; None if there should be none."""
         with self._changed:
             slots = 0 if self._is_over() else self._room()
             if not slots:
@@ -410,7 +410,7 @@ class WorkLoop:
         self._executors.begin(messages, quick=self._pace.is_quick)
 
     def _finish(self, message: IncomingMessage, outcome: Outcome) -> None:
-        """After a run: settle the message, or hold it until it is run again."""
+        """Settle a message after a run, or hold it until it is run again."""
         if isinstance(outcome, Held):
             self._hold(message, outcome.seconds)
             return
@@ -542,7 +542,7 @@ class WorkLoop:
             self._giving_back.give_back(together, seconds=seconds)
 
     def _must_wait_for_poll(self) -> bool:
-        """Whether a message that an open poll brings would be lost: it gets one receive only."""
+        """Whether a poll that is given up would lose a message: a message gets only one receive."""
         if not self._asks:
             return False
         try:

@@ -39,7 +39,7 @@ class LoopOptions:
 
     Attributes:
         concurrency: Messages in process at once.
-        prefetch: Messages that wait to be begun, at most.
+        prefetch: The most messages that wait to begin.
         wait_seconds: Seconds that one long poll waits.
         visibility_timeout: Seconds, which the queue gets rounded up; None for the queue's own.
         drain_timeout: Seconds that running handlers get when the loop stops.
@@ -67,7 +67,7 @@ class LoopOptions:
             check_range("visibility_timeout", self.visibility_timeout, 1, longest, whole=False)
 
     def but(self, *, concurrency: int | None, until_empty: bool, given: RunOptions) -> Self:
-        """These options with the given ones in their place.
+        """Return these options, with the given ones in place of theirs.
 
         Raises:
             SettingsInvalid: A number is out of range.

@@ -23,7 +23,7 @@ class Pace:
         self._seconds_each = math.inf
 
     def note(self, seconds: float) -> None:
-        """A handler took so long."""
+        """Note how long a handler took."""
         before = self._seconds_each
         if before == math.inf:
             self._seconds_each = seconds

@@ -166,7 +166,7 @@ class _Parent:
         return max(due - time.monotonic(), 0) if due < math.inf else math.inf
 
     def _fork(self, number: int, place: _Place, signals: _Signals) -> bool:
-        """Start a child; whether this is the child."""
+        """Start a child, and return whether this process is the child."""
         place.start_at, place.started_at = None, time.monotonic()
         try:
             place.pid = signals.fork()
@@ -211,7 +211,7 @@ class _Parent:
                 os.kill(pid, signal.SIGKILL)
 
     def _ended(self, number: int, place: _Place, code: int) -> None:
-        """A child has ended: start another, unless it is done or told to stop."""
+        """Start another child in place of one that has ended, unless it is done or told to stop."""
         pid, place.pid = place.pid, None
         how = f"(pid {pid}) ended with exit code {code}"
         if code < 0:
@@ -251,7 +251,7 @@ class _Parent:
 
 
 class _Signals:
-    """Signals as something to wait for: nothing runs inside a handler of theirs."""
+    """Makes signals something to wait for, so that no work runs inside a signal handler."""
 
     def __enter__(self) -> Self:
         self._numbers = (*STOP_SIGNALS, signal.SIGCHLD)
@@ -273,7 +273,7 @@ class _Signals:
         self._restore()
 
     def wait(self, seconds: float) -> bytes:
-        """The numbers of the signals that have come, as soon as one has; none after the time."""
+        """Wait for a signal, and return the numbers of those that came; none after the time."""
         ready, _, _ = select.select(
             [self._reading], [], [], None if seconds == math.inf else seconds
         )
@@ -300,4 +300,4 @@ class _Signals:
 
 
 def _do_nothing(number: int, frame: FrameType | None) -> None:
-    """Python tells of signals that have a handler only."""
+    """Handle a signal by doing nothing: Python reports only signals that have a handler."""

@@ -111,7 +111,7 @@ class Processor:
             event_loop: Runs async handlers.
             listeners: Hear the events.
             retry_policy: For handlers that have none of their own.
-            dead_letter_errors: What dead letters say of errors.
+            dead_letter_errors: How much dead letters say of errors.
             handled_level: The level at which a message that was handled is logged.
             clock: Seconds since 1970.
         """
@@ -220,7 +220,7 @@ class Processor:
         return around
 
     def opened_bytes(self, message: IncomingMessage) -> int:
-        """Bytes that its body will have once opened; 0 if it is not sealed."""
+        """Return the bytes that its body will have once opened; 0 if it is not sealed."""
         if not message.sealed:
             return 0
         try:
@@ -328,7 +328,7 @@ class Processor:
         return outcome
 
     def acknowledge(self, message: IncomingMessage, *, wait: Callable[[Held], bool]) -> None:
-        """Take a message that is done with off its queue.
+        """Remove a finished message from its queue.
 
         Args:
             message: The message.
@@ -419,7 +419,7 @@ class Processor:
             self._event_loop.run(outcome)
 
     def acknowledged(self, message: IncomingMessage, error: LetsGoError | None) -> None:
-        """Tell the log and the listeners of a message that is done with.
+        """Tell the log and the listeners of a finished message.
 
         Args:
             message: The message.

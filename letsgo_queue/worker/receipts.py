@@ -1,8 +1,9 @@
 """Tries again for the receipts of handled messages that a busy store refused.
 
 When a message is handled, its leases are ended. A claim check then leaves a receipt, which tells a
-duplicate. If the store refuses it, it is tried again before the message is acknowledged. No thread
-waits meanwhile, and the heartbeat goes on. In the end the message is acknowledged without one.
+duplicate. If the store refuses the receipt, this module tries again before the message is
+acknowledged. No thread waits meanwhile, and the heartbeat goes on. If all tries fail, the message
+is acknowledged without a receipt.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ THREADS = 8
 
 
 def pause_before(tries: int) -> float:
-    """Seconds until the next of several tries.
+    """Return the seconds to wait before the next of several tries.
 
-    At random: a store that is busy has refused others at the same moment.
+    They are random: a busy store has refused other messages at the same moment.
     """
     return doubled(FIRST_PAUSE_SECONDS, tries, LONGEST_PAUSE_SECONDS) * random.uniform(1, 1.5)
 
@@ -76,7 +77,7 @@ class Receipts:
         self._plan(message)
 
     def tend(self) -> float:
-        """Begin what is due; seconds until that is the case again."""
+        """Begin the tries that are due, and return the seconds until more are."""
         with self._lock:
             now = time.monotonic()
             while self._due and self._due[0][0] <= now:

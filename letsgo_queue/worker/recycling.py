@@ -29,7 +29,7 @@ class Recycling:
     """Stops workers when a limit is reached. To count messages it listens to the workers.
 
     Attributes:
-        is_due: Whether one was reached.
+        is_due: Whether a limit was reached.
     """
 
     def __init__(

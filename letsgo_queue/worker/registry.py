@@ -84,10 +84,11 @@ class Registry:
     def find_scheduled(self, event: Mapping[str, Any]) -> ScheduledHandler | None:
         """The handler for an event of EventBridge; None if there are no handlers at all.
 
-        A single one takes every event. Of several it is the one with the name of the event's rule.
+        A single handler takes every event. Of several, the one with the name of the event's rule
+        takes it.
 
         Raises:
-            HandlerMissing: None of several has that name.
+            HandlerMissing: There are several, and none has that name.
         """
         if len({each.function for each in self._scheduled}) == 1:
             return self._scheduled[0]

@@ -45,7 +45,7 @@ _MAX_DOUBLINGS = 40
 
 
 def doubled(seconds: float, times: int, longest: float) -> float:
-    """A pause that doubles so many times, up to the longest."""
+    """Return a pause, doubled so many times, up to the longest."""
     return min(seconds * 2.0 ** min(times, _MAX_DOUBLINGS), longest)
 
 
@@ -125,7 +125,7 @@ def settle_failure(
         with_text: Whether a dead letter has the text of the error, which may quote its payload.
 
     Returns:
-        What became of it.
+        The event that says what became of it.
     """
     reason = _reason_to_reject(message, error)
     if reason is not None and _reject(message, _failure(message, error, reason, with_text)):
@@ -146,7 +146,7 @@ def settle_failure(
 
 
 def _by_its_own_fault(message: IncomingMessage, error: BaseException) -> bool:
-    """Whether the message is at fault, and not the queue or a store, as others need these too."""
+    """Whether the message itself is at fault, and not the queue or a store, which others use."""
     if message.handler_started or not isinstance(error, LetsGoError):
         return True
     # An error with `patience` is not the message's fault either: a store denies access, say.

@@ -1,11 +1,12 @@
 """Keeps an ECS task from being stopped by scaling in, while it has messages in hand.
 
 A task asks the ECS agent, which is on its own machine, for protection, and gives it back when it is
-idle. What else stops tasks, a deployment of another version for one, waits for protection too; see
+idle. Anything else that stops tasks, for example a deployment of another version, also waits until
+protection ends:
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-scale-in-protection-endpoint.html
 
-The processes of a task share its protection. Each has a byte in memory that all of them see, and
-says there whether it has messages: the last that becomes idle gives the protection back.
+The processes of a task share its protection. Each has a byte in shared memory, and notes there
+whether it has messages. The last process that becomes idle gives the protection back.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ LOOK_SECONDS = 0.5
 """How often the worker looks whether it has messages."""
 
 IDLE_SECONDS = 10.0
-"""How long a worker must be idle before protection is given back: ECS throttles who asks often."""
+"""How long a worker must be idle before protection is given back: ECS throttles requests that come
+too often."""
 
 RETRY_SECONDS = 5.0
 """How soon the agent is asked again after it refused."""
@@ -42,7 +44,7 @@ RETRY_SECONDS = 5.0
 ANSWER_SECONDS = 3.0
 """How long the agent may take to answer."""
 
-_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the agent is not outside
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the agent is local
 
 
 class TaskProtection:
@@ -64,7 +66,7 @@ class TaskProtection:
         self._process = 0
 
     def of_process(self, number: int) -> TaskProtection:
-        """This, for one of several processes, counted from 0."""
+        """Return the part of one of several processes, counted from 0."""
         self._process = number
         self._flags[number] = 0  # of one that died, and had this number before
         return self
@@ -122,7 +124,7 @@ class TaskProtection:
                 self._ask(protect=True)
 
     def _ask(self, *, protect: bool) -> bool:
-        """Ask the agent; whether it did that."""
+        """Ask the agent, and return whether it did as asked."""
         wanted: dict[str, object] = {"ProtectionEnabled": protect}
         if protect:
             wanted["ExpiresInMinutes"] = EXPIRES_MINUTES

@@ -96,7 +96,7 @@ class ScheduledHandler(Handler):
     Attributes:
         expression: When it runs outside of Lambda; None for when LetsGo's settings say.
         schedule: The expression, read.
-        rule: The name that it was given: in Lambda, of the rule whose events it handles.
+        rule: The given name: in Lambda, that of the rule whose events it handles.
     """
 
     def __init__(

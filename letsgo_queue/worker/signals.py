@@ -25,7 +25,7 @@ def wait_until(is_over: Callable[[float], bool]) -> None:
     """Wait for something, and miss no signal.
 
     Args:
-        is_over: Waits so many seconds at most; whether it is over.
+        is_over: Waits up to so many seconds, and returns whether it is over.
     """
     while not is_over(WATCH_SECONDS):
         pass

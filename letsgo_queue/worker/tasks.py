@@ -4,9 +4,9 @@
                 │                                  │
                 └── on a few threads beside the loop, if they may wait for something
 
-A message waits while it is opened from a store, say, or settled after it failed. A sealed message
-takes no slot before it is open, so that a store that does not answer keeps no other message from
-its handler.
+For example, a message waits while a store opens it, or while it is settled after it failed. A
+sealed message takes no slot before it is open, so that a store that does not answer keeps no other
+message from its handler.
 """
 
 from __future__ import annotations

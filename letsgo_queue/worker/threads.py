@@ -115,7 +115,7 @@ class HandlerThreads:
 
 
 class Slots:
-    """How many handlers may run at once; who finds no slot waits."""
+    """Limits how many handlers run at once: a thread that finds no slot waits."""
 
     def __init__(self, count: int) -> None:
         """Have `count` slots, all of them free."""

@@ -2,10 +2,10 @@
 
     due ──> a tick, as a message ──> middleware ──> the scheduled handler
 
-So a tick goes the way of a message, in a loop of its own: on threads or the event loop, with the
-events of a message, and stopping waits for it. Every worker of a fleet makes the same tick with the
-same message id; a claim check among the middleware lets it through in one of them only. A tick is
-not tried again, and ticks that were due while no worker ran are not made up.
+So a tick is handled as a message is, in a loop of its own: it runs on threads or the event loop, it
+has a message's events, and a worker that stops waits for it. Every worker of a fleet makes the same
+tick with the same message id; a claim check among the middleware lets it through in one of them
+only. A tick is not tried again, and ticks that were due while no worker ran are not made up.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ LEASE_SECONDS = 120
 """How long a tick stays with a worker that dies while it handles it; the heartbeat extends that."""
 
 POLL_SECONDS = 1.0
-"""How often the clock is looked at, long before a tick too: it may be set, or the machine sleep."""
+"""How often to look at the clock, even long before a tick: somebody may set it, or the machine may
+sleep."""
 
 SHORTEST_POLL_SECONDS = 0.01
 
@@ -67,7 +68,7 @@ class TickQueue:
 
         Args:
             schedules: The schedules.
-            url: The worker's queue, whose claim check decides.
+            url: The worker's queue. Its claim check decides which worker runs a tick.
             stopping: Ends a poll.
             clock: Seconds since 1970.
         """

@@ -58,7 +58,7 @@ class TimeLimits:
             finally:
                 with self._lock:
                     self._running.discard(running)
-                if running.interrupted:  # what has not come yet must not come later
+                if running.interrupted:  # one that has not come yet must never come
                     _raise_in(running.thread, None)
         except BaseException as error:
             if running.interrupted:
@@ -66,7 +66,7 @@ class TimeLimits:
             raise
 
     def tend(self) -> float:
-        """Interrupt the handlers whose time is up; seconds until the next one's is."""
+        """Interrupt the handlers whose time is up, and return the seconds until the next."""
         if not self._running:
             return math.inf
         now = time.monotonic()

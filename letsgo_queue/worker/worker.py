@@ -1,8 +1,9 @@
 """The worker: takes messages from the queue, or from AWS Lambda, and runs their handlers.
 
 A message stays invisible to other workers while its handler runs, and is acknowledged when the
-handler returns. If the handler raises, the message is delivered again: when and how often the retry
-policy says, else when its visibility timeout ends, as often as the queue's redrive policy says.
+handler returns. If the handler raises, the message is delivered again. The retry policy says when
+and how often. Without one, it comes when its visibility timeout ends, as often as the queue's
+redrive policy says.
 """
 
 from __future__ import annotations
@@ -126,14 +127,13 @@ class Worker:
             weight: Its share of the slots where several workers share them; see `run_workers`.
             retry_policy: When a message that failed is delivered again, and how often; by default
                 as the queue has it.
-            dead_letter_errors: What a dead letter says of the error: `"place"` is its class, and
-                the file, line and function that raised it; `"full"` adds its text, which may quote
-                the payload. By default what `LETSGO_DEAD_LETTER_ERRORS` says, else `"place"`.
+            dead_letter_errors: How much a dead letter says of the error: `"place"` is its class,
+                and the file, line and function that raised it; `"full"` adds its text, which may
+                quote the payload. By default what `LETSGO_DEAD_LETTER_ERRORS` says, else `"place"`.
             clock: Seconds since 1970.
 
         Raises:
-            SettingsInvalid: A number is out of range, or `queue` or `middleware` has something
-                else in it.
+            SettingsInvalid: A number is out of range, or `queue` or `middleware` is something else.
         """
         own: RunOptions = {
             "prefetch": prefetch,
@@ -380,24 +380,24 @@ class Worker:
     ) -> BatchResponse | None:
         """The function for AWS Lambda: `handler = worker.lambda_handler`.
 
-        The messages of an SQS event run at once, up to `concurrency`; on a FIFO queue those of a
-        group in order. So do those of the list that EventBridge Pipes sends. A scheduled event of
+        The messages of an SQS event, or of the list that EventBridge Pipes sends, run at once, up
+        to `concurrency`. On a FIFO queue the messages of a group run in order. A scheduled event of
         EventBridge goes to `@worker.scheduled`, and is ignored where there is no handler for it.
 
         The event source mapping must report batch item failures: else Lambda ignores the answer,
         and deletes what failed.
 
         Args:
-            event: What Lambda was triggered with.
-            context: Lambda's context; the claims are held for the time it says remains.
+            event: The event that triggered the function.
+            context: Lambda's context. Claims are leased for the time that it says is left.
 
         Returns:
-            The messages to deliver again; on a FIFO queue also those after one in its group. None
-            for a scheduled event.
+            The messages to deliver again; on a FIFO queue also the messages behind them in their
+            groups. None for a scheduled event.
 
         Raises:
             MessageInvalid: The event is of another kind.
-            HandlerMissing: A scheduled event came, which is for none of several handlers.
+            HandlerMissing: A scheduled event came, and it is for none of several handlers.
             SettingsInvalid: A handler or a setting is wrong; every message is delivered again.
         """
         return self._lambda_events.get().handle(event, context)
@@ -431,7 +431,7 @@ class Worker:
             on_ready: Called with the address once messages are taken.
 
         Raises:
-            SettingsInvalid: One cannot listen there, an allowed host is no host, or h11 is not
+            SettingsInvalid: The address cannot be used, an allowed host is no host, or h11 is not
                 installed.
         """
         with forks_wait():
@@ -474,11 +474,11 @@ class Worker:
         logger.info("worker stopped")
 
     def stop(self) -> None:
-        """Have `run` or `serve` return once messages in hand are finished, also if about to start.
+        """Make `run` or `serve`, even if about to start, return once messages in hand are finished.
 
         Safe from any thread. On SQS a long poll that is under way is given up: a message that it
-        brings comes again when its visibility timeout ends. Where the queue's redrive policy gives
-        a message one receive only, the poll is waited for.
+        brings comes again when its visibility timeout ends. If the queue's redrive policy allows a
+        message only one receive, the worker waits for the poll.
         """
         self._stopping.set()
 
