@@ -3,9 +3,9 @@
 A claim may go for one of three reasons: somebody names it, it has expired, or it is orphaned. It is
 orphaned when its message cannot be anywhere any more, which its age shows without a look at any
 queue: a message waits on its queue, then on the dead-letter queue, and after a redrive on the queue
-again. That begins when the message is due, or with its last failure. A failure renews the contents,
-but not if they are under 12 hours old, so that much is added. A claim that a delivery holds never
-goes.
+again. These times begin when the message is due, or at its last failure. A failure renews the
+contents, but not if they are under 12 hours old: so 12 hours are added. A claim that a delivery
+holds never goes.
 """
 
 from __future__ import annotations
@@ -80,9 +80,9 @@ class Choice:
 
     Attributes:
         expired: Whether to choose claims that have expired and are still there.
-        stay: Choose orphaned claims: their messages can exist for so many seconds; see
-            `longest_stay`. None not to choose by it.
-        ids: Choose only these claims, whatever their age; None not to choose by it.
+        stay: Choose orphaned claims: messages can exist for so many seconds; see `longest_stay`.
+            None chooses no claim by its age.
+        ids: Choose only these claims, whatever their age; None chooses no claim by its id.
         consumers: The consumers that share these claims, each with its own record. A store that
             does not find such records by itself (`Inventory.finds_consumers`) is asked for each.
     """
@@ -102,7 +102,7 @@ class Choice:
         return replace(claim, records=records)
 
     def means(self, claim: StoredClaim, now: float) -> bool:
-        """Whether the choice has a claim, and it may go now (seconds since 1970)."""
+        """Whether a claim is chosen, and may go now (seconds since 1970)."""
         if claim.is_held(now):
             return False
         if self.ids is not None:
@@ -169,7 +169,7 @@ def delete_claims(
         store: The store that has them.
         inventory: Its inventory.
         ids: The claims to delete.
-        choice: Must still have each claim.
+        choice: Must still choose each claim.
     """
     for claim_id in ids:
         try:

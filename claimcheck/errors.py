@@ -97,7 +97,7 @@ class ClaimAlreadyProcessed(ClaimCheckError):
 class ClaimMissing(ClaimCheckError):
     """The store has neither a record nor the contents of the claim.
 
-    Whether the message was handled cannot be told, so it is never acknowledged for this.
+    Nobody can tell whether the message was handled, so it is never acknowledged for this.
     """
 
 
@@ -112,7 +112,8 @@ class ClaimLost(ClaimCheckError):
 class ConsumerUnknown(ClaimCheckError):
     """Several queues have the message, and nothing says which of them this delivery is from.
 
-    Each has a record of its own. With that of another, one of them would miss the message.
+    Each queue has a record of its own. With the record of another queue, one of them would miss the
+    message.
     """
 
 
@@ -121,7 +122,7 @@ class ClaimCorrupted(ClaimCheckError):
 
 
 class EncryptionError(ClaimCheckError):
-    """Base of the errors of encryption. What does not decrypt is `ClaimCorrupted`."""
+    """Base of the errors of encryption. Bytes that do not decrypt raise `ClaimCorrupted`."""
 
 
 class EncryptionMissing(EncryptionError):
@@ -139,7 +140,7 @@ class EncryptionKeyUnknown(EncryptionError):
 class EncryptionKeyRefused(EncryptionError):
     """KMS gave no key.
 
-    A worker holds a message that it cannot open for this, and tries again, for 15 minutes.
+    A worker holds a message that it cannot open for this reason, and tries again, for 15 minutes.
     """
 
     patience = 900.0  # as for a store that refuses
@@ -162,7 +163,7 @@ class AuditInvalid(ClaimCheckError):
 class ClaimStoreError(ClaimCheckError):
     """The store refused an operation.
 
-    A worker holds a message that it cannot open for this, and tries again, for 15 minutes.
+    A worker holds a message that it cannot open for this reason, and tries again, for 15 minutes.
     """
 
     patience = 900.0  # our choice: after that, the queue's own retries bridge an outage

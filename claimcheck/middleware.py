@@ -64,7 +64,7 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
         client = Client(middleware=[ClaimCheckMiddleware()])
         worker = Worker(middleware=[ClaimCheckMiddleware()])
 
-    Where several surround one handler, only the innermost runs.
+    If several surround one handler, only the innermost runs.
     """
 
     kind = "claim check"
@@ -196,7 +196,7 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
         return self.opener.opens_pointer(message.body, message.queue)
 
     def opened_bytes(self, message: IncomingMessage, /) -> int:
-        """Return the size that the ticket tells."""
+        """Return the size that the ticket names."""
         sealed = message.body if message.sealed_fields is None else message.sealed_fields
         return self.opener.claim_check_for(message.queue).opened_size(sealed)
 
@@ -298,8 +298,9 @@ class _ClaimLease:
     def give_back(self) -> None:
         """Release the claim, unless a running handler has the only copy of its contents.
 
-        Else a second handler could run beside it. That handler settles the claim when it ends. If
-        the process ends first, the lease runs out, and the next delivery raises `ClaimLost`.
+        Otherwise a second handler could run beside it. The running handler settles the claim when
+        it ends. If the process ends first, the lease runs out, and the next delivery raises
+        `ClaimLost`.
         """
         if not (self._opened.is_handed_over and self._message.handler_started):
             self.settle(succeeded=False)

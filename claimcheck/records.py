@@ -137,8 +137,7 @@ def open_record(opener: Opener, record: SqsRecord, invocation: Invocation) -> Op
 
     Raises:
         ClaimCheckError: It could not be opened; see `ClaimCheck.open`. A message that is being
-            handled elsewhere becomes visible again when the lease there ends, where SQS can be
-            told.
+            handled elsewhere becomes visible again when the lease there ends, if SQS can be told.
         RecordUnsupported: It cannot be copied with its original body; the claim is released.
         MessageInvalid: It is not a record of SQS.
     """

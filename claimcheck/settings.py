@@ -71,7 +71,7 @@ class ClaimCheckSettings(BaseModel, frozen=True, extra="forbid"):
         purge: `CLAIMCHECK_PURGE`: `after`, `before` or `never`.
         signing_key: `CLAIMCHECK_SIGNING_KEY`: signs tickets and refuses others; several, separated
             by commas, for rotation: the first signs, all are accepted. A key that is set and empty
-            is an error: who sets one means to sign.
+            is an error: whoever sets a key wants to sign.
         sign_every_message: `CLAIMCHECK_SIGN_EVERY_MESSAGE`: seals and signs messages of every size,
             and refuses those that are not sealed.
         encryption: `CLAIMCHECK_ENCRYPTION`: encrypts messages of every size, and refuses those that
@@ -81,8 +81,8 @@ class ClaimCheckSettings(BaseModel, frozen=True, extra="forbid"):
             extended clients to these are opened too.
         aws_pointers_remove: `CLAIMCHECK_AWS_POINTERS_REMOVE`: whether such an object is removed
             when its message was handled.
-        write: `CLAIMCHECK_WRITE`: what is sent for a large message: `ticket`, or `aws-pointer` to
-            the first of these buckets.
+        write: `CLAIMCHECK_WRITE`: how a large message travels: as a `ticket`, or as an
+            `aws-pointer` to the first of these buckets.
         lease_seconds: `CLAIMCHECK_LEASE_SECONDS`: how long a claim is held where the delivery does
             not say, in seconds: 1,209,600 (14 days) at most.
     """

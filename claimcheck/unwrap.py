@@ -104,8 +104,8 @@ def unwrap_claim_check(
     it returns; when it raises, the claim is released and the message is retried. A Lambda handler
     may also name records in `batchItemFailures`: their claims are released, the others completed.
     The decorator adds records that could not be opened to its answer, so the event source mapping
-    must have `ReportBatchItemFailures`: without it Lambda deletes such messages too. In a call of a
-    per-record function, a record that cannot be opened raises.
+    must have `ReportBatchItemFailures`: without it Lambda deletes such messages too. If a
+    per-record function gets a record that cannot be opened, the call raises the error.
 
     A call with any other argument, as in a unit test, runs the function as it is.
 

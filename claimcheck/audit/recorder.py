@@ -51,8 +51,8 @@ class SizeAudit:
         """Start with no messages.
 
         Args:
-            settings: What the report compares messages with; by default the defaults, with what the
-                environment says of the claim check.
+            settings: The settings that the report compares messages with; by default the defaults,
+                with the claim check's settings in the environment.
             sample: Share of messages that are weighed; the others cost next to nothing.
             label: Called for a message that is the largest of its type so far. It says where the
                 message came from: the name of a test, or of a route.

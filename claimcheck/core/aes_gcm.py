@@ -2,14 +2,14 @@
 
     message key       HKDF-SHA-256 of the data key; its salt is the message's id in `Bound`
     nonce             12 bytes of zero
-    additional data   what else `Bound` has
+    additional data   the other fields of `Bound`
 
 GCM breaks where a key encrypts two messages under one nonce. Random nonces of 96 bits are safe for
 2^32 messages of a key, and one key may serve a fleet for years. So each message has a key of its
 own, derived with an id of 144 random bits that no sender repeats, and the nonce is constant.
 
-All parts are one GCM message, as if they were one, and nothing of it is given away before its tag
-was verified. This is the only module that loads `cryptography`.
+All parts together are one GCM message, and no part is given away before its tag was verified. This
+is the only module that loads `cryptography`.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from claimcheck.core.ticket import Bound
 from claimcheck.errors import ClaimCorrupted
 
 INFO = b"letsgo-claimcheck/1 AES-256-GCM"
-"""What HKDF derives a message key for: nothing else has such a key."""
+"""The purpose that HKDF derives message keys for: a key for any other purpose differs."""
 
 _KEY_BYTES = 32
 _NONCE = bytes(12)
 _AT_ONCE = 1024 * 1024
-"""Bytes between which other threads run: `cryptography` keeps them waiting."""
+"""After so many bytes other threads get a turn: `cryptography` keeps them waiting."""
 
 
 def encrypt(parts: Parts, secret: bytes, bound: Bound) -> str:
@@ -44,7 +44,7 @@ def encrypt(parts: Parts, secret: bytes, bound: Bound) -> str:
     Args:
         parts: The parts. Each is taken out of the list when it is encrypted.
         secret: The data key.
-        bound: What the message is.
+        bound: The facts about the message that its bytes are bound to.
 
     Returns:
         GCM's tag, in hex.
@@ -62,7 +62,7 @@ def decrypt(parts: Parts, secret: bytes, bound: Bound, tag: str) -> None:
     Args:
         parts: The encrypted parts. Each is taken out of the list when it is decrypted.
         secret: The data key.
-        bound: What the message is.
+        bound: The facts about the message that its bytes are bound to.
         tag: GCM's tag, in hex.
 
     Raises:
@@ -86,7 +86,7 @@ def _message_key(secret: bytes, bound: Bound) -> bytes:
 
 
 def _replace(parts: Parts, context: AEADEncryptionContext | AEADDecryptionContext) -> None:
-    """Put what becomes of each part in its place, so that one part is there twice, not all."""
+    """Replace each part by its result in turn, so that only one part is in memory twice."""
     for number, part in enumerate(parts):
         view, made = memoryview(part), memoryview(bytearray(len(part)))
         for start in range(0, len(part), _AT_ONCE):

@@ -1,8 +1,8 @@
 """Opens messages of AWS's extended clients, with a lease and a receipt as for our own messages.
 
 Such a client sends a pointer. Anybody who writes to the queue can write a pointer, so only pointers
-to named buckets are opened. A pointer has no claim id: the key of its record is a hash of bucket,
-key and message id, and the queue's name, since SNS may bring one pointer to several queues.
+to named buckets are opened. A pointer has no claim id. The key of its record is a hash of bucket,
+object key and message id, with the queue's name, since SNS may bring one pointer to several queues.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class AwsPointers:
         """Make the hold on a message whose record the lease holds.
 
         Raises:
-            TicketInvalid: The record is another pointer's: the receipt handle was made up, say.
+            TicketInvalid: The record is another pointer's: the receipt handle was forged, say.
         """
         what = f"record {key}"
         self.check(pointer, what=what)

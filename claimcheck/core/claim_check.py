@@ -100,15 +100,15 @@ class ClaimCheck:
             purge: When contents are removed. `before`: a handler that fails brings them back, a
                 process that is killed loses them. `never`: they expire, which DynamoDB does not
                 bill.
-            lease_seconds: How long a claim is held where the delivery does not say: seconds, or a
+            lease_seconds: How long a claim is held if the delivery does not say: seconds, or a
                 timedelta; 14 days at most.
             signing_key: Signs tickets, and refuses those that are not signed: one key, or several
                 of which the first signs and all are accepted. At least 16 bytes each.
             sign_every_message: Whether messages of every size are sealed, and so signed, and those
                 that are not sealed refused: for queues that others can write to.
             encryption: Seals messages of every size and encrypts them, and refuses those that are
-                not encrypted: `kms://KEY` or `aes256:BASE64`, several of which the first encrypts
-                and all decrypt, or what `open_encryption` makes.
+                not encrypted: `kms://KEY` or `aes256:BASE64`, or the result of `open_encryption`.
+                Of several keys the first encrypts, and all decrypt.
             aws_pointers: Buckets: the pointers of AWS's extended clients to these are opened too.
             write: How a large message travels: as a `ticket`, or as an `aws-pointer` to the first
                 of these buckets, for readers that have AWS's client.
@@ -200,7 +200,7 @@ class ClaimCheck:
 
         Args:
             body: Any text; bytes are taken as UTF-8.
-            type: The message's type, for errors; what travels is the one in the body.
+            type: The message's type, for errors; the type in the body travels.
             attributes_size: Bytes of the message attributes, which count as well.
             queue_limit: Asks the queue how many bytes it accepts; None if it will not say. Called
                 only if the answer decides.
@@ -229,7 +229,7 @@ class ClaimCheck:
         )
 
     def leaves_alone(self, body: str, *, attributes_size: int = 0) -> bool:
-        """Whether `seal` certainly gives a small body back as it is, at a fraction of its time.
+        """Whether `seal` certainly returns a small body as it is; quicker than `seal` itself.
 
         Args:
             body: Any text.
@@ -272,16 +272,16 @@ class ClaimCheck:
             with claim_check.open(body, message_id=message_id) as opened:
                 handle(opened.body)
 
-        The claim is completed when the block ends, and released when it raises. See `Opened`, which
-        also does without a block.
+        The claim is completed when the block ends, and released when it raises. `Opened` can also
+        be used without a block.
 
         Args:
-            body: What came from the queue, sealed or not.
+            body: The body from the queue, sealed or not.
             message_id: The message's id, for errors.
             lease_id: The id of this delivery's lease: at least 128 random bits, the same for each
                 try of one delivery. By default a new one.
             lease_seconds: How long the message stays invisible, and so how long its claim is held,
-                up to 14 days. By default, or where that has passed, the claim check's own.
+                up to 14 days. By default, or if that time has passed, the claim check's own.
             purge: In place of the claim check's own. Contents that several queues need are not
                 removed.
             once: A key for this message, the same for each of its deliveries. A message without a
@@ -293,8 +293,8 @@ class ClaimCheck:
                 with `shared` is handled once for each name.
             fields: The result of `letsgo_queue.envelope.sealed_fields` for the body, if the caller
                 has it: a long ticket is then parsed once.
-            made_here: Whether this process made the message, as a tick of a schedule: it is not
-                sealed, and need not be.
+            made_here: Whether this process made the message, as with a tick of a schedule: it need
+                not be sealed.
 
         Raises:
             TicketInvalid: It is sealed, but its ticket is malformed or does not fit it.
@@ -354,8 +354,9 @@ class ClaimCheck:
         return Opened(text, "compressed", size=sealed.ticket.size, hold=hold)
 
     def write_down(self, opened: Opened) -> HoldNote | None:
-        """A note by which another process can settle a message (`take_up`), signed with a key.
+        """Return a note by which another process can settle a message (`take_up`).
 
+        It is signed, if there is a signing key.
         Raises:
             SettingsInvalid: No other process can (`purge="before"`).
         """
@@ -363,7 +364,7 @@ class ClaimCheck:
         return None if note is None else self._trust.write_note(note)
 
     def take_up(self, note: HoldNote) -> Hold:
-        """The hold that another process wrote down (`write_down`), to settle here.
+        """Return the hold that another process wrote down (`write_down`), to settle it here.
 
         Raises:
             TicketForged: This claim check has a signing key, and the note is not signed with it.
@@ -417,7 +418,7 @@ class ClaimCheck:
         """Bytes of the body that `open` would give back, as the ticket says; 0 if it is not sealed.
 
         Args:
-            body: What came from the queue; or its fields, if it is sealed and was parsed already.
+            body: The body from the queue; or its fields, if it is sealed and was parsed already.
         """
         try:
             sealed = self._read(body, None)
@@ -431,7 +432,7 @@ class ClaimCheck:
     def _once_key(
         self, sealed: SealedMessage | None, consumer: str | None, what: str
     ) -> str | None:
-        """The key of a record that a carried ticket gets by its nonce; None if it gets none."""
+        """Return the key of the record of a carried ticket, by its nonce; None if it gets none."""
         ticket = None if sealed is None else sealed.ticket
         if not isinstance(ticket, CarriedTicket) or not self._trust.has_own_nonce(ticket):
             return None

@@ -106,7 +106,7 @@ def sqs_requests(sent_size: int) -> int:
 def queue_units(
     *, sent: int, sent_bytes: int, received: int, others: int, fifo: bool = False
 ) -> Units:
-    """What AWS bills for a queue of which the sums are known.
+    """Return the units that AWS bills for a queue, from its sums.
 
     Args:
         sent: Messages that were sent.

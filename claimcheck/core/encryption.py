@@ -43,7 +43,7 @@ class DataKey:
     """The key that message keys are derived from.
 
     Attributes:
-        name: Names it in tickets, where a reader finds out with it what the key is.
+        name: Its name in tickets, by which a reader finds the key.
         secret: The key.
     """
 
@@ -60,7 +60,7 @@ class Keys(Protocol):
         ...
 
     def for_sealing(self) -> DataKey:
-        """The data key for a message to be sent.
+        """Return the data key for a message to be sent.
 
         Raises:
             EncryptionKeyRefused: KMS gave none.
@@ -68,7 +68,7 @@ class Keys(Protocol):
         ...
 
     def for_opening(self, name: str) -> bytes | None:
-        """The data key that a ticket names, without its kind; None if it is of another kind.
+        """Return the data key with a name from a ticket, without its kind; None for another kind.
 
         Raises:
             EncryptionKeyRefused: KMS did not give it.
@@ -104,7 +104,7 @@ class _Decryption:
 
 
 class Aes256Key:
-    """A key that is given."""
+    """A key that the setting itself has."""
 
     kind = "aes256"
 
@@ -144,10 +144,10 @@ class Encryption:
 
         Args:
             parts: The encoded bytes. Each is taken out of the list when it is encrypted.
-            bound: What the message is.
+            bound: The facts about the message that its bytes are bound to.
 
         Returns:
-            What its ticket says of it.
+            The part of its ticket about encryption.
 
         Raises:
             EncryptionKeyRefused: KMS gave no key.
@@ -167,7 +167,7 @@ class Encryption:
 
         Args:
             sealed: The message.
-            encrypted: What its ticket says.
+            encrypted: The part of its ticket about encryption.
             what: The message, for errors.
 
         Raises:
@@ -181,7 +181,7 @@ class Encryption:
         return _Decryption(secret, Bound.of(sealed), encrypted.tag)
 
     def try_out(self) -> None:
-        """Find out whether the key that encrypts can be used here, for both.
+        """Find out whether the key that encrypts can be used here, to seal and to open.
 
         Raises:
             EncryptionKeyRefused: KMS refused.
@@ -221,9 +221,9 @@ def open_encryption(
 
     Args:
         setting: `kms://KEY` or `aes256:BASE64`; or several, in a list or separated by commas. The
-            first encrypts, all decrypt. Behind `aes256:` more keys may follow without it. `none`
-            among them has messages accepted that are not encrypted, and as the first sends them so:
-            for the time in which encryption is turned on.
+            first encrypts, all decrypt. Behind `aes256:` more keys may follow without it. With
+            `none` among them, messages that are not encrypted are accepted; with `none` first,
+            messages are sent so. That is for the time in which encryption is turned on.
         region: The region of KMS, where neither the key's ARN nor `?region=` says it.
         session: The boto3 session for requests to KMS. By default one of the environment.
 

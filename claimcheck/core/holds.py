@@ -32,9 +32,9 @@ CONTENTS_SECONDS = 15 * 24 * 3600
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html"""
 
 RENEW_AFTER_SECONDS = 12 * 3600
-"""How old contents are when a failure renews them. Renewing writes them again, so not each failure
-does it. But a message may spend 14 days on its queue and, moved by a failure, 14 more on the
-dead-letter queue."""
+"""How old contents must be for a failure to renew them. Renewing writes them again, so not each
+failure does it. But a message may spend 14 days on its queue and, moved by a failure, 14 more on
+the dead-letter queue."""
 
 STORE_PAUSES_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
 """The shortest pauses before a store that refused is asked again, if only this delivery can do it:
@@ -63,7 +63,7 @@ class Hold:
     Attributes:
         store: Where it is.
         key: The record.
-        lease: What it is held with.
+        lease: The lease that it is held with.
         lease_ends: When the lease ends (on the monotonic clock).
     """
 
@@ -97,7 +97,7 @@ class Hold:
         return time.monotonic() < self.lease_ends or self.extend(self.lease.seconds)
 
     def complete(self) -> bool:
-        """The work is done: leave the receipt.
+        """Leave the receipt: the work is done.
 
         Raises:
             ClaimStoreError: The store refused, or did not answer.
@@ -105,7 +105,7 @@ class Hold:
         return self.store.complete(self.key, self.lease.id)
 
     def release(self) -> bool:
-        """The work failed: the next delivery may acquire the record.
+        """Release the record, which the next delivery may acquire: the work failed.
 
         Raises:
             ClaimStoreError: The store refused, or did not answer.
@@ -113,7 +113,7 @@ class Hold:
         return self.store.release(self.key, self.lease.id)
 
     def settle(self, *, succeeded: bool, patiently: bool = True) -> None:
-        """End the hold. In the end a refusal of the store is logged, not raised.
+        """End the hold. If all tries fail, the store's refusal is logged, not raised.
 
         The work itself is done or has failed already, and the record changes when its lease ends.
         But without a receipt a duplicate runs the handler once more: so a receipt is tried for
@@ -183,7 +183,7 @@ class ClaimHold(Hold):
     """The hold on a claim whose contents are in the store.
 
     Attributes:
-        named: What names them.
+        named: Names the contents.
         keep: Whether the contents stay until they expire.
         kept_in: Where the contents are, once they were found.
         expires_at: When they expire (seconds since 1970); None until they were found whole.
@@ -280,7 +280,7 @@ class HandedOverHold(Hold):
 def _patiently(
     ask: Callable[[], bool], is_worth_it: Callable[[ClaimStoreError, float], bool]
 ) -> bool:
-    """Ask a store, and ask it again a few times where it refuses.
+    """Ask a store, and ask it again a few times if it refuses.
 
     Args:
         ask: Asks it.
@@ -302,5 +302,5 @@ def _patiently(
 
 
 def expiry_from(now: float) -> int:
-    """When contents that are written, or renewed, at a moment expire (seconds since 1970)."""
+    """Return when contents expire that are written or renewed at a moment (seconds since 1970)."""
     return int(now) + CONTENTS_SECONDS

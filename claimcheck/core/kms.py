@@ -3,8 +3,8 @@
     sealing   GenerateDataKey, once for many messages; the wrapped key travels in each ticket
     opening   Decrypt, once for each wrapped key
 
-KMS is asked with the key of the settings, so a ticket cannot have another one used; and with a
-context of ours, so what some other application encrypted with the same key is no data key here.
+Requests name the key of the settings, so a ticket cannot make KMS use another one. They also have a
+context of ours, so nothing that another application encrypted with the same key is a data key here.
 https://docs.aws.amazon.com/kms/latest/developerguide/encrypt_context.html
 """
 
@@ -42,18 +42,18 @@ if TYPE_CHECKING:
 
 REUSE_MINUTES = 15
 """How long a data key encrypts. A sender that is always busy then asks KMS 2,900 times a month, for
-a cent; and whoever may no longer use the key of KMS can send for so long."""
+a cent. A sender that may no longer use the key of KMS can still send for so long."""
 
 MOST_REUSE_MINUTES = 24 * 60
 
 REUSE_MESSAGES = 100_000
-"""How many messages a data key encrypts: so many open to whoever learns it."""
+"""How many messages a data key encrypts: so many can be read by anybody who learns it."""
 
 KEPT_KEYS = 1_000
 """How many data keys a reader keeps; a sender makes four an hour."""
 
 KEPT_SECONDS = 3600.0
-"""How long a reader keeps a data key: so long it can read on where KMS no longer lets it."""
+"""How long a reader keeps a data key. For so long it can read on after KMS forbids it."""
 
 CONTEXT = {"application": "letsgo-claimcheck"}
 
@@ -89,7 +89,7 @@ class _Kept(Generic[_T]):
 
 
 class _Answers(Generic[_T]):
-    """Answers of KMS, kept for a while. Of several threads that want one, one asks."""
+    """Answers of KMS, kept for a while. If several threads want the same one, only one asks."""
 
     def __init__(
         self, *, seconds: float, uses: float = float("inf"), clock: Callable[[], float]
@@ -101,7 +101,7 @@ class _Answers(Generic[_T]):
         self._lock = threading.Lock()
 
     def get(self, name: str, ask: Callable[[], _T]) -> _T:
-        """The answer that is kept under a name; if there is none, what `ask` gives, or raises."""
+        """Return the answer kept under a name; if there is none, call `ask` for it."""
         with self._lock:
             found = self._kept.get(name)
             if found is not None and found.uses_left > 0 and self._clock() < found.until:
@@ -148,7 +148,7 @@ class _Process:
 
     @contextmanager
     def call(self) -> Iterator[KMSClient]:
-        """The client, for a call. With the last one its connections go: the next is minutes off."""
+        """Lend the client for a call. The last call closes connections: the next is minutes off."""
         with self._lock:
             self._calls += 1
         try:
@@ -273,7 +273,7 @@ def kms_key(text: str, *, region: str | None, session: boto3.session.Session | N
         session: The boto3 session for requests.
 
     Raises:
-        SettingsInvalid: It names no key, or an option that there is not.
+        SettingsInvalid: It names no key, or an unknown option.
     """
     key, _, query = text.partition("?")
     options = dict(parse_qsl(query, keep_blank_values=True))

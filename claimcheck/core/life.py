@@ -147,7 +147,7 @@ def acquire_claim(
 def _acquire_and_read(
     stores: Stores, hold: ClaimHold, ticket: StoredTicket, reading: Reading, what: str
 ) -> Parts:
-    """Acquire a claim whose contents are being read; its parts."""
+    """Acquire a claim whose contents are being read, and return its parts."""
     contents = None
     if blocking := hold.store.acquire(hold.key, hold.lease):
         if blocking.state == "done":
@@ -177,7 +177,7 @@ def find_claim(
     *,
     what: str,
 ) -> Parts:
-    """The parts that a delivery would open now. Acquires and changes nothing.
+    """Return the parts that a delivery would open now. It acquires and changes nothing.
 
     Args:
         stores: The reader's.
@@ -200,7 +200,7 @@ def find_claim(
 
 
 def check_lease(hold: Hold, what: str) -> None:
-    """Have a lease go on that ran out while its claim was opened: the store may be slow.
+    """Extend a lease that ran out while its claim was opened: the store may be slow.
 
     Args:
         hold: The hold on the claim.
@@ -265,7 +265,7 @@ def hand_over(
 
 
 def record_of(name: str, ticket: Ticket, consumer: str | None, *, what: str) -> str:
-    """The key of the record that a delivery of a sealed message acquires.
+    """Return the key of the record that a delivery of a sealed message acquires.
 
     Args:
         name: The claim id; or the name that a ticket without a claim has in its place.
@@ -315,7 +315,7 @@ def _read(hold: ClaimHold, reading: Reading) -> Contents | None:
 
 
 def _remove_what_is_left(hold: ClaimHold, reading: Reading) -> None:
-    """Remove contents that a crash left behind their receipt."""
+    """Remove contents that a crash left there although there is a receipt."""
     try:
         if contents := reading.result():
             hold.note(contents)
@@ -353,7 +353,7 @@ def _is_whole(contents: Contents | None) -> bool:
 
 
 def _why_not(record: Record, what: str) -> ClaimCheckError:
-    """Why a record cannot be acquired."""
+    """Return the error that says why a record cannot be acquired."""
     if record.state == "done":
         return ClaimAlreadyProcessed(
             f"{what} was handled before: its receipt says so, and this delivery is a duplicate."

@@ -18,7 +18,7 @@ from claimcheck.stores.base import ClaimStore, Lease
 from letsgo_queue.aws_pointers import AwsPointer
 
 _LEASE_SECONDS = 30.0
-"""How long the process that settles it takes the lease to last, and so tries for a receipt."""
+"""How long the process that settles it assumes the lease to last, and tries for a receipt."""
 
 
 class HoldNote(BaseModel):
@@ -89,7 +89,7 @@ class HoldNote(BaseModel):
 
     @property
     def id(self) -> str:
-        """The claim id, of the key: so a lease on one claim names no contents of another."""
+        """The claim id, from the key: so a lease on one claim cannot name another's contents."""
         return self.key.partition("@")[0]
 
     @property

@@ -60,7 +60,7 @@ class Opened:
         return isinstance(self._hold, HandedOverHold)
 
     def note(self) -> HoldNote | None:
-        """A note by which another process can settle the claim; None if nothing has to be settled.
+        """Return a note by which another process can settle it; None if nothing has to be settled.
 
         Raises:
             SettingsInvalid: No other process can (`purge="before"`).
@@ -80,7 +80,7 @@ class Opened:
         return self._hold is None or self._hold.extend(seconds)
 
     def complete(self) -> bool:
-        """The work is done: leave a receipt. False if another delivery has the claim by now.
+        """Leave a receipt: the work is done. False if another delivery has the claim by now.
 
         Raises:
             ClaimStoreError: The store refused, or did not answer.
@@ -88,7 +88,7 @@ class Opened:
         return self._hold is None or self._hold.complete()
 
     def release(self) -> bool:
-        """The work failed: have the claim back. False if another delivery has it by now.
+        """Release the claim: the work failed. False if another delivery has it by now.
 
         Raises:
             ClaimStoreError: The store refused, or did not answer.
@@ -96,7 +96,7 @@ class Opened:
         return self._hold is None or self._hold.release()
 
     def settle(self, *, succeeded: bool, patiently: bool = True) -> None:
-        """The work is over: complete the claim or release it; a refusal of the store is logged.
+        """Complete the claim or release it: the work is over. A refusal of the store is logged.
 
         Args:
             succeeded: Whether the work is done.
@@ -110,7 +110,7 @@ class Opened:
             self._hold.settle(succeeded=succeeded, patiently=patiently)
 
     def __enter__(self) -> Self:
-        """The claim is held already."""
+        """Enter the block; the claim is held already."""
         return self
 
     def __exit__(
@@ -119,14 +119,14 @@ class Opened:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Complete, or release where the block raised."""
+        """Complete the claim, or release it if the block raised."""
         self.settle(succeeded=kind is None)
 
 
 def unpack_carried(
     what: str, sealed: SealedMessage, ticket: CarriedTicket, decrypt: Decrypt | None
 ) -> str:
-    """The body in a ticket that carries it.
+    """Return the body in a ticket that carries it.
 
     Args:
         what: The message, for errors.
@@ -155,7 +155,7 @@ def unpack(
     parts: Parts,
     decrypt: Decrypt | None,
 ) -> str:
-    """The body in encoded bytes. It empties the list, so that memory is freed on the way.
+    """Return the body in encoded bytes, and empty their list, so that memory is freed on the way.
 
     Args:
         what: The message, for errors.

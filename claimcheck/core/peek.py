@@ -19,7 +19,7 @@ def peek(
     max_size: int,
     message_id: str | None = None,
 ) -> str | None:
-    """The body that is sealed in this one; None if it is not sealed.
+    """Return the body that is sealed in another; None if that one is not sealed.
 
     Args:
         body: The body as it travelled.

@@ -1,7 +1,7 @@
 """AWS's prices, by region, and what units cost by them.
 
-Each price can be set, in code or in `[tool.claimcheck.audit.prices]`. A region of which nothing is
-known here needs every price.
+Each price can be set, in code or in `[tool.claimcheck.audit.prices]`. For a region that is not
+known here, give every price.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _BY_REGION = {
     "s3_gb_month",
     "kms_request",
 }
-"""The prices that a region of which nothing is known here needs."""
+"""The prices to give for a region that is not known here."""
 
 
 class Prices(BaseModel, frozen=True, extra="forbid"):

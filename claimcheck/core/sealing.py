@@ -86,7 +86,7 @@ class Sealed:
 
     @property
     def attributes(self) -> Mapping[str, int]:
-        """Numbers to send as message attributes: AWS's clients know a pointer by them."""
+        """Numbers to send as message attributes: AWS's clients recognize a pointer by them."""
         return {} if self.pointer is None else {SIZE_ATTRIBUTE: self.size}
 
 
@@ -128,7 +128,7 @@ class _Encoded:
         store: str | None = None,
         shared: bool,
     ) -> Bound:
-        """What its bytes are encrypted for; see `Bound`."""
+        """The facts that its encrypted bytes are bound to; see `Bound`."""
         return Bound(place, id, self.encoding, self.size, self.type, store=store, shared=shared)
 
 
@@ -265,7 +265,7 @@ class Sealer:
         )
 
     def _carry(self, encoded: _Encoded, *, shared: bool) -> bytes:
-        """A body whose ticket carries the encoded bytes."""
+        """Make a body whose ticket carries the encoded bytes."""
         nonce = secrets.token_urlsafe(ID_BYTES) if self._trust.makes_nonces else None
         sent = [*encoded.parts]  # a copy: if the body is too large, the parts are stored instead
         encrypted = self._trust.encrypt(sent, encoded.bound("carried", nonce or "", shared=shared))
@@ -282,7 +282,7 @@ class Sealer:
         return self._trust.write(encoded.type, ticket)
 
     def _store(self, encoded: _Encoded, delay_seconds: float, *, shared: bool) -> Sealed:
-        """A body whose ticket has the key of the encoded bytes, which are stored."""
+        """Store the encoded bytes, and make a body whose ticket has their key."""
         store = self._stores.for_message(encoded.to_store)
         parts = recut(encoded.parts, store.part_bytes, was=encoded.part_bytes)
         facts = ClaimFacts(
@@ -374,7 +374,7 @@ def _to_bytes(body: str | bytes) -> bytes:
 
 
 def _check_utf8(body: bytes) -> None:
-    """Decode it in pieces: as one text it may take four times the memory."""
+    """Check that a body is UTF-8, in pieces: as one text it may take four times the memory."""
     decode = codecs.getincrementaldecoder("utf-8")().decode
     for start in range(0, len(body), _CHECKED_AT_ONCE):
         end = start + _CHECKED_AT_ONCE

@@ -1,8 +1,8 @@
 """Signed tickets: HMAC-SHA-256 over a ticket's fields and the message's type.
 
 For queues that others may write to. A worker that has a key refuses a ticket without a signature,
-or with one of another key. A signature says who made the ticket; messages that travel inline carry
-none, and a sender who knows the key of the queue can still send those.
+or with one of another key. A signature says who made the ticket. Messages that travel inline carry
+none, so anybody who can write to the queue can still send those.
 """
 
 from __future__ import annotations
@@ -66,14 +66,14 @@ class Signer:
 
 
 def _signature(key: bytes, message_type: str | None, ticket: Ticket) -> str:
-    # Of the data a ticket may carry, its SHA-256 stands for it.
+    # The ticket's SHA-256 stands for the data that it may carry.
     fields = ticket.model_dump(exclude={"sig", "data"}, exclude_none=True)
     signed = to_json([message_type, sorted(fields.items())])
     return hmac.new(key, signed, hashlib.sha256).hexdigest()
 
 
 def _signature_of_note(key: bytes, note: HoldNote) -> str:
-    # Three values, where a ticket has two: neither can be given for the other.
+    # Three values are signed here, and two of a ticket: so neither can stand for the other.
     fields = note.model_dump(exclude={"sig"}, exclude_none=True)
     signed = to_json(["hold", 1, sorted(fields.items())])
     return hmac.new(key, signed, hashlib.sha256).hexdigest()

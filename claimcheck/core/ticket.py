@@ -55,7 +55,7 @@ class Encrypted(_Fields):
     Attributes:
         algorithm: AES-256-GCM.
         key: Which data key: `aes256:` and the key's id, or `kms:` and the wrapped key in base64.
-        tag: What GCM authenticates the bytes with.
+        tag: GCM's tag, which authenticates the bytes.
     """
 
     algorithm: Literal["AES-256-GCM"]
@@ -133,8 +133,8 @@ class Bound:
         type: The message's type; None if it has none.
         store: The label of a stored claim; None for bytes that a ticket carries. Under another
             label a reader would look for the receipt in another store.
-        shared: Whether each of several queues has a receipt of its own. Changed, a copy would have
-            another receipt.
+        shared: Whether each of several queues has a receipt of its own. If it could be changed, a
+            copy would have another receipt.
     """
 
     place: Literal["carried", "stored"]

@@ -1,6 +1,7 @@
 """Which messages a claim check trusts: signatures, encryption, and which messages need them.
 
-A sender that has keys signs and encrypts with them. A reader that has keys refuses what lacks them.
+A sender that has keys signs and encrypts with them. A reader that has keys refuses messages that
+were made without them.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ class Trust:
         return self._signer is not None or ticket.encryption is not None
 
     def encrypt(self, parts: Parts, bound: Bound) -> Encrypted | None:
-        """Put encrypted parts in place of a message's parts, where there is a key.
+        """Put encrypted parts in place of a message's parts, if there is a key.
 
         Raises:
             EncryptionError: KMS gave no key.
@@ -92,7 +93,7 @@ class Trust:
         return self._encryption.encrypt(parts, bound)
 
     def write(self, message_type: str | None, ticket: Ticket) -> bytes:
-        """The body that travels, signed where there is a key."""
+        """Return the body that travels, signed if there is a key."""
         if self._signer is not None:
             signature = self._signer.sign(message_type, ticket)
             ticket = ticket.model_copy(update={"sig": signature})
@@ -101,7 +102,7 @@ class Trust:
     def read(
         self, body: str | Mapping[str, Any], *, max_size: int, message_id: str | None
     ) -> SealedMessage | None:
-        """The ticket in a body, if it can be trusted; None if the body is not sealed.
+        """Return the ticket in a body, if it can be trusted; None if the body is not sealed.
 
         Args:
             body: The body; or its fields, if it is sealed and was parsed already.
@@ -154,7 +155,7 @@ class Trust:
         return None
 
     def write_note(self, note: HoldNote) -> HoldNote:
-        """A hold that is written down, signed where there is a key."""
+        """Return a hold that is written down, signed if there is a key."""
         if self._signer is None:
             return note
         return note.model_copy(update={"sig": self._signer.sign_note(note)})

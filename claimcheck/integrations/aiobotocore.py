@@ -53,7 +53,7 @@ def attach(
     Args:
         client: The client inside `async with session.client("sqs")`.
         claim_check: By default made from the environment, on first use.
-        on_error: What `receive_message` does with a message that cannot be opened.
+        on_error: How `receive_message` treats a message that cannot be opened.
         purge: When contents are removed.
         on_duplicate: What happens to a message that was handled before.
         once: Whether every message gets a record.

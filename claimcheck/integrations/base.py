@@ -76,7 +76,7 @@ def extend_lease(opened: Opened, seconds: float, *, asked: float) -> None:
     Args:
         opened: The opened message.
         seconds: For how long the queue hides it.
-        asked: When the queue was asked to (monotonic seconds).
+        asked: When the queue was asked to hide it (monotonic seconds).
     """
     left = sqs.lease_seconds(seconds, waited=time.monotonic() - asked)
     if left <= 0:
@@ -110,7 +110,7 @@ class Carrier:
         """Make a body small enough for its queue.
 
         Args:
-            body: What the client is about to send.
+            body: The body that the client is about to send.
             queue: The queue's URL.
             name: For events: the message's type, or the name of its task.
             attributes_size: Bytes of the message attributes.
@@ -174,7 +174,7 @@ class Carrier:
         it, or as text if only that fits the queue.
 
         Args:
-            body: What the client wrote.
+            body: The body that the client wrote.
             send: Sends a body.
             as_text: Makes text of the same message.
             queue: The queue's URL.
@@ -208,7 +208,7 @@ class Carrier:
             raise
 
     def leaves_alone(self, body: str, *, queue: str, attributes_size: int) -> bool:
-        """Whether a body certainly goes as it is, and nobody listens; else `seal` it."""
+        """Whether a body certainly goes as it is, and nobody listens. If not, `seal` it."""
         return not PROCESS_LISTENERS and self.asks_nobody(
             body, queue=queue, attributes_size=attributes_size
         )
@@ -248,7 +248,7 @@ class Carrier:
         """Open a message, sealed or not, and acquire its claim.
 
         Args:
-            body: What came from the queue.
+            body: The body from the queue.
             queue: The queue's URL.
             name: As for `seal`.
             message_id: The id that the queue gave it.
@@ -327,9 +327,9 @@ class Carrier:
             )
 
     def write_down(self, opened: Opened, *, queue: str) -> HoldNote | None:
-        """The hold, for this process or another to take up; see `ClaimCheck.write_down`."""
+        """Write the hold down, for this process or another; see `ClaimCheck.write_down`."""
         return self.opener.claim_check_for(queue).write_down(opened)
 
     def take_up(self, note: HoldNote, *, queue: str) -> Hold:
-        """The hold that this process, or another, has written down; see `ClaimCheck.take_up`."""
+        """Return a hold that this process, or another, wrote down; see `ClaimCheck.take_up`."""
         return self.opener.claim_check_for(queue).take_up(note)

@@ -9,8 +9,8 @@ It works where botocore calls SQS, by botocore's own events:
     DeleteMessage(Batch)            the claim is completed, then the message is deleted
     ChangeMessageVisibility(Batch)  the lease is extended; with 0 seconds the claim is released
 
-The receipt handle of an opened message carries what settles its claim, so that any process may
-delete it that has the same store. See `receipt_handles`.
+The receipt handle of an opened message carries a note that settles its claim. So any process that
+has the same store may delete the message. See `receipt_handles`.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ def attach(
     Args:
         client: `boto3.client("sqs")`; of a resource, its `meta.client`.
         claim_check: By default made from the environment, on first use.
-        on_error: What `receive_message` does with a message that cannot be opened: `leave` it on
-            the queue and out of the answer, with a line in the log and a `MessageNotOpened`; or
-            `pass` it on as it is, sealed.
+        on_error: How `receive_message` treats a message that cannot be opened: `leave` it on the
+            queue and out of the answer, with a line in the log and a `MessageNotOpened`; or `pass`
+            it on as it is, sealed.
         purge: When contents are removed, `after` the work or `never`, in place of the claim check's
             own setting. `before` is refused: another process may settle the message.
         on_duplicate: `acknowledge` a message that was handled before: it is deleted and left out of
@@ -94,7 +94,7 @@ def attach(
 
 
 class SqsOutgoing(Outgoing):
-    """What goes to queues."""
+    """Seals the messages that go to queues."""
 
     entries = "Entries"
     body = "MessageBody"
@@ -111,7 +111,7 @@ class SqsOutgoing(Outgoing):
         return queue if isinstance(queue, str) and queue else None
 
     def text_in(self, target: str, params: Mapping[str, Any]) -> Text | None:
-        """The message's body; botocore, or SQS, refuses what is none."""
+        """The message's body; None for anything else, which botocore or SQS refuses."""
         body, delay = params.get("MessageBody"), params.get("DelaySeconds", 0)
         if not isinstance(body, str) or not body or not isinstance(delay, int):
             return None
@@ -125,7 +125,7 @@ class SqsOutgoing(Outgoing):
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What works on the calls of a client.
+    """The objects that work on the calls of a client.
 
     Attributes:
         outgoing: Seals what is sent.
@@ -147,7 +147,7 @@ def make_parts(
     on_duplicate: OnDuplicate | None,
     once: bool | None,
 ) -> Parts:
-    """What works on the calls of a client; the options are those of `attach`."""
+    """Make the objects that work on a client's calls; the options are those of `attach`."""
     carrier = Carrier(Opener(claim_check, purge=purge, on_duplicate=on_duplicate, once=once))
     return Parts(
         SqsOutgoing(carrier, facts),
@@ -161,8 +161,8 @@ def register(client: BaseClient, parts: Parts, others: Mapping[str, Handler]) ->
 
     Args:
         client: Whose calls they are for.
-        parts: What works on them.
-        others: More handlers, or others for the same events.
+        parts: The objects that work on them.
+        others: More handlers, or handlers that replace these for the same events.
     """
     outgoing, incoming, settling = parts.outgoing, parts.incoming, parts.settling
     handlers: Mapping[str, Handler] = {
@@ -183,7 +183,7 @@ def register(client: BaseClient, parts: Parts, others: Mapping[str, Handler]) ->
 
 
 def check_client(client: BaseClient, *, asynchronous: bool) -> None:
-    """Refuse what is no client of SQS, or one of the other kind.
+    """Refuse an object that is no client of SQS, or a client of the other kind.
 
     Raises:
         SettingsInvalid: It is not what `attach` takes.
@@ -198,7 +198,7 @@ def check_client(client: BaseClient, *, asynchronous: bool) -> None:
 
 
 def _make(client: BaseClient, call: SqsCall) -> None:
-    """Make a call that nobody waits for: the queue does as much by itself, later."""
+    """Make a call whose failure does no harm: the queue does the same later, by itself."""
     try:
         getattr(client, call.method)(**call.params)
     except AwsError as error:

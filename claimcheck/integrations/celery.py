@@ -53,9 +53,9 @@ def install(
         The same app.
 
     Raises:
-        SettingsInvalid: The app is none, or its broker is not SQS; Celery or kombu is too old, or
-            too new; or an option is not known. A broker that is set later is refused by the first
-            connection.
+        SettingsInvalid: It is not an app of Celery, or its broker is not SQS; Celery or kombu is
+            too old, or too new; or an option is not known. A broker that is set later is refused by
+            the first connection.
     """
     check_given(app, celery.Celery, "an app of Celery")
     CELERY.check({})
@@ -82,7 +82,7 @@ class _Connect:
 
 
 def _known_brokers(app: celery.Celery) -> set[str]:
-    """URLs that are certain already. To ask further would have the app read its configuration."""
+    """Return the URLs that are known already. Asking for more makes the app read its settings."""
     if "CELERY_BROKER_URL" in os.environ:
         return {os.environ["CELERY_BROKER_URL"]}
     settings = app.conf if app.configured else app.__reduce_keys__()["changes"]

@@ -11,9 +11,9 @@ It works between dramatiq_sqs and SQS:
                      it travelled. Without such a queue dramatiq drops it: as ack
     requeue          the claim is released, then the message is visible again
 
-A retry of dramatiq's is a message of its own: it is sealed anew, and the one before it is
-acknowledged. If the retry cannot be sent, or the next message of a pipeline, dramatiq only logs
-that: then the message is not acknowledged, and is handled again.
+In dramatiq a retry is a new message: it is sealed anew, and the message before it is acknowledged.
+If the retry, or the next message of a pipeline, cannot be sent, dramatiq only logs that. Then the
+message before it is not acknowledged, and is handled again.
 
 A message that cannot be opened does not reach dramatiq: it stays on the queue, hidden for a while.
 Messages are opened on threads, so that a store that does not answer holds only the messages that
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs.service_resource import Queue
 
 _HOOKS = {SQSBroker: ("_ensure_queue", "consumer_class", "emit_after", "enqueue")}
-"""What is overridden here, or called, of the package's classes."""
+"""The methods of the package's classes that are overridden or called here."""
 
 _HANDLED: ContextVar[Received | None] = ContextVar("handled", default=None)
 """The message that was handled, while middleware sends what follows it."""
@@ -83,8 +83,8 @@ def install(
         The same broker.
 
     Raises:
-        SettingsInvalid: The broker is none of dramatiq_sqs, whose version may be too old or too
-            new; or an option is not known.
+        SettingsInvalid: It is not a broker of dramatiq_sqs; dramatiq_sqs is too old or too new; or
+            an option is not known.
     """
     check_given(broker, SQSBroker, "an SQSBroker of dramatiq_sqs")
     PACKAGE.check(_HOOKS)
@@ -102,7 +102,7 @@ class _Broker(SQSBroker):  # type: ignore[misc]  # dramatiq_sqs has no types
 
     Attributes:
         carrier: Seals and opens.
-        most_bytes: What the broker's owner lets a message have.
+        most_bytes: The bytes that the broker's owner lets a message have.
     """
 
     carrier: ClassVar[Carrier]

@@ -1,4 +1,4 @@
-"""A queue of dramatiq_sqs, as boto3 has it: what is sent is sealed, and what is received is opened.
+"""A queue of dramatiq_sqs, as boto3 has it: seals messages, and opens those that are received.
 
 Messages are opened on threads beside dramatiq's consumer, so that a store that does not answer
 holds only the messages that need it.
@@ -44,11 +44,11 @@ SENDING: ContextVar[str | None] = ContextVar("sending", default=None)
 
 
 class Owner(Protocol):
-    """What this needs of a broker.
+    """The parts of a broker that this module needs.
 
     Attributes:
         carrier: Seals and opens.
-        most_bytes: What the broker's owner lets a message have.
+        most_bytes: The bytes that the broker's owner lets a message have.
     """
 
     carrier: Carrier
@@ -66,7 +66,7 @@ class _Wrapper:
 
 
 class SealingQueue(_Wrapper):
-    """A queue as boto3 has it: what is sent to it is sealed."""
+    """A queue as boto3 has it, which seals the messages that are sent to it."""
 
     def __init__(self, queue: Queue, broker: Owner) -> None:
         super().__init__(queue)
@@ -76,11 +76,11 @@ class SealingQueue(_Wrapper):
 
     @property
     def facts(self) -> Mapping[str, str]:
-        """What it says of itself, asked once; nothing where that is not permitted."""
+        """The queue's attributes, asked for once; none if reading them is not permitted."""
         return self._facts.of(self._queue.meta.client, self._queue.url)
 
     def send_message(self, **request: Any) -> object:
-        """Send what dramatiq_sqs made of a message: base64."""
+        """Send a message as dramatiq_sqs encoded it, in base64."""
         encoded: str = request["MessageBody"]
         return self._broker.carrier.send_encoded(
             encoded,
@@ -116,10 +116,10 @@ class Received(_Wrapper):
 
     @property
     def body(self) -> str:
-        """What dramatiq_sqs decodes, base64: it asks for it once. Then the body as it travelled.
+        """The opened body in base64, for dramatiq_sqs; after one read, the body that travelled.
 
-        That is what goes to its dead-letter queue, and to its log if it could not be decoded: the
-        log gets nothing that was sealed.
+        The latter goes to its dead-letter queue, and to its log if decoding failed: so the log gets
+        nothing that was sealed.
         """
         decoded, self._to_decode = self._to_decode, None
         return self._message.body if decoded is None else decoded
@@ -138,7 +138,7 @@ class Received(_Wrapper):
 
 
 class Inbox(_Wrapper):
-    """A queue as boto3 has it: what is received from it was opened."""
+    """A queue as boto3 has it, which opens the messages that are received from it."""
 
     def __init__(
         self,
@@ -159,9 +159,9 @@ class Inbox(_Wrapper):
         self._is_closed = False
 
     def receive_messages(self, **request: Any) -> Sequence[Received]:
-        """Receive messages, and give those that are open.
+        """Receive messages, and return those that are open.
 
-        While others are being opened, SQS is not waited for: the first of them is.
+        While messages are being opened, this waits for the first of them, and not for SQS.
         """
         seconds: int = request["WaitTimeSeconds"]
         with self._changed:
@@ -192,7 +192,7 @@ class Inbox(_Wrapper):
         make_all([partial(each.settle, succeeded=False) for each in messages], self._pool)
 
     def close(self) -> None:
-        """Give back what dramatiq does not have."""
+        """Give back the messages that dramatiq does not have."""
         with self._changed:
             self._is_closed = True
             opened, self._opened = self._opened, []
@@ -307,5 +307,5 @@ def _as_text(encoded: str) -> str:
 
 
 def _as_base64(text: str) -> str:
-    """What `_as_text` was given: no base64 starts with a brace."""
+    """Undo `_as_text`: no base64 starts with a brace."""
     return b64encode(text.encode()).decode() if text.startswith("{") else text

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 logger = get_logger(__name__)
 
 OnError: TypeAlias = Literal["leave", "pass"]
-"""What happens to a message that cannot be opened."""
+"""How a message that cannot be opened is treated."""
 
 _COUNT = "ApproximateReceiveCount"
 _GROUP = "MessageGroupId"
@@ -134,7 +134,7 @@ class Incoming:
         context[_REQUEST] = _Request(queue, params.get("VisibilityTimeout"), added)
         if not added:
             return None
-        # SQS takes the older parameter where both are given, or does not say which.
+        # If both are given, SQS takes the older parameter, or does not say which.
         name = "AttributeNames" if params.get("AttributeNames") else "MessageSystemAttributeNames"
         return {**params, name: [*(params.get(name) or ()), *added]}
 
@@ -147,7 +147,7 @@ class Incoming:
         """Open the messages of an answer, in place.
 
         Returns:
-            What to tell SQS about the messages that were left out.
+            The calls that tell SQS about the messages that were left out.
         """
         request: _Request | None = context.get(_REQUEST)
         if request is None or http_response.status_code >= _OK or not parsed.get("Messages"):
@@ -262,7 +262,7 @@ class Incoming:
         )
 
     def _after(self, arrived: _Arrived, request: _Request) -> SqsCall | None:
-        """What to tell SQS about a message."""
+        """Return the call that tells SQS about a message."""
         message, error = arrived.message, arrived.error
         where = {"QueueUrl": request.queue, "ReceiptHandle": message.get("ReceiptHandle")}
         id = message.get("MessageId")

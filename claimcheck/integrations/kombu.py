@@ -68,7 +68,7 @@ HOOKS: Mapping[type, Sequence[str]] = {
         "sqs",
     )
 }
-"""What is overridden here, or called, of kombu's classes."""
+"""The methods of kombu's classes that are overridden or called here."""
 
 _OTHER_BROKER = (
     "the broker is {}, and the claim check works with SQS only: give a broker with sqs://, or do "
@@ -85,7 +85,7 @@ def with_claim_check(
     purge: Purge | None = None,
     once: bool | None = None,
 ) -> ConnectionT:
-    """A copy of a connection of kombu to SQS that has the claim check.
+    """Return a copy of kombu's connection to SQS that has the claim check.
 
     Args:
         connection: The connection. It is not changed, and need not be open.
@@ -95,8 +95,8 @@ def with_claim_check(
             not delivered again.
 
     Raises:
-        SettingsInvalid: The connection is none, or is not to SQS; kombu is too old, or too new; or
-            an option is not known.
+        SettingsInvalid: It is not a connection of kombu, or not to SQS; kombu is too old, or too
+            new; or an option is not known.
     """
     check_given(connection, Connection, "a connection of kombu")
     KOMBU.check(HOOKS)
@@ -106,15 +106,15 @@ def with_claim_check(
 
 @functools.cache
 def _carrier(claim_check: ClaimCheck | None, purge: Purge | None, once: bool | None) -> Carrier:
-    """One for all connections with these options: kombu keeps a transport for each, for good."""
+    """Return one for all connections with these options: kombu keeps each transport for good."""
     return Carrier(Opener(claim_check, purge=purge, once=once))
 
 
 def carried_by(carrier: Carrier, connection: ConnectionT) -> ConnectionT:
-    """A copy of a connection whose messages are sealed and opened.
+    """Return a copy of a connection whose messages are sealed and opened.
 
-    Its transport is known to kombu by a name of its own. So what kombu makes of the connection has
-    it too: pools, copies, and the next broker of a list.
+    Kombu knows its transport by a name of its own. So everything that kombu makes of the connection
+    has the transport too: pools, copies, and the next broker of a list.
 
     Args:
         carrier: Seals and opens.
@@ -135,7 +135,7 @@ def refuse_other_broker(transport: str | type[Any]) -> None:
     """Refuse a transport of kombu's that is not SQS, without loading what it needs.
 
     Raises:
-        SettingsInvalid: It is another.
+        SettingsInvalid: It is another transport.
     """
     known = TRANSPORT_ALIASES.get(transport) if isinstance(transport, str) else None
     if isinstance(known, str) and known.startswith("kombu.") and known != TRANSPORT_ALIASES["sqs"]:
@@ -143,7 +143,7 @@ def refuse_other_broker(transport: str | type[Any]) -> None:
 
 
 def _transport_name(transport: str | type[Any], carrier: Carrier) -> str:
-    """What kombu knows a transport by that has the claim check."""
+    """Return the name by which kombu knows a transport that has the claim check."""
     refuse_other_broker(transport)
     base = without(_Transport, get_transport_cls(transport))  # type: ignore[arg-type]  # it takes classes
     if not issubclass(base, SQS.Transport):
@@ -153,7 +153,7 @@ def _transport_name(transport: str | type[Any], carrier: Carrier) -> str:
 
 @functools.cache
 def _registered(base: type[Any], carrier: Carrier) -> str:
-    """The name of a transport that has the claim check; kombu knows it from now on."""
+    """Tell kombu of a transport that has the claim check, and return its name."""
     name = f"{base.driver_type}-claimcheck-{secrets.token_hex(4)}"
     made = _transport(base, carrier)
     TRANSPORT_ALIASES[name] = lambda: made  # type: ignore[assignment]  # it calls what it can
@@ -161,7 +161,7 @@ def _registered(base: type[Any], carrier: Carrier) -> str:
 
 
 def _transport(base: type[Any], carrier: Carrier) -> type[Any]:
-    """The class of a transport to SQS that has the claim check. It keeps both."""
+    """Make the class of a transport to SQS that has the claim check. It keeps both."""
     channel = derive(_Channel, base.Channel, QoS=derive(_QoS, base.Channel.QoS))
     return derive(_Transport, base, Channel=channel, carrier=carrier)
 
@@ -211,9 +211,9 @@ class _Channel(SQS.Channel):
     """kombu's channel to SQS, with the claim check.
 
     Attributes:
-        claims: Those of the connection.
+        claims: The claims of the connection's messages.
         sending: The message that kombu is about to send.
-        fetched: Those that it fetched last, without an event loop, and that were opened.
+        fetched: The messages that it fetched last, without an event loop, and that were opened.
         opening: How many messages are being opened on threads.
     """
 
@@ -255,7 +255,7 @@ class _Channel(SQS.Channel):
         super().close()
 
     def client_for(self, queue: str) -> SQSClient:
-        """What makes calls for a queue, and settles nothing."""
+        """The client that makes calls for a queue, and settles nothing."""
         return cast("SQSClient", super().sqs(queue=self.canonical_queue_name(queue)))
 
     def has_consumer(self, queue: str) -> bool:
@@ -281,7 +281,8 @@ class _Channel(SQS.Channel):
         made: dict[str, Any] = super()._message_to_python(message, queue_name, q_url)
         if queue_name in self._noack_queues:  # kombu has deleted it, before its consumer has it
             self.claims.settle(message["ReceiptHandle"], succeeded=True)
-        # kombu keeps it, and Celery gives it to the process of a pool: not what was sealed as well.
+        # kombu keeps the message, and Celery gives it to a process of its pool: with one body, not
+        # two.
         message["Body"] = self.claims.body_of(message)
         return made
 
@@ -301,9 +302,10 @@ class _Channel(SQS.Channel):
 
     @contextmanager
     def _releasing(self, messages: Callable[[], Sequence[MessageTypeDef]]) -> Iterator[None]:
-        """Release the claims of messages that nobody will settle, as kombu failed to deliver one.
+        """If kombu fails to deliver a message, release the claims that nobody will settle.
 
-        They come again when their visibility timeout ends. Those that a consumer has are its own.
+        Their messages come again when their visibility timeout ends. Messages that a consumer has
+        are left to it.
         """
         try:
             yield
@@ -335,7 +337,7 @@ class _Transport(SQS.Transport):
 
     Attributes:
         carrier: Seals and opens.
-        claims: Those of its messages.
+        claims: The claims of its messages.
         threads: Where messages are opened; None without an event loop.
     """
 

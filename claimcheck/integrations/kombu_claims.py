@@ -41,7 +41,7 @@ HOLDING = "claimcheck-kombu-holding"
 """The name of threads that keep messages hidden."""
 
 Outcome: TypeAlias = Literal["waiting", "opened", "over", "left"]
-"""Of opening a message: kombu may have it; it was a duplicate; it stays on the queue."""
+"""A message is not opened yet; kombu may have it; it was a duplicate; it stays on the queue."""
 
 
 @dataclass(slots=True)
@@ -51,13 +51,13 @@ class _Held:
     Attributes:
         opened: Settles the claim.
         body: The body as it travelled.
-        client: What makes calls now.
+        client: Returns the client that makes calls now.
         queue: The queue's URL.
         hidden: For how many seconds the queue hides a message.
         ends: When the message is visible again.
         latest: Until when SQS lets it be hidden.
         due: When it is hidden for longer.
-        calling: Held while it is, so that what settles the claim comes after.
+        calling: Held during that call, so that settling the claim comes after it.
         extending: Whether a thread extends its lease.
     """
 
@@ -74,11 +74,11 @@ class _Held:
 
 
 class Claims:
-    """The claims of a connection's messages, and what its queues say of themselves.
+    """The claims of a connection's messages, and the attributes of its queues.
 
-    A message that has a claim stays hidden, and its claim held, until it is settled: a thread sees
-    to that while there is one. Others extend the leases, so that a store that does not answer has
-    no message come back.
+    A message that has a claim stays hidden, and its claim held, until it is settled. One thread
+    keeps all of them hidden. Others extend the leases, so that a store that does not answer makes
+    no message visible.
     """
 
     def __init__(self, carrier: Carrier) -> None:
@@ -101,7 +101,7 @@ class Claims:
 
         Args:
             client: Makes the call.
-            request: What kombu asks for.
+            request: The arguments of kombu's call.
             name: The name of the task, for events.
             as_text: Makes a body of the same message that compresses better.
         """
@@ -130,15 +130,15 @@ class Claims:
         arrived: float,
         has_record: bool,
     ) -> Outcome:
-        """Put the body that was sealed in a message's place, and acquire its claim.
+        """Put the original body in place of a message's sealed one, and acquire its claim.
 
         Args:
-            message: What SQS delivered.
-            client: What makes calls now; it deletes a duplicate, and hides a message that another
-                delivery has.
+            message: The message as SQS delivered it.
+            client: Returns the client that makes calls now. It deletes a duplicate, and hides a
+                message that another delivery has.
             queue: The queue's URL.
             arrived: When it was received (monotonic seconds).
-            has_record: Whether it asks the store.
+            has_record: Whether opening it asks the store.
         """
         handle, body = message["ReceiptHandle"], _text_of(message)
         count = int(message.get("Attributes", {}).get("ApproximateReceiveCount", 1))
@@ -212,7 +212,7 @@ class Claims:
         make_all(releases, self._leases)
 
     def close(self) -> None:
-        """Release what is left: nobody can acknowledge it any more."""
+        """Release the claims that are left: nobody can acknowledge their messages any more."""
         self.release([*self._held])
 
     def extend(self, receipt_handle: str, seconds: float) -> None:
@@ -285,12 +285,12 @@ class Claims:
         self._carrier.prepare(queue)
 
     def _ask(self, client: SQSClient, queue: str) -> Mapping[str, str]:
-        """What a queue says of itself, asked once; nothing where that is not permitted."""
+        """The attributes of a queue, asked for once; none if reading them is not permitted."""
         return self._queues.of(client, queue)
 
 
 def hide(client: Callable[[], SQSClient], queue: str, receipt_handle: str, seconds: int) -> bool:
-    """Have a message visible again after so many seconds; without an answer, when SQS says.
+    """Make a message visible after so many seconds; without an answer, when SQS decides.
 
     Returns:
         Whether SQS agreed.

@@ -3,7 +3,7 @@
     receive ── a queue's messages ─┬─ ask no store, or FIFO ── opened here, in order ─┐
                                    └─ the others ── threads ── a bell ── the loop ────┴─ kombu
 
-Whatever kombu does not get is given back to the queue.
+A message that kombu does not get is given back to the queue.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _THREADS = 8
 
 
 class Channel(Protocol):
-    """What this needs of kombu's channel.
+    """The parts of kombu's channel that this module needs.
 
     Attributes:
-        claims: Those of the connection.
-        closed: Whether it is; it has no clients then.
+        claims: The claims of the connection's messages.
+        closed: Whether it is closed; then it has no clients.
         opening: How many messages are being opened on threads.
     """
 
@@ -42,7 +42,7 @@ class Channel(Protocol):
     opening: int
 
     def client_for(self, queue: str) -> SQSClient:
-        """What makes calls for a queue."""
+        """The client that makes calls for a queue."""
         ...
 
     def has_consumer(self, queue: str) -> bool:
@@ -94,14 +94,14 @@ class Received:
             hide(self._client_now, self._url, handle, 0)
 
     def _client_now(self) -> SQSClient:
-        """What makes calls for its queue: kombu replaces it when its credentials expire."""
+        """The client for calls to its queue: kombu replaces it when its credentials expire."""
         if not self.channel.closed:
             self._client = self.channel.client_for(self._queue)
         return self._client
 
 
 def opened_in_order(received: Sequence[Received]) -> Iterator[Received]:
-    """Open messages here and now; those that kombu may have."""
+    """Open messages here and now, and yield those that kombu may have."""
     waiting = deque(received)
     while waiting:
         message = waiting.popleft()
@@ -129,7 +129,7 @@ class Threads:
         loop.add_reader(self._bell.fileno(), self._deliver)
 
     def open(self, message: Received) -> None:
-        """Have a message opened, and delivered then."""
+        """Have a message opened, and then delivered."""
         message.channel.opening += 1
         try:
             self._pool.submit(partial(self._open, message))
@@ -137,7 +137,7 @@ class Threads:
             self._open(message)
 
     def close(self) -> None:
-        """Give back what was not delivered."""
+        """Give back the messages that were not delivered."""
         with self._lock:
             self._closed = True
         self._pool.close(wait=False)
@@ -171,5 +171,5 @@ class Threads:
                 message.channel.opening -= 1
                 message.deliver()
         finally:
-            if self._opened:  # what a consumer raised is no matter of the others
+            if self._opened:  # a consumer's error must not stop the others
                 self._ring()

@@ -24,7 +24,7 @@ class ClaimHandle(BaseModel):
 
     Attributes:
         handle: SQS's own.
-        hold: What settles the claim.
+        hold: The note that settles the claim.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -33,7 +33,7 @@ class ClaimHandle(BaseModel):
     hold: HoldNote
 
     def __str__(self) -> str:
-        """What the user gets in place of the handle of SQS."""
+        """Return the handle that the user gets in place of SQS's own."""
         text = self.model_dump_json(exclude_defaults=True)
         return _PREFIX + urlsafe_b64encode(text.encode()).decode()
 

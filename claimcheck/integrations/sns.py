@@ -93,7 +93,7 @@ def seal_topics(carrier: Carrier, client: BaseClient) -> None:
 
 
 class _Topics(Outgoing):
-    """What goes to topics."""
+    """Seals the messages that go to topics."""
 
     entries = "PublishBatchRequestEntries"
     body = "Message"

@@ -9,8 +9,8 @@ It works between taskiq and taskiq_aio_sqs:
     ack            the claim is completed, then the message is deleted
     the heartbeat  extends the lease with the visibility timeout
 
-taskiq acknowledges a task that failed too; its retry is a message of its own, which is sealed anew.
-A message that cannot be opened does not reach taskiq: it stays on the queue, hidden for a while.
+taskiq also acknowledges a task that failed; its retry is a new message, which is sealed anew. A
+message that cannot be opened does not reach taskiq: it stays on the queue, hidden for a while.
 Calls to the store are made on threads, so that the event loop is free, and a store that does not
 answer holds only the messages that need it.
 """
@@ -73,7 +73,7 @@ _HOOKS: Mapping[type, Sequence[str]] = {
         "listen",
     )
 }
-"""What is overridden here, or called, of the package's classes."""
+"""The methods of the package's classes that are overridden or called here."""
 
 _AT_ONCE = 8
 """Messages that are opened at once."""
@@ -82,10 +82,10 @@ _ROOM_FOR_ATTRIBUTES = 8_192
 """Bytes of a sealed message for attributes, which are made after it was sealed."""
 
 _MARK = "s3_extended_message"
-"""An attribute by which taskiq_aio_sqs knows what it stored in S3 itself.
+"""An attribute by which taskiq_aio_sqs recognizes a message that it stored in S3 itself.
 
 A sealed message has it too: a worker without the claim check then fails to read it. Without the
-mark that worker would acknowledge what it cannot parse, and the task would be lost.
+mark that worker would acknowledge a message that it cannot parse, and the task would be lost.
 """
 
 _MARKED = {"DataType": "String", "StringValue": "sealed: install claimcheck.integrations.taskiq"}
@@ -105,9 +105,9 @@ def install(
 ) -> BrokerT:
     """Give a broker of taskiq_aio_sqs the claim check, where it sends and where workers listen.
 
-    Call it in the module that makes the broker. Safe to repeat: the last one counts. Where the
-    broker has a bucket for large messages, they go to the claim check instead; those that it has
-    stored before are read as before.
+    Call it in the module that makes the broker. Safe to repeat: the last one counts. If the broker
+    has a bucket for large messages, they go to the claim check instead. Messages that it has stored
+    before are read as before.
 
     Args:
         broker: The broker, before its `startup`.
@@ -120,8 +120,8 @@ def install(
         The same broker.
 
     Raises:
-        SettingsInvalid: The broker is none of taskiq_aio_sqs, whose version may be too old or too
-            new; it was started; or an option is not known.
+        SettingsInvalid: It is not a broker of taskiq_aio_sqs; taskiq_aio_sqs is too old or too new;
+            the broker was started already; or an option is not known.
     """
     check_given(broker, SQSBroker, "an SQSBroker of taskiq_aio_sqs")
     PACKAGE.check(_HOOKS)
@@ -140,14 +140,14 @@ class _Claims:
 
     Attributes:
         carrier: Seals and opens.
-        threads: Where it does so.
-        held: Of each message that taskiq has, by its receipt handle.
-        extending: The handles of those whose lease a thread extends.
-        left: FIFO queues, by URL, of whose last messages one could not be opened.
-        facts: What queues say of themselves.
+        threads: The threads that do so.
+        held: The opened messages that taskiq has, by their receipt handles.
+        extending: The handles of messages whose lease a thread extends.
+        left: The URLs of FIFO queues, one of whose last messages could not be opened.
+        facts: The attributes of queues.
         slots: Limits how many messages are opened at once.
         opening: The tasks that open them.
-        ready: Where they go then; None while nobody listens.
+        ready: Where opened messages go; None while nobody listens.
     """
 
     def __init__(self, carrier: Carrier) -> None:
@@ -162,7 +162,7 @@ class _Claims:
         self.ready: MemoryObjectSendStream[AckableMessage] | None = None
 
     async def seal(self, body: bytes, *, queue: str, **options: Any) -> Sealed:
-        """Seal a body; where the caller is cancelled meanwhile, nothing stays in the store."""
+        """Seal a body. If the caller is cancelled meanwhile, nothing stays in the store."""
         made: list[Sealed] = []
 
         def seal() -> None:
@@ -185,7 +185,7 @@ class _Broker(SQSBroker):
     """A broker with the claim check. `install` derives it.
 
     Attributes:
-        claims: Those of its messages.
+        claims: The claims of its messages.
     """
 
     claims: ClassVar[_Claims]
@@ -292,7 +292,7 @@ class _Broker(SQSBroker):
             self.claims.slots.release()
 
     async def _open(self, received: _Received) -> AckableMessage | None:
-        """Open a message, for taskiq; None if it must not have it."""
+        """Open a message for taskiq; None if taskiq must not have it."""
         hidden = received.queue.visibility_timeout or sqs.visibility_timeout(
             await self._facts(received.url)
         )
@@ -392,9 +392,9 @@ class _Received:
     """A message as SQS delivered it.
 
     Attributes:
-        message: What SQS said.
-        queue: Where it came from.
-        url: The same.
+        message: The message in SQS's answer.
+        queue: The queue that it came from.
+        url: The queue's URL.
         arrived: When (on the monotonic clock).
         asks_store: Whether opening it takes a call to the store.
     """
@@ -446,7 +446,7 @@ class _Client:
         handle, seconds = request["ReceiptHandle"], request["VisibilityTimeout"]
         opened = self._claims.held.get(handle)
         if opened is not None and handle not in self._claims.extending:
-            # Not waited for: a store that does not answer must not have the message come back.
+            # Not waited for: a store that does not answer must not make the message visible.
             self._claims.extending.add(handle)
             extend = partial(extend_lease, opened, seconds, asked=asked)
             extending = self._claims.threads.start(extend)

@@ -58,15 +58,15 @@ def open_store(
 ) -> ClaimStore:
     """Open the store that `url` names.
 
-    Nothing is loaded or asked until the store is used: small messages need none, and DynamoDB's
-    takes a Lambda function a good part of its start.
+    Nothing is loaded or asked until the store is used. Small messages need no store, and loading
+    DynamoDB's takes a good part of a Lambda function's start.
 
     Args:
         url: `dynamodb://TABLE`, `dynamodb://TABLE?bucket=BUCKET[&prefix=PREFIX]`,
             `s3://BUCKET[/PREFIX]` or `letsgo://[DEPLOYMENT]` (each with `?region=` and
             `&endpoint_url=`), `sqlite:///path`, `memory://`, or a URL whose scheme an installed
             package registers under the entry point group `claimcheck.stores`.
-        region: The AWS region, where the URL does not say.
+        region: The AWS region, if the URL does not say.
         session: The boto3 session for requests to AWS. By default the store makes one.
 
     Raises:
@@ -76,7 +76,7 @@ def open_store(
     if not isinstance(url, str):
         raise SettingsInvalid(f"a store is named by its URL, not by a {type(url).__name__}.")
     url = url.strip()
-    # Python leaves line breaks and tabs out in silence: another file would be meant.
+    # Python silently removes line breaks and tabs: the URL would name another file.
     if any(each < " " or each == "\x7f" for each in url):
         raise SettingsInvalid(f"{_named(url)}: there is a control character in it. Remove it.")
     try:

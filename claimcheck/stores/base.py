@@ -81,7 +81,7 @@ class Contents:
         parts: As many as the ticket says; None for a part that is missing. A store whose
             `part_bytes` is None gives its one part in pieces.
         expires_at: When they may be removed (seconds since 1970).
-        store: Where they are, where the store that was asked keeps contents in several places.
+        store: Where they are, if the store that was asked keeps contents in several places.
         sha256: The SHA-256 of all parts, as hex digits, where the store worked it out while it read
             them.
     """
@@ -166,8 +166,8 @@ class ContentsStore(Protocol):
         Args:
             claim_id: Which claim.
             parts: How many parts the ticket names.
-            later: Whether the store may do it in the background, and log where that fails: nobody
-                waits for it, and they expire. `close` waits, and so does the end of the process.
+            later: Whether the store may do it in the background, and log a failure: nobody waits
+                for it, and the contents expire. `close` waits, and so does the end of the process.
         """
         ...
 
@@ -244,7 +244,7 @@ class RecordStore(Protocol):
 
         Args:
             key: Which record.
-            lease: What it is held with.
+            lease: The lease to hold it with.
             take_over: Whether to acquire also a record that is `handed_over`, if its lease has run
                 out. It stays `handed_over`.
 
@@ -285,7 +285,8 @@ class ClaimStore(ContentsStore, RecordStore, Protocol):
     """Contents and records. Safe to use from several threads and processes.
 
     Every method raises `ClaimStoreError` when the store refuses, `ClaimStoreUnavailable` when it
-    does not answer. What finds a record raises `ClaimCorrupted` where that cannot be read.
+    does not answer. A method that finds a record raises `ClaimCorrupted` if the record cannot be
+    read.
     """
 
     @property
@@ -309,7 +310,7 @@ class ClaimStore(ContentsStore, RecordStore, Protocol):
 
     @property
     def missing_advice(self) -> str:
-        """What to check where neither contents nor a receipt of a claim are here, for errors."""
+        """For errors: what to check if neither contents nor a receipt of a claim are here."""
         ...
 
     def close(self) -> None:
@@ -355,7 +356,7 @@ def store_label(kind: str, name: str) -> str:
 
     Args:
         kind: What kind of place it is.
-        name: Which place. A hash replaces the beginning of a long name.
+        name: The name of the place. A hash replaces the beginning of a long name.
     """
     # As bytes: a path need not be Unicode.
     place = quote(os.fsencode(name), safe=_KEPT_IN_LABELS)

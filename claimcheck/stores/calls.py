@@ -34,7 +34,7 @@ class Calls:
         return Call(function, self._pool)
 
     def make_all(self, functions: Sequence[Callable[[], object]]) -> None:
-        """Make calls side by side: every one, though some fail.
+        """Make calls side by side; a call that fails stops no other.
 
         Raises:
             ClaimStoreError: A call failed; the first error.

@@ -1,7 +1,7 @@
 """Claims whose bytes are in S3, and whose records are in a DynamoDB table.
 
-A sender needs no right on the table. A reader finds what was sent before the table had a bucket,
-or after it has none any more: contents in several parts can only be in the table, and contents in
+A sender needs no right on the table. A reader also finds contents that were sent before the table
+had a bucket, or after it lost it. Contents in several parts can only be in the table. Contents in
 one part are looked for in the bucket first.
 """
 
@@ -55,7 +55,7 @@ class DynamoDBBucketClaimStore(ForwardedRecords):
         Args:
             table: The table's name.
             bucket: The bucket's name.
-            prefix: What the keys of its objects start with, as a folder's name.
+            prefix: The beginning of its objects' keys, like a folder's name.
             region: The region of both; by default that of `session`, `AWS_REGION`, or what AWS's
                 own settings say.
             endpoint_url: Another server than AWS's own, for both.
@@ -119,7 +119,7 @@ class DynamoDBBucketClaimStore(ForwardedRecords):
         return _FromBucket(bucket, lambda: _FromTable(read_table(), self.table))
 
     def remove(self, claim_id: str, parts: int, *, later: bool = False) -> None:
-        """Remove the object; `Contents.store` is where to remove contents in the table from."""
+        """Remove the object. Contents in the table are removed through `Contents.store`."""
         self.contents.remove(claim_id, parts, later=later)
 
     def renew(self, claim_id: str, parts: int, *, expires_at: int) -> None:

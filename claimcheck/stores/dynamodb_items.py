@@ -239,9 +239,9 @@ class DynamoDBItems:
 
         Args:
             key: Its key.
-            change: What to change, as DynamoDB's update expressions say it, with `#id`,
-                `#expires_at` and `#state` for these attributes.
-            condition: What must be true of the item, as its condition expressions say it.
+            change: The change, as an update expression of DynamoDB, with `#id`, `#expires_at` and
+                `#state` for these attributes.
+            condition: The condition that the item must meet, as a condition expression of DynamoDB.
             values: The values of names such as `:mine` in them.
             failed: What an error prevents.
 
@@ -313,7 +313,8 @@ class DynamoDBItems:
             raise self._error(failed, error) from error
         self._learn(answer, sent)
         # An answer that was cut off on its way does not fit its checksum. botocore asks again, and
-        # gives the last one as if it were whole: as an item that is not there. A write is done.
+        # returns the last one as if it were whole: as an item that is not there. A write is done by
+        # then.
         if operation in _READS and answer.get("ResponseMetadata", {}).get("MaxAttemptsReached"):
             raise ClaimStoreUnavailable(
                 f"claim store {self._store}: {failed}: the answer was damaged on its way."

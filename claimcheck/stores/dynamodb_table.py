@@ -1,7 +1,7 @@
 """The DynamoDB table of a claim store: made on request, and checked.
 
-Key `id` (string), nothing else; on-demand billing; TTL on `expires_at`, which removes what nobody
-fetched at no cost. A table of LetsGo's is only checked.
+Key `id` (string), nothing else; on-demand billing; TTL on `expires_at`, which removes, at no cost,
+claims that nobody fetched. LetsGo's own table is only checked.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ class ClaimTable:
     def _has_only_claims(self, *, at_least: int = 0) -> bool:
         """Whether the items at the start of the table are claims; False if that is not known.
 
-        False as well where there are fewer than `at_least`.
+        Also False if there are fewer than `at_least`.
 
         The first page is a fair sample: a scan meets items in the order of their keys' hashes.
         """

@@ -43,10 +43,10 @@ class Finding:
     """The result of one check.
 
     Attributes:
-        subject: What was looked at.
+        subject: The thing that was looked at.
         ok: Whether it is as it should be.
         detail: What was found.
-        remedy: What to do where it is not.
+        remedy: What to do if it is not.
         change: What `claimcheck store create` can do about it, once somebody agrees.
         known: Whether AWS let us look at all.
     """
@@ -98,7 +98,7 @@ def denied(error: ClientError, subject: str, service: str, resource: str) -> Fin
         resource: What was asked.
 
     Raises:
-        ClientError: It is the same, where it was for another reason than a right.
+        ClientError: AWS refused for another reason than a missing right: the same error.
     """
     action = denied_action(error, service)
     if action is None:
@@ -116,7 +116,7 @@ def denied(error: ClientError, subject: str, service: str, resource: str) -> Fin
 
 
 def denied_action(error: ClientError, service: str) -> str | None:
-    """What IAM calls the right that we lack; None if AWS refused for another reason.
+    """Return IAM's name of the right that we lack; None if AWS refused for another reason.
 
     Args:
         error: The refusal.

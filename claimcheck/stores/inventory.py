@@ -1,11 +1,11 @@
 """The third contract of a store: an inventory, for commands and the console.
 
-An inventory only reads. Contents are removed by `ContentsStore.remove`, and a lease is ended by
-`RecordStore.release`, with the lease that was read here: both change nothing that changed meanwhile
-for another delivery.
+An inventory only reads. `ContentsStore.remove` removes contents, and `RecordStore.release` ends a
+lease, with the lease that was read here. Both change nothing that another delivery has changed
+meanwhile.
 
-What a store has may be damaged, or not be known without asking for each claim. Then a value here is
-None: a listing goes on.
+A value in a store may be damaged, or not be known without asking for each claim. Then it is None
+here, so that a listing goes on.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class StoredClaim:
         created_at: When it was sealed, in S3 when it was written (seconds since 1970).
         expires_at: When the contents may be removed (seconds since 1970), as the sender or a
             delivery set it. S3 removes them later, by a rule, and says this of one claim only.
-        kept_in: What keeps the contents.
+        kept_in: The service that keeps the contents.
         records: Its records, as far as they are known; None if they were not looked for.
     """
 
@@ -153,9 +153,9 @@ class Inventory(Protocol):
         ...
 
     def claim(self, claim_id: str) -> StoredClaim | None:
-        """Contents and all that is known of them; None if they are gone. Every read is consistent.
+        """Return contents and all that is known of them; None if they are gone. Reads consistently.
 
-        Of a shared claim without the records of its consumers, if not `finds_consumers`.
+        For a shared claim the records of its consumers are left out, unless `finds_consumers`.
         """
         ...
 
@@ -170,7 +170,7 @@ class Inventory(Protocol):
 
 @runtime_checkable
 class HasInventory(Protocol):
-    """A store that has one."""
+    """A store that has an inventory."""
 
     def inventory(self) -> Inventory:
         """What is in the store."""

@@ -26,8 +26,8 @@ class Layout:
         hash_key: The attribute that is the partition key.
         expires_at: The attribute that TTL is on.
         sort_key: The attribute that is the sort key; None if the table has none.
-        prefix: What every partition key of ours starts with.
-        remedy: What to do where the table does not exist.
+        prefix: The beginning of every partition key of ours.
+        remedy: What to do if the table does not exist.
     """
 
     hash_key: str

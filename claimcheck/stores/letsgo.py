@@ -30,7 +30,7 @@ class LetsGoClaimStore(DynamoDBClaimStore):
 
         Args:
             deployment: By default that of the environment.
-            region: As for `DynamoDBClaimStore`, as are the others.
+            region: As for `DynamoDBClaimStore`; so are the other arguments.
             endpoint_url: Another server than AWS's own.
             session: Whose credentials and settings requests have.
             clock: Seconds since 1970, instead of what the `Date` of DynamoDB's answers says.

@@ -32,7 +32,8 @@ def open_registered(scheme: str, url: str, *, named: str) -> ClaimStore | None:
         The store; None if no package has registered the scheme.
 
     Raises:
-        SettingsInvalid: Several packages have, or the package cannot be loaded, or opens no store.
+        SettingsInvalid: Several packages register it, or the package cannot be loaded, or opens no
+            store.
     """
     from importlib.metadata import entry_points
 

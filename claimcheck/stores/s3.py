@@ -51,8 +51,8 @@ class S3ClaimStore(SwappingRecords):
 
         Args:
             bucket: The bucket's name.
-            prefix: What the keys of its objects start with, as a folder's name.
-            region: As for `S3Contents`, as are the others.
+            prefix: The beginning of its objects' keys, like a folder's name.
+            region: As for `S3Contents`; so are the other arguments.
             endpoint_url: Another server than AWS's own.
             session: Whose credentials and settings requests have.
             parallelism: Threads for pieces of large contents.

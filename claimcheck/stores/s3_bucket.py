@@ -1,9 +1,9 @@
 """The S3 bucket of a claim store: made on request, and checked.
 
-What claims need: nothing public, encryption at rest, one owner of all objects, and lifecycle rules
-(`s3_lifecycle`). A bucket that is there may serve others too. So each change is one that somebody
-agrees to, and rules are offered only where nothing but claims is under the prefix: they would
-remove the objects of somebody else.
+Claims need a bucket with nothing public, encryption at rest, one owner of all objects, and
+lifecycle rules (`s3_lifecycle`). A bucket that is there may serve others too. So somebody has to
+agree to each change, and rules are offered only if nothing but claims is under the prefix: they
+would remove the objects of somebody else.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ _ANOTHER = "name another bucket in CLAIMCHECK_STORE"
 
 _FOUND, _DENIED, _ABSENT = 200, 403, 404
 _ELSEWHERE = {301, 400}
-"""How S3 answers HEAD, which has no text, in a region that the bucket is not in."""
+"""The statuses with which S3 answers HEAD in a region that the bucket is not in. They have no
+text."""
 
 
 class ClaimBucket:
@@ -72,7 +73,7 @@ class ClaimBucket:
 
         Args:
             name: The bucket's name.
-            prefix: What the keys of claims start with.
+            prefix: The beginning of the keys of claims.
             region: Its region.
             endpoint_url: Another server than AWS's own.
             session: Whose credentials and settings requests have; None for those of the
@@ -305,7 +306,7 @@ class ClaimBucket:
         return self._read_lifecycle()[0]
 
     def _read_lifecycle(self) -> tuple[Lifecycle, Mapping[str, Any]]:
-        """The rules of the bucket, and what goes for all of them."""
+        """Return the rules of the bucket, and the settings that hold for all of them."""
         answer: dict[str, Any] = {}
         with _nothing_if("NoSuchLifecycleConfiguration"):
             answer = dict(self._client.get_bucket_lifecycle_configuration(Bucket=self.name))

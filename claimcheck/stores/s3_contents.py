@@ -3,8 +3,8 @@
     <prefix>contents/<claim id>                      its records are in the bucket, under the prefix
     <prefix>dynamodb.<region>.<table>/<claim id>     its records are in that table
 
-A bucket may serve several stores. The folder has a store find only the contents whose records it
-has too: with other records it could not tell that a message was handled.
+A bucket may serve several stores. By the folder a store finds only contents whose records it has
+too: with other records it could not tell that a message was handled.
 
 The metadata of an object describe it, for people who look into the bucket, without the payload. An
 object is never renewed. The bucket's lifecycle rule removes it 43 days after it was written, when
@@ -53,7 +53,7 @@ LARGEST_PUT = 32 * 1024 * 1024
 as they need a request before them and one after. And each request is billed."""
 
 PIECE_BYTES = 16 * 1024 * 1024
-"""Bytes of each piece of larger ones. S3 takes 10,000 of 5 MiB or more:
+"""Bytes of each piece of larger contents. S3 takes 10,000 pieces of 5 MiB or more:
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html"""
 
 _LONGEST_TYPE = 1_000
@@ -87,7 +87,7 @@ class S3Contents:
 
     Attributes:
         bucket: The bucket's name.
-        prefix: What the key of every object starts with; empty, or ends with a slash.
+        prefix: The beginning of every object's key; empty, or ends with a slash.
         region: The bucket's region; None where AWS's own settings decide.
         endpoint_url: Another server than AWS's own.
         session: The boto3 session for its requests; None for one of its own.
@@ -112,7 +112,7 @@ class S3Contents:
 
         Args:
             bucket: The bucket's name.
-            prefix: What the keys of its objects start with, as a folder's name.
+            prefix: The beginning of its objects' keys, like a folder's name.
             store: Names the store in errors.
             table: The DynamoDB table that has the records; None where the bucket has them.
             region: Its region; by default that of `session`, `AWS_REGION`, or what AWS's own

@@ -1,7 +1,7 @@
 """The lifecycle rules of a bucket: what they do to claims, and what they lack.
 
-Claims are removed when they were handled. The rules are the net for those that were not: claims
-expire, unfinished uploads are aborted, and versions that were removed go for good.
+Claims are removed when they were handled. The rules catch the rest: other claims expire, unfinished
+uploads are aborted, and versions that were removed go for good.
 
     claimcheck PREFIX                 expire after 43 days; abort uploads and drop versions after 1
     claimcheck PREFIX delete markers  remove markers that hide nothing: S3 wants a rule for that
@@ -26,7 +26,7 @@ UPLOAD_DAYS = 1
 """How long an unfinished upload stays; one takes minutes."""
 
 VERSION_DAYS = 1
-"""How long S3 keeps what was removed: the least that a rule can say."""
+"""How long S3 keeps removed versions: the least that a rule can say."""
 
 _ARCHIVES = {"GLACIER", "DEEP_ARCHIVE"}
 """Storage classes that nobody can read at once."""
@@ -42,7 +42,7 @@ class Lifecycle:
 
         Args:
             rules: All rules of the bucket.
-            prefix: What the keys of claims start with.
+            prefix: The beginning of the keys of claims.
             versioned: Whether the bucket keeps versions, or has kept them.
         """
         self._rules = rules
@@ -143,7 +143,7 @@ def _rules_for(prefix: str, *, versioned: bool) -> list[LifecycleRuleTypeDef]:
 
 
 def _in_present_form(rule: LifecycleRuleOutputTypeDef) -> LifecycleRuleTypeDef:
-    """A rule with its prefix in a filter: S3 takes no mixture with the form that was before."""
+    """A rule with its prefix in a filter: S3 takes no mixture with the older form."""
     rest = {name: value for name, value in rule.items() if name != "Prefix"}
     if "Prefix" in rule:
         rest["Filter"] = {"Prefix": rule["Prefix"]}

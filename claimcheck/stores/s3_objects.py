@@ -60,7 +60,7 @@ READ_TIMEOUT_SECONDS = 15
 
 SENT_AT_ONCE_BYTES = 2 * 1024 * 1024
 """Below so many bytes a body follows its head at once, as in AWS's clients for Go and JavaScript.
-From there on S3 is asked first whether it wants it."""
+A larger body waits until S3 says that it wants it."""
 
 _AT_ONCE_BYTES = 128 * 1024
 """Bytes that are read at once, and hashed while the next are on their way."""
@@ -69,9 +69,9 @@ _PIECE_BYTES = 4 * 1024 * 1024
 """Bytes of a piece of what was read; whoever is done with one gives its memory back."""
 
 _MAPPED_FROM_BYTES = 8 * 1024 * 1024
-"""From so many on what is read has memory of its own, at half a millisecond for each MB. What a
-thread frees, malloc keeps for the thread, and then large contents would be there twice: as bytes
-that nobody needs, and as text."""
+"""From so many bytes on, a read gets memory of its own, at half a millisecond for each MB. malloc
+keeps the memory that a thread frees for that thread. Then large contents would be there twice: as
+bytes that nobody needs, and as text."""
 
 READS = 3
 """How often an object is read whose bytes were cut off or damaged on their way. botocore tries a
@@ -111,7 +111,7 @@ class S3Object:
         pieces: The bytes that were asked for.
         sha256: The SHA-256 of these, as hex digits.
         size: Bytes of the whole object.
-        etag: What its bytes are told by.
+        etag: Identifies its bytes.
         metadata: What was written beside them.
     """
 
@@ -368,7 +368,7 @@ class S3Objects:
     ) -> bool:
         """Make a call, whose condition an absent object fulfils if `gone` is set.
 
-        Where it has no condition, none can fail: whoever says so has not done it.
+        Without a condition none can fail: a server that says so has not made the change.
         """
         is_conditional = not request.keys().isdisjoint({"IfMatch", "IfNoneMatch"})
         try:

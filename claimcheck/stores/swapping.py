@@ -78,7 +78,7 @@ class SwappingRecords(ABC):
         Args:
             key: Which record.
             data: Its bytes.
-            found: What must be there; None where nothing may be there.
+            found: The record that must be there; None if no record may be there.
             expires_at: When the store may remove it (seconds since 1970).
             failed: As for `get_record`.
 
@@ -222,7 +222,7 @@ class _Kept:
 
     Attributes:
         state: Its state.
-        lease_id: What wrote it.
+        lease_id: The lease that wrote it.
         lease_until: When the lease ends (seconds since 1970); 0 for a receipt.
         expires_at: When it is no longer needed (seconds since 1970).
     """

@@ -324,8 +324,8 @@ class SqsTransport:
     def move_to_dead_letters(self, message: ReceivedMessage, failure: Failure) -> bool:
         """Send to the queue's dead-letter queue, then delete; see `Transport`.
 
-        A dead-letter queue is in the region and the account of its queue, so that queue's URL tells
-        its own:
+        A dead-letter queue is in the region and the account of its queue, so its URL follows from
+        that queue's:
         https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-dead-letter-queues.html
         """
         url = self.dead_letter_url()

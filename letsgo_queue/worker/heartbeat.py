@@ -4,7 +4,7 @@ When half of its visibility timeout has passed, a message is extended by a whole
 hours in all. One request to the queue extends ten messages. Other threads extend the leases at the
 store. So a store that does not answer makes no message visible, and a queue that does not answer
 ends no lease. An extension that fails, for whatever reason, is tried again until the delivery is
-known to have ended. Even then its leases are extended: its handler still runs, and the next
+known to have ended. Even then the leases are extended: the handler still runs, and the next
 delivery must not run a second one beside it.
 """
 

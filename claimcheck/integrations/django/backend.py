@@ -3,8 +3,8 @@
 enqueue   checks the task and its arguments, now
 commit    sends it, sealed if it is large; outside of a transaction that is at once
 
-Django calls no hook after one that raised. So a task that cannot be sent has those sent that were
-enqueued after it in the same transaction, and then raises.
+After a hook that raised, Django calls no other. So the hook of a task that cannot be sent first
+sends the tasks that were enqueued after it in the same transaction, and then raises.
 """
 
 from __future__ import annotations
@@ -64,10 +64,10 @@ class SqsBackend(BaseTaskBackend):  # type: ignore[misc]  # Django has no types 
 
         Args:
             alias: The name of the backend in `TASKS`.
-            params: What `TASKS` says of it.
+            params: Its settings in `TASKS`.
 
         Raises:
-            SettingsInvalid: An option is not known, or is none.
+            SettingsInvalid: An option is not known, or cannot be used.
         """
         super().__init__(alias, params)
         self.given = BackendOptions.read(self.options, alias=alias)
@@ -96,19 +96,19 @@ class SqsBackend(BaseTaskBackend):  # type: ignore[misc]  # Django has no types 
 
         Args:
             task: The task.
-            args: What it is called with: what JSON can say.
-            kwargs: What it is called with by name.
+            args: Its arguments, which can be written as JSON.
+            kwargs: Its arguments by name.
 
         Returns:
             Its result, as it is now.
 
         Raises:
             InvalidTask: It cannot be sent.
-            TypeError: JSON cannot say an argument.
+            TypeError: An argument cannot be written as JSON.
             MessageInvalid: An argument would not arrive as it is.
-            LetsGoQueueError: The queue did not take it. In a transaction it is raised when that is
-                committed: the transaction stays committed.
-            ClaimStoreError: The same, of the claim store.
+            LetsGoQueueError: The queue did not take it. In a transaction the commit raises it, and
+                the transaction stays committed.
+            ClaimStoreError: The same for the claim store.
         """
         self.validate_task(task)
         result = TaskResult(
@@ -175,7 +175,7 @@ class SqsBackend(BaseTaskBackend):  # type: ignore[misc]  # Django has no types 
         self.tell(task_enqueued, result)
 
     def tell(self, signal: Any, result: TaskResult) -> None:
-        """Tell Django how far a task came. What fails here is logged: it changes nothing of that.
+        """Tell Django how far a task came. An error here is logged: the task goes on.
 
         Args:
             signal: Django's signal.
@@ -195,7 +195,7 @@ class SqsBackend(BaseTaskBackend):  # type: ignore[misc]  # Django has no types 
         signal.send_robust(type(self), task_result=result)
 
     def check(self, **_: Any) -> Iterable[checks.CheckMessage]:
-        """What `manage.py check` says of the settings."""
+        """Yield the complaints of `manage.py check` about the settings."""
         from django.apps import apps
 
         if not apps.is_installed(APP):
@@ -246,7 +246,7 @@ class _OnCommit:
         self._next: Callable[[], _OnCommit | None] = lambda: None
 
     def register(self, connection: Any) -> None:
-        """Have Django call it on commit, and the task before it in the transaction know it."""
+        """Have Django call it on commit, and tell the task before it in the transaction."""
         for _, hook, _ in reversed(connection.run_on_commit):
             if isinstance(hook, _OnCommit):
                 hook._next = ref(self)  # Django drops it where its savepoint is rolled back
@@ -254,7 +254,7 @@ class _OnCommit:
         connection.on_commit(self)
 
     def __call__(self) -> None:
-        """Send the task; if that fails, those after it too, of which Django calls none any more."""
+        """Send the task. If that fails, send those after it too: Django calls none of them then."""
         try:
             self._send(self._result)
         except Exception as error:
@@ -266,7 +266,7 @@ class _OnCommit:
             raise
 
     def _send_or_log(self, failure: Exception) -> Exception:
-        """Send the task, unless its queue is away by the last failure; the failure after it."""
+        """Send the task, unless the queue was away at the last failure. Return the last one now."""
         if not (isinstance(failure, LetsGoQueueError) and failure.retryable):
             try:
                 self._send(self._result)
@@ -284,7 +284,7 @@ class _OnCommit:
 
 
 def _message_of(result: TaskResult, enqueued_at: datetime) -> Mapping[str, Any]:
-    # What JSON cannot say stays in it, so that it is refused and not changed.
+    # A value that JSON does not have stays in it, so that it is refused and not changed.
     payload = SentTask.of(result, enqueued_at).model_dump()
     return {"type": result.task.module_path, "payload": payload}
 

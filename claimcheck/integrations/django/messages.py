@@ -18,8 +18,8 @@ class SentTask(BaseModel):
 
     Attributes:
         id: The id of the task's result.
-        args: What the task is called with.
-        kwargs: What it is called with by name.
+        args: The task's arguments.
+        kwargs: Its arguments by name.
         backend: The alias of the backend that sent it.
         queue: The name of its queue.
         priority: Its priority.
@@ -38,7 +38,7 @@ class SentTask(BaseModel):
 
     @classmethod
     def of(cls, result: TaskResult, enqueued_at: datetime) -> SentTask:
-        """What is sent of a task."""
+        """Return the payload that is sent for a task."""
         return cls(
             id=result.id,
             args=result.args,
@@ -51,10 +51,10 @@ class SentTask(BaseModel):
 
     @classmethod
     def read(cls, message: Mapping[str, Any]) -> SentTask:
-        """What a message says.
+        """Read the payload of a task's message.
 
         Raises:
-            MessageInvalid: It is no task's.
+            MessageInvalid: It is not the message of a task.
         """
         try:
             return cls.model_validate(message.get("payload"))
@@ -65,7 +65,7 @@ class SentTask(BaseModel):
             ) from None
 
     def result(self, task: Task) -> TaskResult:
-        """The result of the task, of which nothing is known yet."""
+        """Return the result of the task, about which nothing is known yet."""
         return TaskResult(
             task=task.using(queue_name=self.queue, priority=self.priority, backend=self.backend),
             id=self.id,

@@ -1,4 +1,4 @@
-"""What `TASKS` says of a backend: its queues, and its options."""
+"""The settings of a backend in `TASKS`: its queues, and its options."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class BackendOptions(BaseModel):
     """The `OPTIONS` of a backend.
 
     Attributes:
-        urls: The URL of each queue. A queue whose tasks have priorities has several: each by the
-            priority from which on a task goes to it: `{"default": {0: URL, 50: URGENT_URL}}`.
-            Without a URL the queue `default` is what `LETSGO_QUEUE_URL` names.
-        store: URL of the claim store; by default what `CLAIMCHECK_STORE` names.
+        urls: The URL of each queue. A queue whose tasks have priorities has several URLs, each
+            under the lowest priority that goes to it: `{"default": {0: URL, 50: URGENT_URL}}`.
+            Without a URL the queue `default` is the one that `LETSGO_QUEUE_URL` names.
+        store: URL of the claim store; by default that of `CLAIMCHECK_STORE`.
         on_commit: Whether a task that is enqueued in a transaction is sent when that is committed.
         database: The alias of the database whose transaction that is.
         once: Whether a task that succeeded is not run again for another delivery of its message.
@@ -65,7 +65,7 @@ class BackendOptions(BaseModel):
             alias: The backend, for errors.
 
         Raises:
-            SettingsInvalid: One is not known, or is none.
+            SettingsInvalid: An option is not known, or cannot be used.
         """
         try:
             return cls.model_validate(options)
@@ -83,11 +83,12 @@ class BackendOptions(BaseModel):
         return any(isinstance(each, dict) for each in self.urls.values())
 
     def url_for(self, queue: str, priority: int) -> str | None:
-        """Where a task goes; None for what the environment names.
+        """Return the URL that a task goes to; None for the queue that the environment names.
 
         Args:
             queue: Its queue.
-            priority: Its priority. Below the lowest one of the queue it goes there as well.
+            priority: Its priority. A task below the lowest priority in `urls` goes to the URL of
+                that one.
 
         Raises:
             SettingsInvalid: The queue has no URL.
@@ -97,7 +98,7 @@ class BackendOptions(BaseModel):
         return urls[max(reached)]
 
     def urls_of(self, queue: str) -> Mapping[int, str | None]:
-        """The URLs of a queue, each by the priority from which on tasks go to it.
+        """Return the URLs of a queue, each under the lowest priority that goes to it.
 
         Raises:
             SettingsInvalid: It has none.

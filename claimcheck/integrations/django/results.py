@@ -47,8 +47,8 @@ class ResultCache:
     def keep(self, result: TaskResult) -> None:
         """Keep a result as it is now.
 
-        The sender keeps it when the message is on the queue already. A worker that was quicker has
-        kept more by then, which stays.
+        The sender keeps it after the message is on the queue. A quick worker may have kept a later
+        result by then, which stays.
         """
         kept = _Kept(
             path=result.task.module_path,
@@ -63,7 +63,7 @@ class ResultCache:
         keep(_key(result.id), kept.model_dump_json(), self._results.seconds)
 
     def get(self, result_id: str) -> TaskResult:
-        """A result.
+        """Return a result.
 
         Raises:
             TaskResultDoesNotExist: There is none, or not any more.

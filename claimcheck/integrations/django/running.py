@@ -3,8 +3,8 @@
     a message ──> its claim is acquired ──> the task runs ──> done, and off the queue
                                                └── it raises: back to the queue's retries
 
-A sync task runs on a thread, an async one on the worker's event loop. Each has database connections
-that are well: those that were open for too long, or that broke, are closed before and after it.
+A sync task runs on a thread, an async one on the worker's event loop. Before and after each,
+database connections that were open for too long, or that broke, are closed.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ def workers_for(
 def drain(alias: str = DEFAULT_BACKEND, *, queues: Collection[str] | None = None) -> int:
     """Run the tasks that are due, one after another, on this thread: for tests.
 
-    What they enqueue, on any of these queues, is run too. What a `TestCase` has in its transaction,
-    the tasks see, async ones too. In a `TestCase` no transaction is committed: enqueue inside
+    Tasks that they enqueue on any of these queues run too. All tasks, async ones too, see the data
+    in the transaction of a `TestCase`. In a `TestCase` no transaction is committed: enqueue inside
     `self.captureOnCommitCallbacks(execute=True)`. An async test awaits `sync_to_async(drain)()`.
 
     Args:
@@ -87,7 +87,7 @@ def drain(alias: str = DEFAULT_BACKEND, *, queues: Collection[str] | None = None
         How many tasks were run.
 
     Raises:
-        BaseException: What a task raised first.
+        BaseException: The first error of a task.
         SettingsInvalid: The backend is another one, or a queue is not known or has no URL.
     """
     backend = _backend(alias)
@@ -154,7 +154,7 @@ class _Handler:
             self._succeed(result, value)
 
     async def run_async(self, message: Mapping[str, Any], delivery: Delivery) -> None:
-        """Run an async task on this event loop; what Django is told, it is told on a thread."""
+        """Run an async task on this event loop, and tell Django about it on a thread."""
         close = sync_to_async(close_old_connections)
         await close()
         try:
@@ -183,7 +183,7 @@ class _Handler:
     def _begin(
         self, message: Mapping[str, Any], delivery: Delivery
     ) -> tuple[TaskResult, Sequence[Any]]:
-        """Tell Django that an attempt begins; its result, and the task's arguments."""
+        """Tell Django that an attempt begins; return its result, and the task's arguments."""
         sent = SentTask.read(message)
         result = sent.result(find_task(str(message["type"])))
         now = timezone.now()
@@ -192,7 +192,7 @@ class _Handler:
             status=TaskResultStatus.RUNNING,
             started_at=now,
             last_attempted_at=now,
-            # Of the attempts before, only their number is known.
+            # Only the number of the earlier attempts is known.
             worker_ids=[_worker_id()] * delivery.receive_count,
         )
         self._backend.tell(task_started, result)
@@ -226,7 +226,7 @@ class _Handler:
 
 @contextmanager
 def _committed() -> Iterator[None]:
-    """Have what a task leaves to its commit run after it, though a `TestCase` never commits."""
+    """Run a task's `on_commit` hooks after it, though a `TestCase` never commits."""
     before = {each: len(each.run_on_commit) for each in connections.all(initialized_only=True)}
     try:
         yield
@@ -248,10 +248,10 @@ def _set(result: TaskResult, **values: object) -> None:
 
 
 def _plain(value: object) -> object:
-    """What JSON says of a value.
+    """Return a value as JSON has it.
 
     Raises:
-        TypeError: JSON cannot say it.
+        TypeError: It cannot be written as JSON.
     """
     plain: object = json.loads(json.dumps(value))
     return plain

@@ -1,4 +1,4 @@
-"""What Django calls its tasks: `django.tasks` of Django 6, or the package `django-tasks` before."""
+"""Django's tasks: `django.tasks` of Django 6, or the package `django-tasks` before that."""
 
 from __future__ import annotations
 
