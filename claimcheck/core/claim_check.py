@@ -357,6 +357,7 @@ class ClaimCheck:
         """Return a note by which another process can settle a message (`take_up`).
 
         It is signed, if there is a signing key.
+
         Raises:
             SettingsInvalid: No other process can (`purge="before"`).
         """

@@ -43,8 +43,8 @@ _PROBE_BYTES = 256 * 1024
 """Bytes at the beginning of a body that are compressed to estimate the rest."""
 
 _FAR = 2
-"""If the estimate is over so many times the aim, `LEVEL` is not tried first. Not 1, as the beginning
-may mislead."""
+"""If the estimate is over so many times the aim, `LEVEL` is not tried first. Not 1, as the
+beginning may mislead."""
 
 _TEXT_BYTES = 4_096
 """Bytes decoded at once: few, since one wide character makes all of a piece wide."""
