@@ -21,7 +21,7 @@ def claim_check_in(test: Surroundings, given: ClaimCheck | None, queue: str | No
     Args:
         test: The surroundings of the test.
         given: The claim check that the code made; None for the one of the environment.
-        queue: URL of the queue; None where a message does not say.
+        queue: URL of the queue; None if a message does not say.
 
     Raises:
         SettingsInvalid: A setting cannot be used.

@@ -3,7 +3,7 @@
 tests/claimcheck/cli/test_iam_calls.py records the calls of each role: every call is allowed here,
 and everything here is called. A call may need more than its own right:
 
-    GetObject      where there is no object, S3 says so only to those who may list the bucket
+    GetObject      if there is no object, S3 says so only to those who may list the bucket
     PutObject, DeleteObject with If-Match    the right to read the object too
 
 https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html

@@ -165,7 +165,7 @@ def explain(error: ClientError | BotoCoreError) -> str:
         said = error.response.get("Error", {})
         text = one_line(f"{said.get('Code', '')}: {said.get('Message', '')}").strip(": ")
         return (
-            text or f"HTTP status {_status_of(error)} without a word of AWS: check AWS_ENDPOINT_URL"
+            text or f"HTTP status {_status_of(error)} without a text of AWS: check AWS_ENDPOINT_URL"
         )
     if isinstance(error, NoCredentialsError):
         return f"{one_line(error)}: set AWS_PROFILE, give keys, or give the machine a role"

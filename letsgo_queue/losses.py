@@ -131,7 +131,7 @@ def find_cut(message: object) -> str | None:
             if type(value) not in known and isinstance(value, tuple(known)):
                 kind = type(value).__name__
                 return (
-                    f"{_named(place)} is a {kind}, of which only what its base class has would be "
+                    f"{_named(place)} is a {kind}, and only the fields of its base class would be "
                     f"written. Name {kind} in {type(owner).__name__}."
                 )
     return None

@@ -40,7 +40,7 @@ class Advice:
     Attributes:
         type: The message type.
         change: `bucket`: keep contents in S3 (`?bucket=`). `expiry`: leave contents to expire
-            (`purge="never"`). `threshold`: seal from 64 KB on where that pays
+            (`purge="never"`). `threshold`: seal from 64 KB on if that pays
             (`CLAIMCHECK_THRESHOLD=auto`).
         messages: How many messages the dollars are for: the messages of a month, or a million.
         is_monthly: Whether they are the messages of a month.

@@ -57,7 +57,7 @@ class AuditSettings(BaseModel, frozen=True, extra="forbid"):
             default the claim check's setting (`CLAIMCHECK_PURGE`).
         kms_requests: Requests to KMS for each message that is compressed or stored. By default
             none, or what a busy sender and reader need if `CLAIMCHECK_ENCRYPTION` has a key of KMS.
-            2 where the bucket encrypts with SSE-KMS and has no bucket key.
+            Set 2 if the bucket encrypts with SSE-KMS and has no bucket key.
         warn_at: Share of the limit from which on the audit points a type out.
         max_growth: Share by which a type may grow over the baseline.
         budgets: Bytes that a message of a type may have, by type or by pattern (`order:*`).

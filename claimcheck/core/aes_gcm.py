@@ -4,7 +4,7 @@
     nonce             12 bytes of zero
     additional data   the other fields of `Bound`
 
-GCM breaks where a key encrypts two messages under one nonce. Random nonces of 96 bits are safe for
+GCM breaks if a key encrypts two messages under one nonce. Random nonces of 96 bits are safe for
 2^32 messages of a key, and one key may serve a fleet for years. So each message has a key of its
 own, derived with an id of 144 random bits that no sender repeats, and the nonce is constant.
 

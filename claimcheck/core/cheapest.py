@@ -1,12 +1,13 @@
 """`threshold="auto"`: which way of a message AWS bills least, by the cost model.
 
 SQS bills each 64 KB that is sent or received. So up to 64 KB a message travels as it is. A larger
-one is compressed where that saves a request, and stored where the store's requests cost less than
-those of the queue: 600 KB that do not compress are cheaper in S3. DynamoDB bills each KB, so there
+one is compressed if that saves a request, and stored if the store's requests cost less than those
+of the queue: 600 KB that do not compress are cheaper in S3. DynamoDB bills each KB, so there
 nothing is stored that the queue takes.
 
-The rule goes by the prices of the United States; those of other regions differ by too little to
-move it far. The bill of a FIFO queue is a quarter higher, and counts as that of a standard queue.
+The rule goes by the prices of the United States; the prices of other regions differ by too little
+to move it far. The bill of a FIFO queue is a quarter higher, and counts as that of a standard
+queue.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ _LONGEST_FRAME_HEADER = 18
 def encode(
     body: bytes, *, part_bytes: int, aim: int = 0, each_byte_counts: bool = False
 ) -> tuple[Encoding, Parts]:
-    """Compress `body`, or leave it where that gains nothing.
+    """Compress `body`, or leave it as it is if that gains nothing.
 
     Args:
         body: The bytes to compress.
@@ -97,8 +97,8 @@ def recut(parts: Parts, part_bytes: int | None, *, was: int | None) -> Parts:
 
     Args:
         parts: The parts.
-        part_bytes: Bytes of each part but the last; None where any will do.
-        was: Bytes that they have now; None where they are pieces for a store that takes any.
+        part_bytes: Bytes of each part but the last; None if any will do.
+        was: Bytes that they have now; None if they are pieces for a store that takes any.
     """
     if part_bytes is None or part_bytes == was:
         return parts

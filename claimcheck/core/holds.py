@@ -209,14 +209,14 @@ class ClaimHold(Hold):
         self.expires_at = contents.expires_at
 
     def complete(self) -> bool:
-        """Leave the receipt, then remove the contents, which expire where that fails."""
+        """Leave the receipt, then remove the contents, which expire if that fails."""
         if not Hold.complete(self):
             return False
         self.remove_contents()
         return True
 
     def remove_contents(self) -> None:
-        """Remove the contents of a claim that was handled; they expire where that fails."""
+        """Remove the contents of a claim that was handled; they expire if that fails."""
         if self.keep:
             return
         try:

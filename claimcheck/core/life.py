@@ -181,7 +181,7 @@ def find_claim(
 
     Args:
         stores: The reader's.
-        ticket: What the message says of it.
+        ticket: The ticket in the message.
         contents: Its contents, as they were read.
         record: Its record, as it was looked up.
         what: The message, for errors.
@@ -227,7 +227,7 @@ def hand_over(
     Args:
         hold: The hold on the claim; it is over now.
         message_type: The message's type.
-        ticket: What the message says of the claim.
+        ticket: The ticket in the message.
         parts: The contents.
         what: The message and its claim, for errors.
 

@@ -28,15 +28,15 @@ class HoldNote(BaseModel):
         store: The label of the store that has the record.
         key: The record.
         lease: The id that it is held with.
-        parts: How many parts the contents have; 0 where there are none.
+        parts: How many parts the contents have; 0 if there are none.
         stored: Bytes of all parts.
         keep: Whether the contents stay until they expire.
-        moved: Whether they are elsewhere than where the store writes contents now.
+        moved: Whether they are in another place than the store writes contents to now.
         expires: When they expire (seconds since 1970).
         bucket: The bucket that a pointer of AWS's clients names.
         object: The key that it names.
         message_id: The id of the message that was the pointer.
-        sig: The signature, where the process that wrote it has a signing key.
+        sig: The signature, if the process that wrote it has a signing key.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)

@@ -1,4 +1,4 @@
-"""Chooses among several stores: where a message is stored, and where its claim is looked for.
+"""Chooses among several stores: where to store a message, and where to look for its claim.
 
 A sender stores a message where its type, or a function of the caller's, says; else in the main
 store.

@@ -123,10 +123,10 @@ class Trust:
         return sealed
 
     def refusal(self, sealed: SealedMessage | None, what: str) -> ClaimCheckError | None:
-        """Why a message is not opened; None where it may be.
+        """Why a message is not opened; None if it may be.
 
         Args:
-            sealed: The message; None where it is not sealed.
+            sealed: The message; None if it is not sealed.
             what: The message, for the error.
         """
         if sealed is None and self._signs_every_message:

@@ -51,7 +51,7 @@ class LambdaFunction:
         """Name the function, without asking Lambda yet.
 
         Args:
-            name: Its name, with `:ALIAS` behind it where the event source has that; or its ARN.
+            name: Its name, with `:ALIAS` behind it if the event source has that; or its ARN.
             region: Its region.
 
         Raises:

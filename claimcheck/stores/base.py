@@ -14,8 +14,8 @@ conditional write only: the writer names the lease it holds.
 The next `acquire` takes a record whose lease has run out. It takes a `handed_over` record only if
 the caller asks for that (`take_over`), and leaves it `handed_over`, as the contents may be gone.
 
-Anybody may have written what a store has, and it may be damaged. So a store makes `Contents` and
-`Record` with their `read`, which checks everything and raises `ClaimCorrupted`.
+Anybody may have written the values in a store, and they may be damaged. So a store makes `Contents`
+and `Record` with their `read`, which checks everything and raises `ClaimCorrupted`.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Contents:
             `part_bytes` is None gives its one part in pieces.
         expires_at: When they may be removed (seconds since 1970).
         store: Where they are, if the store that was asked keeps contents in several places.
-        sha256: The SHA-256 of all parts, as hex digits, where the store worked it out while it read
+        sha256: The SHA-256 of all parts, as hex digits, if the store worked it out while it read
             them.
     """
 
@@ -132,7 +132,7 @@ class ContentsStore(Protocol):
 
     @property
     def part_bytes(self) -> int | None:
-        """Bytes of each part but the last; None where contents of any size are one part."""
+        """Bytes of each part but the last; None if contents of any size are one part."""
         ...
 
     def write(self, facts: ClaimFacts, parts: Sequence[bytes | memoryview]) -> None:
@@ -239,8 +239,8 @@ class RecordStore(Protocol):
     def acquire(self, key: str, lease: Lease, *, take_over: bool = False) -> Record | None:
         """Make a record ours: one conditional write.
 
-        It succeeds where there is no record, where its lease has run out, and where the lease is
-        ours already (a write whose answer was lost may be repeated).
+        It succeeds if there is no record, if its lease has run out, or if the lease is ours already
+        (a write whose answer was lost may be repeated).
 
         Args:
             key: Which record.
@@ -339,7 +339,7 @@ class LateReading:
 
 
 def check_part_count(there: object, *, named: int) -> None:
-    """Compare how many parts a store says there are with what the ticket says.
+    """Compare the number of parts in the store with the number in the ticket.
 
     Raises:
         ClaimCorrupted: They differ: one of them was not written by the sender.

@@ -172,7 +172,7 @@ class DynamoDBClaimStore:
 
     @property
     def table_advice(self) -> str:
-        """What to check where the table has nothing of a claim."""
+        """What to check if the table has nothing of a claim."""
         return (
             "Check that account and region are the sender's too, that TTL is on "
             f"`{self.layout.expires_at}`, and that nobody removed items or restored the table."

@@ -182,7 +182,7 @@ class ClaimTable:
                     raise
 
     def _ttl(self) -> str:
-        """The attribute that TTL is on; empty where it is off."""
+        """The attribute that TTL is on; empty if it is off."""
         ttl = self._client.describe_time_to_live(TableName=self.name)["TimeToLiveDescription"]
         return ttl.get("AttributeName", "") if ttl.get("TimeToLiveStatus") in _ON else ""
 

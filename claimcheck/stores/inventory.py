@@ -145,7 +145,7 @@ class Inventory(Protocol):
 
     @property
     def read_units(self) -> float:
-        """About how many read units DynamoDB bills for all pages; 0 where it bills none."""
+        """About how many read units DynamoDB bills for all pages; 0 if it bills none."""
         ...
 
     def pages(self) -> Iterator[Page]:

@@ -114,7 +114,7 @@ class S3Contents:
             bucket: The bucket's name.
             prefix: The beginning of its objects' keys, like a folder's name.
             store: Names the store in errors.
-            table: The DynamoDB table that has the records; None where the bucket has them.
+            table: The DynamoDB table that has the records; None if the bucket has them.
             region: Its region; by default that of `session`, `AWS_REGION`, or what AWS's own
                 settings say.
             endpoint_url: Another server than AWS's own.

@@ -64,7 +64,7 @@ class Lifecycle:
         )
 
     def lacks(self) -> Iterator[str]:
-        """What no rule does for claims, each as a consequence."""
+        """Yield the consequences of what no rule does for claims."""
         if self.days is None:
             yield "claims that nobody fetches stay for good"
         if not any("AbortIncompleteMultipartUpload" in rule for rule in self._covering()):
@@ -79,7 +79,7 @@ class Lifecycle:
             yield "delete markers stay for good"
 
     def harms(self) -> Iterator[str]:
-        """What a rule does to claims that may still be fetched."""
+        """Yield what rules do to claims that may still be fetched."""
         for rule in self._touching():
             name = f"rule {rule.get('ID', 'without a name')!r}"
             expiry = _expiry(rule)

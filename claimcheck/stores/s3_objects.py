@@ -1,9 +1,9 @@
 """Objects of one S3 bucket: put, read and deleted, also under a condition.
 
 Every answer tells the store's clock the time. Everything that botocore raises becomes an error of
-ours. Its checksums stay on: S3 refuses what was damaged on its way there, and what was damaged on
-its way here is read again. No other module of the store loads botocore, which takes a Lambda
-function a good part of its start.
+ours. Its checksums stay on: S3 refuses bytes that were damaged on their way there. Bytes that were
+damaged on their way here are read again. No other module of the store loads botocore, which takes a
+Lambda function a good part of its start.
 """
 
 from __future__ import annotations
@@ -208,7 +208,7 @@ class S3Objects:
             failed: What an error prevents.
 
         Returns:
-            Whether it was written: False where the condition does not hold.
+            Whether it was written: False if the condition does not hold.
         """
         condition = {"IfNoneMatch": "*"} if absent else {"IfMatch": etag} if etag else {}
         request = {"Key": key, "Body": _body(pieces), "Metadata": dict(metadata or {})}
@@ -349,7 +349,7 @@ class S3Objects:
             failed: What an error prevents.
 
         Returns:
-            Whether it is gone: False where there is one with another ETag.
+            Whether it is gone: False if there is one with another ETag.
         """
         condition = {"IfMatch": etag} if etag else {}
         return self._write(self._client.delete_object, {"Key": key, **condition}, failed, gone=True)

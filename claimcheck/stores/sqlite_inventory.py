@@ -42,7 +42,7 @@ class SqliteInventory:
         """Keep how to read the file.
 
         Args:
-            transaction: Begins one, and makes the file where there is none; it is given what an
+            transaction: Begins one, and makes the file if there is none; it is given what an
                 error prevents, and the statement.
             remove: Removes contents; see `ContentsStore.remove`.
             is_there: Whether there is a file: one that is not there has nothing.

@@ -154,7 +154,7 @@ def _check_is_the_only_one(
         if tag == deployment and url.rpartition("/")[2] != name:
             raise SettingsInvalid(
                 f"queue {name!r} was not made: LetsGo deployment {deployment!r} has a queue, "
-                f"{url}, and nothing would find either of two. Use that one, or leave out the "
+                f"{url}, and with two nothing would find a queue. Use that one, or leave out the "
                 "deployment."
             )
 

@@ -78,7 +78,7 @@ class PeekedMessage:
     Attributes:
         message_id: Its id.
         type: The message's type; None if the body is no LetsGo message.
-        state: Whether it waits, is in flight, or is delayed; None where the queue does not say.
+        state: Whether it waits, is in flight, or is delayed; None if the queue does not say.
         body: The body as it travels.
         attributes: Message attributes.
         size: Bytes of the body and the attributes.

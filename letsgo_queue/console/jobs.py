@@ -38,7 +38,7 @@ class Result:
 
     Attributes:
         id: Its id.
-        type: The message's type, where that is known.
+        type: The message's type, if that is known.
         error: Why the task failed on it; None if it succeeded.
     """
 

@@ -198,8 +198,8 @@ class Client(Generic[ResultT_co]):
                 1,209,600 (14 days). Over 900, SQS's limit, the worker sends it on until it is due.
             group_id: Message group; a FIFO queue needs one.
             deduplication_id: A FIFO queue drops a second message with the same id for 5 minutes.
-                By default the SHA-256 of the body where the queue deduplicates by content, else a
-                new one.
+                By default the SHA-256 of the body if the queue deduplicates by content, else a new
+                id.
             attributes: Up to 10 message attributes: text, numbers or bytes.
             queue: URL of another queue than the client's own.
 

@@ -134,7 +134,7 @@ def check_group(group_id: str | None, transport: Transport) -> str | None:
 def _refuse_reserved_names(names: Iterable[str]) -> None:
     if reserved := [name for name in names if name in RESERVED_NAMES]:
         raise MessageInvalid(
-            f"attribute name {reserved[0]!r}: the library sets it itself, and a worker goes by it "
+            f"attribute name {reserved[0]!r}: the library sets it itself, and workers rely on it "
             f"({', '.join(RESERVED_NAMES)}). Choose another name, or leave it out."
         )
 

@@ -48,7 +48,7 @@ class Drained:
         handled: Their handlers returned.
         skipped: Handled before; their handlers did not run.
         retried: They failed and come again, in `retry_delay` seconds, or after their visibility
-            timeout where that is None.
+            timeout if that is None.
         rejected: They failed for good, and are dead letters.
     """
 

@@ -40,7 +40,7 @@ class SentMessage(Generic[MessageT_co]):
         stored_size: Bytes that went to the claim store.
         delay_seconds: Seconds until a handler gets it.
         group_id: Its message group.
-        deduplication_id: Its id for deduplication; None where it was not given.
+        deduplication_id: Its id for deduplication; None if it was not given.
         attributes: Its message attributes.
         result: What `enqueue` returned.
     """

@@ -31,11 +31,11 @@ def letsgo_outbox(letsgo_sandbox: Sandbox) -> Outbox:
 
 @pytest.fixture
 def letsgo_worker(letsgo_sandbox: Sandbox) -> WorkerFixture:
-    """Gives a worker, whose `drain()` handles what is due on the test's own thread."""
+    """Gives a worker, whose `drain()` handles due messages on the test's own thread."""
     return letsgo_sandbox.worker
 
 
 @pytest.fixture
 def letsgo_lambda(letsgo_sandbox: Sandbox) -> LambdaFixture:
-    """Gives a Lambda function, whose `drain()` invokes it with what is due, as AWS does."""
+    """Gives a Lambda function, whose `drain()` invokes it with due messages, as AWS does."""
     return letsgo_sandbox.lambda_function

@@ -227,7 +227,7 @@ class Transport(Protocol):
         """Put a delivery on the dead-letter queue, with an attribute that says why.
 
         Returns:
-            False, with nothing changed, where the queue has no dead-letter queue.
+            False, with nothing changed, if the queue has no dead-letter queue.
 
         Raises:
             QueueUnavailable: It was not moved; the message will come again.

@@ -1,6 +1,6 @@
 """The file of a SQLite queue: its options and its tables.
 
-SQLite's errors become ours where the caller says what they prevented.
+SQLite's errors become ours when the caller says what they prevented.
 """
 
 from __future__ import annotations

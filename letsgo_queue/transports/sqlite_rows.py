@@ -43,7 +43,7 @@ class RowDamaged(LetsGoQueueError):
 
 
 def message_id_in(row: sqlite3.Row) -> str:
-    """The id of the message in a row; where it cannot be read, the number of the row."""
+    """Return the id of the message in a row; if it cannot be read, the number of the row."""
     message_id = row["message_id"]
     return message_id if message_id and isinstance(message_id, str) else f"row-{row['sequence']}"
 

@@ -151,7 +151,7 @@ class SqsTransport:
         Args:
             url: The queue's URL. The region in it wins over `region`; a URL of another server
                 than AWS's own (a VPC endpoint, an emulator) is also where requests go.
-            region: The region for URLs that do not say, where the session does not either.
+            region: The region for URLs that do not say, if the session does not say either.
             session: The boto3 session, from which each process makes its client; by default one is
                 made from the environment.
             client: A boto3 SQS client to use instead of a new one. A forked process cannot use it,
@@ -218,7 +218,7 @@ class SqsTransport:
         return self._queue_attributes().get("ContentBasedDeduplication") == "true"
 
     def max_message_bytes(self) -> int | None:
-        """The queue's MaximumMessageSize; None where reading it is not permitted."""
+        """The queue's MaximumMessageSize; None if reading it is not permitted."""
         limit = self._queue_attributes().get("MaximumMessageSize")
         return None if limit is None else int(limit)
 

@@ -94,9 +94,9 @@ def make_client(
     it closes its idle connections; a caller that still uses it opens others.
 
     Args:
-        url: The region in it wins over every other; where it is another server than AWS's own (a
+        url: The region in it wins over every other; if it names another server than AWS's own (a
             VPC endpoint, an emulator), requests go there. None for where boto3 itself would go.
-        region: The region for URLs that do not say, where the session does not either. None for
+        region: The region for URLs that do not say, if the session does not say either. None for
             what AWS's own settings say, and else LetsGo's default.
         session: The boto3 session; by default one is made from the environment.
         quick: Whether a call fails within seconds, and is not made again by botocore.

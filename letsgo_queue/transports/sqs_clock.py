@@ -25,7 +25,7 @@ class ServerClock:
         """When the server gave an answer (on the monotonic clock).
 
         Args:
-            date: The answer's `Date`; None where it has none.
+            date: The answer's `Date`; None if it has none.
             asked: When the request was made (on the monotonic clock).
             arrived: When the answer arrived.
         """

@@ -106,7 +106,7 @@ class RunningHandler:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopState:
-    """What a worker's loop does. Times are seconds ago; None for never.
+    """The state of a worker's loop. Times are seconds ago; None for never.
 
     Attributes:
         queue: URL of the queue.
@@ -117,8 +117,8 @@ class LoopState:
         last_acknowledgement: When the queue last acknowledged one.
         in_hand: Messages in hand: running, waiting for a handler, or for a claim.
         running: Handlers that run.
-        longest: The one that has run for the longest time.
-        over_time: Those that have run for longer than they may.
+        longest: The handler that has run for the longest time.
+        over_time: The handlers that have run for longer than they may.
     """
 
     queue: str
@@ -156,7 +156,7 @@ def watched(health: Health, look: LookAtLoops) -> Iterator[str | None]:
         look: Looks at the loops.
 
     Yields:
-        The address of the server; None where there is none.
+        The address of the server; None if there is none.
 
     Raises:
         SettingsInvalid: The port or the file cannot be used.

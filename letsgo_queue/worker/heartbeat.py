@@ -105,7 +105,7 @@ class Heartbeat:
                     self._leases.add(partial(self._extend_leases, message))
 
     def _wait_for_due(self) -> float | None:
-        """Wait until a message is due; the time then, None at the end."""
+        """Wait until a message is due, and return the time then; None at the end."""
         with self._changed:
             while not self._closed:
                 dues = [min(each.extension_due, each.leases_due) for each in list(self._in_hand)]

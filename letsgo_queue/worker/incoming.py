@@ -100,7 +100,7 @@ class IncomingMessage:
         sealed_fields: The fields of `body` while that is a claim check; None once it is opened. A
             long ticket is parsed once.
         policy: The retry policy that applies to it.
-        route: Which way it travelled: `inline`, or what the middleware says that opened it.
+        route: Which way it travelled: `inline`, unless the middleware that opened it says another.
         skip_reason: Why middleware settles it without its handler: `duplicate`, say.
         delay_left: Seconds until it is due; above 0 if it was sent on.
         is_gone: Whether it is off the queue already: sent on, or moved to the dead-letter queue.
@@ -114,7 +114,7 @@ class IncomingMessage:
         arrived: When it arrived (on the monotonic clock).
         waits_since: Since when it waits for what opens it, or settles it.
         begun: When its way to the handler began; None while it waits.
-        handler_began: When its handler started (on the monotonic clock); None where it did not.
+        handler_began: When its handler started (on the monotonic clock); None if it did not.
         invisible_until: When it can be received again (on the monotonic clock); None if unknown.
         visibility_timeout: Seconds that the heartbeat extends it by; 0 if unknown.
         extension_due: When the heartbeat extends it next (on the monotonic clock).
@@ -339,7 +339,7 @@ class IncomingMessage:
 
     @property
     def handler_duration(self) -> float | None:
-        """Seconds that its handler ran, until now while it runs; None where it did not start."""
+        """Seconds that its handler ran, until now while it runs; None if it did not start."""
         if self._handler_duration is None and self.handler_began is not None:
             return time.monotonic() - self.handler_began
         return self._handler_duration
@@ -398,7 +398,7 @@ class IncomingMessage:
             self.span.handler_ended(error)
 
     def attach(self, lease: Lease, *, ends: float | None = None) -> None:
-        """Have a lease for as long as the message is in hand.
+        """Keep a lease for as long as the message is in hand.
 
         Args:
             lease: The lease.
@@ -457,7 +457,7 @@ class IncomingMessage:
         """Keep it invisible for `seconds` from now, as far as SQS allows, and extend its leases.
 
         Returns:
-            The seconds, rounded up, or fewer where that is all that SQS allows.
+            The seconds, rounded up, or fewer if SQS allows no more.
 
         Raises:
             QueueUnavailable: The queue could not be told, or the delivery is no longer ours.

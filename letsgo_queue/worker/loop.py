@@ -53,7 +53,7 @@ MAX_PAUSE_SECONDS = 30.0
 """The shortest and the longest pause before a queue that did not answer is asked again."""
 
 EMPTY_PAUSE_SECONDS = 0.05
-"""The pause before an empty queue is asked again, where the loop is to stop when it is empty, or
+"""The pause before an empty queue is asked again, if the loop is to stop when it is empty, or if
 polls do not wait."""
 
 AHEAD_SECONDS = 0.1

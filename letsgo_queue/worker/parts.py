@@ -47,10 +47,10 @@ class Parts:
         Args:
             name: What the thread does.
             target: Its work.
-            again: Whether to run it again where it raises; else that ends the worker.
+            again: Whether to run it again if it raises; otherwise an error ends the worker.
 
         Returns:
-            Whether the thread has started; else that ends the worker.
+            Whether the thread has started; if not, the worker ends.
         """
         run = self._run if again else self._run_once
         thread = threading.Thread(

@@ -42,7 +42,7 @@ class Passage:
         )
 
     def enter(self) -> bool:
-        """Go in; False where a middleware settles the message without its handler."""
+        """Go in; False if a middleware settles the message without its handler."""
         for each in self._middleware:
             steps = each.handle(self._message)
             try:
@@ -64,8 +64,8 @@ class Passage:
             error: What was raised inside.
 
         Raises:
-            BaseException: `error`, or what a middleware raises instead; nothing if a middleware
-                catches it.
+            BaseException: `error`, or the error that a middleware raises instead; nothing if a
+                middleware catches it.
         """
         while self._entered:
             error = _leave(self._entered.pop(), error)

@@ -73,7 +73,7 @@ class Recycling:
 
 
 def resident_bytes() -> int:
-    """The memory that this process has; where the system does not say, the most that it had."""
+    """The memory that this process has; if the system does not say, the most that it had."""
     if _STATM.exists():
         return int(_STATM.read_text().split()[1]) * resource.getpagesize()
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

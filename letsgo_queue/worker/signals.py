@@ -43,7 +43,7 @@ def join(thread: threading.Thread) -> None:
 
 @contextmanager
 def stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Call `stop` on the first SIGTERM or SIGINT. A second one does what it did before.
+    """Call `stop` on the first SIGTERM or SIGINT. A second signal does what it did before.
 
     Python delivers signals to the main thread only. On another thread this does nothing: whoever
     started the thread stops the worker. In a process that a handler forks, signals do what they did

@@ -4,8 +4,8 @@
 
 Waking a thread costs more than a quick handler does, and threads that are awake slow each other
 down. So one thread is woken for quick messages that arrive together, and takes one after the
-other. `help` wakes one more where a message waits for over `PATIENCE_SECONDS`. Behind slow handlers
-each message has a thread of its own, at once.
+other. `help` wakes one more thread if a message waits for over `PATIENCE_SECONDS`. If handlers are
+slow, each message has a thread of its own at once.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ class TickQueue:
         stopping: threading.Event,
         clock: Callable[[], float],
     ) -> None:
-        """Begin now: what was due before is not made up.
+        """Begin now: ticks that were due before are not made up.
 
         Args:
             schedules: The schedules.
@@ -271,7 +271,7 @@ def running_beside(loop: WorkLoop | None, stopping: threading.Event) -> Iterator
 
     Args:
         loop: The loop, if there is one.
-        stopping: Stops both: set here at the end, and where the loop ends early.
+        stopping: Stops both: set here at the end, and if the loop ends early.
 
     Raises:
         WorkerBroken: The loop cannot go on.

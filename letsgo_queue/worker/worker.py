@@ -382,7 +382,7 @@ class Worker:
 
         The messages of an SQS event, or of the list that EventBridge Pipes sends, run at once, up
         to `concurrency`. On a FIFO queue the messages of a group run in order. A scheduled event of
-        EventBridge goes to `@worker.scheduled`, and is ignored where there is no handler for it.
+        EventBridge goes to `@worker.scheduled`, and is ignored if there is no handler for it.
 
         The event source mapping must report batch item failures: else Lambda ignores the answer,
         and deletes what failed.
