@@ -164,9 +164,14 @@ class ClaimStoreError(ClaimCheckError):
     """The store refused an operation.
 
     A worker holds a message that it cannot open for this reason, and tries again, for 15 minutes.
+
+    Attributes:
+        acquiring: Whether the store was about to acquire a record, and may have. The next try of
+            that delivery is made with the same lease id; after any other error with a new one.
     """
 
     patience = 900.0  # our choice: after that, the queue's own retries bridge an outage
+    acquiring = False
 
 
 class ClaimStoreUnavailable(ClaimStoreError):

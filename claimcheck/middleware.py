@@ -189,7 +189,7 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
 
     def blocks(self, message: IncomingMessage, /) -> bool:
         """Whether opening this message asks a store."""
-        return self._has_record(message)
+        return self._may_have_record(message)
 
     def gives_type(self, message: IncomingMessage, /) -> bool:
         """Whether the message is a pointer of AWS's clients that this middleware opens."""
@@ -231,7 +231,7 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
                 )
             )
         message.open(opened.body, route=opened.route)
-        if message.lease_id is not None:
+        if opened.has_record:
             message.attach(_ClaimLease(opened.without_body(), message), ends=ends)
         token = _handling.set((*_handling.get(), self._token))
         try:
@@ -240,25 +240,30 @@ class ClaimCheckMiddleware(Middleware[EnqueueResult]):
             _handling.reset(token)
 
     def _open(self, message: IncomingMessage) -> Opened | None:
-        if message.lease_id is None and self._has_record(message):
-            # One id for all tries: a write whose answer was lost has acquired the claim for this
-            # delivery. Most messages need no id, and random bytes cost a switch of threads.
-            message.lease_id = new_lease_id()
-        return self.opener.open(
-            message.body,
-            queue=message.queue,
-            message_id=message.message_id,
-            lease_id=message.lease_id,
-            lease_seconds=message.seconds_invisible,
-            fields=message.sealed_fields,
-            is_tick=message.received.is_tick,
-        )
+        lease_id, message.lease_id = message.lease_id, None
+        if lease_id is None and self._may_have_record(message):
+            # Most messages need no id, and random bytes cost a switch of threads.
+            lease_id = new_lease_id()
+        try:
+            return self.opener.open(
+                message.body,
+                queue=message.queue,
+                message_id=message.message_id,
+                lease_id=lease_id,
+                lease_seconds=message.seconds_invisible,
+                fields=message.sealed_fields,
+                is_tick=message.received.is_tick,
+            )
+        except ClaimStoreError as error:
+            # The write may have acquired the claim for this delivery, and only its answer was lost.
+            # A lease that was released is not used again: the release may arrive late.
+            if error.acquiring:
+                message.lease_id = lease_id
+            raise
 
-    def _has_record(self, message: IncomingMessage) -> bool:
-        return message.sealed or bool(message.unread) or self._is_once(message)
-
-    def _is_once(self, message: IncomingMessage) -> bool:
-        return self.opener.once or message.received.is_tick
+    def _may_have_record(self, message: IncomingMessage) -> bool:
+        is_once = self.opener.once or message.received.is_tick
+        return message.sealed or bool(message.unread) or is_once
 
 
 class _ClaimLease:

@@ -279,15 +279,18 @@ def _open_all(opener: Opener, batch: Batch, invocation: Invocation) -> Sequence[
         except RecordUnsupported as error:
             outcomes[position] = error
 
-    def open_one(position: int) -> _Outcome:
+    def open_one(position: int) -> None:
         try:
-            return open_record(opener, batch.records[position], invocation)
+            outcomes[position] = open_record(opener, batch.records[position], invocation)
         except BaseException as error:  # noqa: BLE001
             # `_report` raises it, once the other threads have ended.
-            return error
+            outcomes[position] = error
 
-    for position, outcome in zip(to_open, at_once(open_one, to_open), strict=True):
-        outcomes[position] = outcome
+    try:
+        at_once(open_one, to_open)
+    except BaseException:  # an interrupt: the threads have ended
+        _release(outcomes)
+        raise
     return outcomes
 
 

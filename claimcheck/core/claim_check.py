@@ -33,6 +33,7 @@ from claimcheck.core.life import (
     check_lease,
     check_purge,
     hand_over,
+    keep_here,
     record_of,
 )
 from claimcheck.core.notes import HoldNote
@@ -278,8 +279,9 @@ class ClaimCheck:
         Args:
             body: The body from the queue, sealed or not.
             message_id: The message's id, for errors.
-            lease_id: The id of this delivery's lease: at least 128 random bits, the same for each
-                try of one delivery. By default a new one.
+            lease_id: The id of the lease: at least 128 random bits, by default new ones. Give the
+                same again only where the try before ended with a `ClaimStoreError` that is
+                `acquiring`: that try may have acquired the claim.
             lease_seconds: How long the message stays invisible, and so how long its claim is held,
                 up to 14 days. By default, or if that time has passed, the claim check's own.
             purge: In place of the claim check's own. Contents that several queues need are not
@@ -347,6 +349,8 @@ class ClaimCheck:
         try:
             with step("open"):
                 text = unpack_carried(what, sealed, sealed.ticket, decrypt)
+            if hold is not None:
+                check_lease(hold, what)
         except BaseException:
             if hold is not None:
                 hold.settle(succeeded=False)
@@ -490,14 +494,18 @@ class ClaimCheck:
             self.stores, ticket, lease, what=what, purge=purge, consumer=consumer
         )
         # Each part may be freed once it is read, unless it may have to be written again.
-        kept = [*parts] if purge == "before" else []
+        kept = None
+        if purge == "before" or claim.taken_over:
+            kept = keep_here(claim, sealed.type, ticket, [*parts])
+        hold: Hold = kept if kept is not None and claim.taken_over else claim
         try:
             with step("open"):
                 text = unpack(what, sealed, parts, decrypt)
+            check_lease(hold, what)  # a large body takes its time
         except BaseException:
-            claim.settle(succeeded=False)
+            hold.settle(succeeded=False)
             raise
-        hold: Hold = claim
-        if purge == "before":
-            hold = hand_over(claim, sealed.type, ticket, kept, what=what)
+        if kept is not None and purge == "before":
+            hand_over(kept, what=what)
+            hold = kept
         return Opened(text, "stored", size=ticket.size, claim_id=ticket.id, hold=hold)

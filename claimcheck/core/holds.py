@@ -2,7 +2,7 @@
 
 Hold            a record: the message is handled once
 ClaimHold       the record of a claim, whose contents are in the store
-HandedOverHold  the same, but the contents are here only (`purge="before"`)
+HandedOverHold  the same, but the contents are here too, and perhaps here only (`purge="before"`)
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from claimcheck.errors import ClaimCorrupted, ClaimStoreError
@@ -51,7 +51,7 @@ LONGEST_LEASE_SECONDS = 14 * 24 * 3600
 """A lease must end before its record expires, by every clock. SQS keeps no message longer."""
 
 WRITE_AGAIN_SECONDS = 60
-"""How long a claim is held while its contents are written back."""
+"""How long a claim is held, at least, while its contents are written back."""
 
 
 @dataclass(slots=True)
@@ -187,12 +187,14 @@ class ClaimHold(Hold):
         keep: Whether the contents stay until they expire.
         kept_in: Where the contents are, once they were found.
         expires_at: When they expire (seconds since 1970); None until they were found whole.
+        taken_over: Whether a delivery handed it over before, which may still remove the contents.
     """
 
     named: Named
     keep: bool = False
     kept_in: ContentsStore = field(init=False)
     expires_at: int | None = field(init=False, default=None)
+    taken_over: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         Hold.__post_init__(self)
@@ -238,17 +240,34 @@ class ClaimHold(Hold):
 
 @dataclass(slots=True)
 class HandedOverHold(Hold):
-    """The hold on a claim whose contents were removed before the handler; they are here only.
+    """The hold on a claim that was handed over: its contents are here, and perhaps here only.
 
     Attributes:
-        kept_in: Where the contents were.
-        facts: What they were written with.
+        claim: The hold from before.
+        facts: What the contents were written with last.
         parts: The contents.
+        removed: Whether this delivery removed them, or was about to.
     """
 
-    kept_in: ContentsStore
+    claim: ClaimHold
     facts: ClaimFacts
     parts: Sequence[bytes | memoryview] = field(repr=False)
+    removed: bool = field(init=False, default=False)
+
+    def remove_contents(self) -> None:
+        """Remove the contents before the handler runs.
+
+        Raises:
+            ClaimStoreError: The store refused, or did not answer.
+        """
+        self.removed = True
+        # Not those that are written back, however late the request arrives.
+        facts = self.facts
+        self.claim.kept_in.remove(facts.id, facts.parts, expiring_by=facts.expires_at)
+
+    def complete(self) -> bool:
+        """Leave the receipt, and remove contents that another delivery did not remove."""
+        return Hold.complete(self) if self.removed else self.claim.complete()
 
     def release(self) -> bool:
         """Write the contents again, then release the record.
@@ -273,7 +292,9 @@ class HandedOverHold(Hold):
         # Not if another delivery has the record: a third would find the contents, and run.
         ours = self.extend(WRITE_AGAIN_SECONDS) or self.store.look_up(self.key) is None
         if ours:
-            self.kept_in.write(self.facts, self.parts)
+            # They expire later than those that a request which is under way may still remove.
+            self.facts = replace(self.facts, expires_at=self.facts.expires_at + 1)
+            self.claim.kept_in.write(self.facts, self.parts)
         return ours
 
 

@@ -97,7 +97,7 @@ def acquire_record(store: ClaimStore, key: str, lease: Lease, *, what: str) -> H
     """
     hold = Hold(store, key, lease)
     with step("acquire"), _damage_named(what):
-        blocking = store.acquire(key, lease)
+        blocking = _acquire(hold)
     if blocking:
         raise _why_not(blocking, what)
     check_lease(hold, what)
@@ -149,12 +149,13 @@ def _acquire_and_read(
 ) -> Parts:
     """Acquire a claim whose contents are being read, and return its parts."""
     contents = None
-    if blocking := hold.store.acquire(hold.key, hold.lease):
+    if blocking := _acquire(hold):
         if blocking.state == "done":
             _remove_what_is_left(hold, reading)
         if blocking.state != "handed_over" or blocking.is_held:
             raise _why_not(blocking, what)
         contents = _take_over(hold, reading, what)
+        hold.taken_over = True
     try:
         if contents is None:
             contents = _read(hold, reading)
@@ -214,29 +215,23 @@ def check_lease(hold: Hold, what: str) -> None:
         raise ClaimInProgress(_in_progress(what), retry_after=0.0)
 
 
-def hand_over(
-    hold: ClaimHold,
+def keep_here(
+    claim: ClaimHold,
     message_type: str | None,
     ticket: StoredTicket,
     parts: Sequence[bytes | memoryview],
-    *,
-    what: str,
 ) -> HandedOverHold:
-    """Remove contents before their handler runs, and keep them here in case it fails.
+    """Hold a claim with its contents kept here, so that a failure can write them back.
+
+    Contents that are written back expire later than those that were there. That tells a removal
+    which arrives late to leave them alone.
 
     Args:
-        hold: The hold on the claim; it is over now.
+        claim: The hold on the claim.
         message_type: The message's type.
         ticket: The ticket in the message.
         parts: The contents.
-        what: The message and its claim, for errors.
-
-    Raises:
-        ClaimInProgress: Another delivery acquired the claim meanwhile.
-        ClaimStoreError: The store did not confirm it. The handler must not run: the claim is back,
-            or its lease brings it back.
     """
-    store = hold.store
     facts = ClaimFacts(
         id=ticket.id,
         type=message_type,
@@ -244,24 +239,37 @@ def hand_over(
         size=ticket.size,
         stored=ticket.stored,
         created_at=ticket.expires - CONTENTS_SECONDS,
-        expires_at=max(hold.expires_at or 0, expiry_from(store.now())),
+        expires_at=max(claim.expires_at or 0, expiry_from(claim.store.now())),
     )
-    after = HandedOverHold(store, hold.key, hold.lease, hold.kept_in, facts, parts)
-    undo: Hold = hold
+    return HandedOverHold(claim.store, claim.key, claim.lease, claim, facts, parts)
+
+
+def hand_over(hold: HandedOverHold, *, what: str) -> None:
+    """Remove contents before their handler runs.
+
+    Args:
+        hold: The hold on the claim, with its contents. It is over where this raises.
+        what: The message and its claim, for errors.
+
+    Raises:
+        ClaimInProgress: Another delivery acquired the claim meanwhile.
+        ClaimStoreError: The store did not confirm it. The handler must not run: the claim is back,
+            or its lease brings it back.
+    """
+    undo: Hold = hold if hold.claim.taken_over else hold.claim
     try:
-        ours = store.hand_over(hold.key, hold.lease.id)
+        ours = hold.store.hand_over(hold.key, hold.lease.id)
         if ours:
-            undo = after
-            hold.kept_in.remove(ticket.id, ticket.parts)
+            undo = hold
+            hold.remove_contents()
             # If our lease ran out meanwhile, another delivery may have read the contents first.
-            ours = after.extend(hold.lease.seconds)
+            ours = hold.extend(hold.lease.seconds)
     except BaseException:
         undo.settle(succeeded=False)
         raise
     if not ours:
         undo.settle(succeeded=False)  # that delivery may have failed before we removed them
         raise ClaimInProgress(_in_progress(what), retry_after=0.0)
-    return after
 
 
 def record_of(name: str, ticket: Ticket, consumer: str | None, *, what: str) -> str:
@@ -293,6 +301,15 @@ def sha256_of(parts: Sequence[bytes | memoryview]) -> str:
     for part in parts:
         digest.update(part)
     return digest.hexdigest()
+
+
+def _acquire(hold: Hold, *, take_over: bool = False) -> Record | None:
+    """Ask the store for a record; None if it is ours, else the record in the way."""
+    try:
+        return hold.store.acquire(hold.key, hold.lease, take_over=take_over)
+    except ClaimStoreError as error:
+        error.acquiring = True
+        raise
 
 
 @contextmanager
@@ -339,7 +356,7 @@ def _take_over(hold: ClaimHold, reading: Reading, what: str) -> Contents:
     """
     if not _is_whole(reading.result()):
         raise _lost(what)
-    if blocking := hold.store.acquire(hold.key, hold.lease, take_over=True):
+    if blocking := _acquire(hold, take_over=True):
         raise _why_not(blocking, what)
     # Consistent: contents that are already gone must not be read from an old copy.
     contents = hold.read(consistent=True).result()

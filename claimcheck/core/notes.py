@@ -63,10 +63,12 @@ class HoldNote(BaseModel):
                 can bring them back.
         """
         if isinstance(hold, HandedOverHold):
-            raise SettingsInvalid(
-                "purge='before' keeps the contents in the process that received the message, and "
-                "another may have to bring them back. Use purge='after' or 'never' here."
-            )
+            if hold.removed:
+                raise SettingsInvalid(
+                    "purge='before' keeps the contents in the process that received the message, "
+                    "and another may have to bring them back. Use purge='after' or 'never' here."
+                )
+            hold = hold.claim
         record = cls(store=hold.store.label, key=hold.key, lease=hold.lease.id)
         if isinstance(hold, PointerHold):
             place = {

@@ -56,8 +56,13 @@ class Opened:
 
     @property
     def is_handed_over(self) -> bool:
-        """Whether the contents are here only (`purge="before"`): no other handler may run."""
+        """Whether the contents may be here only (`purge="before"`): no other handler may run."""
         return isinstance(self._hold, HandedOverHold)
+
+    @property
+    def has_record(self) -> bool:
+        """Whether a record has to be extended and settled."""
+        return self._hold is not None
 
     def note(self) -> HoldNote | None:
         """Return a note by which another process can settle it; None if nothing has to be settled.

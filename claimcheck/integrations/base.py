@@ -243,7 +243,6 @@ class Carrier:
         message_id: str,
         receive_count: int,
         lease_seconds: float | None,
-        lease_id: str | None = None,
     ) -> Opened | None:
         """Open a message, sealed or not, and acquire its claim.
 
@@ -254,7 +253,6 @@ class Carrier:
             message_id: The id that the queue gave it.
             receive_count: How often it was received, this time included.
             lease_seconds: How long it stays invisible from now.
-            lease_id: The id of this delivery's lease, the same for each try; by default a new one.
 
         Returns:
             The message; None if it is a duplicate.
@@ -270,7 +268,6 @@ class Carrier:
                 queue=queue,
                 message_id=message_id,
                 lease_seconds=lease_seconds,
-                lease_id=lease_id,
             )
         except LetsGoError as error:
             PROCESS_LISTENERS.emit(

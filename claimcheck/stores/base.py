@@ -160,7 +160,14 @@ class ContentsStore(Protocol):
         """
         ...
 
-    def remove(self, claim_id: str, parts: int, *, later: bool = False) -> None:
+    def remove(
+        self,
+        claim_id: str,
+        parts: int,
+        *,
+        later: bool = False,
+        expiring_by: int | None = None,
+    ) -> None:
         """Remove contents. It is no error if they are gone already.
 
         Args:
@@ -168,6 +175,9 @@ class ContentsStore(Protocol):
             parts: How many parts the ticket names.
             later: Whether the store may do it in the background, and log a failure: nobody waits
                 for it, and the contents expire. `close` waits, and so does the end of the process.
+            expiring_by: Leave parts that expire after this moment (seconds since 1970): they were
+                written back since, and the request arrives late. A store removes them all the same
+                if it has no such condition, as S3, or if no request can be late, as in a file.
         """
         ...
 
@@ -240,7 +250,7 @@ class RecordStore(Protocol):
         """Make a record ours: one conditional write.
 
         It succeeds if there is no record, if its lease has run out, or if the lease is ours already
-        (a write whose answer was lost may be repeated).
+        (a write whose answer was lost may be repeated); our lease is never shortened.
 
         Args:
             key: Which record.
@@ -254,7 +264,10 @@ class RecordStore(Protocol):
         ...
 
     def extend(self, key: str, lease: Lease) -> bool:
-        """Have our lease end `lease.seconds` from now; False if it is no longer ours."""
+        """Have our lease last for `lease.seconds` from now; False if it is no longer ours.
+
+        A lease that lasts longer already stays as it is, since the request may arrive late.
+        """
         ...
 
     def hand_over(self, key: str, lease_id: str) -> bool:

@@ -6,7 +6,9 @@ Parts are written and read side by side. Part 0 also has the facts that `claimch
 
 A record is one small item, changed by one conditional write. A refused write returns the record
 that is in the way. Every write names its lease, and every state keeps the lease. So a write whose
-answer was lost succeeds when it is made again, and a write that arrives late changes nothing.
+answer was lost succeeds when it is made again. A write that arrives late ends no lease and shortens
+none. One that acquires can arrive when its own delivery has released the record: then nobody has
+it until that lease ends.
 
 https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-design.html has
 the write units of a partition.
@@ -81,8 +83,11 @@ _COMPLETE = "SET #state = :done, lease_id = :lease_id, #expires_at = :expires_at
 _MISSING = "attribute_not_exists(#id)"
 _OURS = "lease_id = :lease_id"
 _OURS_NOW = f"{_OURS} AND #state IN (:leased, :handed_over)"
-_FREE = f"{_MISSING} OR (#state = :leased AND (lease_until <= :now OR {_OURS}))"
-_FREE_TO_TAKE_OVER = f"{_FREE} OR (#state = :handed_over AND (lease_until <= :now OR {_OURS}))"
+_NOT_SHORTENED = "lease_until <= :until"
+_ENDED_OR_OURS = f"(lease_until <= :now OR ({_OURS} AND {_NOT_SHORTENED}))"
+_FREE = f"{_MISSING} OR (#state = :leased AND {_ENDED_OR_OURS})"
+_FREE_TO_TAKE_OVER = f"{_FREE} OR (#state = :handed_over AND {_ENDED_OR_OURS})"
+_EXPIRES_BY_THEN = "attribute_not_exists(#expires_at) OR #expires_at <= :expiring_by"
 
 _STATES: Mapping[str, Value] = {
     f":{state}": {"S": state} for state in ("leased", "handed_over", "done")
@@ -241,10 +246,17 @@ class DynamoDBClaimStore:
             expires_at=self.layout.expires_at,
         )
 
-    def remove(self, claim_id: str, parts: int, *, later: bool = False) -> None:
+    def remove(
+        self,
+        claim_id: str,
+        parts: int,
+        *,
+        later: bool = False,
+        expiring_by: int | None = None,
+    ) -> None:
         """Remove all parts side by side; see `ContentsStore.remove`."""
         self._resources.get().calls.make_all(
-            [partial(self._delete_part, claim_id, part) for part in range(parts)]
+            [partial(self._delete_part, claim_id, part, expiring_by) for part in range(parts)]
         )
 
     def renew(self, claim_id: str, parts: int, *, expires_at: int) -> None:
@@ -276,9 +288,12 @@ class DynamoDBClaimStore:
             _key(claim_id, part), consistent=consistent, failed=f"claim {claim_id} was not read"
         )
 
-    def _delete_part(self, claim_id: str, part: int) -> None:
+    def _delete_part(self, claim_id: str, part: int, expiring_by: int | None) -> None:
         self._resources.get().items.delete(
-            _key(claim_id, part), failed=f"the contents of claim {claim_id} were not removed"
+            _key(claim_id, part),
+            "" if expiring_by is None else _EXPIRES_BY_THEN,
+            values=None if expiring_by is None else {":expiring_by": number(expiring_by)},
+            failed=f"the contents of claim {claim_id} were not removed",
         )
 
     def _renew_part(self, claim_id: str, part: int, expires_at: int) -> None:
@@ -292,7 +307,7 @@ class DynamoDBClaimStore:
 
     def _remove_quietly(self, facts: ClaimFacts) -> None:
         try:
-            self.remove(facts.id, facts.parts)
+            self.remove(facts.id, facts.parts, expiring_by=facts.expires_at)
         except ClaimStoreError as error:
             logger.warning("what was written of claim %s is left to expire: %s", facts.id, error)
 
@@ -309,15 +324,23 @@ class DynamoDBClaimStore:
         refusal = self._update(
             key, _ACQUIRE, condition, lease.id, changed="acquired", lease_seconds=lease.seconds
         )
-        return None if refusal is None else self._record(refusal.item)
+        if refusal is None:
+            return None
+        record = self._record(refusal.item)
+        may_be_ours = record.state == "leased" or (record.state == "handed_over" and take_over)
+        return None if may_be_ours and _is_of(refusal.item, lease.id) else record
 
     def extend(self, key: str, lease: Lease) -> bool:
         """Have our lease end later; see `RecordStore.extend`."""
         self._learn_the_time(key, "extended")
+        condition = f"{_OURS_NOW} AND {_NOT_SHORTENED}"
         refusal = self._update(
-            key, _EXTEND, _OURS_NOW, lease.id, changed="extended", lease_seconds=lease.seconds
+            key, _EXTEND, condition, lease.id, changed="extended", lease_seconds=lease.seconds
         )
-        return refusal is None
+        if refusal is None:
+            return True
+        lasts_longer = _is_of(refusal.item, lease.id)
+        return lasts_longer and self._record(refusal.item).state != "done"
 
     def hand_over(self, key: str, lease_id: str) -> bool:
         """Note that the contents are about to be removed; see `RecordStore.hand_over`."""
@@ -479,6 +502,11 @@ class DynamoDBReading:
             if not self._cancelled:
                 for part in parts:
                     self._begun[part] = self._calls.start(partial(read, part))
+
+
+def _is_of(item: Item, lease_id: str) -> bool:
+    """Whether a lease wrote a record."""
+    return text_in(item, "lease_id") == lease_id
 
 
 def _key(claim_id: str, part: int) -> str:

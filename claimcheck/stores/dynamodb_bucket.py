@@ -118,9 +118,16 @@ class DynamoDBBucketClaimStore(ForwardedRecords):
         bucket = self.contents.read(claim_id, parts, stored=stored)
         return _FromBucket(bucket, lambda: _FromTable(read_table(), self.table))
 
-    def remove(self, claim_id: str, parts: int, *, later: bool = False) -> None:
+    def remove(
+        self,
+        claim_id: str,
+        parts: int,
+        *,
+        later: bool = False,
+        expiring_by: int | None = None,
+    ) -> None:
         """Remove the object. Contents in the table are removed through `Contents.store`."""
-        self.contents.remove(claim_id, parts, later=later)
+        self.contents.remove(claim_id, parts, later=later, expiring_by=expiring_by)
 
     def renew(self, claim_id: str, parts: int, *, expires_at: int) -> None:
         """Do nothing; see `S3Contents.renew`."""

@@ -59,11 +59,20 @@ class MemoryClaimStore(SwappingRecords):
         """Begin to read contents; see `ContentsStore.read`. Every read is consistent."""
         return LateReading(partial(self._read, claim_id, parts))
 
-    def remove(self, claim_id: str, parts: int, *, later: bool = False) -> None:
+    def remove(
+        self,
+        claim_id: str,
+        parts: int,
+        *,
+        later: bool = False,
+        expiring_by: int | None = None,
+    ) -> None:
         """Remove contents; see `ContentsStore.remove`."""
         with self._lock:
-            self._contents.pop(claim_id, None)
-            self._facts.pop(claim_id, None)
+            contents = self._contents.get(claim_id)
+            if contents and (expiring_by is None or contents.expires_at <= expiring_by):
+                del self._contents[claim_id]
+                self._facts.pop(claim_id, None)
 
     def renew(self, claim_id: str, parts: int, *, expires_at: int) -> None:
         """Have contents expire later; see `ContentsStore.renew`."""

@@ -117,9 +117,16 @@ class S3ClaimStore(SwappingRecords):
         """Begin to read contents; see `ContentsStore.read`."""
         return self.contents.read(claim_id, parts, stored=stored, consistent=consistent)
 
-    def remove(self, claim_id: str, parts: int, *, later: bool = False) -> None:
+    def remove(
+        self,
+        claim_id: str,
+        parts: int,
+        *,
+        later: bool = False,
+        expiring_by: int | None = None,
+    ) -> None:
         """Remove the object; see `ContentsStore.remove`."""
-        self.contents.remove(claim_id, parts, later=later)
+        self.contents.remove(claim_id, parts, later=later, expiring_by=expiring_by)
 
     def renew(self, claim_id: str, parts: int, *, expires_at: int) -> None:
         """Do nothing; see `S3Contents.renew`."""

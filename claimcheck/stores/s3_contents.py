@@ -173,7 +173,14 @@ class S3Contents:
         get = partial(resources.objects.get, self._key(claim_id), failed=failed)
         return S3Reading(resources.calls, get, parts=parts, stored=stored)
 
-    def remove(self, claim_id: str, parts: int, *, later: bool = False) -> None:
+    def remove(
+        self,
+        claim_id: str,
+        parts: int,
+        *,
+        later: bool = False,
+        expiring_by: int | None = None,
+    ) -> None:
         """Remove the object; see `ContentsStore.remove`."""
         remove = partial(
             self.objects.delete,

@@ -58,10 +58,17 @@ class SameRecords(ForwardedRecords):
             for store in self._stores
         )
 
-    def remove(self, claim_id: str, parts: int, *, later: bool = False) -> None:
+    def remove(
+        self,
+        claim_id: str,
+        parts: int,
+        *,
+        later: bool = False,
+        expiring_by: int | None = None,
+    ) -> None:
         """Remove contents wherever they are; see `ContentsStore.remove`."""
         for store in self._stores:
-            store.remove(claim_id, parts, later=later)
+            store.remove(claim_id, parts, later=later, expiring_by=expiring_by)
 
     def renew(self, claim_id: str, parts: int, *, expires_at: int) -> None:
         """Have contents expire later wherever they are; see `ContentsStore.renew`."""

@@ -125,12 +125,27 @@ class SqliteClaimStore:
         """Begin to read contents; see `ContentsStore.read`. Every read is consistent."""
         return LateReading(partial(self._read, claim_id, parts))
 
-    def remove(self, claim_id: str, parts: int, *, later: bool = False) -> None:
+    def remove(
+        self,
+        claim_id: str,
+        parts: int,
+        *,
+        later: bool = False,
+        expiring_by: int | None = None,
+    ) -> None:
         """Remove contents; see `ContentsStore.remove`."""
         failed = f"the contents of claim {claim_id} were not removed"
         with self._transaction(failed) as connection:
-            connection.execute("DELETE FROM claim_contents WHERE claim_id = ?", (claim_id,))
-            connection.execute("DELETE FROM claim_parts WHERE claim_id = ?", (claim_id,))
+            connection.execute(
+                "DELETE FROM claim_contents"
+                " WHERE claim_id = :id AND (:by IS NULL OR expires_at <= :by)",
+                {"id": claim_id, "by": expiring_by},
+            )
+            connection.execute(
+                "DELETE FROM claim_parts WHERE claim_id = :id"
+                " AND NOT EXISTS (SELECT 1 FROM claim_contents WHERE claim_id = :id)",
+                {"id": claim_id},
+            )
 
     def renew(self, claim_id: str, parts: int, *, expires_at: int) -> None:
         """Have contents expire later; see `ContentsStore.renew`."""
@@ -153,7 +168,8 @@ class SqliteClaimStore:
                 "INSERT INTO claim_records (key, state, lease_id, lease_until, expires_at)"
                 " VALUES (:key, 'leased', :lease_id, :until, :expires_at)"
                 " ON CONFLICT (key) DO UPDATE SET lease_id = excluded.lease_id,"
-                " lease_until = excluded.lease_until, expires_at = excluded.expires_at"
+                " lease_until = iif(lease_id = :lease_id, max(lease_until, :until), :until),"
+                " expires_at = excluded.expires_at"
                 " WHERE (state = 'leased' OR state = 'handed_over' AND :take_over)"
                 " AND (lease_until <= :now OR lease_id = :lease_id)",
                 {"take_over": take_over, **self._values(key, lease)},
@@ -163,8 +179,8 @@ class SqliteClaimStore:
     def extend(self, key: str, lease: Lease) -> bool:
         """Have our lease end later; see `RecordStore.extend`."""
         return self._change(
-            f"UPDATE claim_records SET lease_until = :until, expires_at = :expires_at"
-            f" WHERE {_OURS_NOW}",
+            "UPDATE claim_records SET lease_until = max(lease_until, :until),"
+            f" expires_at = :expires_at WHERE {_OURS_NOW}",
             self._values(key, lease),
             failed=f"record {key} was not extended",
         )

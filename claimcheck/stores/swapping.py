@@ -110,7 +110,7 @@ class SwappingRecords(ABC):
             record = kept.record(self.now())
             may_end = record.state == "leased" or (record.state == "handed_over" and take_over)
             if may_end and (record.seconds_left <= 0 or kept.lease_id == lease.id):
-                return self._leased(lease, record.state)
+                return self._leased(lease, kept)
             blocking = record
             return None
 
@@ -121,8 +121,9 @@ class SwappingRecords(ABC):
         """Have our lease end later; see `RecordStore.extend`."""
 
         def change(kept: _Kept | None) -> _Kept | None:
-            ours = kept is not None and self._is_held_with(kept, lease.id)
-            return self._leased(lease, kept.state) if kept and ours else None
+            if kept is None or not self._is_held_with(kept, lease.id):
+                return None
+            return self._leased(lease, kept)
 
         return self._change(key, change, f"record {key} was not extended")
 
@@ -188,11 +189,12 @@ class SwappingRecords(ABC):
         """Whether a lease holds it, though it may have run out."""
         return kept.record(self.now()).state != "done" and kept.lease_id == lease_id
 
-    def _leased(self, lease: Lease, state: State = "leased") -> _Kept:
+    def _leased(self, lease: Lease, kept: _Kept | None = None) -> _Kept:
+        ours = kept is not None and kept.lease_id == lease.id
         return _Kept(
-            state=state,
+            state=kept.state if kept else "leased",
             lease_id=lease.id,
-            lease_until=self.now() + lease.seconds,
+            lease_until=max(self.now() + lease.seconds, kept.lease_until if kept and ours else 0),
             expires_at=self._expiry(),
         )
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from claimcheck.stores.base import ClaimStore, Lease, Record
+from claimcheck.stores.base import ClaimStore, Lease, Record, State
 from claimcheck.testing.base import StoreTests, clock_of
 from claimcheck.testing.claims import MINE, OTHERS
 from claimcheck.testing.clock import Clock
@@ -53,10 +53,26 @@ class RecordsContract(StoreTests):
         assert store.look_up(_KEY) == self.held(60)
 
     def test_acquires_again_with_the_same_lease(self, store: ClaimStore) -> None:
-        store.acquire(_KEY, Lease(MINE.id, 10_000))
+        store.acquire(_KEY, MINE)
 
-        assert store.acquire(_KEY, MINE) is None
-        assert store.look_up(_KEY) == self.held(60)
+        assert store.acquire(_KEY, Lease(MINE.id, 10_000)) is None
+        assert store.look_up(_KEY) == self.held(10_000)
+
+    @pytest.mark.parametrize("handed_over", [False, True])
+    def test_a_request_that_arrives_late_shortens_no_lease(
+        self, store: ClaimStore, handed_over: bool
+    ) -> None:
+        state: State = "handed_over" if handed_over else "leased"
+        store.acquire(_KEY, Lease(MINE.id, 10_000))
+        if handed_over:
+            store.hand_over(_KEY, MINE.id)
+
+        assert store.extend(_KEY, MINE)
+        assert store.look_up(_KEY) == self.held(10_000, state)
+
+        assert (store.acquire(_KEY, MINE) is None) != handed_over
+        assert store.acquire(_KEY, MINE, take_over=True) is None
+        assert store.look_up(_KEY) == self.held(10_000, state)
 
     def test_a_short_lease_ends_by_itself(
         self, store: ClaimStore, request: pytest.FixtureRequest

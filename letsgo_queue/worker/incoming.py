@@ -110,7 +110,7 @@ class IncomingMessage:
         context: The context variables that its middleware and its handler share.
         lambda_context: AWS Lambda's context; None elsewhere.
         leases: The leases that middleware has taken for it.
-        lease_id: The id of a claim check's lease; the same for each try to open it.
+        lease_id: The id of a claim check's lease that the last try may have acquired.
         arrived: When it arrived (on the monotonic clock).
         waits_since: Since when it waits for what opens it, or settles it.
         begun: When its way to the handler began; None while it waits.
@@ -406,10 +406,11 @@ class IncomingMessage:
                 message's visibility timeout.
         """
         self.leases = (*self.leases, lease)
-        ends = self.invisible_until if ends is None else ends
-        if ends is not None:
-            now = time.monotonic()
-            self.leases_due = min(self.leases_due, now + (ends - now) / 2)
+        now = time.monotonic()
+        if ends is None:
+            # Unknown where the delivery has ended. Its handler may run all the same: extend it now.
+            ends = self.invisible_until or now
+        self.leases_due = min(self.leases_due, now + (ends - now) / 2)
 
     def extend_leases(self, seconds: float) -> None:
         """Extend its leases.

@@ -39,7 +39,14 @@ class SlowStore(SqliteClaimStore):
         super().write(facts, parts)
         (CONTENTS / facts.id).touch()
 
-    def remove(self, claim_id: str, parts: int, *, later: bool = False) -> None:
+    def remove(
+        self,
+        claim_id: str,
+        parts: int,
+        *,
+        later: bool = False,
+        expiring_by: int | None = None,
+    ) -> None:
         """Remove the file, slowly."""
         assert later
         self._removals.get().add(claim_id, partial(_remove_slowly, CONTENTS / claim_id))

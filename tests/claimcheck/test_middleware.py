@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -51,6 +52,7 @@ from tests.claimcheck.support import (
     parts_left,
     rewrite_parts,
     small_claim_check,
+    ticket_in,
 )
 from tests.claimcheck.watched import ALWAYS, Watched
 from tests.letsgo_queue.support import outcomes
@@ -146,6 +148,14 @@ class InHand(Middleware):
 
     def handle(self, message: IncomingMessage, /) -> Steps:
         self.messages.append(message)
+        yield
+
+
+class DeliveryEnds(Middleware):
+    """The heartbeat hears that the queue has ended a delivery whose way has begun."""
+
+    def handle(self, message: IncomingMessage, /) -> Steps:
+        message.invisible_until = None
         yield
 
 
@@ -334,6 +344,33 @@ class TestFailure:
         assert [type(event) for event in events] == [MessageOpened, MessageHandled]
         assert shop.handled == [PAYLOAD]
 
+    @pytest.mark.parametrize("answer", ["lost", "contents unread"])
+    def test_a_lease_that_may_have_been_released_is_not_used_again(
+        self, shop: Shop, monkeypatch: pytest.MonkeyPatch, answer: str
+    ) -> None:
+        """Releasing may take effect late, when the next try holds the claim."""
+        monkeypatch.setattr(deliveries, "FIRST_PAUSE_SECONDS", 0.01)
+        body = shop.enqueue()
+        watched = Watched(shop.store)
+        leases: list[str] = []
+
+        def note_lease() -> None:
+            found, _ = shop.store._records[f"{ticket_in(body)['id']}@"]
+            leases.append(from_json(found.data)["lease_id"])
+            if answer == "lost" and len(leases) == 1:
+                raise ClaimStoreUnavailable("the test says so")
+
+        watched.after("acquire", note_lease)
+        watched.after("acquire", note_lease)
+        if answer != "lost":
+            watched.fail_reading()
+
+        shop.work(ClaimCheckMiddleware(small_claim_check(watched.store)))
+
+        assert shop.handled == [PAYLOAD]
+        first, second = leases
+        assert (first == second) == (answer == "lost")
+
     def test_a_store_that_stays_down_leaves_the_message_to_its_retries(
         self, shop: Shop, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -468,6 +505,19 @@ class TestExtending:
         )
 
         assert 0 < due[0] <= DEFAULT_VISIBILITY_TIMEOUT / 2 + 1
+
+    def test_the_lease_is_extended_where_the_queue_has_ended_the_delivery(self, shop: Shop) -> None:
+        """The heartbeat heard so while the message was on its way to the handler."""
+        shop.enqueue()
+        in_hand = InHand()
+        due: list[float] = []
+
+        shop.work(
+            outer=[in_hand, DeliveryEnds()],
+            during=lambda _: due.append(in_hand.messages[0].leases_due),
+        )
+
+        assert due[0] <= time.monotonic()
 
     def test_a_store_that_fails_does_not_stop_the_handler(
         self, shop: Shop, caplog: pytest.LogCaptureFixture

@@ -30,7 +30,14 @@ class SlowStore(MemoryClaimStore):
         super().__init__()
         self.removals = removals.Removals()
 
-    def remove(self, claim_id: str, parts: int, *, later: bool = False) -> None:
+    def remove(
+        self,
+        claim_id: str,
+        parts: int,
+        *,
+        later: bool = False,
+        expiring_by: int | None = None,
+    ) -> None:
         assert later
         self.removals.add(claim_id, partial(self._remove_slowly, claim_id, parts))
 

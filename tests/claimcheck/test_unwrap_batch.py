@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from claimcheck import ClaimCorrupted
+from claimcheck import ClaimCorrupted, Purge
 from claimcheck.stores.sqlite import SqliteClaimStore
 from claimcheck.testing import Clock
 from tests.claimcheck.lambda_claims import (
@@ -29,6 +31,7 @@ from tests.claimcheck.support import (
     noise,
     small_claim_check,
     ticket_in,
+    wait_for,
 )
 from tests.claimcheck.watched import Watched
 from tests.letsgo_queue.aws_lambda.lambda_events import Context
@@ -188,6 +191,41 @@ class TestWhatCannotBeOpened:
             Function(claims).decorated()(event, Context())
 
         assert claims.states(bodies) == ["there"] * 3
+
+    @pytest.mark.parametrize("purge", ["after", "before"])
+    def test_an_interrupt_releases_what_was_acquired(self, claims: Claims, purge: Purge) -> None:
+        """A soft time limit, say, which a signal handler raises in the thread of the function."""
+        bodies = [claims.sealed(seed) for seed in range(2)]
+        watched = Watched(claims.store)
+        claims.check = small_claim_check(watched.store)
+        held = "held" if purge == "after" else "handed over"
+
+        def interrupt() -> None:
+            wait_for(lambda: held in claims.states(bodies), "the other claim")
+            os.kill(os.getpid(), signal.SIGUSR1)
+            wait_for(lambda: interrupted, "the signal")
+
+        interrupted: list[object] = []
+
+        def stop(*_: object) -> None:
+            interrupted.append(None)
+            raise TimeLimitReached
+
+        watched.before("acquire", lambda: None)
+        watched.before("acquire", interrupt)
+        event = event_of(*(record_of(body, str(n)) for n, body in enumerate(bodies)))
+        before = signal.signal(signal.SIGUSR1, stop)
+        try:
+            with pytest.raises(TimeLimitReached):
+                Function(claims).decorated(purge=purge)(event, Context())
+        finally:
+            signal.signal(signal.SIGUSR1, before)
+
+        assert claims.states(bodies) == ["there"] * 2
+
+
+class TimeLimitReached(BaseException):
+    pass
 
 
 class TestFifo:

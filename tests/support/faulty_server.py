@@ -179,6 +179,7 @@ class FaultyServer:
         failed: How often each failure happened, by operation.
         user_agents: What each request said of who sent it.
         operations: What each request asked for.
+        answered: How many requests the server has answered, by operation.
         calls: The calls in a message's life that requests were.
         touched: The tables, queues and buckets that requests were forwarded for.
         receipts: The receipt handles of all deliveries.
@@ -201,6 +202,7 @@ class FaultyServer:
         self.failed: Counter[tuple[str, Failure]] = Counter()
         self.user_agents: list[str] = []
         self.operations: list[str] = []
+        self.answered: Counter[str] = Counter()
         self.calls: list[Call] = []
         self.touched: set[str] = set()
         self.receipts: list[str] = []
@@ -302,6 +304,7 @@ class FaultyServer:
         """Note what a request was forwarded for, and what the server gave out."""
         fields = request.fields
         with self._lock:
+            self.answered[request.operation] += 1
             if status < HTTPStatus.MULTIPLE_CHOICES:
                 self._calls.note(request)
             self.touched |= {fields[name] for name in _TOUCHED if name in fields}

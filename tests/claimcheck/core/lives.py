@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
 from claimcheck import ClaimCheck
 from claimcheck.stores.base import PART_BYTES
-from tests.claimcheck.support import noisy_body
+from tests.claimcheck.support import noisy_body, ticket_in
 
 BODY = noisy_body(6_000)
 TWO_PARTS = noisy_body(2 * PART_BYTES + 1_000)
@@ -20,6 +21,16 @@ def handle(check: ClaimCheck, sealed: str, **options: Any) -> str:
     """Open it as a delivery whose handler succeeds; gives what the handler got."""
     with check.open(sealed, **options) as opened:
         return opened.body
+
+
+def as_written_back(backup: object, sealed: str) -> str:
+    """What a store has, whether contents are as they were sealed, or expire a little later."""
+    expires: int = ticket_in(sealed)["expires"]
+
+    def name(found: re.Match[str]) -> str:
+        return "the expiry" if 0 <= int(found[0]) - expires <= 5 else found[0]
+
+    return re.sub(r"\d+", name, repr(backup))
 
 
 def fail(check: ClaimCheck, sealed: str, **options: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from claimcheck import (
     Opened,
 )
 from claimcheck.core import holds
+from claimcheck.core.opened import unpack
 from claimcheck.stores.memory import MemoryClaimStore
 from claimcheck.testing import Clock
 from tests.claimcheck.core.lives import BODY
@@ -52,6 +54,40 @@ def watched(store: MemoryClaimStore) -> Watched:
 @pytest.fixture
 def check(watched: Watched) -> ClaimCheck:
     return small_claim_check(watched.store)
+
+
+@pytest.mark.parametrize("another_comes", [True, False])
+def test_a_lease_that_runs_out_while_a_large_body_is_unpacked_is_extended_or_lost(
+    watched: Watched,
+    *,
+    check: ClaimCheck,
+    store: MemoryClaimStore,
+    clock: Clock,
+    pauses: Pauses,
+    monkeypatch: pytest.MonkeyPatch,
+    another_comes: bool,
+) -> None:
+    sealed = check.seal(BODY).body.decode()
+    others: list[Opened] = []
+
+    def unpack_slowly(*arguments: Any) -> str:
+        monkeypatch.setattr("claimcheck.core.claim_check.unpack", unpack)
+        clock.advance(120)
+        pauses.sleep(120)
+        if another_comes:
+            others.append(small_claim_check(store).open(sealed))
+        return unpack(*arguments)
+
+    monkeypatch.setattr("claimcheck.core.claim_check.unpack", unpack_slowly)
+    if another_comes:
+        with pytest.raises(ClaimInProgress):
+            check.open(sealed)
+        assert others[0].extend(120)
+    else:
+        opened = check.open(sealed)
+        with pytest.raises(ClaimInProgress):
+            small_claim_check(store).open(sealed)
+        assert opened.complete()
 
 
 def settle(opened: Opened, caplog: pytest.LogCaptureFixture) -> str:

@@ -229,7 +229,7 @@ class TestTime:
             fail(check, sealed, purge=purge)
             contents = contents_of(place.store, sealed)
             assert contents is not None
-            assert contents.expires_at == pytest.approx(made + expiry * DAY, abs=1)
+            assert contents.expires_at == pytest.approx(made + expiry * DAY, abs=2)
 
     @ANY_PURGE
     def test_a_dead_letter_opens_when_it_is_redriven_28_days_after_it_was_sent(

@@ -20,10 +20,9 @@ from claimcheck import (
     Opened,
     Purge,
 )
-from claimcheck.core.holds import WRITE_AGAIN_SECONDS
 from claimcheck.stores.base import Lease, Record
 from claimcheck.testing import Clock
-from tests.claimcheck.core.lives import BODY, TWO_PARTS, fail, handle
+from tests.claimcheck.core.lives import BODY, TWO_PARTS, as_written_back, fail, handle
 from tests.claimcheck.places import Left, Place
 from tests.claimcheck.support import (
     DAY,
@@ -63,7 +62,7 @@ class TestBefore:
 
         fail(check, sealed)
 
-        assert place.backup() == before
+        assert as_written_back(place.backup(), sealed) == as_written_back(before, sealed)
         assert handle(check, sealed) == TWO_PARTS
         assert place.left() == Left(parts=0, records=1)
 
@@ -238,6 +237,37 @@ class TestOneHandler:
 
         assert end_of(other, sealed) == BODY
 
+    @pytest.mark.parametrize("succeeds", [True, False])
+    def test_loses_nothing_that_another_delivery_takes_over_and_fails_with_later(
+        self, place: Place, sealed: str, clock: Clock, succeeds: bool
+    ) -> None:
+        """That one purges after its handler: `purge` is being changed."""
+        other = small_claim_check(place.store)
+        running: list[Opened] = []
+
+        def another_comes() -> None:
+            clock.advance(120)
+            running.append(other.open(sealed))
+
+        watched = Watched(place.store)
+        watched.before("remove", another_comes)
+        assert end_of(purging_before(watched), sealed) is ClaimInProgress
+
+        assert parts_left(place.store, sealed) == 0
+        running[0].settle(succeeded=succeeds)
+
+        assert end_of(other, sealed) == (ClaimAlreadyProcessed if succeeds else BODY)
+        assert place.left() == Left(parts=0, records=1)
+
+    def test_leaves_nothing_that_another_delivery_took_over(
+        self, place: Place, sealed: str, clock: Clock
+    ) -> None:
+        crash_before_removing(place, sealed)
+        clock.advance(30)
+
+        assert end_of(small_claim_check(place.store), sealed) == BODY
+        assert place.left() == Left(parts=0, records=1)
+
     def test_contents_do_not_come_back_behind_another_delivery(
         self, place: Place, sealed: str, clock: Clock
     ) -> None:
@@ -269,7 +299,7 @@ class TestACrash:
         watched = Watched(place.store)
         watched.fail("release")
         fail(purging_before(watched), sealed)
-        clock.advance(WRITE_AGAIN_SECONDS)
+        clock.advance(120)
 
         assert end_of(purging_before(place.store), sealed) == BODY
 
