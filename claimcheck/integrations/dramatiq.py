@@ -39,7 +39,7 @@ from claimcheck.opening import Opener
 from letsgo_queue.aws_client import explain
 from letsgo_queue.errors import LetsGoError, QueueUnavailable
 
-PACKAGE = Package("dramatiq-sqs", (0, 4), extra="dramatiq")
+PACKAGE = Package("dramatiq-sqs", (0, 4, 4), extra="dramatiq")
 
 try:
     import dramatiq

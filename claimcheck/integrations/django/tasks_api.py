@@ -21,7 +21,7 @@ except ModuleNotFoundError:
     except ModuleNotFoundError as missing:
         raise SettingsInvalid(
             f"tasks on SQS need Django 6, or Django 5.2 with django-tasks, and {missing.name} is "
-            "missing: pip install 'letsgo-claimcheck[django]' 'django-tasks>=0.9'"
+            "missing: pip install 'letsgo-claimcheck[django]' 'django-tasks>=0.12'"
         ) from missing
 
 __all__ = [

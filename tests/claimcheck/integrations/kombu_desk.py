@@ -10,6 +10,7 @@ from typing import Any
 from kombu import Connection, Consumer, Producer, Queue
 from kombu.asynchronous import Hub, get_event_loop, set_event_loop
 from kombu.message import Message
+from kombu.transport import SQS
 
 from claimcheck.integrations.kombu import with_claim_check
 from claimcheck.testing import Clock
@@ -46,6 +47,10 @@ class Desk:
         for connection in self._connections:
             connection.release()
         self.sqs.close()
+        # Before kombu 5.7 all connections share them, and those of a closed event loop do nothing.
+        clients: Any = SQS.Channel._predefined_queue_async_clients
+        if isinstance(clients, dict):
+            clients.clear()
 
     def plain(self) -> Connection:
         """A connection as people make it."""

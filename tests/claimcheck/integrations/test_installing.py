@@ -62,7 +62,7 @@ def test_a_package_that_is_missing_names_the_extra(
         ("celery", "celery 5.3.6", "5.4"),
         ("celery", "kombu 5.3.7", "5.4"),
         ("kombu", "kombu 5.3.7", "5.4"),
-        ("dramatiq", "dramatiq-sqs 0.3.1", "0.4"),
+        ("dramatiq", "dramatiq-sqs 0.4.3", "0.4.4"),
         ("taskiq", "taskiq-aio-sqs 2.1.0", "2.1.1"),
     ],
 )

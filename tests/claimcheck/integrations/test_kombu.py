@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from kombu import Connection, Consumer, Exchange, Producer, Queue
+from kombu import VERSION, Connection, Consumer, Exchange, Producer, Queue
 from kombu.message import Message
 from kombu.transport.virtual import base as virtual
 
@@ -150,11 +150,12 @@ class TestReceiving:
         assert desk.take(1) == [LARGE]
 
     def test_a_message_that_is_rejected_is_gone_with_its_claim(self, desk: Desk) -> None:
-        """kombu deletes it, where no dead-letter queue would take it."""
+        """kombu deletes it, where no dead-letter queue would take it. Before 5.7 it never does."""
         desk.send(LARGE)
         assert desk.take(1, then="reject") == [LARGE]
-        assert desk.left() == Left(0, 1)
-        assert desk.counts() == (0, 0)
+        is_gone = VERSION >= (5, 7)
+        assert desk.left() == (Left(0, 1) if is_gone else Left(1, 0))
+        assert desk.counts() == ((0, 0) if is_gone else (0, 1))
 
     def test_a_connection_that_closes_gives_back_what_it_has(self, desk: Desk) -> None:
         desk.send(LARGE)
@@ -285,6 +286,7 @@ class TestReceiving:
         assert desk.left() == Left(1, 1)
 
 
+@pytest.mark.skipif(VERSION < (5, 7), reason="before kombu 5.7 there is no SNS")
 class TestFanout:
     """What kombu sends through SNS."""
 
