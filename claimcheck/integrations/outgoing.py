@@ -18,10 +18,11 @@ from botocore.validate import ParamValidator
 
 from claimcheck.core.sealing import Sealed
 from claimcheck.integrations.base import Carrier
+from claimcheck.integrations.botocore_clients import is_presigned
 from claimcheck.integrations.sqs import attributes_size, md5_of
 from letsgo_queue.aws_client import SERVER_ERROR
 from letsgo_queue.envelope import type_in
-from letsgo_queue.errors import MessageTooLarge
+from letsgo_queue.errors import MessageInvalid, MessageTooLarge
 from letsgo_queue.limits import ANY_QUEUE_BYTES, SQS_UNIT_BYTES
 
 if TYPE_CHECKING:
@@ -150,6 +151,9 @@ class Outgoing(ABC):
             return None
         if (text := self.text_in(target, params)) is None:
             return None
+        if is_presigned(context):
+            self._check_unsealed(text)
+            return None
         sealed = self._seal(text)
         if sealed.route == "inline":
             return None
@@ -164,6 +168,12 @@ class Outgoing(ABC):
         """Seal the messages of a batch that are too large, one by one or together."""
         target, entries = self.target_in(params), params.get(self.entries)
         if target is None or not isinstance(entries, list | tuple):
+            return None
+        if is_presigned(context):
+            for entry in entries:
+                text = self.text_in(target, entry) if isinstance(entry, Mapping) else None
+                if text is not None:
+                    self._check_unsealed(text)
             return None
         call = SealedCall(target, [])
         try:
@@ -215,6 +225,19 @@ class Outgoing(ABC):
                 attributes_size=attributes_size(params.get("MessageAttributes")),
             )
         )
+
+    def _check_unsealed(self, text: Text) -> None:
+        """Refuse a message of a presigned URL that would be sealed.
+
+        Raises:
+            MessageInvalid: It would be.
+        """
+        if not self._carrier.asks_nobody(text.body, queue=text.target, attributes_size=text.others):
+            raise MessageInvalid(
+                f"message to {text.target}: it would be sealed, and no message of a presigned URL "
+                "is: its contents would be stored, whether or not anybody uses the URL. Send it "
+                "with a call of this client."
+            )
 
     def _seal_entries(self, call: SealedCall, entries: Sequence[Any]) -> list[Any]:
         """The entries of a batch, sealed where they are too large."""
