@@ -33,6 +33,7 @@ from claimcheck.integrations.outgoing import Outgoing, Text
 from claimcheck.integrations.settling import Settling
 from claimcheck.opening import OnDuplicate, Opener
 from letsgo_queue.aws_client import AwsError
+from letsgo_queue.limits import MAX_BATCH_BYTES
 from letsgo_queue.log import get_logger
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ class SqsOutgoing(Outgoing):
     entries = "Entries"
     body = "MessageBody"
     shared = False
+    batch_bytes = MAX_BATCH_BYTES
 
     def __init__(self, carrier: Carrier, facts: Callable[[str], Mapping[str, str]]) -> None:
         """Seal with the claim check of a carrier, for queues that say `facts` of themselves."""

@@ -102,6 +102,9 @@ class Outgoing(ABC):
     shared: bool
     """Whether several queues get each message."""
 
+    batch_bytes: int | None = None
+    """The most bytes of a batch; None for as many as one message may have."""
+
     around = 0
     """Bytes to leave for an envelope that is put around a message on its way."""
 
@@ -140,7 +143,7 @@ class Outgoing(ABC):
             if not self._carrier.asks_nobody(body, queue=target, attributes_size=size):
                 return True
             together += size + _MOST_BYTES * len(body)
-        return together > SQS_UNIT_BYTES
+        return together > (self.batch_bytes or SQS_UNIT_BYTES)
 
     def seal_one(
         self, params: Mapping[str, Any], model: OperationModel, context: dict[str, Any], **_: object
@@ -278,7 +281,10 @@ class Outgoing(ABC):
             MessageTooLarge: They do not fit even if all are stored.
         """
         together = sum(sizes)
-        if together <= SQS_UNIT_BYTES or together <= (limit := self._limit(target)):
+        if together <= SQS_UNIT_BYTES:
+            return together
+        limit = self.batch_bytes or self._limit(target)
+        if together <= limit:
             return together
         if sum(least) > limit:
             raise MessageTooLarge(
@@ -296,7 +302,7 @@ class Outgoing(ABC):
         return bisect_right(range(limit + 1), limit, key=bytes_with) - 1
 
     def _limit(self, target: str) -> int:
-        """Bytes that a queue or a topic accepts, of one message and of a batch."""
+        """Bytes of one message that a queue or a topic accepts."""
         return int(self.facts(target).get("MaximumMessageSize", ANY_QUEUE_BYTES))
 
     def _seal(self, text: Text, room: int | None = None) -> Sealed:
