@@ -23,7 +23,7 @@ from claimcheck.integrations.botocore_clients import Handler
 from claimcheck.integrations.incoming import OnError, SqsCall
 from claimcheck.integrations.outgoing import has_sealed
 from claimcheck.integrations.receipt_handles import has_claim
-from claimcheck.integrations.sqs import QueueFacts
+from claimcheck.integrations.sqs import QueueFacts, was_certainly_not_sent
 from claimcheck.opening import OnDuplicate
 from letsgo_queue.async_threads import AsyncThreads
 from letsgo_queue.aws_client import AwsError
@@ -111,6 +111,11 @@ def attach(
         if has_sealed(context):
             await _threads.run_to_end(partial(outgoing.look_at_answer, context=context, **event))
 
+    async def look_at_error(exception: Exception, context: dict[str, Any], **_: object) -> None:
+        # aiobotocore cannot tell a connection that was never made from one that broke.
+        if was_certainly_not_sent(exception):
+            await _threads.run_to_end(partial(outgoing.give_up, context))
+
     async def ask(params: Mapping[str, Any], **event: Any) -> object:
         await learn(params)
         return await _threads.run_to_end(partial(incoming.ask, params=params, **event))
@@ -141,6 +146,8 @@ def attach(
             "provide-client-params.sqs.SendMessageBatch": sealing(outgoing.seal_many),
             "after-call.sqs.SendMessage": look_at_answer,
             "after-call.sqs.SendMessageBatch": look_at_answer,
+            "after-call-error.sqs.SendMessage": look_at_error,
+            "after-call-error.sqs.SendMessageBatch": look_at_error,
             "provide-client-params.sqs.ReceiveMessage": ask,
             "after-call.sqs.ReceiveMessage": open_answer,
             "provide-client-params.sqs.DeleteMessage": if_claimed(settling.complete_one),

@@ -172,6 +172,8 @@ def register(client: BaseClient, parts: Parts, others: Mapping[str, Handler]) ->
         "provide-client-params.sqs.SendMessageBatch": outgoing.seal_many,
         "after-call.sqs.SendMessage": outgoing.look_at_answer,
         "after-call.sqs.SendMessageBatch": outgoing.look_at_answer,
+        "after-call-error.sqs.SendMessage": outgoing.look_at_error,
+        "after-call-error.sqs.SendMessageBatch": outgoing.look_at_error,
         "provide-client-params.sqs.ReceiveMessage": incoming.ask,
         "provide-client-params.sqs.DeleteMessage": settling.complete_one,
         "provide-client-params.sqs.DeleteMessageBatch": settling.complete_many,

@@ -3,6 +3,7 @@
 provide-client-params   a message that is too large is sealed in place; in a batch also messages
                         that are too large together, the largest first
 after-call              a message that AWS has refused has its claim removed
+after-call-error        so has a message that certainly did not reach AWS
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import EndpointConnectionError
 from botocore.validate import ParamValidator
 
 from claimcheck.core.sealing import Sealed
 from claimcheck.integrations.base import Carrier
 from claimcheck.integrations.botocore_clients import is_presigned
-from claimcheck.integrations.sqs import attributes_size, md5_of
+from claimcheck.integrations.sqs import attributes_size, md5_of, was_certainly_not_sent
 from letsgo_queue.aws_client import SERVER_ERROR
 from letsgo_queue.envelope import type_in
 from letsgo_queue.errors import MessageInvalid, MessageTooLarge
@@ -210,6 +212,14 @@ class Outgoing(ABC):
             answer = parsed if each.id is None else answers.get(each.id, {})
             if _MD5 in answer:
                 answer[_MD5] = md5_of(each.body)
+
+    def look_at_error(self, exception: Exception, context: Mapping[str, Any], **_: object) -> None:
+        """Remove the claims of a call that certainly did not reach AWS."""
+        is_first = context.get("retries", {}).get("attempt") == 1
+        if was_certainly_not_sent(exception) or (
+            is_first and isinstance(exception, EndpointConnectionError)
+        ):
+            self.give_up(context)
 
     def give_up(self, context: Mapping[str, Any]) -> None:
         """Remove the claims of a call that will not be made."""

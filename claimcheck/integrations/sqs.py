@@ -8,7 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
-from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    ParamValidationError,
+)
 
 from letsgo_queue.aws_client import error_code, explain
 from letsgo_queue.errors import LetsGoError
@@ -151,10 +156,10 @@ def pause_after(error: LetsGoError | None, receive_count: int) -> int:
     return min(_FIRST_PAUSE_SECONDS * times, _LONGEST_PAUSE_SECONDS)
 
 
-def was_certainly_not_sent(error: BotoCoreError | ClientError) -> bool:
+def was_certainly_not_sent(error: Exception) -> bool:
     """Whether SQS refused a message the first time it was sent, or botocore did not send it."""
     if isinstance(error, ClientError):
         answer = error.response.get("ResponseMetadata", {})
         refused = answer.get("HTTPStatusCode", _SERVER_ERROR) < _SERVER_ERROR
         return refused and not answer.get("RetryAttempts", 1)
-    return isinstance(error, ParamValidationError)
+    return isinstance(error, ParamValidationError | NoCredentialsError)
