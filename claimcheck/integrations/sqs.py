@@ -34,6 +34,9 @@ logger = get_logger(__name__)
 QUEUE_FACTS: Sequence[QueueAttributeNameType] = ("MaximumMessageSize", "VisibilityTimeout")
 """The attributes of a queue that decide how its messages are sealed and held."""
 
+RECEIVE_COUNT = "ApproximateReceiveCount"
+"""The attribute that says how often a message was received."""
+
 _SERVER_ERROR = 500
 
 _MOST_EARLIER_SECONDS = 5.0
@@ -136,6 +139,11 @@ def md5_of(text: str) -> str:
     # JSON can write half a character, and an envelope that was parsed may have one.
     data = text.encode(errors="surrogatepass")
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+def receive_count(attributes: Mapping[Any, Any] | None) -> int:
+    """How often a message was received, this time included; 1 if its attributes do not say."""
+    return int((attributes or {}).get(RECEIVE_COUNT, 1))
 
 
 def lease_seconds(hidden: float, *, waited: float = 0) -> float:
