@@ -28,5 +28,9 @@ MAX_WAIT_SECONDS = 20
 """The longest that a receive waits for messages.
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html"""
 
+MAX_BATCH_BYTES = 1_048_576
+"""The most that the messages of one call may have together, whatever their queue takes of one.
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html"""
+
 MAX_BATCH = 10
 """The most messages that one call receives, sends or deletes."""

@@ -18,13 +18,15 @@ from botocore.client import BaseClient
 
 from claimcheck.core.claim_check import ClaimCheck
 from claimcheck.core.life import Purge
-from claimcheck.integrations.boto3 import check_client, make_parts, register
-from claimcheck.integrations.botocore_clients import Handler
-from claimcheck.integrations.incoming import OnError, SqsCall
+from claimcheck.integrations.base import Carrier
+from claimcheck.integrations.boto3 import SqsOutgoing, check_client
+from claimcheck.integrations.botocore_clients import Handler, register
+from claimcheck.integrations.incoming import Incoming, OnError, SqsCall
 from claimcheck.integrations.outgoing import has_sealed
 from claimcheck.integrations.receipt_handles import has_claim
-from claimcheck.integrations.sqs import QueueFacts
-from claimcheck.opening import OnDuplicate
+from claimcheck.integrations.settling import Settling
+from claimcheck.integrations.sqs import QueueFacts, was_certainly_not_sent
+from claimcheck.opening import OnDuplicate, Opener
 from letsgo_queue.async_threads import AsyncThreads
 from letsgo_queue.aws_client import AwsError
 from letsgo_queue.log import get_logger
@@ -66,15 +68,9 @@ def attach(
     """
     check_client(client, asynchronous=True)
     facts = QueueFacts()
-    parts = make_parts(
-        facts.known,
-        claim_check,
-        on_error=on_error,
-        purge=purge,
-        on_duplicate=on_duplicate,
-        once=once,
-    )
-    outgoing, incoming, settling = parts.outgoing, parts.incoming, parts.settling
+    carrier = Carrier(Opener(claim_check, purge=purge, on_duplicate=on_duplicate, once=once))
+    outgoing, settling = SqsOutgoing(carrier, facts.known), Settling(carrier)
+    incoming = Incoming(carrier, facts.known, on_error=on_error)
 
     async def learn(params: Mapping[str, Any]) -> None:
         queue = params.get("QueueUrl")
@@ -111,6 +107,11 @@ def attach(
         if has_sealed(context):
             await _threads.run_to_end(partial(outgoing.look_at_answer, context=context, **event))
 
+    async def look_at_error(exception: Exception, context: dict[str, Any], **_: object) -> None:
+        # aiobotocore cannot tell a connection that was never made from one that broke.
+        if was_certainly_not_sent(exception):
+            await _threads.run_to_end(partial(outgoing.give_up, context))
+
     async def ask(params: Mapping[str, Any], **event: Any) -> object:
         await learn(params)
         return await _threads.run_to_end(partial(incoming.ask, params=params, **event))
@@ -135,12 +136,13 @@ def attach(
 
     register(
         client,
-        parts,
         {
             "provide-client-params.sqs.SendMessage": sealing(outgoing.seal_one),
             "provide-client-params.sqs.SendMessageBatch": sealing(outgoing.seal_many),
             "after-call.sqs.SendMessage": look_at_answer,
             "after-call.sqs.SendMessageBatch": look_at_answer,
+            "after-call-error.sqs.SendMessage": look_at_error,
+            "after-call-error.sqs.SendMessageBatch": look_at_error,
             "provide-client-params.sqs.ReceiveMessage": ask,
             "after-call.sqs.ReceiveMessage": open_answer,
             "provide-client-params.sqs.DeleteMessage": if_claimed(settling.complete_one),

@@ -16,7 +16,6 @@ has the same store may delete the message. See `receipt_handles`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,12 +26,13 @@ from claimcheck.core.life import Purge
 from claimcheck.errors import SettingsInvalid
 from claimcheck.integrations import botocore_clients, sqs
 from claimcheck.integrations.base import Carrier
-from claimcheck.integrations.botocore_clients import Handler
+from claimcheck.integrations.botocore_clients import register
 from claimcheck.integrations.incoming import Incoming, OnError, SqsCall
 from claimcheck.integrations.outgoing import Outgoing, Text
 from claimcheck.integrations.settling import Settling
 from claimcheck.opening import OnDuplicate, Opener
 from letsgo_queue.aws_client import AwsError
+from letsgo_queue.limits import MAX_BATCH_BYTES
 from letsgo_queue.log import get_logger
 
 if TYPE_CHECKING:
@@ -74,22 +74,36 @@ def attach(
     """
     check_client(client, asynchronous=False)
     of_service: Any = client  # its type is that of no service
-    parts = make_parts(
-        partial(sqs.QueueFacts().of, of_service),
-        claim_check,
-        on_error=on_error,
-        purge=purge,
-        on_duplicate=on_duplicate,
-        once=once,
-    )
+    facts = partial(sqs.QueueFacts().of, of_service)
+    carrier = Carrier(Opener(claim_check, purge=purge, on_duplicate=on_duplicate, once=once))
+    outgoing, settling = SqsOutgoing(carrier, facts), Settling(carrier)
+    incoming = Incoming(carrier, facts, on_error=on_error)
 
     def open_answer(
         http_response: AWSResponse, parsed: dict[str, Any], context: dict[str, Any], **_: object
     ) -> None:
-        for call in parts.incoming.open_answer(http_response, parsed, context):
+        for call in incoming.open_answer(http_response, parsed, context):
             _make(client, call)
 
-    register(client, parts, {"after-call.sqs.ReceiveMessage": open_answer})
+    register(
+        client,
+        {
+            "provide-client-params.sqs.SendMessage": outgoing.seal_one,
+            "provide-client-params.sqs.SendMessageBatch": outgoing.seal_many,
+            "after-call.sqs.SendMessage": outgoing.look_at_answer,
+            "after-call.sqs.SendMessageBatch": outgoing.look_at_answer,
+            "after-call-error.sqs.SendMessage": outgoing.look_at_error,
+            "after-call-error.sqs.SendMessageBatch": outgoing.look_at_error,
+            "provide-client-params.sqs.ReceiveMessage": incoming.ask,
+            "after-call.sqs.ReceiveMessage": open_answer,
+            "provide-client-params.sqs.DeleteMessage": settling.complete_one,
+            "provide-client-params.sqs.DeleteMessageBatch": settling.complete_many,
+            "provide-client-params.sqs.ChangeMessageVisibility": settling.change_one,
+            "provide-client-params.sqs.ChangeMessageVisibilityBatch": settling.change_many,
+            "after-call.sqs.ChangeMessageVisibility": settling.extend,
+            "after-call.sqs.ChangeMessageVisibilityBatch": settling.extend,
+        },
+    )
     return client
 
 
@@ -99,6 +113,7 @@ class SqsOutgoing(Outgoing):
     entries = "Entries"
     body = "MessageBody"
     shared = False
+    batch_bytes = MAX_BATCH_BYTES
 
     def __init__(self, carrier: Carrier, facts: Callable[[str], Mapping[str, str]]) -> None:
         """Seal with the claim check of a carrier, for queues that say `facts` of themselves."""
@@ -121,65 +136,6 @@ class SqsOutgoing(Outgoing):
     def facts(self, target: str) -> Mapping[str, str]:
         """The attributes of a queue."""
         return self._facts(target)
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """The objects that work on the calls of a client.
-
-    Attributes:
-        outgoing: Seals what is sent.
-        incoming: Opens what is received.
-        settling: Settles what was received.
-    """
-
-    outgoing: SqsOutgoing
-    incoming: Incoming
-    settling: Settling
-
-
-def make_parts(
-    facts: Callable[[str], Mapping[str, str]],
-    claim_check: ClaimCheck | None,
-    *,
-    on_error: OnError,
-    purge: Purge | None,
-    on_duplicate: OnDuplicate | None,
-    once: bool | None,
-) -> Parts:
-    """Make the objects that work on a client's calls; the options are those of `attach`."""
-    carrier = Carrier(Opener(claim_check, purge=purge, on_duplicate=on_duplicate, once=once))
-    return Parts(
-        SqsOutgoing(carrier, facts),
-        Incoming(carrier, facts, on_error=on_error),
-        Settling(carrier),
-    )
-
-
-def register(client: BaseClient, parts: Parts, others: Mapping[str, Handler]) -> None:
-    """Have botocore call these handlers, in place of those of an earlier `attach`.
-
-    Args:
-        client: Whose calls they are for.
-        parts: The objects that work on them.
-        others: More handlers, or handlers that replace these for the same events.
-    """
-    outgoing, incoming, settling = parts.outgoing, parts.incoming, parts.settling
-    handlers: Mapping[str, Handler] = {
-        "provide-client-params.sqs.SendMessage": outgoing.seal_one,
-        "provide-client-params.sqs.SendMessageBatch": outgoing.seal_many,
-        "after-call.sqs.SendMessage": outgoing.look_at_answer,
-        "after-call.sqs.SendMessageBatch": outgoing.look_at_answer,
-        "provide-client-params.sqs.ReceiveMessage": incoming.ask,
-        "provide-client-params.sqs.DeleteMessage": settling.complete_one,
-        "provide-client-params.sqs.DeleteMessageBatch": settling.complete_many,
-        "provide-client-params.sqs.ChangeMessageVisibility": settling.change_one,
-        "provide-client-params.sqs.ChangeMessageVisibilityBatch": settling.change_many,
-        "after-call.sqs.ChangeMessageVisibility": settling.extend,
-        "after-call.sqs.ChangeMessageVisibilityBatch": settling.extend,
-        **others,
-    }
-    botocore_clients.register(client, handlers)
 
 
 def check_client(client: BaseClient, *, asynchronous: bool) -> None:

@@ -40,6 +40,11 @@ def is_asynchronous(client: BaseClient) -> bool:
     return any(each.__module__.startswith("aiobotocore") for each in type(client).__mro__)
 
 
+def is_presigned(context: Mapping[str, Any]) -> bool:
+    """Whether botocore only makes a URL for a call: it emits the events that precede the call."""
+    return bool(context.get("is_presign_request"))
+
+
 def register(client: BaseClient, handlers: Mapping[str, Handler]) -> None:
     """Have botocore call handlers at events, in place of those of an earlier `attach`."""
     for event, handle in handlers.items():

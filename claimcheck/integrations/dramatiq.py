@@ -37,7 +37,7 @@ from claimcheck.integrations.dramatiq_queue import SENDING, Inbox, Received, Sea
 from claimcheck.integrations.installing import Package, check_given, derive
 from claimcheck.opening import Opener
 from letsgo_queue.aws_client import explain
-from letsgo_queue.errors import LetsGoError, QueueUnavailable
+from letsgo_queue.errors import LetsGoError, MessageInvalid, QueueUnavailable
 
 PACKAGE = Package("dramatiq-sqs", (0, 4, 4), extra="dramatiq")
 
@@ -45,6 +45,7 @@ try:
     import dramatiq
     from dramatiq_sqs import SQSBroker
     from dramatiq_sqs.broker import SQSConsumer
+    from dramatiq_sqs.exceptions import MessageDelayTooLong
 except ImportError as missing:
     raise PACKAGE.missing(missing) from missing
 
@@ -114,11 +115,9 @@ class _Broker(SQSBroker):  # type: ignore[misc]  # dramatiq_sqs has no types
         token = SENDING.set(message.actor_name)
         try:
             return cast("dramatiq.Message[Any]", super().enqueue(message, delay=delay))
-        except (LetsGoError, BotoCoreError, ClientError) as error:
+        except (LetsGoError, BotoCoreError, ClientError, MessageDelayTooLong) as error:
             if (handled := _HANDLED.get()) is not None:
-                handled.not_followed = (
-                    error if isinstance(error, LetsGoError) else QueueUnavailable(explain(error))
-                )
+                handled.not_followed = _as_ours(error)
             raise
         finally:
             SENDING.reset(token)
@@ -142,6 +141,15 @@ class _Broker(SQSBroker):  # type: ignore[misc]  # dramatiq_sqs has no types
         queue = self.queues[queue_name]
         if not isinstance(queue, SealingQueue):
             self.queues[queue_name] = cast("Queue", SealingQueue(queue, self))
+
+
+def _as_ours(error: Exception) -> LetsGoError:
+    """The error for which a message was not sent, as one that says whether to try again."""
+    if isinstance(error, LetsGoError):
+        return error
+    if isinstance(error, BotoCoreError | ClientError):
+        return QueueUnavailable(explain(error))
+    return MessageInvalid(f"{error} Give the actor max_backoff=900_000.")
 
 
 class _Consumer(SQSConsumer):  # type: ignore[misc]  # dramatiq_sqs has no types

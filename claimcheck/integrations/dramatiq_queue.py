@@ -171,7 +171,7 @@ class Inbox(_Wrapper):
             request |= {
                 "MaxNumberOfMessages": room,
                 "WaitTimeSeconds": 0 if under_way else seconds,
-                "AttributeNames": ["ApproximateReceiveCount"],
+                "AttributeNames": [sqs.RECEIVE_COUNT],
             }
             arrived = time.monotonic()
             for message in self._queue.receive_messages(**request):
@@ -240,7 +240,7 @@ class Inbox(_Wrapper):
                 queue=self._queue.url,
                 name=None,
                 message_id=message.message_id,
-                receive_count=_count(message),
+                receive_count=sqs.receive_count(message.attributes),
                 lease_seconds=sqs.lease_seconds(hidden, waited=time.monotonic() - arrived),
             )
             if opened is not None:
@@ -258,7 +258,7 @@ class Inbox(_Wrapper):
 
     def _leave(self, message: Message | Received, error: LetsGoError) -> None:
         """Leave a message that could not be opened on its queue, or to the dead letters."""
-        count = _count(message)
+        count = sqs.receive_count(message.attributes)
         hopeless = not error.retryable and count >= _TRIES
         if hopeless and self._dead_letters is not None:
             self._dead_letters.send_message(MessageBody=message.body)
@@ -288,11 +288,6 @@ class Inbox(_Wrapper):
             message.change_visibility(VisibilityTimeout=seconds)
         except (BotoCoreError, ClientError) as error:
             logger.info("a message of %s keeps its visibility timeout: %s", self._queue.url, error)
-
-
-def _count(message: Message | Received) -> int:
-    """How often a message was received, this time included."""
-    return int((message.attributes or {}).get("ApproximateReceiveCount", 1))
 
 
 def _as_text(encoded: str) -> str:

@@ -34,7 +34,6 @@ logger = get_logger(__name__)
 OnError: TypeAlias = Literal["leave", "pass"]
 """How a message that cannot be opened is treated."""
 
-_COUNT = "ApproximateReceiveCount"
 _GROUP = "MessageGroupId"
 
 _REQUEST = "claimcheck-receive"
@@ -123,7 +122,7 @@ class Incoming:
         if not isinstance(queue, str) or not queue:
             return None  # botocore says so
         self._carrier.check_elsewhere(queue)
-        wanted = [_COUNT, _GROUP] if queue.endswith(".fifo") else [_COUNT]
+        wanted = [sqs.RECEIVE_COUNT, _GROUP] if queue.endswith(".fifo") else [sqs.RECEIVE_COUNT]
         lists = [
             params.get(each) or () for each in ("AttributeNames", "MessageSystemAttributeNames")
         ]
@@ -204,7 +203,7 @@ class Incoming:
                 queue=request.queue,
                 name=type_in(message["Body"]),
                 message_id=message.get("MessageId", ""),
-                receive_count=_count(message),
+                receive_count=sqs.receive_count(message.get("Attributes")),
                 lease_seconds=lease - (time.monotonic() - since),
             )
             if opened is None:
@@ -267,7 +266,7 @@ class Incoming:
         where = {"QueueUrl": request.queue, "ReceiptHandle": message.get("ReceiptHandle")}
         id = message.get("MessageId")
         if isinstance(error, ClaimInProgress):
-            seconds = sqs.pause_after(error, _count(message))
+            seconds = sqs.pause_after(error, sqs.receive_count(message.get("Attributes")))
             return SqsCall(
                 "change_message_visibility",
                 {**where, "VisibilityTimeout": seconds},
@@ -276,11 +275,6 @@ class Incoming:
         if arrived.is_duplicate:
             return SqsCall("delete_message", where, f"message {id}, a duplicate, comes again")
         return None
-
-
-def _count(message: Mapping[str, Any]) -> int:
-    """How often a message was received."""
-    return int(message.get("Attributes", {}).get(_COUNT, 1))
 
 
 def _take_out(

@@ -26,6 +26,7 @@ import secrets
 from base64 import b64decode
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from queue import Empty
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, cast
 
@@ -74,6 +75,9 @@ _OTHER_BROKER = (
     "the broker is {}, and the claim check works with SQS only: give a broker with sqs://, or do "
     "not install it here."
 )
+
+_SENDING: ContextVar[Mapping[str, Any]] = ContextVar("sending")
+"""The message that kombu is about to send; threads may share a channel."""
 
 ConnectionT = TypeVar("ConnectionT", bound=Connection)
 
@@ -169,16 +173,15 @@ def _transport(base: type[Any], carrier: Carrier) -> type[Any]:
 class _Client:
     """kombu's client for SQS: what it sends is sealed, and what it deletes was handled."""
 
-    def __init__(self, client: SQSClient, channel: _Channel) -> None:
+    def __init__(self, client: SQSClient, claims: Claims) -> None:
         self._client = client
-        self._channel = channel
-        self._claims = channel.claims
+        self._claims = claims
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
 
     def send_message(self, **request: Any) -> object:
-        message = self._channel.sending
+        message = _SENDING.get()
         return self._claims.send(
             self._client,
             request,
@@ -212,20 +215,18 @@ class _Channel(SQS.Channel):
 
     Attributes:
         claims: The claims of the connection's messages.
-        sending: The message that kombu is about to send.
         fetched: The messages that it fetched last, without an event loop, and that were opened.
         opening: How many messages are being opened on threads.
     """
 
     def __init__(self, connection: _Transport, **options: Any) -> None:
         self.claims = connection.claims
-        self.sending: Mapping[str, Any] = {}
         self.fetched: Sequence[MessageTypeDef] = ()
         self.opening = 0
         super().__init__(connection, **options)
 
     def sqs(self, queue: str | None = None) -> _Client:
-        return _Client(super().sqs(queue=queue), self)
+        return _Client(super().sqs(queue=queue), self.claims)
 
     def _new_boto_client(self, service: Literal["sqs", "sns"], *args: Any, **options: Any) -> Any:
         client = super()._new_boto_client(service, *args, **options)
@@ -272,8 +273,11 @@ class _Channel(SQS.Channel):
         super()._restore(message, *args)
 
     def _put(self, queue: str, message: Mapping[str, Any], **options: Any) -> None:
-        self.sending = message
-        super()._put(queue, message, **options)
+        token = _SENDING.set(message)
+        try:
+            super()._put(queue, message, **options)
+        finally:
+            _SENDING.reset(token)
 
     def _message_to_python(
         self, message: MessageTypeDef, queue_name: str, q_url: str

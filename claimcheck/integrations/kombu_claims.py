@@ -141,7 +141,7 @@ class Claims:
             has_record: Whether opening it asks the store.
         """
         handle, body = message["ReceiptHandle"], _text_of(message)
-        count = int(message.get("Attributes", {}).get("ApproximateReceiveCount", 1))
+        count = sqs.receive_count(message.get("Attributes"))
         try:
             hidden, lease = 0.0, None
             if has_record:

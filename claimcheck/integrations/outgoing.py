@@ -3,6 +3,7 @@
 provide-client-params   a message that is too large is sealed in place; in a batch also messages
                         that are too large together, the largest first
 after-call              a message that AWS has refused has its claim removed
+after-call-error        so has a message that certainly did not reach AWS
 """
 
 from __future__ import annotations
@@ -14,14 +15,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import EndpointConnectionError
 from botocore.validate import ParamValidator
 
 from claimcheck.core.sealing import Sealed
 from claimcheck.integrations.base import Carrier
-from claimcheck.integrations.sqs import attributes_size, md5_of
+from claimcheck.integrations.botocore_clients import is_presigned
+from claimcheck.integrations.sqs import attributes_size, md5_of, was_certainly_not_sent
 from letsgo_queue.aws_client import SERVER_ERROR
 from letsgo_queue.envelope import type_in
-from letsgo_queue.errors import MessageTooLarge
+from letsgo_queue.errors import MessageInvalid, MessageTooLarge
 from letsgo_queue.limits import ANY_QUEUE_BYTES, SQS_UNIT_BYTES
 
 if TYPE_CHECKING:
@@ -101,6 +104,9 @@ class Outgoing(ABC):
     shared: bool
     """Whether several queues get each message."""
 
+    batch_bytes: int | None = None
+    """The most bytes of a batch; None for as many as one message may have."""
+
     around = 0
     """Bytes to leave for an envelope that is put around a message on its way."""
 
@@ -139,7 +145,7 @@ class Outgoing(ABC):
             if not self._carrier.asks_nobody(body, queue=target, attributes_size=size):
                 return True
             together += size + _MOST_BYTES * len(body)
-        return together > SQS_UNIT_BYTES
+        return together > (self.batch_bytes or SQS_UNIT_BYTES)
 
     def seal_one(
         self, params: Mapping[str, Any], model: OperationModel, context: dict[str, Any], **_: object
@@ -149,6 +155,9 @@ class Outgoing(ABC):
         if target is None or self._is_left_alone(target, params):
             return None
         if (text := self.text_in(target, params)) is None:
+            return None
+        if is_presigned(context):
+            self._check_unsealed(text)
             return None
         sealed = self._seal(text)
         if sealed.route == "inline":
@@ -164,6 +173,12 @@ class Outgoing(ABC):
         """Seal the messages of a batch that are too large, one by one or together."""
         target, entries = self.target_in(params), params.get(self.entries)
         if target is None or not isinstance(entries, list | tuple):
+            return None
+        if is_presigned(context):
+            for entry in entries:
+                text = self.text_in(target, entry) if isinstance(entry, Mapping) else None
+                if text is not None:
+                    self._check_unsealed(text)
             return None
         call = SealedCall(target, [])
         try:
@@ -198,6 +213,14 @@ class Outgoing(ABC):
             if _MD5 in answer:
                 answer[_MD5] = md5_of(each.body)
 
+    def look_at_error(self, exception: Exception, context: Mapping[str, Any], **_: object) -> None:
+        """Remove the claims of a call that certainly did not reach AWS."""
+        is_first = context.get("retries", {}).get("attempt") == 1
+        if was_certainly_not_sent(exception) or (
+            is_first and isinstance(exception, EndpointConnectionError)
+        ):
+            self.give_up(context)
+
     def give_up(self, context: Mapping[str, Any]) -> None:
         """Remove the claims of a call that will not be made."""
         if (call := context.get(_CALL)) is not None:
@@ -215,6 +238,19 @@ class Outgoing(ABC):
                 attributes_size=attributes_size(params.get("MessageAttributes")),
             )
         )
+
+    def _check_unsealed(self, text: Text) -> None:
+        """Refuse a message of a presigned URL that would be sealed.
+
+        Raises:
+            MessageInvalid: It would be.
+        """
+        if not self._carrier.asks_nobody(text.body, queue=text.target, attributes_size=text.others):
+            raise MessageInvalid(
+                f"message to {text.target}: it would be sealed, and no message of a presigned URL "
+                "is: its contents would be stored, whether or not anybody uses the URL. Send it "
+                "with a call of this client."
+            )
 
     def _seal_entries(self, call: SealedCall, entries: Sequence[Any]) -> list[Any]:
         """The entries of a batch, sealed where they are too large."""
@@ -255,7 +291,10 @@ class Outgoing(ABC):
             MessageTooLarge: They do not fit even if all are stored.
         """
         together = sum(sizes)
-        if together <= SQS_UNIT_BYTES or together <= (limit := self._limit(target)):
+        if together <= SQS_UNIT_BYTES:
+            return together
+        limit = self.batch_bytes or self._limit(target)
+        if together <= limit:
             return together
         if sum(least) > limit:
             raise MessageTooLarge(
@@ -273,7 +312,7 @@ class Outgoing(ABC):
         return bisect_right(range(limit + 1), limit, key=bytes_with) - 1
 
     def _limit(self, target: str) -> int:
-        """Bytes that a queue or a topic accepts, of one message and of a batch."""
+        """Bytes of one message that a queue or a topic accepts."""
         return int(self.facts(target).get("MaximumMessageSize", ANY_QUEUE_BYTES))
 
     def _seal(self, text: Text, room: int | None = None) -> Sealed:

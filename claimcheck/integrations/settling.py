@@ -2,6 +2,7 @@
 
     provide-client-params   of a delete: the claim is completed first
                             of a change of visibility: to 0, the claim is released
+                            of a presigned URL: nothing is settled, as nobody may use the URL
     after-call              of a change of visibility: leases are extended, once SQS has agreed
 
 The receipt handle names the claim, so any process may settle a message. SQS gets its own handle.
@@ -19,6 +20,7 @@ from claimcheck.core.holds import Hold
 from claimcheck.errors import ClaimCorrupted, ClaimStoreError
 from claimcheck.integrations import sqs
 from claimcheck.integrations.base import Carrier
+from claimcheck.integrations.botocore_clients import is_presigned
 from claimcheck.integrations.receipt_handles import read_handle
 from letsgo_queue.log import get_logger
 
@@ -66,29 +68,31 @@ class Settling:
         """Settle with the claim check of a carrier."""
         self._carrier = carrier
 
-    def complete_one(self, params: Mapping[str, Any], **_: object) -> Mapping[str, Any] | None:
+    def complete_one(
+        self, params: Mapping[str, Any], context: Mapping[str, Any], **_: object
+    ) -> Mapping[str, Any] | None:
         """Complete the claim of a message that is about to be deleted."""
-        return self._with_own_handle(params, params.get("QueueUrl"), self._complete)
+        return self._with_own_handle(params, context, self._complete)
 
-    def complete_many(self, params: Mapping[str, Any], **_: object) -> Mapping[str, Any] | None:
+    def complete_many(
+        self, params: Mapping[str, Any], context: Mapping[str, Any], **_: object
+    ) -> Mapping[str, Any] | None:
         """Complete the claims of messages that are about to be deleted."""
-        return self._with_own_handles(params, self._complete)
+        return self._with_own_handles(params, context, self._complete)
 
     def change_one(
         self, params: Mapping[str, Any], context: dict[str, Any], **_: object
     ) -> Mapping[str, Any] | None:
         """Release the claim of a message that becomes visible at once; else note its lease."""
         context[_EXTENSIONS] = extensions = list[_Extension]()
-        return self._with_own_handle(
-            params, params.get("QueueUrl"), partial(self._release_or_note, extensions)
-        )
+        return self._with_own_handle(params, context, partial(self._release_or_note, extensions))
 
     def change_many(
         self, params: Mapping[str, Any], context: dict[str, Any], **_: object
     ) -> Mapping[str, Any] | None:
         """Release the claims of messages that become visible at once; note the other leases."""
         context[_EXTENSIONS] = extensions = list[_Extension]()
-        return self._with_own_handles(params, partial(self._release_or_note, extensions))
+        return self._with_own_handles(params, context, partial(self._release_or_note, extensions))
 
     def extend(
         self,
@@ -110,24 +114,24 @@ class Settling:
         )
 
     def _with_own_handle(
-        self, params: Mapping[str, Any], queue: object, settle: Settle
+        self, params: Mapping[str, Any], context: Mapping[str, Any], settle: Settle
     ) -> Mapping[str, Any] | None:
         """Settle the claim, and return the parameters with SQS's handle; None without a claim."""
-        changed = self._settled([params], queue, settle)
+        changed = self._settled([params], params.get("QueueUrl"), context, settle)
         return None if changed is None else changed[0]
 
     def _with_own_handles(
-        self, params: Mapping[str, Any], settle: Settle
+        self, params: Mapping[str, Any], context: Mapping[str, Any], settle: Settle
     ) -> Mapping[str, Any] | None:
         """The same for the entries of a batch."""
         entries = params.get("Entries")
         if not isinstance(entries, list | tuple):
             return None
-        changed = self._settled(entries, params.get("QueueUrl"), settle)
+        changed = self._settled(entries, params.get("QueueUrl"), context, settle)
         return None if changed is None else {**params, "Entries": changed}
 
     def _settled(
-        self, entries: Sequence[Any], queue: object, settle: Settle
+        self, entries: Sequence[Any], queue: object, context: Mapping[str, Any], settle: Settle
     ) -> Sequence[Any] | None:
         """Settle claims, and return the entries with SQS's handles; None if none has a claim.
 
@@ -142,12 +146,13 @@ class Settling:
         ]
         if not any(handles):
             return None
-        holds = [
-            (self._carrier.take_up(handle.hold, queue=queue), entry)
-            for handle, entry in zip(handles, entries, strict=True)
-            if handle is not None
-        ]
-        at_once(lambda each: settle(*each), holds)
+        if not is_presigned(context):
+            holds = [
+                (self._carrier.take_up(handle.hold, queue=queue), entry)
+                for handle, entry in zip(handles, entries, strict=True)
+                if handle is not None
+            ]
+            at_once(lambda each: settle(*each), holds)
         return [
             entry if handle is None else {**entry, "ReceiptHandle": handle.handle}
             for handle, entry in zip(handles, entries, strict=True)

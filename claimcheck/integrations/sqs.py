@@ -8,7 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
-from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    ParamValidationError,
+)
 
 from letsgo_queue.aws_client import error_code, explain
 from letsgo_queue.errors import LetsGoError
@@ -28,6 +33,9 @@ logger = get_logger(__name__)
 
 QUEUE_FACTS: Sequence[QueueAttributeNameType] = ("MaximumMessageSize", "VisibilityTimeout")
 """The attributes of a queue that decide how its messages are sealed and held."""
+
+RECEIVE_COUNT = "ApproximateReceiveCount"
+"""The attribute that says how often a message was received."""
 
 _SERVER_ERROR = 500
 
@@ -133,6 +141,11 @@ def md5_of(text: str) -> str:
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
+def receive_count(attributes: Mapping[Any, Any] | None) -> int:
+    """How often a message was received, this time included; 1 if its attributes do not say."""
+    return int((attributes or {}).get(RECEIVE_COUNT, 1))
+
+
 def lease_seconds(hidden: float, *, waited: float = 0) -> float:
     """Seconds for which a claim is held.
 
@@ -151,10 +164,10 @@ def pause_after(error: LetsGoError | None, receive_count: int) -> int:
     return min(_FIRST_PAUSE_SECONDS * times, _LONGEST_PAUSE_SECONDS)
 
 
-def was_certainly_not_sent(error: BotoCoreError | ClientError) -> bool:
+def was_certainly_not_sent(error: Exception) -> bool:
     """Whether SQS refused a message the first time it was sent, or botocore did not send it."""
     if isinstance(error, ClientError):
         answer = error.response.get("ResponseMetadata", {})
         refused = answer.get("HTTPStatusCode", _SERVER_ERROR) < _SERVER_ERROR
         return refused and not answer.get("RetryAttempts", 1)
-    return isinstance(error, ParamValidationError)
+    return isinstance(error, ParamValidationError | NoCredentialsError)

@@ -419,7 +419,7 @@ class _Received:
 
     @property
     def receive_count(self) -> int:
-        return int(self.message.get("Attributes", {}).get("ApproximateReceiveCount", 1))
+        return sqs.receive_count(self.message.get("Attributes"))
 
     def with_body(self, opened: Opened) -> Mapping[str, Any]:
         """The same message with the body that was sealed, and without our mark."""

@@ -38,7 +38,7 @@ from letsgo_queue.errors import (
     QueueNotFound,
     QueueUnavailable,
 )
-from letsgo_queue.limits import ANY_QUEUE_BYTES, MAX_BATCH
+from letsgo_queue.limits import MAX_BATCH, MAX_BATCH_BYTES
 from letsgo_queue.transports.base import OutgoingMessage, ReceivedMessage, Sent
 from letsgo_queue.transports.sqs import SqsTransport
 from letsgo_queue.transports.sqs_client import asking, dead_letter_url
@@ -336,7 +336,7 @@ def _oldest_first(letters: Sequence[ReceivedMessage]) -> Sequence[ReceivedMessag
 
 
 def _fitting(letters: Sequence[ReceivedMessage], most: int) -> Iterator[Sequence[ReceivedMessage]]:
-    """Split letters into runs that one request takes, whatever the queue's limit is.
+    """Split letters into runs that one request takes.
 
     A letter with a trace is a run of its own: emulators lose the trace of an entry of a batch.
     """
@@ -344,7 +344,7 @@ def _fitting(letters: Sequence[ReceivedMessage], most: int) -> Iterator[Sequence
     run_size = 0
     for letter in letters:
         size = len(letter.body.encode()) + attributes_size(letter.attributes)
-        full = len(run) == most or run_size + size > ANY_QUEUE_BYTES
+        full = len(run) == most or run_size + size > MAX_BATCH_BYTES
         if run and (full or letter.trace_header or run[-1].trace_header):
             yield run
             run, run_size = [], 0

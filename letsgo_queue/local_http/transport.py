@@ -25,7 +25,7 @@ from letsgo_queue.delays import without_due_time
 from letsgo_queue.deployment import DEFAULT_REGION
 from letsgo_queue.errors import LetsGoQueueError, SendFailed, SendUncertain, SettingsInvalid
 from letsgo_queue.failure import Failure
-from letsgo_queue.limits import MAX_MESSAGE_BYTES
+from letsgo_queue.limits import MAX_BATCH_BYTES, MAX_MESSAGE_BYTES
 from letsgo_queue.log import get_logger
 from letsgo_queue.settings import named_queue
 from letsgo_queue.transports.base import (
@@ -41,8 +41,8 @@ logger = get_logger(__name__)
 CONNECT_TIMEOUT_SECONDS = 5
 ANSWER_TIMEOUT_SECONDS = 30
 
-MAX_POST_BYTES = 6 * MAX_MESSAGE_BYTES + 65_536
-"""The most bytes of a post. The messages of one post together fit a queue (1 MiB). JSON writes each
+MAX_POST_BYTES = 6 * MAX_BATCH_BYTES + 65_536
+"""The most bytes of a post. The messages of one post fit a batch of SQS. JSON writes each
 of their bytes as six at most (`\\u007f`), and the other fields of ten records are short."""
 
 _MAX_ANSWER_BYTES = 65_536

@@ -1,7 +1,7 @@
 """Sending many messages, in batches filled by count and by bytes.
 
     messages ──> windows of ten: encoded, and large ones sealed, several at a time
-             ──> batches: up to ten messages and as many bytes as the queue accepts
+             ──> batches: up to ten messages, and as many bytes as one call may have
              ──> the queue
 
 Only the messages under way are in memory. A message that is refused does not keep the others back.
@@ -21,13 +21,12 @@ from typing import TypeAlias
 from letsgo_queue.calls import Call
 from letsgo_queue.errors import (
     EnqueueManyError,
-    LetsGoError,
     MessageTooLarge,
     QueueNotFound,
     SendFailed,
 )
 from letsgo_queue.events import EnqueueResult
-from letsgo_queue.limits import ANY_QUEUE_BYTES, MAX_BATCH
+from letsgo_queue.limits import MAX_BATCH, MAX_BATCH_BYTES
 from letsgo_queue.message import MessageT
 from letsgo_queue.sending.one import Sending
 from letsgo_queue.tracing import tracer
@@ -185,14 +184,11 @@ class _Many:
         self.stopped |= isinstance(error, QueueNotFound) or bool(getattr(error, "retryable", False))
 
     def _count(self) -> int:
-        """How many ready messages fit one batch; asks the queue only if that matters."""
+        """How many ready messages fit one batch."""
         size = 0
         for count, item in enumerate(self._ready[:MAX_BATCH]):
             size += item.sending.outgoing.size
-            limit = ANY_QUEUE_BYTES
-            if size > limit:
-                limit = _max_message_bytes(self._transport) or limit
-            if size > limit and count:
+            if size > MAX_BATCH_BYTES and count:
                 return count
         return min(len(self._ready), MAX_BATCH)
 
@@ -222,13 +218,6 @@ class _Many:
                 return self._transport.send_batch([each.outgoing for each in batch])
         except Exception as error:  # noqa: BLE001  settings that changed, or a transport's defect
             return [error] * len(batch)
-
-
-def _max_message_bytes(transport: Transport) -> int | None:
-    try:
-        return transport.max_message_bytes()
-    except LetsGoError:
-        return None  # sending will say more
 
 
 def _without_frames(error: Exception) -> Exception:

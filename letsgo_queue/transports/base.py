@@ -172,7 +172,7 @@ class Transport(Protocol):
         ...
 
     def send_batch(self, messages: Sequence[OutgoingMessage]) -> Sequence[Sent]:
-        """Put up to ten messages on the queue, which together fit its limit.
+        """Put up to ten messages on the queue, of together at most `MAX_BATCH_BYTES`.
 
         Returns:
             For each message its id, or why it was not sent: see `send`.

@@ -246,8 +246,10 @@ class SqsTransport:
             try:
                 self._check_size(message)
                 waiting.append(position)
-            except (MessageTooLarge, QueueNotFound, QueueUnavailable) as error:
+            except MessageTooLarge as error:
                 sent[position] = error
+            except (QueueNotFound, QueueUnavailable) as error:  # as it would be for the others
+                return [error] * len(messages)
         for pause in (*BATCH_PAUSES_SECONDS, None):
             if waiting:
                 sent.update(self._send_entries({at: messages[at] for at in waiting}))

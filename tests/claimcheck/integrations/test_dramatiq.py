@@ -363,6 +363,37 @@ class TestWorker:
         assert not ends.is_set()
         assert (len(store._contents), len(store._records)) == (0, 1)
 
+    @pytest.mark.parametrize("payload", ["small", LARGE], ids=["small", "large"])
+    def test_a_message_whose_retry_is_further_away_than_sqs_allows_becomes_a_dead_letter(
+        self,
+        broker: Any,
+        check: ClaimCheck,
+        store: MemoryClaimStore,
+        monkeypatch: pytest.MonkeyPatch,
+        payload: str,
+    ) -> None:
+        monkeypatch.setattr(sqs, "_FIRST_PAUSE_SECONDS", 0)
+        broker.add_middleware(Retries(min_backoff=1_900_000))
+        ran: list[str] = []
+
+        @dramatiq.actor(broker=install(broker, check), queue_name="work")
+        def fail(payload: str) -> None:
+            ran.append(payload)
+            raise ZeroDivisionError
+
+        fail.send(payload)
+        dead_letters = broker.dead_letter_queues["work"]
+
+        def arrived() -> Any:
+            return dead_letters.receive_messages(WaitTimeSeconds=1)
+
+        with at_work(broker):
+            [letter] = wait_for(arrived, "the dead letter")
+
+        assert ran == [payload] * 5
+        assert is_sealed(letter.body) == (len(store._contents) > 0) == (payload == LARGE)
+        assert len(store._records) == 0  # released, to be handled again
+
     @pytest.mark.parametrize("follows", ["retry", "pipeline"])
     def test_a_message_whose_retry_or_successor_cannot_be_stored_is_handled_again(
         self,

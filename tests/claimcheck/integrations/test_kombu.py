@@ -6,6 +6,7 @@ import json
 import threading
 from base64 import b64decode
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
 
@@ -44,6 +45,19 @@ def beating() -> bool:
     return any(each.name == kombu_claims.HOLDING for each in threading.enumerate())
 
 
+class Meeting:
+    """A header that kombu writes only when others are being written too."""
+
+    def __init__(self, barrier: threading.Barrier) -> None:
+        self._barrier: threading.Barrier | None = barrier
+
+    def __json__(self) -> str:
+        barrier, self._barrier = self._barrier, None
+        if barrier is not None:
+            barrier.wait(30)
+        return "met"
+
+
 class TestSending:
     def test_a_small_message_travels_byte_for_byte(
         self, desk: Desk, monkeypatch: pytest.MonkeyPatch
@@ -75,6 +89,19 @@ class TestSending:
                 desk.send(payload, connection)
             assert desk.take(1, desk.plain()) == [payload]
             assert desk.left() == Left(0, 0)
+
+    def test_threads_that_share_a_producer_each_send_their_own_message(self, desk: Desk) -> None:
+        producer = Producer(desk.connect().default_channel)
+        producer.publish("small", exchange="", routing_key=desk.name)  # kombu finds the queue
+        barrier = threading.Barrier(4)
+
+        def send(letter: str) -> None:
+            payload, headers = letter * 200_000, {"meeting": Meeting(barrier)}
+            producer.publish(payload, exchange="", routing_key=desk.name, headers=headers)
+
+        with ThreadPoolExecutor(4) as threads:
+            [*threads.map(send, "abcd")]
+        assert sorted(each[0] for each in desk.take(5)) == ["a", "b", "c", "d", "s"]
 
     def test_a_queue_that_does_not_exist_leaves_no_claim(self, desk: Desk) -> None:
         connection = desk.connect()

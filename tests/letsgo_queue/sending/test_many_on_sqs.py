@@ -73,10 +73,15 @@ class TestOnSqs:
         assert caught.value.attempted == 10
 
     def test_a_queue_that_is_gone_is_asked_once_about_large_messages(self, aws: AwsServer) -> None:
-        """They go alone, and the queue is asked whether it takes them."""
+        """Three fit a batch, and the queue is asked whether it takes them."""
         url = aws.make_queue()
         aws.sqs().delete_queue(QueueUrl=url)
-        client = Client(url)
+        transport = SqsTransport(url)
+        asked: list[object] = []
+        transport.client.meta.events.register(
+            "before-call.sqs.GetQueueAttributes", lambda **event: asked.append(event)
+        )
+        client = Client(transport)
         events: list[object] = []
         client.add_listener(events.append)
 
@@ -84,9 +89,9 @@ class TestOnSqs:
             client.enqueue_many(numbered(35, ANY_QUEUE_BYTES))
 
         assert caught.value.attempted == 10
-        first, *others = (error for _, error in sorted(caught.value.errors.items()))
-        assert isinstance(first, QueueNotFound)
-        assert all(isinstance(error, SendFailed) for error in others)
+        errors = [type(error) for _, error in sorted(caught.value.errors.items())]
+        assert errors == [QueueNotFound] * 3 + [SendFailed] * 7
+        assert len(asked) == 1
         assert [type(event) for event in events] == [MessageNotSent] * 10
 
 

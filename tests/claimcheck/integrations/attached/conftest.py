@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,16 @@ def other(ministack: AwsServer, check: ClaimCheck) -> Iterator[SQSClient]:
 @pytest.fixture
 def queue(ministack: AwsServer) -> str:
     return ministack.make_queue(VisibilityTimeout="600")
+
+
+@pytest.fixture
+def no_credentials(queue: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """New sessions of boto3 find none; the queue is there before."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, os.devnull)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from aiobotocore.session import get_session
-from botocore.exceptions import ParamValidationError
+from botocore.exceptions import NoCredentialsError, ParamValidationError
 
 from claimcheck import ClaimCheck, SettingsInvalid
 from claimcheck.integrations import boto3 as sync
@@ -159,6 +159,17 @@ def test_a_batch_is_made_to_fit_and_an_entry_that_is_refused_leaves_nothing(
             {"Id": str(n), "ReceiptHandle": each["ReceiptHandle"]} for n, each in enumerate(got)
         ]
         await sqs.delete_message_batch(QueueUrl=queue, Entries=done)
+
+    run(work, made_by("aiobotocore"), ClaimCheck(store))
+    assert store._contents == {}
+
+
+def test_without_credentials_nothing_is_left_in_the_store(queue: str, no_credentials: None) -> None:
+    store = MemoryClaimStore()
+
+    async def work(sqs: Any, _: Any) -> None:
+        with pytest.raises(NoCredentialsError):
+            await sqs.send_message(QueueUrl=queue, MessageBody=LARGE)
 
     run(work, made_by("aiobotocore"), ClaimCheck(store))
     assert store._contents == {}

@@ -9,7 +9,7 @@ import pytest
 
 from claimcheck.stores.memory import MemoryClaimStore
 from letsgo_queue import MessageTooLarge
-from letsgo_queue.limits import ANY_QUEUE_BYTES
+from letsgo_queue.limits import ANY_QUEUE_BYTES, MAX_BATCH_BYTES
 from tests.claimcheck.integrations.attached.messages import (
     LARGE,
     MIDDLE,
@@ -72,13 +72,22 @@ class TestABatch:
         assert (waiting(sqs, queue), store._contents) == ((0, 0), {})
         assert caught.value.limit == 1_048_576
 
-    def test_makes_room_for_attributes_by_storing_the_other_messages(
+    def test_may_be_larger_than_a_message_of_its_queue(
         self, sqs: SQSClient, plain: SQSClient, ministack: AwsServer
     ) -> None:
         queue = ministack.make_queue(MaximumMessageSize=str(ANY_QUEUE_BYTES))
+        bodies = [noise(30_000, seed=n) for n in range(10)]
+        sqs.send_message_batch(
+            QueueUrl=queue, Entries=[entry(str(n), body, 60_000) for n, body in enumerate(bodies)]
+        )
+        assert sorted(each["Body"] for each in receive(plain, queue)) == sorted(bodies)
+
+    def test_makes_room_for_attributes_by_storing_the_other_messages(
+        self, sqs: SQSClient, plain: SQSClient, queue: str
+    ) -> None:
         sqs.send_message_batch(
             QueueUrl=queue,
-            Entries=[entry("a", noise(10_000), 200_000), entry("b", noise(150_000), 10)],
+            Entries=[entry("a", noise(10_000), 900_000), entry("b", noise(180_000), 10)],
         )
         names: Any = {"MessageAttributeNames": ["All"]}
         sent = receive(plain, queue, VisibilityTimeout=0, **names)
@@ -86,8 +95,8 @@ class TestABatch:
             len(each["Body"]) + len(each["MessageAttributes"]["big"]["StringValue"])
             for each in sent
         ]
-        assert 200_000 < sum(sizes) < ANY_QUEUE_BYTES
-        assert sorted(len(each["Body"]) for each in receive(sqs, queue)) == [10_000, 150_000]
+        assert 900_000 < sum(sizes) < MAX_BATCH_BYTES
+        assert sorted(len(each["Body"]) for each in receive(sqs, queue)) == [10_000, 180_000]
 
 
 def test_an_entry_that_is_refused_leaves_nothing_in_the_store(

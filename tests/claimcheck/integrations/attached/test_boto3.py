@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError, ParamValidationError
+from botocore.config import Config
+from botocore.exceptions import (
+    ClientError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    ParamValidationError,
+    ReadTimeoutError,
+)
 
 from claimcheck import (
     ClaimCheck,
@@ -41,6 +48,15 @@ from tests.support.servers import AwsServer
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
+
+
+NOBODY = "http://127.0.0.1:1"
+
+
+def to_nobody(*, attempts: int) -> SQSClient:
+    """A client that nobody answers."""
+    config = Config(retries={"total_max_attempts": attempts})
+    return boto3.client("sqs", endpoint_url=NOBODY, config=config)
 
 
 class TestAMessage:
@@ -306,6 +322,27 @@ class TestWhatIsNotSent:
             sqs.send_message(QueueUrl=queue, MessageBody=LARGE, Odd=1)  # type: ignore[call-arg]  # on purpose
         assert store._contents == {}
 
+    def test_leaves_nothing_where_nobody_listens(
+        self, check: ClaimCheck, queue: str, store: MemoryClaimStore
+    ) -> None:
+        client = attach(to_nobody(attempts=1), check)
+        with pytest.raises(EndpointConnectionError):
+            client.send_message(QueueUrl=queue, MessageBody=LARGE)
+        entries: Any = [{"Id": "a", "MessageBody": LARGE}]
+        with pytest.raises(EndpointConnectionError):
+            client.send_message_batch(QueueUrl=queue, Entries=entries)
+        assert store._contents == {}
+        client.close()
+
+    def test_leaves_nothing_where_there_are_no_credentials(
+        self, check: ClaimCheck, queue: str, store: MemoryClaimStore, no_credentials: None
+    ) -> None:
+        client = attach(boto3.Session().client("sqs"), check)
+        with pytest.raises(NoCredentialsError):
+            client.send_message(QueueUrl=queue, MessageBody=LARGE)
+        assert store._contents == {}
+        client.close()
+
     @pytest.mark.parametrize("wrong", [{"MessageBody": 5}, {"MessageBody": ""}, {"QueueUrl": 5}])
     def test_is_left_to_botocore_and_sqs(
         self, sqs: SQSClient, queue: str, store: MemoryClaimStore, wrong: dict[str, Any]
@@ -338,6 +375,27 @@ class TestWhatBotocoreTriesAgain:
         with pytest.raises(ClientError, match="InvalidParameterValue"):
             sqs.send_message(QueueUrl=queue, MessageBody=LARGE)
         assert len(store._contents) == 1
+
+    def test_keeps_its_claim_where_sqs_cannot_be_reached_after_it_may_have_arrived(
+        self,
+        check: ClaimCheck,
+        queue: str,
+        store: MemoryClaimStore,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(time, "sleep", lambda _: None)
+        client = attach(to_nobody(attempts=2), check)
+        lost = [ReadTimeoutError(endpoint_url=NOBODY)]
+
+        def lose(**_: object) -> None:
+            if lost:
+                raise lost.pop()
+
+        client.meta.events.register("before-send.sqs.SendMessage", lose)
+        with pytest.raises(EndpointConnectionError):
+            client.send_message(QueueUrl=queue, MessageBody=LARGE)
+        assert (lost, len(store._contents) > 0) == ([], True)
+        client.close()
 
 
 @pytest.mark.parametrize(("method", "wrong"), MALFORMED)
