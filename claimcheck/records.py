@@ -116,11 +116,12 @@ def must_open(opener: Opener, record: SqsRecord) -> bool:
         or opener.refuses_unsealed(record.queue_url)
         or opener.opens_pointer(record.body, record.queue_url)
     )
-    if must and not isinstance(record.body, str | None):
+    # A parsed small message is refused too: a large one may have lost its claim check, unnoticed.
+    if (must or record.is_certain) and not isinstance(record.body, str | None):
         raise RecordUnsupported(
             f"message {record.name}: the body of its record ({type(record.original).__name__}) was "
             "parsed before it could be opened. Decorate the Lambda handler with "
-            "@unwrap_claim_check, which comes before the parsing."
+            "@unwrap_claim_check, above any decorator that parses."
         )
     if not record.is_sealed and holds_sealed(record.body):
         raise in_unknown_envelope(record.name)

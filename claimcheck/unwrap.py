@@ -3,12 +3,13 @@
 The type of an argument tells what it is:
 
     an event     has `Records`, or is a list of records   its records are opened
-    a record     has a `body`, and no `type`              it is opened
+    a record     has a `body`, and is no message          it is opened
     an iterator  of records                               it ends in an error at a claim check
     a message    has a `type`: a worker calls             the worker's middleware has opened it
 
-In doubt use `unwrap_event` or `unwrap_record`. A function never gets a claim check: if an argument
-has one that cannot be opened, the call raises an error.
+In doubt use `unwrap_event` or `unwrap_record`. If an argument has a claim check that cannot be
+opened, the call raises an error. So it does for a record whose body was parsed before, also for a
+small one: a model may have dropped the claim check.
 """
 
 from __future__ import annotations
@@ -345,7 +346,7 @@ class _Call:
                 raise RecordUnsupported(
                     f"{_name(self._function)} was called with a claim check that is no SQS event "
                     "and no record of one, so it cannot be opened here. Give the function the "
-                    "record, or open the body with ClaimCheck.open."
+                    "records, before anything parses them, or open the body with ClaimCheck.open."
                 )
             if is_plain_iterator(value):
                 self._arguments[at] = _watched(value, opener, _name(self._function))
@@ -379,8 +380,10 @@ def _watched(
 def _read(value: object, form: _Form) -> Batch | SqsRecord | None:
     """Read an argument as an event or a record, as the form allows; None if it is neither."""
     if form != "record" and (records := records_in(value)) is not None:
-        return Batch(records)
-    return SqsRecord(value) if form != "event" and is_record(value) else None
+        return Batch(records, is_certain=form == "event" or has_records(value))
+    if form == "event" or not is_record(value):
+        return None
+    return SqsRecord(value, is_certain=form == "record")
 
 
 def _must_open(opener: Opener, work: Batch | SqsRecord) -> bool:

@@ -18,8 +18,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
+from types import SimpleNamespace
 from typing import Any, Generic, NoReturn, TypeAlias, TypeGuard, TypeVar
 
 from pydantic_core import from_json
@@ -37,11 +39,17 @@ Body: TypeAlias = str | bytes
 DEEPEST_ENVELOPE = 5
 """The levels to search in an envelope: an SNS event has a message at Records, 0, Sns, Message."""
 
+MOST_VALUES = 200_000
+"""The values to look at in each level of an envelope: the 10,000 records that Lambda hands over at
+most have fewer."""
+
 MOST_ENVELOPES = 3
 """The most nested envelopes that are opened: those of a pipe, SNS and EventBridge, say."""
 
 _BodyT = TypeVar("_BodyT", str, bytes)
 
+_BODIES = ("body", "Body")
+_LEAVES = frozenset({int, float, bool, type(None)})
 _DETAIL = "detail"
 _OF_EVENTBRIDGE = {"detail-type", "source", _DETAIL}
 _SIGNS_OF_ENVELOPES = ('"TopicArn"', '"detail-type"', '"eventSource"')
@@ -189,27 +197,78 @@ def is_sealed(body: Body) -> bool:
     return sealed_fields(body) is not None
 
 
-def holds_sealed(value: object, *, depth: int = DEEPEST_ENVELOPE) -> bool:
+def holds_sealed(value: object) -> bool:
     """Whether a value is a sealed message, or an envelope around one: as text, or parsed.
 
     SNS puts the message into `Message`, EventBridge into `detail`, an answer of boto3 into `Body`.
-    The payload of a message is not an envelope: it may quote anything.
+    The payload of a message is not an envelope: it may quote anything. An iterator is left alone,
+    since reading would use it up.
+
+    It looks `DEEPEST_ENVELOPE` levels deep, and at up to `MOST_VALUES` values of each level.
 
     Args:
         value: Anything.
-        depth: How deep to look into it.
     """
-    if isinstance(value, str | bytes):
-        if not _quotes_claim_check(value):
-            return False
-        value = _fields(value, allow_constants=True)
+    if isinstance(value, str | bytes) and not _quotes_claim_check(value):
+        return False  # as nearly every body
+    level = [value]
+    for _ in range(DEEPEST_ENVELOPE + 1):
+        inside: list[object] = []
+        for each in level:
+            parsed = _parsed(each)
+            if isinstance(parsed, Mapping) and has_sealed_shape(parsed):
+                return True
+            if parsed is not None:
+                inside += islice(_values_in(parsed), MOST_VALUES - len(inside))
+        if not inside:
+            break
+        level = inside
+    return False
+
+
+def _parsed(value: object) -> object:
+    """Return the JSON in a text, the fields of an object, or any other value as it is."""
+    if isinstance(value, str | bytes | bytearray):
+        text = bytes(value) if isinstance(value, bytearray) else value
+        found = _fields(text, allow_constants=True) if _quotes_claim_check(text) else None
+        return found if isinstance(found, dict | list) else None
+    if type(value) in _LEAVES:
+        return None
+    if isinstance(value, dict | list | tuple | Mapping):
+        return value
+    return _fields_of(value) or value
+
+
+def _fields_of(value: Any) -> Mapping[str, object]:
+    """Return those fields of an object that may have a message, and are not None."""
+    kind = type(value)
+    if hasattr(kind, "__pydantic_fields_set__"):  # a model; pydantic need not be loaded for this
+        given = {**vars(value), **(value.__pydantic_extra__ or {})}
+        fields = {name: given.get(name) for name in value.__pydantic_fields_set__}
+    elif hasattr(kind, "__dataclass_fields__"):
+        fields = {name: _attribute(value, name) for name in kind.__dataclass_fields__}
+    elif isinstance(value, SimpleNamespace):
+        fields = vars(value)
+    else:
+        fields = {name: _attribute(value, name) for name in ("type", "payload", *_BODIES)}
+    fields = {name: each for name, each in fields.items() if each is not None}
+    if "type" in fields and "payload" not in fields and not has_sealed_shape(fields):
+        return {name: fields[name] for name in _BODIES if name in fields}  # a record with a type
+    return fields
+
+
+def _attribute(value: object, name: str) -> object:
+    try:
+        return getattr(value, name, None)
+    except Exception:  # noqa: BLE001  the code behind an attribute may raise anything
+        return None
+
+
+def _values_in(value: object) -> Iterable[object]:
+    """Return the values in a value that may be an envelope; none for a message."""
     if isinstance(value, Mapping):
-        if has_sealed_shape(value):
-            return True
-        value = () if "type" in value else tuple(value.values())
-    if not isinstance(value, list | tuple):
-        return False
-    return depth > 0 and any(holds_sealed(each, depth=depth - 1) for each in value)
+        return () if "type" in value else value.values()
+    return value if isinstance(value, Collection) else ()
 
 
 @dataclass(frozen=True, slots=True)

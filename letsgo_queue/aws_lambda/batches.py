@@ -41,9 +41,14 @@ class Batch:
         is_fifo: Whether their queue is FIFO.
     """
 
-    def __init__(self, records: Sequence[object]) -> None:
-        """Read the records."""
-        self.records = [SqsRecord(record) for record in records]
+    def __init__(self, records: Sequence[object], *, is_certain: bool = False) -> None:
+        """Read the records.
+
+        Args:
+            records: The records.
+            is_certain: Whether the caller knows that they are records of SQS.
+        """
+        self.records = [SqsRecord(record, is_certain=is_certain) for record in records]
         self.is_fifo = any(record.is_fifo for record in self.records)
         self._failed: set[str] = set()
         self._broken_groups: set[str | None] = set()

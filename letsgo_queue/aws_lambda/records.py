@@ -61,9 +61,15 @@ class SqsRecord:
         body: Its body: text, or the result if somebody has parsed it.
     """
 
-    def __init__(self, original: object) -> None:
-        """Look at a record."""
+    def __init__(self, original: object, *, is_certain: bool = False) -> None:
+        """Look at a record.
+
+        Args:
+            original: The record.
+            is_certain: Whether its caller knows that it is one of SQS.
+        """
         self.original = original
+        self._is_certain = is_certain
         self.body: object = _first(original, _BODY)
 
     @cached_property
@@ -86,6 +92,11 @@ class SqsRecord:
         """The message's id, if it has one."""
         found = _first(self.original, _MESSAGE_ID)
         return found if isinstance(found, str) and found else None
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether it is surely one of SQS: its caller says so, or it has an id."""
+        return self._is_certain or self.message_id is not None or _has_receipt(self.original)
 
     @property
     def name(self) -> str:
@@ -185,10 +196,16 @@ def is_scheduled(event: object) -> TypeGuard[Mapping[str, Any]]:
 
 
 def is_record(value: object) -> bool:
-    """Whether a value may be a record: it has a body, and no `type`. Every message has a `type`."""
-    if isinstance(value, Mapping):
-        return ("body" in value or "Body" in value) and "type" not in value
-    return (hasattr(value, "body") or hasattr(value, "Body")) and not hasattr(value, "type")
+    """Whether a value may be a record: it has a body, and is no message.
+
+    A message has a `type`. So may a record: then it has a receipt handle, or a claim check as its
+    body and no payload.
+    """
+    if not (_has(value, "body") or _has(value, "Body")):
+        return False
+    if not _has(value, "type") or _has_receipt(value):
+        return True
+    return _get(value, "payload") is None and SqsRecord(value).is_sealed
 
 
 def has_records(event: object) -> bool:
@@ -328,6 +345,10 @@ def _altered(thing: _ThingT, changes: Mapping[str, object]) -> _ThingT:
 
 def _has(thing: object, name: str) -> bool:
     return name in thing if isinstance(thing, Mapping) else hasattr(thing, name)
+
+
+def _has_receipt(thing: object) -> bool:
+    return isinstance(_first(thing, _RECEIPT_HANDLE), str)
 
 
 def _get(thing: object, name: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any, Literal, cast
 
 import pytest
@@ -19,11 +20,12 @@ from aws_lambda_powertools.utilities.batch import (
 from aws_lambda_powertools.utilities.data_classes import SQSEvent, event_source
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.parser import event_parser
+from aws_lambda_powertools.utilities.parser.envelopes import SqsEnvelope
 from aws_lambda_powertools.utilities.parser.models import SqsModel, SqsRecordModel
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import BaseModel, Json
 
-from claimcheck import unwrap_claim_check
+from claimcheck import RecordUnsupported, unwrap_claim_check
 from tests.claimcheck.lambda_claims import (
     Claims,
     deleted_by_lambda,
@@ -169,6 +171,21 @@ class OrderNew(BaseModel):
     payload: str
 
 
+class OpenOrder(BaseModel, extra="allow"):
+    type: str
+
+
+class OptionalOrder(BaseModel):
+    """Of a claim check nothing is left in it."""
+
+    type: str
+    payload: str | None = None
+
+
+class OptionalOpenOrder(OptionalOrder, extra="allow"):
+    pass
+
+
 class OrderRecord(SqsRecordModel):
     body: Json[OrderNew]
 
@@ -177,33 +194,44 @@ class AnyRecord(SqsRecordModel):
     body: Json[Any]
 
 
+class OpenRecord(SqsRecordModel):
+    body: Json[OpenOrder]
+
+
+class OptionalRecord(SqsRecordModel):
+    body: Json[OptionalOrder]
+
+
 class TestModelsThatParseTheBody:
     """`BatchProcessor(model=...)` parses a record before its handler gets it."""
 
     @pytest.mark.parametrize(
         ("model", "error"),
-        [(OrderRecord, "ValidationError"), (AnyRecord, "RecordUnsupported")],
-        ids=["that it does not fit", "that takes anything"],
+        [
+            (OrderRecord, "ValidationError"),
+            (AnyRecord, "RecordUnsupported"),
+            (OpenRecord, "RecordUnsupported"),
+            (OptionalRecord, "RecordUnsupported"),
+        ],
+        ids=["that it does not fit", "that takes anything", "with extras", "without a payload"],
     )
-    def test_a_sealed_message_is_reported_and_not_handled(
+    def test_no_message_is_handled_not_even_a_small_one(
         self, claims: Claims, model: type[SqsRecordModel], error: str
     ) -> None:
         body = claims.sealed()
-        processor = BatchProcessor(EventType.SQS, model)
-        handled: list[str] = []
+        processor = BatchProcessor(EventType.SQS, model, raise_on_entire_batch_failure=False)
 
         @unwrap_claim_check(claim_check=claims.check)
         def on_record(record: SqsRecordModel) -> None:
-            handled.append(record.messageId)
+            raise AssertionError
 
         event = event_of(record_of(body, "sealed"), record_of(SMALL, "small"))
         answer = process_partial_response(event, on_record, processor, CONTEXT)
 
-        assert answer == failed("sealed")
-        assert handled == ["small"]
+        assert deleted_by_lambda(event, answer) == set()
         assert claims.state(body) == "there"
         kinds = [cast("type[Exception]", kind).__name__ for kind, *_ in processor.exceptions]
-        assert kinds == [error]
+        assert sorted(kinds) == sorted([error, "RecordUnsupported"])
 
     def test_the_decorator_on_the_lambda_handler_comes_before_them(self, claims: Claims) -> None:
         good, bad, damaged = (claims.sealed(seed) for seed in range(3))
@@ -292,6 +320,59 @@ class TestEvents:
 
         assert answer == [claims.originals[body]]
         assert claims.state(body) == "done"
+
+    @pytest.mark.parametrize("model", [OpenOrder, OptionalOpenOrder])
+    def test_messages_that_were_parsed_outside_are_not_passed_on(
+        self, claims: Claims, model: type[BaseModel]
+    ) -> None:
+        body = claims.sealed()
+
+        @event_parser(model=model, envelope=SqsEnvelope)
+        @unwrap_claim_check(claim_check=claims.check)
+        def handler(event: list[BaseModel], context: LambdaContext) -> list[object]:
+            return [vars(each)["type"] for each in event]
+
+        with pytest.raises(RecordUnsupported, match="before anything parses them"):
+            handler(event_of(record_of(SMALL, "a"), record_of(body, "b")), CONTEXT)
+        assert claims.state(body) == "there"
+        assert handler(event_of(record_of(SMALL, "a")), CONTEXT) == ["order:new"]
+
+    @pytest.mark.parametrize("model", [OrderNew, OptionalOrder])
+    def test_messages_that_are_parsed_inside_are_opened(
+        self, claims: Claims, model: type[BaseModel]
+    ) -> None:
+        body = claims.sealed()
+
+        @unwrap_claim_check(claim_check=claims.check)
+        @event_parser(model=model, envelope=SqsEnvelope)
+        def handler(event: list[BaseModel], context: LambdaContext) -> list[object]:
+            return [each.model_dump() for each in event]
+
+        assert handler(event_of(record_of(body, "a")), CONTEXT) == [
+            json.loads(claims.originals[body])
+        ]
+        assert claims.state(body) == "done"
+
+    @pytest.mark.parametrize("given", [SMALL, Claims.sealed], ids=["small", "sealed"])
+    def test_an_event_with_bodies_that_were_parsed_outside_is_refused(
+        self, claims: Claims, given: str | Callable[[Claims], str]
+    ) -> None:
+        """Its own model has no message id, so no record could be reported."""
+
+        class Record(BaseModel):
+            body: Json[OptionalOrder]
+
+        class Records(BaseModel):
+            Records: list[Record]
+
+        @event_parser(model=Records)
+        @unwrap_claim_check(claim_check=claims.check)
+        def handler(event: Records, context: LambdaContext) -> None:
+            raise AssertionError
+
+        body = given if isinstance(given, str) else given(claims)
+        with pytest.raises(RecordUnsupported, match=r"\(Record\) was parsed before"):
+            handler(event_of(record_of(body, "a")), CONTEXT)
 
     @pytest.mark.parametrize("outside", [True, False])
     def test_the_logger(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -34,6 +37,33 @@ def test_a_list_and_a_tuple_are_events(
 
     assert on_records(records) == [claims.originals[body], SMALL]
     assert claims.state(body) == "done"
+
+
+@pytest.mark.parametrize(
+    "collection",
+    [
+        deque,
+        lambda records: {each["messageId"]: each for each in records}.values(),
+        lambda records: {each["messageId"]: each for each in records}.items(),
+        lambda records: frozenset(each["body"] for each in records),
+        lambda records: {"Records": deque(records)},
+        lambda records: SimpleNamespace(messages=records),
+        lambda records: [SimpleNamespace(**json.loads(each["body"])) for each in records],
+    ],
+)
+def test_a_claim_check_in_another_collection_is_not_passed_on(
+    claims: Claims, body: str, collection: Callable[[list[dict[str, Any]]], object]
+) -> None:
+    @unwrap_claim_check(claim_check=claims.check)
+    def on_records(records: object) -> object:
+        return records
+
+    with pytest.raises(RecordUnsupported, match="is no SQS event and no record of one"):
+        on_records(collection([record_of(SMALL, "a"), record_of(body, "b")]))
+    small = collection([record_of(SMALL, "a")])
+
+    assert on_records(small) is small
+    assert claims.state(body) == "there"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import MagicMock
 
 import pytest
 from pydantic import BaseModel, Json
@@ -20,6 +21,7 @@ from claimcheck import (
     Purge,
     RecordUnsupported,
     unwrap_claim_check,
+    unwrap_record,
 )
 from letsgo_queue import Message, MessageInvalid
 from tests.claimcheck.lambda_claims import Claims, State, event_of, failed, record_of
@@ -237,14 +239,15 @@ class TestKindsOfRecords:
         assert claims.state(body) == "there"
 
     @pytest.mark.parametrize("whole_batch", [False, True])
+    @pytest.mark.parametrize("small", [False, True])
     def test_one_whose_body_was_parsed_already_is_refused(
-        self, claims: Claims, body: str, whole_batch: bool
+        self, claims: Claims, body: str, whole_batch: bool, small: bool
     ) -> None:
         class Parsed(BaseModel):
             messageId: str  # noqa: N815
             body: Json[Any]
 
-        record = Parsed(messageId="m-1", body=body)
+        record = Parsed(messageId="m-1", body=SMALL if small else body)
 
         @unwrap_claim_check(claim_check=claims.check)
         def function(record: object) -> object:
@@ -262,9 +265,12 @@ class TestKindsOfRecords:
         "record",
         [
             {"body": SMALL},
-            {"body": {"already": "parsed"}},
+            {"body": {"of": "another kind of event"}},
             {"body": None},
+            {"messageId": "m-1", "body": None},
             SimpleNamespace(body="text"),
+            SimpleNamespace(body=SimpleNamespace(body=SMALL)),
+            MagicMock(),
         ],
     )
     def test_what_needs_no_opening_is_handed_on_as_it_is(self, record: object) -> None:
@@ -274,6 +280,64 @@ class TestKindsOfRecords:
 
         assert on_record(record) is record
 
+    def test_an_explicit_form_takes_any_parsed_body_for_that_of_a_message(self) -> None:
+        @unwrap_record
+        def on_record(record: object) -> None:
+            raise AssertionError
+
+        with pytest.raises(RecordUnsupported, match="was parsed before"):
+            on_record({"body": {"type": "order:new", "payload": "small"}})
+
+    @pytest.mark.parametrize(
+        "make",
+        [
+            lambda body: {**record_of(body, "a"), "type": "sqs"},
+            lambda body: {"type": "sqs", "body": body},
+            lambda body: Job("order:new", body),
+            lambda body: SimpleNamespace(type="sqs", body=body),
+        ],
+    )
+    @pytest.mark.parametrize("in_list", [False, True])
+    def test_a_record_may_have_a_type_of_its_own(
+        self, claims: Claims, body: str, make: Callable[[str], Any], in_list: bool
+    ) -> None:
+        seen: list[Any] = []
+        record = make(body)
+
+        unwrap_claim_check(claim_check=claims.check)(seen.append)([record] if in_list else record)
+
+        (got,) = seen[0] if in_list else seen
+        assert type(got) is type(record)
+        assert body_of(got) == claims.originals[body]
+        assert claims.state(body) == "done"
+
+    @pytest.mark.parametrize(
+        "make",
+        [
+            lambda body: SimpleNamespace(body=SimpleNamespace(body=body)),
+            lambda body: SimpleNamespace(body=Fixed(body)),
+            lambda body: SimpleNamespace(type="sqs", body=SimpleNamespace(body=body)),
+            lambda body: Job("order:new", Job("order:new", body)),
+            lambda body: {"body": Job("order:new", body)},
+        ],
+    )
+    def test_a_body_inside_the_body_is_not_passed_on(
+        self, claims: Claims, body: str, make: Callable[[str], Any]
+    ) -> None:
+        @unwrap_claim_check(claim_check=claims.check)
+        def on_record(record: object) -> None:
+            raise AssertionError
+
+        with pytest.raises(RecordUnsupported):
+            on_record(make(body))
+        assert claims.state(body) == "there"
+
+
+@dataclass
+class Job:
+    type: str
+    body: Any
+
 
 def body_of(record: Any) -> str:
     return str(record["body"] if isinstance(record, dict) else record.body)
@@ -281,6 +345,22 @@ def body_of(record: Any) -> str:
 
 class TestMessagesAreNoRecords:
     """A worker's handler, called directly as in a unit test, whatever its messages hold."""
+
+    @pytest.mark.parametrize(
+        "message",
+        [
+            {"type": "mail:new", "payload": {"messageId": "m-1", "body": {"text": "x"}}},
+            {"type": "mail:new", "messageId": "m-1", "body": {"text": "x"}},
+            {"type": "mail:new", "payload": {"a": {1, 2}}},
+            Message(type="mail:new", payload=SimpleNamespace(body=None)),
+        ],
+    )
+    def test_one_is_passed_on_as_it_is(self, message: object) -> None:
+        @unwrap_claim_check(once=True)
+        def on_mail(message: object) -> object:
+            return message
+
+        assert on_mail(message) is message
 
     @pytest.mark.parametrize("kind", ["dict", "model"])
     def test_not_even_with_a_body_that_looks_sealed(

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from letsgo_queue.envelope import (
     holds_sealed,
@@ -28,6 +32,35 @@ TICKET = {"v": 1, "encoding": "zstd", "data": "KLUv/Q=="}
 SEALED = json.dumps({"type": "order:new", "claimCheck": TICKET})
 
 ESCAPED = SEALED.replace('"claimCheck"', '"claim\\u0043heck"')
+
+
+class Order(BaseModel, extra="allow"):
+    type: str
+    payload: Any = None
+
+
+class Named(BaseModel):
+    name: str
+
+
+@dataclass
+class Ticket:
+    type: str
+    claimCheck: Any  # noqa: N815  as it travels
+    payload: Any = None
+
+
+class Body:
+    def __init__(self, body: object, **others: object) -> None:
+        self.body = body
+        vars(self).update(others)
+
+
+class Broken:
+    @property
+    def body(self) -> str:
+        raise OSError("no connection")
+
 
 SHAPES = [
     pytest.param(SEALED, True, id="sealed"),
@@ -101,6 +134,16 @@ class TestEnvelopes:
             pytest.param({"Messages": [{"Body": SEALED}]}, id="an answer of boto3"),
             pytest.param([[SEALED]], id="lists"),
             pytest.param((SEALED,), id="a tuple"),
+            pytest.param({"a": frozenset([SEALED])}, id="a set"),
+            pytest.param(deque([SEALED]), id="a deque"),
+            pytest.param({"a": SEALED}.values(), id="the values of a dict"),
+            pytest.param(bytearray(SEALED.encode()), id="a bytearray"),
+            pytest.param(Order.model_validate_json(SEALED), id="a model's extras"),
+            pytest.param([Named(name=SEALED)], id="a model's field"),
+            pytest.param(Ticket(**json.loads(SEALED)), id="a data class"),
+            pytest.param(Body(SEALED), id="an object's body"),
+            pytest.param(Body({"Message": SEALED}, type="x"), id="the body of an object of a type"),
+            pytest.param([0] * 100_000 + [SEALED], id="far down in a list"),
             pytest.param(ESCAPED, id="an escape in the name"),
             pytest.param({"Message": ESCAPED}, id="SNS, an escape in the name"),
             pytest.param(
@@ -128,6 +171,18 @@ class TestEnvelopes:
                 id="quoted deeper in a payload",
             ),
             pytest.param({"a": {"b": {"c": {"d": {"e": {"f": SEALED}}}}}}, id="too deep"),
+            pytest.param(
+                json.dumps({"type": "dead", "body": SEALED}), id="quoted in another field"
+            ),
+            pytest.param(Order(type="x", payload=SEALED), id="quoted in a model's payload"),
+            pytest.param(Body("x", type="mail:new", payload=SEALED), id="quoted in an object's"),
+            pytest.param(
+                Order.model_validate({"type": "x", "payload": 1, "claimCheck": {}}),
+                id="a field of that name",
+            ),
+            pytest.param(Body(None), id="no body"),
+            pytest.param(Broken(), id="an object whose body cannot be read"),
+            pytest.param(range(10**9), id="a great many numbers"),
         ],
     )
     def test_are_nothing_else(self, value: object) -> None:
@@ -135,9 +190,15 @@ class TestEnvelopes:
 
     def test_that_never_end_are_not_followed(self) -> None:
         endless: list[object] = []
-        endless.append(endless)
+        endless += [endless] * 1_000
 
         assert not holds_sealed(endless)
+
+    def test_an_iterator_is_not_used_up(self) -> None:
+        iterator = iter([SEALED])
+
+        assert not holds_sealed(Body(iterator))
+        assert [*iterator] == [SEALED]
 
 
 TYPES = [
