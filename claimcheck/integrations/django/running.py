@@ -3,6 +3,8 @@
     a message ──> its claim is acquired ──> the task runs ──> done, and off the queue
                                                └── it raises: back to the queue's retries
 
+A task that returns something that is no JSON has done its work: it is done, and its result FAILED.
+
 A sync task runs on a thread, an async one on the worker's event loop. Before and after each,
 database connections that were open for too long, or that broke, are closed.
 """
@@ -10,13 +12,19 @@ database connections that were open for too long, or that broke, are closed.
 from __future__ import annotations
 
 import inspect
-import json
 import os
 import socket
 import sys
 import traceback
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from contextlib import (
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
+from dataclasses import dataclass, field
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -34,13 +42,17 @@ from claimcheck.integrations.django.tasks_api import (
     TaskError,
     TaskResult,
     TaskResultStatus,
+    normalize_json,
     task_backends,
     task_finished,
     task_started,
 )
-from letsgo_queue import Worker
+from letsgo_queue import Client, Worker
+from letsgo_queue.log import get_logger
 from letsgo_queue.testing import drain as drain_workers
 from letsgo_queue.worker.delivery import Delivery
+
+logger = get_logger(__name__)
 
 TASK_MODULE = "tasks"
 DEFAULT_BACKEND = "default"
@@ -59,17 +71,9 @@ def workers_for(
         SettingsInvalid: The backend is another one, or a queue is not known or has no URL.
     """
     backend = _backend(alias)
-    if unknown := sorted({*(queues or ())} - backend.queues):
-        raise SettingsInvalid(
-            f"TASKS[{alias!r}] has no queue {unknown[0]!r}: it has "
-            f"{', '.join(sorted(backend.queues))}."
-        )
+    clients = _clients(backend, queues)
     autodiscover_modules(TASK_MODULE)
-    return [
-        _worker(backend, queue, priority)
-        for queue in sorted(backend.queues if queues is None else queues)
-        for priority in sorted(backend.given.urls_of(queue), reverse=True)
-    ]
+    return [_worker(backend, client) for client in clients]
 
 
 def drain(alias: str = DEFAULT_BACKEND, *, queues: Collection[str] | None = None) -> int:
@@ -91,11 +95,7 @@ def drain(alias: str = DEFAULT_BACKEND, *, queues: Collection[str] | None = None
         SettingsInvalid: The backend is another one, or a queue is not known or has no URL.
     """
     backend = _backend(alias)
-    workers = [
-        Worker(client=backend.client(queue, priority))
-        for queue in sorted(backend.queues if queues is None else queues)
-        for priority in sorted(backend.given.urls_of(queue), reverse=True)
-    ]
+    workers = [Worker(client=client) for client in _clients(backend, queues)]
     for worker in workers:
         worker.default(_Handler(backend, in_test=True).run)
     return drain_workers(*workers)
@@ -114,8 +114,22 @@ def _backend(alias: str) -> SqsBackend:
     return backend
 
 
-def _worker(backend: SqsBackend, queue: str, priority: int) -> Worker:
-    worker = Worker(client=backend.client(queue, priority))
+def _clients(backend: SqsBackend, queues: Collection[str] | None) -> Sequence[Client[Any]]:
+    """The clients of a backend's queues, of each queue the most urgent first."""
+    if unknown := sorted({*(queues or ())} - backend.queues):
+        raise SettingsInvalid(
+            f"TASKS[{backend.alias!r}] has no queue {unknown[0]!r}: it has "
+            f"{', '.join(sorted(backend.queues))}."
+        )
+    return [
+        backend.client(queue, priority)
+        for queue in sorted(backend.queues if queues is None else queues)
+        for priority in sorted(backend.given.urls_of(queue), reverse=True)
+    ]
+
+
+def _worker(backend: SqsBackend, client: Client[Any]) -> Worker:
+    worker = Worker(client=client)
     handler = _Handler(backend)
     worker.default(handler.run)
     for task in _known_tasks():
@@ -135,6 +149,21 @@ def _known_tasks() -> Iterator[Task]:
     yield from found.values()
 
 
+@dataclass
+class _Attempt:
+    """A task that runs.
+
+    Attributes:
+        result: Its result, as Django is told of it.
+        arguments: Its arguments.
+        value: What it returned.
+    """
+
+    result: TaskResult
+    arguments: Sequence[Any] = field(repr=False)
+    value: object = field(default=None, repr=False)
+
+
 class _Handler:
     """The handler of a worker of tasks."""
 
@@ -144,29 +173,27 @@ class _Handler:
 
     def run(self, message: Mapping[str, Any], delivery: Delivery) -> None:
         """Run a task on this thread."""
-        with self._connections():
-            result, arguments = self._begin(message, delivery)
-            try:
-                value = _plain(result.task.call(*arguments, **result.kwargs))
-            except BaseException as error:
-                self._fail(result, error)
-                raise
-            self._succeed(result, value)
+        with self._attempt(message, delivery) as attempt:
+            task, kwargs = attempt.result.task, attempt.result.kwargs
+            attempt.value = task.call(*attempt.arguments, **kwargs)
 
     async def run_async(self, message: Mapping[str, Any], delivery: Delivery) -> None:
         """Run an async task on this event loop, and tell Django about it on a thread."""
-        close = sync_to_async(close_old_connections)
-        await close()
-        try:
-            result, arguments = await sync_to_async(self._begin)(message, delivery)
+        async with _on_a_thread(self._attempt(message, delivery)) as attempt:
+            task, kwargs = attempt.result.task, attempt.result.kwargs
+            attempt.value = await task.acall(*attempt.arguments, **kwargs)
+
+    @contextmanager
+    def _attempt(self, message: Mapping[str, Any], delivery: Delivery) -> Iterator[_Attempt]:
+        """Tell Django that an attempt begins, and how it ends."""
+        with self._connections():
+            attempt = self._begin(message, delivery)
             try:
-                value = _plain(await result.task.acall(*arguments, **result.kwargs))
+                yield attempt
             except BaseException as error:
-                await sync_to_async(self._fail)(result, error)
+                self._fail(attempt.result, error)
                 raise
-            await sync_to_async(self._succeed)(result, value)
-        finally:
-            await close()
+            self._succeed(attempt.result, attempt.value)
 
     @contextmanager
     def _connections(self) -> Iterator[None]:
@@ -180,10 +207,7 @@ class _Handler:
         finally:
             close_old_connections()
 
-    def _begin(
-        self, message: Mapping[str, Any], delivery: Delivery
-    ) -> tuple[TaskResult, Sequence[Any]]:
-        """Tell Django that an attempt begins; return its result, and the task's arguments."""
+    def _begin(self, message: Mapping[str, Any], delivery: Delivery) -> _Attempt:
         sent = SentTask.read(message)
         result = sent.result(find_task(str(message["type"])))
         now = timezone.now()
@@ -199,10 +223,9 @@ class _Handler:
         arguments = [*result.args]
         if result.task.takes_context:
             arguments.insert(0, TaskContext(task_result=result))
-        return result, arguments
+        return _Attempt(result, arguments)
 
     def _fail(self, result: TaskResult, error: BaseException) -> None:
-        """Tell Django that an attempt failed."""
         _set(result, status=TaskResultStatus.FAILED, finished_at=timezone.now())
         kind = type(error)
         result.errors.append(
@@ -214,7 +237,18 @@ class _Handler:
         self._backend.tell(task_finished, result)
 
     def _succeed(self, result: TaskResult, value: object) -> None:
-        """Tell Django what a task returned."""
+        try:
+            value = normalize_json(value)
+        except Exception as error:  # noqa: BLE001  a value may have code of its own
+            logger.error(  # noqa: TRY400  a traceback may quote what it returned
+                "task %s (%s) is done, and is not run again, but its result is FAILED: what it "
+                "returned cannot be written as JSON (%s). Return text, numbers, lists and dicts.",
+                result.id,
+                result.task.module_path,
+                type(error).__name__,
+            )
+            self._fail(result, error)
+            return
         _set(
             result,
             status=TaskResultStatus.SUCCESSFUL,
@@ -222,6 +256,18 @@ class _Handler:
             _return_value=value,
         )
         self._backend.tell(task_finished, result)
+
+
+@asynccontextmanager
+async def _on_a_thread(manager: AbstractContextManager[_Attempt]) -> AsyncIterator[_Attempt]:
+    """Enter and leave a context on a thread, since Django's database and caches block."""
+    attempt = await sync_to_async(manager.__enter__)()
+    try:
+        yield attempt
+    except BaseException as error:
+        await sync_to_async(manager.__exit__)(type(error), error, error.__traceback__)
+        raise
+    await sync_to_async(manager.__exit__)(None, None, None)
 
 
 @contextmanager
@@ -245,13 +291,3 @@ def _worker_id() -> str:
 def _set(result: TaskResult, **values: object) -> None:
     for name, value in values.items():
         object.__setattr__(result, name, value)  # as Django's own backends do: it is frozen
-
-
-def _plain(value: object) -> object:
-    """Return a value as JSON has it.
-
-    Raises:
-        TypeError: It cannot be written as JSON.
-    """
-    plain: object = json.loads(json.dumps(value))
-    return plain

@@ -10,6 +10,7 @@ try:
     from django.tasks.base import Task, TaskError
     from django.tasks.exceptions import InvalidTask, TaskResultDoesNotExist
     from django.tasks.signals import task_enqueued, task_finished, task_started
+    from django.utils.json import normalize_json
 except ModuleNotFoundError:
     try:
         from django_tasks import TaskContext, TaskResult, TaskResultStatus, task_backends
@@ -18,6 +19,7 @@ except ModuleNotFoundError:
         from django_tasks.exceptions import InvalidTaskError as InvalidTask
         from django_tasks.exceptions import TaskResultDoesNotExist
         from django_tasks.signals import task_enqueued, task_finished, task_started
+        from django_tasks.utils import normalize_json
     except ModuleNotFoundError as missing:
         raise SettingsInvalid(
             f"tasks on SQS need Django 6, or Django 5.2 with django-tasks, and {missing.name} is "
@@ -33,6 +35,7 @@ __all__ = [
     "TaskResult",
     "TaskResultDoesNotExist",
     "TaskResultStatus",
+    "normalize_json",
     "task_backends",
     "task_enqueued",
     "task_finished",

@@ -22,6 +22,9 @@ from django.test import override_settings  # noqa: E402
 
 Configure = Callable[..., Any]
 
+IMMEDIATE = "immediate"
+"""The alias of Django's own backend that runs a task at once."""
+
 
 @pytest.fixture(autouse=True)
 def no_claims_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,17 +36,19 @@ def configure(tmp_path: Path) -> Iterator[Configure]:
     """Gives the backend other options; by default its queues are files."""
     active: list[override_settings] = []
 
+    from claimcheck.integrations.django.tasks_api import BaseTaskBackend, task_backends
+
+    immediate = BaseTaskBackend.__module__.replace(".base", ".immediate.ImmediateBackend")
+
     def give(queues: list[str] | None = None, **options: Any) -> Any:
         urls = {name: f"sqlite:///{tmp_path}/{name}.db" for name in queues or ["default", "mail"]}
         tasks = settings.TASKS["default"] | {
             "QUEUES": queues or ["default", "mail"],
             "OPTIONS": {"urls": urls, **options},
         }
-        changed = override_settings(TASKS={"default": tasks})
+        changed = override_settings(TASKS={"default": tasks, IMMEDIATE: {"BACKEND": immediate}})
         changed.enable()
         active.append(changed)
-        from claimcheck.integrations.django.tasks_api import task_backends
-
         return task_backends["default"]
 
     yield give

@@ -6,6 +6,7 @@ import hashlib
 import os
 import threading
 from contextlib import suppress
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,26 @@ def add(first: int, second: int) -> int:
 def fail(text: str) -> None:
     ran.append("fail")
     raise ZeroDivisionError(text)
+
+
+@task
+def give(what: str) -> object:
+    ran.append(what)
+    values = {
+        "bytes": b"abc",
+        "a tuple": (1, (b"x",)),
+        "a date": date(2026, 1, 31),
+        "a set in a dict": {"a": {1}},
+        "bytes that are no text": b"\xff",
+        "an object": object(),
+    }
+    return values[what]
+
+
+@task
+async def give_on_the_loop() -> object:
+    note("gave a date")
+    return date(2026, 1, 31)
 
 
 @task(takes_context=True)

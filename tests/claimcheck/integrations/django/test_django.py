@@ -33,7 +33,7 @@ from letsgo_queue.admin import open_admin
 from letsgo_queue.admin.watch import open_watch
 from letsgo_queue.settings import QueueSettings
 from tests.claimcheck.integrations.django import tasks
-from tests.claimcheck.integrations.django.conftest import Configure
+from tests.claimcheck.integrations.django.conftest import IMMEDIATE, Configure
 
 
 @pytest.fixture(autouse=True)
@@ -96,6 +96,48 @@ class TestEnqueue:
         assert [name for name, _ in told] == ["enqueued", "started", "finished"]
         assert {each.id for _, each in told} == {result.id}
         assert told[-1][1].return_value == 3
+
+    @pytest.mark.parametrize("what", ["bytes", "a tuple"])
+    def test_what_it_returns_is_as_with_djangos_own_backends(
+        self, configure: Configure, what: str
+    ) -> None:
+        configure(results={"cache": "default"})
+
+        result = tasks.give.enqueue(what)
+        drain()
+        result.refresh()
+
+        expected = tasks.give.using(backend=IMMEDIATE).enqueue(what)
+        assert result.status == TaskResultStatus.SUCCESSFUL
+        assert result.return_value == expected.return_value
+
+    @pytest.mark.parametrize(
+        "what", ["a date", "a set in a dict", "bytes that are no text", "an object"]
+    )
+    def test_what_it_returns_may_be_no_json_and_it_is_not_run_again(
+        self,
+        configure: Configure,
+        tmp_path: Path,
+        caplog: pytest.LogCaptureFixture,
+        what: str,
+    ) -> None:
+        configure(results={"cache": "default"})
+
+        result = tasks.give.enqueue(what)
+        assert drain() == 1
+        result.refresh()
+
+        assert tasks.ran == [what]
+        assert waiting(tmp_path) == []
+        expected = tasks.give.using(backend=IMMEDIATE).enqueue(what)
+        assert result.status == expected.status == TaskResultStatus.FAILED
+        assert result.finished_at is not None
+        (error,) = result.errors
+        assert error.exception_class_path == expected.errors[0].exception_class_path
+        ours = [each for each in caplog.records if each.name.startswith("claimcheck")]
+        (said,) = [each.getMessage() for each in ours if each.levelname == "ERROR"]
+        assert "is done, and is not run again" in said
+        assert result.id in said
 
     async def _aenqueue(self) -> None:
         await tasks.add.aenqueue(3, 4)

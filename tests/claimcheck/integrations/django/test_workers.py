@@ -113,9 +113,10 @@ def test_processes_threads_and_the_event_loop(shop: Shop) -> None:
     for number in range(3):
         tasks.on_the_loop.enqueue(str(number))
         tasks.connection_age.enqueue()
+    tasks.give_on_the_loop.enqueue()
 
     with shop.worker("--processes", "2") as fleet:
-        wait_for(lambda: len(shop.lines()) == 9, "all tasks", seconds=60)
+        wait_for(lambda: len(shop.lines()) == 10, "all tasks", seconds=60)
         wait_for(shop.is_empty, "the acknowledgements")
         fleet.send_signal(signal.SIGTERM)
         assert fleet.wait(60) == 0
@@ -125,6 +126,7 @@ def test_processes_threads_and_the_event_loop(shop: Shop) -> None:
         digest_of(text) for text in texts
     )
     assert {f"letsgo-worker-asyncio {number}" for number in range(3)} < {*lines}
+    assert lines.count("gave a date") == 1  # what is no JSON does not bring the task back
     assert lines.count("open False") == 3  # each task's connection was closed after it
     assert shop.place.left().parts == 0
 
