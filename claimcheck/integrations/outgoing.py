@@ -53,6 +53,7 @@ class Text:
         target: URL of its queue, or ARN of its topic.
         body: The text.
         others: Bytes beside it that count: attributes, and texts for other protocols than SQS.
+        escapes: Bytes more that it takes by its escapes, until it is sealed.
         texts: The texts by protocol, of a message to a topic that has several; else None.
         delay_seconds: Seconds until the message can be received.
     """
@@ -60,6 +61,7 @@ class Text:
     target: str
     body: str = field(repr=False)
     others: int
+    escapes: int = 0
     texts: Mapping[str, object] | None = field(default=None, repr=False)
     delay_seconds: float = 0
 
@@ -245,7 +247,8 @@ class Outgoing(ABC):
         Raises:
             MessageInvalid: It would be.
         """
-        if not self._carrier.asks_nobody(text.body, queue=text.target, attributes_size=text.others):
+        others = text.others + text.escapes
+        if not self._carrier.asks_nobody(text.body, queue=text.target, attributes_size=others):
             raise MessageInvalid(
                 f"message to {text.target}: it would be sealed, and no message of a presigned URL "
                 "is: its contents would be stored, whether or not anybody uses the URL. Send it "
@@ -261,7 +264,9 @@ class Outgoing(ABC):
                 texts[at] = text
                 call.messages.append(SealedOne(entry.get("Id"), text.body, self._seal(text)))
         sizes = [
-            len(each.sealed.body) + text.others
+            len(each.sealed.body)
+            + text.others
+            + (text.escapes if each.sealed.route == "inline" else 0)
             for text, each in zip(texts.values(), call.messages, strict=True)
         ]
         least = [
@@ -315,13 +320,26 @@ class Outgoing(ABC):
         """Bytes of one message that a queue or a topic accepts."""
         return int(self.facts(target).get("MaximumMessageSize", ANY_QUEUE_BYTES))
 
+    def _room(self, target: str) -> int:
+        """Bytes of one message that its queues accept, without the envelope around it."""
+        return self._limit(target) - self.around
+
     def _seal(self, text: Text, room: int | None = None) -> Sealed:
+        others = text.others + text.escapes
+        if text.escapes:
+            size = len(text.body.encode(errors="surrogatepass")) + text.others
+            most = room
+            if most is None and size + text.escapes > SQS_UNIT_BYTES:
+                most = self._room(text.target)
+            if most is not None and size + text.escapes > most:
+                # It must be sealed, which leaves no escapes.
+                others, room = text.others, min(most, size - 1)
         return self._carrier.seal(
             text.body,
             queue=text.target,
             name=type_in(text.body),
-            attributes_size=text.others,
-            queue_limit=lambda: self._limit(text.target) - self.around,
+            attributes_size=others,
+            queue_limit=lambda: self._room(text.target),
             delay_seconds=text.delay_seconds,
             shared=self.shared,
             room=room,

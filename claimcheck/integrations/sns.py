@@ -32,7 +32,7 @@ from claimcheck.integrations.outgoing import Outgoing, Text
 from claimcheck.integrations.sqs import attributes_size
 from claimcheck.opening import Opener
 from letsgo_queue.aws_client import AwsError, error_code
-from letsgo_queue.envelope import read_json
+from letsgo_queue.envelope import is_text, read_json
 from letsgo_queue.errors import MessageInvalid
 from letsgo_queue.limits import ANY_QUEUE_BYTES
 from letsgo_queue.log import get_logger
@@ -47,6 +47,9 @@ _TOPIC = re.compile(r"arn:[^:]+:sns:[^:]*:[^:]*:[^:/]+")
 """The endpoint of a device has slashes in it. SNS says what else is wrong with an ARN."""
 
 _FOR_QUEUES = "sqs"
+
+_TICKET_ESCAPES = 100
+"""The most bytes that the escapes of a sealed body take in JSON: it has few quotes."""
 
 
 def attach(client: ClientT, claim_check: ClaimCheck | None = None) -> ClientT:
@@ -126,8 +129,9 @@ class _Topics(Outgoing):
         texts = _read(message)
         text = texts.get(_FOR_QUEUES)
         if isinstance(text, str) and text:
-            others += len(message.encode()) - len(text.encode())
-            return Text(target, text, others, texts)
+            around = _size(_written({**texts, _FOR_QUEUES: ""})) + _TICKET_ESCAPES
+            escapes = _size(message) - _size(text) - around
+            return Text(target, text, others + around, max(escapes, 0), texts)
         if self._carrier.opener.refuses_unsealed(target):
             raise BodyInvalid(
                 f"message to {target}: every message is sealed here, and this one has no text for "
@@ -140,7 +144,7 @@ class _Topics(Outgoing):
         """The message with another text for queues."""
         if text.texts is None:
             return body
-        return json.dumps({**text.texts, _FOR_QUEUES: body}, ensure_ascii=False)
+        return _written({**text.texts, _FOR_QUEUES: body})
 
     def facts(self, target: str) -> Mapping[str, str]:
         """The attributes of a topic, asked for once; none if it does not give them.
@@ -163,6 +167,16 @@ class _Topics(Outgoing):
             found = {}
         self._facts[target] = found
         return self._facts[target]
+
+
+def _written(texts: Mapping[str, object]) -> str:
+    written = json.dumps(texts, ensure_ascii=False, separators=(",", ":"))
+    # Half a surrogate pair stays an escape: it has no place in UTF-8.
+    return written if is_text(written) else json.dumps(texts, separators=(",", ":"))
+
+
+def _size(text: str) -> int:
+    return len(text.encode(errors="surrogatepass"))
 
 
 def _read(message: str) -> Mapping[str, object]:

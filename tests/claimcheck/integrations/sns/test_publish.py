@@ -17,6 +17,7 @@ from claimcheck import (
 )
 from claimcheck.integrations.sns import attach
 from claimcheck.stores.memory import MemoryClaimStore
+from letsgo_queue import MessageTooLarge
 from letsgo_queue.envelope import is_sealed
 from tests.claimcheck.core.encrypting import AES
 from tests.claimcheck.integrations.sns.topics import (
@@ -238,6 +239,83 @@ class TestMessageStructure:
         assert {**sent, "sqs": LARGE} == texts
         ((message, _),) = handled(queue, check)
         assert message.model_dump() == json.loads(LARGE)
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            pytest.param(message_body("order:new", ['"' * 9] * 100_000), id="large, with quotes"),
+            pytest.param(message_body("order:new", '"' * 80_000), id="too large by its escapes"),
+            pytest.param(message_body("order:new", "é" * 200_000), id="large, not ASCII"),
+            pytest.param(message_body("order:new", LARGE.split(",")), id="over every limit"),
+        ],
+    )
+    def test_the_text_for_queues_may_need_any_number_of_escapes(
+        self, ministack: AwsServer, sns: SNSClient, topic: str, check: ClaimCheck, body: str
+    ) -> None:
+        queue = subscribed(ministack, topic, RawMessageDelivery="true")
+        requests = requests_of(sns, "Publish")
+        texts = json.dumps({"default": "An order.", "sqs": body})
+        assert len(texts) > 262_144
+
+        sns.publish(TopicArn=topic, Message=texts, MessageStructure="json")
+
+        assert len(requests[0]["Message"].encode()) <= 262_144
+        ((message, _),) = handled(queue, check)
+        assert message.model_dump() == json.loads(body)
+
+    def test_in_a_batch_too(
+        self, ministack: AwsServer, sns: SNSClient, topic: str, check: ClaimCheck
+    ) -> None:
+        queue = subscribed(ministack, topic, RawMessageDelivery="true")
+        requests = requests_of(sns, "PublishBatch")
+        payloads = [str(at) + '"' * 13_000 for at in range(10)]
+        texts = [{"default": "x", "sqs": message_body("order:new", each)} for each in payloads]
+        assert sum(len(json.dumps(each)) for each in texts) > 262_144
+
+        sns.publish_batch(
+            TopicArn=topic,
+            PublishBatchRequestEntries=[
+                {"Id": str(at), "Message": json.dumps(each), "MessageStructure": "json"}
+                for at, each in enumerate(texts)
+            ],
+        )
+
+        sent = [value for name, value in requests[0].items() if name.endswith(".Message")]
+        assert sum(map(len, sent)) <= 262_144
+        assert sorted(message.payload for message, _ in handled(queue, check)) == payloads
+
+    def test_escapes_that_fit_stay_as_they_are(
+        self, sns: SNSClient, topic: str, store: MemoryClaimStore
+    ) -> None:
+        requests = requests_of(sns, "Publish")
+        body = message_body("order:new", '"é' * 20_000)
+        texts = json.dumps({"default": "An order.", "sqs": body}, indent=2)
+
+        sns.publish(TopicArn=topic, Message=texts, MessageStructure="json")
+
+        assert [each["Message"] for each in requests] == [texts]
+        assert not store._contents
+
+    def test_half_a_character_in_another_text_stays_as_it_is(
+        self, sns: SNSClient, topic: str
+    ) -> None:
+        requests = requests_of(sns, "Publish")
+        texts = {"default": "An order.", "email": "\ud83d", "sqs": LARGE}
+
+        sns.publish(TopicArn=topic, Message=json.dumps(texts), MessageStructure="json")
+
+        sent = json.loads(requests[0]["Message"])
+        assert {**sent, "sqs": LARGE} == texts
+        assert is_sealed(sent["sqs"])
+
+    def test_what_is_too_large_in_other_texts_is_refused(
+        self, sns: SNSClient, topic: str, store: MemoryClaimStore
+    ) -> None:
+        texts = json.dumps({"default": "x" * 262_000, "sqs": LARGE})
+
+        with pytest.raises(MessageTooLarge):
+            sns.publish(TopicArn=topic, Message=texts, MessageStructure="json")
+        assert not store._contents
 
     def test_a_small_text_that_looks_sealed_is_sealed_again(
         self, sns: SNSClient, topic: str, check: ClaimCheck
