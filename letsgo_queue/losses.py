@@ -1,6 +1,6 @@
 """Finds content that a message would lose on its way, before it is sent, and names its place.
 
-Dates and the like arrive as text, tuples and sets as lists: a handler expects that of JSON. This
+Dates and keys arrive as text, tuples and sets as lists: a handler expects that of JSON. This
 module finds content that would arrive changed in another way, or not at all. Its texts name places
 and types, never a value.
 """

@@ -91,6 +91,8 @@ def seal_topics(carrier: Carrier, client: BaseClient) -> None:
             "provide-client-params.sns.PublishBatch": outgoing.seal_many,
             "after-call.sns.Publish": outgoing.look_at_answer,
             "after-call.sns.PublishBatch": outgoing.look_at_answer,
+            "after-call-error.sns.Publish": outgoing.look_at_error,
+            "after-call-error.sns.PublishBatch": outgoing.look_at_error,
         },
     )
 

@@ -6,9 +6,12 @@ import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import boto3
 import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
+from botocore.config import Config
+from botocore.exceptions import EndpointConnectionError
 
 from claimcheck import (
     BodyInvalid,
@@ -102,6 +105,21 @@ class TestPublish:
         assert seen == [arns[1]]
         assert len(handled(other, check)) == 0
         client.close()
+
+    def test_one_that_nobody_was_there_to_take_leaves_nothing(
+        self, check: ClaimCheck, topic: str, store: MemoryClaimStore
+    ) -> None:
+        once = Config(retries={"total_max_attempts": 1})
+        sns = attach(boto3.client("sns", endpoint_url="http://127.0.0.1:1", config=once), check)
+        entries: Any = [{"Id": "a", "Message": LARGE}]
+
+        with pytest.raises(EndpointConnectionError):
+            sns.publish(TopicArn=topic, Message=LARGE)
+        with pytest.raises(EndpointConnectionError):
+            sns.publish_batch(TopicArn=topic, PublishBatchRequestEntries=entries)
+
+        assert not store._contents
+        sns.close()
 
     def test_an_encrypted_one_is_handled_once_by_each_queue(
         self, ministack: AwsServer, topic: str, store: MemoryClaimStore
