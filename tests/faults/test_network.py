@@ -40,6 +40,7 @@ WRITES = {
     Call.HAND_OVER,
     Call.COMPLETE,
     Call.RELEASE,
+    Call.REMOVE_PART,
 }
 
 OF_CONTENTS = {
