@@ -31,10 +31,11 @@ from claimcheck.core.trust import Trust
 from claimcheck.errors import SettingsInvalid
 from claimcheck.stores import open_store
 from claimcheck.stores.base import ClaimStore
+from letsgo_queue import in_test
 from letsgo_queue.deployment import Deployment, setting
 from letsgo_queue.files import make_private_folder, why_unsafe
 from letsgo_queue.forking import Lock, forks_wait
-from letsgo_queue.settings import QueueSettings, is_local_http, region_in, split_url
+from letsgo_queue.settings import QueueSettings, is_local_http, is_sqs, region_in, split_url
 
 DEFAULT_STORE = "dynamodb://letsgo-claims"
 _PREFIX = "CLAIMCHECK_"
@@ -192,6 +193,8 @@ def claim_check_for(queue_url: str, settings: ClaimCheckSettings | None = None) 
         SettingsInvalid: A setting cannot be used.
     """
     settings = settings or ClaimCheckSettings.from_environment()
+    if in_test.surroundings() is None:
+        _refuse_memory(queue_url, settings)
     region = region_for(queue_url)
     if settings.store is None and is_local_http(queue_url):
         _make_local_folder()
@@ -208,6 +211,23 @@ def claim_check_for(queue_url: str, settings: ClaimCheckSettings | None = None) 
         ),
         **settings.model_dump(exclude={"store", "stores", "read_stores", *_POINTERS, *_SECRETS}),
     )
+
+
+def _refuse_memory(queue_url: str, settings: ClaimCheckSettings) -> None:
+    """Refuse a store in memory for messages that leave this process: nobody could open them.
+
+    Raises:
+        SettingsInvalid: The queue is on SQS, or is a topic, and the store is in memory.
+    """
+    if not (is_sqs(queue_url) or _TOPIC.match(queue_url)):
+        return
+    for url in settings.stores_for(queue_url):
+        if url.strip().startswith("memory:"):
+            raise SettingsInvalid(
+                f"claim store {url!r} is in the memory of this process, so no other could open the "
+                f"messages of {queue_url}. Set CLAIMCHECK_STORE (or CLAIMCHECK_STORES) to a store "
+                "that sender and worker share, such as dynamodb://letsgo-claims, or unset it."
+            )
 
 
 def trust_for(queue_url: str, settings: ClaimCheckSettings) -> Trust:

@@ -25,7 +25,8 @@ from claimcheck.stores.findings import Resource, denied_action
 from claimcheck.stores.letsgo import LetsGoClaimStore
 from claimcheck.stores.memory import MemoryClaimStore
 from claimcheck.stores.resources import resources_of
-from letsgo_queue.settings import split_url
+from claimcheck.stores.sqlite import SqliteClaimStore
+from letsgo_queue.settings import is_sqs, split_url
 
 _CREATE = "claimcheck store create"
 
@@ -49,6 +50,15 @@ def check_store(store: ClaimStore, queue: str) -> Iterator[Finding]:
             "store",
             f"{store.url} is in the memory of each process: no other opens what it stores",
             command="unset CLAIMCHECK_STORE",
+        )
+        return
+    if isinstance(store, SqliteClaimStore) and is_sqs(queue):
+        yield warning(
+            "store",
+            f"{store.url} is a file of this machine: a worker on another cannot open what is "
+            "stored here",
+            advice="set CLAIMCHECK_STORE to a store that sender and worker share, such as "
+            "dynamodb://letsgo-claims, unless all of them run on this machine",
         )
         return
     yield passed("store", store.url)

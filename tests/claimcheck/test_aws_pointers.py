@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -266,10 +267,14 @@ class TestWithTheirClient:
 
 @pytest.mark.parametrize("remove", [True, False])
 def test_by_the_environment_an_object_is_removed_after_success_if_that_is_asked_for(
-    ministack: AwsServer, theirs: ExtendedClient, remove: bool, monkeypatch: pytest.MonkeyPatch
+    ministack: AwsServer,
+    theirs: ExtendedClient,
+    remove: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     bucket = theirs.bucket
-    monkeypatch.setenv("CLAIMCHECK_STORE", "memory://pointers")
+    monkeypatch.setenv("CLAIMCHECK_STORE", f"sqlite:///{tmp_path}/claims.db")
     monkeypatch.setenv("CLAIMCHECK_AWS_POINTERS", bucket)
     monkeypatch.setenv("CLAIMCHECK_AWS_POINTERS_REMOVE", str(remove).lower())
     theirs.send(LARGE)

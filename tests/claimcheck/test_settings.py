@@ -8,13 +8,17 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from claimcheck import ClaimCheckSettings, SettingsInvalid
+from claimcheck import ClaimCheckSettings, SettingsInvalid, enqueue
 from claimcheck.settings import DEFAULT_STORE, claim_check_for
 from claimcheck.stores.dynamodb import DynamoDBClaimStore
+from letsgo_queue import Client
 from tests.claimcheck.support import noisy_body, parts_left
+from tests.letsgo_queue.support import receive
+from tests.support.servers import AwsServer
 
 SQS = "https://sqs.us-west-2.amazonaws.com/123456789012/letsgo-main"
 
@@ -108,6 +112,40 @@ def test_a_store_goes_with_the_queue(queue: str, store: str) -> None:
 @pytest.mark.parametrize("queue", [SQS, "sqlite:///work.db", "memory://", "http://localhost:3002"])
 def test_a_store_that_is_set_wins(queue: str) -> None:
     assert ClaimCheckSettings(store="dynamodb://mine").store_for(queue) == "dynamodb://mine"
+
+
+@pytest.mark.parametrize(
+    "queue",
+    [
+        SQS,
+        "http://127.0.0.1:4566/000000000000/orders",
+        "arn:aws:sns:us-west-2:123456789012:orders",
+    ],
+)
+@pytest.mark.parametrize(
+    "chosen", [{"store": "memory://"}, {"stores": {"video:*": "memory://videos"}}]
+)
+def test_messages_that_leave_the_process_need_a_store_outside(queue: str, chosen: Any) -> None:
+    settings = ClaimCheckSettings(**chosen)
+
+    with pytest.raises(SettingsInvalid, match=r"'memory://.*' is in the memory of this process"):
+        claim_check_for(queue, settings)
+
+
+def test_a_store_in_memory_goes_with_a_queue_in_memory() -> None:
+    assert claim_check_for("memory://orders", ClaimCheckSettings()).store.url == "memory://"
+
+
+def test_nothing_is_sent_if_its_contents_would_be_lost(
+    ministack: AwsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = ministack.make_queue()
+    monkeypatch.setenv("CLAIMCHECK_STORE", "memory://")
+
+    with pytest.raises(SettingsInvalid, match="CLAIMCHECK_STORE"):
+        enqueue({"type": "order:new", "payload": "x" * 3_000_000}, queue=queue)
+
+    assert receive(Client(queue).transport()) == []
 
 
 def test_claims_of_a_sqlite_queue_are_in_its_file(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from pathlib import Path
 from typing import TypeAlias
 
 import pytest
@@ -123,6 +124,13 @@ def test_claims_in_each_process_alone(shop: Shop) -> None:
 
     assert levels(wrong) == {"store": "fail"}
     assert "no other opens what it stores" in wrong["store"]["detail"]
+
+
+def test_claims_on_one_machine_alone(shop: Shop, tmp_path: Path) -> None:
+    wrong = examine("--store", f"sqlite:///{tmp_path}/claims.db")
+
+    assert levels(wrong) == {"store": "warn"}
+    assert "a file of this machine" in wrong["store"]["detail"]
 
 
 def test_a_rule_removes_claims_too_soon(shop: Shop) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -111,9 +112,9 @@ class TestAttach:
         assert not check.store._contents  # type: ignore[attr-defined]  # it is in memory
 
     def test_by_the_environment(
-        self, ministack: AwsServer, topic: str, monkeypatch: pytest.MonkeyPatch
+        self, ministack: AwsServer, topic: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
-        monkeypatch.setenv("CLAIMCHECK_STORE", "memory://")
+        monkeypatch.setenv("CLAIMCHECK_STORE", f"sqlite:///{tmp_path}/claims.db")
         queue = subscribed(ministack, topic)
         sns = attach(ministack.sns())
 
