@@ -84,6 +84,17 @@ def test_logging(reader: Reader) -> None:
     assert json.loads(first)["message"].startswith("worker starts")
 
 
+def test_a_log_without_texts_of_exceptions(reader: Reader) -> None:
+    write_blocks(f"{HOW_TO}/logging.md", reader.folder)
+    reader.type("letsgo-queue enqueue --type price:ask --payload '\"Ada\"'")
+
+    told = reader.log_of("letsgo-queue worker discreet:worker --burst")
+
+    assert 'in on_price\n    print(prices[message["payload"]])\n' in told
+    assert "\nKeyError\n" in told
+    assert "Ada" not in told
+
+
 def test_many_queues(reader: Reader) -> None:
     names = write_blocks(f"{HOW_TO}/many-queues.md", reader.folder)
     assert names == {"send_mail.py", "queues.py", "workers.py"}

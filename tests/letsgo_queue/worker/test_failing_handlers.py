@@ -107,3 +107,20 @@ def test_whatever_a_handler_raises_the_next_message_is_handled(
     outcomes = Counter(type(event) for event in events)
     assert outcomes == {MessageFailed: len(WAYS), MessageHandled: len(WAYS)}
     assert SECRET not in caplog.text
+
+
+def test_the_text_of_a_handlers_exception_is_in_its_traceback_alone(
+    queue: MemoryTransport, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is the application's own text: the page about logging says how to keep it out."""
+    worker = Worker(queue)
+    prices: dict[str, int] = {}
+    worker.handler("price:ask")(lambda message: prices[message.payload])
+    Client(queue).enqueue({"type": "price:ask", "payload": SECRET})
+
+    worker.run(burst=True)
+
+    (failed,) = [record for record in caplog.records if record.exc_info]
+    assert failed.exc_info is not None
+    assert str(failed.exc_info[1]) == repr(SECRET)
+    assert not any(SECRET in message for message in caplog.messages)
