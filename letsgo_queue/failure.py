@@ -7,13 +7,13 @@ The failure travels with the letter in one attribute, as JSON:
      "first_received_at":"2026-11-26T22:40:00Z","failed_at":"2026-11-26T22:42:00Z",
      "worker":"host:4711"}
 
-The text of an error may quote a payload. So the failure has it only if the worker is told so
-(`dead_letter_errors="full"`).
+An error that the library raised has its text here (`text`). The text of any other error may quote a
+payload, so it is here only if the worker is told so (`dead_letter_errors="full"`).
 """
 
 from __future__ import annotations
 
-import sys
+import importlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
@@ -53,8 +53,8 @@ class Failure(BaseModel):
         first_received_at: When it was received for the first time; None if the queue does not say.
         failed_at: When it failed for the last time.
         worker: Which worker moved it: host and process id, or the name of the Lambda function.
-        text: The text of the error, which may quote the payload; only with
-            `dead_letter_errors="full"`.
+        text: The text of an error that the library raised. With `dead_letter_errors="full"`, of any
+            error, which may quote the payload.
     """
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
@@ -73,9 +73,9 @@ class Failure(BaseModel):
     def meaning(self) -> str | None:
         """The meaning of an error of these packages, in a sentence; None for any other error."""
         module, _, name = (self.error or "").rpartition(".")
-        # Only a loaded module: the name comes from a message.
-        errors = sys.modules.get(module) if module in _MODULES else None
-        found = getattr(errors, name, None)
+        if module not in _MODULES:  # the name comes from a message: nothing else is loaded for it
+            return None
+        found = getattr(importlib.import_module(module), name, None)
         if not (isinstance(found, type) and issubclass(found, LetsGoError)):
             return None
         if issubclass(found, Reject | Retry):  # handlers raise these

@@ -89,6 +89,13 @@ def is_ours(frame: FrameType) -> bool:
     return _package_of(frame) in _OURS
 
 
+def raised_by_us(error: BaseException) -> bool:
+    """Whether one of these packages raised an error of its own: then its text has no payload."""
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+    own_class = type(error).__module__.partition(".")[0] in _OURS
+    return own_class and bool(frames) and is_ours(frames[-1])
+
+
 def _is_users(frame: FrameType, package: str) -> bool:
     file, owner = frame.f_code.co_filename, _package_of(frame)
     if owner in _OURS or file.startswith("<"):

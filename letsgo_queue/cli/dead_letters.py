@@ -289,8 +289,12 @@ def _print_letters(letters: Sequence[DeadLetter]) -> None:
 
 def _why(letter: DeadLetter) -> str:
     reason = shown_error(letter.reason or "received too often")
-    place = None if letter.failure is None else letter.failure.place
-    return reason if place is None else f"{reason} ({shown(place)})"
+    failure = letter.failure
+    if failure is None:
+        return reason
+    if failure.text is not None and failure.meaning is not None:  # the library wrote it
+        reason = f"{reason}: {shown(failure.text)}"
+    return reason if failure.place is None else f"{reason} ({shown(failure.place)})"
 
 
 def _lines(letter: DeadLetter) -> Iterator[tuple[str, str]]:

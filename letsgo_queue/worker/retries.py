@@ -31,7 +31,7 @@ from letsgo_queue.events import MessageFailed, MessageRejected
 from letsgo_queue.failure import Failure, fit
 from letsgo_queue.limits import MAX_VISIBILITY_SECONDS
 from letsgo_queue.log import get_logger
-from letsgo_queue.place import place_of
+from letsgo_queue.place import place_of, raised_by_us
 from letsgo_queue.text import name_of_error, shown, shown_error
 from letsgo_queue.validation import check_number
 
@@ -122,7 +122,8 @@ def settle_failure(
     Args:
         message: The message.
         error: Why it was not handled.
-        with_text: Whether a dead letter has the text of the error, which may quote its payload.
+        with_text: Whether a dead letter has the text of any error, which may quote its payload; the
+            text of an error of the library it always has.
 
     Returns:
         The event that says what became of it.
@@ -198,8 +199,13 @@ def _failure(
         first_received_at=None if first is None else datetime.fromtimestamp(first, UTC),
         failed_at=datetime.fromtimestamp(message.now(), UTC),
         worker=_this_worker(),
-        text=shown_error(error) if with_text else None,
+        text=shown_error(error) if with_text or _is_fit_to_read(error) else None,
     )
+
+
+def _is_fit_to_read(error: BaseException) -> bool:
+    """Whether the text of an error quotes no payload: the library wrote it, and not a handler."""
+    return not isinstance(error, Retry | Reject) and raised_by_us(error)
 
 
 def _this_worker() -> str:

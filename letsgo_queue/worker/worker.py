@@ -127,9 +127,10 @@ class Worker:
             weight: Its share of the slots where several workers share them; see `run_workers`.
             retry_policy: When a message that failed is delivered again, and how often; by default
                 as the queue has it.
-            dead_letter_errors: How much a dead letter says of the error: `"place"` is its class,
-                and the file, line and function that raised it; `"full"` adds its text, which may
-                quote the payload. By default what `LETSGO_DEAD_LETTER_ERRORS` says, else `"place"`.
+            dead_letter_errors: How much a dead letter says of an error that your code raised:
+                `"place"` is its class, and the file, line and function that raised it; `"full"`
+                adds its text, which may quote the payload. By default what
+                `LETSGO_DEAD_LETTER_ERRORS` says, else `"place"`.
             clock: Seconds since 1970.
 
         Raises:

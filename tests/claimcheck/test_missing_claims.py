@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from claimcheck import ClaimCheckMiddleware, ClaimLost, ClaimMissing, ClaimStore
 from claimcheck.stores.base import url_of_label
+from claimcheck.stores.sqlite import SqliteClaimStore
 from claimcheck.testing import Clock
 from letsgo_queue import Client, Event, Message, MessageFailed, MessageRejected, Worker
 from letsgo_queue.admin.sqlite import SqliteAdmin
@@ -16,6 +19,7 @@ from letsgo_queue.transports.sqlite import SqliteTransport
 from tests.claimcheck.places import Place
 from tests.claimcheck.support import noise, small_claim_check, ticket_in
 from tests.letsgo_queue.support import outcomes
+from tests.support.command import run
 
 RECEIVES = 3
 VISIBILITY_SECONDS = 30
@@ -93,6 +97,23 @@ def test_in_the_wrong_store_it_reaches_the_dead_letters_and_is_redriven(
     assert shop.redrive() == 1
     shop.work(place.store)
     assert shop.handled == [noise(6_000)]
+
+
+def test_the_letter_names_both_stores_and_says_what_its_error_means(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, here = (SqliteClaimStore(tmp_path / f"{name}.db") for name in ("there", "here"))
+    shop.enqueue(there)
+    shop.work(here)
+    monkeypatch.setenv("LETSGO_QUEUE_URL", shop.url)
+    command = partial(run, "letsgo-queue", "dead-letter", cwd=tmp_path)
+    (letter,) = json.loads(command("list", "--json").stdout)
+
+    told = command("show", letter["message_id"]).stdout
+
+    assert "it means        " in told
+    assert there.url in told
+    assert here.url in told
 
 
 def test_removed_by_hand_it_reaches_the_dead_letters(place: Place, shop: Shop) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from datetime import UTC, datetime
 
 import pytest
@@ -109,13 +111,26 @@ def test_a_reason_can_travel() -> None:
     assert Failure.because("\x00").reason == "no reason given"
 
 
-def test_what_an_error_of_ours_means_is_said_and_nothing_is_loaded_for_it() -> None:
+def test_what_an_error_of_ours_means_is_said() -> None:
     def meaning(error: str) -> str | None:
         return Failure(reason="any", error=error).meaning
 
     assert meaning("letsgo_queue.errors.HandlerMissing") == (
         "A message arrived whose type has no handler; it is left to the queue's retries."
     )
+    assert meaning("antigravity.geohash") is None
+    assert "antigravity" not in sys.modules, "a module was loaded because a message named it"
     for other in ("ValueError", "shop.NoStock", "Reject", "MAX", "LetsGoError.x"):
         assert meaning(other) is None
         assert meaning(f"letsgo_queue.errors.{other}") is None
+
+
+def test_what_an_error_of_the_claim_check_means_is_said_without_a_claim_check() -> None:
+    program = (
+        "from letsgo_queue.failure import Failure\n"
+        "print(Failure(reason='any', error='claimcheck.errors.ClaimMissing').meaning)\n"
+    )
+
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+
+    assert told.stdout.decode().startswith("The store has neither a record")

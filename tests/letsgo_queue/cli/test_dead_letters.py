@@ -101,6 +101,17 @@ class TestList:
         assert second.endswith(r"\x9b31m\u202eno lines")
         assert SECRET not in listed.stdout
 
+    def test_the_text_of_an_error_of_the_library_is_told(self, queue: Queue) -> None:
+        text = "message 1 of type 'order:new' does not fit the handler: payload.lines (missing)."
+        invalid = Failure(reason="failed", error="letsgo_queue.errors.MessageInvalid", text=text)
+        kill(queue, "order:new", invalid)
+        kill(queue, "order:new", Failure(reason="failed", error="shop.NoStock", text=SECRET))
+
+        _, ours, theirs = command("list").stdout.splitlines()
+
+        assert ours.endswith(f"failed: {text}")
+        assert theirs.endswith("failed")
+
     def test_programs_get_the_facts(self, queue: Queue) -> None:
         kill(queue, "order:new", NO_STOCK)
 

@@ -13,16 +13,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pydantic import BaseModel
 
 from letsgo_queue import (
     Client,
     Event,
     LetsGoError,
+    Message,
     MessageFailed,
+    MessageInvalid,
     MessageRejected,
     Middleware,
     QueueSettings,
     QueueUnavailable,
+    Retry,
     SettingsInvalid,
     Steps,
     Worker,
@@ -58,9 +62,16 @@ def take_from_stock(message: Mapping[str, Any]) -> None:
     raise NoStock(f"of {message['payload']}")
 
 
+class Lines(BaseModel):
+    lines: list[str]
+
+
+def takes_lines(message: Message[Lines]) -> None: ...
+
+
 def work(
     queue: str | SqsTransport,
-    handler: Callable[[dict[str, Any]], object] = take_from_stock,
+    handler: Callable[[Any], object] = take_from_stock,
     **options: Any,
 ) -> Event:
     """Run a worker until its first message is settled; what became of it."""
@@ -114,6 +125,36 @@ class LastReceive(ABC):
         assert letter.attributes.keys() == {"who"}
         assert letter.type == "order:new"
         assert admin.status().waiting == admin.status().in_flight == 0
+
+    def test_an_error_of_the_library_has_its_text(self, url: str, admin: QueueAdmin) -> None:
+        Client(url).enqueue({"type": "order:new", "payload": {"lines": SECRET}})
+
+        work(url, takes_lines)
+
+        failure = failure_of(admin.dead_letters()[0])
+        assert failure.error == "letsgo_queue.errors.MessageInvalid"
+        assert failure.text is not None
+        assert "payload.lines (list_type)" in failure.text
+        assert SECRET not in failure.model_dump_json()
+
+    @pytest.mark.parametrize(
+        "error",
+        [Retry(SECRET), LetsGoError(SECRET), MessageInvalid(SECRET)],
+        ids=lambda error: type(error).__name__,
+    )
+    def test_an_error_that_a_handler_raised_has_no_text(
+        self, url: str, admin: QueueAdmin, error: LetsGoError
+    ) -> None:
+        def give_up(message: dict[str, Any]) -> None:
+            raise error
+
+        Client(url).enqueue(order())
+
+        work(url, give_up)
+
+        failure = failure_of(admin.dead_letters()[0])
+        assert failure.text is None
+        assert SECRET not in failure.model_dump_json()
 
     def test_the_text_is_there_if_it_is_asked_for(self, url: str, admin: QueueAdmin) -> None:
         Client(url).enqueue(order(card=SECRET))
