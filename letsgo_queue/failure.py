@@ -5,7 +5,7 @@ The failure travels with the letter in one attribute, as JSON:
     {"v":1,"reason":"failed in delivery 5, max_receive_count=5: NoStock","error":"shop.NoStock",
      "place":{"file":"shop/orders.py","line":12,"function":"on_order"},"attempts":5,
      "first_received_at":"2026-11-26T22:40:00Z","failed_at":"2026-11-26T22:42:00Z",
-     "worker":"host:4711"}
+     "message_id":"0f2c5b8e-...","worker":"host:4711"}
 
 An error that the library raised has its text here (`text`). The text of any other error may quote a
 payload, so it is here only if the worker is told so (`dead_letter_errors="full"`).
@@ -52,6 +52,7 @@ class Failure(BaseModel):
         attempts: How often the message was received.
         first_received_at: When it was received for the first time; None if the queue does not say.
         failed_at: When it failed for the last time.
+        message_id: Its id before it was moved, by which logs name it. On SQS letters get new ones.
         worker: Which worker moved it: host and process id, or the name of the Lambda function.
         text: The text of an error that the library raised. With `dead_letter_errors="full"`, of any
             error, which may quote the payload.
@@ -66,6 +67,7 @@ class Failure(BaseModel):
     attempts: int | None = None
     first_received_at: _Moment | None = None
     failed_at: _Moment | None = None
+    message_id: str | None = None
     worker: str | None = None
     text: str | None = Field(default=None, repr=False)
 

@@ -61,6 +61,12 @@ class DeadLetter:
         return None if self.failure is None else self.failure.reason
 
     @property
+    def earlier_id(self) -> str | None:
+        """The id that it had before a worker moved it, by which logs name it; None if the same."""
+        told = None if self.failure is None else self.failure.message_id
+        return None if told == self.message_id else told
+
+    @property
     def attempts(self) -> int:
         """How often it was tried, as far as anybody knows."""
         told = None if self.failure is None else self.failure.attempts
@@ -79,7 +85,7 @@ class DeadLetterFilter:
         errors: The class of their error is one of these, with its module or without:
             `shop.stock.NoStock` or `NoStock`.
         older_than: They have been dead letters for longer than this: seconds, or a timedelta.
-        ids: Their message id is one of these.
+        ids: Their message id is one of these, or was before a worker moved them.
 
     Raises:
         SettingsInvalid: A text is given instead of a list of texts, or `older_than` is no duration.
@@ -104,7 +110,7 @@ class DeadLetterFilter:
                 raise SettingsInvalid(f"older_than={seconds:.15g}: give 0 or more seconds.")
 
     def may_name(self, message_id: str) -> bool:
-        """Whether the filter may choose the letter with this id."""
+        """Whether it may choose the letter of this id, on a queue whose letters keep theirs."""
         return self.ids is None or message_id in self.ids
 
     def matches(self, letter: DeadLetter, now: datetime) -> bool:
@@ -114,7 +120,9 @@ class DeadLetterFilter:
             letter: The letter.
             now: The time, in UTC, by the queue's clock.
         """
-        if not self.may_name(letter.message_id):
+        if self.ids is not None and not {letter.message_id, letter.earlier_id}.intersection(
+            self.ids
+        ):
             return False
         if self.types is not None and letter.type not in self.types:
             return False

@@ -88,7 +88,7 @@ class LambdaQueue:
         """Nothing to do: Lambda deletes the messages that are not reported as failed."""
         return [None] * len(messages)
 
-    def move_to_dead_letters(self, message: ReceivedMessage, failure: Failure) -> bool:
+    def move_to_dead_letters(self, message: ReceivedMessage, failure: Failure) -> str | None:
         """See `Transport`."""
         return self._open().move_to_dead_letters(message, failure)
 

@@ -87,7 +87,9 @@ def list_dead_letters(
 
 @dead_letter_app.command()
 def show(
-    message_id: Annotated[str, typer.Argument(help="The message id, as `list` prints it.")],
+    message_id: Annotated[
+        str, typer.Argument(help="The message id, as `list` or the worker's log has it.")
+    ],
     queue: QueueOption = None,
     payload: Annotated[
         bool,
@@ -182,10 +184,12 @@ def _agreed(admin: QueueAdmin, only: DeadLetterFilter, limit: int | None) -> Dea
     """Ask, and choose exactly the letters that it asked about: more may die meanwhile."""
     if not is_interactive():
         raise typer.BadParameter("there is no terminal to ask on", param_hint="--yes")
-    ids = [letter.message_id for letter in admin.dead_letters(only=only, limit=limit)]
-    if ids:
-        confirm(f"Delete {counted(len(ids), 'dead letter')} of {admin.url} for good?")
-    return replace(only, ids=ids if only.ids is None else {*ids, *only.ids})
+    letters = admin.dead_letters(only=only, limit=limit)
+    if letters:
+        confirm(f"Delete {counted(len(letters), 'dead letter')} of {admin.url} for good?")
+    ids = {letter.message_id for letter in letters}
+    unknown = {*(only.ids or ())} - ids - {letter.earlier_id for letter in letters}
+    return replace(only, ids=ids | unknown)
 
 
 def _tell_dry_run(
@@ -271,9 +275,11 @@ def _total(admin: QueueAdmin, only: DeadLetterFilter, limit: int | None) -> int 
 def _print_letters(letters: Sequence[DeadLetter]) -> None:
     if not letters:
         return
+    moved = any(letter.earlier_id is not None for letter in letters)
     rows = [
         (
             shown(letter.message_id),
+            *([shown(letter.earlier_id or "-")] if moved else []),
             shown(letter.type or "no type"),
             f"{letter.since:%Y-%m-%d %H:%M:%S}",
             f"{letter.attempts:,}",
@@ -283,8 +289,8 @@ def _print_letters(letters: Sequence[DeadLetter]) -> None:
         )
         for letter in letters
     ]
-    head = ("message id", "type", "dead since (UTC)", "attempts", "bytes", "route", "why")
-    print_columns(head, rows)
+    head = ("type", "dead since (UTC)", "attempts", "bytes", "route", "why")
+    print_columns(("message id", *(["id in logs"] if moved else []), *head), rows)
 
 
 def _why(letter: DeadLetter) -> str:
@@ -299,6 +305,8 @@ def _why(letter: DeadLetter) -> str:
 
 def _lines(letter: DeadLetter) -> Iterator[tuple[str, str]]:
     yield "message id", shown(letter.message_id)
+    if letter.earlier_id is not None:
+        yield "id in logs", shown(letter.earlier_id)
     yield "type", shown(letter.type or "no type")
     yield "sent", _moment(letter.sent_at)
     yield "dead since", _moment(letter.since)
@@ -336,6 +344,7 @@ def _as_json(letter: DeadLetter) -> Mapping[str, object]:
     failure = letter.failure
     return {
         "message_id": letter.message_id,
+        "earlier_id": letter.earlier_id,
         "type": letter.type,
         "size": letter.size,
         "whole_size": letter.whole_size,

@@ -59,7 +59,7 @@ class LocalDeliveries(LocalHttpTransport):
         """Nothing to do: no queue has the messages."""
         return [None] * len(messages)
 
-    def move_to_dead_letters(self, message: ReceivedMessage, failure: Failure) -> bool:
+    def move_to_dead_letters(self, message: ReceivedMessage, failure: Failure) -> str | None:
         """Not possible: local mode has no dead-letter queue.
 
         Raises:

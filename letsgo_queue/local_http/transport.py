@@ -168,7 +168,7 @@ class LocalHttpTransport:
         """Not possible at this end; see `receive`."""
         self._refuse()
 
-    def move_to_dead_letters(self, message: ReceivedMessage, failure: Failure) -> bool:
+    def move_to_dead_letters(self, message: ReceivedMessage, failure: Failure) -> str | None:
         """Not possible at this end; see `receive`."""
         self._refuse()
 

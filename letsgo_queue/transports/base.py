@@ -223,11 +223,11 @@ class Transport(Protocol):
         """
         ...
 
-    def move_to_dead_letters(self, message: ReceivedMessage, failure: Failure) -> bool:
+    def move_to_dead_letters(self, message: ReceivedMessage, failure: Failure) -> str | None:
         """Put a delivery on the dead-letter queue, with an attribute that says why.
 
         Returns:
-            False, with nothing changed, if the queue has no dead-letter queue.
+            The letter's id; None, with nothing changed, if the queue has no dead-letter queue.
 
         Raises:
             QueueUnavailable: It was not moved; the message will come again.

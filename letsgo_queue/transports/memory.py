@@ -190,7 +190,7 @@ class MemoryTransport:
             self.delete(message)
         return [None] * len(messages)
 
-    def move_to_dead_letters(self, message: ReceivedMessage, failure: Failure) -> bool:
+    def move_to_dead_letters(self, message: ReceivedMessage, failure: Failure) -> str | None:
         """Keep a delivery in `dead_letters`; see `Transport.move_to_dead_letters`."""
         why = MessageAttribute("String", next(failure.versions()))
         dead = replace(message, attributes={**message.attributes, FAILURE: why})
@@ -198,7 +198,7 @@ class MemoryTransport:
             self._current(message)
             self._remove(message)
             self.dead_letters.append(dead)
-        return True
+        return message.message_id
 
     def change_visibility(self, message: ReceivedMessage, seconds: int) -> None:
         """Keep a delivery invisible for `seconds` from now; see `Transport`."""

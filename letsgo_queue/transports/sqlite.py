@@ -176,7 +176,7 @@ class SqliteTransport:
             ]
         return [None] * len(messages)
 
-    def move_to_dead_letters(self, message: ReceivedMessage, failure: Failure) -> bool:
+    def move_to_dead_letters(self, message: ReceivedMessage, failure: Failure) -> str | None:
         """Move a delivery to the dead-letter table; see `Transport.move_to_dead_letters`."""
         attributes = {
             **message.attributes,
@@ -195,7 +195,7 @@ class SqliteTransport:
                 self._bury(connection, row["sequence"], self._clock())
         if not changed:
             raise _ended(message)
-        return True
+        return message.message_id
 
     def change_visibility(self, message: ReceivedMessage, seconds: int) -> None:
         """Keep a delivery invisible for `seconds` from now; see `Transport`."""

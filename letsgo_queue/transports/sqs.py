@@ -323,7 +323,7 @@ class SqsTransport:
             time.sleep(pause)
         return [outcomes[at] for at in range(len(messages))]
 
-    def move_to_dead_letters(self, message: ReceivedMessage, failure: Failure) -> bool:
+    def move_to_dead_letters(self, message: ReceivedMessage, failure: Failure) -> str | None:
         """Send to the queue's dead-letter queue, then delete; see `Transport`.
 
         A dead-letter queue is in the region and the account of its queue, so its URL follows from
@@ -332,10 +332,10 @@ class SqsTransport:
         """
         url = self.dead_letter_url()
         if url is None:
-            return False
+            return None
         limit = self.max_message_bytes() or ANY_QUEUE_BYTES
         try:
-            self._dead_letter_queue(url).send(
+            letter_id = self._dead_letter_queue(url).send(
                 OutgoingMessage(
                     type="",
                     body=message.body.encode(),
@@ -354,7 +354,7 @@ class SqsTransport:
                 retryable=error.retryable,
             ) from error
         self._delete_moved(message, "moved to the dead-letter queue")
-        return True
+        return letter_id
 
     def _delete_moved(self, message: ReceivedMessage, how: str) -> None:
         try:

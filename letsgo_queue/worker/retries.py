@@ -198,6 +198,7 @@ def _failure(
         attempts=received.receive_count,
         first_received_at=None if first is None else datetime.fromtimestamp(first, UTC),
         failed_at=datetime.fromtimestamp(message.now(), UTC),
+        message_id=shown(message.message_id),
         worker=_this_worker(),
         text=shown_error(error) if with_text or _is_fit_to_read(error) else None,
     )
@@ -215,14 +216,15 @@ def _this_worker() -> str:
 
 def _reject(message: IncomingMessage, failure: Failure) -> bool:
     try:
-        moved = message.transport.move_to_dead_letters(message.received, failure)
+        letter_id = message.transport.move_to_dead_letters(message.received, failure)
     except LetsGoError as error:
         logger.warning("%s", error, extra=message.log_fields)
         return False
-    if moved:
+    if letter_id is not None:
         logger.warning(
-            "message %s is a dead letter now: %s",
+            "message %s is a dead letter now%s: %s",
             message.message_id,
+            "" if letter_id == message.message_id else f", with the id {letter_id}",
             failure.reason,
             extra=message.log_fields,
         )
@@ -236,7 +238,7 @@ def _reject(message: IncomingMessage, failure: Failure) -> bool:
             message.queue,
             extra=message.log_fields,
         )
-    return moved
+    return letter_id is not None
 
 
 def _delay(message: IncomingMessage, error: BaseException) -> int | None:

@@ -134,7 +134,7 @@ class TickQueue:
         """Nothing to do: only the leases of ticks are extended."""
         return [None] * len(changes)
 
-    def move_to_dead_letters(self, message: ReceivedMessage, failure: Failure) -> bool:
+    def move_to_dead_letters(self, message: ReceivedMessage, failure: Failure) -> str | None:
         """Not possible.
 
         Raises:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from letsgo_queue import Client
+from letsgo_queue import Client, Message, Reject, Worker
 from letsgo_queue.admin import open_admin
 from letsgo_queue.admin.sqs import SqsAdmin
 from letsgo_queue.admin.sqs_visit import Visit
@@ -329,6 +329,51 @@ def test_on_sqs(ministack: AwsServer) -> None:
     assert [letter["type"] for letter in deleted["letters"]] == ["b"]
     assert types_left(queue) == ["c"]
     assert len(queue.take_all(1)) == 1
+
+
+class TestTheIdInTheLog:
+    """On SQS a letter that a worker moved has a new id, and the log names the old one."""
+
+    @pytest.fixture
+    def at(self, ministack: AwsServer, monkeypatch: pytest.MonkeyPatch) -> str:
+        url = make_sqs_queue(ministack)
+        monkeypatch.setenv("LETSGO_QUEUE_URL", url)
+        return url
+
+    @pytest.fixture
+    def logged(self, at: str) -> str:
+        """The id of a message that a worker moved to the dead letters."""
+        sent = Client(at).enqueue({"type": "order:new", "payload": None})
+        worker = Worker(at)
+
+        @worker.handler("order:new")
+        def on_order(message: Message[None]) -> None:
+            raise Reject("no stock")
+
+        worker.run(burst=True)
+        return sent.message_id
+
+    def test_it_leads_to_the_letter_and_back(
+        self, logged: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        by_log = read_json("show", logged)
+        letter_id = by_log["message_id"]
+
+        assert letter_id != logged
+        assert by_log["earlier_id"] == by_log["failure"]["message_id"] == logged
+        assert f"id in logs      {logged}" in command("show", letter_id).stdout
+        head, row = command("list").stdout.splitlines()
+        assert head.split()[:5] == ["message", "id", "id", "in", "logs"]
+        assert row.split()[:2] == [letter_id, logged]
+        line = f"message {logged} is a dead letter now, with the id {letter_id}: no stock"
+        assert line in [record.getMessage() for record in caplog.get_records("setup")]
+
+    def test_it_chooses_a_letter_to_delete(self, logged: str, at: str, tmp_path: Path) -> None:
+        delete = ("dead-letter", "delete", "--id", logged)
+
+        code, shown = run_on_terminal("letsgo-queue", *delete, answer="y\n", cwd=tmp_path)
+
+        assert (code, f"1 dead letter of {at} deleted" in shown) == (0, True), shown
 
 
 @pytest.mark.parametrize("ended_by", [QueueUnavailable("SQS is away."), KeyboardInterrupt()])

@@ -124,6 +124,7 @@ class LastReceive(ABC):
         assert SECRET not in failure.model_dump_json()
         assert letter.attributes.keys() == {"who"}
         assert letter.type == "order:new"
+        assert event.message_id in {letter.message_id, letter.earlier_id}
         assert admin.status().waiting == admin.status().in_flight == 0
 
     def test_an_error_of_the_library_has_its_text(self, url: str, admin: QueueAdmin) -> None:
