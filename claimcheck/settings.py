@@ -35,10 +35,11 @@ from letsgo_queue import in_test
 from letsgo_queue.deployment import Deployment, setting
 from letsgo_queue.files import make_private_folder, why_unsafe
 from letsgo_queue.forking import Lock, forks_wait
+from letsgo_queue.misspelt import warn_of_misspelt
 from letsgo_queue.settings import QueueSettings, is_local_http, is_sqs, region_in, split_url
 
 DEFAULT_STORE = "dynamodb://letsgo-claims"
-_PREFIX = "CLAIMCHECK_"
+PREFIX = "CLAIMCHECK_"
 _POINTERS = {"aws_pointers", "aws_pointers_remove"}
 _SECRETS = {
     "signing_key": "nothing would be signed, and every ticket accepted",
@@ -138,16 +139,23 @@ class ClaimCheckSettings(BaseModel, frozen=True, extra="forbid"):
         return None if keys is None else [key.get_secret_value() for key in keys]
 
     @classmethod
+    def variables(cls) -> tuple[str, ...]:
+        """All settings, as environment variables."""
+        return tuple(PREFIX + name.upper() for name in cls.model_fields)
+
+    @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> ClaimCheckSettings:
         """Read the environment; an empty variable counts as unset, but not an empty key.
 
         Raises:
             SettingsInvalid: A variable has a value that cannot be used.
         """
-        found = {name: setting(environ, _PREFIX + name.upper()) for name in cls.model_fields}
+        if environ is os.environ:
+            warn_of_misspelt(PREFIX, cls.variables())
+        found = {name: setting(environ, PREFIX + name.upper()) for name in cls.model_fields}
         given = {name: value for name, value in found.items() if value is not None}
         for name, outcome in _SECRETS.items():
-            variable = _PREFIX + name.upper()
+            variable = PREFIX + name.upper()
             if variable in environ and name not in given:
                 raise SettingsInvalid(
                     f"{variable} is set and empty: {outcome}. Give a key, or unset it."
@@ -156,7 +164,7 @@ class ClaimCheckSettings(BaseModel, frozen=True, extra="forbid"):
             return cls.model_validate(given)
         except ValidationError as error:
             problems = "; ".join(
-                f"{_PREFIX}{str(e['loc'][0]).upper()}={e['input']!r}: {e['msg']}"
+                f"{PREFIX}{str(e['loc'][0]).upper()}={e['input']!r}: {e['msg']}"
                 for e in error.errors()
             )
             raise SettingsInvalid(f"{problems}.") from None

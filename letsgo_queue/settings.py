@@ -18,12 +18,25 @@ from letsgo_queue.deployment import (
     setting,
 )
 from letsgo_queue.errors import SettingsInvalid
+from letsgo_queue.misspelt import warn_of_misspelt
 
 DEFAULT_LOCAL_PORT = 3002
 """Where LetsGo's local worker listens."""
 
 DeadLetterErrors: TypeAlias = Literal["place", "full"]
 """How much a dead letter tells of the error: its class and place, or its text as well."""
+
+PREFIX = "LETSGO_"
+VARIABLES = (
+    "LETSGO_DEAD_LETTER_ERRORS",
+    "LETSGO_DEPLOYMENT",
+    "LETSGO_LOCAL_QUEUE_URL",
+    "LETSGO_QUEUE_URL",
+    "LETSGO_VENDOR_PREFIX",
+    "LETSGO_WORKER_SCHEDULE",
+    "LETSGO_WORKER_SCHEDULE_TIMEZONE",
+)
+"""All settings that begin with the prefix."""
 
 _URL_VARIABLES = ("LETSGO_LOCAL_QUEUE_URL", "LETSGO_QUEUE_URL")
 
@@ -113,6 +126,8 @@ class QueueSettings(BaseModel, frozen=True, extra="forbid"):
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> QueueSettings:
         """Read the environment; an empty variable counts as unset."""
+        if environ is os.environ:
+            warn_of_misspelt(PREFIX, VARIABLES, shared=True)
         deployment = Deployment.from_environment(environ)
         return cls(
             queue_url=setting(environ, "LETSGO_QUEUE_URL"),

@@ -13,6 +13,7 @@ from claimcheck.doctor.findings import Finding, carry_out, failure, passed, warn
 from claimcheck.doctor.lambdas import LambdaFunction
 from claimcheck.doctor.rights import check_rights, principal_of
 from claimcheck.doctor.round_trip import check_round_trip
+from claimcheck.doctor.settings import check_settings
 from claimcheck.doctor.sqs import SqsQueue, check_attributes, check_redrive, read_queue
 from claimcheck.doctor.stores import (
     check_encryption,
@@ -115,6 +116,7 @@ class _Examination:
     ) -> Iterator[Finding]:
         """Run the checks, and yield their findings."""
         yield from carry_out("versions", check_versions, service="")
+        yield from carry_out("settings", check_settings, service="")
         try:
             url = _url_of(queue)
         except LetsGoError as error:

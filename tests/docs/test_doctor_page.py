@@ -14,7 +14,7 @@ from tests.docs.support import ROOT, write_blocks
 PAGE = "docs/how-to/doctor.md"
 
 NAME = (
-    r"(?:clock|credentials|dead-letters|encryption|lambda|queue|region|rights|round-trip|store"
+    r"(?:clock|credentials|dead-letters|encryption|lambda|queue|region|rights|round-trip|settings|store"
     r"|versions|worker)(?:\.[a-z-]+)?"
 )
 

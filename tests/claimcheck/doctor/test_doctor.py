@@ -28,6 +28,7 @@ def test_each_line_says_what_was_looked_at(shop: Shop) -> None:
     lines = result.stdout.splitlines()
     assert [line.split(":")[0] for line in lines] == [
         "✓ versions",
+        "✓ settings",
         "✓ region",
         "✓ credentials",
         "✓ clock",
@@ -43,8 +44,8 @@ def test_each_line_says_what_was_looked_at(shop: Shop) -> None:
         "✓ store.ttl",
         "0 failures, 0 warnings",
     ]
-    assert "arn:aws:iam::000000000000:root, in account 000000000000" in lines[2]
-    assert "messages are kept for 14 days, their claims for 15 days" in lines[6]
+    assert "arn:aws:iam::000000000000:root, in account 000000000000" in lines[3]
+    assert "messages are kept for 14 days, their claims for 15 days" in lines[7]
 
 
 def test_a_failure_has_its_command_below(shop: Shop) -> None:
@@ -201,6 +202,25 @@ def test_a_package_that_is_too_old(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert wrong["versions"]["detail"].startswith("boto3 1.9.0 is not >=1.39")
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("CLAIMCHECK_TRESHOLD", "CLAIMCHECK_THRESHOLD"),
+        ("LETSGO_QUEU_URL", "LETSGO_QUEUE_URL"),
+    ],
+)
+def test_a_setting_whose_name_is_misspelt(
+    name: str, meant: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(name, "5")
+
+    wrong = examine("--queue", f"sqlite:///{tmp_path}/work.db")
+
+    assert {found: each["level"] for found, each in wrong.items()} == {"settings": "warn"}
+    assert wrong["settings"]["detail"] == f"{name} is no setting, and is ignored"
+    assert wrong["settings"]["advice"] == f"did you mean {meant}?"
+
+
 class TestWithoutAws:
     """A queue in a file: AWS is not asked, and need not be there."""
 
@@ -210,7 +230,7 @@ class TestWithoutAws:
         result = claimcheck("doctor", f"{workers.HERE}:right", "--queue", queue)
 
         names = [line.split(":")[0] for line in result.stdout.splitlines()]
-        assert names == ["✓ versions", "✓ queue", "✓ queue.redrive", "✓ store", names[-1]]
+        assert names[:-1] == ["✓ versions", "✓ settings", "✓ queue", "✓ queue.redrive", "✓ store"]
         assert not (tmp_path / "work.db").exists()
 
     def test_a_round_trip(self, tmp_path: Path) -> None:
