@@ -58,6 +58,21 @@ class Meeting:
         return "met"
 
 
+def end_visibility_timeouts(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have each message that cannot be opened be visible again at once."""
+    open_it = kombu_claims.Claims.open
+
+    def open_and_show(claims: Any, message: Any, **options: Any) -> kombu_claims.Outcome:
+        outcome = open_it(claims, message, **options)
+        if outcome == "left":
+            desk.sqs.change_message_visibility(
+                QueueUrl=desk.url, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0
+            )
+        return outcome
+
+    monkeypatch.setattr(kombu_claims.Claims, "open", open_and_show)
+
+
 class TestSending:
     def test_a_small_message_travels_byte_for_byte(
         self, desk: Desk, monkeypatch: pytest.MonkeyPatch
@@ -240,7 +255,7 @@ class TestReceiving:
         other = desk.check.open(body, lease_seconds=1)
         desk.send("next")
         assert desk.take(1) == ["next"]
-        assert desk.counts() == (0, 1)
+        assert desk.store.calls["acquire"] > 1
         other.complete()
         wait_for(lambda: desk.counts() == (1, 0), "a message that is visible")  # not for 60 s
         desk.send("last")
@@ -280,9 +295,10 @@ class TestReceiving:
         assert desk.left() == Left(1, 1)
 
     def test_in_a_fifo_queue_nothing_overtakes_what_cannot_be_opened(
-        self, ministack: AwsServer
+        self, ministack: AwsServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        with closing(Desk(ministack, FifoQueue="true", VisibilityTimeout="5")) as desk:
+        with closing(Desk(ministack, FifoQueue="true", VisibilityTimeout="60")) as desk:
+            end_visibility_timeouts(desk, monkeypatch)
             desk.store.fail("acquire")
             payloads = [LARGE, "small", LARGE + "other"]
             for payload in payloads:

@@ -58,4 +58,4 @@ def test_a_clock_that_is_set_ends_no_lease(monkeypatch: pytest.MonkeyPatch, step
     record = store.acquire("key@", OTHERS)
     assert record is not None
     assert 0 < record.seconds_left <= MINE.seconds
-    assert store.now() == pytest.approx(right(), abs=5)
+    assert store.now() == pytest.approx(right(), abs=60)

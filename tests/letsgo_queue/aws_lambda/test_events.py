@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 
+from claimcheck.testing import Clock
 from letsgo_queue import (
     Client,
     Delivery,
+    Event,
     HandlerMissing,
     LetsGoError,
     Message,
@@ -394,15 +396,21 @@ class TestOnSqs:
         dead = receive_one(Client(dead_url).transport())
         assert dead_letter(dead).reason == "no such customer"
 
-    def test_a_message_that_is_not_due_is_sent_on(self, aws: AwsServer) -> None:
+    def test_a_message_that_is_not_due_is_sent_on(self, aws: AwsServer, clock: Clock) -> None:
         url = aws.make_queue()
-        due_at = int(time.time()) + 2
+        due_at = int(clock.now) + 2
         attributes = {DUE_AT: MessageAttribute("Number", str(due_at))}
         Client(url).transport().send(outgoing(encode(order())[1], attributes=attributes))
-        worker = Worker()
+        worker = Worker(clock=clock)
         handled: list[float] = []
-        worker.handler("order:new")(lambda _message: handled.append(time.time()))
+        worker.handler("order:new")(lambda _message: handled.append(clock.now))
         events = events_of(worker)
+
+        def pass_the_delay(event: Event) -> None:
+            if isinstance(event, MessageDelayed):
+                clock.advance(event.seconds_left)
+
+        worker.add_listener(pass_the_delay)
 
         def one_invocation() -> list[float]:
             event = receive_event(aws, url)

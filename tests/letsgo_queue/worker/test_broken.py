@@ -129,13 +129,16 @@ threading.Thread.start = limited
 @needs_late_threads
 def test_goes_on_though_the_main_thread_has_ended(tmp_path: Path) -> None:
     """What pools of Python's own refuse then: to extend, to open, to start an event loop."""
-    url = f"sqlite:///{tmp_path}/work.db?visibility_timeout=2"
+    url = f"sqlite:///{tmp_path}/work.db?visibility_timeout=60"
     client = Client(url)
     for kind in ("sync", "async"):
         client.enqueue({"type": kind, "payload": None})
     program = f"""
-import asyncio, threading
+import asyncio, threading, time
 from letsgo_queue import MessageHandled, Middleware, Worker
+
+ahead, monotonic = 0, time.monotonic
+time.monotonic = lambda: monotonic() + ahead
 
 class Waits(Middleware):
     def handle(self, message):
@@ -150,8 +153,10 @@ def sync(message: dict[str, object]) -> None:
 
 @worker.handler("async")
 async def asynchronous(message: dict[str, object], delivery) -> None:
+    global ahead
     message = delivery._message
     before = message.invisible_until
+    ahead = 40  # of the 60 seconds: it is time to extend both
     while message.invisible_until == before:
         await asyncio.sleep(0.01)
     extended.set()
