@@ -7,7 +7,8 @@ import difflib
 import re
 from pathlib import Path
 
-from tests.release.interface import PACKAGES, PUBLIC, SNAPSHOT, names_of, snapshot
+from tests.release.interface import PUBLIC, SNAPSHOT, names_of, snapshot
+from tests.release.options import PACKAGES
 from tests.release.uses import uses
 
 ROOT = Path(__file__).parents[1]

@@ -15,22 +15,21 @@ import enum
 import functools
 import importlib
 import inspect
-import re
 import sys
 import textwrap
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from letsgo_queue import LetsGoError, Reject, Retry
+from tests.release.options import PACKAGES, commands, django_options, pytest_options, variables
+from tests.release.signatures import Signature, how_defined, shown, shown_annotation, signatures
 
 SNAPSHOT = Path(__file__).with_name("public-interface.txt")
-ROOT = Path(__file__).parents[2]
-PACKAGES = ("letsgo_queue", "claimcheck")
 
 PUBLIC: Mapping[str, tuple[str, ...]] = {
     "letsgo_queue": (),
@@ -148,13 +147,9 @@ PROMISED: Mapping[str, tuple[str, ...]] = {
 _RAISED_BY_USERS = (Reject, Retry)
 """Other errors users only catch, so how these are made may change."""
 
-_VARIABLE = re.compile(r'"((?:LETSGO|CLAIMCHECK)_[A-Z_]*[A-Z])"')
-
 _MADE_WHEN_ASKED = object()
 
 _LINE = 100
-
-Signature: TypeAlias = inspect.Signature
 
 
 @dataclasses.dataclass(frozen=True)
@@ -257,9 +252,6 @@ def _split(text: str) -> tuple[list[str], str]:
     raise ValueError(text)
 
 
-# names
-
-
 def _entries(module: str, name: str) -> Iterator[Entry]:
     found = getattr(importlib.import_module(module), name)
     where, known_as = defined_in(module, name)
@@ -271,7 +263,7 @@ def _entries(module: str, name: str) -> Iterator[Entry]:
                 module,
                 name,
                 "function",
-                f"{_def(found)} {name}{shown(signature)}",
+                f"{how_defined(found)} {name}{shown(signature)}",
                 tuple(signature.parameters.values()),
             )
     else:
@@ -439,7 +431,7 @@ def _member(module: str, name: str, value: object) -> Iterator[Entry]:
     if isinstance(value, property | functools.cached_property):
         getter = value.fget if isinstance(value, property) else value.func
         returns = getter.__annotations__.get("return", "") if getter else ""
-        yield Entry(module, name, "attribute", f"{short}: {_annotation(returns)}")
+        yield Entry(module, name, "attribute", f"{short}: {shown_annotation(returns)}")
         return
     if isinstance(value, enum.Enum):
         yield Entry(module, name, "attribute", f"{short} = {value.value!r}")
@@ -452,7 +444,7 @@ def _member(module: str, name: str, value: object) -> Iterator[Entry]:
             if kind != "staticmethod ":
                 parameters = parameters[1:]
             call = shown(signature.replace(parameters=parameters))
-            text = f"{kind}{_def(function)} {short}{call}"
+            text = f"{kind}{how_defined(function)} {short}{call}"
             yield Entry(module, name, "method", text, tuple(parameters))
 
 
@@ -460,7 +452,7 @@ def _attributes(found: type[Any]) -> Iterator[tuple[str, str]]:
     """The public attributes that a class declares, or sets when it is made."""
     for name, annotation in vars(found).get("__annotations__", {}).items():
         if not name.startswith("_"):
-            yield name, _annotation(annotation)
+            yield name, shown_annotation(annotation)
     made = vars(found).get("__init__")
     if not inspect.isfunction(made) or made.__qualname__.startswith("__create_fn__"):
         return
@@ -468,7 +460,7 @@ def _attributes(found: type[Any]) -> Iterator[tuple[str, str]]:
         tree = ast.parse(textwrap.dedent(inspect.getsource(made)))
     except OSError:  # dataclasses and pydantic make theirs without a source
         return
-    annotations = {name: _annotation(text) for name, text in made.__annotations__.items()}
+    annotations = {name: shown_annotation(text) for name, text in made.__annotations__.items()}
     for node in ast.walk(tree):
         target: ast.expr | None = None
         value: ast.expr | None = None
@@ -486,185 +478,6 @@ def _attributes(found: type[Any]) -> Iterator[tuple[str, str]]:
             else:
                 # `self.queue = queue` has the type of what was given.
                 yield target.attr, annotations.get(ast.unparse(value) if value else "", "")
-
-
-# signatures
-
-
-def signatures(function: Callable[..., Any]) -> list[Signature]:
-    """How a function may be called: its overloads, else its own signature."""
-    overloads = typing.get_overloads(function)
-    return [inspect.signature(each) for each in overloads or [function]]
-
-
-def _def(function: Callable[..., Any]) -> str:
-    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-        return "async def"
-    return "def"
-
-
-def shown(signature: Signature, *, returns: bool = True) -> str:
-    """A signature, as it is written."""
-    parts: list[str] = []
-    last: inspect._ParameterKind | None = None
-    for parameter in signature.parameters.values():
-        positional_only = last is inspect.Parameter.POSITIONAL_ONLY
-        if positional_only and parameter.kind is not inspect.Parameter.POSITIONAL_ONLY:
-            parts.append("/")
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and last not in {
-            inspect.Parameter.KEYWORD_ONLY,
-            inspect.Parameter.VAR_POSITIONAL,
-        }:
-            parts.append("*")
-        parts.append(_parameter(parameter))
-        last = parameter.kind
-    if last is inspect.Parameter.POSITIONAL_ONLY:
-        parts.append("/")
-    text = f"({', '.join(parts)})"
-    if returns and signature.return_annotation is not inspect.Signature.empty:
-        text += f" -> {_annotation(signature.return_annotation)}"
-    return text
-
-
-def _parameter(parameter: inspect.Parameter) -> str:
-    text = parameter.name
-    if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
-        text = f"*{text}"
-    if parameter.kind is inspect.Parameter.VAR_KEYWORD:
-        text = f"**{text}"
-    if parameter.annotation is not inspect.Parameter.empty:
-        text += f": {_annotation(parameter.annotation)}"
-    if parameter.default is not inspect.Parameter.empty:
-        text += f" = {_default(parameter.default)}"
-    return text
-
-
-def _annotation(annotation: object) -> str:
-    if isinstance(annotation, typing.ForwardRef):
-        annotation = annotation.__forward_arg__
-    if isinstance(annotation, type) and not hasattr(annotation, "__origin__"):
-        return annotation.__name__
-    text = annotation if isinstance(annotation, str) else repr(annotation)
-    # Names are shown without their modules.
-    return re.sub(r"\b(?:[a-z_0-9]+\.)+(?=[A-Za-z])", "", text)
-
-
-def _default(value: object) -> str:
-    if isinstance(value, enum.Enum):
-        return f"{type(value).__name__}.{value.name}"
-    if inspect.isroutine(value) or inspect.isclass(value):
-        return value.__name__
-    if dataclasses.is_dataclass(value):
-        return f"{type(value).__name__}()"
-    text = repr(value)
-    # The environment, an object that stands for "not given".
-    return "..." if " at 0x" in text or "environ" in text or text == "<factory>" else text
-
-
-# what is no name of Python
-
-
-def commands() -> Iterator[str]:
-    """Each command with its arguments and options."""
-    for command, _, lines in _walk_commands():
-        yield from (command, *(f"    {line}" for line in lines), "")
-
-
-def command_options() -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Each command with the names of its options."""
-    for command, options, _ in _walk_commands():
-        yield command, tuple(options)
-
-
-def _walk_commands() -> Iterator[tuple[str, list[str], list[str]]]:
-    import typer.main
-
-    from claimcheck.cli.app import app as claimcheck_app
-    from letsgo_queue.cli.app import app as queue_app
-
-    def walk(name: str, command: Any) -> Iterator[tuple[str, list[str], list[str]]]:
-        subcommands = getattr(command, "commands", None)
-        if subcommands is None:
-            parameters = [each for each in command.params if not getattr(each, "hidden", False)]
-            options = [each for each in parameters if each.param_type_name == "option"]
-            lines = [_shown_option(each) for each in parameters if each.name != "help"]
-            yield name, [each.opts[-1] for each in options if each.name != "help"], lines
-            return
-        for child in sorted(subcommands):
-            if not subcommands[child].hidden:
-                yield from walk(f"{name} {child}", subcommands[child])
-
-    for name, app in (("letsgo-queue", queue_app), ("claimcheck", claimcheck_app)):
-        yield from walk(name, typer.main.get_command(app))
-
-
-def _shown_option(parameter: Any) -> str:
-    if parameter.param_type_name == "argument":
-        text = parameter.name.upper()
-        return text if parameter.required else f"[{text}]"
-    text = ", ".join([*parameter.opts, *parameter.secondary_opts])
-    if not parameter.is_flag:
-        text += f" {parameter.metavar or parameter.name.upper()}"
-    if parameter.multiple:
-        text += " ..."
-    default = parameter.default
-    if default not in (None, False, (), []) and not callable(default):
-        text += f"  (default {getattr(default, 'value', default)})"
-    return text
-
-
-class Options:
-    """What is told which options there are, in place of pytest and argparse."""
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
-
-    def getgroup(self, name: str, description: str = "") -> Options:
-        return self
-
-    def addoption(self, *names: str, **settings: object) -> None:
-        self.names.append(", ".join(names))
-
-    def add_argument(self, *names: str, **settings: object) -> None:
-        self.names.append(", ".join(names))
-
-    def addini(self, name: str, *rest: object, **settings: object) -> None:
-        self.names.append(f"{name} (in pytest's settings)")
-
-
-def pytest_options() -> list[str]:
-    """The options and the fixtures of the plugins."""
-    from claimcheck.audit import pytest_plugin
-    from letsgo_queue.testing import pytest_plugin as testing_plugin
-
-    options = Options()
-    pytest_plugin.pytest_addoption(typing.cast("Any", options))
-    fixtures = [
-        f"fixture {node.name} -> {ast.unparse(node.returns) if node.returns else ''}"
-        for node in _tree(testing_plugin.__name__).body
-        if isinstance(node, ast.FunctionDef)
-        and "pytest.fixture" in map(ast.unparse, node.decorator_list)
-    ]
-    return sorted(options.names) + sorted(fixtures)
-
-
-def django_options() -> list[str]:
-    from claimcheck.integrations.django.management.commands.letsgo_worker import Command
-
-    options = Options()
-    Command().add_arguments(typing.cast("Any", options))
-    return sorted(options.names)
-
-
-def variables() -> list[str]:
-    """The environment variables that either package names in a string of its code."""
-    from claimcheck import ClaimCheckSettings
-
-    found = {f"CLAIMCHECK_{name.upper()}" for name in ClaimCheckSettings.model_fields}
-    for package in PACKAGES:
-        for path in (ROOT / package).rglob("*.py"):
-            found |= set(_VARIABLE.findall(path.read_text()))
-    return sorted(found)
 
 
 if __name__ == "__main__":

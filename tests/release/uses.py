@@ -19,12 +19,11 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.release.interface import (
+from tests.release.interface import Entry, entries
+from tests.release.options import (
     ROOT,
-    Entry,
     command_options,
     django_options,
-    entries,
     pytest_options,
     variables,
 )
