@@ -16,6 +16,7 @@ import boto3
 import hypothesis
 import pytest
 
+from letsgo_queue import default_client, set_default_client
 from letsgo_queue.transports.sqs import SqsTransport
 from letsgo_queue.worker import loop
 from tests.support.aws_models import read_once
@@ -163,6 +164,15 @@ def ministack(ministack_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[A
     server = use_emulator(monkeypatch, "ministack", ministack_url)
     yield server
     server.remove_all()
+
+
+@pytest.fixture
+def own_default_client() -> Iterator[None]:
+    """The default client of one test."""
+    set_default_client(None)
+    yield
+    default_client().close()
+    set_default_client(None)
 
 
 def shorten_retries(monkeypatch: pytest.MonkeyPatch) -> None:

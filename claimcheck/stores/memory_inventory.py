@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 from claimcheck.stores.base import ClaimFacts, record_key
 from claimcheck.stores.inventory import PAGE_CLAIMS, Page, StoredClaim, StoredRecord
-from claimcheck.stores.swapping import Found, stored_record
+from claimcheck.stores.swapping import GetRecord, stored_record
 
 Stored: TypeAlias = tuple[Sequence[tuple[ClaimFacts, int]], Sequence[str]]
 """The facts of contents, with their expiry, oldest first; and the keys of records."""
-
-
-class _GetRecord(Protocol):
-    def __call__(self, key: str, *, failed: str) -> Found | None: ...
 
 
 class MemoryInventory:
@@ -29,7 +25,7 @@ class MemoryInventory:
     def __init__(
         self,
         stored: Callable[[], Stored],
-        get_record: _GetRecord,
+        get_record: GetRecord,
         remove: Callable[[str, int], None],
     ) -> None:
         """Keep how to read the store.
@@ -67,8 +63,7 @@ class MemoryInventory:
 
     def record(self, key: str) -> StoredRecord | None:
         """A record; see `Inventory.record`."""
-        found = self._get_record(key, failed=f"record {key} was not looked up")
-        return None if found is None else stored_record(key, found)
+        return stored_record(self._get_record, key)
 
     def remove(self, claim: StoredClaim) -> None:
         """Remove contents; see `Inventory.remove`."""

@@ -9,19 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from claimcheck.stores.base import record_key
 from claimcheck.stores.inventory import Page, StoredClaim, StoredRecord
-from claimcheck.stores.swapping import Found, stored_record
+from claimcheck.stores.swapping import GetRecord, stored_record
 
 if TYPE_CHECKING:
     from claimcheck.stores.dynamodb_inventory import DynamoDBInventory
     from claimcheck.stores.s3_contents import S3Contents
-
-
-class _GetRecord(Protocol):
-    def __call__(self, key: str, *, failed: str) -> Found | None: ...
 
 
 class S3Inventory:
@@ -36,7 +32,7 @@ class S3Inventory:
         self,
         contents: S3Contents,
         record_keys: Callable[[str], Iterable[str]],
-        get_record: _GetRecord,
+        get_record: GetRecord,
     ) -> None:
         """Keep how to read the bucket.
 
@@ -63,8 +59,7 @@ class S3Inventory:
 
     def record(self, key: str) -> StoredRecord | None:
         """A record; see `Inventory.record`."""
-        found = self._get_record(key, failed=f"record {key} was not looked up")
-        return None if found is None else stored_record(key, found)
+        return stored_record(self._get_record, key)
 
     def remove(self, claim: StoredClaim) -> None:
         """Remove the object; see `Inventory.remove`."""

@@ -13,7 +13,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
-from typing import Self, cast
+from typing import Protocol, Self, cast
 
 from claimcheck.errors import ClaimCorrupted, ClaimStoreUnavailable
 from claimcheck.stores.base import RECORD_SECONDS, Lease, Record, State
@@ -207,8 +207,19 @@ class SwappingRecords(ABC):
         )
 
 
-def stored_record(key: str, found: Found) -> StoredRecord:
-    """A record for people to look at, also one whose bytes are damaged."""
+class GetRecord(Protocol):
+    """Reads a record of a store; see `SwappingRecords.get_record`."""
+
+    def __call__(self, key: str, *, failed: str) -> Found | None:
+        """Read it; None if there is none."""
+        ...
+
+
+def stored_record(get_record: GetRecord, key: str) -> StoredRecord | None:
+    """A record for people to look at, also one whose bytes are damaged; None if there is none."""
+    found = get_record(key, failed=f"record {key} was not looked up")
+    if found is None:
+        return None
     try:
         kept = _Kept.read(found.data)
     except ClaimCorrupted:

@@ -37,6 +37,7 @@ from tests.claimcheck.support import (
 )
 from tests.support.faulty_server import FaultyServer
 from tests.support.forks import (
+    SlowClock,
     all_at_once,
     fork,
     fork_while_loading,
@@ -203,19 +204,12 @@ class TestForkDuringAFirstCall:
         default_client().close()
 
     def test_on_a_store_in_memory(self, clock: Clock) -> None:
-        asking, go_on = threading.Event(), threading.Event()
-
-        def slow_clock() -> float:  # asked while the store is locked
-            if threading.current_thread() is not threading.main_thread():
-                asking.set()
-                go_on.wait()
-            return clock()
-
-        store = MemoryClaimStore(clock=slow_clock)
-        thread = in_first_call(lambda: store.acquire("a@", Lease("mine", 60)), asking)
+        slow = SlowClock(clock)  # asked while the store is locked
+        store = MemoryClaimStore(clock=slow)
+        thread = in_first_call(lambda: store.acquire("a@", Lease("mine", 60)), slow.asked)
         (child,) = fork(lambda _: store.acquire("b@", Lease("mine", 60)))
         assert child.result() is None
-        go_on.set()
+        slow.go_on.set()
         thread.join()
 
     def test_that_opens_the_store_of_all(self, tmp_path: Path) -> None:

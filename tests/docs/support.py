@@ -44,6 +44,12 @@ def write_blocks(page: str, folder: Path, *, language: str = "python") -> set[st
     return {name for name, _ in blocks}
 
 
+def blocks(page: str, language: str) -> list[str]:
+    """The blocks of a page in a language, in its order."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
 def commands(page: str) -> list[str]:
     """What a reader types into a shell, in the order of the page."""
     text = (ROOT / page).read_text(encoding="utf-8")

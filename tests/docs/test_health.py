@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 import socket
 from contextlib import closing
@@ -17,17 +16,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from letsgo_queue.log import LogFields
 from letsgo_queue.metrics import PrometheusListener
 from letsgo_queue.worker.health import LoopState
-from tests.docs.support import ROOT, Reader, commands, write_blocks
+from tests.docs.support import ROOT, Reader, blocks, commands, write_blocks
 from tests.docs.templates import load_yaml
 from tests.letsgo_queue.support import wait_for
 
 PAGE = "docs/how-to/health.md"
 WITH_PORT, WITH_FILE, IS_WELL = commands(PAGE)
-
-
-def blocks(language: str) -> list[str]:
-    text = (ROOT / PAGE).read_text(encoding="utf-8")
-    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
 @pytest.fixture
@@ -50,7 +44,7 @@ def get(port: int, path: str) -> str:
 
 @pytest.mark.parametrize("command", [WITH_PORT, "python shop.py"], ids=["command", "code"])
 def test_probes(reader: Reader, port: int, command: str) -> None:
-    (ecs,) = [block for block in blocks("json") if "healthCheck" in block]
+    (ecs,) = [block for block in blocks(PAGE, "json") if "healthCheck" in block]
     kind, check = json.loads(ecs)["healthCheck"]["command"]
     assert kind == "CMD-SHELL"
     shop = reader.folder / "shop.py"
@@ -66,7 +60,7 @@ def test_probes(reader: Reader, port: int, command: str) -> None:
         wait_for(lambda: "order 42" in log.read_text(), "the order")
         wait_for(lambda: deliveries(port) == {"handled"}, "the metrics")
 
-    (shown,) = [json.loads(block) for block in blocks("json") if "loops" in block]
+    (shown,) = [json.loads(block) for block in blocks(PAGE, "json") if "loops" in block]
     assert answer.keys() == shown.keys()
     assert answer["loops"][0].keys() == shown["loops"][0].keys() == set(LoopState.__slots__)
     with pytest.raises(OSError, match="refused"):
@@ -112,7 +106,7 @@ def test_context_variables(reader: Reader) -> None:
 
 
 def test_what_is_to_be_pasted_is_yaml() -> None:
-    probes, scraping = map(load_yaml, blocks("yaml"))
+    probes, scraping = map(load_yaml, blocks(PAGE, "yaml"))
     assert {probes[f"{name}Probe"]["httpGet"]["path"] for name in ("liveness", "readiness")} == {
         "/healthz",
         "/readyz",

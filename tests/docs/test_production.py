@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import configparser
 import json
-import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -14,17 +13,12 @@ import pytest
 from letsgo_queue import Client
 from letsgo_queue.worker import processes
 from letsgo_queue.worker.options import DEFAULT_DRAIN_SECONDS
-from tests.docs.support import ROOT, Reader, commands, write_blocks
+from tests.docs.support import ROOT, Reader, blocks, commands, write_blocks
 from tests.docs.templates import load_yaml
 from tests.letsgo_queue.support import wait_for
 
 PAGE = "docs/how-to/production.md"
 COMMANDS = commands(PAGE)
-
-
-def blocks(language: str) -> list[str]:
-    text = (ROOT / PAGE).read_text(encoding="utf-8")
-    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
 @pytest.fixture
@@ -64,11 +58,11 @@ def option(command: list[str], name: str) -> float:
 
 def test_what_runs_workers_waits_long_enough(reader: Reader) -> None:
     """And the commands in its files run."""
-    ecs: dict[str, Any] = json.loads(blocks("json")[0])["containerDefinitions"][0]
-    pod: dict[str, Any] = load_yaml(blocks("yaml")[0])["spec"]["template"]["spec"]
+    ecs: dict[str, Any] = json.loads(blocks(PAGE, "json")[0])["containerDefinitions"][0]
+    pod: dict[str, Any] = load_yaml(blocks(PAGE, "yaml")[0])["spec"]["template"]["spec"]
     unit = configparser.ConfigParser()
     unit.optionxform = str  # type: ignore[assignment,method-assign]  # as its manual says
-    unit.read_string(blocks("ini")[0])
+    unit.read_string(blocks(PAGE, "ini")[0])
     service = unit["Service"]
     kubernetes = pod["containers"][0]["command"] + pod["containers"][0]["args"]
     systemd = shlex.split(service["ExecStart"])

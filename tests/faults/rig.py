@@ -8,7 +8,6 @@ the end of every lease. So no test waits for a timeout, and none depends on one.
 from __future__ import annotations
 
 import hashlib
-import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +30,7 @@ from letsgo_queue import Client, Delivery, Message, RetryPolicy, Worker
 from letsgo_queue.errors import LetsGoError, LetsGoQueueError
 from letsgo_queue.transports.sqs import SqsTransport
 from letsgo_queue.worker import incoming, loop, processing, receipts
+from tests.claimcheck.support import noise
 from tests.faults.stores import Rows, make_store, open_place, rows_in
 from tests.support.faulty_server import FaultyServer
 from tests.support.servers import AwsServer
@@ -167,7 +167,7 @@ class Rig:
         sent = Sent()
 
         def one(seed: int) -> None:
-            payload = make_payload(size, seed)
+            payload = noise(size, seed)
             try:
                 result = self.client.enqueue({"type": TYPE, "payload": payload})
             except LetsGoError as error:
@@ -252,11 +252,6 @@ class Rig:
             endpoint_url=self.proxy.url,
             session=self._server.session,
         )
-
-
-def make_payload(size: int, seed: int) -> str:
-    """Text that compresses to half its size, and no further."""
-    return random.Random(seed).randbytes(size // 2).hex()
 
 
 def digest_of(payload: str) -> str:

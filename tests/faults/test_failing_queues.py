@@ -10,9 +10,10 @@ import pytest
 from letsgo_queue import Delivery, SendFailed, SendUncertain
 from letsgo_queue.errors import EnqueueManyError, LetsGoError, QueueUnavailable
 from letsgo_queue.worker import acknowledging, receipts
+from tests.claimcheck.support import noise
 from tests.faults.conftest import MakeRig
 from tests.faults.journal import wait_until
-from tests.faults.rig import TYPE, digest_of, make_payload
+from tests.faults.rig import TYPE, digest_of
 from tests.faults.stores import Rows
 from tests.support.calls import Call
 from tests.support.faulty_server import PASSING, PASSING_ON_SQS, REFUSALS, Failure
@@ -136,7 +137,7 @@ def test_a_batch_whose_sending_fails(make_rig: MakeRig, failure: Failure) -> Non
     """What may be on the queue keeps its claim, and is handled once where it is."""
     rig = make_rig(concurrency=1)
     fault = rig.proxy.inject(failure, on="SendMessageBatch")
-    payloads = [make_payload(5000, seed) for seed in range(4)]
+    payloads = [noise(5000, seed) for seed in range(4)]
 
     with pytest.raises(EnqueueManyError) as raised:
         rig.client.enqueue_many([{"type": TYPE, "payload": payload} for payload in payloads])

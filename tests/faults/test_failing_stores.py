@@ -13,9 +13,10 @@ from claimcheck.errors import (
     ClaimStoreUnavailable,
     ClaimTableMissing,
 )
+from tests.claimcheck.support import noise
 from tests.faults.conftest import MakeRig
 from tests.faults.journal import wait_until
-from tests.faults.rig import TWO_PARTS, TYPE, digest_of, make_payload
+from tests.faults.rig import TWO_PARTS, TYPE, digest_of
 from tests.faults.stores import Rows
 from tests.support.calls import Call, is_first_part
 from tests.support.faulty_server import PASSING, REFUSALS, Failure
@@ -127,7 +128,7 @@ def test_an_outage_of_the_store_costs_no_receives(
     """The worker holds what needs the store, and goes on with what does not."""
     rig = make_rig(place=place)
     sent = rig.enqueue(3, size=TWO_PARTS)
-    inline = make_payload(100, seed=99)
+    inline = noise(100, seed=99)
     rig.client.enqueue({"type": TYPE, "payload": inline})
     down = rig.proxy.inject(failure, on=("dynamodb", "s3"))
 
@@ -149,7 +150,7 @@ def test_a_store_that_hangs_holds_ten_large_messages_and_no_small_one(make_rig: 
     sent = rig.enqueue(10, size=TWO_PARTS)
     over = threading.Event()
     held = rig.proxy.hold("dynamodb", over)
-    small = [make_payload(100, seed) for seed in range(100, 200)]
+    small = [noise(100, seed) for seed in range(100, 200)]
 
     with rig.working():
         try:

@@ -38,7 +38,7 @@ from tests.claimcheck.support import (
     ticket_in,
 )
 from tests.faults.conftest import MakeRig
-from tests.faults.rig import TYPE, digest_of, make_payload
+from tests.faults.rig import TYPE, digest_of
 from tests.faults.stores import PLACES, names_in
 from tests.letsgo_queue.support import outcomes, outgoing
 
@@ -133,7 +133,7 @@ def test_no_ticket_makes_the_worker_touch_another_table_bucket_or_queue(
     make_rig: MakeRig, place: Place
 ) -> None:
     rig = make_rig(place=place, concurrency=1)
-    payload = make_payload(5000, seed=1)
+    payload = noise(5000, seed=1)
     check = rig.claim_check()
     sealed = check.seal(message_body(TYPE, payload)).body.decode()
     own = [name for name in names_in(rig.store_url) if name]

@@ -33,11 +33,12 @@ from letsgo_queue import (
     MessageHandled,
     Worker,
     default_client,
-    set_default_client,
 )
 from letsgo_queue.transports.base import OutgoingMessage
 from tests.letsgo_queue.support import outcomes
 from tests.support.servers import AwsServer
+
+pytestmark = pytest.mark.usefixtures("own_default_client")
 
 WAIT_SECONDS = 60
 VISIBILITY_SECONDS = 10
@@ -58,14 +59,6 @@ def model() -> ApiModel:
     return ApiModel(
         payload={f.parent.name: json.loads(gzip.decompress(f.read_bytes())) for f in files}
     )
-
-
-@pytest.fixture(autouse=True)
-def own_default_client() -> Iterator[None]:
-    set_default_client(None)
-    yield
-    default_client().close()
-    set_default_client(None)
 
 
 @pytest.mark.parametrize(("limit", "route"), LIMITS)

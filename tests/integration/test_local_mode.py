@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 
 import claimcheck
-from letsgo_queue import SendFailed, default_client, set_default_client
+from letsgo_queue import SendFailed
+
+pytestmark = pytest.mark.usefixtures("own_default_client")
 
 ROOT = Path(__file__).parents[2]
 WAIT_SECONDS = 30
@@ -39,14 +41,6 @@ def on_message(message: dict, delivery: Delivery) -> None:
 
 worker.serve(port=0, on_ready=lambda url: print(url, flush=True))
 """
-
-
-@pytest.fixture(autouse=True)
-def own_default_client() -> Iterator[None]:
-    set_default_client(None)
-    yield
-    default_client().close()
-    set_default_client(None)
 
 
 @pytest.fixture

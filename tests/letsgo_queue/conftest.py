@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from claimcheck.testing import Clock
-from letsgo_queue import Client, default_client, set_default_client
+from letsgo_queue import Client
 from letsgo_queue.transports.memory import MemoryTransport
 from tests.letsgo_queue.support import PassingTime
 from tests.support.servers import AwsServer
@@ -46,8 +45,5 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture(autouse=True)
-def own_default_client() -> Iterator[None]:
-    set_default_client(None)
-    yield
-    default_client().close()
-    set_default_client(None)
+def own_default_client(own_default_client: None) -> None:
+    """Each test of the queue has one."""

@@ -22,6 +22,7 @@ from letsgo_queue import (
     MessageHeld,
     MessageStarted,
     QueueFailed,
+    SendFailed,
     Worker,
 )
 from letsgo_queue.transports.base import OutgoingMessage, ReceivedMessage, Transport
@@ -55,6 +56,13 @@ TRACE = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sample
 """A trace of AWS X-Ray, as `AWSTraceHeader` names it."""
 
 _T = TypeVar("_T")
+
+
+class BrokenQueue(MemoryTransport):
+    """A queue that refuses every message."""
+
+    def send(self, message: OutgoingMessage) -> str:
+        raise SendFailed("the queue refused it")
 
 
 class HangingQueue(MemoryTransport):

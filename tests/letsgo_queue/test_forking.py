@@ -44,6 +44,7 @@ from tests.support.faulty_server import FaultyServer
 from tests.support.forks import (
     HOWS,
     How,
+    SlowClock,
     all_at_once,
     fork,
     fork_while_loading,
@@ -368,19 +369,12 @@ class TestForkDuringAFirstCall:
         queue.close()
 
     def test_on_a_queue_in_memory(self, clock: Clock) -> None:
-        asking, go_on = threading.Event(), threading.Event()
-
-        def slow_clock() -> float:  # asked while the queue is locked
-            if threading.current_thread() is not threading.main_thread():
-                asking.set()
-                go_on.wait()
-            return clock()
-
-        queue = MemoryTransport(clock=slow_clock)
-        thread = in_first_call(lambda: receive(queue), asking)
+        slow = SlowClock(clock)  # asked while the queue is locked
+        queue = MemoryTransport(clock=slow)
+        thread = in_first_call(lambda: receive(queue), slow.asked)
         (child,) = fork(lambda _: (queue.send(outgoing()), len(receive(queue)))[1])
         assert child.result() == 1
-        go_on.set()
+        slow.go_on.set()
         thread.join()
 
     @pytest.mark.parametrize("module", ["boto3", "letsgo_queue.sending.client"])

@@ -30,7 +30,7 @@ from letsgo_queue import (
     use_middleware,
 )
 from letsgo_queue.transports.memory import MemoryTransport
-from tests.letsgo_queue.support import bodies, events_of, failure, receive, receive_one
+from tests.letsgo_queue.support import BrokenQueue, bodies, events_of, failure, receive, receive_one
 
 MESSAGE = {"type": "a"}
 
@@ -84,13 +84,6 @@ class Only(Trace):
 
 class AnotherOnly(Only):
     """A class of its own, of the same kind."""
-
-
-class BrokenQueue(MemoryTransport):
-    """A queue that refuses every message."""
-
-    def send(self, message: OutgoingMessage) -> str:
-        raise SendFailed("the queue refused it")
 
 
 class TestSending:

@@ -127,6 +127,26 @@ def in_first_call(call: Callable[[], object], reached: threading.Event) -> threa
     return thread
 
 
+class SlowClock:
+    """A clock that threads wait for until the test says so, other than the main thread.
+
+    Attributes:
+        asked: Set when a thread has begun to wait.
+        go_on: Ends the waiting.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.asked = threading.Event()
+        self.go_on = threading.Event()
+        self._clock = clock
+
+    def __call__(self) -> float:
+        if threading.current_thread() is not threading.main_thread():
+            self.asked.set()
+            self.go_on.wait()
+        return self._clock()
+
+
 def fork_while_loading(module: str, call: str) -> None:
     """Have a process fork while a thread makes its first call, and make the same call in the child.
 

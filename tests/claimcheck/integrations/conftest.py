@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
 
 import pytest
 
@@ -10,7 +11,10 @@ from claimcheck import ClaimCheck
 from claimcheck.stores import dynamodb_items
 from claimcheck.stores.dynamodb import DynamoDBClaimStore
 from claimcheck.stores.memory import MemoryClaimStore
+from tests.claimcheck.integrations.workers import Shop
+from tests.claimcheck.support import wait_for
 from tests.conftest import REGION
+from tests.support.servers import AwsServer
 
 
 @pytest.fixture
@@ -32,3 +36,11 @@ def down(monkeypatch: pytest.MonkeyPatch) -> ClaimCheck:
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", f"http://127.0.0.1:{port}")
     monkeypatch.setattr(dynamodb_items, "MAX_RETRIES", 0)
     return ClaimCheck(DynamoDBClaimStore("claims", region=REGION))
+
+
+@pytest.fixture
+def nothing_is_left(shop: Shop, ministack: AwsServer) -> Iterator[None]:
+    """Nothing but receipts, after each test."""
+    yield
+    wait_for(lambda: shop.place.left().parts == 0, "contents that are removed")
+    shop.place.restore([])

@@ -20,7 +20,6 @@ from claimcheck.integrations.celery import install
 from letsgo_queue.envelope import is_sealed
 from tests.claimcheck.integrations import workers
 from tests.claimcheck.integrations.celery_broker import QUEUES, WITHOUT_CLAIM_CHECK, make_app
-from tests.claimcheck.integrations.steps import Step, steps_in
 from tests.claimcheck.places import DynamoDBPlace, Left
 from tests.claimcheck.support import noise, wait_for
 from tests.conftest import use_emulator
@@ -43,32 +42,16 @@ VISIBILITY_TIMEOUTS = {
 
 
 @dataclass
-class Shop:
+class Shop(workers.Shop):
     """A sender, a store, and what the workers did."""
 
-    server: AwsServer
-    place: DynamoDBPlace
     queues: dict[str, str]
     environment: dict[str, str]
     app: Celery
-    folder: Path
     last_id: str = ""
-
-    @property
-    def log(self) -> Path:
-        return self.folder / "log"
 
     def send(self, task: str, *args: object, queue: str = "tasks", **options: Any) -> None:
         self.last_id = self.app.send_task(task, args, queue=queue, **options).id
-
-    def steps(self, payload: object) -> list[str]:
-        return [step.name for step in self.all_steps(payload)]
-
-    def all_steps(self, payload: object) -> list[Step]:
-        return steps_in(self.folder / "steps", payload)
-
-    def wait_for(self, payload: object, *names: str) -> None:
-        wait_for(lambda: self.steps(payload) == [*names], f"{names}", seconds=60)
 
     def wait_for_receipts(self, count: int) -> None:
         """Wait until nothing is left but these."""
@@ -110,7 +93,7 @@ def shop(ministack_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             **{QUEUES: json.dumps(queues)},
         )
         app = install(make_app(environment), ClaimCheck(place.store))
-        yield Shop(server, place, queues, environment, app, folder)
+        yield Shop(server, place, folder, queues, environment, app)
         app.pool.force_close_all()
         app.close()
         place.close()

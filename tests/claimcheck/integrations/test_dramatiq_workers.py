@@ -15,11 +15,13 @@ from dramatiq_sqs import SQSBroker
 from claimcheck import ClaimCheck
 from claimcheck.integrations.dramatiq import install
 from letsgo_queue.envelope import is_sealed
-from tests.claimcheck.integrations import steps, workers
+from tests.claimcheck.integrations import workers
 from tests.claimcheck.places import DynamoDBPlace, Left
 from tests.claimcheck.support import noise, wait_for
 from tests.conftest import REGION, use_emulator
 from tests.support.servers import AwsServer
+
+pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
 APP = "tests.claimcheck.integrations.dramatiq_app"
 NAMESPACE = "shop"
@@ -29,21 +31,10 @@ LARGE = 2_000_000
 
 
 @dataclass
-class Shop:
+class Shop(workers.Shop):
     """A sender, a store, and what the workers did."""
 
-    server: AwsServer
-    place: DynamoDBPlace
     broker: SQSBroker
-    folder: Path
-
-    @property
-    def journal(self) -> Path:
-        return self.folder / "steps"
-
-    @property
-    def log(self) -> Path:
-        return self.folder / "log"
 
     def message(self, actor: str, *args: str, queue: str = "tasks") -> dramatiq.Message[Any]:
         return dramatiq.Message(
@@ -60,12 +51,6 @@ class Shop:
         letter.delete()
         body: str = letter.body
         return body
-
-    def steps(self, payload: object) -> list[str]:
-        return [step.name for step in steps.steps_in(self.journal, payload)]
-
-    def wait_for(self, payload: object, *names: str) -> None:
-        wait_for(lambda: self.steps(payload) == [*names], f"{names}", seconds=60)
 
     @contextmanager
     def worker(self, queue: str, *, visibility_timeout: int = 300) -> Iterator[Any]:
@@ -90,18 +75,10 @@ def shop(ministack_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         for queue in ("tasks", "killed"):
             broker.declare_queue(queue)
         install(broker, ClaimCheck(place.store))
-        yield Shop(server, place, broker, tmp_path_factory.mktemp("dramatiq"))
+        yield Shop(server, place, tmp_path_factory.mktemp("dramatiq"), broker)
         broker.sqs.meta.client.close()
         place.close()
         server.remove_all()
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left(shop: Shop, ministack: AwsServer) -> Iterator[None]:
-    """Nothing but receipts, after each test."""
-    yield
-    wait_for(lambda: shop.place.left().parts == 0, "contents that are removed")
-    shop.place.restore([])
 
 
 @pytest.fixture(scope="module")

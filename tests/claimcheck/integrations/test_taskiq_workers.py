@@ -14,11 +14,12 @@ from taskiq_aio_sqs import SQSBroker
 
 from claimcheck import ClaimCheck
 from claimcheck.integrations.taskiq import install
-from tests.claimcheck.integrations import steps, workers
+from tests.claimcheck.integrations import workers
 from tests.claimcheck.places import DynamoDBPlace, Left
 from tests.claimcheck.support import noise, wait_for
 from tests.conftest import REGION, use_emulator
-from tests.support.servers import AwsServer
+
+pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
 APP = "tests.claimcheck.integrations.taskiq_app"
 
@@ -27,21 +28,10 @@ LARGE = 2_000_000
 
 
 @dataclass
-class Shop:
+class Shop(workers.Shop):
     """A store, and what the workers did."""
 
-    server: AwsServer
-    place: DynamoDBPlace
     bucket: str
-    folder: Path
-
-    @property
-    def journal(self) -> Path:
-        return self.folder / "steps"
-
-    @property
-    def log(self) -> Path:
-        return self.folder / "log"
 
     def queue(self, **attributes: str) -> str:
         return self.server.make_queue(**attributes)
@@ -54,12 +44,6 @@ class Shop:
 
     def send(self, queue: str, task: str, *args: str, installed: bool = True) -> None:
         asyncio.run(_send(self.broker(queue, installed=installed), task, *args))
-
-    def steps(self, payload: object) -> list[str]:
-        return [step.name for step in steps.steps_in(self.journal, payload)]
-
-    def wait_for(self, payload: object, *names: str) -> None:
-        wait_for(lambda: self.steps(payload) == [*names], f"{names}", seconds=60)
 
     @contextmanager
     def worker(self, queue: str, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
@@ -93,17 +77,9 @@ def shop(ministack_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     with pytest.MonkeyPatch.context() as patch:
         server = use_emulator(patch, "ministack", ministack_url)
         place = DynamoDBPlace(server)
-        yield Shop(server, place, server.make_bucket(), tmp_path_factory.mktemp("taskiq"))
+        yield Shop(server, place, tmp_path_factory.mktemp("taskiq"), server.make_bucket())
         place.close()
         server.remove_all()
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left(shop: Shop, ministack: AwsServer) -> Iterator[None]:
-    """Nothing but receipts, after each test."""
-    yield
-    wait_for(lambda: shop.place.left().parts == 0, "contents that are removed")
-    shop.place.restore([])
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,46 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+from tests.claimcheck.integrations.steps import Step, steps_in
+from tests.claimcheck.places import DynamoDBPlace
 from tests.claimcheck.support import wait_for
 from tests.conftest import SETTINGS
 from tests.support.servers import AwsServer
 
 ROOT = Path(__file__).parents[3]
+
+
+@dataclass
+class Shop:
+    """A store, and what the workers did.
+
+    Attributes:
+        folder: Where the workers write.
+    """
+
+    server: AwsServer
+    place: DynamoDBPlace
+    folder: Path
+
+    @property
+    def journal(self) -> Path:
+        return self.folder / "steps"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log"
+
+    def all_steps(self, payload: object) -> list[Step]:
+        return steps_in(self.journal, payload)
+
+    def steps(self, payload: object) -> list[str]:
+        return [step.name for step in self.all_steps(payload)]
+
+    def wait_for(self, payload: object, *names: str) -> None:
+        wait_for(lambda: self.steps(payload) == [*names], f"{names}", seconds=60)
 
 
 def environment_on(server: AwsServer, **ours: str) -> dict[str, str]:

@@ -6,9 +6,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from letsgo_queue.admin import open_admin
 from letsgo_queue.admin.base import QueueAdmin
 from letsgo_queue.attributes import MessageAttribute
 from letsgo_queue.failure import Failure
+from letsgo_queue.settings import QueueSettings
+from letsgo_queue.transports import open_transport
 from letsgo_queue.transports.base import ReceivedMessage, Transport
 from tests.letsgo_queue.support import outgoing, receive, wait_for
 from tests.support.servers import AwsServer
@@ -47,6 +50,12 @@ class Queue:
 
         wait_for(take, f"{count} messages; there are {len(taken)}")
         return taken
+
+
+def queue_at(url: str) -> Queue:
+    """The queue that a URL names."""
+    settings = QueueSettings(queue_url=url)
+    return Queue(open_transport(None, settings), open_admin(None, settings))
 
 
 def make_sqs_queue(aws: AwsServer, *, max_receives: int = 1, **attributes: str) -> str:

@@ -14,17 +14,14 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from letsgo_queue import Client, Message, Reject, Worker
-from letsgo_queue.admin import open_admin
 from letsgo_queue.admin.sqs import SqsAdmin
 from letsgo_queue.admin.sqs_visit import Visit
 from letsgo_queue.cli.app import app
 from letsgo_queue.errors import QueueUnavailable
 from letsgo_queue.failure import Failure
 from letsgo_queue.place import Place
-from letsgo_queue.settings import QueueSettings
-from letsgo_queue.transports import open_transport
 from letsgo_queue.transports.base import ReceivedMessage
-from tests.letsgo_queue.admin.support import Queue, make_sqs_queue
+from tests.letsgo_queue.admin.support import Queue, make_sqs_queue, queue_at
 from tests.letsgo_queue.support import SECRET, receive_one
 from tests.support.command import run, run_on_terminal
 from tests.support.servers import AwsServer
@@ -53,11 +50,6 @@ def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture
 def queue(url: str) -> Queue:
     return queue_at(url)
-
-
-def queue_at(url: str) -> Queue:
-    settings = QueueSettings(queue_url=url)
-    return Queue(open_transport(None, settings), open_admin(None, settings))
 
 
 def kill(queue: Queue, message_type: str, failure: Failure | str = "no use") -> str:

@@ -9,10 +9,7 @@ from typing import Any
 
 import pytest
 
-from letsgo_queue.admin import open_admin
-from letsgo_queue.settings import QueueSettings
-from letsgo_queue.transports import open_transport
-from tests.letsgo_queue.admin.support import Queue
+from tests.letsgo_queue.admin.support import queue_at
 from tests.letsgo_queue.support import SECRET, outgoing, receive_one
 from tests.support.command import run, run_on_terminal
 from tests.support.servers import AwsServer
@@ -23,11 +20,6 @@ def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     url = f"sqlite:///{tmp_path / 'work.db'}"
     monkeypatch.setenv("LETSGO_QUEUE_URL", url)
     return url
-
-
-def queue_at(url: str) -> Queue:
-    settings = QueueSettings(queue_url=url)
-    return Queue(open_transport(None, settings), open_admin(None, settings))
 
 
 def letter_body(number: int = 0) -> str:

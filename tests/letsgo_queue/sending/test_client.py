@@ -40,6 +40,7 @@ from letsgo_queue.transports.base import OutgoingMessage
 from letsgo_queue.transports.memory import MemoryTransport
 from tests.letsgo_queue.support import (
     SECRET,
+    BrokenQueue,
     bodies,
     order,
     outgoing,
@@ -248,13 +249,6 @@ def test_a_client_that_is_closed_leaves_no_thread(queue: MemoryTransport) -> Non
 def test_aenqueue_raises_what_enqueue_raises(client: Client) -> None:
     with pytest.raises(MessageInvalid, match="delay_seconds=-1"):
         asyncio.run(client.aenqueue(order(), delay_seconds=-1))
-
-
-class BrokenQueue(MemoryTransport):
-    """A queue that refuses every message."""
-
-    def send(self, message: OutgoingMessage) -> str:
-        raise SendFailed("the queue refused it")
 
 
 def sent_by(client: Client) -> Sequence[Event]:

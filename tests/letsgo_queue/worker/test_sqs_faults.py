@@ -32,13 +32,6 @@ TIMEOUT = 600
 
 
 @pytest.fixture
-def proxy(ministack: AwsServer) -> Iterator[FaultyServer]:
-    assert ministack.endpoint_url is not None
-    with FaultyServer(ministack.endpoint_url) as proxy:
-        yield proxy
-
-
-@pytest.fixture
 def url(ministack: AwsServer, proxy: FaultyServer) -> str:
     """A queue, reached through the proxy."""
     url = ministack.make_queue(VisibilityTimeout=str(TIMEOUT))

@@ -34,29 +34,11 @@ from tests.letsgo_queue.support import (
     running,
     wait_for,
 )
+from tests.letsgo_queue.worker.support import Busy
 
 
 def send(queue: MemoryTransport, count: int, message_type: str = "order:new") -> None:
     Client(queue).enqueue_many([{**order(n=n), "type": message_type} for n in range(count)])
-
-
-class Busy:
-    """A handler that is at work until it is told to end, or until the test is over."""
-
-    def __init__(self) -> None:
-        self.begun = threading.Event()
-        self.go_on = threading.Event()
-
-    def __call__(self, _message: object) -> None:
-        self.begun.set()
-        assert self.go_on.wait(DEADLINE_SECONDS)
-
-
-@pytest.fixture
-def busy() -> Iterator[Busy]:
-    busy = Busy()
-    yield busy
-    busy.go_on.set()
 
 
 class Polled(MemoryTransport):

@@ -15,6 +15,7 @@ from letsgo_queue.worker.incoming import IncomingMessage
 from letsgo_queue.worker.parts import Parts
 from letsgo_queue.worker.threads import PATIENCE_SECONDS, HandlerThreads
 from tests.letsgo_queue.support import DEADLINE_SECONDS, PassingTime, wait_for
+from tests.letsgo_queue.worker.support import Busy
 
 
 @dataclass
@@ -30,25 +31,6 @@ def works(*calls: Callable[[], object]) -> list[IncomingMessage]:
 
 def run(message: IncomingMessage) -> None:
     cast("Work", message).work()
-
-
-class Busy:
-    """A handler that is at work until it is told to end."""
-
-    def __init__(self) -> None:
-        self.begun = threading.Event()
-        self.go_on = threading.Event()
-
-    def __call__(self) -> None:
-        self.begun.set()
-        assert self.go_on.wait(DEADLINE_SECONDS)
-
-
-@pytest.fixture
-def busy() -> Iterator[Busy]:
-    busy = Busy()
-    yield busy
-    busy.go_on.set()
 
 
 @pytest.fixture

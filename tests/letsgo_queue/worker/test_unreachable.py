@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -199,13 +199,6 @@ def test_a_burst_that_cannot_reach_its_queue_ends_the_command_with_an_error(
     assert done.returncode != 0
     assert "does not exist" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-@pytest.fixture
-def proxy(ministack: AwsServer) -> Iterator[FaultyServer]:
-    assert ministack.endpoint_url is not None
-    with FaultyServer(ministack.endpoint_url) as proxy:
-        yield proxy
 
 
 @pytest.mark.parametrize("code", ["OverLimit", "ExpiredToken", "InvalidClientTokenId"])
