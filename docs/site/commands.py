@@ -50,7 +50,8 @@ def commands(_page: str, program: str) -> str:
 
 def all_commands(program: str) -> Iterator[tuple[str, Command]]:
     """Every command of a program that is not hidden: `claimcheck store create`."""
-    yield from _walk(program, cast("Command", typer.main.get_command(APPS[program])))
+    command = cast("object", typer.main.get_command(APPS[program]))
+    yield from _walk(program, cast("Command", command))
 
 
 def _walk(name: str, command: Command) -> Iterator[tuple[str, Command]]:

@@ -1,4 +1,7 @@
-"""All Python of the documentation, and `typed/`, as the type checkers of a reader see it."""
+"""The Python of the documentation, and `typed/`, as the type checkers of a reader see it.
+
+Blocks that begin with ```py are left out: they use packages that have no types.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,8 @@ from tests.docs.support import PAGES, ROOT, write_blocks
 
 TYPED = Path(__file__).parent / "typed"
 EXAMPLES = ROOT / "docs" / "examples"
+CONTAINER = ROOT / "docs" / "infrastructure" / "container" / "app"
+SITE = Path("docs", "site")
 
 Line = tuple[str, str, int]
 """A page, a file of it, and a line there."""
@@ -26,7 +31,7 @@ def pages(tmp_path: Path) -> Path:
     """A folder for each page and example that has Python, with its files."""
     for page in [*PAGES, ROOT / "claimcheck/cli/guide.md"]:
         write_blocks(str(page.relative_to(ROOT)), tmp_path / "-".join(page.relative_to(ROOT).parts))
-    for folder in [TYPED, *filter(Path.is_dir, EXAMPLES.iterdir())]:
+    for folder in [TYPED, CONTAINER, *filter(Path.is_dir, EXAMPLES.iterdir())]:
         (tmp_path / folder.name).mkdir()
         for path in folder.glob("*.py"):
             shutil.copy(path, tmp_path / folder.name)
@@ -51,6 +56,7 @@ def test_mypy(pages: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
 
 def test_basedpyright(pages: Path) -> None:
     """By its default rules, but for its warnings: of `Any`, and of results that nobody uses."""
+    shutil.copytree(ROOT / SITE, pages / "site" / SITE)  # mypy checks it with the packages
     environments = [{"root": page.name} for page in pages.iterdir()]
     (pages / "pyrightconfig.json").write_text(json.dumps({"executionEnvironments": environments}))
     python = f"--pythonpath={sys.executable}"
