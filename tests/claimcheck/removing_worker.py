@@ -79,7 +79,7 @@ def send(count: int) -> None:
 
 
 def work() -> None:
-    """Handle what is on the queue."""
+    """Handle all messages on the queue."""
     worker.run(burst=True)
 
 
@@ -100,7 +100,7 @@ def use_multiprocessing() -> None:
 
 
 def consume() -> None:
-    """Without a worker: open what is on the queue, and end."""
+    """Without a worker: open all messages on the queue, and end."""
     from letsgo_queue.transports.sqlite import SqliteTransport
 
     queue = SqliteTransport(f"sqlite:///{HERE}/queue.db")

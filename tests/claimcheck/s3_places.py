@@ -175,7 +175,7 @@ class Places:
         name = (server.name, kind.__name__)
         made = self._made.get(name)
         if made is None:
-            # What is made on the server of a test is removed after it.
+            # The server of a test removes after the test all that it made.
             own = AwsServer(server.name, server.endpoint_url, server.region)
             made = self._made[name] = kind(own)
         assert isinstance(made, kind)

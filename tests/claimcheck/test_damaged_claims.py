@@ -92,7 +92,7 @@ def damages(place: Place) -> Sequence[str]:
     if isinstance(place, BucketPlace):  # its records are in DynamoDB
         return list(S3_CONTENTS)
     if not isinstance(place, DynamoDBPlace):
-        pytest.skip("nobody gets at what is in memory")
+        pytest.skip("nobody else can write to claims in memory")
     # moto does not compare a number with a text; it fails itself.
     return [each for each in DYNAMODB if each != "a lease until soon" or not place.is_moto]
 

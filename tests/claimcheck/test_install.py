@@ -133,7 +133,7 @@ class TestSending:
 @pytest.mark.usefixtures("queue")
 class TestHandling:
     def test_workers_on_the_default_client_open_messages(self) -> None:
-        """Also one that was made before."""
+        """Also a worker that was made before."""
         before = Worker()
         claimcheck.install()
         letsgo_queue.enqueue(LARGE)

@@ -82,7 +82,7 @@ class Shop:
         return on_queue.body
 
     def send(self, body: str) -> None:
-        """Have the queue deliver a body once more, or one that somebody made up."""
+        """Have the queue deliver a body once more, or a forged body."""
         self.queue.send(OutgoingMessage(type="order:new", body=body.encode()))
 
     def work(

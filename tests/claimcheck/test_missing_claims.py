@@ -43,7 +43,7 @@ class Shop:
         return str(result.claim_id)
 
     def work(self, store: ClaimStore) -> list[Event]:
-        """Receive what is visible, and once more each time that it comes back."""
+        """Receive all visible messages, and again each time that they come back."""
         heard: list[Event] = []
         worker = Worker(self.queue, middleware=[ClaimCheckMiddleware(small_claim_check(store))])
         worker.add_listener(outcomes(heard))

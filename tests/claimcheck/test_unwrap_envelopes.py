@@ -97,7 +97,7 @@ def test_a_record_of_its_own(claims: Claims, body: str, envelope: Envelope) -> N
 
 @pytest.mark.parametrize("wrap", [from_sns, from_eventbridge])
 def test_text_that_is_no_message(claims: Claims, wrap: Callable[[object], str]) -> None:
-    """What is sealed need not be JSON."""
+    """A body need not be JSON to be sealed."""
     function = Function(claims)
     text = "no JSON " + noise(3_000)
     sealed = claims.check.seal(text).body.decode()

@@ -88,7 +88,7 @@ def delete(server: AwsServer, queue: str, event: Event, answer: object) -> None:
 
 
 def show_again(server: AwsServer, queue: str, event: Event) -> None:
-    """Have what was not deleted be visible at once."""
+    """Make all messages that are left visible at once."""
     sqs = server.sqs()
     for record in event["Records"]:
         handle = record["receiptHandle"]

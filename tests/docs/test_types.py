@@ -83,7 +83,7 @@ def run(checker: str, *arguments: str, cwd: Path) -> str:
 
 
 def refused_lines(pages: Path, *, by: str) -> set[Line]:
-    """The lines of which a comment says that type checkers, or one of them, refuse them."""
+    """The lines whose comment says that type checkers, or one of them, refuse them."""
     marks = ("# refused", f"# refused by {by}")
     return {
         (path.parent.name, path.name, number)

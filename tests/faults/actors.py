@@ -105,7 +105,7 @@ class Work(BaseModel, frozen=True):
             deliveries of its message were refused.
         refusals: How many it waits for.
         max_attempts: Deliveries after which a message that fails is a dead letter.
-        processes: How many do it; with more than one, as children of the one that is started.
+        processes: How many do it; more than one are children of the process that is started.
         kill: When to die.
     """
 

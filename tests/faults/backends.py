@@ -171,7 +171,7 @@ class AwsBackend:
 
     def make_visible(self, receipts: Sequence[str]) -> None:
         for receipt in receipts:
-            with suppress(ClientError):  # of one that was acknowledged
+            with suppress(ClientError):  # the message was acknowledged
                 self._sqs.change_message_visibility(
                     QueueUrl=self.queue_url, ReceiptHandle=receipt, VisibilityTimeout=0
                 )

@@ -44,7 +44,7 @@ def _act(orders: Produce | Work, environment: Mapping[str, str], log: Path) -> N
 
 
 class Forked:
-    """A process that was forked from one that has imported what it needs: that takes a second.
+    """A process whose parent has imported all that it needs: to import takes a second.
 
     It has the methods of `subprocess.Popen` that are needed here.
     """

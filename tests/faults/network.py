@@ -35,7 +35,7 @@ FAILURES: Mapping[Failure, str] = {
     Failure.SERVER_ERROR: "server error",
     Failure.DENIED: "denied",
 }
-"""What may happen, by its short name. What is late comes after the read timeout."""
+"""What may happen, by its short name. A late answer comes after the read timeout."""
 
 HowOften: TypeAlias = Literal["one request", "the whole call"]
 HOW_OFTEN: Mapping[HowOften, int] = {"one request": 1, "the whole call": ATTEMPTS}

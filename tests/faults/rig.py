@@ -216,7 +216,7 @@ class Rig:
         """Have time pass: every visibility timeout and every lease ends."""
         self.proxy.ahead += LATER_SECONDS
         for receipt in self.proxy.receipts:
-            with suppress(ClientError):  # of one that was acknowledged
+            with suppress(ClientError):  # the message was acknowledged
                 self._sqs.change_message_visibility(
                     QueueUrl=self.queue, ReceiptHandle=receipt, VisibilityTimeout=0
                 )

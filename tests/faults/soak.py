@@ -127,7 +127,7 @@ class Outcome:
                 ),
                 f"{self.rows.records} records of messages in hand": self.rows.records > 0,
                 f"{self.rows.for_good} rows for good": self.rows.for_good > 0,
-                # Each run in vain is one that a kill cut short.
+                # A kill cut each run in vain short.
                 f"{self.reruns} reruns": self.reruns > self.kills * CONCURRENCY,
                 "no duplicate suppressed": bool(self.twice) and not self.suppressed,
             }.items()
@@ -213,7 +213,7 @@ class _Run:
         return self.plan.messages - self.crew.journal.count("enqueued")
 
     def _start_producer(self) -> Running:
-        """A producer of what is missing; a message that one was killed at is not tried again."""
+        """A producer of new messages, as many as are missing."""
         self.enqueued_before = self.crew.journal.count("enqueued")
         return self.crew.start(
             Produce(

@@ -37,7 +37,7 @@ OUTAGES_OF_S3 = (Failure.THROTTLED, Failure.TABLE_MISSING, Failure.DENIED, Failu
 """The same of S3: it is busy in its own words, and tells apart less."""
 
 UNWRITTEN = (*REFUSALS, Failure.REQUEST_LOST, Failure.ANSWER_LOST, Failure.SERVER_ERROR)
-"""Failures of which a sender knows nothing better than that its claim is not there."""
+"""Failures after which a sender knows only that its claim is not there."""
 
 
 @pytest.mark.parametrize(

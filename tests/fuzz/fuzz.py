@@ -22,7 +22,7 @@ from tests.fuzz.inputs import Readers, bodies, messages, variants
 
 BATCH = 2_000
 VARIANTS = 5
-"""Bodies made of each one that hypothesis draws, which is what takes the time."""
+"""Bodies made of each that hypothesis draws, as drawing takes the time."""
 
 
 def run_batch(number: int, count: int) -> int:
@@ -71,7 +71,7 @@ def main() -> int:
     started = time.monotonic()
     fed = 0
     next_batch = iter(range(first, sys.maxsize))
-    # What is wrong with each message is logged, which is right and too much here.
+    # The library logs each broken message, which is right and too much here.
     quiet = partial(logging.disable, logging.CRITICAL)
     with ProcessPoolExecutor(arguments.processes, initializer=quiet) as pool:
         running = {

@@ -20,7 +20,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def time_passes(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> PassingTime:
-    """Hours of a worker and its queue, in no time: what is due then happens at once."""
+    """Hours pass for a worker and its queue in no time: all that is due happens at once."""
     return PassingTime(clock, monkeypatch)
 
 

@@ -159,7 +159,7 @@ def bodies(transport: Transport) -> list[str]:
 
 
 def incoming(body: str) -> IncomingMessage:
-    """A message as a worker has it in hand, of one that is on no queue."""
+    """A message as a worker has it in hand, but on no queue."""
     received = ReceivedMessage(
         message_id="m-1",
         receipt_handle="r-1",

@@ -66,7 +66,7 @@ def _shown_option(parameter: Any) -> str:
 
 
 class Options:
-    """What is told which options there are, in place of pytest and argparse."""
+    """Collects the options that are declared, in place of pytest and argparse."""
 
     def __init__(self) -> None:
         self.names: list[str] = []

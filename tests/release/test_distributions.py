@@ -1,4 +1,4 @@
-"""What is looked for in a wheel and an sdist before they are published."""
+"""The checks of a wheel and an sdist before they are published."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class Request:
 
     @classmethod
     def read(cls, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Self:
-        """Make one of what is on the wire."""
+        """Read a request as it is on the wire."""
         given = {name.lower(): value for name, value in headers.items()}
         target = given.get("x-amz-target")
         if target is None:
@@ -77,7 +77,7 @@ class Calls:
         self._states: dict[str, str] = {}
 
     def call_in(self, request: Request) -> Call | None:
-        """What a request asks for; None for one that no message's life has."""
+        """What a request asks for; None if no message's life has it."""
         operation, fields = request.operation, request.fields
         if request.service == "s3":
             of_contents, of_records = _OF_OBJECTS.get(operation, (None, None))
@@ -137,7 +137,7 @@ def operation_in(method: str, url: str, target: str = "") -> str:
 
 
 def call_in_statement(sql: str) -> Call | None:
-    """What a statement to SQLite does; None for one that is no step."""
+    """What a statement to SQLite does; None if it is no step."""
     return next((call for pattern, call in _STATEMENTS if pattern.match(sql)), None)
 
 

@@ -325,7 +325,7 @@ class FaultyServer:
                 self.open_connections -= 1
 
     def connect(self) -> http.client.HTTPConnection:
-        """A new connection to the server: it may close one that was idle."""
+        """A new connection to the server, which may close an idle one."""
         return http.client.HTTPConnection(*self._server, timeout=60)
 
     def _add(self, fault: Fault) -> Fault:

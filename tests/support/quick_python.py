@@ -1,4 +1,4 @@
-"""Python processes that start in a moment: each is forked from one that has loaded the libraries.
+"""Python processes that start in a moment: each is forked from a process that has the libraries.
 
     subprocess.run([*quick_python(), "-m", "letsgo_queue.cli.app", "queue", "list"], env=...)
 

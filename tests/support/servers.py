@@ -114,7 +114,7 @@ class AwsServer:
         return arn
 
     def subscribe(self, topic: str, queue: str, **attributes: str) -> None:
-        """Have a queue get what is published to a topic.
+        """Subscribe a queue to a topic.
 
         Args:
             topic: The topic's ARN.

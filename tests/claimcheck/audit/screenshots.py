@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def _take(tab: Page, file: Path, name: str, *, first: str, last: str) -> None:
-    """A picture of what is from one element to another, as wide as the page."""
+    """A picture from one element to another, as wide as the page."""
     tab.goto(file.as_uri())
     top = tab.locator(first).first.evaluate("each => each.getBoundingClientRect().top")
     bottom = tab.locator(last).first.evaluate("each => each.getBoundingClientRect().bottom")

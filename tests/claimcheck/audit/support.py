@@ -25,7 +25,7 @@ class Run:
 
     @property
     def audit(self) -> str:
-        """What is printed of the audit."""
+        """What pytest prints about the audit."""
         return self.output.partition(" claimcheck size audit ")[2]
 
     def row(self, message_type: str) -> list[str]:

@@ -270,7 +270,7 @@ def test_a_phone_scrolls_up_and_down_only(open_page: Open, sample: AuditReport, 
         assert box["width"] >= MIN_TARGET
         assert box["height"] >= MIN_TARGET
 
-    # What is wider scrolls by itself, and its last heading can be pressed.
+    # A wider table scrolls by itself, and its last heading can be pressed.
     table = types_table(tab)
     press(table, "with S3")
     assert orders(table) == {"with S3": "descending"}

@@ -111,7 +111,7 @@ class Wire:
         monkeypatch.setattr(BaseClient, "_make_api_call", watched)
 
     def take(self) -> Needs:
-        """What was needed since this was last asked for."""
+        """The rights that calls have needed since the last `take`."""
         taken, self._needs = self._needs, set()
         return taken
 
@@ -389,7 +389,7 @@ def policy(role: Role) -> Sequence[Mapping[str, Any]]:
 
 
 def compare(statements: Sequence[Mapping[str, Any]], needs: Needs) -> None:
-    """Hold a policy against what was needed, in both directions."""
+    """Compare a policy with the rights that calls have needed, in both directions."""
 
     def allowed(action: str, arn: str, statement: Mapping[str, Any]) -> bool:
         resources = (fnmatchcase(arn, each) for each in statement["Resource"])

@@ -42,7 +42,7 @@ BODY = noisy_body(2_000_000)
 def look(
     body: str, store: ClaimStore | None = None, *, key: str | None = None, max_size: int = 10**7
 ) -> BodyReport:
-    """What is said of a body; without a store none may be asked."""
+    """What the command says of a body; without a store it must ask none."""
 
     def the_stores() -> Stores:
         assert store is not None, "a store was asked for"
@@ -52,7 +52,7 @@ def look(
 
 
 def look_at_claim(body: str, store: ClaimStore) -> tuple[ClaimReport, bool]:
-    """What is said of a body's claim, and whether all is fine."""
+    """What the command says of a body's claim, and whether all is fine."""
     report = look(body, store)
     assert report.claim is not None
     return report.claim, report.fine

@@ -24,5 +24,5 @@ def several_parts(place: Place) -> None:
 
 @pytest.fixture
 def sealed(check: ClaimCheck) -> str:
-    """What is on the queue for a message whose body is stored."""
+    """A stored message, as it is on the queue."""
     return check.seal(BODY).body.decode()

@@ -29,7 +29,7 @@ BODIES = pytest.mark.parametrize(
 
 
 def key_and_additional_data(sealed: str, data_key: str) -> tuple[bytes, str]:
-    """The key of a message, and what is authenticated with it, as docs/wire-format has them."""
+    """The key of a message, and its additional data, as docs/wire-format has them."""
     message = json.loads(sealed)
     ticket = message["claimCheck"]
     if "data" in ticket:

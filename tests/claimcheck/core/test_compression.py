@@ -35,7 +35,7 @@ FRAME = zstandard.ZstdCompressor(write_checksum=True).compress(TEXT)
 
 @pytest.fixture(autouse=True, params=["small bodies", "large bodies"], scope="module")
 def way(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Inflate what is here as small bodies are, and as large ones."""
+    """Inflate the bodies of these tests as small ones, and as large ones."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "large bodies":
             patch.setattr(compression, "_SMALL_BYTES", 0)

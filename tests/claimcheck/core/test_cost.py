@@ -115,7 +115,7 @@ def test_a_claim_is_billed_as_dynamodb_says(
 
 
 class S3Meter:
-    """Counts the requests of a session that S3 bills: a conditional one that is refused too."""
+    """Counts the requests of a session that S3 bills, also refused conditional writes."""
 
     def __init__(self, session: boto3.session.Session) -> None:
         self.puts = self.gets = 0

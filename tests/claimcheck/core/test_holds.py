@@ -91,7 +91,7 @@ def test_a_lease_that_runs_out_while_a_large_body_is_unpacked_is_extended_or_los
 
 
 def settle(opened: Opened, caplog: pytest.LogCaptureFixture) -> str:
-    """End a delivery whose handler succeeded; what was logged."""
+    """End a delivery whose handler succeeded; gives the log."""
     with caplog.at_level(logging.WARNING):
         opened.settle(succeeded=True)
     return caplog.text

@@ -162,7 +162,7 @@ class TestOneHandler:
         watched.before(step, another_comes)
         ends.append(end_of(purging_before(watched), sealed))
 
-        # Once the contents are removed, the one that removed them is the one that runs.
+        # The delivery that removed the contents runs the handler.
         assert ends == ([ClaimLost, BODY] if step == "extend" else [BODY, ClaimInProgress])
         assert place.left() == Left(parts=0, records=1)
         assert end_of(other, sealed) is ClaimAlreadyProcessed

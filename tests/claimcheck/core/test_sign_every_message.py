@@ -40,7 +40,7 @@ def check(store: MemoryClaimStore) -> ClaimCheck:
 
 
 def copies(body: str, number: int, *, check: ClaimCheck, once: bool) -> int:
-    """How often a worker handles a message of which somebody has put copies on the queue."""
+    """How often a worker handles a message after somebody has put copies of it on the queue."""
     queue, seen = MemoryTransport(), list[Message[Any]]()
     for _ in range(number):
         queue.send(OutgoingMessage(type="order:new", body=body.encode()))

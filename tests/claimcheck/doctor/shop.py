@@ -48,7 +48,7 @@ class Clients:
 
 @dataclass
 class Shop:
-    """What is examined, and the clients to break it with."""
+    """A queue, a store and a function to examine, and the clients to break them with."""
 
     server: AwsServer
     clients: Clients

@@ -13,7 +13,7 @@ QUEUES = "TEST_QUEUES"
 """The variable that has the URLs of queues, by their names."""
 
 WITHOUT_CLAIM_CHECK = "TEST_WITHOUT_CLAIM_CHECK"
-"""The variable that has a worker do without, as one that was not deployed yet."""
+"""The variable that has a worker run without the claim check, as before it was deployed."""
 
 
 def make_app(environment: Mapping[str, str], **settings: Any) -> Celery:

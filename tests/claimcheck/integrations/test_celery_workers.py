@@ -188,7 +188,7 @@ def test_chains_and_groups_carry_large_messages_and_results(shop: Shop) -> None:
 
 @pytest.mark.usefixtures("forking_worker")
 def test_each_retry_is_a_message_of_its_own(shop: Shop) -> None:
-    """Sent from a process of the pool, which was forked from one that has a connection."""
+    """Sent from a process of the pool, whose parent has a connection."""
     payload = noise(LARGE, seed=8)
     shop.send("flaky", payload, queue="forked")
     shop.wait_for(payload, "tries", "tries", "tries")

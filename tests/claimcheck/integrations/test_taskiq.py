@@ -132,7 +132,7 @@ def test_a_duplicate_of_what_was_done_is_deleted_and_no_task_gets_it(
         async with at_work(desk):
             first = await desk.take()
             assert desk.payload_of(first) == LARGE
-            await first.ack()  # type: ignore[misc]  # taskiq allows one that is no coroutine
+            await first.ack()  # type: ignore[misc]  # taskiq allows a plain function
             desk.put_raw(sealed)
             await desk.counts((0, 0))
             assert desk.heard.empty()

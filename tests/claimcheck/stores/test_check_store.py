@@ -1,4 +1,4 @@
-"""What is given as a store is one, or is refused where it is given."""
+"""A value that is no store is refused at the place that gives it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`DynamoDBClaimStore`: what is its own, on a good day."""
+"""What only `DynamoDBClaimStore` does, on a good day."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def store(aws: AwsServer, table: str) -> Iterator[DynamoDBClaimStore]:
 def proxied(
     ministack: AwsServer, server: FaultyServer, ministack_table: str
 ) -> Iterator[DynamoDBClaimStore]:
-    """A store of which each request is seen."""
+    """A store whose every request the test sees."""
     with closing(
         DynamoDBClaimStore(ministack_table, region=ministack.region, endpoint_url=server.url)
     ) as store:

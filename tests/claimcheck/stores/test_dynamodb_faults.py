@@ -331,7 +331,7 @@ class TestSlow:
     def test_claims_do_not_wait_for_the_parts_of_others(
         self, ministack: AwsServer, server: FaultyServer, ministack_table: str
     ) -> None:
-        """Though one that is slow keeps every thread of the store."""
+        """Though a slow claim keeps every thread of the store."""
         store = DynamoDBClaimStore(
             ministack_table, region=ministack.region, endpoint_url=server.url, parallelism=1
         )

@@ -1,4 +1,4 @@
-"""`MemoryClaimStore`: what is its own."""
+"""What only `MemoryClaimStore` does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`S3Contents`: what it does when S3, or what is between, does not do what it was asked."""
+"""`S3Contents` when S3, or the network before it, does not do as it was asked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`SqliteClaimStore`: what is its own; its file is tested with `letsgo_queue.sqlite`."""
+"""What only `SqliteClaimStore` does; its file is tested with `letsgo_queue.sqlite`."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ def clock() -> Clock:
 def no_waiting(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Emulators have one server, so a short poll of theirs misses nothing.
 
-    And where nobody gives up what is redriven, no letters are to be told apart by their time.
+    And nobody gives up a redriven message, so no two letters need differ by their time.
     """
     if not request.config.getoption("--aws"):
         monkeypatch.setattr("letsgo_queue.admin.sqs_visit.WAIT_SECONDS", 0)

@@ -78,7 +78,7 @@ class TestInvocation:
         assert 500 < invocation.seconds_left <= 600
 
     def test_goes_by_the_monotonic_clock(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Not by one that somebody may set."""
+        """Not by a clock that somebody may set."""
         invocation = Invocation(Context(seconds=600))
         now = time.time()
         monkeypatch.setattr(time, "time", lambda: now + 3_600)

@@ -47,7 +47,7 @@ def transport(url: str, clock: Clock) -> Iterator[SqliteTransport]:
 
 
 def send_and_take(url: str, process: int) -> list[str]:
-    """Send messages, then take what is there, of whomever, until nothing more comes."""
+    """Send messages, then take the messages of all until nothing more comes."""
     taken = []
     with closing(SqliteTransport(url)) as transport:
         for number in range(MESSAGES_EACH):

@@ -132,7 +132,7 @@ def test_full_requests_go_at_once_and_others_wait_for_the_one_under_way(parts: P
 
     queue.may_answer.clear()
     add(1)
-    wait_for(lambda: queue.requests == [1], "one that comes alone")
+    wait_for(lambda: queue.requests == [1], "the first one, which comes alone")
     add(9)
     stays(queue, [1])
     add(50)
@@ -145,7 +145,7 @@ def test_full_requests_go_at_once_and_others_wait_for_the_one_under_way(parts: P
     queue.may_answer.clear()
     queue.requests.clear()
     add(1)
-    wait_for(lambda: queue.requests == [1], "one that comes alone")
+    wait_for(lambda: queue.requests == [1], "the first one, which comes alone")
     add(5)
     stays(queue, [1])
     queue.may_answer.set()

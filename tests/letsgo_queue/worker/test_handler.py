@@ -328,7 +328,7 @@ def test_sealed_message_without_the_decorator_says_to_add_it(
 
 
 class Opens(Middleware):
-    """Gives the handler another body than the one that travelled."""
+    """Gives the handler another body than that on the queue."""
 
     def __init__(self, body: str) -> None:
         self.body = body

@@ -41,7 +41,7 @@ def url(tmp_path: Path) -> str:
 
 
 def all_messages(url: str) -> list[ReceivedMessage]:
-    """What is on the queue, invisible messages too: as it would be in an hour."""
+    """All messages on the queue, also those that are invisible: as in an hour."""
     transport = SqliteTransport(url, clock=lambda: time.time() + 2 * AN_HOUR)
     messages = receive(transport)
     transport.close()
@@ -156,7 +156,7 @@ print("stopped by", *sent)
 
 @pytest.mark.parametrize("what", ["1", "2", "serve"])
 def test_a_signal_that_another_thread_gets_stops_workers(what: str) -> None:
-    """It does not wake the main thread, nor does one that comes just before that begins to wait."""
+    """It does not wake the main thread, nor does a signal just before that thread waits."""
     command = [sys.executable, "-c", SIGNALLED_ON_A_THREAD, what]
 
     ended = subprocess.run(

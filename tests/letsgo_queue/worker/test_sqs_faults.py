@@ -218,7 +218,7 @@ def test_an_answer_that_comes_late_brings_messages_for_less_time(
     asking = threading.Thread(target=ask)
     asking.start()
     wait_for(lambda: held.happened, "the request")
-    hours_pass(200)  # of which the server's clock, that the answer is dated by, knows nothing
+    hours_pass(200)  # not by the server's clock, which dates the answer
     over.set()
     asking.join()
 

@@ -1,4 +1,4 @@
-"""What is sent through attached clients, and what is left of it."""
+"""Messages for attached clients, and what is left of them."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def shop(ministack: AwsServer, tmp_path: Path) -> Iterator[Shop]:
 
 
 def hide_for(shop: Shop, name: str, seconds: str) -> None:
-    """Have a queue hide what is received from it for so long."""
+    """Set the visibility timeout of a queue."""
     sqs = shop.server.sqs()
     sqs.set_queue_attributes(QueueUrl=shop.queues[name], Attributes={"VisibilityTimeout": seconds})
     sqs.close()

@@ -22,7 +22,7 @@ ATTRIBUTES: Any = {
 
 
 def subscribed(aws: AwsServer, topic: str, **attributes: str) -> str:
-    """A queue that gets what is published to a topic."""
+    """A queue that gets all messages of a topic."""
     fifo = {"FifoQueue": "true"} if topic.endswith(".fifo") else {}
     queue = aws.make_queue(**fifo)
     aws.subscribe(topic, queue, **attributes)
