@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from letsgo_queue.log import get_logger
 
@@ -20,8 +21,6 @@ _VERY_MUCH_ALIKE = 0.85
 _OF_KUBERNETES = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT(_[0-9]+_.+)?)")
 """Kubernetes gives every container such variables of each service, and names them after it:
 https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables"""
-
-_looked_for = set[str]()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +75,8 @@ def misspelt(
     return found
 
 
-def warn_of_misspelt(prefix: str, known: Collection[str], *, shared: bool = False) -> None:
-    """Log the variables that are no settings, once in a process; see `misspelt`."""
-    if prefix in _looked_for:
-        return
-    _looked_for.add(prefix)
+@cache  # once in a process
+def warn_of_misspelt(prefix: str, known: tuple[str, ...], *, shared: bool = False) -> None:
+    """Log the variables that are no settings; see `misspelt`."""
     for each in misspelt(prefix, known, shared=shared):
         logger.warning("%s", each)
