@@ -13,6 +13,7 @@ from letsgo_queue.durations import Duration, seconds_in
 from letsgo_queue.envelope import CLAIM_CHECK, sealed_fields, type_in, unwrap
 from letsgo_queue.errors import LetsGoQueueError, SettingsInvalid
 from letsgo_queue.failure import Failure
+from letsgo_queue.text import shown
 from letsgo_queue.transports.base import ReceivedMessage
 
 LetterRoute: TypeAlias = Literal["inline", "compressed", "stored"]
@@ -64,7 +65,7 @@ class DeadLetter:
     def earlier_id(self) -> str | None:
         """The id that it had before a worker moved it, by which logs name it; None if the same."""
         told = None if self.failure is None else self.failure.message_id
-        return None if told == self.message_id else told
+        return None if told == shown(self.message_id) else told
 
     @property
     def attempts(self) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -38,9 +39,9 @@ def test_dramatiq(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
     assert capsys.readouterr().out == "5\n"
 
 
-def test_taskiq(ministack: AwsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_taskiq(ministack: AwsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
-    monkeypatch.setenv("CLAIMCHECK_STORE", "memory://")
+    monkeypatch.setenv("CLAIMCHECK_STORE", f"sqlite:///{tmp_path}/claims.db")
     sqs = boto3.client("sqs")
     queue = sqs.create_queue(QueueName="tasks")["QueueUrl"]
     names = names_on("taskiq.md", monkeypatch)

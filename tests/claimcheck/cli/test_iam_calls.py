@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
@@ -207,12 +208,12 @@ def test_each_role_may_do_what_it_does_and_nothing_else(
 
 
 def test_each_role_may_use_the_key(
-    wire: Wire, ministack: AwsServer, monkeypatch: pytest.MonkeyPatch
+    wire: Wire, ministack: AwsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with wire.looking_away():
         url, key = ministack.make_queue(), ministack.make_kms_key()
     monkeypatch.setenv("LETSGO_QUEUE_URL", url)
-    monkeypatch.setenv("CLAIMCHECK_STORE", "memory://")
+    monkeypatch.setenv("CLAIMCHECK_STORE", f"sqlite:///{tmp_path}/claims.db")
     monkeypatch.setenv("CLAIMCHECK_ENCRYPTION", f"kms://{key}")
 
     claimcheck.enqueue({"type": "succeeds", "payload": "small"})
@@ -232,11 +233,12 @@ def test_each_role_may_use_the_key(
 
 
 def test_each_role_may_use_the_bucket_of_awss_pointers(
-    wire: Wire, ministack: AwsServer, monkeypatch: pytest.MonkeyPatch
+    wire: Wire, ministack: AwsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with wire.looking_away():
         queue, bucket = ministack.make_queue(), ministack.make_bucket()
-    settings = {"STORE": "memory://", "AWS_POINTERS": bucket, "AWS_POINTERS_REMOVE": "true"}
+    store = f"sqlite:///{tmp_path}/claims.db"
+    settings = {"STORE": store, "AWS_POINTERS": bucket, "AWS_POINTERS_REMOVE": "true"}
     for name, value in (settings | {"WRITE": "aws-pointer"}).items():
         monkeypatch.setenv(f"CLAIMCHECK_{name}", value)
     monkeypatch.setenv("LETSGO_QUEUE_URL", queue)
