@@ -203,9 +203,26 @@ def claim_check_for(queue_url: str, settings: ClaimCheckSettings | None = None) 
     settings = settings or ClaimCheckSettings.from_environment()
     if in_test.surroundings() is None:
         _refuse_memory(queue_url, settings)
-    region = region_for(queue_url)
     if settings.store is None and is_local_http(queue_url):
         _make_local_folder()
+    return _claim_check(queue_url, settings)
+
+
+def check_settings_for(queue_url: str, settings: ClaimCheckSettings) -> None:
+    """Refuse the settings that `claim_check_for` refuses, and make nothing.
+
+    It does not refuse a store in memory: the doctor says more of stores.
+
+    Raises:
+        SettingsInvalid: A setting cannot be used.
+    """
+    if settings.store is None and is_local_http(queue_url):
+        _refuse_unsafe_folder()
+    _claim_check(queue_url, settings)
+
+
+def _claim_check(queue_url: str, settings: ClaimCheckSettings) -> ClaimCheck:
+    region = region_for(queue_url)
     return ClaimCheck(
         _shared_store(settings.store_for(queue_url), region),
         stores={type: _shared_store(url, region) for type, url in settings.stores.items()},
@@ -312,17 +329,33 @@ def _make_local_folder() -> None:
     folder = _local_folder()
     try:
         make_private_folder(folder)
-        problems = [
-            f"{path} {why}" for path in (folder, folder / _LOCAL_FILE) if (why := why_unsafe(path))
-        ]
     except OSError as error:
-        problems = [f"{folder} cannot be used: {error.strerror}"]
-    if problems:
-        raise SettingsInvalid(
-            f"the claims of LetsGo's local mode are kept in {folder / _LOCAL_FILE}, but "
-            f"{problems[0]}. Mend that, or name another file at both ends: "
-            "CLAIMCHECK_STORE=sqlite:////path/to/claims.db"
-        )
+        raise _no_local_claims(f"{folder} cannot be used: {error.strerror}") from None
+    _refuse_unsafe_folder()
+
+
+def _refuse_unsafe_folder() -> None:
+    """Refuse the folder of the claims if another user could have put something into it.
+
+    Raises:
+        SettingsInvalid: Another user could.
+    """
+    folder = _local_folder()
+    for path in (folder, folder / _LOCAL_FILE):
+        try:
+            why = why_unsafe(path)
+        except OSError as error:
+            raise _no_local_claims(f"{folder} cannot be used: {error.strerror}") from None
+        if why is not None:
+            raise _no_local_claims(f"{path} {why}")
+
+
+def _no_local_claims(problem: str) -> SettingsInvalid:
+    return SettingsInvalid(
+        f"the claims of LetsGo's local mode are kept in {_local_folder() / _LOCAL_FILE}, but "
+        f"{problem}. Mend that, or name another file at both ends: "
+        "CLAIMCHECK_STORE=sqlite:////path/to/claims.db"
+    )
 
 
 def _local_folder() -> Path:

@@ -39,17 +39,32 @@ def check_embedded(url: str, worker: Worker | None) -> Iterator[Finding]:
         yield passed("queue", f"{url}: LetsGo's local mode, nothing has to be made")
 
 
+def check_folder(name: str, path: Path) -> Finding | None:
+    """Check that a file can be made, if it is missing: SQLite makes no folder.
+
+    Args:
+        name: The name of the finding.
+        path: The file.
+
+    Returns:
+        The finding of a failure; None if the file is there, or can be made.
+    """
+    folder = path.absolute().parent
+    if exists(path) or (is_folder(folder) and os.access(folder, os.W_OK)):
+        return None
+    return failure(
+        name,
+        f"{folder} is not a folder that this user may write to",
+        command=f"mkdir -p {folder}",
+    )
+
+
 def _check_file(url: str) -> Iterator[Finding]:
     path = Path(path_in(url) or "").absolute()
     if not exists(path):
-        if is_folder(path.parent) and os.access(path.parent, os.W_OK):
-            yield passed("queue", f"{path} is made when it is first used")
-        else:
-            yield failure(
-                "queue",
-                f"{path.parent} is not a folder that this user may write to",
-                command=f"mkdir -p {path.parent}",
-            )
+        yield check_folder("queue", path) or passed(
+            "queue", f"{path} is made when it is first used"
+        )
         return
     why = why_unsafe(path)
     if why is not None:

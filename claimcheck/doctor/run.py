@@ -21,6 +21,7 @@ from claimcheck.doctor.stores import (
     check_store_region,
 )
 from claimcheck.doctor.versions import check_versions
+from claimcheck.errors import SettingsInvalid
 from claimcheck.policies import policy_statements
 from claimcheck.rights import Role
 from claimcheck.settings import ClaimCheckSettings, encryption_for, region_for
@@ -110,22 +111,23 @@ class _Examination:
         self._largest = largest
         self._clock = clock
         self._queue: SqsQueue | None = None
+        self._stores: list[ClaimStore] = []
+        self._said = set[str]()
 
     def run(
         self, queue: str | None, *, round_trip: bool, temporary_queue: bool
     ) -> Iterator[Finding]:
         """Run the checks, and yield their findings."""
         yield from carry_out("versions", check_versions, service="")
-        yield from carry_out("settings", check_settings, service="")
-        try:
-            url = _url_of(queue)
-        except LetsGoError as error:
-            yield failure("queue", str(error))
-            url = ""
+        url, not_found = _find_queue(queue)
+        for each in carry_out("settings", lambda: check_settings(url, self._settings), service=""):
+            self._said.add(each.detail)
+            yield each
+        yield from not_found
         region = region_for(url)
-        stores = [open_store(each, region=region) for each in self._settings.stores_for(url)]
+        yield from self._open_stores(url, region)
         if not url.startswith(_EMBEDDED) or any(
-            not each.url.startswith(_EMBEDDED) for each in stores
+            not each.url.startswith(_EMBEDDED) for each in self._stores
         ):
             yield from carry_out("region", lambda: check_region(region), service="")
             yield from carry_out(
@@ -142,8 +144,8 @@ class _Examination:
         for role in self._roles:
             check = partial(self._check_caller, role, url, region or DEFAULT_REGION)
             yield from carry_out(f"rights.{role}", check, service="iam")
-        for each in stores:
-            yield from self._check_store(each, url)
+        for store in self._stores:
+            yield from self._check_store(store, url)
         yield from carry_out("encryption", lambda: self._check_encryption(url), service="kms")
         if round_trip:
             like = self._queue if temporary_queue else None
@@ -154,6 +156,21 @@ class _Examination:
                 lambda: check_round_trip(url, self._settings, like=like),
                 service="sqs",
             )
+
+    def _open_stores(self, queue: str, region: str | None) -> Iterator[Finding]:
+        """Open the stores that messages go to, and yield why one of them cannot be opened."""
+        if not queue and self._settings.store is None:
+            return  # the queue decides
+        for url in self._settings.stores_for(queue):
+            try:
+                self._stores.append(open_store(url, region=region))
+            except SettingsInvalid as error:
+                yield from self._unless_said("store", error)
+
+    def _unless_said(self, name: str, error: SettingsInvalid) -> Iterator[Finding]:
+        """Yield a failure, unless the check of the settings has said it already."""
+        if str(error) not in self._said:
+            yield failure(name, str(error))
 
     def _check_sqs(self, url: str, region: str | None) -> Iterator[Finding]:
         in_lambda = self._function is not None
@@ -210,7 +227,7 @@ class _Examination:
         return check_rights(principal, role, statements, region=region)
 
     def _check_store(self, store: ClaimStore, queue: str) -> Iterator[Finding]:
-        yield from carry_out("store", lambda: check_store(store, queue), service="")
+        yield from carry_out("store", lambda: check_store(store, queue, self._settings), service="")
         if self._queue is not None:
             region = self._queue.region
             yield from carry_out(
@@ -218,8 +235,19 @@ class _Examination:
             )
 
     def _check_encryption(self, queue: str) -> Iterator[Finding]:
-        encryption = encryption_for(queue, self._settings)
+        try:
+            encryption = encryption_for(queue, self._settings)
+        except SettingsInvalid as error:
+            return self._unless_said("encryption", error)
         return iter(()) if encryption is None else check_encryption(encryption)
+
+
+def _find_queue(queue: str | None) -> tuple[str, Sequence[Finding]]:
+    """Return the queue's URL; or an empty one, with a finding that says why it is not known."""
+    try:
+        return _url_of(queue), ()
+    except LetsGoError as error:
+        return "", [failure("queue", str(error))]
 
 
 def _url_of(queue: str | None) -> str:

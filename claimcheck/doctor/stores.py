@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 from botocore.exceptions import ClientError
 
 from claimcheck.core.encryption import Encryption
+from claimcheck.doctor.embedded import check_folder
 from claimcheck.doctor.findings import (
     Finding,
     carry_out,
@@ -17,6 +19,7 @@ from claimcheck.doctor.findings import (
     warning,
 )
 from claimcheck.errors import EncryptionError
+from claimcheck.settings import ClaimCheckSettings
 from claimcheck.stores.base import ClaimStore
 from claimcheck.stores.dynamodb import DynamoDBClaimStore
 from claimcheck.stores.dynamodb_bucket import DynamoDBBucketClaimStore
@@ -27,16 +30,18 @@ from claimcheck.stores.memory import MemoryClaimStore
 from claimcheck.stores.resources import resources_of
 from claimcheck.stores.sqlite import SqliteClaimStore
 from letsgo_queue.settings import is_sqs, split_url
+from letsgo_queue.sqlite import path_in
 
 _CREATE = "claimcheck store create"
 
 
-def check_store(store: ClaimStore, queue: str) -> Iterator[Finding]:
+def check_store(store: ClaimStore, queue: str, settings: ClaimCheckSettings) -> Iterator[Finding]:
     """Compare a store with what claims need, and change nothing.
 
     Args:
         store: The store.
         queue: The queue's URL.
+        settings: The settings that name the store.
     """
     resources = resources_of(store)
     made_by_us = not isinstance(store, LetsGoClaimStore)
@@ -46,12 +51,20 @@ def check_store(store: ClaimStore, queue: str) -> Iterator[Finding]:
     if resources:
         return
     if isinstance(store, MemoryClaimStore) and split_url(queue).scheme != "memory":
+        of_all = settings.store_for(queue).strip() == store.url
         yield failure(
             "store",
             f"{store.url} is in the memory of each process: no other opens what it stores",
-            command="unset CLAIMCHECK_STORE",
+            command=f"unset {'CLAIMCHECK_STORE' if of_all else 'CLAIMCHECK_STORES'}",
         )
         return
+    if isinstance(store, SqliteClaimStore) and path_in(queue) != (
+        path := store.url.removeprefix("sqlite:///")
+    ):
+        no_folder = check_folder("store", Path(path))
+        if no_folder is not None:
+            yield no_folder
+            return
     if isinstance(store, SqliteClaimStore) and is_sqs(queue):
         yield warning(
             "store",

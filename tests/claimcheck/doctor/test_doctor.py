@@ -14,9 +14,10 @@ import pytest
 from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 
-from claimcheck import doctor
+from claimcheck import ClaimCheckMiddleware, SettingsInvalid, doctor
 from claimcheck.doctor import run
 from claimcheck.doctor.rights import principal_of
+from letsgo_queue import Worker
 from tests.claimcheck.doctor import workers
 from tests.claimcheck.doctor.shop import Shop, claimcheck, examine
 
@@ -221,6 +222,65 @@ def test_a_setting_whose_name_is_misspelt(
     assert wrong["settings"]["advice"] == f"did you mean {meant}?"
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CLAIMCHECK_WRITE", "aws-pointer"),
+        ("CLAIMCHECK_LEASE_SECONDS", "99999999"),
+        ("CLAIMCHECK_SIGNING_KEY", "too-short"),
+        ("CLAIMCHECK_SIGN_EVERY_MESSAGE", "true"),
+        ("CLAIMCHECK_ENCRYPTION", "aes256:short"),
+        ("CLAIMCHECK_STORE", "redis://claims"),
+        ("CLAIMCHECK_STORES", "video:*=dynamodb://"),
+        ("CLAIMCHECK_READ_STORES", "s3://No_Bucket"),
+        ("LETSGO_DEAD_LETTER_ERRORS", "all"),
+        ("LETSGO_WORKER_SCHEDULE", "every day"),
+    ],
+)
+def test_a_setting_that_a_sender_or_a_worker_refuses(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LETSGO_QUEUE_URL", f"sqlite:///{tmp_path}/work.db")
+    monkeypatch.setenv(name, value)
+    monkeypatch.setenv("CLAIMCHECK_TRESHOLD", "5")
+    worker = Worker(middleware=[ClaimCheckMiddleware()])
+    worker.scheduled(lambda event: None)
+    with pytest.raises(SettingsInvalid) as refused:
+        worker.run()
+
+    found = [each for each in doctor.examine() if each.level != "pass"]
+
+    assert [(each.name, each.level) for each in found] == [
+        ("settings", "fail"),
+        ("settings", "warn"),  # the misspelt one
+    ]
+    assert found[0].detail == str(refused.value)
+
+
+def test_a_second_setting_that_cannot_be_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CLAIMCHECK_STORES", "video:*=dynamodb://")
+    monkeypatch.setenv("CLAIMCHECK_ENCRYPTION", "aes256:short")
+
+    wrong = examine("--queue", f"sqlite:///{tmp_path}/work.db")
+
+    assert list(wrong) == ["settings", "encryption"]
+
+
+def test_the_folder_of_local_claims_is_unsafe(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    queue = ("--queue", "http://localhost:3002")
+    assert "settings" not in examine(*queue)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "letsgo-claimcheck").mkdir()
+    (tmp_path / "letsgo-claimcheck").chmod(0o770)
+
+    assert "can be written by other users" in examine(*queue)["settings"]["detail"]
+
+
 class TestWithoutAws:
     """A queue in a file: AWS is not asked, and need not be there."""
 
@@ -244,6 +304,21 @@ class TestWithoutAws:
 
         assert wrong["queue"]["level"] == "fail"
         assert wrong["queue"]["command"] == f"mkdir -p {tmp_path}/no"
+
+    def test_no_folder_for_claims(self, tmp_path: Path) -> None:
+        queue, store = f"sqlite:///{tmp_path}/work.db", f"sqlite:///{tmp_path}/no/claims.db"
+
+        wrong = examine("--queue", queue, "--store", store)
+
+        assert list(wrong) == ["store"]
+        assert wrong["store"]["command"] == f"mkdir -p {tmp_path}/no"
+
+    def test_some_claims_in_memory(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("CLAIMCHECK_STORES", "video:*=memory://")
+
+        wrong = examine("--queue", f"sqlite:///{tmp_path}/work.db")
+
+        assert wrong["store"]["command"] == "unset CLAIMCHECK_STORES"
 
     def test_a_file_of_something_else(self, tmp_path: Path) -> None:
         (tmp_path / "work.db").write_text("nothing of SQLite's " * 100)
@@ -271,3 +346,4 @@ class TestWithoutAws:
         wrong = examine("--queue", "redis://localhost")
 
         assert "expected an SQS queue URL" in wrong["queue"]["detail"]
+        assert "store" not in wrong  # which store follows from the queue
