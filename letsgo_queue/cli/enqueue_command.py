@@ -15,6 +15,7 @@ from letsgo_queue.cli.terminal import (
     JsonOption,
     QueueOption,
     as_utf8,
+    is_piped,
     print_json,
     print_line,
     read_input,
@@ -39,8 +40,11 @@ def make_enqueue(make_client: Callable[[str | None], Client]) -> Callable[..., N
         *,
         message_type: Annotated[str, typer.Option("--type", help="The message's type.")],
         payload: Annotated[
-            str, typer.Option(help="The payload: JSON text, @file, or - for standard input.")
-        ] = "null",
+            str | None,
+            typer.Option(
+                help="The payload: JSON text, @file, or - for standard input; by default null."
+            ),
+        ] = None,
         delay: Annotated[float, typer.Option(help="Seconds until it can be received.")] = 0,
         group: Annotated[
             str | None, typer.Option(help="Message group; a FIFO queue needs one.")
@@ -75,7 +79,14 @@ def make_enqueue(make_client: Callable[[str | None], Client]) -> Callable[..., N
     return enqueue
 
 
-def _read_payload(given: str) -> object:
+def _read_payload(given: str | None) -> object:
+    if given is None:
+        if is_piped():
+            raise MessageInvalid(
+                "standard input is a pipe or a file, which nothing here reads: --payload - reads "
+                "the payload from it, and --payload null sends none."
+            )
+        return None
     try:
         if given == "-":
             return from_json(read_input())

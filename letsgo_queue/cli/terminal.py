@@ -13,6 +13,8 @@ import io
 import json
 import os
 import re
+import select
+import stat
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -106,6 +108,29 @@ def read_input() -> bytes:
     if sys.stdin is None:
         raise OSError(errno.EBADF, "standard input is closed")
     return read_stream(sys.stdin.buffer)
+
+
+def is_piped() -> bool:
+    """Whether somebody pipes something into this command, or might still do so.
+
+    Terminals and `/dev/null` do not count, nor do empty files and pipes that ended.
+    """
+    if sys.stdin is None:
+        return False
+    try:
+        source = sys.stdin.fileno()
+        kind = os.fstat(source)
+        if stat.S_ISREG(kind.st_mode):
+            return os.lseek(source, 0, os.SEEK_CUR) < kind.st_size
+        if not (stat.S_ISFIFO(kind.st_mode) or stat.S_ISSOCK(kind.st_mode)):
+            return False
+    except (OSError, ValueError):  # closed, or no file
+        return False
+    try:
+        ready, _, _ = select.select([source], [], [], 0)
+    except OSError:  # Windows asks sockets alone
+        return True
+    return not ready or bool(os.read(source, 1))
 
 
 def parse_age(text: str) -> timedelta:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from tests.letsgo_queue.support import SECRET
-from tests.support.command import run
+from tests.support.command import Command, run
+from tests.support.quick_python import quick_python
+
+COMMANDS: tuple[Command, ...] = ("letsgo-queue", "claimcheck")
 
 WORKER = """
 from letsgo_queue import Worker
@@ -80,6 +86,58 @@ def test_a_mistake_is_one_clear_line(project: Path, arguments: tuple[str, ...], 
     assert said in tried.stderr
     assert tried.stderr.startswith("error: ")
     assert tried.stderr.count("\n") == 1
+
+
+def enqueue_from(stdin: IO[str] | int) -> subprocess.CompletedProcess[bytes]:
+    """Enqueue a message without a payload, with an open file as standard input."""
+    command = (*quick_python(), "-m", "letsgo_queue.cli.app", "enqueue", "--type", "greet")
+    return subprocess.run(command, stdin=stdin, capture_output=True, check=False)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_payload_that_nothing_reads_is_refused(project: Path, command: Command) -> None:
+    tried = run(command, "enqueue", "--type", "greet", cwd=project, stdin='"from a pipe"')
+
+    assert (tried.returncode, tried.stdout) == (1, "")
+    assert "--payload - reads the payload from it" in tried.stderr
+    assert tried.stderr.count("\n") == 1
+
+
+def test_a_file_that_nothing_reads_is_refused(project: Path) -> None:
+    with (project / "payload.json").open() as file:
+        tried = enqueue_from(file)
+
+    assert b"--payload - reads the payload from it" in tried.stderr
+
+
+def test_a_pipe_that_stays_open_is_refused_at_once(project: Path) -> None:
+    reading, writing = os.pipe()
+    try:
+        tried = enqueue_from(reading)
+    finally:
+        os.close(writing)
+        os.close(reading)
+
+    assert b"--payload - reads the payload from it" in tried.stderr
+
+
+@pytest.mark.parametrize("stdin", ["", None], ids=["a pipe that ended", "no pipe"])
+def test_without_input_the_payload_is_null(project: Path, stdin: str | None) -> None:
+    sent = run("letsgo-queue", "enqueue", "--type", "greet", cwd=project, stdin=stdin)
+    worked = run("letsgo-queue", "worker", "work:jobs", "--burst", cwd=project)
+
+    assert sent.returncode == 0, sent.stderr
+    assert worked.stdout == "hello None\n"
+
+
+def test_an_explicit_payload_leaves_the_input_alone(project: Path) -> None:
+    sent = run(
+        *("letsgo-queue", "enqueue", "--type", "greet", "--payload", "null"),
+        cwd=project,
+        stdin="the next line of a loop",
+    )
+
+    assert sent.returncode == 0, sent.stderr
 
 
 def test_a_module_that_lacks_another_says_where(project: Path) -> None:
