@@ -65,6 +65,7 @@ def test_fastapi(reader: Reader) -> None:
     reader.settings["LETSGO_QUEUE_URL"] = "http://127.0.0.1:1"  # nobody listens there
     posted, refused = reader.type("python post.py").splitlines()
     assert posted == '{"detail":"SendFailed"}'
+    assert "was not sent: nothing answers at http://127.0.0.1:1" in reader.log_of("python post.py")
 
 
 def test_logging(reader: Reader) -> None:
