@@ -1,6 +1,8 @@
 """The parts of pages that are made from the code, so that they cannot say something else.
 
-A page says `<!-- made: settings -->` on a line of its own where such a part belongs.
+A page says `<!-- made: settings -->` on a line of its own where such a part belongs. Readers of the
+repository do not see the part, so a quotation that begins with "In the repository" tells them where
+to look; the site leaves it out.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from docs.site.reference import names
 from docs.site.settings import settings
 
 ROOT = Path(__file__).parents[2]
+_IN_REPOSITORY = re.compile(r"^> In the repository .*?(?:\n\n|\Z)", re.MULTILINE | re.DOTALL)
 _MARK = re.compile(r"^<!-- made: (\S+)(.*?) -->$", re.MULTILINE | re.DOTALL)
 
 
@@ -25,7 +28,8 @@ def make(name: str, markdown: str) -> str:
         name: Its path in docs/.
         markdown: The page as it is written.
     """
-    return _MARK.sub(lambda mark: MAKERS[mark[1]](name, mark[2].strip()), markdown)
+    text = _IN_REPOSITORY.sub("", markdown)
+    return _MARK.sub(lambda mark: MAKERS[mark[1]](name, mark[2].strip()), text)
 
 
 def include(_page: str, what: str) -> str:

@@ -13,6 +13,7 @@ from docs.site.staging import DOCS, ROOT, page_of, pages_in_nav, stage
 from tests.docs.support import PAGES
 
 PICTURES = [path for path in DOCS.glob("pictures/*.svg") if path.name != "icon.svg"]
+REFERENCE = sorted(DOCS.glob("reference/*.md"))
 STYLE = DOCS / "stylesheets/site.css"
 
 
@@ -59,6 +60,16 @@ def test_an_example_shows_its_files() -> None:
     shown = page_of(page, read(DOCS / page))
     assert '```python title="worker.py"\n"""The worker.' in shown
     assert "made: files" not in shown
+
+
+@pytest.mark.parametrize("page", REFERENCE, ids=lambda page: page.stem)
+def test_a_page_without_its_made_parts_says_where_they_are(page: Path) -> None:
+    named = re.findall(r"^> In the repository [^\n]*(?:\n> [^\n]*)*", read(page), re.MULTILINE)
+    shown = page_of(page.relative_to(DOCS).as_posix(), read(page))
+
+    assert len(named) == 1
+    assert re.search(r"`make docs`|\]\(\.\./\.\./", named[0])
+    assert "In the repository" not in shown
 
 
 @pytest.mark.parametrize(
