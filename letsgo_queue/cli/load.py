@@ -8,7 +8,8 @@ import traceback
 from pathlib import Path
 from types import TracebackType
 
-from letsgo_queue.errors import SettingsInvalid
+from letsgo_queue.errors import LetsGoError, SettingsInvalid
+from letsgo_queue.place import place_of, raised_by_us
 from letsgo_queue.worker.worker import Worker
 
 DEFAULT_NAME = "worker"
@@ -17,7 +18,8 @@ DEFAULT_NAME = "worker"
 def load_worker(target: str) -> Worker:
     """Import the module of a worker, and take the worker out of it.
 
-    A module that fails prints its traceback, from its own first line on.
+    A module that fails prints its traceback, from its own first line on, unless the error is ours:
+    then its text and the line of the module say all.
 
     Args:
         target: `module:name`, or the module alone where the name is `worker`.
@@ -44,6 +46,10 @@ def load_worker(target: str) -> Worker:
             raise SettingsInvalid(
                 f"{target!r}: there is no module {error.name!r}. {what_to_do}"
             ) from None
+        if isinstance(error, LetsGoError) and raised_by_us(error):
+            place = place_of(error, package=module_name.partition(".")[0])
+            where = "" if place is None else f", {place.file}:{place.line}"
+            raise SettingsInvalid(f"{target!r}{where}: {error}") from None
         traceback.print_exception(error.with_traceback(own))
         raise SettingsInvalid(
             f"{target!r}: its module cannot be imported, see above: {type(error).__name__}."

@@ -150,6 +150,43 @@ def test_a_module_that_lacks_another_says_where(project: Path) -> None:
     assert "missing_dependency" in tried.stderr
 
 
+@pytest.mark.parametrize(
+    ("code", "line", "said"),
+    [
+        ("@worker.handler('greet')\ndef greet(): ...", 6, "handler shop.greet takes ()"),
+        (
+            "@worker.handler('greet')\n@unwrap_claim_check\ndef greet(): ...",
+            6,
+            "handler shop.greet takes ()",
+        ),
+        ("@worker.scheduled('every day')\ndef greet(event): ...", 6, "write rate(5 minutes)"),
+        ("other = Worker(concurrency=0)", 6, "concurrency=0"),
+        ("enqueue({'type': 'greet'}, delay_seconds=-1)", 6, "delay_seconds"),
+    ],
+)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_mistake_that_the_library_finds_in_a_module_is_one_line(
+    project: Path, command: Command, code: str, line: int, said: str
+) -> None:
+    (project / "work.py").write_text("from shop import *\n")
+    (project / "shop.py").write_text(
+        "from claimcheck import unwrap_claim_check\n"
+        "from letsgo_queue import Worker, enqueue\n"
+        "\n"
+        "worker = Worker()\n"
+        "\n"
+        f"{code}\n"
+    )
+    arguments = ["worker"] if command == "letsgo-queue" else ["doctor"]
+
+    tried = run(command, *arguments, "work", cwd=project)
+
+    assert (tried.returncode, tried.stdout) == (1, "")
+    assert tried.stderr.startswith(f"error: 'work', shop.py:{line}: ")
+    assert said in tried.stderr
+    assert tried.stderr.count("\n") == 1
+
+
 def test_a_traceback_shows_no_local_variables(project: Path) -> None:
     (project / "work.py").write_text(f"payload = '{SECRET[:6]}' + '{SECRET[6:]}'\n1 / 0\n")
 
