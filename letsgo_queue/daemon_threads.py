@@ -27,7 +27,9 @@ class DaemonThreads:
         """
         self._most = most
         self._name = name
-        self._changed = threading.Condition()
+        # Entered by itself: a time limit may end a handler inside `Condition`, which is Python.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._waiting: deque[Callable[[], object]] = deque()
         self._threads: set[threading.Thread] = set()
         self._idle = 0
@@ -40,7 +42,7 @@ class DaemonThreads:
             RuntimeError: The pool is closed; or it has no thread, and none can be started, as in a
                 program that is ending. The call is not made.
         """
-        with self._changed:
+        with self._lock:
             if self._closed:
                 raise RuntimeError(f"the threads {self._name} have ended.")
             self._waiting.append(call)
@@ -52,7 +54,7 @@ class DaemonThreads:
         try:
             thread.start()
         except (RuntimeError, MemoryError) as error:
-            with self._changed:
+            with self._lock:
                 self._threads.discard(thread)
                 if self._threads:  # one of them makes the call
                     return
@@ -66,7 +68,7 @@ class DaemonThreads:
         Args:
             wait: Whether to wait for that.
         """
-        with self._changed:
+        with self._lock:
             self._closed = True
             self._changed.notify_all()
             threads = [*self._threads] if wait else []
@@ -80,7 +82,7 @@ class DaemonThreads:
             del call  # its result may be large
 
     def _next(self) -> Callable[[], object] | None:
-        with self._changed:
+        with self._lock:
             self._idle += 1
             self._changed.wait_for(lambda: self._waiting or self._closed, IDLE_SECONDS)
             self._idle -= 1

@@ -13,12 +13,13 @@ nothing of ours, so that every other module can import it.
 
 from __future__ import annotations
 
+import _thread
 import functools
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from types import MethodType
 from typing import Any, Generic, TypeVar
 
@@ -42,35 +43,30 @@ def renew_in_children(renew: Callable[[], None]) -> None:
     _renewals.add(kind(renew, _renewals.discard))
 
 
-class Lock:
-    """A lock that is free in a forked process, even if the parent holds it."""
+class Lock(_thread.RLock):  # type: ignore[misc]  # typeshed calls it final
+    """A lock that is free in a forked process, even if the parent holds it.
+
+    `with` enters and leaves it without running Python: the exception that ends a handler at its
+    time limit may come between any two steps of Python code, and would leave it held for good.
+    """
 
     def __init__(self) -> None:
-        self._renew()
         renew_in_children(self._renew)
 
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
-
     def _renew(self) -> None:
-        self._lock = threading.RLock()
+        self._at_fork_reinit()  # type: ignore[attr-defined]  # as threading.py calls it
 
 
 _making = Lock()
 """Held while something is made, and while the process forks."""
 
 
-@contextmanager
-def forks_wait() -> Iterator[None]:
+def forks_wait() -> Lock:
     """Make other threads wait until the block is done before they fork.
 
     For loading modules, and for making objects whose making may hold other locks. Be quick.
     """
-    with _making:
-        yield
+    return _making
 
 
 class PerProcess(Generic[T]):
@@ -122,12 +118,12 @@ class cached_property(functools.cached_property[T]):  # noqa: N801  it is used a
 
 
 def _before_fork() -> None:
-    _fork.waited = _making._lock.acquire(timeout=LONGEST_WAIT_SECONDS)
+    _fork.waited = _making.acquire(timeout=LONGEST_WAIT_SECONDS)
 
 
 def _after_fork_in_parent() -> None:
     if _fork.waited:
-        _making._lock.release()
+        _making.release()
 
 
 def _after_fork_in_child() -> None:

@@ -60,7 +60,9 @@ class Removals:
     def __init__(self) -> None:
         """Start nothing yet."""
         self._threads = DaemonThreads(THREADS, THREAD_NAME)
-        self._changed = threading.Condition()
+        # Entered by itself: a time limit may end a handler inside `Condition`, which is Python.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._waiting = 0
         self._awaited: set[_Removal] = set()
         self._stands_still = "AWS_LAMBDA_RUNTIME_API" in os.environ
@@ -76,7 +78,7 @@ class Removals:
             remove: Removes them.
         """
         removal = _Removal(claim_id, remove, time.monotonic() + LONGEST_WAIT_SECONDS)
-        with self._changed:
+        with self._lock:
             if self._waiting >= MOST_WAITING:
                 _leave(claim_id, "too many wait")
                 return
@@ -97,7 +99,7 @@ class Removals:
         Args:
             seconds: How long, at most; by default `FINISH_SECONDS`.
         """
-        with self._changed:
+        with self._lock:
             most = FINISH_SECONDS if seconds is None else seconds
             self._changed.wait_for(lambda: not self._awaited, most)
             left = len(self._awaited)
@@ -110,7 +112,7 @@ class Removals:
         self._threads.close(wait=not left)
 
     def _make(self, removal: _Removal) -> None:
-        with self._changed:
+        with self._lock:
             self._waiting -= 1
         try:
             if time.monotonic() > removal.latest:
@@ -121,7 +123,7 @@ class Removals:
             _leave(removal.claim_id, error)
         except Exception:  # a defect; the others are removed all the same
             logger.exception("claim %s: its contents are left to expire", removal.claim_id)
-        with self._changed:
+        with self._lock:
             self._awaited.discard(removal)
             self._changed.notify_all()
 

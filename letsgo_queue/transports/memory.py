@@ -140,7 +140,7 @@ class MemoryTransport:
             raise refused
         now = self._clock()
         stored = _Stored(str(uuid.uuid4()), next(self._numbers), message, now)
-        with self._changed:
+        with self._lock:
             if self.fifo and (first := self._first_with(message, stored.id, now)) != stored.id:
                 return first
             self._messages[stored.id] = stored
@@ -156,7 +156,7 @@ class MemoryTransport:
         """Replace a delivery; see `Transport.send_on`."""
         if message.size > self._max_message_bytes:
             raise too_large(message, self._max_message_bytes)
-        with self._changed:
+        with self._lock:
             stored = self._current(delivery)
             stored.message, stored.sent_at = message, self._clock()
             stored.receive_count, stored.first_received_at, stored.receipt_handle = 0, None, ""
@@ -168,7 +168,7 @@ class MemoryTransport:
         """Receive messages; waits at most half a second, so that a worker can stop."""
         timeout = self._visibility_timeout if visibility_timeout is None else visibility_timeout
         deadline = time.monotonic() + min(wait_seconds, MAX_WAIT_SECONDS)
-        with self._changed:
+        with self._lock:
             while not (due := self._take_due(max_messages)):
                 remaining = deadline - time.monotonic()
                 if remaining <= 0:
@@ -179,7 +179,7 @@ class MemoryTransport:
 
     def delete(self, message: ReceivedMessage) -> None:
         """Acknowledge a delivery; see `Transport.delete`."""
-        with self._changed:
+        with self._lock:
             self._remove(message)
 
     def delete_batch(
@@ -194,7 +194,7 @@ class MemoryTransport:
         """Keep a delivery in `dead_letters`; see `Transport.move_to_dead_letters`."""
         why = MessageAttribute("String", next(failure.versions()))
         dead = replace(message, attributes={**message.attributes, FAILURE: why})
-        with self._changed:
+        with self._lock:
             self._current(message)
             self._remove(message)
             self.dead_letters.append(dead)
@@ -202,7 +202,7 @@ class MemoryTransport:
 
     def change_visibility(self, message: ReceivedMessage, seconds: int) -> None:
         """Keep a delivery invisible for `seconds` from now; see `Transport`."""
-        with self._changed:
+        with self._lock:
             stored, now = self._current(message), self._clock()
             # What is given back keeps its place.
             self._show(stored, now + seconds if seconds else min(stored.sent_at, now))
@@ -217,7 +217,9 @@ class MemoryTransport:
         """Nothing to release."""
 
     def _start_anew(self) -> None:
-        self._changed = threading.Condition()
+        # Entered by itself: a time limit may end a handler inside `Condition`, which is Python.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
 
     def _refusal(self, message: OutgoingMessage) -> MessageTooLarge | SendFailed | None:
         """Why the queue does not take a message."""

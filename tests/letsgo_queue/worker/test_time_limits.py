@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import pytest
 
+from claimcheck.stores.removals import THREADS, Removals
 from letsgo_queue import (
     Client,
     HandlerTimedOut,
@@ -17,9 +20,12 @@ from letsgo_queue import (
     MessageHandled,
     RetryPolicy,
     Worker,
+    default_client,
 )
+from letsgo_queue.daemon_threads import DaemonThreads
+from letsgo_queue.forking import forks_wait
 from letsgo_queue.transports.memory import MemoryTransport
-from letsgo_queue.worker.incoming import TO_END_SECONDS
+from letsgo_queue.worker.incoming import TO_END_SECONDS, IncomingMessage
 from letsgo_queue.worker.time_limits import TimeLimits
 from tests.letsgo_queue.support import (
     DEADLINE_SECONDS,
@@ -29,6 +35,7 @@ from tests.letsgo_queue.support import (
     failure,
     incoming,
     order,
+    outgoing,
     wait_for,
 )
 
@@ -50,6 +57,33 @@ def spin() -> None:
 def count_to(number: int) -> None:
     for _ in range(number):
         pass
+
+
+def limited(seconds: float) -> IncomingMessage:
+    """A message whose handler may run so long."""
+    message = incoming('{"type":"order:new","payload":null}')
+    worker = Worker(MemoryTransport())
+    worker.handler("order:new", timeout=seconds)(lambda _message: None)
+    message.handler = worker._registry.find("m-1", "order:new")
+    return message
+
+
+@contextmanager
+def tending(limits: TimeLimits, *, pause: float = 0) -> Iterator[None]:
+    """Interrupt handlers whose time is up, on a thread of its own."""
+    over = threading.Event()
+
+    def tend() -> None:
+        while not over.wait(pause):
+            limits.tend()
+
+    thread = threading.Thread(target=tend)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
@@ -198,20 +232,9 @@ def test_one_that_waits_in_c_is_not_well(queue: MemoryTransport, time_passes: Pa
 def test_an_interruption_never_comes_late() -> None:
     """Whenever a handler ends: its thread goes on to other work."""
     limits = TimeLimits()
-    over = threading.Event()
-
-    def tend() -> None:
-        while not over.is_set():
-            limits.tend()
-
-    tending = threading.Thread(target=tend)
-    message = incoming('{"type":"order:new","payload":null}')
-    worker = Worker(MemoryTransport())
-    worker.handler("order:new", timeout=0.0001)(lambda _message: None)
-    message.handler = worker._registry.find("m-1", "order:new")
-    tending.start()
+    message = limited(0.0001)
     ended = timed_out = 0
-    try:
+    with tending(limits):
         for number in range(3000):
             try:
                 limits.call(message, partial(count_to, number % 1500))
@@ -219,10 +242,75 @@ def test_an_interruption_never_comes_late() -> None:
                 timed_out += 1
             else:
                 ended += 1
-    finally:
-        over.set()
-        tending.join()
 
     assert ended + timed_out == 3000
     assert timed_out > 0
     assert limits._running == set()
+
+
+def forks_made_to_wait() -> Callable[[], object]:
+    def use() -> None:
+        with forks_wait():
+            pass
+
+    return use
+
+
+def send_in_memory() -> Callable[[], object]:
+    transport = MemoryTransport()
+    return lambda: transport.send(outgoing())
+
+
+def call_on_a_thread() -> Callable[[], object]:
+    threads = DaemonThreads(1, "test")
+    threads.submit(lambda: None)
+    return lambda: threads.submit(lambda: None)
+
+
+def remove_contents() -> Callable[[], object]:
+    removals = Removals()
+    # Python 3.11 may interrupt, in place of the handler, a thread that the handler starts.
+    all_run = threading.Barrier(THREADS + 1)
+    for _ in range(THREADS):
+        removals.add("claim", all_run.wait)
+    all_run.wait(DEADLINE_SECONDS)
+    return lambda: removals.add("claim", lambda: None)
+
+
+# A callback of the garbage collection may get the exception, and swallow it.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(lambda: default_client, id="the default client"),
+        pytest.param(lambda: Client("memory://").transport, id="a client's queue"),
+        pytest.param(forks_made_to_wait, id="forks wait"),
+        send_in_memory,
+        call_on_a_thread,
+        remove_contents,
+    ],
+)
+def test_an_interruption_leaves_no_lock_held(make: Callable[[], Callable[[], object]]) -> None:
+    """Wherever it comes: another thread can go on."""
+    use = make()
+
+    def use_for_a_while() -> None:
+        until = time.perf_counter() + 0.05
+        while time.perf_counter() < until:
+            use()
+
+    limits = TimeLimits()
+    message = limited(0.002)
+    timed_out = 0
+    with tending(limits, pause=0.001):
+        for _ in range(200):
+            try:
+                limits.call(message, use_for_a_while)
+            except HandlerTimedOut:
+                timed_out += 1
+
+    assert timed_out > 0
+    after = threading.Thread(target=use, daemon=True)
+    after.start()
+    after.join(DEADLINE_SECONDS)
+    assert not after.is_alive(), "a lock is held for good"
