@@ -238,7 +238,8 @@ class SqsTransport:
         """SendMessageBatch; see `Transport.send_batch`.
 
         Entries that SQS reports as failed for a reason of its own are sent again, up to four times
-        in all: botocore retries whole requests only.
+        in all: botocore retries whole requests only. On a FIFO queue that would put an entry behind
+        later messages of its group that SQS took, so there it stays failed.
         """
         sent: dict[int, Sent] = {}
         waiting = []
@@ -254,6 +255,8 @@ class SqsTransport:
             if waiting:
                 sent.update(self._send_entries({at: messages[at] for at in waiting}))
                 waiting = [at for at in waiting if _failed_at_sqs(sent[at])]
+                if self.fifo:
+                    waiting = self._still_in_order(messages, sent, waiting)
             if not waiting or pause is None:
                 break
             time.sleep(pause * random.uniform(0.5, 1.5))
@@ -475,6 +478,30 @@ class SqsTransport:
         for position in messages.keys() - sent.keys():
             sent[position] = self._uncertain(messages[position], "the answer does not name it")
         return sent
+
+    def _still_in_order(
+        self, messages: Sequence[OutgoingMessage], sent: dict[int, Sent], failed: list[int]
+    ) -> list[int]:
+        """Those failed entries that no later message of their group has overtaken.
+
+        The others get an error that says so.
+        """
+        last: dict[str | None, int] = {}  # of each group, that is or may be on the queue
+        for at, outcome in sent.items():
+            if isinstance(outcome, str | SendUncertain):
+                group = messages[at].group_id
+                last[group] = max(at, last.get(group, at))
+        in_order = []
+        for at in failed:
+            if at > last.get(messages[at].group_id, -1):
+                in_order.append(at)
+            else:
+                sent[at] = SendFailed(
+                    f"{sent[at]} Later messages of its group are on the queue, so it was not tried "
+                    "again: it would come after them.",
+                    retryable=True,
+                )
+        return in_order
 
     def _delete_entries(
         self, messages: Mapping[int, ReceivedMessage]

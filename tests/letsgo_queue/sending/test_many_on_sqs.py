@@ -157,6 +157,30 @@ def test_an_entry_that_sqs_does_not_name_may_be_on_the_queue(sqs: Stubber) -> No
     assert isinstance(caught.value.errors[1], SendUncertain)
 
 
+def test_entries_that_sqs_fails_overtake_none_of_their_group(
+    sqs: Stubber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the group `a` it took 2, but not 0; of `b` nothing: so 1, 3 and 4 are sent again."""
+    monkeypatch.setattr("letsgo_queue.transports.sqs.BATCH_PAUSES_SECONDS", (0.01,))
+    by_content = {"Attributes": {"ContentBasedDeduplication": "true"}}
+    sqs.add_response("get_queue_attributes", by_content)
+    failed = dict.fromkeys("0134", False)
+    sqs.add_response("send_message_batch", answer("2", failed=failed))
+    sqs.add_response("send_message_batch", answer("134"))
+    transport = SqsTransport(f"{AWS_URL}.fifo", client=cast("SQSClient", sqs.client))
+
+    def group(message: Mapping[str, Any]) -> str:
+        return "b" if message["type"] in {"n:1", "n:3"} else "a"
+
+    with pytest.raises(EnqueueManyError, match="Later messages of its group") as caught:
+        Client(transport).enqueue_many(numbered(5), group_id=group)
+
+    assert list(caught.value.errors) == [0]
+    assert caught.value.retryable
+    results = caught.value.results
+    assert [each and each.message_id for each in results] == [None, "m1", "m2", "m3", "m4"]
+
+
 def deliveries(count: int) -> list[ReceivedMessage]:
     return [
         ReceivedMessage(
