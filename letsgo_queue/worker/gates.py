@@ -12,7 +12,7 @@ import math
 import re
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -188,6 +188,13 @@ class _Gate:
             return self._waiting.popleft()
         return None
 
+    def take_out(self, which: Callable[[IncomingMessage], bool]) -> Sequence[IncomingMessage]:
+        """Take out some of those that wait, in order."""
+        taken = [each for each in self._waiting if which(each)]
+        for message in taken:
+            self._waiting.remove(message)
+        return taken
+
     def seconds_left(self) -> float:
         """Seconds until time alone lets a message through."""
         return self.room.seconds_left() if self._waiting else math.inf
@@ -223,9 +230,13 @@ class Gates:
             gate.room.give(message)
         return self._admit(gates) if self.waiting else ()
 
+    def take_out(self, which: Callable[[IncomingMessage], bool]) -> Sequence[IncomingMessage]:
+        """Take out some of those that may not begin yet. `tend` has those that they kept back."""
+        return self._take_out((*self._all_of_handlers(), self._bytes), which)
+
     def tend(self) -> Sequence[IncomingMessage]:
         """Return the messages that may begin by now."""
-        return self._admit(self._all_of_handlers()) if self.waiting else ()
+        return self._admit((*self._all_of_handlers(), self._bytes)) if self.waiting else ()
 
     def seconds_left(self) -> float:
         """Seconds until time alone lets a message begin."""
@@ -244,6 +255,19 @@ class Gates:
                 self._of_handlers[handler] = _make_gates(handler.limits)
             gates = self._of_handlers[handler]
         return (*gates, self._bytes) if message.opened_bytes else gates
+
+    def _take_out(
+        self, gates: Sequence[_Gate], which: Callable[[IncomingMessage], bool]
+    ) -> Sequence[IncomingMessage]:
+        taken = []
+        for gate in gates:
+            for message in gate.take_out(which):
+                path = self._gates_of(message)
+                for passed in path[: path.index(gate)]:
+                    passed.room.give(message)
+                taken.append(message)
+        self.waiting -= len(taken)
+        return taken
 
     def _pass(self, message: IncomingMessage, gates: Sequence[_Gate]) -> bool:
         passes = all(gate.enter(message) for gate in gates)

@@ -6,6 +6,8 @@ import math
 import time
 from collections.abc import Collection, Sequence
 
+from letsgo_queue.delays import sent_on
+from letsgo_queue.errors import LetsGoError
 from letsgo_queue.events import MessageGivenBack
 from letsgo_queue.limits import MAX_BATCH
 from letsgo_queue.log import get_logger
@@ -59,6 +61,42 @@ class GivingBack:
                 return
             self._give_back(messages[start : start + MAX_BATCH], seconds)
 
+    def give_back_late(
+        self, message: IncomingMessage, behind: Sequence[IncomingMessage] = ()
+    ) -> None:
+        """Give back a message that waited for a limit for as long as SQS hides one.
+
+        If its next receive would make it a dead letter, it is sent on instead, and its receives
+        are counted anew. On a FIFO queue it would lose its place so, and is given back.
+
+        Args:
+            message: The message.
+            behind: Those in line behind it, which go back with it.
+        """
+        if not (message.is_over or message.longest_extension == 0) and self._is_last(message):
+            self._heartbeat.drop(message)
+            message.end()
+            again = sent_on(message.received, message.type or "", 0)
+            try:
+                self._transport.send_on(message.received, again)
+            except LetsGoError as error:
+                logger.warning("%s", error, extra=message.log_fields)
+            else:
+                _log_late(message, "sent on, so that it does not become a dead letter")
+                return
+        _log_late(message, "given back, which uses up a receive")
+        self.give_back((message, *behind))
+
+    def _is_last(self, message: IncomingMessage) -> bool:
+        """Whether one more receive makes it a dead letter, and it may be sent on instead."""
+        if self._transport.fifo:
+            return False
+        try:
+            most = self._transport.max_receives()
+        except LetsGoError:
+            return False
+        return most is not None and message.received.receive_count >= most
+
     def _give_back(self, batch: Sequence[IncomingMessage], seconds: float) -> None:
         # An extension that is under way would hide them again.
         stops = self.deadline < math.inf
@@ -106,6 +144,18 @@ class GivingBack:
                 calls.add(message.give_back_leases)
         calls.wait(time.monotonic() + RELEASE_SECONDS)
         calls.close()
+
+
+def _log_late(message: IncomingMessage, done: str) -> None:
+    logger.warning(
+        "message %s of type %s waited %.0f s for a limit of its handler, or of this worker, and is "
+        "%s: SQS hides a message for 12 hours at most. Raise the limit, or start more workers.",
+        message.message_id,
+        message.type,
+        message.seconds_in_hand,
+        done,
+        extra=message.log_fields,
+    )
 
 
 def _why_begun(message: IncomingMessage) -> str:

@@ -37,7 +37,7 @@ from letsgo_queue.worker.incoming import LONGEST_PAUSE_SECONDS, IncomingMessage
 from letsgo_queue.worker.lanes import Lanes
 from letsgo_queue.worker.options import LoopOptions
 from letsgo_queue.worker.pace import Pace
-from letsgo_queue.worker.parts import Parts
+from letsgo_queue.worker.parts import Parts, SideCalls
 from letsgo_queue.worker.processing import Held, Outcome, Processor
 from letsgo_queue.worker.receipts import Receipts
 from letsgo_queue.worker.retries import doubled
@@ -79,6 +79,15 @@ CANCELLING_SECONDS = 1.0
 
 STUCK_SECONDS = 1.0
 """How long a message may take to be opened, or settled, before others are received in its place."""
+
+LATE_SECONDS = 60.0
+"""How long before SQS's 12 hours end a message that still waits for a limit is given back."""
+
+MAX_LATE_CALLS = 4
+"""The most requests at once that give them back."""
+
+LOOK_SECONDS = 1.0
+"""How often the loop looks for such messages."""
 
 MAX_HELD = 1_000
 """Messages that may wait for something else than a handler while others are still received."""
@@ -141,6 +150,7 @@ class WorkLoop:
         self._acknowledger = Acknowledger(transport, self._acknowledged, parts)
         self._receipts = Receipts(self._acknowledger.add, parts)
         self._giving_back = GivingBack(transport, self._heartbeat, parts)
+        self._late = SideCalls("late", MAX_LATE_CALLS, parts)
         self._executors = Executors(options.concurrency, processor, event_loop, self._finish, parts)
         self._lanes = Lanes(fifo=transport.fifo)
         self._gates = Gates(max_opened_bytes=options.max_opened_bytes)
@@ -159,6 +169,7 @@ class WorkLoop:
         self._failures = 0
         self._error: LetsGoError | None = None
         self._polls_end = 0.0
+        self._looked_at = -math.inf
         self._over = False
         self._hurried = False
         self._closed = False
@@ -229,12 +240,23 @@ class WorkLoop:
                 ready.append(heappop(self._held)[2])
             if self._held:
                 due_in.append(self._held[0][0] - now)
+            self._take_out_late(now)
             ready = [*self._gates.enter(ready), *self._gates.tend()]
             due_in.append(self._gates.seconds_left())
             stuck_since = now - STUCK_SECONDS
             self._stuck = sum(each.waits_since < stuck_since for each in self._in_hand)
         self._begin(ready)
         return min(*due_in, self._executors.tend(), self._receipts.tend())
+
+    def _take_out_late(self, now: float) -> None:
+        """Give back what has waited for a limit for as long as SQS hides a message."""
+        if not self._gates.waiting or now - self._looked_at < LOOK_SECONDS:
+            return
+        self._looked_at = now
+        for message in self._gates.take_out(_is_late):
+            behind = self._lanes.fail(message)
+            self._in_hand.difference_update((message, *behind))
+            self._late.add(partial(self._giving_back.give_back_late, message, behind))
 
     # Receiving
 
@@ -570,6 +592,7 @@ class WorkLoop:
         self._give_back_aside()
         self._receipts.close()
         self._acknowledger.close(deadline)
+        self._late.close()
         self._heartbeat.close()
         self._executors.end()
         if self._asks:
@@ -590,6 +613,12 @@ class WorkLoop:
 
 def _seconds_since(moment: float | None, now: float) -> float | None:
     return None if moment is None else now - moment
+
+
+def _is_late(message: IncomingMessage) -> bool:
+    if message.is_over:  # it is delivered again
+        return True
+    return message.invisible_until is not None and message.longest_extension < LATE_SECONDS
 
 
 def _running(message: IncomingMessage) -> RunningHandler:

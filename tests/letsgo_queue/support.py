@@ -82,7 +82,7 @@ class PassingTime:
     """Puts the clock of a queue and the monotonic clock of its worker ahead, both by as much."""
 
     def __init__(self, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._clock = clock
+        self.clock = clock
         self._ahead = 0.0
         self._lock = threading.Lock()
         monotonic = time.monotonic
@@ -90,7 +90,7 @@ class PassingTime:
 
     def __call__(self, seconds: float) -> None:
         with self._lock:  # handlers on several threads may take their time
-            self._clock.advance(seconds)
+            self.clock.advance(seconds)
             self._ahead += seconds
 
 

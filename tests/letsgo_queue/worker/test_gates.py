@@ -31,6 +31,7 @@ from letsgo_queue.limits import MAX_VISIBILITY_SECONDS
 from letsgo_queue.transports.base import ReceivedMessage
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.worker import heartbeat
+from letsgo_queue.worker.loop import LATE_SECONDS
 from tests.letsgo_queue.support import (
     DEADLINE_SECONDS,
     PassingTime,
@@ -333,6 +334,34 @@ class TestConcurrencyOfAHandler:
 
         assert busy.begun.count(2) == 1
         assert len(received) == 3, "the first one ran into its second delivery"
+
+    @pytest.mark.parametrize("last", [True, False])
+    def test_one_that_has_waited_for_nearly_12_hours_leaves_the_worker(
+        self, time_passes: PassingTime, busy: Busy, caplog: pytest.LogCaptureFixture, last: bool
+    ) -> None:
+        """Sent on if its next receive made it a dead letter, which nobody would have handled."""
+
+        class Queue(MemoryTransport):
+            def max_receives(self) -> int:
+                return 1 if last else 5
+
+        queue = Queue(clock=time_passes.clock)
+        worker = Worker(
+            queue, concurrency=5, wait_seconds=0, visibility_timeout=MAX_VISIBILITY_SECONDS
+        )
+        worker.handler("limited", concurrency=1)(busy)
+        send(queue, {"type": "limited", "payload": 1}, {"type": "limited", "payload": 2})
+        with running(worker):
+            stored = queue._messages.values()
+            wait_for(lambda: all(each.receive_count for each in stored), "both to be in hand")
+            time_passes(MAX_VISIBILITY_SECONDS - LATE_SECONDS / 2)
+            wait_for(lambda: "waited 43170 s for a limit" in caplog.text, "it to leave")
+            assert ("is sent on" in caplog.text) == last
+            busy.end(2)
+            wait_for(lambda: not queue._messages, "both to be handled")
+
+        assert busy.begun == [1, 2]
+        assert max(busy.counts) == (1 if last else 2)
 
     def test_one_whose_type_shows_once_it_is_opened_makes_no_room(
         self, queue: MemoryTransport, busy: Busy
