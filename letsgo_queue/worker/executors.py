@@ -10,6 +10,7 @@ In each of these ways, up to `concurrency` sync handlers run at once, and as man
 
 from __future__ import annotations
 
+import inspect
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ from letsgo_queue.worker.parts import Parts
 from letsgo_queue.worker.processing import Outcome, Processor
 from letsgo_queue.worker.tasks import HandlerTasks
 from letsgo_queue.worker.threads import HandlerThreads, Slots
-from letsgo_queue.worker.time_limits import TimeLimits
+from letsgo_queue.worker.time_limits import TimeLimits, await_within_limit
 
 MAX_OPENING = 16
 """How many messages may wait to be opened, beside those whose handlers run."""
@@ -50,6 +51,7 @@ class Executors:
         self._finish = finish
         self._slots = Slots(concurrency)
         self._time_limits = TimeLimits()
+        self._event_loop = event_loop
         self._threads = HandlerThreads(concurrency, self._run, parts)
         self._openers = HandlerThreads(
             concurrency + MAX_OPENING, self._open_and_run, parts, name="open-and-handle"
@@ -104,12 +106,17 @@ class Executors:
 
     def _run(self, message: IncomingMessage) -> None:
         with self._slots:
-            outcome = self._processor.run(message, self._time_limits.call)
+            outcome = self._processor.run(message, self._call)
         self._finish(message, outcome)
 
     def _open_and_run(self, message: IncomingMessage) -> None:
         self._finish(message, self._processor.run(message, self._call_in_slot))
 
-    def _call_in_slot(self, message: IncomingMessage, handler: Callable[[], object]) -> object:
+    def _call_in_slot(self, message: IncomingMessage, handler: Callable[[], object]) -> None:
         with self._slots:
-            return self._time_limits.call(message, handler)
+            self._call(message, handler)
+
+    def _call(self, message: IncomingMessage, handler: Callable[[], object]) -> None:
+        result = self._time_limits.call(message, handler)
+        if inspect.isawaitable(result):  # of an async handler behind a plain decorator
+            self._event_loop.run(await_within_limit(message, lambda: result))

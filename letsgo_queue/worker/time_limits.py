@@ -85,7 +85,7 @@ class TimeLimits:
 async def await_within_limit(
     message: IncomingMessage, handler: Callable[[], Awaitable[object]]
 ) -> None:
-    """Call an async handler, and await it.
+    """Call an async handler, and await it; its time counts from its start.
 
     Raises:
         HandlerTimedOut: It was cancelled, as its time was up.
@@ -96,7 +96,7 @@ async def await_within_limit(
     if seconds is None:
         await handler()
         return
-    limit = asyncio.timeout(seconds)
+    limit = asyncio.timeout(seconds - (message.handler_duration or 0.0))
     try:
         async with limit:
             await handler()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -86,7 +87,17 @@ def tending(limits: TimeLimits, *, pause: float = 0) -> Iterator[None]:
         thread.join()
 
 
-@pytest.mark.parametrize("kind", ["sync", "async"])
+def plainly(handler: Callable[..., object]) -> Callable[..., object]:
+    """A decorator that knows nothing of async functions."""
+
+    @functools.wraps(handler)
+    def call(*arguments: object) -> object:
+        return handler(*arguments)
+
+    return call
+
+
+@pytest.mark.parametrize("kind", ["sync", "async", "decorated"])
 def test_it_is_ended_and_its_message_fails(
     queue: MemoryTransport, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
@@ -106,7 +117,8 @@ def test_it_is_ended_and_its_message_fails(
         finally:
             cleaned_up.append(True)
 
-    worker.handler("order:new", timeout=LIMIT)(slow if kind == "sync" else slow_async)
+    handlers = {"sync": slow, "async": slow_async, "decorated": plainly(slow_async)}
+    worker.handler("order:new", timeout=LIMIT)(handlers[kind])
     send(queue)
     worker.run(burst=True)
 
