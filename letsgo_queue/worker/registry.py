@@ -106,6 +106,10 @@ class Registry:
             'handler for it as the rule: @worker.scheduled(name="...").'
         )
 
+    def limited(self) -> Sequence[str]:
+        """The names of the handlers that have limits."""
+        return [each.name for each in self._handlers.values() if each.limits != UNLIMITED]
+
     def schedules(self) -> Sequence[Scheduled]:
         """The handlers that run by a schedule of their own, or by that of LetsGo's settings.
 

@@ -187,6 +187,8 @@ class Worker:
         `Retry` and `Reject`.
 
         Messages over `concurrency` or `rate` wait in the worker, invisible, and use up no receive.
+        `concurrency`, `rate` and `timeout` hold in `run` only: `lambda_handler` and `serve` log
+        that they do not.
 
         Args:
             messages: A model whose `type` is fixed, or the type: `"order:new"`.
@@ -194,8 +196,7 @@ class Worker:
             concurrency: How many of these messages are handled at once, in each process.
             rate: How many begin in a period, in each process: `"10/s"`, `"100/min"`, `"1000/h"`.
             timeout: Seconds that the handler may run, or a timedelta; then it is ended, and the
-                message fails with `HandlerTimedOut`. In `run` only; a call that waits in C is not
-                interrupted.
+                message fails with `HandlerTimedOut`. A call that waits in C is not interrupted.
 
         Raises:
             SettingsInvalid: The model has no type of its own, the type has a handler already, the
@@ -451,6 +452,7 @@ class Worker:
         check_range("port", port, 0, MAX_PORT)
         concurrency = self._options.concurrency if concurrency is None else concurrency
         check_range("concurrency", concurrency, 1, None)
+        self._warn_of_limits("local mode")
         server = LocalHttpServer(
             self._processor(handled_level=logging.INFO),
             host=host,
@@ -487,6 +489,7 @@ class Worker:
         self._stopping = threading.Event()
 
     def _open_lambda_events(self) -> LambdaEvents:
+        self._warn_of_limits("AWS Lambda: use the event source's maximum concurrency")
         client = self._client or default_client()
         return LambdaEvents(
             self._processor(),
@@ -494,6 +497,14 @@ class Worker:
             open_queue=client.transport,
             concurrency=self._options.concurrency,
         )
+
+    def _warn_of_limits(self, where: str) -> None:
+        if limited := self._registry.limited():
+            logger.warning(
+                "the concurrency, rate and timeout of these handlers do not hold in %s: %s",
+                where,
+                ", ".join(limited),
+            )
 
     def _check(self, given: RunOptions) -> LoopOptions:
         """Check handlers and settings, and return the options of a loop.

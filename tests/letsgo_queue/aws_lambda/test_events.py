@@ -168,6 +168,24 @@ def test_records_run_at_once() -> None:
     assert failed(worker.lambda_handler(event_of(*[body("ok")] * 8), Context())) == []
 
 
+def test_limits_that_do_not_hold_on_lambda_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    worker = Worker()
+
+    @worker.handler("limited", rate="1/h")
+    def limited(message: object) -> None: ...
+
+    @worker.handler("plain")
+    def plain(message: object) -> None: ...
+
+    for _ in range(2):
+        worker.lambda_handler({"Records": []}, None)
+
+    [told] = caplog.messages
+    assert "rate and timeout of these handlers do not hold in AWS Lambda" in told
+    assert "limited" in told
+    assert "plain" not in told
+
+
 def test_a_fifo_batch_runs_in_order_and_stops_a_group_at_its_failure() -> None:
     worker = Worker()
     handled: list[int] = []
