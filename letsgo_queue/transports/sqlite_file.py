@@ -59,7 +59,8 @@ class SqliteOptions(BaseModel):
     """The options of a `sqlite://` queue URL.
 
     Attributes:
-        visibility_timeout: Seconds that a received message stays invisible (as SQS's default).
+        visibility_timeout: Seconds that a received message stays invisible (as SQS's default). Not
+            0, with which each message would come again at once.
         max_receive_count: Receives after which a message moves to the dead-letter table.
         max_message_bytes: The largest message it takes; SQS's own limit by default.
         fifo: Whether it is a FIFO queue. A file stays FIFO or standard, as it was made.
@@ -70,7 +71,7 @@ class SqliteOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     visibility_timeout: int = Field(
-        default=DEFAULT_VISIBILITY_TIMEOUT, ge=0, le=MAX_VISIBILITY_SECONDS
+        default=DEFAULT_VISIBILITY_TIMEOUT, ge=1, le=MAX_VISIBILITY_SECONDS
     )
     max_receive_count: int = Field(default=5, ge=1)
     max_message_bytes: int = Field(default=MAX_MESSAGE_BYTES, ge=1024)

@@ -190,6 +190,7 @@ def test_defaults_are_those_of_sqs(transport: SqliteTransport, clock: Clock) -> 
             "visibility_timeout: Input should be a valid",
         ),
         ("sqlite:///work.db?visibility_timeout=", "visibility_timeout: Input should be a valid"),
+        ("sqlite:///work.db?visibility_timeout=0", "visibility_timeout: Input should be greater"),
         ("sqlite:///work.db?max_receive_count=0", "max_receive_count: Input should be greater"),
         ("sqlite:///work.db?max_message_bytes=10", "max_message_bytes: Input should be greater"),
         (
