@@ -381,7 +381,10 @@ def _with_message(envelope: Mapping[str, Any], body: str) -> str:
 
 
 def _written(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    if is_text(text):
+        return text
+    return json.dumps(value, separators=(",", ":"))  # half of a surrogate pair has to be escaped
 
 
 def has_sealed_shape(fields: Mapping[Any, object]) -> bool:

@@ -42,6 +42,15 @@ def test_the_message_in_it_is_handled(envelope: Envelope) -> None:
     assert message.model_dump() == MESSAGE
 
 
+@EACH_ENVELOPE
+def test_half_a_surrogate_pair_in_it_reaches_the_handler(envelope: Envelope) -> None:
+    half = {"type": "order:new", "payload": {"é": "\ud83d"}}
+
+    ((message, _),) = received(envelope[0](half))
+
+    assert message.model_dump() == half
+
+
 def test_an_event_that_is_no_message_has_the_type_of_its_detail() -> None:
     ((message, _),) = received(from_eventbridge({"type": "car", "id": 7}))
 
