@@ -234,6 +234,11 @@ class Gates:
         """Take out some of those that may not begin yet. `tend` has those that they kept back."""
         return self._take_out((*self._all_of_handlers(), self._bytes), which)
 
+    def take_out_rated(self) -> Sequence[IncomingMessage]:
+        """Take out those that wait for a rate: only time lets them begin."""
+        rated = [gate for gate in self._all_of_handlers() if gate.room.seconds_left() < math.inf]
+        return self._take_out(rated, lambda _message: True)
+
     def tend(self) -> Sequence[IncomingMessage]:
         """Return the messages that may begin by now."""
         return self._admit((*self._all_of_handlers(), self._bytes)) if self.waiting else ()

@@ -523,6 +523,9 @@ class WorkLoop:
             for due, _, message in held:
                 self._set_aside(message, due - began)
         while True:
+            with self._changed:
+                for message in self._gates.take_out_rated():  # they may wait for hours
+                    self._set_aside(message, 0)
             due_in = self._tend()
             self._give_back_aside()
             with self._changed:
@@ -544,7 +547,7 @@ class WorkLoop:
                 )
 
     def _set_aside(self, message: IncomingMessage, seconds: float) -> None:
-        """Have a held message, and those behind it, given back soon."""
+        """Have a message that waits, and those behind it, given back soon."""
         aside = [message, *self._lanes.fail(message)]
         self._in_hand.difference_update(aside)
         self._aside.append((time.monotonic() + seconds, aside))

@@ -434,6 +434,23 @@ class TestRateOfAHandler:
 
         assert begun == [1] * 12
 
+    def test_those_that_wait_are_given_back_by_a_worker_that_stops(
+        self, queue: MemoryTransport, busy: Busy
+    ) -> None:
+        """At once: it waits only for the handlers that run."""
+        worker = Worker(queue, wait_seconds=0, visibility_timeout=600, drain_timeout=600)
+        worker.handler("limited", rate="1/h", concurrency=1)(busy)
+        send(queue, *[{"type": "limited", "payload": n} for n in range(3)])
+        with running(worker):
+            busy.have_begun(1)
+            stored = queue._messages.values()
+            wait_for(lambda: all(each.receive_count for each in stored), "all to be in hand")
+            busy.end(1)
+            wait_for(lambda: has([*stored], 2), "the first to be handled")
+
+        assert busy.begun == [0]
+        assert len(receive_now(queue)) == 2
+
     def test_one_that_waits_for_its_store_takes_no_turn(
         self, queue: MemoryTransport, time_passes: PassingTime, busy: Busy
     ) -> None:
