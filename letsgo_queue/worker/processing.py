@@ -142,7 +142,11 @@ class Processor:
             received: The message.
             lambda_context: AWS Lambda's context.
         """
-        received = open_envelope(received)
+        unreadable: MessageInvalid | None = None
+        try:
+            received = open_envelope(received)
+        except Exception as error:  # noqa: BLE001  a defect there fails its message only
+            unreadable = _unreadable(received, error)
         message = IncomingMessage(
             received,
             transport,
@@ -151,11 +155,16 @@ class Processor:
             lambda_context=lambda_context,
             clock=self._clock,
         )
+        if unreadable is not None:
+            message.refusal = unreadable
+            return message
         try:
             message.handler = self._registry.find(message.message_id, message.read_type())
         except LetsGoError as error:
             if not self._leave_unread(message, error):
                 message.refusal = error
+        except Exception as error:  # noqa: BLE001  as above
+            message.refusal = _unreadable(received, error)
         else:
             message.policy = message.handler.retry_policy or self._retry_policy
         return message
@@ -484,6 +493,15 @@ class Processor:
         message.is_gone = isinstance(outcome, MessageRejected)
         message.emit(outcome)
         return message.is_gone
+
+
+def _unreadable(received: ReceivedMessage, error: Exception) -> MessageInvalid:
+    """Log a defect that the reading of a message met, and return why the message fails."""
+    logger.error("message %s could not be read", received.message_id, exc_info=error)
+    return MessageInvalid(
+        f"message {received.message_id} could not be read: {type(error).__name__}. The log says "
+        "more."
+    )
 
 
 def _settle_again(message: IncomingMessage, wait: Callable[[Held], bool]) -> None:

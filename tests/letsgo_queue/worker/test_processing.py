@@ -26,6 +26,7 @@ from letsgo_queue.errors import LetsGoError
 from letsgo_queue.events import Listeners
 from letsgo_queue.transports.base import ReceivedMessage
 from letsgo_queue.transports.memory import MemoryTransport
+from letsgo_queue.worker import processing
 from letsgo_queue.worker.event_loop import EventLoopThread
 from letsgo_queue.worker.incoming import IncomingMessage
 from letsgo_queue.worker.processing import Held, Processor
@@ -171,6 +172,31 @@ class TestHandling:
         assert isinstance(handled, MessageHandled)
         clock.advance(30)
         assert receive_one(queue).body == body
+
+    def test_a_defect_in_the_reading_of_one_fails_that_one_only(
+        self,
+        client: Client,
+        queue: MemoryTransport,
+        worker: Worker,
+        caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        def read(received: ReceivedMessage) -> ReceivedMessage:
+            if SECRET in received.body:
+                raise RecursionError
+            return received
+
+        monkeypatch.setattr(processing, "open_envelope", read)
+        events = events_of(worker)
+        worker.handler("order:new")(nothing)
+        client.enqueue_many([order(), order(email=SECRET), order()])
+
+        worker.run(burst=True)
+
+        assert sum(isinstance(event, MessageHandled) for event in events) == 2
+        [failed] = [event for event in events if isinstance(event, MessageFailed)]
+        assert "could not be read: RecursionError" in str(failed.error)
+        assert SECRET not in caplog.text
 
     def test_listener_that_fails_disturbs_nothing(
         self, client: Client, queue: MemoryTransport, worker: Worker, clock: Clock
