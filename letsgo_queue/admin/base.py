@@ -17,6 +17,7 @@ from typing import Protocol
 from letsgo_queue.admin.letters import EVERY_LETTER, DeadLetter, DeadLetterFilter, Progress
 from letsgo_queue.errors import SettingsInvalid
 from letsgo_queue.limits import MAX_VISIBILITY_SECONDS
+from letsgo_queue.validation import check_number
 
 DEFAULT_MAX_RECEIVE_COUNT = 5
 
@@ -129,7 +130,7 @@ class QueueAdmin(Protocol):
 
         Args:
             only: Which letters to return.
-            limit: At most this many.
+            limit: At most this many, 0 or more.
         """
         ...
 
@@ -146,7 +147,7 @@ class QueueAdmin(Protocol):
 
         Args:
             only: Which letters to redrive.
-            limit: At most this many.
+            limit: At most this many, 0 or more.
             progress: Called with the result of each letter.
 
         Returns:
@@ -171,7 +172,7 @@ class QueueAdmin(Protocol):
 
         Args:
             only: Which letters to delete.
-            limit: At most this many.
+            limit: At most this many, 0 or more.
             progress: Called with the result of each letter.
 
         Returns:
@@ -185,3 +186,16 @@ class QueueAdmin(Protocol):
     def close(self) -> None:
         """Release connections. Do not use the object afterwards."""
         ...
+
+
+def check_limit(limit: int | None) -> None:
+    """Refuse a negative number of letters, which would never be reached.
+
+    Raises:
+        SettingsInvalid: It is negative, or not a whole number.
+    """
+    if limit is None:
+        return
+    check_number("limit", limit)
+    if limit < 0:
+        raise SettingsInvalid(f"limit={limit}: give 0 or more letters; None is for all.")

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from urllib.parse import parse_qsl, urlencode
 
-from letsgo_queue.admin.base import QueueOptions, QueueStatus
+from letsgo_queue.admin.base import QueueOptions, QueueStatus, check_limit
 from letsgo_queue.admin.letters import (
     EVERY_LETTER,
     DeadLetter,
@@ -60,6 +60,7 @@ class SqliteAdmin(ExistingQueue):
         self, *, only: DeadLetterFilter = EVERY_LETTER, limit: int | None = None
     ) -> Sequence[DeadLetter]:
         """Return the dead letters, in the order they were sent; see `QueueAdmin.dead_letters`."""
+        check_limit(limit)
         with self._reading("its dead letters were not listed") as connection:
             chosen = self._chosen(connection, only)
             return [letter for _, letter in islice(chosen, limit)]
@@ -96,6 +97,7 @@ class SqliteAdmin(ExistingQueue):
         progress: Progress | None,
     ) -> int:
         """Redrive or delete letters, and return how many."""
+        check_limit(limit)
         results: list[LetterResult] = []
         done = 0
         with self._transaction(f"its dead letters were not {how.partition(' ')[0]}") as connection:

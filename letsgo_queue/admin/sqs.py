@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeAlias, cast
 
-from letsgo_queue.admin.base import QueueStatus, Retention
+from letsgo_queue.admin.base import QueueStatus, Retention, check_limit
 from letsgo_queue.admin.letters import (
     EVERY_LETTER,
     DeadLetter,
@@ -148,6 +148,7 @@ class SqsAdmin:
         On a FIFO queue SQS hands out at most the first ten letters of a message group. Letters that
         somebody else lists or redrives at the same time are missing from the list.
         """
+        check_limit(limit)
         letters: list[DeadLetter] = []
         with self._visit(LIST_VISIBILITY_SECONDS) as visit:
             now = datetime.fromtimestamp(visit.began_before, UTC)
@@ -201,6 +202,7 @@ class SqsAdmin:
         progress: Progress | None,
     ) -> int:
         """Redrive or delete letters, and return how many."""
+        check_limit(limit)
         done = 0
         errors: dict[str, LetsGoQueueError] = {}
         with self._visit(CHANGE_VISIBILITY_SECONDS) as visit:

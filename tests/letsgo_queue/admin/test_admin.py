@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from letsgo_queue import Message, QueueSettings, Reject, Worker
+from letsgo_queue import Message, QueueSettings, Reject, SettingsInvalid, Worker
 from letsgo_queue.admin import (
     DeadLetterFilter,
     LetterResult,
@@ -171,6 +171,15 @@ class AdminContract(ABC):
         assert {letter.type for letter in queue.admin.dead_letters(only=only)} == meant
         assert queue.admin.delete(only=only) == len(meant)
         assert {letter.type for letter in queue.admin.dead_letters()} == everything - meant
+
+    def test_a_limit_below_0_is_refused(self, queue: Queue) -> None:
+        queue.kill("poor thing")
+
+        for call in (queue.admin.dead_letters, queue.admin.redrive, queue.admin.delete):
+            with pytest.raises(SettingsInvalid, match="limit=-1: give 0 or more"):
+                call(limit=-1)
+
+        assert queue.admin.status().dead == 1
 
     def test_delete_removes_them_for_good(self, queue: Queue) -> None:
         for number in range(12):
