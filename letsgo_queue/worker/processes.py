@@ -215,7 +215,7 @@ class _Parent:
         pid, place.pid = place.pid, None
         how = f"(pid {pid}) ended with exit code {code}"
         if code < 0:
-            how = f"(pid {pid}) was ended by {signal.Signals(-code).name}"
+            how = f"(pid {pid}) was ended by {_name_of(-code)}"
         if code == FAILED_FOR_GOOD:
             self._broken = (
                 f"worker process {number} cannot be run; its error is above. All processes end."
@@ -248,6 +248,14 @@ class _Parent:
 
     def _pids(self) -> list[int]:
         return [place.pid for place in self._places if place.pid]
+
+
+def _name_of(number: int) -> str:
+    """The name of a signal; a real-time signal may have none."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 class _Signals:

@@ -140,6 +140,17 @@ def test_a_child_that_dies_is_started_again(tmp_path: Path) -> None:
         assert fleet.end() == 0
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGRTMIN"), reason="macOS has no real-time signals")
+def test_a_child_that_a_signal_without_a_name_ends_is_started_again(tmp_path: Path) -> None:
+    with running(tmp_path, "jobs:orders", "--processes", "2") as fleet:
+        fleet.enqueue("note")
+        (first,) = fleet.wait_until_said("note", 1)
+        number = signal.SIGRTMIN + 1
+        os.kill(first, number)
+        fleet.wait_for_log(f"(pid {first}) was ended by signal {number}; starting it again in 1 s")
+        assert fleet.end() == 0
+
+
 def test_a_second_signal_ends_all_at_once(tmp_path: Path) -> None:
     with running(tmp_path, "jobs:orders", "--processes", "2") as fleet:
         fleet.enqueue("wait")
