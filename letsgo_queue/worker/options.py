@@ -42,7 +42,7 @@ class LoopOptions:
         prefetch: The most messages that wait to begin.
         wait_seconds: Seconds that one long poll waits.
         visibility_timeout: Seconds, which the queue gets rounded up; None for the queue's own.
-        drain_timeout: Seconds that running handlers get when the loop stops.
+        drain_timeout: Seconds that running handlers get when the loop stops; 12 hours at most.
         max_opened_bytes: Bytes of opened bodies at once.
         until_empty: Whether to stop when the queue is empty.
     """
@@ -60,10 +60,10 @@ class LoopOptions:
         check_range("concurrency", self.concurrency, 1, None)
         check_range("prefetch", self.prefetch, 0, None)
         check_range("wait_seconds", self.wait_seconds, 0, MAX_WAIT_SECONDS, whole=False)
-        check_range("drain_timeout", self.drain_timeout, 0, None, whole=False)
+        longest = MAX_VISIBILITY_SECONDS  # SQS hides no message in hand for longer
+        check_range("drain_timeout", self.drain_timeout, 0, longest, whole=False)
         check_range("max_opened_bytes", self.max_opened_bytes, 1, None)
         if self.visibility_timeout is not None:
-            longest = MAX_VISIBILITY_SECONDS
             check_range("visibility_timeout", self.visibility_timeout, 1, longest, whole=False)
 
     def but(self, *, concurrency: int | None, until_empty: bool, given: RunOptions) -> Self:

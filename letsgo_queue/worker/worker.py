@@ -119,8 +119,8 @@ class Worker:
             visibility_timeout: Seconds that a message stays invisible to other workers, 1 to
                 43,200; None for the queue's own. It is extended while the handler runs.
             wait_seconds: Seconds that one long poll waits, 0 to 20.
-            drain_timeout: Seconds that messages in hand get when the worker stops. Messages that
-                are not handled by then are given back.
+            drain_timeout: Seconds that messages in hand get when the worker stops, 0 to 43,200.
+                Messages that are not handled by then are given back.
             max_opened_bytes: Bytes of opened bodies in memory at once. A sealed message says how
                 large it is, and waits in the worker, invisible, until there is room. One message is
                 always let through.
