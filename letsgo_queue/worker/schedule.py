@@ -43,6 +43,9 @@ _RATE = re.compile(r"rate\(\s*([0-9]{1,9})\s+(minute|hour|day)s?\s*\)")
 _CRON = re.compile(r"cron\((.*)\)")
 _SECONDS = {"minute": 60, "hour": 3_600, "day": 86_400}
 
+LONGEST_RATE_DAYS = 36_500
+"""Its next run is a date that Python can name."""
+
 
 class Schedule(Protocol):
     """When something is due."""
@@ -192,7 +195,12 @@ def parse_schedule(expression: str, time_zone: str = UTC_NAME, *, unix: bool = F
     """
     text, zone = expression.strip(), _zone(time_zone)
     if (rate := _RATE.fullmatch(text)) and int(rate[1]):
-        return RateSchedule(int(rate[1]) * _SECONDS[rate[2]])
+        period = int(rate[1]) * _SECONDS[rate[2]]
+        if period > LONGEST_RATE_DAYS * _SECONDS["day"]:
+            raise SettingsInvalid(
+                f"schedule {expression!r}: a rate is {LONGEST_RATE_DAYS:,} days at most."
+            )
+        return RateSchedule(period)
     cron = _CRON.fullmatch(text)
     if cron is None:
         raise SettingsInvalid(

@@ -103,6 +103,8 @@ def test_a_time_that_exists_twice_is_meant_once() -> None:
         ("rate(1 second)", r"write rate\(5 minutes\)"),
         ("rate(-1 hours)", r"write rate\(5 minutes\)"),
         ("rate(1.5 hours)", r"write rate\(5 minutes\)"),
+        ("rate(36501 days)", "a rate is 36,500 days at most"),
+        ("rate(999999999 minutes)", "a rate is 36,500 days at most"),
         ("0 3 * * ? *", r"write rate\(5 minutes\)"),
         ("at(2026-11-26T10:00:00)", r"write rate\(5 minutes\)"),
         (
