@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from letsgo_queue.errors import LetsGoError, WorkerBroken
+from letsgo_queue.errors import LetsGoError, SettingsInvalid, WorkerBroken
 from letsgo_queue.worker.health import Health
 from letsgo_queue.worker.options import RunOptions, check_range
 from letsgo_queue.worker.processes import (
@@ -60,6 +61,8 @@ class Fleet:
         for name in ("max_messages", "max_memory"):
             given = getattr(self, name)
             check_range(name, 1 if given is None else given, 1, None)
+        if self.max_memory is not None and sys.platform != "win32":  # which cannot fork
+            self._check_memory(self.max_memory)
         if not self.is_supervised:
             self._run_here()
             return 0
@@ -73,6 +76,16 @@ class Fleet:
         """Whether a parent process looks after those that do the work."""
         limited = self.max_messages is not None or self.max_memory is not None
         return self.processes != 1 or limited
+
+    def _check_memory(self, most: int) -> None:
+        """Refuse a limit that every process would have reached at its start, again and again."""
+        from letsgo_queue.worker.recycling import MEGABYTE, resident_bytes
+
+        if (now := resident_bytes() / MEGABYTE) >= most:
+            raise SettingsInvalid(
+                f"max_memory={most}: a process has {now:.0f} MB before it handles anything. Give "
+                "it more."
+            )
 
     def _run_here(self, number: int = 0) -> None:
         run_workers(

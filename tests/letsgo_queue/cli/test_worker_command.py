@@ -83,6 +83,7 @@ def test_every_option_of_a_run_is_one_of_the_command(runs: list[Any]) -> None:
         (("--processes", "-1"), "processes=-1: a worker takes at least 0"),
         (("--max-messages", "0"), "max_messages=0"),
         (("--max-memory", "0"), "max_memory=0"),
+        (("--max-memory", "9"), "max_memory=9: a process has .* MB before it handles anything"),
         (("--processes", "2", "--prefetch", "-1"), "prefetch=-1"),
         (("--max-opened-bytes", "0", "--processes", "2"), "max_opened_bytes=0"),
         (("--local", "--processes", "2"), "--local runs one worker in one process"),
