@@ -7,7 +7,9 @@ the message fails with `HandlerTimedOut`. A handler that returns all the same ha
 
 from __future__ import annotations
 
+import ctypes
 import math
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -16,6 +18,16 @@ from letsgo_queue.errors import HandlerTimedOut
 from letsgo_queue.forking import renew_in_children
 from letsgo_queue.text import shown
 from letsgo_queue.worker.incoming import IncomingMessage
+
+_LOCKING = {
+    "logging": {"acquire", "release", "_acquireLock", "_releaseLock"},
+    "threading": {"__enter__", "__exit__", "_release_save", "_acquire_restore"},
+}
+"""Python's own functions, by module, that an exception may end while they hold a lock. Nothing
+would release it, and the next thread to log, for one, would wait for good."""
+
+AGAIN_SECONDS = 0.005
+"""How soon to look again at a handler that was in such a function."""
 
 
 class _TimeIsUp(BaseException):
@@ -72,10 +84,13 @@ class TimeLimits:
         now = time.monotonic()
         with self._lock:
             for running in [each for each in self._running if each.ends <= now]:
+                if _is_locking(running.thread):
+                    continue
                 self._running.discard(running)
                 running.interrupted = True
                 _raise_in(running.thread, _TimeIsUp)
-            return min((each.ends - now for each in self._running), default=math.inf)
+            ends = min((each.ends for each in self._running), default=math.inf)
+        return max(ends - now, AGAIN_SECONDS)
 
     def _start_anew(self) -> None:
         # One of Python's own: an exception may come anywhere in a lock that is written in Python.
@@ -117,9 +132,15 @@ def _timed_out(message: IncomingMessage, seconds: float) -> HandlerTimedOut:
     )
 
 
+def _is_locking(thread: int) -> bool:
+    """Whether a thread is in a function that must not be interrupted."""
+    frame = sys._current_frames().get(thread)
+    return frame is not None and (
+        frame.f_code.co_name in _LOCKING.get(frame.f_globals.get("__name__", ""), ())
+    )
+
+
 def _raise_in(thread: int, kind: type[BaseException] | None) -> None:
     """Have a thread raise an exception soon; None takes back what it has not raised yet."""
-    import ctypes
-
     exception = ctypes.py_object(kind) if kind is not None else None
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), exception)

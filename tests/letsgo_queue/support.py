@@ -216,8 +216,8 @@ def running(worker: Worker, **options: Any) -> Iterator[None]:
         worker.stop()
         thread.join(DEADLINE_SECONDS)
         assert not thread.is_alive(), "the worker did not stop"
-    for error in errors:
-        raise error
+        for error in errors:
+            raise error  # also where the block failed: it may have waited for this worker
 
 
 @contextmanager

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import io
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -273,6 +275,22 @@ def send_in_memory() -> Callable[[], object]:
     return lambda: transport.send(outgoing())
 
 
+def write_a_log() -> Callable[[], object]:
+    logger = logging.getLogger("test_an_interruption")
+    logger.addHandler(logging.StreamHandler(io.StringIO()))
+    return lambda: logger.warning("at work")
+
+
+def notify_others() -> Callable[[], object]:
+    changed = threading.Condition()
+
+    def use() -> None:
+        with changed:
+            changed.notify_all()
+
+    return use
+
+
 def call_on_a_thread() -> Callable[[], object]:
     threads = DaemonThreads(1, "test")
     threads.submit(lambda: None)
@@ -298,6 +316,8 @@ def remove_contents() -> Callable[[], object]:
         pytest.param(lambda: Client("memory://").transport, id="a client's queue"),
         pytest.param(forks_made_to_wait, id="forks wait"),
         send_in_memory,
+        write_a_log,
+        notify_others,
         call_on_a_thread,
         remove_contents,
     ],
