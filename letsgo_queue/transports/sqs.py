@@ -20,7 +20,12 @@ from botocore.exceptions import (
     ResponseStreamingError,
 )
 
-from letsgo_queue.attributes import MessageAttribute, received_attribute, spell_out
+from letsgo_queue.attributes import (
+    MessageAttribute,
+    attributes_size,
+    received_attribute,
+    spell_out,
+)
 from letsgo_queue.aws_client import SERVER_ERROR, AwsError, error_code, explain, watch
 from letsgo_queue.errors import (
     LetsGoQueueError,
@@ -336,9 +341,10 @@ class SqsTransport:
         url = self.dead_letter_url()
         if url is None:
             return None
-        limit = self.max_message_bytes() or ANY_QUEUE_BYTES
+        dead_letters = self._dead_letter_queue(url)
         try:
-            letter_id = self._dead_letter_queue(url).send(
+            limit = self._letter_limit(message, dead_letters)
+            letter_id = dead_letters.send(
                 OutgoingMessage(
                     type="",
                     body=message.body.encode(),
@@ -372,6 +378,14 @@ class SqsTransport:
             if self._dead_letters is None:
                 self._dead_letters = SqsTransport(url, client=self._clients)
             return self._dead_letters
+
+    def _letter_limit(self, message: ReceivedMessage, dead_letters: SqsTransport) -> int:
+        """Bytes that a dead letter may have; that queue is asked only about large ones."""
+        own = self.max_message_bytes() or ANY_QUEUE_BYTES
+        size = len(message.body.encode(errors="replace")) + attributes_size(message.attributes)
+        if size <= ANY_QUEUE_BYTES // 2:
+            return own
+        return min(own, dead_letters.max_message_bytes() or own)
 
     def dead_letter_url(self) -> str | None:
         """URL of the queue's dead-letter queue; None if it has none or will not say."""

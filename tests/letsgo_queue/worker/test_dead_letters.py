@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import socket
 from abc import ABC, abstractmethod
@@ -34,6 +35,7 @@ from letsgo_queue import (
 from letsgo_queue.admin import DeadLetter, QueueAdmin, QueueOptions, create_queue, open_admin
 from letsgo_queue.attributes import FAILURE
 from letsgo_queue.failure import Failure
+from letsgo_queue.limits import ANY_QUEUE_BYTES, MAX_MESSAGE_BYTES
 from letsgo_queue.transports.sqs import SqsTransport
 from letsgo_queue.worker.incoming import IncomingMessage
 from tests.letsgo_queue.admin.support import make_sqs_queue
@@ -51,6 +53,8 @@ from tests.letsgo_queue.support import (
 from tests.support.servers import AwsServer
 
 if TYPE_CHECKING:
+    from mypy_boto3_sqs.literals import QueueAttributeNameType
+
     from letsgo_queue.settings import DeadLetterErrors
 
 
@@ -191,6 +195,25 @@ class TestOnSqs(LastReceive):
         (line,) = [each for each in caplog.messages if "does not say why" in each]
         assert "test_dead_letters.py:" in line
         assert SECRET not in line
+
+    def test_where_letters_must_be_smaller_than_messages_it_is_shortened(
+        self, aws: AwsServer, url: str, admin: QueueAdmin
+    ) -> None:
+        dead_url = SqsTransport(url).dead_letter_url()
+        assert dead_url is not None
+        for each, limit in [(url, MAX_MESSAGE_BYTES), (dead_url, ANY_QUEUE_BYTES)]:
+            attributes: dict[QueueAttributeNameType, str] = {"MaximumMessageSize": str(limit)}
+            aws.sqs().set_queue_attributes(QueueUrl=each, Attributes=attributes)
+        message = {"type": "order:new", "payload": {"lines": SECRET}}
+        room = ANY_QUEUE_BYTES - len(json.dumps(message)) - 500
+        Client(url).enqueue({**message, "filler": "x" * room})
+
+        assert isinstance(work(url, takes_lines), MessageRejected)
+
+        (letter,) = admin.dead_letters()
+        failure = failure_of(letter)
+        assert failure.error == "letsgo_queue.errors.MessageInvalid"
+        assert failure.text is None
 
     def test_a_worker_that_may_not_send_there_leaves_it_to_the_queue(
         self, aws: AwsServer, url: str, admin: QueueAdmin, caplog: pytest.LogCaptureFixture
