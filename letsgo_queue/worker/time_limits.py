@@ -19,12 +19,16 @@ from letsgo_queue.forking import renew_in_children
 from letsgo_queue.text import shown
 from letsgo_queue.worker.incoming import IncomingMessage
 
+_IMPORTING = "importlib._bootstrap"
+
 _LOCKING = {
+    "contextlib": {"__enter__", "__exit__"},
     "logging": {"acquire", "release", "_acquireLock", "_releaseLock"},
     "threading": {"__enter__", "__exit__", "_release_save", "_acquire_restore"},
 }
 """Python's own functions, by module, that an exception may end while they hold a lock. Nothing
-would release it, and the next thread to log, for one, would wait for good."""
+would release it, and the next thread to log, for one, would wait for good. So would a thread that
+imports, wherever in `_IMPORTING` the exception comes."""
 
 AGAIN_SECONDS = 0.005
 """How soon to look again at a handler that was in such a function."""
@@ -73,7 +77,7 @@ class TimeLimits:
                 if running.interrupted:  # one that has not come yet must never come
                     _raise_in(running.thread, None)
         except BaseException as error:
-            if running.interrupted:
+            if running.interrupted or isinstance(error, _TimeIsUp):
                 raise _timed_out(message, seconds) from error
             raise
 
@@ -86,9 +90,12 @@ class TimeLimits:
             for running in [each for each in self._running if each.ends <= now]:
                 if _is_locking(running.thread):
                     continue
-                self._running.discard(running)
-                running.interrupted = True
                 _raise_in(running.thread, _TimeIsUp)
+                if _is_locking(running.thread):  # it ran on between the look and the raise
+                    _raise_in(running.thread, None)
+                    continue
+                running.interrupted = True
+                self._running.discard(running)
             ends = min((each.ends for each in self._running), default=math.inf)
         return max(ends - now, AGAIN_SECONDS)
 
@@ -135,9 +142,10 @@ def _timed_out(message: IncomingMessage, seconds: float) -> HandlerTimedOut:
 def _is_locking(thread: int) -> bool:
     """Whether a thread is in a function that must not be interrupted."""
     frame = sys._current_frames().get(thread)
-    return frame is not None and (
-        frame.f_code.co_name in _LOCKING.get(frame.f_globals.get("__name__", ""), ())
-    )
+    if frame is None:
+        return False
+    module = frame.f_globals.get("__name__", "")
+    return module == _IMPORTING or frame.f_code.co_name in _LOCKING.get(module, ())
 
 
 def _raise_in(thread: int, kind: type[BaseException] | None) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import importlib
 import io
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -291,6 +294,26 @@ def notify_others() -> Callable[[], object]:
     return use
 
 
+def enter_a_generator() -> Callable[[], object]:
+    lock = threading.RLock()
+
+    @contextmanager
+    def locked() -> Iterator[None]:
+        with lock:
+            yield
+
+    # One that nobody closed keeps its lock until it is collected as garbage.
+    kept: list[object] = []
+
+    def use() -> None:
+        manager = locked()
+        kept[:] = [*kept[-100:], manager]
+        with manager:
+            pass
+
+    return use
+
+
 def call_on_a_thread() -> Callable[[], object]:
     threads = DaemonThreads(1, "test")
     threads.submit(lambda: None)
@@ -318,6 +341,7 @@ def remove_contents() -> Callable[[], object]:
         send_in_memory,
         write_a_log,
         notify_others,
+        enter_a_generator,
         call_on_a_thread,
         remove_contents,
     ],
@@ -346,3 +370,47 @@ def test_an_interruption_leaves_no_lock_held(make: Callable[[], Callable[[], obj
     after.start()
     after.join(DEADLINE_SECONDS)
     assert not after.is_alive(), "a lock is held for good"
+
+
+def test_an_interruption_leaves_no_import_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Handlers that wait for a module are ended once it is loaded."""
+    begun, go_on = threading.Event(), threading.Event()
+    monkeypatch.setattr(time, "_test_begun", begun, raising=False)
+    monkeypatch.setattr(time, "_test_go_on", go_on, raising=False)
+    (tmp_path / "slow_to_load.py").write_text(
+        "import time\ntime._test_begun.set()\ntime._test_go_on.wait()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "slow_to_load", raising=False)
+    limits = TimeLimits()
+
+    def load() -> None:
+        importlib.import_module("slow_to_load")
+
+    def load_within(seconds: float) -> None:
+        with suppress(HandlerTimedOut):
+            limits.call(limited(seconds), load)
+
+    threads = [
+        threading.Thread(target=load_within, args=(seconds,), daemon=True)
+        for seconds in (2 * DEADLINE_SECONDS, 0.001, 0.001, 0.001)
+    ]
+    threads[0].start()
+    assert begun.wait(DEADLINE_SECONDS)
+    for each in threads[1:]:
+        each.start()
+    wait_for(lambda: len(limits._running) == len(threads), "all to run")
+    wait_for(lambda: all(map(is_importing, threads[1:])), "the others to wait for the module")
+    with tending(limits, pause=0.001):
+        time.sleep(0.05)
+        go_on.set()
+        for each in threads:
+            each.join(DEADLINE_SECONDS)
+            assert not each.is_alive(), "it waits for good"
+
+
+def is_importing(thread: threading.Thread) -> bool:
+    frame = sys._current_frames()[thread.ident or 0]
+    return bool(frame.f_globals["__name__"] == "importlib._bootstrap")
