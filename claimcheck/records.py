@@ -278,6 +278,8 @@ def _open_all(opener: Opener, batch: Batch, invocation: Invocation) -> Sequence[
                 opener.claim_check_for(record.queue_url)
                 to_open.append(position)
         except RecordUnsupported as error:
+            if not isinstance(record.body, str | None):
+                raise  # the function has its records parsed: that fails the whole event too
             outcomes[position] = error
 
     def open_one(position: int) -> None:
