@@ -7,8 +7,9 @@ The failure travels with the letter in one attribute, as JSON:
      "first_received_at":"2026-11-26T22:40:00Z","failed_at":"2026-11-26T22:42:00Z",
      "message_id":"0f2c5b8e-...","worker":"host:4711"}
 
-An error that the library raised has its text here (`text`). The text of any other error may quote a
-payload, so it is here only if the worker is told so (`dead_letter_errors="full"`).
+An error that the library raised before the handler ran has its text here (`text`). The text of any
+other error may quote a payload, so it is here only if the worker is told so
+(`dead_letter_errors="full"`).
 """
 
 from __future__ import annotations

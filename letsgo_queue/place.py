@@ -90,7 +90,7 @@ def is_ours(frame: FrameType) -> bool:
 
 
 def raised_by_us(error: BaseException) -> bool:
-    """Whether one of these packages raised an error of its own: then its text has no payload."""
+    """Whether one of these packages raised an error of its own."""
     frames = [frame for frame, _ in walk_tb(error.__traceback__)]
     own_class = type(error).__module__.partition(".")[0] in _OURS
     return own_class and bool(frames) and is_ours(frames[-1])

@@ -26,7 +26,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from letsgo_queue.durations import Duration, seconds_in
-from letsgo_queue.errors import LetsGoError, Reject, Retry, SettingsInvalid
+from letsgo_queue.errors import (
+    HandlerTimedOut,
+    LetsGoError,
+    Reject,
+    Retry,
+    SettingsInvalid,
+)
 from letsgo_queue.events import MessageFailed, MessageRejected
 from letsgo_queue.failure import Failure, fit
 from letsgo_queue.limits import MAX_VISIBILITY_SECONDS
@@ -200,12 +206,18 @@ def _failure(
         failed_at=datetime.fromtimestamp(message.now(), UTC),
         message_id=shown(message.message_id),
         worker=_this_worker(),
-        text=shown_error(error) if with_text or _is_fit_to_read(error) else None,
+        text=shown_error(error) if with_text or _is_fit_to_read(message, error) else None,
     )
 
 
-def _is_fit_to_read(error: BaseException) -> bool:
-    """Whether the text of an error quotes no payload: the library wrote it, and not a handler."""
+def _is_fit_to_read(message: IncomingMessage, error: BaseException) -> bool:
+    """Whether the text of an error quotes no payload.
+
+    The library wrote it, and no handler gave it a part of the payload: as the type of a message
+    that it enqueues, say.
+    """
+    if message.handler_started and not isinstance(error, HandlerTimedOut):
+        return False
     return not isinstance(error, Retry | Reject) and raised_by_us(error)
 
 

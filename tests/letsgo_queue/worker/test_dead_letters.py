@@ -161,6 +161,21 @@ class LastReceive(ABC):
         assert failure.text is None
         assert SECRET not in failure.model_dump_json()
 
+    def test_an_error_of_the_library_that_a_handler_had_it_raise_has_no_text(
+        self, url: str, admin: QueueAdmin
+    ) -> None:
+        def enqueue_payload(message: dict[str, Any]) -> None:
+            Client("memory://").enqueue({"type": f"letsgo:{message['payload']['secret']}"})
+
+        Client(url).enqueue(order(secret=SECRET))
+
+        work(url, enqueue_payload)
+
+        failure = failure_of(admin.dead_letters()[0])
+        assert failure.error == "letsgo_queue.errors.MessageInvalid"
+        assert failure.text is None
+        assert SECRET not in failure.model_dump_json()
+
     def test_the_text_is_there_if_it_is_asked_for(self, url: str, admin: QueueAdmin) -> None:
         Client(url).enqueue(order(card=SECRET))
 
