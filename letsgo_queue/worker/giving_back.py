@@ -67,13 +67,18 @@ class GivingBack:
         """Give back a message that waited for a limit for as long as SQS hides one.
 
         If its next receive would make it a dead letter, it is sent on instead, and its receives
-        are counted anew. On a FIFO queue it would lose its place so, and is given back.
+        are counted anew. On a FIFO queue it would lose its place so, and is given back. One that
+        another worker has received meanwhile is only let go.
 
         Args:
             message: The message.
             behind: Those in line behind it, which go back with it.
         """
-        if not (message.is_over or message.longest_extension == 0) and self._is_last(message):
+        if message.is_over:  # its next delivery handles it
+            self._heartbeat.drop(message)
+            self.give_back(behind)
+            return
+        if message.longest_extension > 0 and self._is_last(message):
             self._heartbeat.drop(message)
             message.end()
             again = sent_on(message.received, message.type or "", 0)

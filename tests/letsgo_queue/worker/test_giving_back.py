@@ -18,7 +18,7 @@ from letsgo_queue.worker.giving_back import GivingBack
 from letsgo_queue.worker.heartbeat import Heartbeat
 from letsgo_queue.worker.incoming import IncomingMessage
 from letsgo_queue.worker.parts import Parts
-from tests.letsgo_queue.support import DEADLINE_SECONDS, PassingTime, order, receive_one
+from tests.letsgo_queue.support import DEADLINE_SECONDS, PassingTime, order, receive_one, wait_for
 
 
 @pytest.fixture
@@ -83,6 +83,31 @@ def test_an_extension_under_way_hides_it_no_more(
 
     assert answered.wait(DEADLINE_SECONDS)
     assert receive_one(queue).receive_count == 2
+
+
+def test_one_that_another_worker_has_received_is_only_let_go(
+    *,
+    queue: MemoryTransport,
+    heartbeat: Heartbeat,
+    giving_back: GivingBack,
+    message: IncomingMessage,
+    time_passes: PassingTime,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It did not wait for SQS's 12 hours, and it is no longer this worker's to give back."""
+    time_passes(601)
+    assert receive_one(queue).receive_count == 2
+    heartbeat.hold([message])
+    wait_for(lambda: message.is_over, "the heartbeat to know")
+    assert "this delivery has ended" in caplog.text
+    caplog.clear()
+    Client(queue).enqueue(order())
+    behind = IncomingMessage(receive_one(queue), queue)
+
+    giving_back.give_back_late(message, [behind])
+
+    assert not caplog.messages
+    assert receive_one(queue).message_id == behind.message_id
 
 
 def test_the_log_says_what_it_waited_for(
