@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 import time
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -97,8 +98,11 @@ class _Room(Protocol):
         """Give back the room of a message that has ended."""
         ...
 
-    def seconds_left(self) -> float:
-        """Seconds until time alone makes room; infinite if it never does."""
+    def seconds_left(self, ahead: int = 0) -> float:
+        """Seconds until time alone makes room for the one that has so many others ahead in line.
+
+        They never fall as more are ahead. Infinite if time alone never does.
+        """
         ...
 
 
@@ -117,7 +121,7 @@ class _AtOnce:
     def give(self, _message: IncomingMessage) -> None:
         self._left += 1
 
-    def seconds_left(self) -> float:
+    def seconds_left(self, ahead: int = 0) -> float:
         return math.inf
 
 
@@ -144,8 +148,11 @@ class _PerPeriod:
             self._begun.remove(began)
             self._begun.appendleft(-math.inf)
 
-    def seconds_left(self) -> float:
-        return self._begun[0] + self._period - time.monotonic()
+    def seconds_left(self, ahead: int = 0) -> float:
+        # Each turn that is taken is free again a period later.
+        periods, turn = divmod(ahead, len(self._begun))
+        left = self._begun[turn] + self._period - time.monotonic()
+        return max(left, 0) + periods * self._period
 
 
 class _Bytes:
@@ -164,7 +171,7 @@ class _Bytes:
     def give(self, message: IncomingMessage) -> None:
         self._opened -= message.opened_bytes
 
-    def seconds_left(self) -> float:
+    def seconds_left(self, ahead: int = 0) -> float:
         return math.inf
 
 
@@ -173,31 +180,31 @@ class _Gate:
 
     def __init__(self, room: _Room) -> None:
         self.room = room
-        self._waiting: deque[IncomingMessage] = deque()
+        self.waiting: deque[IncomingMessage] = deque()
 
     def enter(self, message: IncomingMessage) -> bool:
         """Let a message through, or put it behind those that wait; return whether it is through."""
-        if not self._waiting and self.room.take(message):
+        if not self.waiting and self.room.take(message):
             return True
-        self._waiting.append(message)
+        self.waiting.append(message)
         return False
 
     def next(self) -> IncomingMessage | None:
         """Let the first waiting message through, if there is room."""
-        if self._waiting and self.room.take(self._waiting[0]):
-            return self._waiting.popleft()
+        if self.waiting and self.room.take(self.waiting[0]):
+            return self.waiting.popleft()
         return None
 
     def take_out(self, which: Callable[[IncomingMessage], bool]) -> Sequence[IncomingMessage]:
         """Take out some of those that wait, in order."""
-        taken = [each for each in self._waiting if which(each)]
+        taken = [each for each in self.waiting if which(each)]
         for message in taken:
-            self._waiting.remove(message)
+            self.waiting.remove(message)
         return taken
 
     def seconds_left(self) -> float:
         """Seconds until time alone lets a message through."""
-        return self.room.seconds_left() if self._waiting else math.inf
+        return self.room.seconds_left() if self.waiting else math.inf
 
 
 class Gates:
@@ -234,10 +241,16 @@ class Gates:
         """Take out some of those that may not begin yet. `tend` has those that they kept back."""
         return self._take_out((*self._all_of_handlers(), self._bytes), which)
 
-    def take_out_rated(self) -> Sequence[IncomingMessage]:
-        """Take out those that wait for a rate: only time lets them begin."""
-        rated = [gate for gate in self._all_of_handlers() if gate.room.seconds_left() < math.inf]
-        return self._take_out(rated, lambda _message: True)
+    def take_out_rated(self, seconds: float) -> Sequence[IncomingMessage]:
+        """Take out those that the rate of their handler does not let begin in so many seconds."""
+        taken: list[IncomingMessage] = []
+        for gates in self._of_handlers.values():
+            backwards = gates[::-1]  # a rate is the last one
+            line = [message for gate in backwards for message in gate.waiting]
+            if line and (room := backwards[0].room).seconds_left() < math.inf:
+                in_time = bisect_right(range(len(line)), seconds, key=room.seconds_left)
+                taken += self._take_out(backwards, set(line[in_time:]).__contains__)
+        return taken
 
     def tend(self) -> Sequence[IncomingMessage]:
         """Return the messages that may begin by now."""

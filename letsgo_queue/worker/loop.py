@@ -524,7 +524,9 @@ class WorkLoop:
                 self._set_aside(message, due - began)
         while True:
             with self._changed:
-                for message in self._gates.take_out_rated():  # they may wait for hours
+                # They may wait for hours. The others begin during the drain: each one that is given
+                # back uses up a receive.
+                for message in self._gates.take_out_rated(deadline - time.monotonic()):
                     self._set_aside(message, 0)
             due_in = self._tend()
             self._give_back_aside()

@@ -437,7 +437,7 @@ class TestRateOfAHandler:
     def test_those_that_wait_are_given_back_by_a_worker_that_stops(
         self, queue: MemoryTransport, busy: Busy
     ) -> None:
-        """At once: it waits only for the handlers that run."""
+        """At once, also those behind another limit: it waits only for the handlers that run."""
         worker = Worker(queue, wait_seconds=0, visibility_timeout=600, drain_timeout=600)
         worker.handler("limited", rate="1/h", concurrency=1)(busy)
         send(queue, *[{"type": "limited", "payload": n} for n in range(3)])
@@ -445,11 +445,39 @@ class TestRateOfAHandler:
             busy.have_begun(1)
             stored = queue._messages.values()
             wait_for(lambda: all(each.receive_count for each in stored), "all to be in hand")
+            worker.stop()
+            wait_for(lambda: len(receive_now(queue)) == 2, "the others to be given back")
             busy.end(1)
-            wait_for(lambda: has([*stored], 2), "the first to be handled")
 
         assert busy.begun == [0]
-        assert len(receive_now(queue)) == 2
+        assert len(stored) == 2
+
+    @pytest.mark.parametrize("concurrency", [None, 1])
+    def test_those_that_may_begin_in_time_are_handled_by_a_worker_that_stops(
+        self,
+        queue: MemoryTransport,
+        time_passes: PassingTime,
+        busy: Busy,
+        concurrency: int | None,
+    ) -> None:
+        """Each deploy would use up a receive of each, until they are dead letters."""
+        worker = Worker(queue, wait_seconds=0, visibility_timeout=600, drain_timeout=90)
+        worker.handler("limited", rate="5/min", concurrency=concurrency)(busy)
+        send(queue, *[{"type": "limited", "payload": n} for n in range(12)])
+        with running(worker):
+            busy.have_begun(concurrency or 5)
+            stored = queue._messages.values()
+            wait_for(lambda: all(each.receive_count for each in stored), "all to be in hand")
+            worker.stop()
+            wait_for(lambda: len(receive_now(queue)) >= 2, "those of the third minute to go back")
+            busy.end(12)
+            busy.have_begun(5)
+            wait_for(lambda: has([*stored], 7), "those of the first minute to be handled")
+            time_passes(60)
+
+        assert len(busy.begun) == 10
+        assert busy.counts == {1}
+        assert len(receive_now(queue)) == len(stored) == 2
 
     def test_one_that_waits_for_its_store_takes_no_turn(
         self, queue: MemoryTransport, time_passes: PassingTime, busy: Busy
