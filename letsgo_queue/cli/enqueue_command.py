@@ -15,10 +15,10 @@ from letsgo_queue.cli.terminal import (
     JsonOption,
     QueueOption,
     as_utf8,
-    is_piped,
     print_json,
     print_line,
     read_input,
+    unread_input,
 )
 from letsgo_queue.errors import MessageInvalid
 from letsgo_queue.files import read_file
@@ -81,10 +81,20 @@ def make_enqueue(make_client: Callable[[str | None], Client]) -> Callable[..., N
 
 def _read_payload(given: str | None) -> object:
     if given is None:
-        if is_piped():
+        waiting = unread_input()
+        if waiting == "some":
             raise MessageInvalid(
                 "standard input is a pipe or a file, which nothing here reads: --payload - reads "
-                "the payload from it, and --payload null sends none."
+                "the payload from it, and --payload null sends none. In a loop that reads the same "
+                "input, < /dev/null after this command sends none either."
+            )
+        if waiting == "perhaps later":
+            print_line(
+                "warning: the payload is null: standard input is an open pipe, which is not read. "
+                "--payload - waits for it and reads the payload from it. --payload null, or "
+                "< /dev/null, sends none without this warning.",
+                style="yellow",
+                stderr=True,
             )
         return None
     try:

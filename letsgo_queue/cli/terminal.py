@@ -15,12 +15,13 @@ import os
 import re
 import select
 import stat
+import struct
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -110,27 +111,40 @@ def read_input() -> bytes:
     return read_stream(sys.stdin.buffer)
 
 
-def is_piped() -> bool:
-    """Whether somebody pipes something into this command, or might still do so.
+def unread_input() -> Literal["nothing", "some", "perhaps later"]:
+    """What standard input has for this command to read. Asking reads nothing, and does not wait.
 
-    Terminals and `/dev/null` do not count, nor do empty files and pipes that ended.
+    Terminals and `/dev/null` have nothing, nor do files at their end and pipes that ended. A pipe
+    that is open and empty may have something later. So may any pipe on Windows, where Python
+    cannot ask.
     """
     if sys.stdin is None:
-        return False
+        return "nothing"
     try:
         source = sys.stdin.fileno()
         kind = os.fstat(source)
         if stat.S_ISREG(kind.st_mode):
-            return os.lseek(source, 0, os.SEEK_CUR) < kind.st_size
+            at = os.lseek(source, 0, os.SEEK_CUR)
+            return "some" if at < kind.st_size else "nothing"
         if not (stat.S_ISFIFO(kind.st_mode) or stat.S_ISSOCK(kind.st_mode)):
-            return False
+            return "nothing"
     except (OSError, ValueError):  # closed, or no file
-        return False
+        return "nothing"
     try:
-        ready, _, _ = select.select([source], [], [], 0)
-    except OSError:  # Windows asks sockets alone
-        return True
-    return not ready or bool(os.read(source, 1))
+        return _unread_in_pipe(source)
+    except (ImportError, OSError):  # on Windows
+        return "perhaps later"
+
+
+def _unread_in_pipe(source: int) -> Literal["nothing", "some", "perhaps later"]:
+    import fcntl
+    import termios
+
+    ready, _, _ = select.select([source], [], [], 0)
+    if not ready:
+        return "perhaps later"
+    count = fcntl.ioctl(source, termios.FIONREAD, bytes(struct.calcsize("i")))
+    return "some" if any(count) else "nothing"  # a pipe that ended is ready, and has no bytes
 
 
 def parse_age(text: str) -> timedelta:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 from pathlib import Path
 from typing import IO
@@ -110,15 +111,50 @@ def test_a_file_that_nothing_reads_is_refused(project: Path) -> None:
     assert b"--payload - reads the payload from it" in tried.stderr
 
 
-def test_a_pipe_that_stays_open_is_refused_at_once(project: Path) -> None:
+def test_a_pipe_that_stays_open_is_told_of_and_not_waited_for(project: Path) -> None:
+    """A supervisor, `docker run -i` and `ssh` give a command such a pipe."""
     reading, writing = os.pipe()
     try:
-        tried = enqueue_from(reading)
+        sent = enqueue_from(reading)
     finally:
         os.close(writing)
         os.close(reading)
+    worked = run("letsgo-queue", "worker", "work:jobs", "--burst", cwd=project)
 
-    assert b"--payload - reads the payload from it" in tried.stderr
+    assert sent.returncode == 0, sent.stderr
+    assert b"warning: the payload is null" in sent.stderr
+    assert b"--payload - waits for it" in sent.stderr
+    assert sent.stderr.count(b"\n") == 1
+    assert worked.stdout == "hello None\n"
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "file"])
+def test_what_others_would_read_is_left_in_the_input(project: Path, kind: str) -> None:
+    """In a shell, the next round of a loop reads on where this command got the input."""
+    rest = b"second\nthird\n"
+    if kind == "file":
+        (project / "input").write_bytes(rest)
+        reading = os.open(project / "input", os.O_RDONLY)
+    elif kind == "pipe":
+        reading, writing = os.pipe()
+        os.write(writing, rest)
+        os.close(writing)
+    else:
+        ours, theirs = socket.socketpair()
+        ours.sendall(rest)
+        ours.close()
+        reading = theirs.detach()
+    try:
+        tried = enqueue_from(reading)
+        left = os.read(reading, 100)
+        sent = enqueue_from(reading)
+    finally:
+        os.close(reading)
+
+    assert tried.returncode == 1
+    assert b"< /dev/null after this command" in tried.stderr
+    assert left == rest
+    assert (sent.returncode, sent.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize("stdin", ["", None], ids=["a pipe that ended", "no pipe"])
