@@ -251,7 +251,9 @@ def _refuse_memory(queue_url: str, settings: ClaimCheckSettings) -> None:
             raise SettingsInvalid(
                 f"claim store {url!r} is in the memory of this process, so no other could open the "
                 f"messages of {queue_url}. Set CLAIMCHECK_STORE (or CLAIMCHECK_STORES) to a store "
-                "that sender and worker share, such as dynamodb://letsgo-claims, or unset it."
+                "that sender and worker share, such as dynamodb://letsgo-claims, or unset it. In a "
+                "test, where one process sends and receives, make one "
+                "ClaimCheck(open_store('memory://')), and give it to both sides as claim_check."
             )
 
 

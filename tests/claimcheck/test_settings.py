@@ -12,10 +12,18 @@ from typing import Any
 
 import pytest
 
-from claimcheck import ClaimCheckSettings, SettingsInvalid, enqueue
+from claimcheck import (
+    ClaimCheck,
+    ClaimCheckMiddleware,
+    ClaimCheckSettings,
+    SettingsInvalid,
+    enqueue,
+    open_store,
+    unwrap_claim_check,
+)
 from claimcheck.settings import DEFAULT_STORE, claim_check_for
 from claimcheck.stores.dynamodb import DynamoDBClaimStore
-from letsgo_queue import Client
+from letsgo_queue import Client, Worker
 from tests.claimcheck.support import noisy_body, parts_left
 from tests.letsgo_queue.support import receive
 from tests.support.servers import AwsServer
@@ -128,8 +136,33 @@ def test_a_store_that_is_set_wins(queue: str) -> None:
 def test_messages_that_leave_the_process_need_a_store_outside(queue: str, chosen: Any) -> None:
     settings = ClaimCheckSettings(**chosen)
 
-    with pytest.raises(SettingsInvalid, match=r"'memory://.*' is in the memory of this process"):
+    with pytest.raises(
+        SettingsInvalid, match=r"'memory://.*' is in the memory of this process"
+    ) as refused:
         claim_check_for(queue, settings)
+
+    assert "ClaimCheck(open_store('memory://')), and give it to both" in str(refused.value)
+
+
+def test_a_test_on_sqs_gives_both_sides_one_claim_check_with_a_store_in_memory(
+    ministack: AwsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The way out that the refusal above names."""
+    queue = ministack.make_queue()
+    monkeypatch.setenv("CLAIMCHECK_STORE", "memory://")
+    check = ClaimCheck(open_store("memory://"))
+    client = Client(queue, middleware=[ClaimCheckMiddleware(check)])
+    worker, seen = Worker(queue, client=client), list[object]()
+
+    @worker.handler("order:new")
+    @unwrap_claim_check(claim_check=check)
+    def on_order(message: dict[str, object]) -> None:
+        seen.append(message["payload"])
+
+    client.enqueue({"type": "order:new", "payload": "x" * 3_000_000})
+    worker.run(burst=True)
+
+    assert seen == ["x" * 3_000_000]
 
 
 def test_a_store_in_memory_goes_with_a_queue_in_memory() -> None:
