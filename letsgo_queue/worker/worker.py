@@ -489,7 +489,7 @@ class Worker:
         self._stopping = threading.Event()
 
     def _open_lambda_events(self) -> LambdaEvents:
-        self._warn_of_limits("AWS Lambda: use the event source's maximum concurrency")
+        self._warn_of_limits("AWS Lambda. Use the event source's maximum concurrency")
         client = self._client or default_client()
         return LambdaEvents(
             self._processor(),
@@ -501,9 +501,7 @@ class Worker:
     def _warn_of_limits(self, where: str) -> None:
         if limited := self._registry.limited():
             logger.warning(
-                "the concurrency, rate and timeout of these handlers do not hold in %s: %s",
-                where,
-                ", ".join(limited),
+                "%s: concurrency, rate and timeout do not hold in %s.", ", ".join(limited), where
             )
 
     def _check(self, given: RunOptions) -> LoopOptions:

@@ -181,8 +181,10 @@ def test_limits_that_do_not_hold_on_lambda_are_told_once(caplog: pytest.LogCaptu
         worker.lambda_handler({"Records": []}, None)
 
     [told] = caplog.messages
-    assert "rate and timeout of these handlers do not hold in AWS Lambda" in told
-    assert "limited" in told
+    assert told.endswith(
+        ".limited: concurrency, rate and timeout do not hold in AWS Lambda. Use the event source's "
+        "maximum concurrency."
+    )
     assert "plain" not in told
 
 

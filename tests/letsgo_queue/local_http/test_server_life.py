@@ -49,6 +49,19 @@ def test_middleware_is_prepared_and_runs() -> None:
     assert len(handled) == 1
 
 
+def test_limits_that_do_not_hold_in_local_mode_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    worker = Worker()
+
+    @worker.handler("limited", rate="1/h")
+    def limited(message: object) -> None: ...
+
+    with serving(worker):
+        pass
+
+    [told] = [each for each in caplog.messages if "do not hold" in each]
+    assert told.endswith(".limited: concurrency, rate and timeout do not hold in local mode.")
+
+
 def test_middleware_that_refuses_stops_the_worker_and_frees_the_port() -> None:
     addresses: list[str] = []
 
