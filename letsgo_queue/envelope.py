@@ -114,6 +114,14 @@ def read_json(body: Body) -> object:
     return _read(body, allow_constants=False)
 
 
+def write_json(value: object) -> str:
+    """Write a value as JSON that is short, and can be written as UTF-8."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    if is_text(text):
+        return text
+    return json.dumps(value, separators=(",", ":"))  # half of a surrogate pair has to be escaped
+
+
 def may_have_constant(body: Body) -> bool:
     """Whether a body may have the value `NaN` or `Infinity`; a text in it may look like one.
 
@@ -354,7 +362,7 @@ def _inside(fields: Mapping[str, Any]) -> str | None:
     slot = _slot(fields)
     found = None if slot is None else fields.get(slot)
     if slot == _DETAIL:
-        return _written(found) if _is_detail_a_message(found) else None
+        return write_json(found) if _is_detail_a_message(found) else None
     return found if is_text(found) else None
 
 
@@ -370,21 +378,14 @@ def _with_message(envelope: Mapping[str, Any], body: str) -> str:
     slot = _slot(envelope)
     assert slot is not None
     if slot != _DETAIL:
-        return _written({**envelope, slot: body})
+        return write_json({**envelope, slot: body})
     try:
         read_json(body)
     except MessageInvalid:
-        body = _written(body)
-    around = _written({name: value for name, value in envelope.items() if name != slot})
+        body = write_json(body)
+    around = write_json({name: value for name, value in envelope.items() if name != slot})
     # The bytes stay as they are: parsing and writing them might change numbers.
     return f'{around[:-1]},"{slot}":{body}}}'
-
-
-def _written(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    if is_text(text):
-        return text
-    return json.dumps(value, separators=(",", ":"))  # half of a surrogate pair has to be escaped
 
 
 def has_sealed_shape(fields: Mapping[Any, object]) -> bool:

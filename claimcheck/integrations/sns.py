@@ -16,7 +16,6 @@ https://docs.aws.amazon.com/sns/latest/dg/large-message-payloads.html has the li
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -32,7 +31,7 @@ from claimcheck.integrations.outgoing import Outgoing, Text
 from claimcheck.integrations.sqs import attributes_size
 from claimcheck.opening import Opener
 from letsgo_queue.aws_client import AwsError, error_code
-from letsgo_queue.envelope import is_text, read_json
+from letsgo_queue.envelope import read_json, write_json
 from letsgo_queue.errors import MessageInvalid
 from letsgo_queue.limits import ANY_QUEUE_BYTES
 from letsgo_queue.log import get_logger
@@ -131,7 +130,7 @@ class _Topics(Outgoing):
         texts = _read(message)
         text = texts.get(_FOR_QUEUES)
         if isinstance(text, str) and text:
-            around = _size(_written({**texts, _FOR_QUEUES: ""})) + _TICKET_ESCAPES
+            around = _size(write_json({**texts, _FOR_QUEUES: ""})) + _TICKET_ESCAPES
             escapes = _size(message) - _size(text) - around
             return Text(target, text, others + around, max(escapes, 0), texts)
         if self._carrier.opener.refuses_unsealed(target):
@@ -146,7 +145,7 @@ class _Topics(Outgoing):
         """The message with another text for queues."""
         if text.texts is None:
             return body
-        return _written({**text.texts, _FOR_QUEUES: body})
+        return write_json({**text.texts, _FOR_QUEUES: body})
 
     def facts(self, target: str) -> Mapping[str, str]:
         """The attributes of a topic, asked for once; none if it does not give them.
@@ -169,12 +168,6 @@ class _Topics(Outgoing):
             found = {}
         self._facts[target] = found
         return self._facts[target]
-
-
-def _written(texts: Mapping[str, object]) -> str:
-    written = json.dumps(texts, ensure_ascii=False, separators=(",", ":"))
-    # Half a surrogate pair stays an escape: it has no place in UTF-8.
-    return written if is_text(written) else json.dumps(texts, separators=(",", ":"))
 
 
 def _size(text: str) -> int:
