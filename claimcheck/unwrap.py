@@ -442,7 +442,10 @@ def _is_method_of(function: Callable[..., object], owner: object) -> bool:
 
 
 def _is_context(value: object) -> bool:
-    return hasattr(value, "get_remaining_time_in_millis")
+    try:
+        return hasattr(value, "get_remaining_time_in_millis")
+    except Exception:  # noqa: BLE001  another argument may raise anything
+        return False
 
 
 def _name(function: Callable[..., object]) -> str:

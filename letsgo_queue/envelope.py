@@ -18,11 +18,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections import deque
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from types import SimpleNamespace
-from typing import Any, Generic, NoReturn, TypeAlias, TypeGuard, TypeVar
+from types import MappingProxyType, SimpleNamespace
+from typing import Any, Generic, NoReturn, TypeAlias, TypeGuard, TypeVar, cast
 
 from pydantic_core import from_json
 
@@ -39,9 +40,17 @@ Body: TypeAlias = str | bytes
 DEEPEST_ENVELOPE = 5
 """The levels to search in an envelope: an SNS event has a message at Records, 0, Sns, Message."""
 
+MOST_RECORDS = 10_000
+"""The values to look at in one collection, beside its numbers: no batch has more records. Lambda
+and Pipes hand over 10,000 at most, of SQS as of Kinesis.
+
+https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-parameters.html
+https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-parameters.html
+https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-batching-concurrency.html
+"""
+
 MOST_VALUES = 200_000
-"""The values to look at in each level of an envelope: the 10,000 records that Lambda hands over at
-most have fewer."""
+"""The values to look at in each level of an envelope: `MOST_RECORDS` records have fewer fields."""
 
 MOST_ENVELOPES = 3
 """The most nested envelopes that are opened: those of a pipe, SNS and EventBridge, say."""
@@ -50,6 +59,8 @@ _BodyT = TypeVar("_BodyT", str, bytes)
 
 _BODIES = ("body", "Body")
 _LEAVES = frozenset({int, float, bool, type(None)})
+_VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
+_COLLECTIONS = (dict, MappingProxyType, *_VIEWS, list, tuple, set, frozenset, deque)
 _DETAIL = "detail"
 _OF_EVENTBRIDGE = {"detail-type", "source", _DETAIL}
 _SIGNS_OF_ENVELOPES = ('"TopicArn"', '"detail-type"', '"eventSource"')
@@ -212,7 +223,9 @@ def holds_sealed(value: object) -> bool:
     The payload of a message is not an envelope: it may quote anything. An iterator is left alone,
     since reading would use it up.
 
-    It looks `DEEPEST_ENVELOPE` levels deep, and at up to `MOST_VALUES` values of each level.
+    It looks `DEEPEST_ENVELOPE` levels deep, at up to `MOST_VALUES` values of each level, and at up
+    to `MOST_RECORDS` of each collection. Only Python's own collections are searched: to read
+    another may run a query. If the code of an object raises an error, nothing is found in it.
 
     Args:
         value: Anything.
@@ -223,11 +236,15 @@ def holds_sealed(value: object) -> bool:
     for _ in range(DEEPEST_ENVELOPE + 1):
         inside: list[object] = []
         for each in level:
-            parsed = _parsed(each)
-            if isinstance(parsed, Mapping) and has_sealed_shape(parsed):
-                return True
-            if parsed is not None:
-                inside += islice(_values_in(parsed), MOST_VALUES - len(inside))
+            try:
+                parsed = _parsed(each)
+                if isinstance(parsed, Mapping) and has_sealed_shape(parsed):
+                    return True
+                inside += _values_in(parsed, MOST_VALUES - len(inside))
+            except MemoryError:
+                raise
+            except Exception:  # noqa: BLE001  the code of an object may raise anything
+                continue
         if not inside:
             break
         level = inside
@@ -240,19 +257,23 @@ def _parsed(value: object) -> object:
         text = bytes(value) if isinstance(value, bytearray) else value
         found = _fields(text, allow_constants=True) if _quotes_claim_check(text) else None
         return found if isinstance(found, dict | list) else None
-    if type(value) in _LEAVES:
-        return None
-    if isinstance(value, dict | list | tuple | Mapping):
+    if isinstance(value, _COLLECTIONS):
         return value
-    return _fields_of(value) or value
+    if isinstance(value, Mapping):  # of Powertools' data classes: the event as it came
+        raw = _attribute(value, "raw_event")
+        return raw if isinstance(raw, dict) else value
+    return _fields_of(value)
 
 
 def _fields_of(value: Any) -> Mapping[str, object]:
     """Return those fields of an object that may have a message, and are not None."""
     kind = type(value)
     if hasattr(kind, "__pydantic_fields_set__"):  # a model; pydantic need not be loaded for this
-        given = {**vars(value), **(value.__pydantic_extra__ or {})}
-        fields = {name: given.get(name) for name in value.__pydantic_fields_set__}
+        # A model has no set of fields, and no extras, if its own `__init__` does not make them.
+        own = vars(value)
+        given = {**own, **(_attribute(value, "__pydantic_extra__") or {})}
+        names = _attribute(value, "__pydantic_fields_set__")
+        fields = {name: given.get(name) for name in (own if names is None else names)}
     elif hasattr(kind, "__dataclass_fields__"):
         fields = {name: _attribute(value, name) for name in kind.__dataclass_fields__}
     elif isinstance(value, SimpleNamespace):
@@ -265,18 +286,27 @@ def _fields_of(value: Any) -> Mapping[str, object]:
     return fields
 
 
-def _attribute(value: object, name: str) -> object:
+def _attribute(value: object, name: str) -> Any:
     try:
         return getattr(value, name, None)
     except Exception:  # noqa: BLE001  the code behind an attribute may raise anything
         return None
 
 
-def _values_in(value: object) -> Iterable[object]:
-    """Return the values in a value that may be an envelope; none for a message."""
-    if isinstance(value, Mapping):
-        return () if "type" in value else value.values()
-    return value if isinstance(value, Collection) else ()
+def _values_in(value: object, most: int) -> list[object]:
+    """Return the values in a value that may be an envelope; none for a message.
+
+    Args:
+        value: What may be an envelope.
+        most: The most values to look at. Of those that may hold something, `MOST_RECORDS` count.
+    """
+    if not isinstance(value, _COLLECTIONS):
+        return []
+    values = cast("Iterable[object]", value)
+    if isinstance(value, dict | MappingProxyType):
+        values = () if "type" in value else value.values()
+    others = (each for each in islice(values, most) if type(each) not in _LEAVES)
+    return [*islice(others, MOST_RECORDS)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from pydantic import BaseModel
 
 from letsgo_queue.attributes import MessageAttribute, received_attribute, spell_out
 from letsgo_queue.aws_hosts import queue_url_of_arn
-from letsgo_queue.envelope import has_sealed_shape, sealed_fields, unwrap_sealed
+from letsgo_queue.envelope import MOST_RECORDS, has_sealed_shape, sealed_fields, unwrap_sealed
 from letsgo_queue.errors import NO_ID, MessageInvalid
 from letsgo_queue.forking import cached_property
 from letsgo_queue.transports.base import OutgoingMessage, ReceivedMessage
@@ -224,12 +224,13 @@ def is_plain_iterator(value: object) -> TypeGuard[Iterator[object]]:
 def records_in(event: object) -> Sequence[object] | None:
     """The records in an event: of SQS behind Lambda, or the list that EventBridge Pipes sends.
 
-    None if it is no such event. If one record of several is damaged, only that one fails.
+    None if it is no such event. If one record of several is damaged, only that one fails. Of a long
+    list of something else, `MOST_RECORDS` are looked at.
     """
     records = event if isinstance(event, list | tuple) else _get(event, _RECORDS)
-    if not isinstance(records, list | tuple) or (records and not any(map(is_record, records))):
+    if not isinstance(records, list | tuple):
         return None
-    return records
+    return records if not records or any(map(is_record, records[:MOST_RECORDS])) else None
 
 
 def with_records(event: _ThingT, records: Sequence[object]) -> _ThingT:
@@ -344,7 +345,10 @@ def _altered(thing: _ThingT, changes: Mapping[str, object]) -> _ThingT:
 
 
 def _has(thing: object, name: str) -> bool:
-    return name in thing if isinstance(thing, Mapping) else hasattr(thing, name)
+    try:
+        return name in thing if isinstance(thing, Mapping) else hasattr(thing, name)
+    except Exception:  # noqa: BLE001  a thing that is no record may raise anything
+        return False
 
 
 def _has_receipt(thing: object) -> bool:
@@ -352,7 +356,10 @@ def _has_receipt(thing: object) -> bool:
 
 
 def _get(thing: object, name: str) -> Any:
-    return thing.get(name) if isinstance(thing, Mapping) else getattr(thing, name, None)
+    try:
+        return thing.get(name) if isinstance(thing, Mapping) else getattr(thing, name, None)
+    except Exception:  # noqa: BLE001  as above
+        return None
 
 
 def _first(thing: object, names: Sequence[str]) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, cast
@@ -277,6 +277,19 @@ class TestKindsOfRecords:
 
         assert on_record(record) is record
 
+    def test_other_arguments_may_raise_errors_when_they_are_looked_at(
+        self, claims: Claims, body: str
+    ) -> None:
+        """A request whose body was read, or a mapping in a database that is gone."""
+        others = (Raising(), RaisingMapping(), [Raising(), RaisingMapping()])
+
+        @unwrap_claim_check(claim_check=claims.check)
+        def on_record(record: dict[str, Any], *others: object) -> tuple[str, object]:
+            return body_of(record), others
+
+        assert on_record(record_of(body, "a"), *others) == (claims.originals[body], others)
+        assert claims.state(body) == "done"
+
     def test_an_explicit_form_takes_any_parsed_body_for_that_of_a_message(self) -> None:
         @unwrap_record
         def on_record(record: object) -> None:
@@ -328,6 +341,22 @@ class TestKindsOfRecords:
         with pytest.raises(RecordUnsupported):
             on_record(make(body))
         assert claims.state(body) == "there"
+
+
+class Raising:
+    def __getattr__(self, name: str) -> object:
+        raise RuntimeError("the request's data stream was read")
+
+
+class RaisingMapping(Mapping[str, object]):
+    def __getitem__(self, key: str) -> object:
+        raise RuntimeError("no connection")
+
+    def __iter__(self) -> Iterator[str]:
+        raise RuntimeError("no connection")
+
+    def __len__(self) -> int:
+        raise RuntimeError("no connection")
 
 
 @dataclass

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -60,6 +61,59 @@ class Broken:
     @property
     def body(self) -> str:
         raise OSError("no connection")
+
+
+class Unsized:
+    """As numpy's arrays without a dimension: it has all methods of a collection, and is none."""
+
+    def __len__(self) -> int:
+        raise TypeError("len() of unsized object")
+
+    def __iter__(self) -> Iterator[object]:
+        raise TypeError("iteration over a 0-d array")
+
+    def __contains__(self, item: object) -> bool:
+        return False
+
+
+class Half(BaseModel):
+    """A model without what pydantic's own `__init__` makes."""
+
+    name: str = ""
+
+    def __init__(self) -> None: ...
+
+
+class BrokenList(list[object]):
+    def __iter__(self) -> Iterator[object]:
+        raise OSError("no connection")
+
+
+class Query:
+    """A collection that asks a database when it is read."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __len__(self) -> int:
+        self.asked += 1
+        return 1
+
+    def __iter__(self) -> Iterator[object]:
+        self.asked += 1
+        return iter([SEALED])
+
+    def __contains__(self, item: object) -> bool:
+        self.asked += 1
+        return False
+
+
+class Counted:
+    asked = 0
+
+    @property
+    def body(self) -> None:
+        Counted.asked += 1
 
 
 SHAPES = [
@@ -144,6 +198,11 @@ class TestEnvelopes:
             pytest.param(Body(SEALED), id="an object's body"),
             pytest.param(Body({"Message": SEALED}, type="x"), id="the body of an object of a type"),
             pytest.param([0] * 100_000 + [SEALED], id="far down in a list"),
+            pytest.param([*map(Body, [None] * 9_999), SEALED], id="the last of most records"),
+            pytest.param(MappingProxyType({"detail": SEALED}), id="a view of a dict"),
+            pytest.param(
+                [Unsized(), Half(), Broken(), BrokenList(), SEALED], id="behind what cannot be read"
+            ),
             pytest.param(ESCAPED, id="an escape in the name"),
             pytest.param({"Message": ESCAPED}, id="SNS, an escape in the name"),
             pytest.param(
@@ -183,6 +242,9 @@ class TestEnvelopes:
             pytest.param(Body(None), id="no body"),
             pytest.param(Broken(), id="an object whose body cannot be read"),
             pytest.param(range(10**9), id="a great many numbers"),
+            pytest.param(Unsized(), id="a collection that cannot be read"),
+            pytest.param(Half(), id="a model whose own __init__ leaves out pydantic's"),
+            pytest.param(BrokenList(), id="a list that cannot be read"),
         ],
     )
     def test_are_nothing_else(self, value: object) -> None:
@@ -193,6 +255,21 @@ class TestEnvelopes:
         endless += [endless] * 1_000
 
         assert not holds_sealed(endless)
+
+    def test_a_collection_of_another_kind_is_not_read(self) -> None:
+        query = Query()
+
+        assert not holds_sealed({"orders": query})
+        assert query.asked == 0
+
+    @pytest.mark.parametrize("make", [list, tuple, deque, lambda each: dict(enumerate(each))])
+    def test_of_a_large_collection_as_many_are_looked_at_as_a_batch_may_have(
+        self, make: Callable[[list[Counted]], object]
+    ) -> None:
+        Counted.asked = 0
+
+        assert not holds_sealed(make([Counted()] * 50_000))
+        assert Counted.asked == 10_000
 
     def test_an_iterator_is_not_used_up(self) -> None:
         iterator = iter([SEALED])
