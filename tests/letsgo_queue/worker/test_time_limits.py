@@ -302,14 +302,14 @@ def enter_a_generator() -> Callable[[], object]:
         with lock:
             yield
 
-    # One that nobody closed keeps its lock until it is collected as garbage.
-    kept: list[object] = []
+    # One that nobody leaves has its lock until it is collected as garbage.
+    entered: list[object] = []
 
     def use() -> None:
-        manager = locked()
-        kept[:] = [*kept[-100:], manager]
+        entered.append(manager := locked())
         with manager:
             pass
+        entered.pop()
 
     return use
 
