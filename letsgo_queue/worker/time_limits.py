@@ -7,9 +7,7 @@ the message fails with `HandlerTimedOut`. A handler that returns all the same ha
 
 from __future__ import annotations
 
-import ctypes
 import math
-import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -18,24 +16,10 @@ from letsgo_queue.errors import HandlerTimedOut
 from letsgo_queue.forking import renew_in_children
 from letsgo_queue.text import shown
 from letsgo_queue.worker.incoming import IncomingMessage
-
-_IMPORTING = "importlib._bootstrap"
-
-_LOCKING = {
-    "contextlib": {"__enter__", "__exit__"},
-    "logging": {"acquire", "release", "_acquireLock", "_releaseLock"},
-    "threading": {"__enter__", "__exit__", "_release_save", "_acquire_restore"},
-}
-"""Python's own functions, by module, that an exception may end while they hold a lock. Nothing
-would release it, and the next thread to log, for one, would wait for good. So would a thread that
-imports, wherever in `_IMPORTING` the exception comes."""
+from letsgo_queue.worker.interrupting import Interruption, interrupt, take_back
 
 AGAIN_SECONDS = 0.005
-"""How soon to look again at a handler that was in such a function."""
-
-
-class _TimeIsUp(BaseException):
-    """Raised in the thread of a handler, whose `except Exception` lets it through."""
+"""How soon to try again to interrupt a handler that could not be."""
 
 
 class _Running:
@@ -75,9 +59,9 @@ class TimeLimits:
                 with self._lock:
                     self._running.discard(running)
                 if running.interrupted:  # one that has not come yet must never come
-                    _raise_in(running.thread, None)
+                    take_back(running.thread)
         except BaseException as error:
-            if running.interrupted or isinstance(error, _TimeIsUp):
+            if running.interrupted or isinstance(error, Interruption):
                 raise _timed_out(message, seconds) from error
             raise
 
@@ -88,14 +72,9 @@ class TimeLimits:
         now = time.monotonic()
         with self._lock:
             for running in [each for each in self._running if each.ends <= now]:
-                if _is_locking(running.thread):
-                    continue
-                _raise_in(running.thread, _TimeIsUp)
-                if _is_locking(running.thread):  # it ran on between the look and the raise
-                    _raise_in(running.thread, None)
-                    continue
-                running.interrupted = True
-                self._running.discard(running)
+                if interrupt(running.thread):
+                    running.interrupted = True
+                    self._running.discard(running)
             ends = min((each.ends for each in self._running), default=math.inf)
         return max(ends - now, AGAIN_SECONDS)
 
@@ -137,18 +116,3 @@ def _timed_out(message: IncomingMessage, seconds: float) -> HandlerTimedOut:
         f"message {message.message_id} of type {shown(message.type)!r}: its handler was ended "
         f"after {seconds:g} s. Raise its `timeout`, or have it do less."
     )
-
-
-def _is_locking(thread: int) -> bool:
-    """Whether a thread is in a function that must not be interrupted."""
-    frame = sys._current_frames().get(thread)
-    if frame is None:
-        return False
-    module = frame.f_globals.get("__name__", "")
-    return module == _IMPORTING or frame.f_code.co_name in _LOCKING.get(module, ())
-
-
-def _raise_in(thread: int, kind: type[BaseException] | None) -> None:
-    """Have a thread raise an exception soon; None takes back what it has not raised yet."""
-    exception = ctypes.py_object(kind) if kind is not None else None
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), exception)
