@@ -30,7 +30,7 @@ _RELEASING = {
 """Those that release one."""
 
 
-class Interruption(BaseException):
+class _Interruption(BaseException):
     """Ends what a thread does; an `except Exception` lets it through."""
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Interruption(BaseException):
 
 
 def interrupt(thread: int) -> bool:
-    """Have a thread raise `Interruption` soon, as it next runs Python code.
+    """Have a thread raise an exception soon, as it next runs Python code.
 
     Args:
         thread: Its identifier.
@@ -50,7 +50,7 @@ def interrupt(thread: int) -> bool:
     """
     if _is_locking(thread):
         return False
-    _raise_in(thread, Interruption)
+    _raise_in(thread, _Interruption)
     if _is_locking(thread):  # it ran on between the look and the raise
         take_back(thread)
         return False
@@ -62,6 +62,11 @@ def take_back(thread: int) -> None:
     _raise_in(thread, None)
 
 
+def is_interruption(error: BaseException) -> bool:
+    """Whether an error is the exception that `interrupt` raises."""
+    return isinstance(error, _Interruption)
+
+
 def _is_locking(thread: int) -> bool:
     """Whether a thread is in a function that must not be interrupted."""
     frame = sys._current_frames().get(thread)
@@ -71,7 +76,7 @@ def _is_locking(thread: int) -> bool:
     return module == _IMPORTING or frame.f_code.co_name in _LOCKING.get(module, ())
 
 
-def _leave(frame: FrameType, error: Interruption) -> None:
+def _leave(frame: FrameType, error: _Interruption) -> None:
     """Release the lock that a function of Python's own is about to leave held.
 
     From Python 3.13 on, a thread that waits for its turn raises the exception one step later than

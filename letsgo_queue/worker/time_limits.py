@@ -16,7 +16,7 @@ from letsgo_queue.errors import HandlerTimedOut
 from letsgo_queue.forking import renew_in_children
 from letsgo_queue.text import shown
 from letsgo_queue.worker.incoming import IncomingMessage
-from letsgo_queue.worker.interrupting import Interruption, interrupt, take_back
+from letsgo_queue.worker.interrupting import interrupt, is_interruption, take_back
 
 AGAIN_SECONDS = 0.005
 """How soon to try again to interrupt a handler that could not be."""
@@ -61,7 +61,7 @@ class TimeLimits:
                 if running.interrupted:  # one that has not come yet must never come
                     take_back(running.thread)
         except BaseException as error:
-            if running.interrupted or isinstance(error, Interruption):
+            if running.interrupted or is_interruption(error):
                 raise _timed_out(message, seconds) from error
             raise
 
