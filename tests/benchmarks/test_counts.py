@@ -143,7 +143,7 @@ def test_a_small_message_that_is_handled_once_costs_two_writes_of_its_record(
     assert traffic.units == Units(sqs_requests=3, writes=2)
 
 
-def test_a_reader_asks_once_for_the_time_of_dynamodb(
+def test_a_reader_asks_once_at_most_for_the_time_of_dynamodb(
     old_queue: Ends, payloads: Mapping[PayloadName, PayloadFile]
 ) -> None:
     reader = ClaimCheck(old_queue.open_store())
@@ -155,7 +155,9 @@ def test_a_reader_asks_once_for_the_time_of_dynamodb(
 
     calls = old_queue.emulator.proxy.stop().calls
     reader.store.close()
-    assert calls["dynamodb GetItem"] == sum(message.parts for message in messages) + 1
+    parts = sum(message.parts for message in messages)
+    # Not at all if a part, which is read at the same time, comes first: its answer has the time.
+    assert calls["dynamodb GetItem"] in {parts, parts + 1}
     assert calls["dynamodb UpdateItem"] == 2 * 2
 
 
