@@ -403,9 +403,11 @@ def test_an_interruption_leaves_no_import_waiting(
         each.start()
     wait_for(lambda: len(limits._running) == len(threads), "all to run")
     wait_for(lambda: all(map(is_importing, threads[1:])), "the others to wait for the module")
+    ends = sorted(each.ends for each in limits._running)
+    wait_for(lambda: time.monotonic() > ends[-2], "the time of the others to be up")
+    limits.tend()
+    go_on.set()
     with tending(limits, pause=0.001):
-        time.sleep(0.05)
-        go_on.set()
         for each in threads:
             each.join(DEADLINE_SECONDS)
             assert not each.is_alive(), "it waits for good"
