@@ -252,6 +252,7 @@ def open_batch(
 
     Raises:
         SettingsInvalid: The claim check cannot be made; no claim was acquired.
+        RecordUnsupported: The body of a record was parsed before; no claim was acquired.
         LetsGoError: A record that cannot be opened has no id to report; no claim is held.
     """
     outcomes = _open_all(opener, batch, invocation)

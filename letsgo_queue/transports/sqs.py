@@ -20,12 +20,7 @@ from botocore.exceptions import (
     ResponseStreamingError,
 )
 
-from letsgo_queue.attributes import (
-    MessageAttribute,
-    attributes_size,
-    received_attribute,
-    spell_out,
-)
+from letsgo_queue.attributes import MessageAttribute, attributes_size, received_attribute, spell_out
 from letsgo_queue.aws_client import SERVER_ERROR, AwsError, error_code, explain, watch
 from letsgo_queue.errors import (
     LetsGoQueueError,

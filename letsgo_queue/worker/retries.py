@@ -26,13 +26,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from letsgo_queue.durations import Duration, seconds_in
-from letsgo_queue.errors import (
-    HandlerTimedOut,
-    LetsGoError,
-    Reject,
-    Retry,
-    SettingsInvalid,
-)
+from letsgo_queue.errors import HandlerTimedOut, LetsGoError, Reject, Retry, SettingsInvalid
 from letsgo_queue.events import MessageFailed, MessageRejected
 from letsgo_queue.failure import Failure, fit
 from letsgo_queue.limits import MAX_VISIBILITY_SECONDS
