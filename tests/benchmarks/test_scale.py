@@ -35,7 +35,7 @@ def table(ministack: AwsServer) -> str:
     return name
 
 
-@pytest.fixture(params=["dynamodb", "bucket", "s3"])
+@pytest.fixture(params=["dynamodb", pytest.param("bucket", marks=pytest.mark.long), "s3"])
 def throttled(
     request: pytest.FixtureRequest, ministack: AwsServer, table: str
 ) -> Iterator[tuple[ClaimCheck, Throttle]]:

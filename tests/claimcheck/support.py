@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import random
-import time
 from base64 import b64encode
 from collections.abc import Callable, Sequence
 from hashlib import sha256
-from typing import Any, TypeVar
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -19,17 +18,6 @@ SECRET = "hunter2-never-in-an-error"
 """Payload content that a test can look for where it must not be."""
 
 DAY = 24 * 3600
-
-_T = TypeVar("_T")
-
-
-def wait_for(condition: Callable[[], _T], what: str, seconds: float = 20) -> _T:
-    """Wait until `condition` gives something true, and return that."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
-        time.sleep(0.01)
-    return value
 
 
 def any_json() -> st.SearchStrategy[object]:

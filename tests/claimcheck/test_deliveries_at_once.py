@@ -22,15 +22,10 @@ from letsgo_queue.transports.base import OutgoingMessage
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.transports.sqlite import SqliteTransport
 from letsgo_queue.worker import incoming as deliveries
-from tests.claimcheck.support import (
-    claim_record,
-    message_body,
-    noise,
-    small_claim_check,
-    wait_for,
-)
+from tests.claimcheck.support import claim_record, message_body, noise, small_claim_check
 from tests.claimcheck.watched import Watched
 from tests.letsgo_queue.support import outcomes, running
+from tests.support.waiting import wait_for
 
 PAYLOADS = {"stored": noise(6_000), "inline": "small"}
 

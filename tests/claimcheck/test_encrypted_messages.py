@@ -43,16 +43,11 @@ from letsgo_queue.worker import ticks
 from tests.claimcheck.core.lives import ANY_PURGE, BODY, TWO_PARTS, fail, handle
 from tests.claimcheck.lambda_claims import Claims, Function, event_of, failed, record_of
 from tests.claimcheck.places import Place
-from tests.claimcheck.support import (
-    contents_of,
-    message_body,
-    noise,
-    small_claim_check,
-    wait_for,
-)
+from tests.claimcheck.support import contents_of, message_body, noise, small_claim_check
 from tests.letsgo_queue.aws_lambda.lambda_events import Context
 from tests.letsgo_queue.support import receive_one, ticking
 from tests.support.command import run
+from tests.support.waiting import wait_for
 
 KEY = b64encode(bytes(range(32))).decode()
 AES = f"aes256:{KEY}"

@@ -29,12 +29,7 @@ from claimcheck.stores.sqlite import SqliteClaimStore
 from claimcheck.testing import Clock
 from letsgo_queue import Client, Delivery, MessageHandled, Retry, Worker, default_client
 from letsgo_queue.transports.memory import MemoryTransport
-from tests.claimcheck.support import (
-    noise,
-    noisy_body,
-    small_claim_check,
-    wait_for,
-)
+from tests.claimcheck.support import noise, noisy_body, small_claim_check
 from tests.support.faulty_server import FaultyServer
 from tests.support.forks import (
     SlowClock,
@@ -45,6 +40,7 @@ from tests.support.forks import (
     threads_are_there,
 )
 from tests.support.servers import AwsServer
+from tests.support.waiting import wait_for
 
 pytestmark = threads_are_there
 

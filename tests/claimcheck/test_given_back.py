@@ -29,10 +29,10 @@ from tests.claimcheck.support import (
     noise,
     parts_left,
     small_claim_check,
-    wait_for,
 )
 from tests.claimcheck.watched import Watched
 from tests.letsgo_queue.support import DEADLINE_SECONDS, running
+from tests.support.waiting import wait_for
 
 
 class Shop:

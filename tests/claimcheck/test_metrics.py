@@ -16,7 +16,8 @@ from letsgo_queue.transports.base import OutgoingMessage
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.worker import incoming
 from tests.claimcheck.support import noise, small_claim_check
-from tests.letsgo_queue.support import running, wait_for
+from tests.letsgo_queue.support import running
+from tests.support.waiting import wait_for
 
 LARGE = noise(6_000)
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.claimcheck.support import wait_for
 from tests.support.quick_python import quick_python
+from tests.support.waiting import wait_for
 
 COUNT = 3
 ENDING_SECONDS = 60

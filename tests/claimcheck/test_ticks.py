@@ -27,10 +27,11 @@ from letsgo_queue import (
 )
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.worker import incoming, ticks
-from tests.claimcheck.support import small_claim_check, wait_for
+from tests.claimcheck.support import small_claim_check
 from tests.claimcheck.watched import Watched
 from tests.letsgo_queue.support import ticking
 from tests.support.quick_python import quick_python
+from tests.support.waiting import wait_for
 
 SCRIPT = Path(__file__).with_name("ticking_worker.py")
 ROOT = Path(__file__).parents[2]
@@ -230,10 +231,10 @@ def test_four_processes_run_each_tick_once(tmp_path: Path) -> None:
             stack.enter_context(process)
             stack.callback(process.kill)
             processes.append(process)
-        wait_for(lambda: all("next at" in log.read_text() for log in logs), "the workers", 60)
+        wait_for(lambda: all("next at" in log.read_text() for log in logs), "the workers")
         for number in range(1, TICKS + 1):
             set_clock(MIDNIGHT + 60 * number)
-            wait_for(partial(has_lines, PROCESSES * number), "all to have the tick", 60)
+            wait_for(partial(has_lines, PROCESSES * number), "all to have the tick")
         for process in processes:
             process.terminate()
         assert [process.wait(60) for process in processes] == [0] * PROCESSES

@@ -23,9 +23,10 @@ from tests.letsgo_queue.aws_lambda.lambda_events import (
     event_of,
     receive_event,
 )
-from tests.letsgo_queue.support import PassingTime, order, running, wait_for
+from tests.letsgo_queue.support import PassingTime, order, running
 from tests.support.servers import AwsServer
 from tests.support.spans import Spans, facts, id_of, links_of, traced
+from tests.support.waiting import wait_for
 
 LARGE = noise(6_000)
 PROCESS = "process memory://"

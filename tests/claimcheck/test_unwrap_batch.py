@@ -31,10 +31,10 @@ from tests.claimcheck.support import (
     noise,
     small_claim_check,
     ticket_in,
-    wait_for,
 )
 from tests.claimcheck.watched import Watched
 from tests.letsgo_queue.aws_lambda.lambda_events import Context
+from tests.support.waiting import wait_for
 
 SMALL = message_body("order:new", "small")
 

@@ -28,9 +28,10 @@ from tests.claimcheck.lambda_claims import (
     ids_in,
     record_of,
 )
-from tests.claimcheck.support import noise, wait_for
+from tests.claimcheck.support import noise
 from tests.letsgo_queue.aws_lambda.lambda_events import Context, receive_event
 from tests.support.servers import AwsServer
+from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import MessageTypeDef

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.letsgo_queue.support import wait_for
 from tests.support.quick_python import quick_python
+from tests.support.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 PAGES = [

@@ -11,7 +11,7 @@ from letsgo_queue.admin.sqs_watch import PEEK_SECONDS
 from letsgo_queue.cli.console_command import DEFAULT_PORT
 from letsgo_queue.console import bodies, queues, sampling
 from tests.docs.support import ROOT, Reader, commands
-from tests.letsgo_queue.support import wait_for
+from tests.support.waiting import wait_for
 
 PAGE = "docs/how-to/console.md"
 

@@ -14,8 +14,8 @@ from letsgo_queue.admin import QueueStatus
 from letsgo_queue.admin.sqlite import SqliteAdmin
 from letsgo_queue.failure import Failure
 from tests.docs.support import ROOT, Reader, commands, write_blocks
-from tests.letsgo_queue.support import wait_for
 from tests.support.servers import AwsServer
+from tests.support.waiting import wait_for
 
 PAGE = "docs/how-to/dead-letters.md"
 CREATE, EXPORT, *REST = commands(PAGE)

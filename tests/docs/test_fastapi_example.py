@@ -22,9 +22,9 @@ from claimcheck.stores.dynamodb_table import ClaimTable
 from letsgo_queue import default_client, set_default_client
 from tests.docs.pytest_runs import passed_tests
 from tests.docs.support import ROOT
-from tests.letsgo_queue.support import wait_for
 from tests.support.quick_python import quick_python
 from tests.support.servers import AwsServer
+from tests.support.waiting import wait_for
 
 COMMAND = ["-m", "letsgo_queue.cli.app", "worker", "worker:worker"]
 

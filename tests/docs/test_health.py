@@ -18,7 +18,7 @@ from letsgo_queue.metrics import PrometheusListener
 from letsgo_queue.worker.health import LoopState
 from tests.docs.support import ROOT, Reader, blocks, commands, write_blocks
 from tests.docs.templates import load_yaml
-from tests.letsgo_queue.support import wait_for
+from tests.support.waiting import wait_for
 
 PAGE = "docs/how-to/health.md"
 WITH_PORT, WITH_FILE, IS_WELL = commands(PAGE)

@@ -14,8 +14,8 @@ from letsgo_queue import QueueSettings
 from letsgo_queue.admin import open_admin
 from tests.docs.support import ROOT, Reader, address_in, write_blocks
 from tests.letsgo_queue.aws_lambda.lambda_events import SCHEDULED, event_of
-from tests.letsgo_queue.support import wait_for
 from tests.letsgo_queue.test_letsgo_messages import CONTACT, NEW, STRIPE
+from tests.support.waiting import wait_for
 
 PAGE = "docs/how-to/letsgo.md"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.support import Reader, address_in, commands, write_blocks
-from tests.letsgo_queue.support import wait_for
+from tests.support.waiting import wait_for
 
 PAGE = "docs/how-to/local-development.md"
 EXPORT, SEND, WORK, LIST, _, WORK_LOCALLY = commands(PAGE)[:6]

@@ -15,7 +15,7 @@ from letsgo_queue.worker import processes
 from letsgo_queue.worker.options import DEFAULT_DRAIN_SECONDS
 from tests.docs.support import ROOT, Reader, blocks, commands, write_blocks
 from tests.docs.templates import load_yaml
-from tests.letsgo_queue.support import wait_for
+from tests.support.waiting import wait_for
 
 PAGE = "docs/how-to/production.md"
 COMMANDS = commands(PAGE)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.support import Reader, write_blocks
-from tests.letsgo_queue.support import wait_for
+from tests.support.waiting import wait_for
 
 FILES = {"orders.py", "send.py", "work.py", "configured.py"}
 

@@ -12,7 +12,7 @@ import pytest
 from letsgo_queue.worker.schedule import parse_schedule
 from tests.docs.support import ROOT, Reader, commands, write_blocks
 from tests.letsgo_queue.aws_lambda.lambda_events import SCHEDULED
-from tests.letsgo_queue.support import wait_for
+from tests.support.waiting import wait_for
 
 PAGE = "docs/how-to/schedules.md"
 (WORK,) = commands(PAGE)

@@ -46,9 +46,10 @@ from letsgo_queue.worker import processes
 from letsgo_queue.worker.incoming import IncomingMessage
 from letsgo_queue.worker.processes import ChildProcess
 from letsgo_queue.worker.signals import stop_on_signals
-from tests.faults.journal import Entry, Journal, wait_until
+from tests.faults.journal import Entry, Journal
 from tests.faults.wire import Kill, Wire
 from tests.support.calls import Call
+from tests.support.waiting import wait_for
 
 THREE_PARTS = 1_200_000
 """Bytes of a message whose claim has three parts."""
@@ -149,7 +150,7 @@ def produce(
     for number in range(orders.first, last + 1):
         message = job(number, _size(number, *orders.sizes), once=orders.once)
         sha256 = sha256_of(encode(message)[1])
-        wait_until(lambda: _unhandled(journal) < orders.most_unhandled, "the workers to keep up")
+        wait_for(lambda: _unhandled(journal) < orders.most_unhandled, "the workers to keep up")
         journal.write(Entry(what="sending", number=number, sha256=sha256))
         if number == last and wire is not None:
             wire.arm()
@@ -292,7 +293,7 @@ def _do(orders: Work, journal: Journal) -> None:
     elif orders.work == "fail":
         raise RuntimeError("the test says so")
     elif orders.work == "wait":
-        wait_until(lambda: journal.count("in progress") >= orders.refusals, "the refusals")
+        wait_for(lambda: journal.count("in progress") >= orders.refusals, "the refusals")
 
 
 def _follow(journal: Journal) -> Callable[[Event], None]:

@@ -7,11 +7,9 @@ order, and whatever a killed process had written is there.
 from __future__ import annotations
 
 import os
-import time
 from collections import defaultdict
-from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, TypeAlias, TypeVar
+from typing import Literal, TypeAlias
 
 from pydantic import BaseModel
 
@@ -30,10 +28,7 @@ What: TypeAlias = Literal[
 ]
 
 DEADLINE_SECONDS = 60.0
-POLL_SECONDS = 0.02
 _BLOCK = 1 << 20
-
-_T = TypeVar("_T")
 
 
 class Entry(BaseModel, frozen=True):
@@ -95,13 +90,3 @@ class Journal:
 
     def close(self) -> None:
         os.close(self._file)
-
-
-def wait_until(condition: Callable[[], _T], what: str, seconds: float = DEADLINE_SECONDS) -> _T:
-    """Wait until `condition` gives something true, and return that."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"waited {seconds:.0f} s for {what}")
-        time.sleep(POLL_SECONDS)
-    return value

@@ -23,9 +23,9 @@ from typing import Literal, TypeAlias, get_args
 from tests.faults.actors import Produce, Work
 from tests.faults.backends import AwsBackend, servers
 from tests.faults.crew import Crew, Running
-from tests.faults.journal import wait_until
 from tests.faults.stores import Rows, make_store, rows_in
 from tests.support.servers import AwsServer
+from tests.support.waiting import wait_for
 
 Move: TypeAlias = Literal["to S3 and back", "a bucket is added and removed"]
 MOVES: tuple[Move, ...] = get_args(Move)
@@ -101,8 +101,8 @@ def move(move: Move, messages: int, server: AwsServer, folder: Path) -> Moved:
             _stop_fleet(fleet)
             fleet = new
             share = number * messages // 3
-            wait_until(partial(_has_handled, crew, share), f"{share} messages to be handled")
-        wait_until(lambda: backend.depth() == 0, "the queue to be empty")
+            wait_for(partial(_has_handled, crew, share), f"{share} messages to be handled")
+        wait_for(lambda: backend.depth() == 0, "the queue to be empty")
         _stop_fleet(fleet)
         journal = crew.journal
         routes = {entry.route for entry in journal.entries("enqueued")}
@@ -137,7 +137,7 @@ def _start_fleet(crew: Crew, settings: Mapping[str, str]) -> list[Running]:
     ready = crew.journal.count("ready")
     orders = Work(journal=crew.journal_path, concurrency=2)
     fleet = [crew.start(orders, settings=settings) for _ in range(WORKERS)]
-    wait_until(lambda: crew.journal.count("ready") == ready + WORKERS, "the fleet to start")
+    wait_for(lambda: crew.journal.count("ready") == ready + WORKERS, "the fleet to start")
     return fleet
 
 

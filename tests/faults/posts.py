@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 
 from tests.letsgo_queue.local_http.letsgo import posted_by_letsgo
 from tests.letsgo_queue.local_http.support import collecting
-from tests.letsgo_queue.support import DEADLINE_SECONDS, serving, wait_for
+from tests.letsgo_queue.support import DEADLINE_SECONDS, serving
+from tests.support.waiting import wait_for
 
 CONNECTIONS = 20
 

@@ -27,7 +27,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 from tests.faults.actors import Produce, Work
 from tests.faults.backends import ATOMIC, NAMES, Backend, servers
 from tests.faults.crew import Crew, Running
-from tests.faults.journal import POLL_SECONDS, Journal
+from tests.faults.journal import Journal
 from tests.faults.stores import Rows
 
 SIZES = (1_000, 5_000_000)
@@ -40,6 +40,7 @@ ONCE = 1 / 3
 OPTIONS = {"largest_message": 262_144, "visibility_timeout": VISIBILITY_TIMEOUT}
 """The queue takes what an older SQS queue takes, so that a third of the messages is stored."""
 
+POLL_SECONDS = 0.02
 SAMPLE_SECONDS = 1.0
 STALL_SECONDS = 120.0
 

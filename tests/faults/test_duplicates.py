@@ -21,9 +21,9 @@ from letsgo_queue.transports.base import OutgoingMessage
 from tests.faults.actors import JobMessage, Work, job, sha256_of
 from tests.faults.backends import AwsBackend, Backend, claim_check_of, transport_of
 from tests.faults.crew import Crew
-from tests.faults.journal import wait_until
 from tests.faults.stores import Rows
 from tests.support.servers import AwsServer
+from tests.support.waiting import wait_for
 
 ROUNDS = 5
 LEASE_SECONDS = 10
@@ -40,8 +40,10 @@ def crew(backend: Backend, tmp_path: Path) -> Iterator[Crew]:
 
 @pytest.mark.parametrize(
     ("processes", "threads"),
-    [(1, 8), (4, 2)],
-    ids=["8 threads", "4 processes of 2 threads"],
+    [
+        pytest.param(1, 8, id="8 threads", marks=pytest.mark.long),
+        pytest.param(4, 2, id="4 processes of 2 threads"),
+    ],
 )
 def test_copies_at_once_run_one_handler(
     backend: Backend, crew: Crew, processes: int, threads: int
@@ -56,12 +58,12 @@ def test_copies_at_once_run_one_handler(
     )
     for _ in range(processes):
         crew.start(workers)
-    wait_until(lambda: crew.journal.count("ready") == processes, "the workers")
+    wait_for(lambda: crew.journal.count("ready") == processes, "the workers")
 
     _send(backend, _sealed(backend, job(1)), copies)
 
-    wait_until(lambda: crew.journal.count("suppressed") == copies - 1, "the duplicates")
-    wait_until(lambda: backend.depth() == 0, "the queue to be empty")
+    wait_for(lambda: crew.journal.count("suppressed") == copies - 1, "the duplicates")
+    wait_for(lambda: backend.depth() == 0, "the queue to be empty")
     (started,) = crew.journal.entries("started")
     assert started.sha256 == sha256_of(encode(job(1))[1])
     assert crew.journal.count("returned") == 1
@@ -82,15 +84,18 @@ def test_a_copy_of_a_message_whose_handler_runs_is_held(backend: Backend, crew: 
 
     _send(backend, _sealed(backend, job(1)), copies=2)
 
-    wait_until(lambda: crew.journal.count("suppressed") == 1, "the duplicate")
-    wait_until(lambda: backend.depth() == 0, "the queue to be empty")
+    wait_for(lambda: crew.journal.count("suppressed") == 1, "the duplicate")
+    wait_for(lambda: backend.depth() == 0, "the queue to be empty")
     assert crew.journal.count("in progress") == 2
     assert crew.journal.count("started") == 1
     assert [each.receive_count for each in crew.journal.entries("suppressed")] == [1]
     assert backend.dead() == 0
 
 
-@pytest.mark.parametrize("ahead", ["the one that runs", "the one that comes later"])
+@pytest.mark.parametrize(
+    "ahead",
+    [pytest.param("the one that runs", marks=pytest.mark.long), "the one that comes later"],
+)
 def test_clocks_ten_minutes_apart_let_no_second_handler_run(
     ministack: AwsServer, tmp_path: Path, ahead: str
 ) -> None:
@@ -104,12 +109,12 @@ def test_clocks_ten_minutes_apart_let_no_second_handler_run(
         runs_ahead = ahead == "the one that runs"
         crew.start(orders, clock_ahead=TEN_MINUTES * runs_ahead)
         _send(backend, message)
-        wait_until(lambda: crew.journal.count("started") == 1, "the handler")
+        wait_for(lambda: crew.journal.count("started") == 1, "the handler")
 
         crew.start(orders, clock_ahead=TEN_MINUTES * (not runs_ahead))
         _send(backend, message)
 
-        wait_until(lambda: crew.journal.count("suppressed") == 1, "the duplicate")
+        wait_for(lambda: crew.journal.count("suppressed") == 1, "the duplicate")
         assert crew.journal.count("in progress") >= 1
         assert crew.journal.count("started") == 1
         assert backend.rows() == Rows(receipts=1)
@@ -119,12 +124,12 @@ def test_a_copy_after_success_is_acknowledged_and_not_run(backend: Backend, crew
     message = _sealed(backend, job(1))
     crew.start(Work(journal=crew.journal_path))
     _send(backend, message)
-    wait_until(lambda: crew.journal.count("settled") == 1, "the first delivery")
+    wait_for(lambda: crew.journal.count("settled") == 1, "the first delivery")
 
     _send(backend, message)
 
-    wait_until(lambda: crew.journal.count("suppressed") == 1, "the second delivery")
-    wait_until(lambda: backend.depth() == 0, "the queue to be empty")
+    wait_for(lambda: crew.journal.count("suppressed") == 1, "the second delivery")
+    wait_for(lambda: backend.depth() == 0, "the queue to be empty")
     assert crew.journal.count("started") == 1
 
 
@@ -177,8 +182,8 @@ def test_copies_from_a_send_whose_answers_were_lost_run_one_handler(
 
     with Crew(backend, tmp_path) as crew:
         crew.start(Work(journal=crew.journal_path))
-        wait_until(lambda: crew.journal.count("suppressed") == copies - 1, "the duplicates")
-        wait_until(lambda: backend.depth() == 0, "the queue to be empty")
+        wait_for(lambda: crew.journal.count("suppressed") == copies - 1, "the duplicates")
+        wait_for(lambda: backend.depth() == 0, "the queue to be empty")
 
         assert copies > 1
         assert crew.journal.count("returned") == 1

@@ -12,11 +12,11 @@ from letsgo_queue.errors import EnqueueManyError, LetsGoError, QueueUnavailable
 from letsgo_queue.worker import acknowledging, receipts
 from tests.claimcheck.support import noise
 from tests.faults.conftest import MakeRig
-from tests.faults.journal import wait_until
 from tests.faults.rig import TYPE, digest_of
 from tests.faults.stores import Rows
 from tests.support.calls import Call
 from tests.support.faulty_server import PASSING, PASSING_ON_SQS, REFUSALS, Failure
+from tests.support.waiting import wait_for
 
 MESSAGES = 24
 RATES = (
@@ -178,9 +178,9 @@ def test_a_batch_whose_acknowledgement_fails_runs_nothing_twice(
     fault = rig.proxy.inject(failure, on="DeleteMessageBatch")
 
     with rig.working():
-        wait_until(lambda: rig.rows().receipts == 4, "all receipts")
+        wait_for(lambda: rig.rows().receipts == 4, "all receipts")
         go_on.set()
-        wait_until(lambda: fault.happened, "the batch")
+        wait_for(lambda: fault.happened, "the batch")
     rig.proxy.clear()
     rig.work_off()
 
@@ -200,11 +200,11 @@ def test_a_queue_that_is_gone_for_a_while(make_rig: MakeRig) -> None:
     rig.handle = handle
 
     with rig.working():
-        wait_until(lambda: len(rig.runs) >= 3, "some are handled")
+        wait_for(lambda: len(rig.runs) >= 3, "some are handled")
         with rig.proxy.outage("sqs"):
             outage.set()
             during = rig.enqueue(4)
-            wait_until(lambda: rig.proxy.failed.total() > 8, "other calls to fail")
+            wait_for(lambda: rig.proxy.failed.total() > 8, "other calls to fail")
     after = rig.enqueue(4)
     rig.work_off()
 
@@ -240,7 +240,7 @@ def test_a_failed_receipt_and_a_lost_acknowledgement_run_it_again(
     rig.proxy.inject(Failure.REQUEST_LOST, on=Call.ACKNOWLEDGE)
 
     with rig.working():
-        wait_until(lambda: "expect it a second time" in caplog.text, "the worker to give it up")
+        wait_for(lambda: "expect it a second time" in caplog.text, "the worker to give it up")
     rig.proxy.clear()
     rig.work_off()
 

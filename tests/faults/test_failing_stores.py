@@ -15,11 +15,11 @@ from claimcheck.errors import (
 )
 from tests.claimcheck.support import noise
 from tests.faults.conftest import MakeRig
-from tests.faults.journal import wait_until
 from tests.faults.rig import TWO_PARTS, TYPE, digest_of
 from tests.faults.stores import Rows
 from tests.support.calls import Call, is_first_part
 from tests.support.faulty_server import PASSING, REFUSALS, Failure
+from tests.support.waiting import wait_for
 
 MESSAGES = 40
 
@@ -133,8 +133,8 @@ def test_an_outage_of_the_store_costs_no_receives(
     down = rig.proxy.inject(failure, on=("dynamodb", "s3"))
 
     with rig.working():
-        wait_until(lambda: digest_of(inline) in rig.succeeded, "the one without a claim")
-        wait_until(lambda: down.happened >= 24, "each of the others to be tried three times")
+        wait_for(lambda: digest_of(inline) in rig.succeeded, "the one without a claim")
+        wait_for(lambda: down.happened >= 24, "each of the others to be tried three times")
         assert rig.succeeded.keys() == {digest_of(inline)}
         rig.proxy.clear()
     rig.work_off()
@@ -154,9 +154,9 @@ def test_a_store_that_hangs_holds_ten_large_messages_and_no_small_one(make_rig: 
 
     with rig.working():
         try:
-            wait_until(lambda: held.happened >= 10, "the store to hang for each of them")
+            wait_for(lambda: held.happened >= 10, "the store to hang for each of them")
             rig.client.enqueue_many([{"type": TYPE, "payload": each} for each in small])
-            wait_until(lambda: len(rig.succeeded) == len(small), "the small ones")
+            wait_for(lambda: len(rig.succeeded) == len(small), "the small ones")
             assert not over.is_set()
         finally:
             rig.proxy.clear()
@@ -174,10 +174,10 @@ def test_the_store_goes_away_while_messages_come_in(make_rig: MakeRig, purge: st
     rig.proxy.inject(Failure.REQUEST_LOST, on="dynamodb", rate=0.1)
 
     with rig.working():
-        wait_until(lambda: len(rig.runs) >= 3, "some are handled")
+        wait_for(lambda: len(rig.runs) >= 3, "some are handled")
         before = rig.proxy.failed.total()
         with rig.proxy.outage("dynamodb"):
-            wait_until(lambda: rig.proxy.failed.total() > before + 20, "many calls failed")
+            wait_for(lambda: rig.proxy.failed.total() > before + 20, "many calls failed")
         rig.proxy.clear()
     rig.work_off()
 

@@ -17,8 +17,8 @@ from letsgo_queue import Client, Delivery, MessageFailed, MessageHandled, RetryP
 from letsgo_queue.events import Event
 from tests.faults.actors import JobMessage, job
 from tests.faults.backends import Backend, claim_check_of, store_of, transport_of
-from tests.faults.journal import wait_until
 from tests.faults.stores import Rows
+from tests.support.waiting import wait_for
 
 TIMEOUT = 10
 LATER = 3600.0
@@ -80,7 +80,7 @@ class Bench:
         self.events.append(event)
 
     def wait_for(self, kind: type[Event]) -> None:
-        wait_until(lambda: any(isinstance(event, kind) for event in self.events), kind.__name__)
+        wait_for(lambda: any(isinstance(event, kind) for event in self.events), kind.__name__)
 
     def lease_until(self) -> float | None:
         """When the running lease ends; None if there is none."""
@@ -118,7 +118,7 @@ def test_runs_once_with_message_and_claim_held_throughout(bench: Bench) -> None:
         done.wait()
 
     with bench.worker(work):
-        wait_until(lambda: bench.deliveries, "the handler")
+        wait_for(lambda: bench.deliveries, "the handler")
         try:
             while len(leases) < 3:
                 lease_until = bench.lease_until()
@@ -145,7 +145,7 @@ def test_its_message_is_deleted_meanwhile(
 
     def work(message: JobMessage, delivery: Delivery) -> None:
         bench.delete(delivery)
-        wait_until(lambda: "could not be kept invisible" in caplog.text, "the warning")
+        wait_for(lambda: "could not be kept invisible" in caplog.text, "the warning")
         if fails:
             raise RuntimeError("the test says so")
 

@@ -30,10 +30,11 @@ from letsgo_queue import (
 from letsgo_queue.admin import create_queue, open_admin
 from letsgo_queue.transports.sqs import SqsTransport
 from letsgo_queue.worker import loop
-from tests.letsgo_queue.support import events_of, order, printed, running, wait_for
+from tests.letsgo_queue.support import events_of, order, printed, running
 from tests.support.command import Command, run
 from tests.support.faulty_server import FaultyServer
 from tests.support.servers import AwsServer
+from tests.support.waiting import wait_for
 
 URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/orders"
 SECRET = "wJalrXUtnFEMI"

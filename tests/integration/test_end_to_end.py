@@ -6,8 +6,7 @@ import gzip
 import json
 import sqlite3
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -37,6 +36,7 @@ from letsgo_queue import (
 from letsgo_queue.transports.base import OutgoingMessage
 from tests.letsgo_queue.support import outcomes
 from tests.support.servers import AwsServer
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.usefixtures("own_default_client")
 
@@ -134,7 +134,7 @@ def delivered_three_times(shop: Shop, result: EnqueueResult) -> None:
 
         send_again(ticket)
         with running(shop.worker()):
-            wait_until(lambda: on_queue() == [], "the duplicate is in a worker's hand")
+            wait_for(lambda: on_queue() == [], "the duplicate is in a worker's hand")
             shop.handler_may_end.set()
             shop.wait_for(MessageHandled)
             first.stop()
@@ -179,7 +179,7 @@ class Shop:
         def found() -> list[Event]:
             return [event for event in self.heard if isinstance(event, kind)]
 
-        wait_until(lambda: len(found()) >= count, f"{count} {kind.__name__}")
+        wait_for(lambda: len(found()) >= count, f"{count} {kind.__name__}")
         return found()
 
 
@@ -192,13 +192,6 @@ def running(worker: Worker) -> Iterator[Worker]:
         finally:
             worker.stop()
         run.result(WAIT_SECONDS)
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {WAIT_SECONDS} s for {what}"
-        time.sleep(0.02)
 
 
 def on_queue() -> list[str]:

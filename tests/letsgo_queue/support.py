@@ -6,10 +6,10 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
@@ -28,6 +28,7 @@ from letsgo_queue import (
 from letsgo_queue.transports.base import OutgoingMessage, ReceivedMessage, Transport
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.worker.incoming import IncomingMessage
+from tests.support.waiting import wait_for
 
 SECRET = "hunter2-never-in-an-error"
 """Payload content that a test can look for where it must not be."""
@@ -54,8 +55,6 @@ PLAIN = {name: attribute.without_label() for name, attribute in COMPLETE.items()
 
 TRACE = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"
 """A trace of AWS X-Ray, as `AWSTraceHeader` names it."""
-
-_T = TypeVar("_T")
 
 
 class BrokenQueue(MemoryTransport):
@@ -92,16 +91,6 @@ class PassingTime:
         with self._lock:  # handlers on several threads may take their time
             self.clock.advance(seconds)
             self._ahead += seconds
-
-
-def wait_for(condition: Callable[[], _T], what: str) -> _T:
-    """Wait until `condition` gives something true, and return that."""
-    # Real time, which no test puts ahead.
-    deadline = time.perf_counter() + DEADLINE_SECONDS
-    while not (value := condition()):
-        assert time.perf_counter() < deadline, f"waited {DEADLINE_SECONDS} s for {what}"
-        time.sleep(0.01)
-    return value
 
 
 def printed(error: BaseException) -> str:

@@ -12,7 +12,8 @@ import pytest
 
 from letsgo_queue import daemon_threads
 from letsgo_queue.daemon_threads import DaemonThreads
-from tests.letsgo_queue.support import DEADLINE_SECONDS, wait_for
+from tests.letsgo_queue.support import DEADLINE_SECONDS
+from tests.support.waiting import wait_for
 
 NAME = "daemons-of-the-test"
 

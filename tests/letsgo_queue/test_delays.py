@@ -26,17 +26,9 @@ from letsgo_queue.message import encode
 from letsgo_queue.transports.base import Transport
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.transports.sqlite import SqliteTransport
-from tests.letsgo_queue.support import (
-    COMPLETE,
-    PLAIN,
-    TRACE,
-    events_of,
-    order,
-    outgoing,
-    running,
-    wait_for,
-)
+from tests.letsgo_queue.support import COMPLETE, PLAIN, TRACE, events_of, order, outgoing, running
 from tests.support.servers import AwsServer
+from tests.support.waiting import wait_for
 
 HOUR = 3600
 DAY = 24 * HOUR

@@ -39,7 +39,7 @@ from letsgo_queue.transports.base import Transport
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.transports.sqlite import SqliteTransport
 from letsgo_queue.transports.sqs import SqsTransport
-from tests.letsgo_queue.support import order, outgoing, receive, serving, wait_for
+from tests.letsgo_queue.support import order, outgoing, receive, serving
 from tests.support.faulty_server import FaultyServer
 from tests.support.forks import (
     HOWS,
@@ -52,6 +52,7 @@ from tests.support.forks import (
     threads_are_there,
 )
 from tests.support.servers import AwsServer
+from tests.support.waiting import wait_for
 
 pytestmark = threads_are_there
 

@@ -30,7 +30,8 @@ from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.worker import incoming
 from letsgo_queue.worker.incoming import IncomingMessage
 from tests.letsgo_queue.local_http.support import ask
-from tests.letsgo_queue.support import events_of, order, serving, wait_for
+from tests.letsgo_queue.support import events_of, order, serving
+from tests.support.waiting import wait_for
 
 
 def close_stderr(monkeypatch: pytest.MonkeyPatch) -> None:

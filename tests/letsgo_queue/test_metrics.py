@@ -31,8 +31,9 @@ from letsgo_queue import (
 from letsgo_queue.counting import DURATION_BUCKETS, MAX_SENT_TYPES, OTHER_TYPES
 from letsgo_queue.metrics import PrometheusListener, count_all
 from letsgo_queue.transports.memory import MemoryTransport
-from tests.letsgo_queue.support import DEADLINE_SECONDS, PassingTime, order, running, wait_for
+from tests.letsgo_queue.support import DEADLINE_SECONDS, PassingTime, order, running
 from tests.letsgo_queue.worker.test_health import without
+from tests.support.waiting import wait_for
 
 HOUR = 3_600
 QUEUE = "memory://"

@@ -21,7 +21,7 @@ import pytest
 
 from letsgo_queue.errors import SettingsInvalid
 from letsgo_queue.sqlite import Schema, SqliteFile, is_retryable
-from tests.letsgo_queue.support import wait_for
+from tests.support.waiting import wait_for
 
 NOTES = Schema("notes_schema", 1, "CREATE TABLE IF NOT EXISTS notes (text TEXT NOT NULL);")
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.letsgo_queue.support import wait_for
 from tests.support.quick_python import quick_python
+from tests.support.waiting import wait_for
 
 SHOW = """
 import json, os, sys

@@ -306,7 +306,10 @@ LIMITS = [
 
 
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
-@pytest.mark.parametrize(("threshold", "limit"), LIMITS)
+@pytest.mark.parametrize(
+    ("threshold", "limit"),
+    [*LIMITS[:2], *(pytest.param(*each, marks=pytest.mark.long) for each in LIMITS[2:])],
+)
 def test_no_label_of_a_chart_is_on_another_or_cut(
     open_page: Open, viewport: ViewportSize, threshold: int, limit: int
 ) -> None:

@@ -228,6 +228,7 @@ class TestBudgets:
         assert run.exit_code == 1
         assert f"the budget is 540.1 KB ({exact - 1:,} bytes)" in run.audit
 
+    @pytest.mark.long
     def test_across_workers(self, shop: Project) -> None:
         shop.settings("[tool.claimcheck.audit.budgets]\n'order:*' = '64 KB'")
         run = shop.pytest("--claimcheck-audit", "-n", "2")

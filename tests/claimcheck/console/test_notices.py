@@ -15,8 +15,8 @@ from letsgo_queue.admin.watch import Billed
 from letsgo_queue.console.extension import ConsoleOptions, Notice
 from letsgo_queue.console.site import make_site
 from letsgo_queue.settings import QueueSettings
-from tests.letsgo_queue.support import wait_for
 from tests.support.servers import AwsServer
+from tests.support.waiting import wait_for
 
 
 def make_queue(folder: Path, name: str, *, mode: int) -> str:

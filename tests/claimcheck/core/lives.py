@@ -30,7 +30,7 @@ def as_written_back(backup: object, sealed: str) -> str:
     def name(found: re.Match[str]) -> str:
         return "the expiry" if 0 <= int(found[0]) - expires <= 5 else found[0]
 
-    return re.sub(r"\d+", name, repr(backup))
+    return re.sub(rf"\b\d{{{len(str(expires))}}}\b", name, repr(backup))
 
 
 def fail(check: ClaimCheck, sealed: str, **options: Any) -> None:

@@ -34,11 +34,11 @@ from tests.claimcheck.support import (
     noisy_body,
     small_claim_check,
     ticket_in,
-    wait_for,
 )
 from tests.support.faulty_server import Failure, FaultyServer
 from tests.support.forks import fork
 from tests.support.servers import AwsServer
+from tests.support.waiting import wait_for
 
 SMALL = message_body("order:new", "small")
 STORED = noisy_body(6_000)

@@ -12,9 +12,9 @@ from claimcheck.stores import dynamodb_items
 from claimcheck.stores.dynamodb import DynamoDBClaimStore
 from claimcheck.stores.memory import MemoryClaimStore
 from tests.claimcheck.integrations.workers import Shop
-from tests.claimcheck.support import wait_for
 from tests.conftest import REGION
 from tests.support.servers import AwsServer
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture

@@ -21,9 +21,10 @@ from letsgo_queue.envelope import is_sealed
 from tests.claimcheck.integrations import workers
 from tests.claimcheck.integrations.celery_broker import QUEUES, WITHOUT_CLAIM_CHECK, make_app
 from tests.claimcheck.places import DynamoDBPlace, Left
-from tests.claimcheck.support import noise, wait_for
+from tests.claimcheck.support import noise
 from tests.conftest import use_emulator
 from tests.support.servers import AwsServer
+from tests.support.waiting import wait_for
 
 APP = "tests.claimcheck.integrations.celery_app"
 
@@ -55,7 +56,7 @@ class Shop(workers.Shop):
 
     def wait_for_receipts(self, count: int) -> None:
         """Wait until nothing is left but these."""
-        wait_for(lambda: self.place.left() == Left(0, count), f"{count} receipts", seconds=60)
+        wait_for(lambda: self.place.left() == Left(0, count), f"{count} receipts")
 
     def dead_letter(self) -> str:
         """The body of the next dead letter, which is taken."""
@@ -180,7 +181,7 @@ def test_chains_and_groups_carry_large_messages_and_results(shop: Shop) -> None:
     chain(*(link.set(queue="tasks") for link in links), app=shop.app).apply_async()
     group([each.set(queue="tasks") for each in takes], app=shop.app).apply_async()
     shop.wait_for(second, "took")
-    wait_for(lambda: {*shop.steps(first)} == {"grows", "took"}, "both uses of the first", 60)
+    wait_for(lambda: {*shop.steps(first)} == {"grows", "took"}, "both uses of the first")
     shop.wait_for(first + "a", "grows")
     shop.wait_for(first + "ab", "took")
     shop.wait_for_receipts(5)
@@ -204,7 +205,7 @@ def test_a_process_of_the_pool_that_is_killed_gives_its_message_back(
     shop.wait_for(payload, "hangs")
     until.touch()
     os.kill(shop.all_steps(payload)[0].process, signal.SIGKILL)
-    wait_for(lambda: shop.steps(payload)[-1] == "ends", "a second run", seconds=60)
+    wait_for(lambda: shop.steps(payload)[-1] == "ends", "a second run")
     shop.wait_for_receipts(1)
 
 

@@ -21,11 +21,12 @@ from claimcheck.integrations.dramatiq import install
 from claimcheck.stores.memory import MemoryClaimStore
 from letsgo_queue.envelope import is_sealed
 from tests.claimcheck.places import DynamoDBPlace, Left
-from tests.claimcheck.support import noise, wait_for
+from tests.claimcheck.support import noise
 from tests.claimcheck.watched import Watched
 from tests.conftest import REGION
 from tests.support.forks import fork, threads_are_there
 from tests.support.servers import AwsServer
+from tests.support.waiting import wait_for
 
 LARGE = noise(2_500_000)
 

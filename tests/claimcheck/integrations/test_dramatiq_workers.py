@@ -17,9 +17,10 @@ from claimcheck.integrations.dramatiq import install
 from letsgo_queue.envelope import is_sealed
 from tests.claimcheck.integrations import workers
 from tests.claimcheck.places import DynamoDBPlace, Left
-from tests.claimcheck.support import noise, wait_for
+from tests.claimcheck.support import noise
 from tests.conftest import REGION, use_emulator
 from tests.support.servers import AwsServer
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
@@ -47,7 +48,7 @@ class Shop(workers.Shop):
     def take_dead_letter(self) -> str:
         """Remove the only dead letter, and return its body."""
         dead = self.broker.dead_letter_queues["tasks"]
-        [letter] = wait_for(lambda: dead.receive_messages(WaitTimeSeconds=1), "a dead letter", 60)
+        [letter] = wait_for(lambda: dead.receive_messages(WaitTimeSeconds=1), "a dead letter")
         letter.delete()
         body: str = letter.body
         return body
@@ -131,7 +132,7 @@ def test_groups_and_pipelines_carry_large_messages_and_results(shop: Shop) -> No
         [shop.message("take", each) for each in (first, second)], broker=shop.broker
     ).run()
     shop.wait_for(second, "took")
-    wait_for(lambda: {*shop.steps(first)} == {"grows", "took"}, "both uses of the first", 60)
+    wait_for(lambda: {*shop.steps(first)} == {"grows", "took"}, "both uses of the first")
     shop.wait_for(first + "a", "grows")
     shop.wait_for(first + "ab", "took")
 

@@ -26,9 +26,10 @@ from letsgo_queue.events import listen_to_all
 from tests.claimcheck.integrations.celery_broker import broker_url, transport_options
 from tests.claimcheck.integrations.kombu_desk import Desk
 from tests.claimcheck.places import Left
-from tests.claimcheck.support import noise, wait_for
+from tests.claimcheck.support import noise
 from tests.claimcheck.watched import ALWAYS
 from tests.support.servers import AwsServer
+from tests.support.waiting import wait_for
 
 LARGE = noise(20_000)
 """Text that the claim check of these tests stores."""

@@ -12,8 +12,9 @@ from claimcheck import SettingsInvalid
 from claimcheck.integrations.kombu import with_claim_check
 from tests.claimcheck.integrations.kombu_desk import Desk, event_loop
 from tests.claimcheck.places import Left
-from tests.claimcheck.support import noise, wait_for
+from tests.claimcheck.support import noise
 from tests.support.servers import AwsServer
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:(IOCTLFUNCTION|socket_all) is deprecated:DeprecationWarning"  # as kombu uses pycurl

@@ -13,8 +13,9 @@ from botocore.exceptions import ClientError
 from claimcheck.integrations import kombu_claims
 from tests.claimcheck.integrations.kombu_desk import Desk, event_loop
 from tests.claimcheck.places import Left
-from tests.claimcheck.support import noise, wait_for
+from tests.claimcheck.support import noise
 from tests.support.servers import AwsServer
+from tests.support.waiting import wait_for
 
 LARGE = noise(20_000)
 

@@ -16,8 +16,9 @@ from claimcheck import ClaimCheck
 from claimcheck.integrations.taskiq import install
 from tests.claimcheck.integrations import workers
 from tests.claimcheck.places import DynamoDBPlace, Left
-from tests.claimcheck.support import noise, wait_for
+from tests.claimcheck.support import noise
 from tests.conftest import REGION, use_emulator
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
@@ -126,6 +127,7 @@ def test_a_worker_that_is_killed_gives_its_message_back(shop: Shop, tmp_path: Pa
         wait_for(lambda: shop.place.left() == Left(0, 1), "nothing left but the receipt")
 
 
+@pytest.mark.long
 def test_a_worker_without_the_claim_check_fails_and_loses_nothing(shop: Shop) -> None:
     payload = noise(LARGE, seed=5)
     queue = shop.queue(VisibilityTimeout="12")

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from tests.claimcheck.integrations.steps import Step, steps_in
 from tests.claimcheck.places import DynamoDBPlace
-from tests.claimcheck.support import wait_for
 from tests.conftest import SETTINGS
 from tests.support.servers import AwsServer
+from tests.support.waiting import wait_for
 
 ROOT = Path(__file__).parents[3]
 
@@ -47,7 +47,7 @@ class Shop:
         return [step.name for step in self.all_steps(payload)]
 
     def wait_for(self, payload: object, *names: str) -> None:
-        wait_for(lambda: self.steps(payload) == [*names], f"{names}", seconds=60)
+        wait_for(lambda: self.steps(payload) == [*names], f"{names}")
 
 
 def environment_on(server: AwsServer, **ours: str) -> dict[str, str]:
@@ -98,4 +98,4 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def wait_for_line(log: Path, text: str) -> None:
-    wait_for(lambda: text in log.read_text(errors="replace"), f"{text!r} in {log}", seconds=60)
+    wait_for(lambda: text in log.read_text(errors="replace"), f"{text!r} in {log}")

@@ -36,9 +36,9 @@ from tests.claimcheck.stores.support import (
     fork_and_share,
     in_a_process_of_its_own,
 )
-from tests.claimcheck.support import wait_for
 from tests.support.faulty_server import FaultyServer
 from tests.support.servers import AwsServer
+from tests.support.waiting import wait_for
 
 ITEM_LIMIT = 409_600
 

@@ -20,14 +20,10 @@ from claimcheck.stores.dynamodb import DynamoDBClaimStore
 from claimcheck.testing import Clock
 from claimcheck.testing.claims import MINE, OTHERS, Claim, make_claim, read, remove, write
 from tests.claimcheck.stores.support import OPERATIONS
-from tests.claimcheck.support import (
-    noisy_body,
-    small_claim_check,
-    ticket_in,
-    wait_for,
-)
+from tests.claimcheck.support import noisy_body, small_claim_check, ticket_in
 from tests.support.faulty_server import Failure, FaultyServer, Matches
 from tests.support.servers import AwsServer
+from tests.support.waiting import wait_for
 
 REQUESTS = ("PutItem", "GetItem", "UpdateItem", "DeleteItem")
 

@@ -13,10 +13,11 @@ from claimcheck import ClaimStoreUnavailable
 from claimcheck.stores.base import Lease
 from claimcheck.stores.dynamodb import DynamoDBClaimStore
 from claimcheck.testing.claims import MINE, OTHERS
-from tests.claimcheck.support import noisy_body, parts_left, small_claim_check, wait_for
+from tests.claimcheck.support import noisy_body, parts_left, small_claim_check
 from tests.faults.rig import impatient
 from tests.support.faulty_server import Failure, FaultyServer, Matches
 from tests.support.servers import AwsServer
+from tests.support.waiting import wait_for
 
 BODY = noisy_body(3_000)
 KEY = "claim@"

@@ -11,8 +11,8 @@ import pytest
 from claimcheck.errors import ClaimStoreUnavailable
 from claimcheck.stores import removals as module
 from claimcheck.stores.removals import Removals, finish
-from tests.claimcheck.support import wait_for
 from tests.support.forks import fork, threads_are_there
+from tests.support.waiting import wait_for
 
 ENOUGH_SECONDS = 30.0
 

@@ -41,8 +41,8 @@ from tests.docs.infrastructure.support import (
 from tests.docs.support import write_blocks
 from tests.docs.templates import problems_of
 from tests.letsgo_queue.console.support import signed_in
-from tests.letsgo_queue.support import wait_for
 from tests.support.servers import AwsServer
+from tests.support.waiting import wait_for
 
 FOLDER = INFRASTRUCTURE / "cloudformation"
 TEMPLATES = sorted(FOLDER.glob("*.yaml"))

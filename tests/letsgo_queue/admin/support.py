@@ -13,8 +13,9 @@ from letsgo_queue.failure import Failure
 from letsgo_queue.settings import QueueSettings
 from letsgo_queue.transports import open_transport
 from letsgo_queue.transports.base import ReceivedMessage, Transport
-from tests.letsgo_queue.support import outgoing, receive, wait_for
+from tests.letsgo_queue.support import outgoing, receive
 from tests.support.servers import AwsServer
+from tests.support.waiting import wait_for
 
 
 @dataclass

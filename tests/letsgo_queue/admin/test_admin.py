@@ -22,8 +22,9 @@ from letsgo_queue.admin.sqs_visit import BEGINNING_SECONDS
 from letsgo_queue.failure import Failure
 from letsgo_queue.transports import open_transport
 from tests.letsgo_queue.admin.support import Queue, make_sqs_queue
-from tests.letsgo_queue.support import COMPLETE, TRACE, outgoing, receive, running, wait_for
+from tests.letsgo_queue.support import COMPLETE, TRACE, outgoing, receive, running
 from tests.support.servers import AwsServer
+from tests.support.waiting import wait_for
 
 
 class AdminContract(ABC):

@@ -14,9 +14,10 @@ from letsgo_queue import Client, QueueSettings, RetryPolicy, Worker
 from letsgo_queue.admin import QueueOptions, QueueStatus, create_queue, open_admin
 from tests.claimcheck.support import noise
 from tests.letsgo_queue.admin.support import make_sqs_queue
-from tests.letsgo_queue.support import order, running, wait_for
+from tests.letsgo_queue.support import order, running
 from tests.support.command import run
 from tests.support.servers import AwsServer
+from tests.support.waiting import wait_for
 
 PAYLOAD = noise(4_000_000)
 

@@ -48,9 +48,10 @@ from tests.letsgo_queue.aws_lambda.lambda_events import (
     event_of,
     receive_event,
 )
-from tests.letsgo_queue.support import SECRET, events_of, order, outgoing, receive_one, wait_for
+from tests.letsgo_queue.support import SECRET, events_of, order, outgoing, receive_one
 from tests.letsgo_queue.worker.test_retries import queue_with_dead_letters
 from tests.support.servers import AwsServer
+from tests.support.waiting import wait_for
 
 QUEUE_URL = "https://sqs.us-east-2.amazonaws.com/123456789012/my-queue"
 

@@ -18,8 +18,9 @@ from letsgo_queue import Client, SettingsInvalid
 from letsgo_queue.transports.sqlite import SqliteTransport
 from letsgo_queue.worker import processes
 from letsgo_queue.worker.signals import STOP_SIGNALS
-from tests.letsgo_queue.support import receive, wait_for
+from tests.letsgo_queue.support import receive
 from tests.support.quick_python import quick_python
+from tests.support.waiting import wait_for
 
 ENDING_SECONDS = 40
 

@@ -28,7 +28,7 @@ from letsgo_queue.failure import Failure
 from letsgo_queue.place import Place
 from letsgo_queue.settings import QueueSettings
 from letsgo_queue.transports import open_transport
-from tests.letsgo_queue.support import receive_one, wait_for
+from tests.letsgo_queue.support import receive_one
 from tests.support.browser import (
     DESKTOP,
     INSTALL,
@@ -37,6 +37,7 @@ from tests.support.browser import (
     chromium_path,
     run_chromium,
 )
+from tests.support.waiting import wait_for
 
 IMAGES = Path(__file__).parents[3] / "docs" / "how-to" / "images"
 TOKEN = "a-token"

@@ -15,7 +15,7 @@ from letsgo_queue import Client, Reject, RetryPolicy, Worker
 from letsgo_queue.console.extension import ConsoleOptions, Extension
 from letsgo_queue.console.site import make_site
 from letsgo_queue.settings import QueueSettings
-from tests.letsgo_queue.support import wait_for
+from tests.support.waiting import wait_for
 
 HOST = "127.0.0.1:3003"
 TOKEN = "a-token"

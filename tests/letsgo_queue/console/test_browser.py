@@ -205,6 +205,7 @@ def test_claims_are_filtered_sorted_deleted_and_released(hand: Hand) -> None:
     expect(page.get_by_text("2 deleted, 0 failed")).to_be_visible()
 
 
+@pytest.mark.long
 def test_the_audit_sorts_by_its_own_script(page: Page) -> None:
     page.get_by_role("link", name="Audit").click()
     page.get_by_role("button", name="type", exact=True).first.click()

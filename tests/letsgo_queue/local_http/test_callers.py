@@ -12,7 +12,8 @@ from letsgo_queue import Client, SendFailed, SettingsInvalid, Worker
 from letsgo_queue.local_http.callers import Callers
 from tests.letsgo_queue.local_http.letsgo import posted_by_letsgo
 from tests.letsgo_queue.local_http.support import ask, collecting, connect
-from tests.letsgo_queue.support import order, serving, wait_for
+from tests.letsgo_queue.support import order, serving
+from tests.support.waiting import wait_for
 
 POST = b"POST / HTTP/1.0\r\nContent-Length: 2\r\n%b\r\n{}"
 

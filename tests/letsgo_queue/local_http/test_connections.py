@@ -20,7 +20,8 @@ from letsgo_queue.local_http import connections
 from letsgo_queue.local_http.transport import MAX_POST_BYTES, LocalHttpTransport
 from tests.letsgo_queue.local_http.letsgo import NODE, post_from_node, posted_by_letsgo
 from tests.letsgo_queue.local_http.support import ask, collecting, connect, listens
-from tests.letsgo_queue.support import DEADLINE_SECONDS, order, serving, sized, wait_for
+from tests.letsgo_queue.support import DEADLINE_SECONDS, order, serving, sized
+from tests.support.waiting import wait_for
 
 HEAD = b"POST / HTTP/1.1\r\nHost: localhost\r\n"
 BODY = posted_by_letsgo(order())

@@ -39,8 +39,8 @@ from tests.letsgo_queue.support import (
     events_of,
     order,
     serving,
-    wait_for,
 )
+from tests.support.waiting import wait_for
 
 
 class Order(BaseModel):

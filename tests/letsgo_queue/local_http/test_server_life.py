@@ -22,7 +22,8 @@ from letsgo_queue.worker.incoming import IncomingMessage
 from letsgo_queue.worker.signals import STOP_SIGNALS
 from tests.letsgo_queue.local_http.letsgo import posted_by_letsgo
 from tests.letsgo_queue.local_http.support import ask, collecting, listens
-from tests.letsgo_queue.support import DEADLINE_SECONDS, order, serving, wait_for
+from tests.letsgo_queue.support import DEADLINE_SECONDS, order, serving
+from tests.support.waiting import wait_for
 
 SCRIPT = Path(__file__).with_name("serving_worker.py")
 

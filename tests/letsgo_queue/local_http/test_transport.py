@@ -28,7 +28,8 @@ from letsgo_queue.local_http import transport as local_http
 from letsgo_queue.local_http.transport import LocalHttpTransport
 from letsgo_queue.transports.base import OutgoingMessage, ReceivedMessage
 from tests.letsgo_queue.local_http.letsgo import LetsGoWorker, letsgo_worker
-from tests.letsgo_queue.support import COMPLETE, SECRET, order, outgoing, printed, sized, wait_for
+from tests.letsgo_queue.support import COMPLETE, SECRET, order, outgoing, printed, sized
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture

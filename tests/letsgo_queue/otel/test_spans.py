@@ -29,8 +29,9 @@ from letsgo_queue import (
 )
 from letsgo_queue.otel import instrument
 from letsgo_queue.transports.memory import MemoryTransport
-from tests.letsgo_queue.support import SECRET, PassingTime, order, running, wait_for
+from tests.letsgo_queue.support import SECRET, PassingTime, order, running
 from tests.support.spans import Spans, facts, id_of, links_of, trace_of, traced
+from tests.support.waiting import wait_for
 
 HOUR = 3_600
 ENQUEUE, SEND = "enqueue memory://", "send memory://"

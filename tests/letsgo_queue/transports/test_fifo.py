@@ -35,9 +35,9 @@ from tests.letsgo_queue.support import (
     order,
     receive,
     running,
-    wait_for,
 )
 from tests.support.servers import AwsServer
+from tests.support.waiting import wait_for
 
 GROUPS = ("g", "h")
 

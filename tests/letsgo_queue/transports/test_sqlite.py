@@ -27,8 +27,8 @@ from tests.letsgo_queue.support import (
     outgoing,
     receive,
     receive_one,
-    wait_for,
 )
+from tests.support.waiting import wait_for
 
 PROCESSES = 3
 MESSAGES_EACH = 30

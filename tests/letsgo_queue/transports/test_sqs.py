@@ -27,17 +27,10 @@ from letsgo_queue.limits import ANY_QUEUE_BYTES, MAX_MESSAGE_BYTES
 from letsgo_queue.transports.base import ReceivedMessage
 from letsgo_queue.transports.sqs import SqsTransport
 from letsgo_queue.transports.sqs_client import make_client
-from tests.letsgo_queue.support import (
-    SECRET,
-    order,
-    outgoing,
-    printed,
-    receive,
-    receive_one,
-    wait_for,
-)
+from tests.letsgo_queue.support import SECRET, order, outgoing, printed, receive, receive_one
 from tests.support.faulty_server import FaultyServer
 from tests.support.servers import AwsServer
+from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient

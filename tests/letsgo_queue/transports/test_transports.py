@@ -27,9 +27,9 @@ from tests.letsgo_queue.support import (
     receive,
     receive_one,
     sized,
-    wait_for,
 )
 from tests.support.servers import AwsServer
+from tests.support.waiting import wait_for
 
 VISIBILITY_TIMEOUT = 600
 """Seconds, of the queues under test: none of them ends while a test runs."""

@@ -24,14 +24,8 @@ from letsgo_queue.worker import acknowledging
 from letsgo_queue.worker.acknowledging import Acknowledger
 from letsgo_queue.worker.incoming import IncomingMessage
 from letsgo_queue.worker.parts import Parts
-from tests.letsgo_queue.support import (
-    DEADLINE_SECONDS,
-    PassingTime,
-    bodies,
-    order,
-    receive,
-    wait_for,
-)
+from tests.letsgo_queue.support import DEADLINE_SECONDS, PassingTime, bodies, order, receive
+from tests.support.waiting import wait_for
 
 
 class Watched(MemoryTransport):

@@ -23,9 +23,9 @@ from tests.letsgo_queue.support import (
     order,
     receive,
     running,
-    wait_for,
 )
 from tests.support import command
+from tests.support.waiting import wait_for
 
 
 class Limit:

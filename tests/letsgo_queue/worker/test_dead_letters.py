@@ -41,16 +41,9 @@ from letsgo_queue.worker.incoming import IncomingMessage
 from tests.letsgo_queue.admin.support import make_sqs_queue
 from tests.letsgo_queue.admin.test_sqs_admin import refuse
 from tests.letsgo_queue.aws_lambda.lambda_events import Context, event_of, receive_event
-from tests.letsgo_queue.support import (
-    SECRET,
-    events_of,
-    order,
-    receive,
-    receive_one,
-    running,
-    wait_for,
-)
+from tests.letsgo_queue.support import SECRET, events_of, order, receive, receive_one, running
 from tests.support.servers import AwsServer
+from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.literals import QueueAttributeNameType

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from letsgo_queue import Client, MessageHandled, Worker
-from tests.letsgo_queue.support import events_of, order, serving, wait_for
+from tests.letsgo_queue.support import events_of, order, serving
 from tests.support.servers import AwsServer
+from tests.support.waiting import wait_for
 
 OPEN_FILES = Path("/proc/self/fd")
 MESSAGES = 30

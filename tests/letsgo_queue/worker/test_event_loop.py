@@ -10,7 +10,8 @@ from contextvars import ContextVar
 import pytest
 
 from letsgo_queue.worker.event_loop import EventLoopThread
-from tests.letsgo_queue.support import DEADLINE_SECONDS, wait_for
+from tests.letsgo_queue.support import DEADLINE_SECONDS
+from tests.support.waiting import wait_for
 
 tenant: ContextVar[str] = ContextVar("tenant", default="nobody")
 

@@ -32,14 +32,8 @@ from letsgo_queue.transports.base import ReceivedMessage
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.worker import incoming, loop
 from letsgo_queue.worker.incoming import IncomingMessage
-from tests.letsgo_queue.support import (
-    DEADLINE_SECONDS,
-    SECRET,
-    PassingTime,
-    order,
-    running,
-    wait_for,
-)
+from tests.letsgo_queue.support import DEADLINE_SECONDS, SECRET, PassingTime, order, running
+from tests.support.waiting import wait_for
 
 EventT = TypeVar("EventT", bound=Event)
 

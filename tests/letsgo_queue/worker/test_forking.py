@@ -16,10 +16,11 @@ import pytest
 
 from letsgo_queue import Client, Delivery, MessageFailed, MessageHandled, Worker
 from letsgo_queue.transports.memory import MemoryTransport
-from tests.letsgo_queue.support import bodies, events_of, order, running, wait_for
+from tests.letsgo_queue.support import bodies, events_of, order, running
 from tests.support.faulty_server import FaultyServer
 from tests.support.forks import FORK, all_at_once, fork, threads_are_there
 from tests.support.servers import AwsServer
+from tests.support.waiting import wait_for
 
 pytestmark = threads_are_there
 

@@ -39,8 +39,8 @@ from tests.letsgo_queue.support import (
     outgoing,
     receive,
     running,
-    wait_for,
 )
+from tests.support.waiting import wait_for
 
 LIMIT = 100
 

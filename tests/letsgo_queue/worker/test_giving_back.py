@@ -18,7 +18,8 @@ from letsgo_queue.worker.giving_back import GivingBack
 from letsgo_queue.worker.heartbeat import Heartbeat
 from letsgo_queue.worker.incoming import IncomingMessage
 from letsgo_queue.worker.parts import Parts
-from tests.letsgo_queue.support import DEADLINE_SECONDS, PassingTime, order, receive_one, wait_for
+from tests.letsgo_queue.support import DEADLINE_SECONDS, PassingTime, order, receive_one
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture

@@ -27,7 +27,8 @@ from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.worker import health, loop
 from letsgo_queue.worker.health import LoopState, watched
 from letsgo_queue.worker.threads import HandlerThreads
-from tests.letsgo_queue.support import DEADLINE_SECONDS, HangingQueue, PassingTime, order, wait_for
+from tests.letsgo_queue.support import DEADLINE_SECONDS, HangingQueue, PassingTime, order
+from tests.support.waiting import wait_for
 
 WELL = LoopState(
     queue="memory://",

@@ -36,9 +36,9 @@ from tests.letsgo_queue.support import (
     receive,
     receive_one,
     running,
-    wait_for,
 )
 from tests.support.servers import AwsServer
+from tests.support.waiting import wait_for
 
 PAUSE = 600
 """Seconds that a message is held for."""

@@ -21,8 +21,8 @@ from tests.letsgo_queue.support import (
     order,
     receive,
     running,
-    wait_for,
 )
+from tests.support.waiting import wait_for
 
 
 class Distant(MemoryTransport):

@@ -13,14 +13,8 @@ import pytest
 from letsgo_queue import Delivery, IncomingMessage, Middleware, Steps, Worker
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.worker import loop
-from tests.letsgo_queue.support import (
-    DEADLINE_SECONDS,
-    events_of,
-    outgoing,
-    receive,
-    running,
-    wait_for,
-)
+from tests.letsgo_queue.support import DEADLINE_SECONDS, events_of, outgoing, receive, running
+from tests.support.waiting import wait_for
 
 LARGE, SMALL = 10, 100
 

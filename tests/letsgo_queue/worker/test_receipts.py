@@ -12,7 +12,8 @@ from letsgo_queue.errors import QueueUnavailable
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.worker import receipts
 from tests.letsgo_queue.aws_lambda.lambda_events import Context, event_of
-from tests.letsgo_queue.support import DEADLINE_SECONDS, outgoing, running, wait_for
+from tests.letsgo_queue.support import DEADLINE_SECONDS, outgoing, running
+from tests.support.waiting import wait_for
 
 COUNT = 40
 """More messages than a worker has threads."""

@@ -48,9 +48,9 @@ from tests.letsgo_queue.support import (
     printed,
     receive_one,
     running,
-    wait_for,
 )
 from tests.support.servers import AwsServer
+from tests.support.waiting import wait_for
 
 EXACT = RetryPolicy(base=10, cap=60, jitter=0)
 AT_ONCE = RetryPolicy(base=0)

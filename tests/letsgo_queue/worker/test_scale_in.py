@@ -15,8 +15,9 @@ from letsgo_queue import Client, Worker
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.worker import scale_in
 from letsgo_queue.worker.scale_in import TaskProtection
-from tests.letsgo_queue.support import DEADLINE_SECONDS, order, running, wait_for
+from tests.letsgo_queue.support import DEADLINE_SECONDS, order, running
 from tests.support.forks import fork, threads_are_there
+from tests.support.waiting import wait_for
 
 GRANTED = (200, {"protection": {"ProtectionEnabled": True, "TaskArn": "arn:aws:ecs:task"}})
 REFUSED = (200, {"failure": {"Reason": "DEPLOYMENT_BLOCKED", "Detail": "it is being replaced"}})

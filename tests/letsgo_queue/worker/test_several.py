@@ -22,7 +22,8 @@ from letsgo_queue import (
 )
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.worker.several import shares
-from tests.letsgo_queue.support import DEADLINE_SECONDS, order, receive, wait_for
+from tests.letsgo_queue.support import DEADLINE_SECONDS, order, receive
+from tests.support.waiting import wait_for
 
 
 @contextmanager

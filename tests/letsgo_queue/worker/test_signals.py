@@ -20,14 +20,8 @@ from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.transports.sqlite import SqliteTransport
 from letsgo_queue.worker.parts import Parts
 from letsgo_queue.worker.signals import STOP_SIGNALS, stop_on_signals
-from tests.letsgo_queue.support import (
-    DEADLINE_SECONDS,
-    HangingQueue,
-    order,
-    receive,
-    running,
-    wait_for,
-)
+from tests.letsgo_queue.support import DEADLINE_SECONDS, HangingQueue, order, receive, running
+from tests.support.waiting import wait_for
 
 AN_HOUR = 3600
 """Seconds; far longer than the visibility timeout."""

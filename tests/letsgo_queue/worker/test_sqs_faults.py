@@ -22,10 +22,10 @@ from tests.letsgo_queue.support import (
     order,
     receive,
     running,
-    wait_for,
 )
 from tests.support.faulty_server import FaultyServer
 from tests.support.servers import AwsServer
+from tests.support.waiting import wait_for
 
 EXTEND = "ChangeMessageVisibilityBatch"
 TIMEOUT = 600

@@ -32,9 +32,9 @@ from tests.letsgo_queue.support import (
     receive,
     receive_one,
     running,
-    wait_for,
 )
 from tests.letsgo_queue.worker.support import Busy
+from tests.support.waiting import wait_for
 
 
 def send(queue: MemoryTransport, count: int, message_type: str = "order:new") -> None:

@@ -29,15 +29,9 @@ from letsgo_queue.transports.base import ReceivedMessage
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.worker.incoming import IncomingMessage
 from letsgo_queue.worker.tasks import OPENING_THREADS
-from tests.letsgo_queue.support import (
-    DEADLINE_SECONDS,
-    events_of,
-    order,
-    receive,
-    running,
-    wait_for,
-)
+from tests.letsgo_queue.support import DEADLINE_SECONDS, events_of, order, receive, running
 from tests.support.servers import AwsServer
+from tests.support.waiting import wait_for
 
 tenant: ContextVar[str] = ContextVar("tenant", default="nobody")
 

@@ -14,8 +14,9 @@ import pytest
 from letsgo_queue.worker.incoming import IncomingMessage
 from letsgo_queue.worker.parts import Parts
 from letsgo_queue.worker.threads import PATIENCE_SECONDS, HandlerThreads
-from tests.letsgo_queue.support import DEADLINE_SECONDS, PassingTime, wait_for
+from tests.letsgo_queue.support import DEADLINE_SECONDS, PassingTime
 from tests.letsgo_queue.worker.support import Busy
+from tests.support.waiting import wait_for
 
 
 @dataclass

@@ -40,8 +40,8 @@ from tests.letsgo_queue.support import (
     running,
     serving,
     ticking,
-    wait_for,
 )
+from tests.support.waiting import wait_for
 
 ScheduledEvent = Mapping[str, Any]
 

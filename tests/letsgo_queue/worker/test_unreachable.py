@@ -23,17 +23,11 @@ from letsgo_queue.transports.base import ReceivedMessage
 from letsgo_queue.transports.memory import MemoryTransport
 from letsgo_queue.transports.sqs import SqsTransport
 from letsgo_queue.worker import loop
-from tests.letsgo_queue.support import (
-    DEADLINE_SECONDS,
-    events_of,
-    order,
-    receive,
-    running,
-    wait_for,
-)
+from tests.letsgo_queue.support import DEADLINE_SECONDS, events_of, order, receive, running
 from tests.support import command
 from tests.support.faulty_server import FaultyServer
 from tests.support.servers import AwsServer
+from tests.support.waiting import wait_for
 
 
 class Flaky(MemoryTransport):

@@ -32,9 +32,9 @@ from tests.letsgo_queue.support import (
     receive,
     receive_one,
     running,
-    wait_for,
 )
 from tests.support.servers import AwsServer
+from tests.support.waiting import wait_for
 
 
 def nothing(message: dict[str, Any]) -> None:

@@ -20,8 +20,9 @@ from tests.claimcheck.integrations import workers
 from tests.claimcheck.integrations.django import tasks
 from tests.claimcheck.integrations.django.conftest import SETTINGS, Configure
 from tests.claimcheck.places import DynamoDBPlace
-from tests.claimcheck.support import noise, wait_for
+from tests.claimcheck.support import noise
 from tests.support.servers import AwsServer
+from tests.support.waiting import wait_for
 
 LARGE = 2_000_000
 """Bytes of text that no queue takes, not even compressed."""
@@ -97,7 +98,7 @@ def test_a_worker_is_killed_in_a_large_task_and_the_next_one_runs_it(shop: Shop)
         assert first.wait(60) == 9
 
     with shop.worker() as second:
-        wait_for(lambda: shop.lines()[1:] == [digest_of(text)], "the task", seconds=60)
+        wait_for(lambda: shop.lines()[1:] == [digest_of(text)], "the task")
         wait_for(shop.is_empty, "the acknowledgement")
         second.send_signal(signal.SIGTERM)
         assert second.wait(60) == 0
@@ -116,7 +117,7 @@ def test_processes_threads_and_the_event_loop(shop: Shop) -> None:
     tasks.give_on_the_loop.enqueue()
 
     with shop.worker("--processes", "2") as fleet:
-        wait_for(lambda: len(shop.lines()) == 10, "all tasks", seconds=60)
+        wait_for(lambda: len(shop.lines()) == 10, "all tasks")
         wait_for(shop.is_empty, "the acknowledgements")
         fleet.send_signal(signal.SIGTERM)
         assert fleet.wait(60) == 0
@@ -135,6 +136,6 @@ def test_a_worker_that_reloads_runs_tasks_and_stops(shop: Shop) -> None:
     tasks.digest.enqueue("small")
 
     with shop.worker("--reload") as worker:
-        wait_for(lambda: shop.lines() == [digest_of("small")], "the task", seconds=60)
+        wait_for(lambda: shop.lines() == [digest_of("small")], "the task")
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(60) == 0

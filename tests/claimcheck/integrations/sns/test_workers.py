@@ -17,8 +17,9 @@ from claimcheck import ClaimCheck
 from claimcheck.integrations.sns import attach
 from tests.claimcheck.integrations import steps, workers
 from tests.claimcheck.places import DynamoDBPlace
-from tests.claimcheck.support import DAY, message_body, noise, wait_for
+from tests.claimcheck.support import DAY, message_body, noise
 from tests.support.servers import AwsServer
+from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient

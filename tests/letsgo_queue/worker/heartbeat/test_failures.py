@@ -22,7 +22,6 @@ from tests.letsgo_queue.support import (
     order,
     receive,
     running,
-    wait_for,
 )
 from tests.letsgo_queue.worker.heartbeat.support import (
     TIMEOUT,
@@ -32,6 +31,7 @@ from tests.letsgo_queue.worker.heartbeat.support import (
     has,
     in_hand,
 )
+from tests.support.waiting import wait_for
 
 
 def test_a_refusal_that_may_pass_is_tried_again(

@@ -30,7 +30,6 @@ from tests.letsgo_queue.support import (
     receive,
     receive_one,
     running,
-    wait_for,
 )
 from tests.letsgo_queue.worker.heartbeat.support import (
     TIMEOUT,
@@ -39,6 +38,7 @@ from tests.letsgo_queue.worker.heartbeat.support import (
     Slow,
     in_hand,
 )
+from tests.support.waiting import wait_for
 
 
 def test_a_handler_that_takes_hours_longer_than_the_timeout_runs_once(

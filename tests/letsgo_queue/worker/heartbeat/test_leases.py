@@ -10,12 +10,7 @@ import pytest
 
 from letsgo_queue.worker import heartbeat as heartbeats
 from letsgo_queue.worker.heartbeat import Heartbeat
-from tests.letsgo_queue.support import (
-    DEADLINE_SECONDS,
-    PassingTime,
-    receive_one,
-    wait_for,
-)
+from tests.letsgo_queue.support import DEADLINE_SECONDS, PassingTime, receive_one
 from tests.letsgo_queue.worker.heartbeat.support import (
     TIMEOUT,
     Extended,
@@ -25,6 +20,7 @@ from tests.letsgo_queue.worker.heartbeat.support import (
     has,
     in_hand,
 )
+from tests.support.waiting import wait_for
 
 
 def test_a_store_that_does_not_answer_makes_no_message_visible(
