@@ -8,7 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -36,15 +36,22 @@ CALLERS_AWS = {name: value for name, value in os.environ.items() if name.startsw
 
 
 WAITING = (
-    "tests/docs/test_types.py",
-    "tests/faults/test_duplicates.py",
-    "tests/faults/test_long_handlers.py",
-    "tests/faults/test_moving.py",
-    "tests/faults/test_soak.py",
     "tests/claimcheck/integrations/test_celery_workers.py",
+    "tests/faults/test_duplicates.py",
+    "tests/faults/test_network.py",
+    "tests/letsgo_queue/console/test_browser.py",
+    "tests/claimcheck/cli/test_iam_calls.py",
+    "tests/faults/test_long_handlers.py",
+    "tests/faults/test_soak.py",
+    "tests/claimcheck/integrations/test_dramatiq_workers.py",
+    "tests/docs/test_types.py",
+    "tests/claimcheck/integrations/sns/test_workers.py",
     "tests/docs/test_size_audit.py",
+    "tests/claimcheck/integrations/django/test_workers.py",
+    "tests/faults/test_moving.py",
+    "tests/claimcheck/integrations/test_taskiq_workers.py",
 )
-"""Tests that take many seconds, and wait most of them."""
+"""Modules that take many seconds, and wait most of them. Every other one takes as long in all."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -82,22 +89,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Have a third of the workers of pytest-xdist begin with the tests that wait.
 
     Each worker gets a slice, and takes from the end of another's when it is done. All else would
-    be done before a test that waits there. If all began with one, the cores would be idle.
+    be done before a test that waits there. If all began with one, the cores would be idle. Modules
+    stay whole, as many start servers or a browser.
     """
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     if workers == 1:
         return
-    waiting = [each for each in items if each.nodeid.startswith(WAITING)]
-    others = (each for each in items if not each.nodeid.startswith(WAITING))
+    waiting: list[list[pytest.Item]] = [[] for _ in WAITING]
+    others: list[pytest.Item] = []
+    for item in items:
+        module = item.nodeid.partition("::")[0]
+        (waiting[WAITING.index(module)] if module in WAITING else others).append(item)
     waiters = math.ceil(workers / 3)
-    rest = len(items)
+    rest, left = len(items), iter(others)
     ordered: list[pytest.Item] = []
     for number in range(workers):
-        begins = waiting[number::waiters] if number < waiters else []
+        begins = [*chain(*waiting[number::waiters])] if number < waiters else []
         size = rest // (workers - number)
-        ordered += [*begins, *islice(others, max(size - len(begins), 0))]
+        ordered += [*begins, *islice(left, max(size - len(begins), 0))]
         rest -= size
-    items[:] = [*ordered, *others]
+    items[:] = [*ordered, *left]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -26,8 +26,8 @@ PLACES: Mapping[str, tuple[str, type[AwsPlace]]] = {
 }
 """What is kept on a server: which server, and how."""
 
-MARKS = {"moto": pytest.mark.long, "letsgo": pytest.mark.long}
-"""What repeats what `ministack` shows: another server, and another table on the same."""
+MARKS = dict.fromkeys(("moto", "letsgo", "bucket"), pytest.mark.long)
+"""What repeats what `ministack` and `s3` show: another server, another table, both at once."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

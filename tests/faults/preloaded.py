@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import claimcheck.stores.dynamodb
 import claimcheck.stores.s3_objects
 import claimcheck.stores.sqlite
@@ -12,3 +14,5 @@ from tests.support.aws_models import read_ahead
 __all__ = ["claimcheck", "letsgo_queue", "tests"]
 
 read_ahead()
+gc.collect()
+gc.freeze()  # or the first collection of each child would copy it all

@@ -164,7 +164,11 @@ def wire(ministack: AwsServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire
 
 @pytest.mark.parametrize(
     "store",
-    ["dynamodb://{table}", "dynamodb://{table}?bucket={bucket}&prefix=a", "s3://{bucket}/a/b"],
+    [
+        "dynamodb://{table}",
+        pytest.param("dynamodb://{table}?bucket={bucket}&prefix=a", marks=pytest.mark.long),
+        "s3://{bucket}/a/b",
+    ],
 )
 def test_each_role_may_do_what_it_does_and_nothing_else(
     store: str, wire: Wire, ministack: AwsServer, monkeypatch: pytest.MonkeyPatch
