@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import functools
-import math
 import os
 import signal
 import time
 from collections.abc import Iterator
-from itertools import chain, islice
+from itertools import islice
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -36,22 +35,28 @@ CALLERS_AWS = {name: value for name, value in os.environ.items() if name.startsw
 
 
 WAITING = (
-    "tests/claimcheck/integrations/test_celery_workers.py",
-    "tests/faults/test_duplicates.py",
-    "tests/faults/test_network.py",
-    "tests/letsgo_queue/console/test_browser.py",
-    "tests/claimcheck/cli/test_iam_calls.py",
-    "tests/faults/test_long_handlers.py",
-    "tests/faults/test_soak.py",
-    "tests/claimcheck/integrations/test_dramatiq_workers.py",
-    "tests/docs/test_types.py",
-    "tests/claimcheck/integrations/sns/test_workers.py",
-    "tests/docs/test_size_audit.py",
-    "tests/claimcheck/integrations/django/test_workers.py",
-    "tests/faults/test_moving.py",
-    "tests/claimcheck/integrations/test_taskiq_workers.py",
+    (
+        "tests/claimcheck/integrations/test_celery_workers.py",
+        "tests/claimcheck/integrations/test_dramatiq_workers.py",
+        "tests/claimcheck/integrations/sns/test_workers.py",
+        "tests/claimcheck/integrations/django/test_workers.py",
+        "tests/faults/test_duplicates.py",
+        "tests/faults/test_long_handlers.py",
+        "tests/faults/test_soak.py",
+    ),
+    (
+        "tests/faults/test_network.py",
+        "tests/letsgo_queue/console/test_browser.py",
+        "tests/claimcheck/audit/test_page.py",
+        "tests/claimcheck/integrations/test_taskiq_workers.py",
+        "tests/claimcheck/cli/test_iam_calls.py",
+        "tests/docs/test_types.py",
+        "tests/docs/test_size_audit.py",
+        "tests/claimcheck/audit/test_pytest_plugin.py",
+        "tests/faults/test_moving.py",
+    ),
 )
-"""Modules that take many seconds, and wait most of them. Every other one takes as long in all."""
+"""Modules that take many seconds, and wait most of them, by the worker that begins with them."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -86,28 +91,26 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(trylast=True)  # when those that do not run are left out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have a third of the workers of pytest-xdist begin with the tests that wait.
+    """Have two workers of pytest-xdist begin with the tests that wait.
 
     Each worker gets a slice, and takes from the end of another's when it is done. All else would
     be done before a test that waits there. If all began with one, the cores would be idle. Modules
     stay whole, as many start servers or a browser.
     """
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    if workers == 1:
+    if workers <= len(WAITING):
         return
-    waiting: list[list[pytest.Item]] = [[] for _ in WAITING]
+    place = {module: number for number, modules in enumerate(WAITING) for module in modules}
+    waiting: list[list[pytest.Item]] = [[] for _ in range(workers)]
     others: list[pytest.Item] = []
     for item in items:
-        module = item.nodeid.partition("::")[0]
-        (waiting[WAITING.index(module)] if module in WAITING else others).append(item)
-    waiters = math.ceil(workers / 3)
-    rest, left = len(items), iter(others)
+        number = place.get(item.nodeid.partition("::")[0])
+        (others if number is None else waiting[number]).append(item)
+    left = iter(others)
     ordered: list[pytest.Item] = []
-    for number in range(workers):
-        begins = [*chain(*waiting[number::waiters])] if number < waiters else []
-        size = rest // (workers - number)
+    for number, begins in enumerate(waiting):
+        size = (len(items) - len(ordered)) // (workers - number)
         ordered += [*begins, *islice(left, max(size - len(begins), 0))]
-        rest -= size
     items[:] = [*ordered, *left]
 
 
