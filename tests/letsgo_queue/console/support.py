@@ -43,13 +43,16 @@ def signed_in(
 
 
 def make_dead_letters(url: str, count: int) -> None:
-    """Have messages fail: of each three, one is rejected, and the others raise an error."""
+    """Have messages fail one after the other: of each three, one is rejected, the others raise."""
     with_queue = Client(url)
     with_queue.enqueue_many(
         [{"type": f"order:{number % 3}", "payload": {"number": number}} for number in range(count)]
     )
     worker = Worker(
-        client=with_queue, retry_policy=RetryPolicy(base=0, cap=0, max_attempts=1), wait_seconds=0
+        client=with_queue,
+        concurrency=1,
+        retry_policy=RetryPolicy(base=0, cap=0, max_attempts=1),
+        wait_seconds=0,
     )
 
     @worker.handler("order:0")
