@@ -56,7 +56,7 @@ WAITING = (
         "tests/faults/test_moving.py",
     ),
 )
-"""Modules that take many seconds, and wait most of them, by the worker that begins with them."""
+"""Slow modules, most of which wait: those that the first worker begins with, and the second."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -93,9 +93,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Have two workers of pytest-xdist begin with the tests that wait.
 
-    Each worker gets a slice, and takes from the end of another's when it is done. All else would
-    be done before a test that waits there. If all began with one, the cores would be idle. Modules
-    stay whole, as many start servers or a browser.
+    Each worker gets a slice, and takes from the end of another's when it is done. A slow test at
+    an end would run alone, so slow modules come first. Two workers have them all: if every worker
+    began with one, the cores would be idle. Modules stay whole, as many start servers or a browser.
     """
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     if workers <= len(WAITING):

@@ -31,7 +31,7 @@ _RELEASING = {
 
 
 class _Interruption(BaseException):
-    """Ends what a thread does; an `except Exception` lets it through."""
+    """Raised in a thread to end what it does. No `except Exception` of its code catches it."""
 
     def __init__(self) -> None:
         """Release the lock that the thread is about to leave held."""

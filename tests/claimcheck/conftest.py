@@ -27,7 +27,7 @@ PLACES: Mapping[str, tuple[str, type[AwsPlace]]] = {
 """What is kept on a server: which server, and how."""
 
 MARKS = dict.fromkeys(("moto", "letsgo", "bucket"), pytest.mark.long)
-"""What repeats what `ministack` and `s3` show: another server, another table, both at once."""
+"""Repetitions of `ministack` and `s3`: another server, another table, a table with a bucket."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-
 import claimcheck.stores.dynamodb
 import claimcheck.stores.s3_objects
 import claimcheck.stores.sqlite
@@ -14,5 +12,3 @@ from tests.support.aws_models import read_ahead
 __all__ = ["claimcheck", "letsgo_queue", "tests"]
 
 read_ahead()
-gc.collect()
-gc.freeze()  # or the first collection of each child would copy it all

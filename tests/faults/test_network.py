@@ -1,9 +1,9 @@
 """One call after another fails on its way: nothing is lost, nothing is wrong, nothing runs twice.
 
-`make faults` has each of them fail in every way, once and with its retry. Here each of a stored
-message takes effect and is not answered, so that botocore makes it again; is refused; and comes too
-late, if it writes. `make long` has a call fail with its retry, and adds small messages that are
-handled once and, of claims in a bucket, the calls to S3 that take effect and are not answered.
+`make faults` has each of them fail in every way, once and with its retry. Here each call of a
+stored message takes effect and is not answered, so that botocore makes it again; is refused; and
+comes too late, if it writes. `make long` adds the calls of a small message that is handled once,
+calls that fail with their retry, and calls to S3 that take effect and are not answered.
 """
 
 from __future__ import annotations

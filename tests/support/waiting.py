@@ -24,5 +24,6 @@ def wait_for(condition: Callable[[], _T], what: str, *, seconds: float = _SECOND
     while not (value := condition()):
         waited = time.perf_counter() - begun
         assert waited < seconds, f"waited {seconds:.0f} s for {what}"
+        # A tenth of the wait so far: no wait is much longer than it must be.
         time.sleep(min(max(waited / 10, shortest), longest))
     return value
